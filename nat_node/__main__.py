@@ -1,0 +1,92 @@
+"""The command line: `python -m nat_node run …`, and a client of its control socket."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a NAPT or talk to one. Exit status: 0 done, 1 refused or cannot run, 2 wrong usage."""
+    arguments = _parser().parse_args(argv)
+    if arguments.command == "run":
+        from nat_node.startup import run
+
+        return run(arguments)
+    from nat_node.client import talk
+
+    return talk(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m nat_node", description="A NAPT (RFC 3022) in Python, and its control."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="translate between two interfaces of this namespace")
+    run.add_argument("--inside", required=True, metavar="IFACE", help="towards the private side")
+    run.add_argument("--outside", required=True, metavar="IFACE", help="towards the public side")
+    run.add_argument("--external", required=True, metavar="ADDRESS", help="e.g. 24.9.3.7")
+    run.add_argument("--internal", required=True, metavar="ADDRESS/N", help="e.g. 10.0.0.1/24")
+    words = ("endpoint-independent", "address-dependent", "address-and-port-dependent")
+    run.add_argument("--mapping", choices=words, help="RFC 4787, section 4.1")
+    run.add_argument("--filtering", choices=words, help="RFC 4787, section 5")
+    run.add_argument("--hairpinning", action=argparse.BooleanOptionalAction)
+    run.add_argument("--port-assignment", choices=("preserve", "sequential", "random"))
+    run.add_argument("--ports", metavar="FIRST-LAST", help="the pool, e.g. 1024-65535")
+    for name, what in (
+        ("tcp-idle", "an established connection"),
+        ("tcp-transitory-idle", "a connection not yet established"),
+        ("closing-hold", "a closed connection's rule is kept for"),
+        ("udp-idle", "a UDP session"),
+        ("icmp-idle", "an ICMP query"),
+    ):
+        run.add_argument(f"--{name}", type=float, metavar="SECONDS", help=what)
+    run.add_argument("--session-limit", type=int, metavar="N", help="sessions in all")
+    run.add_argument("--host-limit", type=int, metavar="N", help="sessions of one inside host")
+    run.add_argument(
+        "--host",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="an inside host that explicit rules may lead to (all, if none is given)",
+    )
+    run.add_argument(
+        "--rule",
+        action="append",
+        default=[],
+        metavar="'tcp 8080 -> 10.0.0.7:8080'",
+        help="an explicit rule from the start",
+    )
+
+    rules = commands.add_parser("rules", help="list the rules")
+    add = commands.add_parser("add", help="add an explicit rule (port forwarding)")
+    remove = commands.add_parser("remove", help="remove an explicit rule")
+    for command in (add, remove):
+        command.add_argument("protocol", choices=("tcp", "udp"))
+        command.add_argument("external", help="e.g. 24.9.3.7:8080")
+    add.add_argument("internal", help="e.g. 10.0.0.7:8080")
+    stats = commands.add_parser("stats", help="counts of rules, sessions and drops by reason")
+    events = commands.add_parser("events", help="rules made and ended, packets dropped, as JSON")
+    for command in (rules, add, remove, stats, events):
+        command.add_argument("--json", action="store_true", help="print the answer as it comes")
+    for command in (run, rules, add, remove, stats, events):
+        command.add_argument(
+            "--control",
+            type=Path,
+            metavar="PATH",
+            default=os.environ.get("NAPT_CONTROL"),
+            help="the control socket (default: $NAPT_CONTROL)",
+        )
+    return parser
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,63 @@
+"""When an unused session must go.
+
+Theory of operation
+-------------------
+Every session has one entry in a heap, ordered by time. Use moves a session's deadline with every
+packet, far too often to reorder a heap; so an entry is a *promise to look again*: when its time
+comes, the session's real deadline is read, and if that lies ahead, the entry goes back in with
+it. Only a deadline that moved *closer* (a connection that closed) needs a new entry at once; the
+old one is then stale, and stale ones are swept when they are the majority.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+
+from nat_node.mapping import Session
+
+
+class Deadlines:
+    """The sessions in the order in which they may expire. Times are in seconds."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Session]] = []
+        self._live = 0
+
+    def __len__(self) -> int:
+        """How many entries are held, stale ones included."""
+        return len(self._heap)
+
+    def schedule(self, session: Session) -> None:
+        """Look at a session at its deadline; call again whenever its lifetime shrinks."""
+        if session.look_again_at is None:
+            self._live += 1
+        session.look_again_at = deadline = session.deadline
+        heappush(self._heap, (deadline, session.serial, session))
+
+    def cancel(self, session: Session) -> None:
+        """Forget a session that has ended."""
+        if session.look_again_at is not None:
+            session.look_again_at = None
+            self._live -= 1
+            if len(self._heap) > 64 and len(self._heap) > 2 * self._live:
+                self._heap = [e for e in self._heap if e[0] == e[2].look_again_at]
+                heapify(self._heap)
+
+    def next(self) -> float | None:
+        """The time of the next look, or None when there is nothing to wait for."""
+        return self._heap[0][0] if self._heap else None
+
+    def due(self, now: float) -> Iterator[Session]:
+        """The sessions whose time has passed. The caller ends each, which cancels it."""
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            when, _, session = heappop(heap)
+            if when != session.look_again_at:
+                continue
+            if session.deadline > now:
+                session.look_again_at = deadline = session.deadline
+                heappush(heap, (deadline, session.serial, session))
+            else:
+                yield session
+                heap = self._heap  # cancelling may have swept

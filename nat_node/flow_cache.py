@@ -1,0 +1,167 @@
+"""The fast path: what is already known needs no thinking.
+
+Theory of operation
+-------------------
+Once the translator has decided about a flow, every further packet of it gets the same treatment:
+the same 12 bytes (both addresses, both ports, which lie side by side in a header without options)
+replaced by the same 12 other bytes, and the same differences added to the same two checksums.
+So the decision is kept: 12 bytes as they arrive -> 12 bytes to write and the differences.
+
+Only packets that cannot change anything come this way: no fragment, no IP option, no SYN, FIN or
+RST. All else, and all that is not here, goes through `Translator.translate`. The cache may be
+emptied at any time without harm: it holds nothing that the table does not know.
+
+A frame is a packet behind the 10 bytes of `virtio_net_hdr` with which the kernel hands it over
+(tun.py): up to 64 KB of TCP at once, with a checksum that may be partial.
+"""
+
+from __future__ import annotations
+
+from struct import pack
+
+from nat_node.behavior import Endpoint
+from nat_node.checksum import MODULUS, difference
+from nat_node.mapping import Session
+from nat_node.packet import TCP, UDP
+from nat_node.tcp_state import STEADY
+
+VNET_HEADER = 10
+NEEDS_CHECKSUM = 1
+CAPACITY = 65_536
+
+_NO_OPTIONS = 0x45
+_SHORTEST = VNET_HEADER + 20 + 8
+_SHORTEST_TCP = VNET_HEADER + 20 + 20
+_ONE_HOP_BACK = 0x0100  # the time to live is the high byte of its word
+
+
+class Flow:
+    """One direction of a session, ready to be applied."""
+
+    __slots__ = ("header_change", "outbound", "partial_change", "refreshes", "rewritten",
+                 "session", "transport_change")  # fmt: skip
+
+    def __init__(self, session: Session, outbound: bool, before: bytes, after: bytes) -> None:
+        self.session = session
+        self.outbound = outbound
+        self.rewritten = after
+        # RFC 4787, REQ-6: what comes from outside need not keep a UDP rule alive. TCP has its
+        # states for that.
+        self.refreshes = outbound or session.mapping.protocol == TCP
+        addresses = difference(int.from_bytes(before[:8], "big"), int.from_bytes(after[:8], "big"))
+        self.header_change = (addresses + _ONE_HOP_BACK) % MODULUS
+        self.partial_change = addresses
+        self.transport_change = difference(
+            int.from_bytes(before, "big"), int.from_bytes(after, "big")
+        )
+
+
+class Flows:
+    """The flows that arrive from one side, by the 12 bytes as they arrive."""
+
+    def __init__(self) -> None:
+        self.tcp: dict[bytes, Flow] = {}
+        self.udp: dict[bytes, Flow] = {}
+
+    def __len__(self) -> int:
+        return len(self.tcp) + len(self.udp)
+
+    def of(self, protocol: int) -> dict[bytes, Flow]:
+        """The flows of TCP or UDP."""
+        return self.tcp if protocol == TCP else self.udp
+
+    def forward(self, frame: bytearray, length: int, now: float) -> bool:
+        """Rewrite a frame of `length` bytes in place, if its flow is known. Else: False."""
+        if (
+            length < _SHORTEST
+            or frame[10] != _NO_OPTIONS
+            or frame[16] & 0x3F
+            or frame[17]
+            or frame[18] == 255
+        ):
+            return False
+        protocol = frame[19]
+        if protocol == TCP:
+            if length < _SHORTEST_TCP or frame[43] & 0x07:
+                return False
+            flow = self.tcp.get(bytes(frame[22:34]))
+            at = 46
+        elif protocol == UDP:
+            flow = self.udp.get(bytes(frame[22:34]))
+            at = 36
+        else:
+            return False
+        if flow is None:
+            return False
+
+        frame[22:34] = flow.rewritten
+        frame[18] += 1
+        field = (frame[20] << 8) | frame[21]
+        field = MODULUS - ((MODULUS - field + flow.header_change) % MODULUS or MODULUS)
+        frame[20] = field >> 8
+        frame[21] = field & 0xFF
+
+        field = (frame[at] << 8) | frame[at + 1]
+        if frame[0] & NEEDS_CHECKSUM:
+            field = (field + flow.partial_change) % MODULUS or MODULUS
+        elif protocol == TCP:
+            field = MODULUS - ((MODULUS - field + flow.transport_change) % MODULUS or MODULUS)
+        elif field:  # a UDP checksum of 0 means that there is none
+            field = (
+                MODULUS - ((MODULUS - field + flow.transport_change) % MODULUS or MODULUS)
+                or MODULUS
+            )
+        frame[at] = field >> 8
+        frame[at + 1] = field & 0xFF
+
+        session = flow.session
+        mapping = session.mapping
+        if flow.refreshes:
+            session.last_used = now
+        if flow.outbound:
+            mapping.packets_out += 1
+            mapping.bytes_out += length - VNET_HEADER
+        else:
+            mapping.packets_in += 1
+            mapping.bytes_in += length - VNET_HEADER
+        return True
+
+
+class FlowCache:
+    """The flows of both sides, apart: nobody outside uses an inside flow by forging addresses."""
+
+    def __init__(self, external: int) -> None:
+        self._external = external
+        self.inside = Flows()
+        self.outside = Flows()
+
+    def learn(self, session: Session, outbound: bool) -> None:
+        """Keep one direction of a session that nothing but silence or a closing can change."""
+        mapping = session.mapping
+        if session.state is not None and session.state not in STEADY:
+            return
+        flows = (self.inside if outbound else self.outside).of(mapping.protocol)
+        if len(flows) >= CAPACITY:
+            flows.clear()
+        internal, external = mapping.internal, (self._external, mapping.external_port)
+        if outbound:
+            before, after = _header(internal, session.remote), _header(external, session.remote)
+        else:
+            before, after = _header(session.remote, external), _header(session.remote, internal)
+        flows[before] = Flow(session, outbound, before, after)
+        session.cached = True
+
+    def forget(self, session: Session) -> None:
+        """Leave a session's packets to the translator again."""
+        if not session.cached:
+            return
+        session.cached = False
+        mapping = session.mapping
+        protocol, external = mapping.protocol, (self._external, mapping.external_port)
+        self.inside.of(protocol).pop(_header(mapping.internal, session.remote), None)
+        self.outside.of(protocol).pop(_header(session.remote, external), None)
+
+
+def _header(source: Endpoint, destination: Endpoint) -> bytes:
+    """Addresses and ports as they lie in a header without options: 12 bytes."""
+    return pack("!IIHH", source[0], destination[0], source[1], destination[1])

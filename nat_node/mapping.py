@@ -1,0 +1,76 @@
+"""A rule, and the sessions that use it.
+
+What the course calls a *NAPT rule* is a *mapping* in RFC 4787: while it lives, an internal
+endpoint is known outside by an external endpoint. What uses it are *sessions*: one for each
+remote endpoint (RFC 2663, section 2.3). Where mapping is address-and-port-dependent, a rule has
+exactly one session; where it is endpoint-independent, as many as there are remote endpoints.
+
+A mapping made by a packet lives as long as its sessions; an explicit one until it is removed.
+"""
+
+from __future__ import annotations
+
+from nat_node.behavior import Endpoint
+from nat_node.tcp_state import TcpState
+
+
+class Mapping:
+    """A rule and what has become of it. Counters are packets and bytes of IPv4; times seconds."""
+
+    __slots__ = (
+        "bytes_in", "bytes_out", "created", "explicit", "external_port", "first_remote",
+        "internal", "made_by", "packets_in", "packets_out", "protocol", "remote", "serial",
+        "sessions",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        serial: int,
+        protocol: int,
+        internal: Endpoint,
+        external_port: int,
+        remote: Endpoint,
+        now: float,
+        made_by: str,
+        explicit: bool,
+    ) -> None:
+        self.serial = serial
+        self.protocol = protocol
+        self.internal = internal
+        self.external_port = external_port
+        self.remote = remote  # as projected by the mapping behavior: blank where it does not count
+        self.created = now
+        self.explicit = explicit
+        self.made_by = made_by  # the kind of packet, or "hand"
+        self.first_remote: Endpoint | None = None  # whom that packet went to
+        self.sessions: dict[Endpoint, Session] = {}
+        self.packets_out = self.packets_in = self.bytes_out = self.bytes_in = 0
+
+
+class Session:
+    """One remote endpoint's use of a mapping.
+
+    `lifetime` is how long silence may last now, in seconds; `state` stays None but for TCP.
+    `look_again_at` belongs to deadlines.py, `cached` to flow_cache.py.
+    """
+
+    __slots__ = (
+        "cached", "last_used", "lifetime", "look_again_at", "mapping", "remote", "serial", "state",
+    )  # fmt: skip
+
+    def __init__(
+        self, serial: int, mapping: Mapping, remote: Endpoint, now: float, lifetime: float
+    ) -> None:
+        self.serial = serial
+        self.mapping = mapping
+        self.remote = remote
+        self.last_used = now
+        self.lifetime = lifetime
+        self.state: TcpState | None = None
+        self.look_again_at: float | None = None
+        self.cached = False
+
+    @property
+    def deadline(self) -> float:
+        """When the session is gone unless it is used before."""
+        return self.last_used + self.lifetime

@@ -1,0 +1,183 @@
+"""The loop that joins the translator to its devices, its control socket and the clock."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import secrets
+import select
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from nat_node import report
+from nat_node.behavior import parse_endpoint, show_address
+from nat_node.control import Control
+from nat_node.events import Event
+from nat_node.flow_cache import NEEDS_CHECKSUM, VNET_HEADER, Flows
+from nat_node.mapping import Mapping
+from nat_node.packet import PROTOCOL_NAMES, Side, give_back_hop
+from nat_node.routing import NAT_IN, NAT_OUT, Interfaces, set_up
+from nat_node.settings import Settings
+from nat_node.table import RuleRefused
+from nat_node.translator import Translator
+from nat_node.tun import FRAME_SIZE, PLAIN, open_tun
+from nat_node.verdict import Drop
+
+#: Packets taken from one device before the others get their turn.
+BATCH = 64
+RULES_LISTED = 500
+PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
+
+
+class Node:
+    """A running NAPT. Raises TunError, RoutingError or OSError if it cannot be set up."""
+
+    def __init__(self, settings: Settings, interfaces: Interfaces, control: Path) -> None:
+        self.translator = Translator(settings, secrets.randbelow)
+        self._inside, self._outside = open_tun(NAT_IN), open_tun(NAT_OUT)
+        set_up(interfaces)
+        self._frame = bytearray(FRAME_SIZE)
+        self._view = memoryview(self._frame)
+        self._buffers = [self._frame]
+        self._poll = select.epoll()
+        for descriptor in (self._inside, self._outside):
+            self._poll.register(descriptor, select.EPOLLIN)
+        self._control = Control(control, self._poll, self._answer, self._subscribed)
+
+    def run(self) -> NoReturn:
+        """Translate until SIGTERM."""
+        signal.signal(signal.SIGTERM, _stop)
+        signal.signal(signal.SIGINT, _stop)
+        # Nothing here is left in cycles, and a collection over 65,535 rules would hold up packets.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        external = show_address(self.translator.settings.external)
+        ready = {"event": "ready", "time": time.time(), "external": external}
+        print(json.dumps(ready), flush=True)
+        try:
+            while True:
+                self._once()
+        finally:
+            self._control.close()
+
+    def _once(self) -> None:
+        translator = self.translator
+        deadline = translator.next_deadline()
+        wait = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        for descriptor, events in self._poll.poll(wait):
+            if descriptor == self._inside:
+                self._drain(descriptor, Side.INSIDE, translator.flows.inside)
+            elif descriptor == self._outside:
+                self._drain(descriptor, Side.OUTSIDE, translator.flows.outside)
+            elif self._control.handles(descriptor):
+                self._control.handle(descriptor, events)
+        translator.expire(time.monotonic())
+
+    def _drain(self, descriptor: int, side: Side, flows: Flows) -> None:
+        """Take a batch of packets from one device, and give back what becomes of them."""
+        frame, view, buffers, forward = self._frame, self._view, self._buffers, flows.forward
+        now = time.monotonic()
+        for _ in range(BATCH):
+            try:
+                length = os.readv(descriptor, buffers)
+            except BlockingIOError:
+                return
+            if not forward(frame, length, now):
+                self._think(descriptor, side, length, now)
+                continue
+            try:
+                os.write(descriptor, view[:length])
+            except OSError:
+                self.translator.drops[Drop.REFUSED_BY_KERNEL] += 1
+
+    def _think(self, descriptor: int, side: Side, length: int, now: float) -> None:
+        """The slow path: the lesson in translator.py."""
+        data = self._view[VNET_HEADER:length]
+        partial = bool(self._frame[0] & NEEDS_CHECKSUM)
+        for packet in self.translator.receive(data, side, now, partial).packets:
+            give_back_hop(packet.data)
+            # The packet itself keeps the header it came with; a new one is complete as it is.
+            header = self._view[:VNET_HEADER] if packet.data is data else PLAIN
+            try:
+                os.writev(descriptor, (header, packet.data))
+            except OSError:
+                self.translator.drops[Drop.REFUSED_BY_KERNEL] += 1
+
+    # -- control ------------------------------------------------------------------------------
+
+    def _subscribed(self, anyone: bool) -> None:
+        self.translator.notify = self._broadcast if anyone else None
+
+    def _broadcast(self, event: Event) -> None:
+        now = time.monotonic()
+        external = self.translator.settings.external
+        self._control.broadcast(report.event(event, external, now, _wall))
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            match request.get("do"):
+                case "rules":
+                    return self._rules(request.get("limit", RULES_LISTED))
+                case "add":
+                    return self._add(request)
+                case "remove":
+                    protocol, port = self._external(request)
+                    mapping = self.translator.remove_rule(protocol, port)
+                case "stats":
+                    return {"ok": True, **report.statistics(self.translator)}
+                case other:
+                    raise RuleRefused(f"cannot do {other!r}: rules, add, remove, stats or events")
+        except ValueError as error:
+            return {"ok": False, "error": str(error)}
+        return {"ok": True, "rule": self._describe(mapping)}
+
+    def _rules(self, limit: object) -> dict[str, Any]:
+        if not isinstance(limit, int) or not 0 <= limit <= RULES_LISTED * 10:
+            raise RuleRefused(f"limit must be a number from 0 to {RULES_LISTED * 10}")
+        table = self.translator.table
+        listed = [self._describe(mapping) for mapping, _ in zip(table, range(limit), strict=False)]
+        return {"ok": True, "total": len(table), "rules": listed}
+
+    def _add(self, request: dict[str, Any]) -> dict[str, Any]:
+        protocol, port = self._external(request)
+        internal = parse_endpoint(_text(request, "internal"))
+        mapping = self.translator.add_rule(protocol, port, internal, time.monotonic())
+        return {"ok": True, "rule": self._describe(mapping)}
+
+    def _external(self, request: dict[str, Any]) -> tuple[int, int]:
+        """Protocol and external port of a request about an explicit rule."""
+        name = _text(request, "protocol")
+        if name not in PROTOCOLS:
+            raise RuleRefused(f"protocol {name!r}: tcp or udp")
+        address, port = parse_endpoint(_text(request, "external"))
+        own = self.translator.settings.external
+        if address != own:
+            raise RuleRefused(
+                f"{show_address(address)} is not this NAPT's external address {show_address(own)}"
+            )
+        return PROTOCOLS[name], port
+
+    def _describe(self, mapping: Mapping) -> dict[str, Any]:
+        external = self.translator.settings.external
+        return report.rule(mapping, external, time.monotonic(), _wall)
+
+
+def _text(request: dict[str, Any], key: str) -> str:
+    value = request.get(key)
+    if not isinstance(value, str):
+        raise RuleRefused(f"{key} is missing")
+    return value
+
+
+def _wall(monotonic: float) -> float:
+    return time.time() - (time.monotonic() - monotonic)
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(0)

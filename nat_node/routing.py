@@ -1,0 +1,101 @@
+"""How the kernel is told to bring packets up to the translator, and to take them on from there.
+
+The kernel stays what it is, a router: ARP, time to live, fragmentation and ICMP errors are its
+business. Policy rules put the translator between its two sides:
+
+    from lan0, to the LAN's own network      -> the kernel itself (our inside address)
+    from lan0                                -> nat-in   ─┐
+    from wan0, whatever the destination      -> nat-out  ─┤  the translator's two devices
+    our own packets to the LAN               -> lan0      │
+    our own packets to our external address  -> nat-out  ─┤  (ICMP errors about what we sent on)
+    our own packets to anywhere else         -> nat-in   ─┘  (the NAPT itself is an inside host)
+    all the rest: what the translator gives back -> the ordinary tables
+
+For that the table of local addresses, which Linux asks before all others, moves behind these.
+The external address is an ordinary address of wan0, but its packets are routed to nat-out, so
+the kernel would not answer ARP for it: a proxy entry makes it. It answers at once, where a proxy
+usually waits to let the owner speak first.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+NAT_IN, NAT_OUT = "nat-in", "nat-out"
+_TABLE_IN, _TABLE_OUT = 100, 101
+_RULES = range(10, 17)
+_LOCAL = 100
+
+
+class RoutingError(OSError):
+    """The kernel refused a setting; the text is its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interfaces:
+    """The node's own interfaces and addresses, as text for `ip`."""
+
+    inside: str
+    outside: str
+    external: str
+    internal: str
+    network: str
+
+
+def set_up(interfaces: Interfaces) -> None:
+    """Route everything that must be translated through the two devices. Raises RoutingError."""
+    inside, outside, external = interfaces.inside, interfaces.outside, interfaces.external
+    for name in (NAT_IN, NAT_OUT):
+        # IPv6 would greet the devices with router solicitations.
+        ipv6 = Path("/proc/sys/net/ipv6/conf") / name / "disable_ipv6"
+        if ipv6.exists():
+            ipv6.write_text("1")
+    # A translator that was killed has left its rules; they are replaced.
+    _ip([f"rule del pref {pref}" for pref in (*_RULES, _LOCAL)], strict=False)
+    _ip(
+        [
+            *(f"link set {name} mtu 65535 txqueuelen 4096 up" for name in (NAT_IN, NAT_OUT)),
+            # The source hint makes our own packets come from the inside address.
+            f"route replace default dev {NAT_IN} src {interfaces.internal} table {_TABLE_IN}",
+            f"route replace default dev {NAT_OUT} table {_TABLE_OUT}",
+            f"rule add pref {_LOCAL} lookup local",
+            f"rule add pref 10 iif {inside} to {interfaces.network} lookup local",
+            f"rule add pref 11 iif {inside} lookup {_TABLE_IN}",
+            f"rule add pref 12 iif {outside} lookup {_TABLE_OUT}",
+            f"rule add pref 13 iif lo to {interfaces.network} lookup local",
+            f"rule add pref 14 iif lo to {interfaces.network} lookup main",
+            f"rule add pref 15 iif lo to {external} lookup {_TABLE_OUT}",
+            f"rule add pref 16 iif lo lookup {_TABLE_IN}",
+            f"neigh replace proxy {external} dev {outside}",
+        ],
+        strict=True,
+    )
+    _ip(["rule del pref 0"], strict=False)
+    sysctl = Path("/proc/sys/net/ipv4")
+    try:
+        (sysctl / "ip_forward").write_text("1")
+        (sysctl / "neigh" / outside / "proxy_delay").write_text("0")
+        for name in ("all", inside, outside, NAT_IN, NAT_OUT):
+            # What comes back from the translator looks misrouted to a reverse-path check.
+            (sysctl / "conf" / name / "rp_filter").write_text("0")
+            (sysctl / "conf" / name / "send_redirects").write_text("0")
+        for name in (NAT_IN, NAT_OUT):
+            # Translated packets come from our own external address.
+            (sysctl / "conf" / name / "accept_local").write_text("1")
+    except OSError as error:
+        raise RoutingError(f"cannot set {error.filename}: {error.strerror}") from None
+
+
+def _ip(commands: list[str], *, strict: bool) -> None:
+    """Run `ip` once for all commands. Not strict: what is not there need not be deleted."""
+    argv = ["ip", "-batch", "-"] if strict else ["ip", "-force", "-batch", "-"]
+    try:
+        result = subprocess.run(
+            argv, input="\n".join(commands), capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        raise RoutingError("the program `ip` is missing: sudo apt-get install iproute2") from None
+    if strict and result.returncode:
+        raise RoutingError(f"ip: {result.stderr.strip()}")

@@ -1,0 +1,84 @@
+"""From command-line words to a running node: every word checked, every error one clear line."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from typing import Any
+
+from nat_node.behavior import Behavior, Endpoint, parse_address, parse_endpoint
+from nat_node.node import PROTOCOLS, Node
+from nat_node.routing import Interfaces
+from nat_node.settings import PortAssignment, Settings
+
+_RULE = re.compile(r"(tcp|udp)\s+(\d{1,5})\s*->\s*(\S+)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run a node until SIGTERM. Returns 1 if it cannot run (on), 2 for a word that is wrong."""
+    try:
+        settings, interfaces = _settings(arguments)
+        rules = [_rule(text) for text in arguments.rule]
+        if arguments.control is None:
+            raise ValueError("--control: where is the control socket to be?")
+    except ValueError as error:
+        print(f"nat_node: {error}", file=sys.stderr)
+        return 2
+    try:
+        node = Node(settings, interfaces, arguments.control)
+        for protocol, port, internal in rules:
+            node.translator.add_rule(protocol, port, internal, time.monotonic())
+        node.run()
+    except (OSError, ValueError) as error:
+        print(f"nat_node: {error}", file=sys.stderr)
+    return 1
+
+
+def _settings(arguments: argparse.Namespace) -> tuple[Settings, Interfaces]:
+    internal, slash, length = arguments.internal.partition("/")
+    if not slash or not length.isdigit() or not 8 <= int(length) <= 30:
+        raise ValueError(f"--internal {arguments.internal}: an address such as 10.0.0.1/24")
+    address = parse_address(internal)
+    mask = 0xFFFFFFFF << (32 - int(length)) & 0xFFFFFFFF
+    given: dict[str, Any] = {
+        "external": parse_address(arguments.external),
+        "internal": address,
+        "internal_mask": mask,
+        "hosts": frozenset(parse_address(host) for host in arguments.host),
+    }
+    for name in ("mapping", "filtering"):
+        if (value := getattr(arguments, name)) is not None:
+            given[name] = Behavior(value)
+    if arguments.port_assignment is not None:
+        given["port_assignment"] = PortAssignment(arguments.port_assignment)
+    if arguments.ports is not None:
+        given["ports"] = _ports(arguments.ports)
+    for name in (
+        "hairpinning", "tcp_idle", "tcp_transitory_idle", "closing_hold", "udp_idle", "icmp_idle",
+        "session_limit", "host_limit",
+    ):  # fmt: skip
+        if (value := getattr(arguments, name)) is not None:
+            if value < 0:
+                raise ValueError(f"--{name.replace('_', '-')} {value}: not below 0")
+            given[name] = value
+    interfaces = Interfaces(
+        arguments.inside, arguments.outside, arguments.external, internal, arguments.internal
+    )
+    return Settings(**given), interfaces
+
+
+def _ports(text: str) -> range:
+    first, dash, last = text.partition("-")
+    if not (dash and first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last) <= 65535):
+        raise ValueError(f"--ports {text}: a range within 1-65535, such as 1024-65535")
+    return range(int(first), int(last) + 1)
+
+
+def _rule(text: str) -> tuple[int, int, Endpoint]:
+    match = _RULE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"--rule {text!r}: such as 'tcp 8080 -> 10.0.0.7:8080'")
+    protocol, port, internal = match.groups()
+    return PROTOCOLS[protocol], int(port), parse_endpoint(internal)

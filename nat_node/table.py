@@ -1,0 +1,275 @@
+"""All rules, found from the inside and from the outside.
+
+Theory of operation
+-------------------
+Four dictionaries, two of mappings and two of sessions:
+
+    by_internal  (protocol, internal endpoint, remote as *mapping* sees it)   -> Mapping
+    by_external  (protocol, external port,     remote as *sharing* sees it)   -> Mapping
+    outgoing     (protocol, internal endpoint, remote endpoint)               -> Session
+    incoming     (protocol, external port,     remote endpoint)               -> Session
+
+`by_internal` is the mapping behavior itself: two packets share a mapping when their keys are
+equal. `by_external` says when an external port is *free*: where both mapping and filtering look
+at the remote endpoint, one port can serve several rules at once, as long as their remote
+endpoints differ. That is why the course's limit of 65,536 connections is one per remote endpoint
+there, and one in all where mapping is endpoint-independent (RFC 4787, REQ-3, asks for the latter).
+
+Explicit rules hold for every remote endpoint, so they stand under `ANY` in both.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
+from typing import TypeVar
+
+from nat_node.behavior import ANY, Behavior, Endpoint, show, show_address
+from nat_node.deadlines import Deadlines
+from nat_node.mapping import Mapping, Session
+from nat_node.packet import PROTOCOL_NAMES, TCP, UDP
+from nat_node.ports import PortPool
+from nat_node.settings import Settings
+from nat_node.verdict import Drop
+
+Key = tuple[int, Endpoint, Endpoint]
+PortKey = tuple[int, int, Endpoint]
+T = TypeVar("T", bound=Hashable)
+
+
+class RuleRefused(ValueError):
+    """An explicit rule that cannot be; the text says why."""
+
+
+class Table:
+    """The rules of one NAPT. `below(n)` returns a random number from 0 to n - 1."""
+
+    def __init__(self, settings: Settings, below: Callable[[int], int]) -> None:
+        self.settings = settings
+        self.mappings: dict[int, Mapping] = {}
+        self.deadlines = Deadlines()
+        self.session_count: Counter[int] = Counter()  # by inside host's address
+        self._sharing = settings.mapping.looser(settings.filtering)
+        self._pool = PortPool(settings.ports, settings.port_assignment, below)
+        self._ports_taken: Counter[tuple[int, Endpoint]] = Counter()
+        self._by_internal: dict[Key, Mapping] = {}
+        self._by_external: dict[PortKey, Mapping] = {}
+        self._outgoing: dict[Key, Session] = {}
+        self._incoming: dict[PortKey, Session] = {}
+        # Address-dependent filtering asks whether *any* session of a mapping is with an address.
+        self._addresses: Counter[tuple[int, int]] = Counter()
+        self._serial = 0
+
+    # -- finding ------------------------------------------------------------------------------
+
+    def outgoing(self, protocol: int, internal: Endpoint, remote: Endpoint) -> Session | None:
+        """The session of a packet from the inside."""
+        return self._outgoing.get((protocol, internal, remote))
+
+    def incoming(self, protocol: int, port: int, remote: Endpoint) -> Session | None:
+        """The session of a packet to our external address."""
+        return self._incoming.get((protocol, port, remote))
+
+    def rule_for_internal(
+        self, protocol: int, internal: Endpoint, remote: Endpoint
+    ) -> Mapping | None:
+        """The rule that a new session from the inside would use. Explicit ones come first."""
+        return self._by_internal.get((protocol, internal, ANY)) or self._by_internal.get(
+            (protocol, internal, self.settings.mapping.project(remote))
+        )
+
+    def rule_for_external(self, protocol: int, port: int, remote: Endpoint) -> Mapping | None:
+        """The rule that a new session from the outside would use. Explicit ones come first."""
+        return self._by_external.get((protocol, port, ANY)) or self._by_external.get(
+            (protocol, port, self._sharing.project(remote))
+        )
+
+    def admits(self, mapping: Mapping, remote: Endpoint) -> bool:
+        """The filtering behavior: may this remote endpoint use the rule from outside?
+
+        Yes if the inside has sent to it, as far as the filtering behavior can tell the
+        difference. An explicit rule is an invitation to everyone.
+        """
+        if mapping.explicit:
+            return True
+        if self.settings.filtering is Behavior.ENDPOINT_INDEPENDENT:
+            return True
+        if self.settings.filtering is Behavior.ADDRESS_AND_PORT_DEPENDENT:
+            return remote in mapping.sessions
+        return (mapping.serial, remote[0]) in self._addresses
+
+    def __len__(self) -> int:
+        return len(self.mappings)
+
+    def __iter__(self) -> Iterator[Mapping]:
+        return iter(list(self.mappings.values()))
+
+    # -- rules made by packets ----------------------------------------------------------------
+
+    def make_rule(
+        self, protocol: int, internal: Endpoint, remote: Endpoint, now: float, made_by: str
+    ) -> Mapping | Drop:
+        """A new mapping for a packet from the inside, on a free external port."""
+        shared_by = self._sharing.project(remote)
+        by_external = self._by_external
+
+        def is_free(port: int) -> bool:
+            return (protocol, port, shared_by) not in by_external and (
+                shared_by == ANY or (protocol, port, ANY) not in by_external
+            )
+
+        taken = self._ports_taken.get((protocol, shared_by), 0)
+        if shared_by != ANY:
+            taken += self._ports_taken.get((protocol, ANY), 0)
+        if taken >= len(self.settings.ports):
+            return Drop.PORTS_EXHAUSTED
+        port = self._pool.choose(internal[1], is_free)
+        if port is None:
+            return Drop.PORTS_EXHAUSTED
+        projected = self.settings.mapping.project(remote)
+        mapping = self._insert(protocol, internal, port, projected, shared_by, now, made_by, False)
+        mapping.first_remote = remote
+        return mapping
+
+    def open(
+        self, mapping: Mapping, remote: Endpoint, now: float, lifetime: float
+    ) -> Session | Drop:
+        """A new session on a mapping. The caller sets its TCP state."""
+        host = mapping.internal[0]
+        if self.session_count[host] >= self.settings.host_limit:
+            return Drop.HOST_LIMIT
+        if len(self._outgoing) >= self.settings.session_limit:
+            return Drop.TABLE_FULL
+        key = (mapping.protocol, mapping.internal, remote)
+        port_key = (mapping.protocol, mapping.external_port, remote)
+        if key in self._outgoing or port_key in self._incoming:
+            return Drop.SESSION_CLASH
+        self._serial += 1
+        session = Session(self._serial, mapping, remote, now, lifetime)
+        mapping.sessions[remote] = session
+        self._outgoing[key] = session
+        self._incoming[port_key] = session
+        self.session_count[host] += 1
+        if self.settings.filtering is Behavior.ADDRESS_DEPENDENT:
+            self._addresses[(mapping.serial, remote[0])] += 1
+        self.deadlines.schedule(session)
+        return session
+
+    def close(self, session: Session) -> Mapping | None:
+        """End a session. Returns its mapping if that has ended with it."""
+        mapping = session.mapping
+        del mapping.sessions[session.remote]
+        del self._outgoing[(mapping.protocol, mapping.internal, session.remote)]
+        del self._incoming[(mapping.protocol, mapping.external_port, session.remote)]
+        _count_down(self.session_count, mapping.internal[0])
+        if self.settings.filtering is Behavior.ADDRESS_DEPENDENT:
+            _count_down(self._addresses, (mapping.serial, session.remote[0]))
+        self.deadlines.cancel(session)
+        return self.drop_unused(mapping)
+
+    def drop_unused(self, mapping: Mapping) -> Mapping | None:
+        """Take out a mapping that was made by a packet and has no session (any more)."""
+        if mapping.sessions or mapping.explicit:
+            return None
+        self._take_out(mapping)
+        return mapping
+
+    # -- explicit rules -----------------------------------------------------------------------
+
+    def add_explicit(
+        self, protocol: int, external_port: int, internal: Endpoint, now: float
+    ) -> Mapping:
+        """An explicit rule (a static mapping, port forwarding). Raises RuleRefused."""
+        if protocol not in (TCP, UDP):
+            raise RuleRefused("an explicit rule is for tcp or udp")
+        for port in (external_port, internal[1]):
+            if not 1 <= port <= 65535:
+                raise RuleRefused(f"port {port} is not between 1 and 65535")
+        address, mask = internal[0], self.settings.internal_mask
+        special = (self.settings.internal, address & mask, address | ~mask & 0xFFFFFFFF)
+        if not self.settings.is_inside(address) or address in special:
+            raise RuleRefused(f"{show(internal)} is not the address of a host on the inside")
+        if self.settings.hosts and address not in self.settings.hosts:
+            raise RuleRefused(f"there is no host {show_address(address)} on the inside")
+        name = PROTOCOL_NAMES[protocol]
+        holder = self._holder(protocol, external_port)
+        if holder:
+            kind = "an explicit rule" if holder.explicit else "a rule made by a packet"
+            raise RuleRefused(
+                f"{name} port {external_port} is taken: {kind} leads to {show(holder.internal)}"
+            )
+        other = self._by_internal.get((protocol, internal, ANY))
+        if other and other.explicit:
+            raise RuleRefused(
+                f"{name} {show(internal)} already has the external port {other.external_port}"
+            )
+        if other:
+            raise RuleRefused(
+                f"{name} {show(internal)} is talking through port {other.external_port} right now"
+            )
+        return self._insert(protocol, internal, external_port, ANY, ANY, now, "hand", True)
+
+    def explicit(self, protocol: int, external_port: int) -> Mapping:
+        """The explicit rule for an external port. Raises RuleRefused if there is none."""
+        mapping = self._by_external.get((protocol, external_port, ANY))
+        if mapping is None or not mapping.explicit:
+            raise RuleRefused(
+                f"there is no explicit rule for {PROTOCOL_NAMES.get(protocol)} port {external_port}"
+            )
+        return mapping
+
+    def remove_explicit(self, mapping: Mapping) -> None:
+        """Take out an explicit rule whose sessions have been closed."""
+        self._take_out(mapping)
+
+    def _holder(self, protocol: int, port: int) -> Mapping | None:
+        """Whoever has an external port now, for whatever remote endpoint."""
+        if self._sharing.project((1, 1)) == ANY:
+            return self._by_external.get((protocol, port, ANY))
+        return next(
+            (
+                mapping
+                for mapping in self.mappings.values()
+                if mapping.protocol == protocol and mapping.external_port == port
+            ),
+            None,
+        )
+
+    # -- both directories at once -------------------------------------------------------------
+
+    def _insert(
+        self,
+        protocol: int,
+        internal: Endpoint,
+        port: int,
+        projected: Endpoint,
+        shared_by: Endpoint,
+        now: float,
+        made_by: str,
+        explicit: bool,
+    ) -> Mapping:
+        self._serial += 1
+        mapping = Mapping(self._serial, protocol, internal, port, projected, now, made_by, explicit)
+        self.mappings[mapping.serial] = mapping
+        self._by_internal[(protocol, internal, projected)] = mapping
+        self._by_external[(protocol, port, shared_by)] = mapping
+        if port in self.settings.ports:
+            self._ports_taken[(protocol, shared_by)] += 1
+        return mapping
+
+    def _take_out(self, mapping: Mapping) -> None:
+        protocol, port = mapping.protocol, mapping.external_port
+        # A looser filter than mapping blanks more of the remote endpoint than the mapping did.
+        shared_by = self._sharing.project(mapping.remote)
+        del self.mappings[mapping.serial]
+        del self._by_internal[(protocol, mapping.internal, mapping.remote)]
+        del self._by_external[(protocol, port, shared_by)]
+        if port in self.settings.ports:
+            _count_down(self._ports_taken, (protocol, shared_by))
+
+
+def _count_down(counter: Counter[T], key: T) -> None:
+    """One less, and no entry for nothing: keys come from packets, and must not pile up."""
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

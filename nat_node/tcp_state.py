@@ -1,0 +1,59 @@
+"""When a TCP connection is over: the state machine of RFC 7857, section 2.1.
+
+A translator sees the segments of both directions but is no endpoint. It follows just enough of
+the connection to know how long silence may last:
+
+               SYN              SYN back               FIN one way         FIN other way
+    (nothing) ─────▶ OPENING ─────────────▶ ESTABLISHED ──────────▶ HALF_CLOSED ─────────▶ CLOSED
+                   transitory time         established time        established time     closing hold
+
+A RST goes to RESET from anywhere. That is not the end yet: a RST can be forged, or be refused by
+the endpoints for its sequence number, so a connection on which data still flows comes back to
+life (RFC 7857, section 2.2). CLOSED and RESET both last for the closing hold, so that the last
+ACK and repeated FINs still get through. A SYN in either of them begins a new connection.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+FIN, SYN, RST = 0x01, 0x02, 0x04
+
+
+class TcpState(IntEnum):
+    """Named from the translator's point of view; the direction that opened is kept apart."""
+
+    OPENING_OUT = 0
+    OPENING_IN = 1
+    ESTABLISHED = 2
+    HALF_CLOSED_OUT = 3
+    HALF_CLOSED_IN = 4
+    CLOSED = 5
+    RESET = 6
+
+
+# Plain names: an attribute look-up on an enum class for every segment would be felt.
+_OPENING_OUT, _OPENING_IN, _ESTABLISHED, _FIN_OUT, _FIN_IN, _CLOSED, _RESET = TcpState
+
+#: In these states a segment without SYN, FIN or RST changes nothing: the fast path may take it.
+STEADY = frozenset({TcpState.ESTABLISHED, TcpState.HALF_CLOSED_OUT, TcpState.HALF_CLOSED_IN})
+OVER = frozenset({TcpState.CLOSED, TcpState.RESET})
+
+
+def follow(state: TcpState, flags: int, outbound: bool) -> TcpState:
+    """The state after a segment with these flags has passed in this direction."""
+    if flags & RST:
+        return _CLOSED if state is _CLOSED else _RESET
+    if flags & SYN:
+        if state in OVER:
+            return _OPENING_OUT if outbound else _OPENING_IN
+        if state is (_OPENING_IN if outbound else _OPENING_OUT):
+            return _ESTABLISHED
+        return state
+    if flags & FIN:
+        if state is (_FIN_IN if outbound else _FIN_OUT):
+            return _CLOSED
+        if state in (_ESTABLISHED, _RESET):
+            return _FIN_OUT if outbound else _FIN_IN
+        return state
+    return _ESTABLISHED if state is _RESET else state

@@ -1,0 +1,398 @@
+"""What happens to one packet at a NAPT (RFC 3022; RFC 4787, RFC 5382, RFC 5508).
+
+Theory of operation
+-------------------
+                 inside                                          outside
+       10.0.0.7:40000 -> 151.101.1.69:80      24.9.3.7:1025 -> 151.101.1.69:80
+                      ── outbound: the *source* becomes an external endpoint ──▶
+                      ◀── inbound: the *destination* becomes internal again ──
+       10.0.0.7:40000 <- 151.101.1.69:80      24.9.3.7:1025 <- 151.101.1.69:80
+
+Outbound, a packet of a session that is not known yet makes one, and a rule for it if none fits.
+Inbound, a packet passes only by a rule, and only if the filtering behavior admits its sender.
+Hairpinning needs nothing of its own: a packet from the inside to our external address is first
+an outbound packet, and the result is an inbound one (RFC 4787, REQ-9).
+
+Nothing here does I/O or reads a clock. `now` is a time in seconds on any clock that does not run
+backwards; packets are rewritten in the buffer they came in.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+from nat_node import icmp
+from nat_node.behavior import Endpoint
+from nat_node.events import Dropped, Event, RuleAdded, RuleEnded, describe
+from nat_node.flow_cache import FlowCache
+from nat_node.fragments import Fragments, datagram
+from nat_node.mapping import Mapping, Session
+from nat_node.packet import (
+    ECHO_REPLY,
+    ECHO_REQUEST,
+    ICMP,
+    ICMP_ERRORS,
+    TCP,
+    UDP,
+    Malformed,
+    Packet,
+    Side,
+)
+from nat_node.settings import Settings
+from nat_node.table import Table
+from nat_node.tcp_state import OVER, STEADY, SYN, TcpState, follow
+from nat_node.verdict import Drop
+
+_OPENS = 0x17  # of SYN, FIN, RST and ACK only SYN is set in a segment that opens a connection
+_MADE_BY = {TCP: "TCP SYN", UDP: "UDP datagram", ICMP: "ICMP echo request"}
+
+#: Refusals that the sender inside is told about (RFC 5508, REQ-8).
+_TOLD = frozenset(
+    {Drop.PORTS_EXHAUSTED, Drop.HOST_LIMIT, Drop.TABLE_FULL, Drop.PRIVATE_DESTINATION}
+)
+
+
+class Verdict(NamedTuple):
+    """What to send, and why the packet itself was dropped if it was."""
+
+    packets: list[Packet]
+    drop: Drop | None = None
+
+
+class Translator:
+    """A NAPT. `below(n)` gives a random number from 0 to n - 1; `notify` is told each event."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        below: Callable[[int], int],
+        notify: Callable[[Event], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.table = Table(settings, below)
+        self.flows = FlowCache(settings.external)
+        self.fragments = Fragments()
+        self.drops: Counter[Drop] = Counter()
+        self.notify = notify
+        opening, established, hold = (
+            settings.tcp_transitory_idle, settings.tcp_idle, settings.closing_hold
+        )  # fmt: skip
+        self._tcp_lifetime = [
+            hold if state in OVER else established if state in STEADY else opening
+            for state in TcpState
+        ]
+
+    # -- packets ------------------------------------------------------------------------------
+
+    def receive(
+        self, data: bytearray | memoryview, side: Side, now: float, partial: bool = False
+    ) -> Verdict:
+        """Translate a packet as it came from a device: any bytes at all."""
+        try:
+            packet = Packet(data, side, partial)
+        except Malformed as error:
+            self.drops[Drop.MALFORMED] += 1
+            if self.notify:
+                self.notify(Dropped(Drop.MALFORMED, str(error), side.value))
+            return Verdict([], Drop.MALFORMED)
+        return self.translate(packet, now)
+
+    def translate(self, packet: Packet, now: float) -> Verdict:
+        """Decide about one packet and rewrite it in place."""
+        if packet.is_later_fragment:
+            result = self.fragments.later(packet, now)
+        elif packet.is_fragment:
+            key = datagram(packet)
+            first = self._decide(packet, now)
+            result = first
+            if isinstance(first, Drop):
+                self.fragments.first(key, first, now)
+            elif first:
+                result = [*first, *self.fragments.first(key, first[0], now)]
+        else:
+            result = self._decide(packet, now)
+        if not isinstance(result, Drop):
+            return Verdict(result)
+        self.drops[result] += 1
+        if self.notify:
+            self.notify(Dropped(result, describe(packet), packet.side.value))
+        if result in _TOLD and packet.side is Side.INSIDE and not packet.is_later_fragment:
+            return Verdict([icmp.prohibited(packet, self.settings.internal)], result)
+        return Verdict([], result)
+
+    def _decide(self, packet: Packet, now: float) -> list[Packet] | Drop:
+        if packet.protocol not in (TCP, UDP, ICMP):
+            return Drop.UNSUPPORTED_PROTOCOL
+        if packet.protocol == ICMP and packet.icmp_type in ICMP_ERRORS:
+            return self._icmp_error(packet)
+        if packet.side is Side.INSIDE:
+            return self._outbound(packet, now)
+        return self._inbound(packet, now)
+
+    def _outbound(self, packet: Packet, now: float) -> list[Packet] | Drop:
+        """A packet from the inside."""
+        settings = self.settings
+        if not settings.is_inside(packet.source):
+            return Drop.SPOOFED_SOURCE
+        hairpin = packet.destination == settings.external
+        if packet.protocol == ICMP:
+            if packet.icmp_type == ECHO_REQUEST and hairpin and not packet.is_fragment:
+                return [icmp.answer_echo(packet)]
+            if packet.icmp_type != ECHO_REQUEST or hairpin:
+                return Drop.ICMP_UNSUPPORTED
+        if hairpin and not settings.hairpinning:
+            return Drop.HAIRPINNING_OFF
+        if settings.means_nothing_outside(packet.destination):
+            return Drop.PRIVATE_DESTINATION
+
+        session = self._session_outbound(packet, now)
+        if isinstance(session, Drop):
+            return session
+        mapping = session.mapping
+        mapping.packets_out += 1
+        mapping.bytes_out += len(packet.data)
+        if packet.protocol == ICMP:
+            packet.rewrite_source((settings.external, 0))
+            packet.rewrite_identifier(mapping.external_port)
+            return [packet]
+        packet.rewrite_source((settings.external, mapping.external_port))
+        if hairpin:
+            return self._deliver(packet, now)
+        if _is_plain(packet):
+            self.flows.learn(session, outbound=True)
+        return [packet]
+
+    def _session_outbound(self, packet: Packet, now: float) -> Session | Drop:
+        """The session of a packet from the inside; a new one, and a new rule, if need be."""
+        protocol = packet.protocol
+        if protocol == ICMP:
+            internal: Endpoint = (packet.source, packet.icmp_identifier)
+        else:
+            internal = (packet.source, packet.source_port)
+        remote: Endpoint = (packet.destination, packet.destination_port)
+        session = self.table.outgoing(protocol, internal, remote)
+        if session is not None:
+            if protocol == TCP:
+                self._advance(session, packet.tcp_flags, True, now)
+            else:
+                session.last_used = now
+            return session
+
+        if protocol == TCP and packet.tcp_flags & _OPENS != SYN:
+            return Drop.NO_CONNECTION
+        mapping = self.table.rule_for_internal(protocol, internal, remote)
+        made: Mapping | None = None
+        if mapping is None:
+            rule = self.table.make_rule(protocol, internal, remote, now, _MADE_BY[protocol])
+            if isinstance(rule, Drop):
+                return rule
+            mapping = made = rule
+        opened = self._open(mapping, remote, now, outbound=True)
+        if made is not None:
+            if isinstance(opened, Drop):
+                self.table.drop_unused(made)
+            elif self.notify:
+                self.notify(RuleAdded(made))
+        return opened
+
+    def _inbound(self, packet: Packet, now: float) -> list[Packet] | Drop:
+        """A packet from the outside."""
+        settings = self.settings
+        source = packet.source
+        if packet.destination != settings.external:
+            return Drop.NOT_FOR_US
+        if source == settings.external or settings.means_nothing_outside(source):
+            return Drop.SPOOFED_SOURCE
+        if packet.protocol != ICMP:
+            return self._deliver(packet, now)
+        if packet.icmp_type == ECHO_REQUEST and not packet.is_fragment:
+            return [icmp.answer_echo(packet)]
+        if packet.icmp_type != ECHO_REPLY:
+            return Drop.ICMP_UNSUPPORTED
+        session = self.table.incoming(ICMP, packet.icmp_identifier, (source, 0))
+        if session is None:
+            return Drop.NO_RULE
+        mapping = session.mapping
+        mapping.packets_in += 1
+        mapping.bytes_in += len(packet.data)
+        packet.rewrite_destination((mapping.internal[0], 0))
+        packet.rewrite_identifier(mapping.internal[1])
+        return [packet]
+
+    def _deliver(self, packet: Packet, now: float) -> list[Packet] | Drop:
+        """A TCP or UDP packet to our external address: in by a rule, or not at all."""
+        protocol, port = packet.protocol, packet.destination_port
+        remote: Endpoint = (packet.source, packet.source_port)
+        session = self.table.incoming(protocol, port, remote)
+        if session is not None:
+            mapping = session.mapping
+            if protocol == TCP:
+                self._advance(session, packet.tcp_flags, False, now)
+        else:
+            rule = self.table.rule_for_external(protocol, port, remote)
+            if rule is None:
+                return Drop.NO_RULE
+            if not self.table.admits(rule, remote):
+                return Drop.FILTERED
+            mapping = rule
+            # UDP from outside needs no session: none is made for a sender who may be forged.
+            if protocol == TCP:
+                if packet.tcp_flags & _OPENS != SYN:
+                    return Drop.NO_CONNECTION
+                opened = self._open(mapping, remote, now, outbound=False)
+                if isinstance(opened, Drop):
+                    return opened
+        mapping.packets_in += 1
+        mapping.bytes_in += len(packet.data)
+        packet.rewrite_destination(mapping.internal)
+        if session is not None and packet.side is Side.OUTSIDE and _is_plain(packet):
+            self.flows.learn(session, outbound=False)
+        return [packet]
+
+    # -- sessions -----------------------------------------------------------------------------
+
+    def _open(
+        self, mapping: Mapping, remote: Endpoint, now: float, outbound: bool
+    ) -> Session | Drop:
+        settings = self.settings
+        if mapping.protocol == TCP:
+            state = TcpState.OPENING_OUT if outbound else TcpState.OPENING_IN
+            session = self.table.open(mapping, remote, now, self._tcp_lifetime[state])
+            if not isinstance(session, Drop):
+                session.state = state
+            return session
+        lifetime = settings.udp_idle if mapping.protocol == UDP else settings.icmp_idle
+        return self.table.open(mapping, remote, now, lifetime)
+
+    def _advance(self, session: Session, flags: int, outbound: bool, now: float) -> None:
+        """Follow a TCP connection by one segment."""
+        session.last_used = now
+        assert session.state is not None
+        state = follow(session.state, flags, outbound)
+        if state is session.state:
+            return
+        session.state = state
+        before, session.lifetime = session.lifetime, self._tcp_lifetime[state]
+        if session.lifetime < before:
+            self.table.deadlines.schedule(session)
+        if state not in STEADY:
+            self.flows.forget(session)
+
+    def _close(self, session: Session, why: str) -> None:
+        self.flows.forget(session)
+        mapping = self.table.close(session)
+        if mapping and self.notify:
+            self.notify(RuleEnded(mapping, why))
+
+    # -- ICMP errors --------------------------------------------------------------------------
+
+    def _icmp_error(self, packet: Packet) -> list[Packet] | Drop:
+        """An error about a packet that we translated: undo the translation in the quotation."""
+        if packet.is_fragment:
+            return Drop.ICMP_UNSUPPORTED
+        if not packet.icmp_checksum_holds():
+            return Drop.BAD_CHECKSUM
+        try:
+            quoted = icmp.quotation(packet)
+        except Malformed:
+            return Drop.MALFORMED
+        if packet.side is Side.OUTSIDE:
+            return self._icmp_error_inbound(packet, quoted)
+        return self._icmp_error_outbound(packet, quoted)
+
+    def _icmp_error_outbound(self, packet: Packet, quoted: Packet) -> list[Packet] | Drop:
+        settings = self.settings
+        own = packet.source in (settings.internal, settings.external)
+        if not own and not settings.is_inside(packet.source):
+            return Drop.SPOOFED_SOURCE
+        if own and quoted.destination == settings.external:
+            # Our own kernel, about a packet that has not been translated yet.
+            packet.rewrite_source((settings.external, 0))
+            return [packet]
+        source, destination = icmp.quoted_endpoints(quoted)
+        session = self.table.outgoing(quoted.protocol, destination, source)
+        if session is None:
+            return Drop.ICMP_UNRELATED
+        external = (settings.external, session.mapping.external_port)
+        if quoted.protocol == ICMP:
+            quoted.rewrite_identifier(external[1])
+        quoted.rewrite_destination(external)
+        packet.rewrite_source((settings.external, 0))
+        packet.refresh_icmp_checksum()
+        if packet.destination == settings.external:
+            return self._icmp_error_inbound(packet, quoted)
+        return [packet]
+
+    def _icmp_error_inbound(self, packet: Packet, quoted: Packet) -> list[Packet] | Drop:
+        if packet.destination != self.settings.external:
+            return Drop.NOT_FOR_US
+        # Our own kernel writes from our inside address, about a packet that it could not send on.
+        own = packet.source == self.settings.internal
+        if packet.side is Side.OUTSIDE and self.settings.is_inside(packet.source) and not own:
+            return Drop.SPOOFED_SOURCE
+        source, destination = icmp.quoted_endpoints(quoted)
+        if source[0] != self.settings.external:
+            return Drop.ICMP_UNRELATED
+        session = self.table.incoming(quoted.protocol, source[1], destination)
+        if session is None:
+            return Drop.ICMP_UNRELATED
+        internal = session.mapping.internal
+        if quoted.protocol == ICMP:
+            quoted.rewrite_identifier(internal[1])
+        quoted.rewrite_source(internal)
+        packet.rewrite_destination((internal[0], 0))
+        packet.refresh_icmp_checksum()
+        return [packet]
+
+    # -- time ---------------------------------------------------------------------------------
+
+    def expire(self, now: float) -> None:
+        """End every session, and with its last session every rule, whose time has passed."""
+        for session in self.table.deadlines.due(now):
+            why = "idle"
+            if session.state is TcpState.CLOSED:
+                why = "closed"
+            elif session.state is TcpState.RESET:
+                why = "reset"
+            self._close(session, why)
+        self.fragments.expire(now)
+        if self.fragments.lost:
+            self.drops[Drop.FRAGMENT_LOST] += self.fragments.lost
+            self.fragments.lost = 0
+
+    def next_deadline(self) -> float | None:
+        """When `expire` must be called again at the latest; None while nothing can expire."""
+        times = [
+            time
+            for time in (self.table.deadlines.next(), self.fragments.next_deadline())
+            if time is not None
+        ]
+        return min(times, default=None)
+
+    # -- explicit rules -----------------------------------------------------------------------
+
+    def add_rule(
+        self, protocol: int, external_port: int, internal: Endpoint, now: float
+    ) -> Mapping:
+        """Add an explicit rule (port forwarding). Raises table.RuleRefused."""
+        mapping = self.table.add_explicit(protocol, external_port, internal, now)
+        if self.notify:
+            self.notify(RuleAdded(mapping))
+        return mapping
+
+    def remove_rule(self, protocol: int, external_port: int) -> Mapping:
+        """Remove an explicit rule and end its sessions. Raises table.RuleRefused."""
+        mapping = self.table.explicit(protocol, external_port)
+        for session in list(mapping.sessions.values()):
+            self._close(session, "removed")
+        self.table.remove_explicit(mapping)
+        if self.notify:
+            self.notify(RuleEnded(mapping, "removed"))
+        return mapping
+
+
+def _is_plain(packet: Packet) -> bool:
+    """Whether the rest of its flow may look like this packet: what the fast path can take."""
+    return not packet.is_fragment and (packet.protocol == UDP or not packet.tcp_flags & 0x07)

@@ -1,0 +1,62 @@
+"""What is wrong with a topology file, said so that its writer can mend it.
+
+One line a problem, `FILE:LINE: path.to.key: what is wrong; what is allowed (did you mean …?)`,
+and all problems of a file at once. What the file itself says is shown quoted, shortened and
+with control characters escaped, so that no file can draw on the reader's terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+LONGEST_QUOTE = 40  # characters of the file's own text shown in a message
+
+
+class TopologyError(Exception):
+    """A topology file that cannot be used; `problems` are the lines to print, sorted."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Problems:
+    """The problems found so far in one file."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._found: set[tuple[int, str, str]] = set()
+
+    def add(self, line: int, path: str, message: str) -> None:
+        """Note a problem at `line` (counted from 1); `path` is empty for the file as a whole."""
+        self._found.add((line, path, message))
+
+    def fatal(self, line: int, message: str) -> TopologyError:
+        """The error to raise where a problem of the file as a whole ends the reading."""
+        self.add(line, "", message)
+        return TopologyError(self._lines())
+
+    def raise_if_any(self) -> None:
+        """Raise TopologyError with everything noted so far, if anything was."""
+        if self._found:
+            raise TopologyError(self._lines())
+
+    def _lines(self) -> list[str]:
+        return [
+            f"{self._file}:{line}: {path}: {message}" if path else f"{self._file}:{line}: {message}"
+            for line, path, message in sorted(self._found)
+        ]
+
+
+def quoted(text: str) -> str:
+    """`text` from a file as it may be shown: in quotes, short, nothing unprintable in it."""
+    return repr(text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…")
+
+
+def not_one_of(wrong: str, given: str, choices: Iterable[str]) -> str:
+    """The message for a word that is none of `choices`, with the nearest of them."""
+    words = list(choices)
+    message = f"{wrong}; allowed: {', '.join(words)}"
+    near = get_close_matches(given[:LONGEST_QUOTE].lower(), words, n=1)
+    return f"{message} (did you mean '{near[0]}'?)" if near else message

@@ -1,0 +1,130 @@
+"""`gateway:` in a topology file: what stands between a site and its ISP, and how it behaves."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+from topologies.errors import quoted
+from topologies.model import (
+    Behavior,
+    Engine,
+    Gateway,
+    GatewayKind,
+    IdleTimes,
+    NaptSettings,
+    PortAssignment,
+    StaticRule,
+)
+from topologies.scalars import (
+    duration,
+    flag,
+    one_of,
+    ports,
+    private_interface,
+    public_interface,
+    static_rule,
+)
+from topologies.yaml_nodes import Entry, Section
+
+DEFAULT_NAME = {
+    GatewayKind.NAPT: "napt",
+    GatewayKind.PROXY: "proxy",
+    GatewayKind.TRANSPARENT_PROXY: "tproxy",
+}
+
+_KEYS = ("name", "kind", "public", "private")
+_NAPT_KEYS = (
+    "engine",
+    "mapping",
+    "filtering",
+    "hairpinning",
+    "port-assignment",
+    "ports",
+    "idle",
+    "closing-hold",
+    "rules",
+)
+
+_idle_time = duration("0.1s", "24h")
+_hold_time = duration("0s", "24h")
+
+
+class GatewayDraft:
+    """A gateway while its site is read: the hosts need its network, its rules need the hosts."""
+
+    def __init__(self, entry: Entry, site_name: str) -> None:
+        self.section = entry.section(*_KEYS, *_NAPT_KEYS, required=("kind", "public", "private"))
+        self.kind = self.section.value("kind", one_of(GatewayKind))
+        self.public = self.section.value("public", public_interface)
+        self.private = self.section.value("private", private_interface)
+        usual_name = f"{DEFAULT_NAME[self.kind or GatewayKind.NAPT]}_{site_name}"
+        self.name = self.section.value_or("name", str, usual_name)
+
+    def finish(self, hosts: set[IPv4Address]) -> Gateway | None:
+        """The gateway of a site with these hosts; None where its file must be mended first."""
+        settings, engine = None, Engine.PYTHON
+        if self.kind in (GatewayKind.NAPT, None):
+            settings = _settings(self.section, hosts)
+            engine = self.section.value_or("engine", one_of(Engine), Engine.PYTHON)
+        else:
+            for key in self.section.keys() & set(_NAPT_KEYS):
+                self.section[key].refuse(f"only kind napt has this; allowed: {', '.join(_KEYS)}")
+        if self.kind is None or self.public is None or self.private is None:
+            return None
+        return Gateway(self.name, self.kind, self.public, self.private, engine, settings)
+
+
+def _settings(section: Section, hosts: set[IPv4Address]) -> NaptSettings:
+    usual = NaptSettings()
+    return NaptSettings(
+        mapping=section.value_or("mapping", one_of(Behavior), usual.mapping),
+        filtering=section.value_or("filtering", one_of(Behavior), usual.filtering),
+        hairpinning=section.value_or("hairpinning", flag, usual.hairpinning),
+        port_assignment=section.value_or(
+            "port-assignment", one_of(PortAssignment), usual.port_assignment
+        ),
+        ports=section.value_or("ports", ports, usual.ports),
+        idle=_idle(section["idle"]) if "idle" in section else usual.idle,
+        closing_hold=section.value_or("closing-hold", _hold_time, usual.closing_hold),
+        rules=_rules(section["rules"], hosts) if "rules" in section else (),
+    )
+
+
+def _idle(entry: Entry) -> IdleTimes:
+    usual = IdleTimes()
+    section = entry.section("tcp", "tcp-transitory", "udp", "icmp")
+    return IdleTimes(
+        tcp=section.value_or("tcp", _idle_time, usual.tcp),
+        tcp_transitory=section.value_or("tcp-transitory", _idle_time, usual.tcp_transitory),
+        udp=section.value_or("udp", _idle_time, usual.udp),
+        icmp=section.value_or("icmp", _idle_time, usual.icmp),
+    )
+
+
+def _rules(entry: Entry, hosts: set[IPv4Address]) -> tuple[StaticRule, ...]:
+    rules: dict[tuple[str, int], tuple[StaticRule, Entry]] = {}
+    for item in entry.items():
+        rule = item.read(static_rule)
+        if rule is None:
+            continue
+        external = (rule.protocol, rule.external_port)
+        if external in rules:
+            first = rules[external][1]
+            item.refuse(
+                f"{rule.protocol} port {rule.external_port} is already forwarded by {first.path} "
+                f"(line {first.line}); allowed: one rule for a protocol and external port"
+            )
+            continue
+        if rule.internal_address not in hosts:
+            item.refuse(
+                f"{quoted(str(rule.internal_address))} is not the address of a host of this site; "
+                f"allowed: {_some(hosts)}"
+            )
+        rules[external] = (rule, item)
+    return tuple(rule for rule, _ in rules.values())
+
+
+def _some(hosts: set[IPv4Address]) -> str:
+    """A few of the addresses; a site may have a hundred."""
+    shown = [str(address) for address in sorted(hosts)[:5]]
+    return ", ".join(shown) + (", …" if len(hosts) > len(shown) else "") or "no host is declared"

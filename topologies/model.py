@@ -1,0 +1,163 @@
+"""What a topology is, once the YAML has been read and found good.
+
+An Internet of public hosts, and sites hidden behind gateways. Every public address lies in
+the network of an ISP; the `internet` router has one leg in each of these networks, and no
+route to private space (RFC 1918), so that a private destination fails there as it does in
+life. Each ISP's network and each site's network is one Ethernet segment.
+
+          host ── site's segment ── gateway ── ISP's segment ── internet ── ISP's segment ── host
+
+Everything here is frozen data: the loader makes it, the builder turns it into Mininet nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+
+ROUTER_NAME = "internet"
+
+
+class Behavior(StrEnum):
+    """How much of the remote endpoint a NAPT looks at (RFC 4787, sections 4.1 and 5)."""
+
+    ENDPOINT_INDEPENDENT = "endpoint-independent"
+    ADDRESS_DEPENDENT = "address-dependent"
+    ADDRESS_AND_PORT_DEPENDENT = "address-and-port-dependent"
+
+
+class PortAssignment(StrEnum):
+    """Which external port a new mapping gets (RFC 4787, section 4.2)."""
+
+    PRESERVE = "preserve"
+    SEQUENTIAL = "sequential"
+    RANDOM = "random"
+
+
+class GatewayKind(StrEnum):
+    """What stands between a site and its ISP."""
+
+    NAPT = "napt"
+    PROXY = "proxy"
+    TRANSPARENT_PROXY = "transparent-proxy"
+
+
+class Engine(StrEnum):
+    """Who translates on a NAPT: this project's Python, or the kernel (oracle and yardstick)."""
+
+    PYTHON = "python"
+    NFTABLES = "nftables"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A program that a node runs; `options` hold only what services.py allows for `name`."""
+
+    name: str
+    port: int
+    options: dict[str, str | int | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """An end system: a PC in a site, or a server on the Internet."""
+
+    name: str
+    address: IPv4Interface
+    runs: tuple[Service, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StaticRule:
+    """An explicit NAPT rule (port forwarding): external port -> internal endpoint."""
+
+    protocol: str  # "tcp" or "udp"
+    external_port: int
+    internal_address: IPv4Address
+    internal_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class IdleTimes:
+    """After how many seconds without a packet a rule is collected.
+
+    Defaults: RFC 5382 REQ-5 (TCP), RFC 4787 REQ-5 (UDP), RFC 5508 REQ-2 (ICMP queries).
+    """
+
+    tcp: float = 7440.0
+    tcp_transitory: float = 240.0
+    udp: float = 300.0
+    icmp: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class NaptSettings:
+    """The behavior of one NAPT. Times are in seconds."""
+
+    mapping: Behavior = Behavior.ENDPOINT_INDEPENDENT
+    filtering: Behavior = Behavior.ADDRESS_AND_PORT_DEPENDENT
+    hairpinning: bool = True
+    port_assignment: PortAssignment = PortAssignment.RANDOM
+    ports: range = range(1024, 65536)
+    idle: IdleTimes = IdleTimes()
+    closing_hold: float = 240.0
+    rules: tuple[StaticRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A site's way out. `napt` is set exactly where `kind` is NAPT."""
+
+    name: str
+    kind: GatewayKind
+    public: IPv4Interface
+    private: IPv4Interface
+    engine: Engine = Engine.PYTHON
+    napt: NaptSettings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A private network: hosts on one segment behind one gateway."""
+
+    name: str
+    gateway: Gateway
+    hosts: tuple[Host, ...]
+
+    @property
+    def network(self) -> IPv4Network:
+        return self.gateway.private.network
+
+
+@dataclass(frozen=True, slots=True)
+class Isp:
+    """A public network. The internet router has its first host address."""
+
+    network: IPv4Network
+    router: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """A whole topology. Node names are unique across it; the router is called `internet`."""
+
+    name: str
+    path: Path
+    title: str
+    isps: tuple[Isp, ...]
+    internet: tuple[Host, ...]
+    sites: tuple[Site, ...]
+    offload: bool = False  # True: links may carry unsegmented TCP: fast, less like a wire
+
+    def hosts(self) -> Iterator[Host]:
+        """Every end system, public ones first."""
+        yield from self.internet
+        for site in self.sites:
+            yield from site.hosts
+
+    def isp_of(self, address: IPv4Interface) -> Isp:
+        """The ISP that a public address belongs to; the loader guarantees that there is one."""
+        return next(isp for isp in self.isps if isp.network == address.network)

@@ -1,0 +1,75 @@
+"""Acting inside a node's network namespace without starting a process there.
+
+A network namespace belongs to a thread, not to a process: a thread that calls setns(2) sees
+the namespace's interfaces, its /proc/sys/net, and every socket it opens stays there for good,
+whichever thread uses it later. So a short-lived thread visits the node, does its errand, and
+hands back the result. That is a hundred times cheaper than a process, and nothing goes
+through a shell.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+_CLONE_NEWNET = 0x40000000
+_SIOCETHTOOL = 0x8946
+_ETHTOOL_STXCSUM = 0x17
+_ETHTOOL_STSO = 0x1F
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def visit(pid: int, errand: Callable[[], Result]) -> Result:
+    """Run `errand` in the network namespace of process `pid`; its exceptions are raised here."""
+    results: list[Result] = []
+    errors: list[BaseException] = []
+
+    def go() -> None:
+        try:
+            with Path(f"/proc/{pid}/ns/net").open("rb") as namespace:
+                if _libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
+                    number = ctypes.get_errno()
+                    raise OSError(number, f"setns: {os.strerror(number)}")
+            results.append(errand())
+        except BaseException as error:  # carried over to the caller's thread
+            errors.append(error)
+
+    visitor = threading.Thread(target=go, name=f"visitor-{pid}")
+    visitor.start()
+    visitor.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def write_sysctls(settings: Mapping[str, str]) -> None:
+    """Write settings below /proc/sys/net (`ipv4/ip_forward`: `1`) of this thread's namespace."""
+    for name, value in settings.items():
+        (Path("/proc/sys/net") / name).write_text(value)
+
+
+def has_ipv6() -> bool:
+    """Whether this kernel speaks IPv6 at all."""
+    return Path("/proc/sys/net/ipv6").exists()
+
+
+def switch_off_offload(interface: str) -> None:
+    """Make the kernel finish packets itself before they leave `interface`.
+
+    A veth pair takes segments of 64 KB with unfinished checksums, since nobody will ever see
+    them. A capture of these shows what no wire has ever carried.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
+        for command in (_ETHTOOL_STXCSUM, _ETHTOOL_STSO):
+            value = ctypes.create_string_buffer(struct.pack("=II", command, 0))
+            request = struct.pack("16sP", interface.encode(), ctypes.addressof(value))
+            fcntl.ioctl(handle, _SIOCETHTOOL, request)

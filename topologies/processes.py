@@ -1,0 +1,311 @@
+"""Programs on nodes: started without a shell, drained without a pause, ended without a trace.
+
+A program is `mnexec -a PID argv...`: Mininet's little helper enters the node's namespaces and
+becomes the program. One thread for each program reads its stdout and stderr, so that a
+talkative one never blocks, and keeps a bounded part of both. Node programs print one JSON
+object a line; these lines become events in the network's one event log, where whoever needs
+to know something waits for it, with a deadline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+KEPT_OUTPUT = 1 << 20  # bytes of stdout, and of stderr, that are kept of each program
+KEPT_EVENTS = 200_000  # older events are forgotten
+LINE_LIMIT = 1 << 16  # bytes of one JSON line; a longer one is not an event
+
+
+class DeadlinePassed(Exception):
+    """Something that was awaited did not happen in time; the message says what."""
+
+    def __init__(self, what: str, seconds: float) -> None:
+        super().__init__(f"waited {seconds:g} s for {what}, in vain")
+        self.what = what
+        self.seconds = seconds
+
+
+class ProgramEnded(Exception):
+    """A program ended although it was still needed; the message has its last words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that a program reported. `time` is wall time in seconds."""
+
+    time: float
+    node: str
+    program: str
+    name: str
+    fields: Mapping[str, Any]
+
+
+class EventLog:
+    """What all programs of a network reported, in order of arrival; safe for threads."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._forgotten = 0
+        self._changed = threading.Condition()
+        self._listeners: list[Callable[[Event], None]] = []
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Call `listener` with every later event, from the thread that reads the program."""
+        self._listeners.append(listener)
+
+    def add(self, node: str, program: str, fields: Mapping[str, Any]) -> None:
+        """Append one report; its `event` is the event's name, its `time` the wall time."""
+        stamp = fields.get("time")
+        event = Event(
+            time=float(stamp) if isinstance(stamp, (int, float)) else time.time(),
+            node=node,
+            program=program,
+            name=str(fields.get("event", "")),
+            fields=fields,
+        )
+        with self._changed:
+            self._events.append(event)
+            if len(self._events) > KEPT_EVENTS:
+                surplus = KEPT_EVENTS // 10
+                del self._events[:surplus]
+                self._forgotten += surplus
+            self._changed.notify_all()
+        for listener in self._listeners:
+            listener(event)
+
+    def wake(self) -> None:
+        """Let those who wait look again: a program has ended."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def mark(self) -> int:
+        """The present end of the log, to search from later."""
+        with self._changed:
+            return self._forgotten + len(self._events)
+
+    def since(self, mark: int = 0) -> list[Event]:
+        """The events that came after `mark`."""
+        with self._changed:
+            return self._events[max(0, mark - self._forgotten) :]
+
+    def wait_for(
+        self,
+        predicate: Callable[[Event], bool],
+        *,
+        deadline: float,
+        what: str,
+        since: int = 0,
+        give_up: Callable[[], str | None] = lambda: None,
+    ) -> Event:
+        """The first event after `since` that `predicate` accepts.
+
+        DeadlinePassed after `deadline` seconds; ProgramEnded as soon as `give_up` gives a
+        reason why it cannot come any more.
+        """
+        end = time.monotonic() + deadline
+        position = since
+        with self._changed:
+            while True:
+                start = max(0, position - self._forgotten)
+                for event in self._events[start:]:
+                    if predicate(event):
+                        return event
+                position = self._forgotten + len(self._events)
+                reason = give_up()
+                if reason is not None:
+                    raise ProgramEnded(f"{reason} while waiting for {what}")
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise DeadlinePassed(what, deadline)
+                self._changed.wait(left)
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A command that has ended. `status` is its exit status, negative for a signal."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+class Process:
+    """A command that runs on a node. Its output is drained at all times, kept within bounds."""
+
+    def __init__(
+        self,
+        node: str,
+        argv: Sequence[str],
+        *,
+        prefix: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        log: EventLog | None = None,
+        name: str = "",
+    ) -> None:
+        """Start `argv` behind `prefix` (what enters the node).
+
+        With `log`, stdout is JSON lines, logged as events of the program `name`.
+        """
+        self.node = node
+        self.name = name or argv[0]
+        self.argv = tuple(argv)
+        self._log = log
+        self._started = time.monotonic()
+        self._seconds = 0.0
+        self._stdout, self._stderr = bytearray(), bytearray()
+        self._partial = b""
+        self._ended = threading.Event()
+        self._popen = subprocess.Popen(
+            [*prefix, *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(env),
+            cwd=cwd,
+            start_new_session=True,  # so that ending it ends its children as well
+        )
+        self._reader = threading.Thread(target=self._drain, name=f"{node}-{self.name}", daemon=True)
+        self._reader.start()
+
+    @property
+    def running(self) -> bool:
+        return not self._ended.is_set()
+
+    def wait(self, timeout: float) -> Completed:
+        """The command's result; after `timeout` seconds it is killed and DeadlinePassed raised."""
+        if not self._ended.wait(timeout):
+            self.kill()
+            self.await_end()
+            raise DeadlinePassed(f"{self.node}$ {' '.join(self.argv)} to end", timeout)
+        return Completed(
+            argv=self.argv,
+            status=self._popen.returncode,
+            stdout=self._stdout.decode(errors="replace"),
+            stderr=self._stderr.decode(errors="replace"),
+            seconds=self._seconds,
+        )
+
+    def wait_for(
+        self,
+        event: str,
+        predicate: Callable[[Event], bool] = lambda _: True,
+        *,
+        deadline: float,
+        since: int = 0,
+    ) -> Event:
+        """The first event of that name that this program's node logged; see EventLog.wait_for."""
+        if self._log is None:
+            raise ValueError(f"{self.argv} does not report events")
+        return self._log.wait_for(
+            lambda e: (
+                (e.node, e.program, e.name) == (self.node, self.name, event) and predicate(e)
+            ),
+            deadline=deadline,
+            what=f"`{event}` from {self.name} on {self.node}",
+            since=since,
+            give_up=self._obituary,
+        )
+
+    def terminate(self) -> None:
+        """Ask the command and its children to end (SIGTERM)."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the command and its children now."""
+        self._signal(signal.SIGKILL)
+
+    def await_end(self) -> None:
+        """Wait for a command that was killed to be gone."""
+        self._ended.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._popen.pid, number)
+
+    def _obituary(self) -> str | None:
+        if self.running:
+            return None
+        words = self._stderr.decode(errors="replace").strip() or "it said nothing"
+        return (
+            f"{self.name} on {self.node} ended with status {self._popen.returncode}: "
+            f"{words[-2000:]}"
+        )
+
+    def _drain(self) -> None:
+        """Read both streams until the command is gone, even if a child keeps them open."""
+        assert self._popen.stdout is not None
+        assert self._popen.stderr is not None
+        pidfd = os.pidfd_open(self._popen.pid)
+        with selectors.DefaultSelector() as selector, self._popen.stdout, self._popen.stderr:
+            for stream, sink in ((self._popen.stdout, self._take_stdout),
+                                 (self._popen.stderr, self._take_stderr)):
+                os.set_blocking(stream.fileno(), False)
+                selector.register(stream, selectors.EVENT_READ, sink)
+            selector.register(pidfd, selectors.EVENT_READ)
+            alive = True
+            while alive:
+                ready = selector.select()
+                alive = not any(key.fd == pidfd for key, _ in ready)
+                # After the end: whatever it had still written is in the pipes now.
+                keys = [key for key, _ in ready] if alive else list(selector.get_map().values())
+                for key in keys:
+                    if key.data is not None and not self._read(key.fd, key.data, to_end=not alive):
+                        selector.unregister(key.fileobj)
+        self._popen.wait()
+        os.close(pidfd)
+        self._seconds = time.monotonic() - self._started
+        self._ended.set()
+        if self._log is not None:
+            self._log.wake()
+
+    @staticmethod
+    def _read(fd: int, sink: Callable[[bytes], None], *, to_end: bool) -> bool:
+        while True:
+            try:
+                data = os.read(fd, 1 << 16)
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            sink(data)
+            if not to_end:
+                return True
+
+    def _take_stderr(self, data: bytes) -> None:
+        self._stderr += data
+        del self._stderr[: max(0, len(self._stderr) - KEPT_OUTPUT)]  # the last words count
+
+    def _take_stdout(self, data: bytes) -> None:
+        if self._log is None:
+            self._stdout += data[: KEPT_OUTPUT - len(self._stdout)]
+            return
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        self._partial = self._partial[:LINE_LIMIT]
+        for line in lines:
+            fields = parse_line(line)
+            if fields is not None:
+                self._log.add(self.node, self.name, fields)
+
+
+def parse_line(line: bytes) -> dict[str, Any] | None:
+    """The JSON object on one line; None if it is something else, or too long."""
+    if len(line) > LINE_LIMIT:
+        return None
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) else None

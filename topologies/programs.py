@@ -1,0 +1,135 @@
+"""The programs of a topology: a translator on each NAPT, the services on the hosts.
+
+All of them are started at once, and each is waited for until it says that it is ready; one
+that ends before that is reported with its last words. A NAPT's engine is either our nat_node
+or the kernel's own NAT (nftables). Both get the same settings as far as the kernel has them:
+there, mapping and filtering are address-and-port-dependent and idle times are the kernel's.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from topologies.model import Engine, Gateway, GatewayKind, Host, NaptSettings, Site, Topology
+from topologies.napt_control import PROGRAM, NaptControl
+from topologies.node import Node
+from topologies.processes import Process
+from topologies.services import SERVICES
+
+READY_SECONDS = 10.0  # how long a program may take until it serves
+
+
+class ProgramError(Exception):
+    """A program of the topology cannot run; the message says which and why."""
+
+
+def start_programs(topology: Topology, nodes: Mapping[str, Node]) -> None:
+    """Start everything that the topology runs, and return when all of it serves.
+
+    ProgramEnded if a program ends before that, DeadlinePassed if it takes too long.
+    """
+    starting: list[Process] = []
+    for site in topology.sites:
+        starting += _start_gateway(site, nodes[site.gateway.name])
+    for host in topology.hosts():
+        starting += _start_services(host, nodes[host.name])
+    for process in starting:
+        process.wait_for("ready", deadline=READY_SECONDS)
+
+
+def _start_gateway(site: Site, node: Node) -> Iterator[Process]:
+    gateway = site.gateway
+    if gateway.kind is not GatewayKind.NAPT or gateway.napt is None:
+        raise ProgramError(f"{gateway.name}: no program yet for a {gateway.kind.value}")
+    if gateway.engine is Engine.NFTABLES:
+        _load_nft(gateway, gateway.napt, node)
+        return
+    node.napt = NaptControl(gateway.name, node.home / "control.sock")
+    flags = nat_node_flags(site, gateway.napt, node.napt.path)
+    yield node.start_program([sys.executable, "-m", "nat_node", "run", *flags], name=PROGRAM)
+
+
+def _start_services(host: Host, node: Node) -> Iterator[Process]:
+    for service in host.runs:
+        module = SERVICES[service.name].module
+        argv = [sys.executable, "-m", module, "--port", str(service.port)]
+        if service.name == "file-server":
+            folder = node.home / "files"
+            folder.mkdir(exist_ok=True)
+            argv += ["--folder", str(folder)]
+        argv += _option_flags(service.options)
+        yield node.start_program(argv, name=service.name)
+
+
+def _option_flags(options: Mapping[str, str | int | bool]) -> list[str]:
+    flags = []
+    for name, value in options.items():
+        if value is True:
+            flags.append(f"--{name}")
+        elif value is not False:
+            flags += [f"--{name}", str(value)]
+    return flags
+
+
+def nat_node_flags(site: Site, settings: NaptSettings, control: Path) -> list[str]:
+    """The command line after `python -m nat_node run`."""
+    gateway = site.gateway
+    flags = {
+        "inside": "lan0",
+        "outside": "wan0",
+        "external": str(gateway.public.ip),
+        "internal": str(gateway.private),
+        "control": str(control),
+        "mapping": settings.mapping.value,
+        "filtering": settings.filtering.value,
+        "ports": _pool(settings),
+        "port-assignment": settings.port_assignment.value,
+        "tcp-idle": str(settings.idle.tcp),
+        "tcp-transitory-idle": str(settings.idle.tcp_transitory),
+        "udp-idle": str(settings.idle.udp),
+        "icmp-idle": str(settings.idle.icmp),
+        "closing-hold": str(settings.closing_hold),
+    }
+    argv = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    argv.append("--hairpinning" if settings.hairpinning else "--no-hairpinning")
+    for host in site.hosts:
+        argv += ["--host", str(host.address.ip)]
+    for rule in settings.rules:
+        inside = f"{rule.internal_address}:{rule.internal_port}"
+        argv += ["--rule", f"{rule.protocol} {rule.external_port} -> {inside}"]
+    return argv
+
+
+def nft_ruleset(gateway: Gateway, settings: NaptSettings) -> str:
+    """The kernel's masquerade with the same pool of ports and the same explicit rules."""
+    rules = "\n".join(
+        f"    ip daddr {gateway.public.ip} {rule.protocol} dport {rule.external_port} "
+        f"dnat to {rule.internal_address}:{rule.internal_port}"
+        for rule in settings.rules
+    )
+    return f"""table ip napt {{
+  chain inbound {{
+    type nat hook prerouting priority dstnat;
+{rules}
+  }}
+  chain outbound {{
+    type nat hook postrouting priority srcnat;
+    oifname "wan0" meta l4proto {{ tcp, udp }} masquerade to :{_pool(settings)}
+    oifname "wan0" masquerade
+  }}
+}}
+"""
+
+
+def _load_nft(gateway: Gateway, settings: NaptSettings, node: Node) -> None:
+    rules = node.home / "nat.nft"
+    rules.write_text(nft_ruleset(gateway, settings))
+    loaded = node.run(["nft", "-f", str(rules)])
+    if loaded.status != 0:
+        raise ProgramError(f"{gateway.name}: nft: {loaded.stderr.strip()}")
+
+
+def _pool(settings: NaptSettings) -> str:
+    return f"{settings.ports.start}-{settings.ports.stop - 1}"

@@ -1,0 +1,282 @@
+"""The sandbox: a machine of one's own for each lab, which vanishes with its first process.
+
+Theory of operation (namespaces(7), user_namespaces(7), pid_namespaces(7), prctl(2)):
+
+    outer    the process the user started: waits, passes signals on, leaves with the same status
+      └─ init   PID 1 of the sandbox: reaps orphans, and takes everything with it when it ends
+           └─ work   what called `enter()`, and goes on from there
+
+The outer process leaves its network, mounts, host name, IPC and process numbers behind with
+unshare(2). Whoever lacks the right to do so takes a user namespace as well, in which they are
+root over these, and over nothing else. Interfaces, nftables and mounts made inside belong to the
+namespaces, and the kernel removes namespaces with their last process. So the only thing to
+guard is that no process survives:
+
+- when init dies, the kernel kills every process of its PID namespace;
+- when outer dies, the kernel kills init (PR_SET_PDEATHSIG). If outer died *before* init asked for
+  that, no signal comes; init sees it by a pipe of which outer alone holds the writing end.
+
+Nothing has to be cleaned up, therefore nothing can be forgotten, not even after `kill -9`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+HOSTNAME = "napt-lab"
+RUN_DIRECTORY = Path("/run/napt-lab")  # a tmpfs of the sandbox's own
+GRACE = 3.0  # seconds the work has for leaving after a signal, before it is killed
+CANNOT_RUN = 3  # exit status: this machine cannot run it
+
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x0002_0000, 0x0400_0000, 0x0800_0000
+CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x1000_0000, 0x2000_0000, 0x4000_0000
+_NAMESPACES = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
+
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
+_MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 32, 4096, 16384, 1 << 18
+_PR_SET_PDEATHSIG = 1
+_CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+
+_ADMIN_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+_MARK = RUN_DIRECTORY / ".sandbox"
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class SandboxError(Exception):
+    """This machine or this user may not make a sandbox; the text says which step was refused."""
+
+
+def inside() -> bool:
+    """Tell whether this process runs in a sandbox."""
+    return _MARK.exists()
+
+
+def enter() -> None:
+    """Go on in a new sandbox: returns there, and only there.
+
+    The calling process stays behind as the outer process and ends with the status of the work
+    (128 + the signal's number if a signal ended it). SIGTERM, SIGINT and SIGHUP sent to it reach
+    the work, which has `GRACE` seconds to leave. A terminal follows into the sandbox.
+    Call it early, with no thread and no child process started.
+
+    Raises:
+        SandboxError: a namespace was refused; nothing has been changed.
+    """
+    _enter(_foreground_terminal())
+
+
+def administrators_path() -> str:
+    """PATH with the folders of root's programs, where Debian gives ordinary users none of them."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join([*folders, *(f for f in _ADMIN_FOLDERS if f not in folders)])
+
+
+def fork_into(work: Callable[[], int]) -> int:
+    """Run `work` in a sandbox, in a child process; its value is the child's exit status.
+
+    Returns the process number of the child, which ends when the work has ended and the sandbox
+    is gone. Killing it, or the end of the caller, ends the sandbox.
+    """
+    sys.stdout.flush()  # else both processes would write what is still in the buffer
+    sys.stderr.flush()
+    caller = os.getpid()
+    child = os.fork()
+    if child:
+        return child
+    status = CANNOT_RUN
+    try:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() == caller:  # else the caller died before we asked for the signal
+            _enter(terminal=None)
+            status = work()
+    except SandboxError as error:
+        print(f"napt-lab: {error}", file=sys.stderr)
+    finally:  # never back into the caller's stack
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _enter(terminal: int | None) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    _leave_namespaces()
+    signals = _passed_on()
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signals | {signal.SIGTTOU})
+    outer_lives, outer_holds = os.pipe()
+    init = os.fork()
+    if init:
+        os.close(outer_lives)
+        os.setpgid(init, init)
+        if terminal is not None:
+            os.tcsetpgrp(terminal, init)
+        with contextlib.suppress(BrokenPipeError):  # init was killed: seen below
+            os.write(outer_holds, b"go")
+        status = _supervise(init, signals, also_from_terminal=True)
+        if terminal is not None:
+            os.tcsetpgrp(terminal, os.getpgrp())
+        os._exit(status)
+    os.close(outer_holds)
+    _die_with_outer(outer_lives)
+    try:
+        _furnish()
+    except OSError as error:
+        print(f"napt-lab: the sandbox cannot be furnished: {error}", file=sys.stderr)
+        os._exit(CANNOT_RUN)
+    work = os.fork()
+    if work:
+        # Keys typed at a terminal reach the whole process group, the work included.
+        os._exit(_supervise(work, signals, also_from_terminal=False))
+    signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+    os.environ["PATH"] = administrators_path()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if number in signals:
+            signal.signal(number, _leave)
+    if terminal is not None:
+        # The shell that could wake us knows only the outer process, which is not stopped.
+        signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+        os.close(terminal)
+
+
+def _leave_namespaces() -> None:
+    """unshare(2), with a user namespace only where it must be."""
+    uid, gid = os.geteuid(), os.getegid()
+    if _may_administer():
+        _call("new namespaces", _libc.unshare(_NAMESPACES))
+        return
+    _call("a user namespace with namespaces in it", _libc.unshare(_NAMESPACES | CLONE_NEWUSER))
+    try:
+        # An ordinary user may map a group only after giving up setgroups(2).
+        Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
+        Path("/proc/self/uid_map").write_text(f"0 {uid} 1", encoding="ascii")
+        Path("/proc/self/gid_map").write_text(f"0 {gid} 1", encoding="ascii")
+    except OSError as error:
+        raise SandboxError(f"root in a user namespace of one's own: {error}") from error
+
+
+def _may_administer() -> bool:
+    """Tell whether this process may make and configure namespaces without a user namespace."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    effective = int(status.split("CapEff:")[1].split()[0], 16)
+    needed = 1 << _CAP_SYS_ADMIN | 1 << _CAP_NET_ADMIN
+    return effective & needed == needed
+
+
+def _furnish() -> None:
+    """Mounts, loopback and host name of the new namespaces. Runs as PID 1."""
+    _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
+    _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    _protect_global_settings()
+    _mount("tmpfs", "/run", "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755,size=64m")
+    RUN_DIRECTORY.mkdir(mode=0o755)
+    _MARK.touch()
+    # /sys/class/net shows the namespace it was mounted in. A container may refuse; only programs
+    # that look there would notice.
+    with contextlib.suppress(PermissionError):
+        _mount("sysfs", "/sys", "sysfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    socket.sethostname(HOSTNAME)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16sH14x", b"lo", 0)
+        answer = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, request)
+        flags = struct.unpack("16sH14x", answer)[1] | _IFF_UP
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags))
+
+
+def _protect_global_settings() -> None:
+    """Keep true root from changing what every namespace shares (Mininet raises fs.file-max)."""
+    for folder in Path("/proc/sys").iterdir():
+        if folder.name != "net" and os.access(folder, os.R_OK) and _any_writable(folder):
+            _mount(str(folder), str(folder), None, _MS_BIND)
+            hidden = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | _MS_RDONLY
+            _mount(None, str(folder), None, _MS_REMOUNT | _MS_BIND | hidden)
+
+
+def _any_writable(folder: Path) -> bool:
+    # In a user namespace these files are someone else's, and a mount over them would keep a
+    # sandbox within this one from mounting its own /proc.
+    return any(os.access(setting, os.W_OK) for setting in folder.iterdir() if setting.is_file())
+
+
+def _die_with_outer(outer_lives: int) -> None:
+    """Be killed when the outer process dies, also if it has died already. Runs as PID 1."""
+    os.setpgid(0, 0)
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    started = os.read(outer_lives, 2)
+    poll = select.poll()
+    poll.register(outer_lives, select.POLLIN)
+    if not started or poll.poll(0):  # the writing end is closed
+        os._exit(128 + signal.SIGKILL)
+    os.close(outer_lives)
+
+
+def _supervise(child: int, signals: set[signal.Signals], *, also_from_terminal: bool) -> int:
+    """Wait for `child`, reaping others; pass signals on; return its exit status."""
+    kill_at: float | None = None
+    while True:
+        wait = 3600.0 if kill_at is None else max(0.0, kill_at - time.monotonic())
+        received = signal.sigtimedwait(signals, wait)
+        if received is None:
+            if kill_at is not None:
+                os.kill(child, signal.SIGKILL)
+        elif received.si_signo != signal.SIGCHLD and (also_from_terminal or received.si_code <= 0):
+            os.kill(child, received.si_signo)
+            kill_at = kill_at or time.monotonic() + GRACE
+        while True:
+            ended, status = os.waitpid(-1, os.WNOHANG)
+            if ended == child:
+                code = os.waitstatus_to_exitcode(status)
+                return code if code >= 0 else 128 - code
+            if not ended:
+                break
+
+
+def _passed_on() -> set[signal.Signals]:
+    """The signals a supervisor waits for: not those that whoever started us has switched off."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    wanted = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+    return {s for s in wanted if signal.getsignal(s) != signal.SIG_IGN} | {signal.SIGCHLD}
+
+
+def _leave(number: int, _frame: object) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # leaving takes a moment, and once is enough
+    raise SystemExit(128 + number)
+
+
+def _foreground_terminal() -> int | None:
+    """The controlling terminal, if it is ours to hand on."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    if os.tcgetpgrp(terminal) == os.getpgrp():
+        return terminal
+    os.close(terminal)
+    return None
+
+
+def _mount(
+    source: str | None, target: str, kind: str | None, flags: int, data: str | None = None
+) -> None:
+    texts = [text.encode() if text is not None else None for text in (source, kind, data)]
+    if _libc.mount(texts[0], target.encode(), texts[1], ctypes.c_ulong(flags), texts[2]):
+        number = ctypes.get_errno()
+        raise OSError(number, f"mount {kind or source or ''}: {os.strerror(number)}", target)
+
+
+def _call(what: str, result: int) -> None:
+    if result:
+        number = ctypes.get_errno()
+        raise SandboxError(f"the kernel refuses {what}: {os.strerror(number)}")

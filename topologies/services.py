@@ -1,0 +1,26 @@
+"""The services that a node may run (`runs:` in YAML), and what each accepts.
+
+A service is a program of `servers/`, started on its node as `python -m MODULE FLAGS`. The
+loader checks YAML against this table; the builder starts the programs from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """One row: the program, its usual port, and its options (name -> type)."""
+
+    module: str
+    port: int
+    options: dict[str, type] = field(default_factory=dict)
+
+
+SERVICES: dict[str, ServiceSpec] = {
+    "web": ServiceSpec("servers.web", 80),
+    "file-server": ServiceSpec("servers.files", 8080, {"read-only": bool}),
+    "relay": ServiceSpec("servers.relay", 9000),
+    "turn": ServiceSpec("servers.turn", 3478),
+}
