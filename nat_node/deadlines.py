@@ -30,9 +30,12 @@ class Deadlines:
 
     def schedule(self, session: Session) -> None:
         """Look at a session at its deadline; call again whenever its lifetime shrinks."""
+        deadline = session.deadline
         if session.look_again_at is None:
             self._live += 1
-        session.look_again_at = deadline = session.deadline
+        elif session.look_again_at <= deadline:
+            return  # it is looked at early enough
+        session.look_again_at = deadline
         heappush(self._heap, (deadline, session.serial, session))
 
     def cancel(self, session: Session) -> None:

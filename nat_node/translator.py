@@ -144,9 +144,6 @@ class Translator:
                 return Drop.ICMP_UNSUPPORTED
         if hairpin and not settings.hairpinning:
             return Drop.HAIRPINNING_OFF
-        if settings.means_nothing_outside(packet.destination):
-            return Drop.PRIVATE_DESTINATION
-
         session = self._session_outbound(packet, now)
         if isinstance(session, Drop):
             return session
@@ -180,6 +177,9 @@ class Translator:
                 session.last_used = now
             return session
 
+        # Whoever has a session has passed this: only the first packet is asked.
+        if self.settings.means_nothing_outside(packet.destination):
+            return Drop.PRIVATE_DESTINATION
         if protocol == TCP and packet.tcp_flags & _OPENS != SYN:
             return Drop.NO_CONNECTION
         mapping = self.table.rule_for_internal(protocol, internal, remote)
@@ -200,18 +200,17 @@ class Translator:
     def _inbound(self, packet: Packet, now: float) -> list[Packet] | Drop:
         """A packet from the outside."""
         settings = self.settings
-        source = packet.source
         if packet.destination != settings.external:
             return Drop.NOT_FOR_US
-        if source == settings.external or settings.means_nothing_outside(source):
-            return Drop.SPOOFED_SOURCE
         if packet.protocol != ICMP:
             return self._deliver(packet, now)
+        if self._is_forged(packet):
+            return Drop.SPOOFED_SOURCE
         if packet.icmp_type == ECHO_REQUEST and not packet.is_fragment:
             return [icmp.answer_echo(packet)]
         if packet.icmp_type != ECHO_REPLY:
             return Drop.ICMP_UNSUPPORTED
-        session = self.table.incoming(ICMP, packet.icmp_identifier, (source, 0))
+        session = self.table.incoming(ICMP, packet.icmp_identifier, (packet.source, 0))
         if session is None:
             return Drop.NO_RULE
         mapping = session.mapping
@@ -231,6 +230,8 @@ class Translator:
             if protocol == TCP:
                 self._advance(session, packet.tcp_flags, False, now)
         else:
+            if packet.side is Side.OUTSIDE and self._is_forged(packet):
+                return Drop.SPOOFED_SOURCE
             rule = self.table.rule_for_external(protocol, port, remote)
             if rule is None:
                 return Drop.NO_RULE
@@ -250,6 +251,11 @@ class Translator:
         if session is not None and packet.side is Side.OUTSIDE and _is_plain(packet):
             self.flows.learn(session, outbound=False)
         return [packet]
+
+    def _is_forged(self, packet: Packet) -> bool:
+        """Whether a packet from the outside claims a source that cannot be there."""
+        settings = self.settings
+        return packet.source == settings.external or settings.means_nothing_outside(packet.source)
 
     # -- sessions -----------------------------------------------------------------------------
 

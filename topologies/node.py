@@ -60,7 +60,7 @@ class Node:
             "PYTHONPATH": str(ROOT),
             "LANG": "C.UTF-8",
             "TERM": os.environ.get("TERM", "dumb"),
-            "PS1": f"{self.name}\\$ ",
+            "PS1": f"{self.name}$ ",
         }
 
     def start(self, argv: Sequence[str]) -> Process:

@@ -210,9 +210,7 @@ class Process:
         if self._log is None:
             raise ValueError(f"{self.argv} does not report events")
         return self._log.wait_for(
-            lambda e: (
-                (e.node, e.program, e.name) == (self.node, self.name, event) and predicate(e)
-            ),
+            lambda e: (e.node, e.program, e.name) == (self.node, self.name, event) and predicate(e),
             deadline=deadline,
             what=f"`{event}` from {self.name} on {self.node}",
             since=since,
@@ -250,8 +248,10 @@ class Process:
         assert self._popen.stderr is not None
         pidfd = os.pidfd_open(self._popen.pid)
         with selectors.DefaultSelector() as selector, self._popen.stdout, self._popen.stderr:
-            for stream, sink in ((self._popen.stdout, self._take_stdout),
-                                 (self._popen.stderr, self._take_stderr)):
+            for stream, sink in (
+                (self._popen.stdout, self._take_stdout),
+                (self._popen.stderr, self._take_stderr),
+            ):
                 os.set_blocking(stream.fileno(), False)
                 selector.register(stream, selectors.EVENT_READ, sink)
             selector.register(pidfd, selectors.EVENT_READ)

@@ -60,7 +60,7 @@ def _start_services(host: Host, node: Node) -> Iterator[Process]:
             folder.mkdir(exist_ok=True)
             argv += ["--folder", str(folder)]
         argv += _option_flags(service.options)
-        yield node.start_program(argv, name=service.name)
+        yield node.start_program(argv, name=f"{service.name}:{service.port}")
 
 
 def _option_flags(options: Mapping[str, str | int | bool]) -> list[str]:
