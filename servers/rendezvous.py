@@ -1,0 +1,164 @@
+"""Who meets whom at the relay: two parties that show the same token.
+
+Theory of operation
+-------------------
+A token is 128 to 512 bits, written as hexadecimal digits; `openssl rand -hex 16` makes one. The
+first party that shows it waits, the second is joined to it, a third is turned away for as long as
+the two are joined. Nobody registers a token beforehand: a wrong one meets nobody, and its bearer
+is sent away when the waiting time is over.
+
+*Comparing in constant time.* A comparison that stops at the first differing byte tells, by its
+duration, how much of a guess was right. Here no token is compared with another. Each is put
+through BLAKE2b with a key that this process drew at random, and the table is looked up by the
+result. The look-up's duration depends on that result alone; a guess one digit away from a real
+token gives an unrelated result, and without the key no guess can be aimed. The token itself is
+not kept.
+
+*Guessing* is bounded besides: a malformed, unmet or already taken token counts as a failure, and
+an address with too many of them in a minute is not listened to until the minute is over.
+
+Pure: no sockets; the time, in seconds, is a parameter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Party = TypeVar("Party")
+
+TOKEN_DIGITS = range(32, 129)
+TOKEN_LINE_BYTES = TOKEN_DIGITS[-1] + 2
+"""The longest line that can hold a token: its digits, CR, LF."""
+_TOKEN = re.compile(rb"[0-9A-Fa-f]+")
+
+
+class RefusedError(Exception):
+    """A party is turned away; the text says why."""
+
+
+class WrongTokenError(RefusedError):
+    """It is turned away for its token: that counts as a failure of its address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Upper bounds, each in all and for one client address; failures are per minute."""
+
+    waiting: int = 200
+    waiting_per_address: int = 8
+    pairs: int = 200
+    pairs_per_address: int = 8
+    failures_per_address: int = 20
+
+
+@dataclass(slots=True, eq=False)
+class Meeting(Generic[Party]):
+    """One token in use: by one party that waits, or by two that are joined."""
+
+    digest: bytes
+    first: Party
+    first_address: str
+    second: Party | None = None
+    second_address: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What events call it; says nothing about the token."""
+        return self.digest[:4].hex()
+
+
+def parse_token(line: bytes) -> bytes:
+    """The token on a line that ends in LF or CR LF. Raises WrongTokenError."""
+    digits = line.rstrip(b"\r\n")
+    if not _TOKEN.fullmatch(digits):
+        raise WrongTokenError("the first line must be a token of hexadecimal digits")
+    if len(digits) not in TOKEN_DIGITS or len(digits) % 2:
+        fewest, most = TOKEN_DIGITS[0], TOKEN_DIGITS[-1]
+        raise WrongTokenError(f"a token has {fewest} to {most} hexadecimal digits, an even number")
+    return bytes.fromhex(digits.decode())
+
+
+class Rendezvous(Generic[Party]):
+    """The table of tokens in use."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._key = secrets.token_bytes(32)
+        self._meetings: dict[bytes, Meeting[Party]] = {}
+
+    def arrive(self, token: bytes, party: Party, address: str) -> Meeting[Party]:
+        """Join the one who waits with this token, or wait: then `second` is None.
+
+        Raises RefusedError.
+        """
+        digest = hashlib.blake2b(token, key=self._key, digest_size=32).digest()
+        meeting = self._meetings.get(digest)
+        if meeting is None:
+            self._check_waiting(address)
+            meeting = self._meetings[digest] = Meeting(digest, party, address)
+            return meeting
+        if meeting.second is not None:
+            raise WrongTokenError("two parties have met with this token already")
+        self._check_pairs(address, meeting.first_address)
+        meeting.second, meeting.second_address = party, address
+        return meeting
+
+    def end(self, meeting: Meeting[Party]) -> None:
+        """Forget it: the one who waited has left, or the pair has parted."""
+        del self._meetings[meeting.digest]
+
+    def __len__(self) -> int:
+        return len(self._meetings)
+
+    def _check_waiting(self, address: str) -> None:
+        waiting = [m.first_address for m in self._meetings.values() if m.second is None]
+        if len(waiting) >= self.limits.waiting:
+            raise RefusedError(f"{self.limits.waiting} parties wait already, the limit")
+        if waiting.count(address) >= self.limits.waiting_per_address:
+            raise RefusedError(
+                f"{self.limits.waiting_per_address} parties from {address} wait already, the limit"
+            )
+
+    def _check_pairs(self, *addresses: str) -> None:
+        joined = [m for m in self._meetings.values() if m.second is not None]
+        if len(joined) >= self.limits.pairs:
+            raise RefusedError(f"{self.limits.pairs} pairs are joined already, the limit")
+        # A pair behind one NAPT counts once for its address.
+        per_address = Counter(
+            a for m in joined for a in {m.first_address, m.second_address} if a is not None
+        )
+        for address in addresses:
+            if per_address[address] >= self.limits.pairs_per_address:
+                raise RefusedError(
+                    f"{self.limits.pairs_per_address} pairs of {address} are joined already,"
+                    " the limit"
+                )
+
+
+@dataclass(slots=True)
+class Failures:
+    """Failures of each address in the minute that began with its first."""
+
+    per_minute: int
+    addresses: int = 10_000
+    """How many addresses are remembered; beyond that the one remembered longest is forgotten."""
+    _counts: dict[str, tuple[float, int]] = field(default_factory=dict)
+
+    def add(self, address: str, now: float) -> None:
+        """Count one more failure of `address`."""
+        since, count = self._counts.pop(address, (now, 0))
+        if now - since >= 60:
+            since, count = now, 0
+        while len(self._counts) >= self.addresses:
+            del self._counts[next(iter(self._counts))]
+        self._counts[address] = (since, count + 1)
+
+    def too_many(self, address: str, now: float) -> bool:
+        """Whether `address` is not to be listened to at present."""
+        since, count = self._counts.get(address, (now, 0))
+        return now - since < 60 and count >= self.per_minute

@@ -1,0 +1,174 @@
+"""Topologies that run: who reaches whom, what a wire carries, and that nothing is left over."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Ether
+
+from labs.registry import TOPOLOGIES
+from labs.wire import CaptureIncomplete, Wire
+from topologies.builder import Network
+from topologies.loader import load
+from topologies.model import Engine, Service, StaticRule
+from topologies.processes import DeadlinePassed, ProgramEnded
+
+pytestmark = pytest.mark.network(timeout=30)
+
+
+def topology(*, engine=Engine.NFTABLES, rules=(), runs=()):
+    """The two sites; the kernel's NAT by default, which starts faster."""
+    plain = load(TOPOLOGIES / "two-sites.yaml")
+    sites = []
+    for site in plain.sites:
+        settings = replace(site.gateway.napt, rules=rules if site.name == "a" else ())
+        sites.append(replace(site, gateway=replace(site.gateway, engine=engine, napt=settings)))
+    internet = tuple(replace(h, runs=runs if h.name == "files" else ()) for h in plain.internet)
+    return replace(plain, sites=tuple(sites), internet=internet)
+
+
+def links():
+    listed = subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True)
+    return sorted(line.split()[0] for line in listed.stdout.splitlines())
+
+
+def processes():
+    return {int(entry) for entry in os.listdir("/proc") if entry.isdigit()}
+
+
+@pytest.mark.parametrize("engine", list(Engine))
+def test_private_hosts_reach_the_internet_and_not_the_other_way(engine):
+    with Network(topology(engine=engine)) as net:
+        for pc in ("alice", "bob"):
+            assert net[pc].run(["ping", "-c1", "-W2", "198.51.100.10"]).status == 0
+        refused = net["files"].run(["ping", "-c1", "-W2", "10.0.0.7"])
+        assert refused.status == 1
+        assert "From 198.51.100.1 icmp_seq=1 Destination Host Unreachable" in refused.stdout
+
+
+@pytest.mark.parametrize("engine", list(Engine))
+def test_an_explicit_rule_of_the_topology_works_with_either_engine(engine):
+    rule = StaticRule("tcp", 8080, IPv4Address("10.0.0.7"), 8000)
+    with Network(topology(engine=engine, rules=(rule,))) as net:
+        server = net["alice"].start(["python", "-u", "-m", "http.server", "8000"])
+        until_open(net["napt_a"], "10.0.0.7", 8000)
+        answer = net["bob"].run(["curl", "-sS", "--max-time", "5", "http://24.9.3.7:8080/"])
+        assert answer.status == 0
+        server.terminate()
+        assert "203.0.113.77" in server.wait(5).stderr
+
+
+def until_open(node, address, port):
+    """http.server says nothing when it is ready; curl retries until it is."""
+    url = f"http://{address}:{port}/"
+    got = node.run(["curl", "-sS", "-o", "/dev/null", "--retry", "50", "--retry-connrefused",
+                    "--retry-delay", "0", "--retry-max-time", "8", url])  # fmt: skip
+    assert got.status == 0
+
+
+def test_nothing_is_left_and_another_network_can_follow():
+    links_before, processes_before = links(), processes()
+    for _ in range(2):
+        with Network(topology(engine=Engine.PYTHON)) as net:
+            net["alice"].start(["sleep", "1000"])
+            net["bob"].start(["sh", "-c", "sleep 1000 & sleep 1000"])
+            assert len(links()) > len(links_before)
+        assert links() == links_before
+        assert processes() == processes_before
+
+
+def test_a_program_that_dies_is_reported_with_its_last_words():
+    taken = (Service("web", 8080), Service("file-server", 8080))
+    before = links()
+    with (
+        pytest.raises(ProgramEnded, match=r":8080 on files ended with status 1: .*8080"),
+        Network(topology(runs=taken)),
+    ):
+        pass
+    assert links() == before
+
+
+def test_a_command_that_hangs_is_killed_with_its_children():
+    with Network(topology()) as net:
+        with pytest.raises(DeadlinePassed, match="waited 0.2 s for alice"):
+            net["alice"].run(["sh", "-c", "sleep 1000 & wait"], timeout=0.2)
+        assert not [pid for pid in processes() if b"sleep\x001000" in command(pid)]
+
+
+def command(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def test_what_a_program_prints_is_kept_within_bounds_and_never_stops_it():
+    with Network(topology()) as net:
+        done = net["alice"].run(["sh", "-c", "yes | head -c 50000000; echo end >&2"], timeout=20)
+        assert done.status == 0
+        assert len(done.stdout) == 1 << 20
+        assert done.stderr == "end\n"
+
+
+def test_words_are_not_shell():
+    with Network(topology()) as net:
+        said = net["alice"].run(["echo", "$HOME; ls `id` > x"])
+        assert said.stdout == "$HOME; ls `id` > x\n"
+
+
+def test_mininets_own_shell_starts_when_it_is_used():
+    with Network(topology()) as net:
+        assert "10.0.0.7" in net.mininet["alice"].cmd("hostname -I")
+        assert net["alice"].run(["true"]).status == 0
+
+
+def test_packets_are_as_on_a_wire():
+    """No segment above the MTU, and every checksum right: offload is off."""
+    with Network(topology()) as net, Wire(net) as wire:
+        (net["files"].home / "big").write_bytes(bytes(200_000))
+        net["files"].start(["python", "-m", "http.server", "8000"])
+        until_open(net["relay"], "198.51.100.10", 8000)
+        fetched = net["alice"].run(["curl", "-sS", "-o", "big", "http://198.51.100.10:8000/big"])
+        assert fetched.status == 0
+        seen = [c for place in wire.places for c in wire.packets(place, lambda p: p.flags != 0)]
+        assert max(captured.length for captured in seen) == 1514
+        whole = [c for c in seen if c.length == len(c.data)]
+        assert len(whole) > 100
+        for captured in whole:
+            ours = Ether(captured.data)
+            again = Ether(captured.data)
+            del again[IP].chksum, again[TCP].chksum
+            assert bytes(again) == bytes(ours)
+
+
+def test_a_quiet_network_is_quiet():
+    with Network(topology()) as net, Wire(net) as wire:
+        net["alice"].run(["ping", "-c1", "24.9.3.7"])  # its own NAPT
+        seen = {c.where.split(":")[0] for place in wire.places for c in wire.packets(place)}
+        assert seen == {"alice", "napt_a"}
+
+
+def test_a_capture_with_a_gap_is_no_evidence(monkeypatch):
+    monkeypatch.setattr("labs.ring.FRAMES", 128)
+    with Network(topology()) as net, Wire(net) as wire:
+        net["alice"].run(["ping", "-c1", "24.9.3.7"])
+        assert wire.packets("alice:eth0")
+        with wire._changed:  # the reader of the rings stands still
+            net["alice"].run(["ping", "-q", "-f", "-c", "500", "24.9.3.7"])
+        with pytest.raises(CaptureIncomplete, match=r"alice:eth0 lost \d+ packets"):
+            wire.packets("alice:eth0")
+        assert wire.packets("bob:eth0") == []
+
+
+def test_two_sites_are_up_in_no_time():
+    """A generous bound for a busy machine; it takes some 0.1 s on an idle one."""
+    started = time.monotonic()
+    with Network(topology()):
+        assert time.monotonic() - started < 2

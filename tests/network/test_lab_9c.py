@@ -1,0 +1,115 @@
+"""Lab 9c, played in silence, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from scapy.utils import PcapNgReader
+
+from labs.engine import Lab, Part
+from labs.level_9c.lab import LAB
+from labs.play import Play
+from labs.results import Results
+from labs.stream import Stream
+
+pytestmark = pytest.mark.network(timeout=60)
+
+CLAIMS = {"9c.private", "9c.no-rule", "9c.rule", "9c.direct", "9c.both-ways"}
+
+
+def play(lab, folder, pause=None):
+    stream, results, records = Stream(), Results(folder), []
+    stream.listen(results)
+    stream.listen(records.append)
+    try:
+        Play(lab, lab.parts, stream, folder, pause).run()
+    finally:
+        stream.silence()
+        results.write()
+    return json.loads((folder / "results.json").read_text()), records
+
+
+def checks(results):
+    return [check for step in results["steps"] for check in step["checks"]]
+
+
+def test_all_claims_hold(tmp_path):
+    results, records = play(LAB, tmp_path)
+    assert [check for check in checks(results) if not check["passed"]] == []
+    assert results["passed"]
+    assert {check["claim"] for check in checks(results)} == CLAIMS
+    assert (results["lab"], results["topology"], results["engine"]) == ("9c", "two-sites", "python")
+    with PcapNgReader(str(tmp_path / "capture.pcapng")) as reader:
+        places = {packet.sniffed_on for packet in reader}
+    assert {"alice:eth0", "napt_a:lan0", "napt_a:wan0", "napt_b:wan0", "bob:eth0"} <= places
+    drops = [r for r in records if r["event"] == "program" and r["name"] == "drop"]
+    assert {drop["node"] for drop in drops} == {"napt_a", "napt_b"}
+
+
+def small_lab(*actions):
+    part = Part("p", topology="two-sites.yaml")
+    for number, action in enumerate(actions, start=1):
+        part.step(f"step {number}", say="s", proves=[f"x.{number}"])(action)
+    return Lab("x", "a lab", "", (part,))
+
+
+def good(number):
+    def action(stage):
+        with stage.claim(f"x.{number}", "holds") as claim:
+            claim.require(stage.run("alice", "true").status == 0, "true is true")
+
+    return action
+
+
+def verdicts(results):
+    return {check["claim"]: check["passed"] for check in checks(results)}
+
+
+def test_a_failed_claim_does_not_stop_the_others_and_shows_the_tables(tmp_path):
+    def bad(stage):
+        with stage.claim("x.1", "holds") as claim:
+            claim.require(stage.run("alice", "false").status == 0, "false is false")
+
+    results, records = play(small_lab(bad, good(2)), tmp_path)
+    assert verdicts(results) == {"x.1": False, "x.2": True}
+    assert not results["passed"]
+    tables = [record["node"] for record in records if record["event"] == "table"]
+    assert tables == ["napt_a", "napt_b"]
+
+
+def test_a_broken_step_leaves_its_claims_and_all_later_ones_unchecked(tmp_path):
+    def breaks(stage):
+        raise RuntimeError("out of order")
+
+    results, records = play(small_lab(good(1), breaks, good(3)), tmp_path)
+    assert verdicts(results) == {"x.1": True, "x.2": False, "x.3": False}
+    assert not results["passed"]
+    assert [step["title"] for step in results["steps"]] == ["step 1", "step 2", "step 3"]
+    unchecked = [r for r in records if r["event"] == "check" and r["broken"]]
+    assert all("RuntimeError: out of order" in r["evidence"][0] for r in unchecked)
+    assert (tmp_path / "capture.pcapng").stat().st_size > 0
+
+
+def test_a_claim_that_a_step_promised_and_forgot_is_unchecked(tmp_path):
+    results, _ = play(small_lab(lambda stage: None, good(2)), tmp_path)
+    assert verdicts(results) == {"x.1": False, "x.2": True}
+
+
+def test_ctrl_c_leaves_what_there_is(tmp_path):
+    def interrupted(stage):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        play(small_lab(good(1), interrupted), tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert verdicts(results) == {"x.1": True, "x.2": False}
+    assert not results["passed"]
+    assert (tmp_path / "capture.pcapng").exists()
+
+
+def test_quit_at_the_prompt_is_not_a_pass(tmp_path):
+    answers = iter([True, False])
+    results, _ = play(small_lab(good(1), good(2)), tmp_path, pause=lambda net: next(answers))
+    assert verdicts(results) == {"x.1": True, "x.2": False}
+    assert not results["passed"]

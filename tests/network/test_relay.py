@@ -1,0 +1,297 @@
+"""The plain relay, driven by nc and by sockets that misbehave."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import socket
+import struct
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.network.server_program import Program
+
+pytestmark = pytest.mark.network
+TOKEN = "00112233445566778899aabbccddeeff"
+OTHER = "ffeeddccbbaa99887766554433221100"
+RELAY = ("127.0.0.1", 9000)
+
+
+def relay(*arguments):
+    return Program("servers.relay", "--listen", RELAY[0], "--port", RELAY[1], *arguments)
+
+
+def dial(line=f"{TOKEN}\n", source="127.0.0.1"):
+    sock = socket.create_connection(RELAY, timeout=10, source_address=(source, 0))
+    sock.sendall(line.encode())
+    return sock
+
+
+def name(sock):
+    return "{}:{}".format(*sock.getsockname())
+
+
+def joined_pair(program):
+    first = dial()
+    program.event("waiting")
+    second = dial()
+    program.event("joined")
+    return first, second
+
+
+def read_all(sock):
+    return b"".join(iter(lambda: sock.recv(65536), b""))
+
+
+def reset(sock):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def await_condition(holds, what, deadline=10.0):
+    until = time.monotonic() + deadline
+    while not holds():
+        assert time.monotonic() < until, f"{what} not within {deadline} s"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("first", ["sender", "receiver"])
+def test_a_file_sent_with_nc_arrives_byte_identical_whoever_comes_first(tmp_path, first):
+    (tmp_path / "sent").write_bytes(os.urandom(3_000_001))
+    commands = {
+        "sender": f"(echo {TOKEN}; cat sent) | nc -N {RELAY[0]} {RELAY[1]}",
+        "receiver": f"echo {TOKEN} | nc {RELAY[0]} {RELAY[1]} > received",
+    }
+    second = {"sender": "receiver", "receiver": "sender"}[first]
+    with relay() as program:
+        waiting = subprocess.Popen(["sh", "-c", commands[first]], cwd=tmp_path)
+        program.event("waiting")
+        subprocess.run(["sh", "-c", commands[second]], cwd=tmp_path, check=True, timeout=10)
+        assert waiting.wait(10) == 0
+        ended = program.event("ended")
+    assert (tmp_path / "received").read_bytes() == (tmp_path / "sent").read_bytes()
+    assert ended["reason"] == "closed"
+    assert sorted([ended["bytes_forth"], ended["bytes_back"]]) == [0, 3_000_001]
+
+
+@pytest.mark.network(timeout=120)
+def test_a_gigabyte_passes_in_bounded_memory_and_nothing_touches_the_disk():
+    gigabyte, block = 1 << 30, os.urandom(1 << 20)
+    digests = {}
+
+    def send(sock):
+        digest = hashlib.sha256()
+        for _ in range(gigabyte // len(block)):
+            sock.sendall(block)
+            digest.update(block)
+        sock.shutdown(socket.SHUT_WR)
+        digests["sent"] = digest.digest()
+
+    with relay() as program:
+        written_before, files_before = disk_writes(program), open_regular_files(program)
+        sender, receiver = joined_pair(program)
+        thread = threading.Thread(target=send, args=(sender,))
+        thread.start()
+        digest, count, buffer = hashlib.sha256(), 0, bytearray(1 << 20)
+        while received := receiver.recv_into(buffer):
+            digest.update(memoryview(buffer)[:received])
+            count += received
+        thread.join()
+        resident = program.status("VmHWM")
+        files = open_regular_files(program)
+        written = disk_writes(program) - written_before
+        receiver.close()
+        assert program.event("ended")["bytes_forth"] == gigabyte
+    assert (count, digest.digest()) == (gigabyte, digests["sent"])
+    assert resident < 50_000, f"{resident} KiB were resident"
+    assert written == 0
+    assert files == files_before
+
+
+def disk_writes(program):
+    text = Path(f"/proc/{program.process.pid}/io").read_text()
+    return int(text.split("\nwrite_bytes:")[1].split()[0])
+
+
+def open_regular_files(program):
+    folder = Path(f"/proc/{program.process.pid}/fd")
+    return [str(fd.readlink()) for fd in folder.iterdir() if fd.is_file()]
+
+
+def test_a_receiver_that_does_not_read_stops_the_sender():
+    with relay() as program:
+        sender, receiver = joined_pair(program)
+        sender.settimeout(1.0)
+        block, sent = bytes(1 << 16), 0
+        with contextlib.suppress(TimeoutError):
+            while sent < 1 << 30:
+                sent += sender.send(block)
+        # What the socket buffers of four sockets hold, and one pipe; far from a gigabyte.
+        assert sent < 64 << 20
+        assert program.status("VmHWM") < 50_000
+        sender.shutdown(socket.SHUT_WR)
+        assert len(read_all(receiver)) == sent
+
+
+def test_each_direction_ends_on_its_own():
+    with relay() as program:
+        first, second = joined_pair(program)
+        first.sendall(b"question")
+        first.shutdown(socket.SHUT_WR)
+        assert read_all(second) == b"question"
+        second.sendall(b"answer")
+        second.shutdown(socket.SHUT_WR)
+        assert read_all(first) == b"answer"
+        assert program.event("ended")["reason"] == "closed"
+
+
+def test_what_the_first_sent_while_it_waited_arrives():
+    with relay() as program:
+        first = dial(f"{TOKEN}\r\nearly")
+        program.event("waiting")
+        second = dial()
+        first.sendall(b" and late")
+        first.shutdown(socket.SHUT_WR)
+        assert read_all(second) == b"early and late"
+
+
+def test_a_third_party_is_turned_away_and_the_pair_goes_on():
+    with relay() as program:
+        first, second = joined_pair(program)
+        assert b"two parties have met" in read_all(dial())
+        first.sendall(b"undisturbed")
+        assert second.recv(100) == b"undisturbed"
+
+
+def test_a_wrong_token_meets_nobody_and_is_sent_away():
+    with relay("--waiting-time", 0.4) as program:
+        first, second = dial(), dial(f"{OTHER}\n")
+        for party in (first, second):
+            assert b"nobody came with the same token within 0.4 s" in read_all(party)
+        program.event("left", peer=name(second))
+        assert not [event for event in program.events if event["event"] == "joined"]
+        joined_pair(program)  # the same relay joins those with the same token
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        ("0011\n", b"32 to 128 hexadecimal digits"),
+        (TOKEN[:-1] + "\n", b"32 to 128 hexadecimal digits"),
+        (TOKEN + "0\n", b"an even number"),
+        ("g" * 32 + "\n", b"of hexadecimal digits"),
+        ("\n", b"of hexadecimal digits"),
+        ("0" * 130 + "\n", b"longer than any token"),
+        ("0" * 5000, b"longer than any token"),
+        ("GET / HTTP/1.1\r\n\r\n", b"of hexadecimal digits"),
+    ],
+)
+def test_a_malformed_token_is_refused_in_words(line, answer):
+    with relay() as program:
+        assert answer in read_all(dial(line))
+        program.event("refused")
+
+
+def test_a_slow_first_line_is_cut_off():
+    with relay("--line-time", 0.3):
+        sock = dial("00")
+        assert b"no token within 0.3 s" in read_all(sock)
+
+
+def test_an_address_that_guesses_is_not_listened_to_and_others_are():
+    with relay("--failures-per-address", 3) as program:
+        for _ in range(3):
+            read_all(dial("guess\n"))
+        assert b"too many failures" in read_all(dial())
+        dial(source="127.0.0.2")
+        program.event("waiting")
+
+
+def test_waiting_and_joined_are_bounded_for_each_address():
+    limits = ("--waiting-per-address", 2, "--pairs-per-address", 1)
+    with relay(*limits) as program:
+        kept = [dial(f"{n:032x}\n") for n in range(2)]
+        assert b"2 parties from 127.0.0.1 wait already" in read_all(dial(f"{2:032x}\n"))
+        kept.append(dial(f"{2:032x}\n", source="127.0.0.2"))
+        kept.append(dial(f"{0:032x}\n"))
+        program.event("joined")
+        assert b"1 pairs of 127.0.0.1 are joined already" in read_all(dial(f"{1:032x}\n"))
+
+
+def test_a_reset_of_one_resets_the_other():
+    with relay() as program:
+        first, second = joined_pair(program)
+        first.sendall(b"half a file")
+        assert second.recv(100) == b"half a file"
+        reset(first)
+        with pytest.raises(ConnectionResetError):
+            read_all(second)
+        assert "connection reset by peer" in program.event("ended")["reason"]
+
+
+def test_a_pair_that_is_silent_is_ended_and_one_that_talks_is_not():
+    with relay("--idle-time", 2.0) as program:
+        first, second = joined_pair(program)
+        for _ in range(15):
+            first.sendall(b".")
+            assert second.recv(1) == b"."
+            time.sleep(0.2)  # the traffic's own pace: one and a half idle times in all
+        started = time.monotonic()
+        with pytest.raises(ConnectionResetError):
+            second.recv(1)
+        assert time.monotonic() - started > 1.5
+        assert program.event("ended")["reason"] == "idle"
+
+
+@pytest.mark.parametrize("unread", [b"", b"sent while waiting"])
+def test_who_vanishes_while_waiting_is_forgotten_at_once(unread):
+    with relay() as program:
+        before = program.descriptors()
+        first = dial()
+        program.event("waiting")
+        first.sendall(unread)
+        reset(first)
+        program.event("left", reason="the connection was reset while waiting")
+        await_condition(lambda: program.descriptors() == before, "its descriptors closed")
+        first, second = joined_pair(program)  # not joined to the one who is gone
+        first.sendall(b"here")
+        assert second.recv(100) == b"here"
+
+
+def test_nothing_is_held_after_the_end():
+    with relay() as program:
+        before = program.descriptors()
+        for _ in range(3):
+            first, second = joined_pair(program)
+            first.close()
+            second.close()
+            await_condition(lambda: program.descriptors() == before, "all descriptors closed")
+            program.events.clear()
+
+
+def test_sigterm_ends_it_promptly_with_parties_in_every_state():
+    with relay() as program:
+        first, second = joined_pair(program)
+        waiting, silent = dial(f"{OTHER}\n"), dial("")
+        program.event("waiting", peer=name(waiting))
+        started = time.monotonic()
+        assert program.stop() == 0
+        assert time.monotonic() - started < 2
+        for sock in (first, second, waiting, silent):
+            with contextlib.suppress(ConnectionResetError):
+                assert sock.recv(1) == b""
+
+
+def test_a_port_in_use_is_one_clear_line():
+    with relay():
+        again = subprocess.run(
+            ["python3", "-m", "servers.relay", "--listen", RELAY[0], "--port", str(RELAY[1])],
+            capture_output=True, text=True, timeout=10, cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+    assert again.returncode == 1
+    assert os.strerror(errno.EADDRINUSE).lower() in again.stderr.lower()
+    assert again.stderr.count("\n") == 1
