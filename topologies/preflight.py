@@ -108,7 +108,7 @@ def _try() -> Trial:
     except subprocess.TimeoutExpired:
         return Trial(no_sandbox=f"the trial was not done after {TRIAL_TIMEOUT:g} s")
     if tried.returncode:
-        return Trial(no_sandbox=tried.stderr.strip().removeprefix("napt-lab: "))
+        return Trial(no_sandbox=tried.stderr.partition("\n")[0].removeprefix("napt-lab: "))
     lines = (line.partition("\t")[::2] for line in tried.stdout.splitlines())
     return Trial(refused=dict(lines))
 

@@ -134,8 +134,8 @@ def _enter(terminal: int | None) -> None:
     try:
         _furnish()
     except OSError as error:
-        why = f"the sandbox cannot be furnished: {error}; ask `make doctor`"
-        print(f"napt-lab: {why}", file=sys.stderr)
+        print(f"napt-lab: the sandbox cannot be furnished: {error}", file=sys.stderr)
+        print("`make doctor` looks for the cause.", file=sys.stderr)
         os._exit(CANNOT_RUN)
     work = os.fork()
     if work:

@@ -1,0 +1,5 @@
+"""`python -m labs`: the command line."""
+
+from labs.cli import run
+
+run()

@@ -1,0 +1,169 @@
+"""The command line: `python -m labs COMMAND`, which is what every `make` target calls.
+
+A command that needs a network goes through the same gate each time: read the topology, look
+whether this machine can run it, and only then enter the sandbox and build. Whatever is wrong is
+found before anything is built.
+
+Exit status: 0 all held; 1 a claim failed; 2 wrong usage or wrong YAML; 3 this machine cannot run
+it; 130 ended by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+# Everything else is imported by the command that needs it, so that `--help` stays fast.
+if TYPE_CHECKING:
+    from topologies.model import Topology
+    from topologies.preflight import Finding
+
+FAILED, WRONG_USAGE, CANNOT_RUN, INTERRUPTED = 1, 2, 3, 130
+CHECKED_BY_LINT = ["nat_node", "servers", "topologies", "labs", "tests"]
+
+file_argument = click.argument("file", type=click.Path(path_type=Path))
+
+
+@click.group()
+def main() -> None:
+    """NAPT Lab: why two PCs behind NAPTs cannot talk, and what an explicit rule changes."""
+
+
+def run() -> NoReturn:
+    """Run the command line and exit; Ctrl-C gives the status that shells expect."""
+    try:
+        sys.exit(main(prog_name="python -m labs", standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(INTERRUPTED)
+
+
+@main.command()
+@click.argument("lab_id", metavar="ID")
+@click.option("--step", is_flag=True, envvar="STEP", help="Pause before each step.")
+@click.option("--part", envvar="PART", help="Run only this part of the lab.")
+def lab(lab_id: str, step: bool, part: str | None) -> None:
+    """Run the lab ID (`labs` lists them) and write its results to runs/."""
+    from labs.registry import LABS
+
+    if lab_id not in LABS:
+        raise click.UsageError(f"there is no lab {lab_id!r}; there are: {', '.join(LABS)}")
+    _load(LABS[lab_id].topology)
+    _enter_sandbox()
+    from labs.runner import run_lab
+
+    sys.exit(run_lab(lab_id, step=step, part=part))
+
+
+@main.command()
+def labs() -> None:
+    """List the labs."""
+    from labs.registry import LABS
+
+    for lab_id, entry in LABS.items():
+        click.echo(f"{lab_id:6} {entry.title}")
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+def check(files: tuple[Path, ...]) -> None:
+    """Check topology FILES; list everything that is wrong with them."""
+    for file in files:
+        topology = _load(file)
+        click.echo(f"{file}: {topology.title}: no problem found")
+
+
+@main.command()
+@file_argument
+def shell(file: Path) -> None:
+    """Build the topology in FILE and give a prompt on its nodes."""
+    _load(file)
+    _enter_sandbox()
+    from labs.runner import run_shell
+
+    sys.exit(run_shell(file))
+
+
+@main.command()
+def bench() -> None:
+    """Compare the translator with the kernel's own masquerade."""
+    _enter_sandbox()
+    from labs.bench import run_bench
+
+    sys.exit(run_bench())
+
+
+@main.command()
+def doctor() -> None:
+    """Show whether this machine can run the labs, and how to mend it."""
+    from labs.doctor import show
+    from topologies import preflight
+
+    findings = preflight.examine(preflight.Machine())
+    show(findings)
+    sys.exit(0 if all(finding.ok for finding in findings) else CANNOT_RUN)
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
+def test(pytest_arguments: tuple[str, ...]) -> None:
+    """Run the tests, as many at a time as there are processors; PYTEST_ARGUMENTS are passed on."""
+    _stop_unless_ready()
+    processors = str(len(os.sched_getaffinity(0)))
+    command = [sys.executable, "-m", "pytest", "-n", processors, *pytest_arguments]
+    os.execv(sys.executable, command)
+
+
+@main.command()
+def lint() -> None:
+    """Check style (ruff) and types (mypy)."""
+    commands = [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]]
+    results = [subprocess.run([sys.executable, "-m", *c], check=False) for c in commands]
+    sys.exit(FAILED if any(result.returncode for result in results) else 0)
+
+
+def _load(file: Path) -> Topology:
+    from topologies.errors import TopologyError
+    from topologies.loader import load
+
+    try:
+        return load(file)
+    except TopologyError as error:
+        for problem in error.problems:
+            click.echo(problem, err=True)
+        sys.exit(WRONG_USAGE)
+
+
+def _stop_unless_ready() -> None:
+    """Exit with the causes if something is missing that shows without a try."""
+    from topologies import preflight
+
+    _stop_if_bad(preflight.examine_fast(preflight.Machine()))
+
+
+def _enter_sandbox() -> None:
+    from topologies import preflight, sandbox
+
+    _stop_unless_ready()
+    try:
+        sandbox.enter()
+    except sandbox.SandboxError as error:
+        _stop_if_bad([preflight.explain_refusal(preflight.Machine(), str(error))])
+
+
+def _stop_if_bad(findings: list[Finding]) -> None:
+    bad = [finding for finding in findings if not finding.ok]
+    for finding in bad:
+        click.echo(f"{finding.name}: {finding.found}", err=True)
+        click.echo(f"  why:     {finding.cause}", err=True)
+        click.echo(f"  mend it: {finding.mend}", err=True)
+    if bad:
+        click.echo("`make doctor` shows all that this machine needs.", err=True)
+        sys.exit(CANNOT_RUN)

@@ -1,0 +1,83 @@
+"""Questions that labs ask the wires again and again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from labs.packets import ACK, FIN, RST, SYN, Packet
+from labs.wire import Captured, Wire
+
+WAIT = 2.0  # seconds until a packet that must come has come
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """The three packets that open a TCP connection (RFC 9293, section 3.5), at one place."""
+
+    syn: Captured
+    syn_ack: Captured
+    ack: Captured
+
+    @property
+    def numbers(self) -> tuple[int | None, int | None]:
+        """The two initial sequence numbers. One connection end to end has the same everywhere."""
+        return self.syn.packet.sequence, self.syn_ack.packet.sequence
+
+
+def is_syn_to(port: int, address: str | None = None) -> Callable[[Packet], bool]:
+    """Whether a packet asks for a connection to `port` (of `address`)."""
+    return lambda p: (
+        p.is_tcp(flags=SYN)
+        and p.destination_port == port
+        and (address is None or p.destination == address)
+    )
+
+
+def find_handshake(wire: Wire, where: str, port: int, since: int) -> Handshake:
+    """The first handshake with `port` at `where`; DeadlinePassed if one of the three is missing."""
+    syn = wire.wait_for(
+        where, is_syn_to(port), deadline=WAIT, what=f"a SYN to port {port}", since=since
+    )
+    asked = syn.packet
+
+    def answers(p: Packet) -> bool:
+        return (
+            p.is_tcp(flags=SYN | ACK)
+            and (p.source, p.source_port) == (asked.destination, port)
+            and (p.destination, p.destination_port) == (asked.source, asked.source_port)
+        )
+
+    def completes(p: Packet) -> bool:
+        return (
+            p.is_tcp(flags=ACK, among=SYN | ACK | FIN | RST)
+            and (p.source, p.source_port) == (asked.source, asked.source_port)
+            and (p.destination, p.destination_port) == (asked.destination, port)
+        )
+
+    syn_ack = wire.wait_for(where, answers, deadline=WAIT, what="its SYN-ACK", since=since)
+    ack = wire.wait_for(where, completes, deadline=WAIT, what="the last ACK", since=since)
+    return Handshake(syn, syn_ack, ack)
+
+
+def journey(wire: Wire, sequence: int | None, port: int, since: int) -> list[Captured]:
+    """Every place where the segment with data at `sequence` from `port` passed, in order."""
+
+    def is_it(p: Packet) -> bool:
+        return p.sequence == sequence and p.source_port == port and p.payload > 0
+
+    seen = [c for where in wire.places for c in wire.packets(where, is_it, since=since)]
+    return sorted(seen, key=lambda captured: captured.nanoseconds)
+
+
+def carries_or_opens(packet: Packet) -> bool:
+    """Whether a packet opens a connection or has data in it: more than the end of an old one."""
+    return packet.payload > 0 or packet.icmp is not None or packet.is_tcp(flags=SYN)
+
+
+def sha256(path: Path) -> str:
+    """The file's hash, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

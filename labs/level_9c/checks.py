@@ -1,0 +1,134 @@
+"""Level 9c: who is who, what is typed, and what counts as evidence.
+
+The steps are in lab.py. Each function here looks at the wires or at the programs' events, and
+adds to a claim what it found there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from labs.engine import Claim
+from labs.evidence import WAIT, is_syn_to
+from labs.packets import UNREACHABLE, Packet
+from labs.stage import Stage
+from topologies.processes import Completed
+
+ALICE, NAPT_A = "10.0.0.7", "24.9.3.7"
+BOB, NAPT_B = "10.0.0.9", "203.0.113.77"
+FILES, RELAY, ROUTER_AT_FILES = "198.51.100.10", "198.51.100.11", "198.51.100.1"
+HOME = IPv4Network("10.0.0.0/24")
+PORT = 8080
+FILE = "holiday.jpg"
+SIZE = 1 << 18  # bytes: some two hundred packets
+CURL_REFUSED, CURL_TIMED_OUT = 7, 28  # curl's exit statuses
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One home as the other sees it: who lives there, who comes to visit, and from where."""
+
+    public: str
+    pc: str
+    private: str
+    visitor: str
+    from_: str
+
+
+SITES = {
+    "napt_a": Side(NAPT_A, "alice", ALICE, visitor="bob", from_=NAPT_B),
+    "napt_b": Side(NAPT_B, "bob", BOB, visitor="alice", from_=NAPT_A),
+}
+
+
+def curl(address: str, *options: str, path: str = "/") -> tuple[str, ...]:
+    """The command line of a fetch that takes 5 seconds at most."""
+    return ("curl", "-sS", "-m", "5", *options, f"http://{address}:{PORT}{path}")
+
+
+def fetch_file(address: str) -> tuple[str, ...]:
+    """The command line that fetches the file."""
+    return curl(address, "-o", FILE, path=f"/{FILE}")
+
+
+def knock(address: str) -> tuple[str, ...]:
+    """A fetch that gives up soon. The SYN is sent again only after a second: one is enough."""
+    return curl(address, "--connect-timeout", "0.5")
+
+
+def wait_for_peer(stage: Stage, server: str, since: int, start: str) -> str:
+    """The endpoint that a server saw at the other end of a request, if it begins with `start`."""
+    request = stage.wait_for_event(
+        server, "request", lambda e: e.fields["peer"].startswith(start), since=since
+    )
+    return str(request.fields["peer"])
+
+
+def nobody_at_home(stage: Stage, claim: Claim, where: str, wanted: str, since: int) -> None:
+    """ARP (RFC 826): the question is on the link, an answer is not; others are answered."""
+    asked = stage.wire.packets(
+        where, lambda p: p.arp == "who-has" and p.destination == wanted, since=since
+    )
+    answered = stage.wire.packets(where, lambda p: p.arp == "is-at" and p.source == wanted)
+    control = stage.wire.packets(where, lambda p: p.arp == "is-at" and p.source == "10.0.0.1")
+    claim.require(bool(asked), f"{where}: {len(asked)} × {asked[0].packet if asked else 'nothing'}")
+    claim.require(not answered, f"{len(answered)} answers")
+    claim.require(bool(control), f"the gateway 10.0.0.1 did answer when it was asked ({where})")
+
+
+def stays_inside(stage: Stage, claim: Claim, napt: str, wanted: str, since: int) -> None:
+    left = stage.wire.packets(
+        f"{napt}:wan0", lambda p: p.arp is None and p.destination == wanted, since=since
+    )
+    claim.require(not left, f"{len(left)} packets for {wanted} left by {napt}:wan0")
+
+
+def no_route(stage: Stage, claim: Claim, wanted: str, since: int) -> None:
+    def is_refusal(p: Packet) -> bool:
+        return (
+            p.icmp is not None
+            and p.icmp[0] == UNREACHABLE
+            and p.source == ROUTER_AT_FILES
+            and p.quoted is not None
+            and p.quoted.destination == wanted
+        )
+
+    refusal = stage.wire.wait_for(
+        "files:eth0", is_refusal, deadline=WAIT, what="the router's ICMP unreachable", since=since
+    )
+    claim.require(True, f"files:eth0: {refusal.packet}")
+
+
+def dies_for_want_of_a_rule(
+    stage: Stage, claim: Claim, napt: str, since: int, log_since: int
+) -> None:
+    """A SYN from the other side is at the NAPT's outside, in its list of drops, and no further."""
+    site = SITES[napt]
+    arrived = stage.wire.wait_for(
+        f"{napt}:wan0", is_syn_to(PORT, site.public), deadline=WAIT, what="a SYN", since=since
+    )
+    claim.require(arrived.packet.source == site.from_, f"{napt}:wan0: {arrived.packet}")
+    drop = stage.wait_for_event(
+        napt,
+        "drop",
+        lambda e: f"{arrived.packet.from_} > {arrived.packet.to}" in e.fields["packet"],
+        since=log_since,
+    )
+    reason = drop.fields["reason"]
+    claim.require(reason == "no-rule", f"{napt} dropped it, reason {reason}")
+    for where in (f"{napt}:lan0", f"{site.pc}:eth0"):
+        inside = stage.wire.packets(where, is_syn_to(PORT, site.private), since=since)
+        claim.require(not inside, f"{where}: {len(inside)} SYNs to {site.private}")
+
+
+def require_success(claim: Claim, completed: Completed, what: str) -> None:
+    """A command ended well; its own words are the evidence if it did not."""
+    words = completed.stderr.strip() or f"exit status {completed.status}"
+    claim.require(completed.status == 0, f"{what}: {'done' if completed.status == 0 else words}")
+
+
+def require_failure(claim: Claim, completed: Completed, status: int) -> None:
+    """A command failed, and in the way it should."""
+    words = completed.stderr.strip() or "it said nothing"
+    claim.require(completed.status == status, f"exit status {completed.status}: {words}")

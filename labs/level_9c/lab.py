@@ -1,0 +1,312 @@
+"""Level 9c: two PCs behind NAPTs talk directly, once there is an explicit rule.
+
+    alice 10.0.0.7 ── napt_a 24.9.3.7 ── internet ── napt_b 203.0.113.77 ── bob 10.0.0.9
+
+Each step runs the programs that a person would run; checks.py looks at the wires for evidence.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from labs.engine import Lab, Part
+from labs.evidence import (
+    WAIT,
+    carries_or_opens,
+    find_handshake,
+    is_syn_to,
+    journey,
+    sha256,
+)
+from labs.level_9c.checks import (
+    ALICE,
+    BOB,
+    CURL_REFUSED,
+    CURL_TIMED_OUT,
+    FILE,
+    FILES,
+    HOME,
+    NAPT_A,
+    NAPT_B,
+    PORT,
+    RELAY,
+    SITES,
+    SIZE,
+    curl,
+    dies_for_want_of_a_rule,
+    fetch_file,
+    knock,
+    no_route,
+    nobody_at_home,
+    require_failure,
+    require_success,
+    stays_inside,
+    wait_for_peer,
+)
+from labs.stage import Stage
+from topologies.programs import READY_SECONDS
+
+direct = Part("direct", topology="two-sites.yaml")
+
+
+# ── 1 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@direct.step(
+    "Two homes on the Internet",
+    say="alice and bob have each put a file on a web server of their own, on their own PC. "
+    "Both PCs sit behind a NAPT, and both homes number their PCs in 10.0.0.0/24. First of "
+    "all: does everything work that should?",
+    ask="alice and bob fetch a page from the public server `files`. Which addresses does "
+    "that server see?",
+    proves=["9c.private"],
+)
+def both_are_online(stage: Stage) -> None:
+    for pc in ("alice", "bob"):
+        share(stage, pc)
+    since = stage.log.mark()
+    fetches = [stage.start(pc, *curl(FILES, "-o", "/dev/null")) for pc in ("alice", "bob")]
+    pings = [stage.start(pc, "ping", "-q", "-c", "1", "-W", "2", FILES) for pc in ("alice", "bob")]
+    with stage.claim("9c.private", "both PCs reach a public server (control)") as claim:
+        for fetch in fetches:
+            require_success(claim, fetch.finish(), "curl")
+        for ping in pings:
+            require_success(claim, ping.finish(), "ping")
+        for public in (NAPT_A, NAPT_B):
+            peer = wait_for_peer(stage, "files", since, f"{public}:")
+            claim.require(True, f"the server `files` was asked by {peer}")
+
+
+def share(stage: Stage, pc: str) -> None:
+    """Make a file on a PC and serve its folder."""
+    folder = stage.net[pc].home / "shared"
+    folder.mkdir()
+    (folder / FILE).write_bytes(os.urandom(SIZE))
+    stage.serve(
+        pc, "python", "-m", "servers.files", "--port", str(PORT), "--read-only",
+        "--folder", "shared", name="shared",
+    )  # fmt: skip
+
+
+# ── 2 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@direct.step(
+    "A private address means nothing outside",
+    say="bob knows alice's address: 10.0.0.7. He types it in, and so does someone out on the "
+    "Internet. alice tries bob's address as well.",
+    ask="Who gets these packets? Where does each of them die?",
+    proves=["9c.private"],
+)
+def private_addresses(stage: Stage) -> None:
+    since = stage.wire.mark()
+    bob = stage.start("bob", *curl(ALICE))
+    alice = stage.start("alice", *curl(BOB))
+    public = [stage.start("files", *curl(pc)) for pc in (ALICE, BOB)]
+    for pc in ("alice", "bob"):
+        stage.wait_for_event(pc, "ready", deadline=READY_SECONDS)
+    at_home = [
+        stage.start("napt_a", *curl(ALICE, "-o", "/dev/null")),
+        stage.start("napt_b", *curl(BOB, "-o", "/dev/null")),
+    ]
+    for pc, wanted, fetch in (("bob", ALICE, bob), ("alice", BOB, alice)):
+        with stage.claim(
+            "9c.private", f"{pc}'s PC takes {wanted} for a neighbor, and no neighbor answers"
+        ) as claim:
+            require_failure(claim, fetch.finish(), CURL_REFUSED)
+            nobody_at_home(stage, claim, f"{pc}:eth0", wanted, since)
+            stays_inside(stage, claim, "napt_b" if pc == "bob" else "napt_a", wanted, since)
+    for wanted, fetch in zip((ALICE, BOB), public, strict=True):
+        with stage.claim(
+            "9c.private", f"on the Internet, the router knows no way to {wanted} and says so"
+        ) as claim:
+            require_failure(claim, fetch.finish(), CURL_REFUSED)
+            no_route(stage, claim, wanted, since)
+    with stage.claim(
+        "9c.private", "on their own networks the same two addresses answer (control)"
+    ) as claim:
+        for fetch in at_home:
+            require_success(claim, fetch.finish(), "curl from its own NAPT")
+
+
+# ── 3 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@direct.step(
+    "The other side's NAPT, without a rule",
+    say="So bob takes the only address of alice's home that the Internet knows: that of her "
+    "NAPT, 24.9.3.7. alice tries bob's NAPT.",
+    ask="Will bob's SYN reach 24.9.3.7? And what will the NAPT do with it?",
+    proves=["9c.no-rule"],
+)
+def without_a_rule(stage: Stage) -> None:
+    knock_at_both(stage, "9c.no-rule")
+
+
+def knock_at_both(stage: Stage, claim_id: str) -> None:
+    """Each PC tries the other side's NAPT in vain, while everything around it works."""
+    since, log_since = stage.wire.mark(), stage.log.mark()
+    knocks = {napt: stage.start(site.visitor, *knock(site.public)) for napt, site in SITES.items()}
+    controls = [
+        command
+        for site in SITES.values()
+        for command in (
+            stage.start(site.visitor, "ping", "-q", "-c", "1", "-W", "2", site.public),
+            stage.start(site.visitor, *curl(FILES, "-o", "/dev/null")),
+        )
+    ]
+    for napt in SITES:
+        with stage.claim(claim_id, f"the SYN reaches {napt} and dies there: no rule") as claim:
+            dies_for_want_of_a_rule(stage, claim, napt, since, log_since)
+            require_failure(claim, knocks[napt].finish(), CURL_TIMED_OUT)
+    with stage.claim(
+        claim_id, "the same NAPTs answer a ping, and a public server a fetch (control)"
+    ) as claim:
+        for control in controls:
+            completed = control.finish()
+            require_success(claim, completed, f"{completed.argv[0]} {completed.argv[-1]}")
+
+
+# ── 4 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@direct.step(
+    "An explicit rule, before the connection",
+    say="alice opens a door in her NAPT: whatever comes for 24.9.3.7, port 8080, goes to "
+    "10.0.0.7, port 8080. Then bob tries again.",
+    ask="Whose address will alice's server see? Which numbers in the packets will change on "
+    "the way, and which will not?",
+    proves=["9c.rule"],
+)
+def with_a_rule(stage: Stage) -> None:
+    exchange(stage, "9c.rule", "napt_a")
+
+
+def exchange(stage: Stage, claim_id: str, napt: str) -> None:
+    """Open the door at `napt`, fetch the file from the other side, and check all of it."""
+    site = SITES[napt]
+    since, log_since = stage.wire.mark(), stage.log.mark()
+    endpoint, inside = f"{site.public}:{PORT}", f"{site.private}:{PORT}"
+    added = stage.run(napt, "python", "-m", "nat_node", "add", "tcp", endpoint, inside)
+    listed = [
+        rule for rule in stage.net.napt(napt).rules()
+        if rule["explicit"] and (rule["external"], rule["internal"]) == (endpoint, inside)
+    ]  # fmt: skip
+    listed_at = time.time()
+    fetched = stage.run(site.visitor, *fetch_file(site.public))
+
+    with stage.claim(claim_id, f"the rule was in {napt}'s table before the SYN came") as claim:
+        require_success(claim, added, "adding the rule")
+        claim.require(bool(listed), f"{len(listed)} rule {endpoint} → {inside} in the table")
+        syn = stage.wire.wait_for(
+            f"{napt}:wan0", is_syn_to(PORT, site.public), deadline=WAIT, what="a SYN", since=since
+        )
+        lead = syn.time - max(listed_at, listed[0]["created"])
+        claim.require(lead > 0, f"the SYN came {lead * 1000:.1f} ms after the table was read")
+    with stage.claim(
+        claim_id, f"one TCP connection from {site.visitor} to {site.pc}: the same sequence numbers"
+    ) as claim:
+        near = find_handshake(stage.wire, f"{site.visitor}:eth0", PORT, since)
+        far = find_handshake(stage.wire, f"{site.pc}:eth0", PORT, since)
+        claim.require(near.syn.packet.to == endpoint, f"{site.visitor}:eth0: {near.syn.packet}")
+        claim.require(far.syn.packet.to == inside, f"{site.pc}:eth0: {far.syn.packet}")
+        claim.require(near.numbers == far.numbers, f"initial {near.numbers} and {far.numbers}")
+    with stage.claim(claim_id, f"{site.pc}'s file is at {site.visitor}, byte for byte") as claim:
+        require_success(claim, fetched, "curl")
+        sent = sha256(stage.net[site.pc].home / "shared" / FILE)
+        received = sha256(stage.net[site.visitor].home / FILE)
+        claim.require(sent == received, f"SHA-256 {sent[:16]}… sent, {received[:16]}… received")
+    with stage.claim(claim_id, f"{site.pc}'s server sees the other NAPT, {site.from_}") as claim:
+        peer = wait_for_peer(stage, site.pc, log_since, "")
+        claim.require(peer.startswith(f"{site.from_}:"), f"the request came from {peer}")
+
+
+# ── 5 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@direct.step(
+    "Nobody in between",
+    say="The file went from PC to PC. Did it really? The Internet is full of servers. Let us "
+    "look at the wires of the public file server and of the relay while bob fetches the file "
+    "once more.",
+    ask="How many packets of this exchange will they see? Through which hops does it go?",
+    proves=["9c.direct"],
+)
+def nobody_in_between(stage: Stage) -> None:
+    since = stage.wire.mark()
+    fetched = stage.run("bob", *fetch_file(NAPT_A))
+    with stage.claim("9c.direct", "neither the file server nor the relay sees any of it") as claim:
+        require_success(claim, fetched, "curl")
+        for where in ("files:eth0", "relay:eth0"):
+            seen = stage.wire.packets(where, carries_or_opens, since=since)
+            claim.require(not seen, f"{where}: {len(seen)} packets while {SIZE} bytes went by")
+    with stage.claim("9c.direct", "data passes the two NAPTs and the router, no other") as claim:
+        first = stage.wire.wait_for(
+            "alice:eth0",
+            lambda p: p.source_port == PORT and p.payload > 0,
+            deadline=WAIT,
+            what="data from alice",
+            since=since,
+        )
+        passed = journey(stage.wire, first.packet.sequence, PORT, since)
+        nodes = list(dict.fromkeys(captured.where.split(":")[0] for captured in passed))
+        stage.see(*(f"{captured.where:14} {captured.packet}" for captured in passed))
+        claim.require(nodes == ["alice", "napt_a", "internet", "napt_b", "bob"], " → ".join(nodes))
+    trace = stage.start(
+        "bob", "traceroute", "-n", "-T", "-p", str(PORT), "-q", "1", "-w", "2", "-m", "8", NAPT_A
+    )
+    now = stage.wire.mark()
+    controls = [
+        stage.start("bob", *curl(FILES, "-o", "/dev/null")),
+        stage.start("bob", "ping", "-q", "-c", "1", "-W", "2", RELAY),
+    ]
+    with stage.claim("9c.direct", "traceroute lists the same hops") as claim:
+        hops = [line.split()[1] for line in trace.finish().stdout.splitlines()[1:]]
+        claim.require(hops == ["10.0.0.1", "203.0.113.1", NAPT_A, NAPT_A], " → ".join(hops))
+    with stage.claim("9c.direct", "the same captures do see who talks to them (control)") as claim:
+        for control, where in zip(controls, ("files:eth0", "relay:eth0"), strict=True):
+            require_success(claim, control.finish(), where)
+            seen = stage.wire.packets(where, carries_or_opens, since=now)
+            claim.require(bool(seen), f"{where}: {len(seen)} packets")
+    stage.see(f"The transfer of {SIZE} bytes took {fetched.seconds * 1000:.0f} ms.")
+
+
+# ── 6 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@direct.step(
+    "The other way round, and the door closed again",
+    say="What alice can do, bob can do: a rule in his NAPT, and alice fetches his file. Then "
+    "both take their rules away.",
+    ask="What happens to new connections once the rules are gone?",
+    proves=["9c.both-ways", "9c.private"],
+)
+def both_ways(stage: Stage) -> None:
+    exchange(stage, "9c.both-ways", "napt_b")
+    removals = [
+        stage.start(napt, "python", "-m", "nat_node", "remove", "tcp", f"{site.public}:{PORT}")
+        for napt, site in SITES.items()
+    ]
+    with stage.claim("9c.both-ways", "both rules are taken away again") as claim:
+        for removal in removals:
+            require_success(claim, removal.finish(), "removing the rule")
+        for napt in SITES:
+            left = [rule for rule in stage.net.napt(napt).rules() if rule["explicit"]]
+            claim.require(not left, f"{len(left)} explicit rules in {napt}'s table")
+    knock_at_both(stage, "9c.both-ways")
+    with stage.claim("9c.private", "in all this time no private address left a NAPT") as claim:
+        for napt in SITES:
+            everything = stage.wire.packets(f"{napt}:wan0")
+            leaks = [captured for captured in everything if captured.packet.names_any_of(HOME)]
+            first = f", the first: {leaks[0].packet}" if leaks else ""
+            claim.require(not leaks, f"{napt}:wan0: {len(leaks)} of {len(everything)}{first}")
+
+
+LAB = Lab(
+    id="9c",
+    title="P2P networking via explicit NAPT rules (port forwarding)",
+    intro="What could we do if we don't want to connect through any kind of relay server in "
+    "between?",
+    parts=(direct,),
+)

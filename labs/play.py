@@ -1,0 +1,180 @@
+"""Playing a lab: network up, steps in order, every promise of a check kept or reported.
+
+Whatever ends a run early (an exception, Ctrl-C, `quit` at the prompt), each claim that was
+not come to is reported as unchecked, and the capture is written as far as it goes.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from labs.drawing import draw
+from labs.engine import Lab, Part, Step, emit_check
+from labs.stage import Stage
+from labs.stream import Record, Stream
+from labs.wire import Wire
+from topologies.builder import Network
+from topologies.loader import load
+from topologies.model import Engine, Topology
+from topologies.napt_control import ControlError
+from topologies.processes import Event
+
+Pause = Callable[[Network], bool]  # what a student may do before a step; False is "quit"
+
+
+class Quit(Exception):
+    """The student has had enough."""
+
+
+class Play:
+    """One run of a lab."""
+
+    def __init__(
+        self, lab: Lab, parts: Sequence[Part], stream: Stream, folder: Path, pause: Pause | None
+    ) -> None:
+        """Captures go to `folder`; `pause` is called before each step acts, and at the end."""
+        self._lab = lab
+        self._parts = parts
+        self._stream = stream
+        self._folder = folder
+        self._pause = pause
+        self._to_come = [step for part in parts for step in part.steps]
+        self._count = len(self._to_come)
+        self._checked: set[str] = set()  # claims checked in the present step
+        self._failed = False
+        stream.listen(self._note)
+
+    def run(self) -> bool:
+        """Play all steps; True if every check of every claim passed."""
+        began = time.monotonic()
+        self._stream.emit("lab", lab=self._lab.id, title=self._lab.title, intro=self._lab.intro)
+        try:
+            for part in self._parts:
+                self._play_part(part)
+        except Quit:
+            self._give_up("you quit before it")
+        except Exception as error:
+            self._stream.emit("trouble", text=str(error), trace=traceback.format_exc())
+            self._give_up(f"{type(error).__name__}: {error}")
+        except BaseException as error:
+            self._give_up(f"the run was ended ({type(error).__name__})")
+            raise
+        finally:
+            seconds = time.monotonic() - began
+            self._stream.emit("end", passed=not self._failed, seconds=round(seconds, 3))
+        return not self._failed
+
+    def _play_part(self, part: Part) -> None:
+        topology = load(part.topology_path)
+        self._stream.emit(
+            "part",
+            part=part.name,
+            title=part.title,
+            topology=topology.name,
+            engine=_engine(topology),
+            drawing=draw(topology),
+        )
+        began = time.monotonic()
+        self._stream.emit("working", what="building the network")
+        with Network(topology) as net, Wire(net, nodes=part.watch) as wire:
+            net.log.listen(self._pass_on)
+            self._stream.emit("network", seconds=round(time.monotonic() - began, 3))
+            stage = Stage(net, wire, self._stream)
+            try:
+                for step in part.steps:
+                    self._play_step(step, stage)
+                if self._pause is not None and not self._to_come:
+                    self._pause(net)
+            finally:
+                wire.save(self._folder / self._capture_name(part))
+
+    def _play_step(self, step: Step, stage: Stage) -> None:
+        number = self._count - len(self._to_come) + 1
+        self._announce(step, number)
+        if self._pause is not None and not self._pause(stage.net):
+            raise Quit
+        self._checked.clear()
+        failed_before, self._failed = self._failed, False
+        self._stream.emit("working", what=step.title)
+        try:
+            step.action(stage)
+        finally:
+            # An exception goes on to `run`, which reports what this step did not come to.
+            if self._failed:
+                self._show_tables(stage.net)
+            self._failed = self._failed or failed_before
+        for claim in step.proves:
+            if claim not in self._checked:
+                self._unchecked(claim, "the step ended without a check of it")
+        self._to_come.pop(0)
+
+    def _announce(self, step: Step, number: int) -> None:
+        """Say what comes; number 0 is a step that will not be played."""
+        self._stream.emit(
+            "step",
+            number=number,
+            of=self._count,
+            title=step.title,
+            say=step.say,
+            ask=step.ask,
+            proves=list(step.proves),
+        )
+
+    def _give_up(self, why: str) -> None:
+        """Report the claims of this step and of all later ones as unchecked."""
+        self._failed = True
+        for step in self._to_come:
+            if step is not self._to_come[0]:
+                self._checked.clear()
+                self._announce(step, number=0)
+            for claim in step.proves:
+                if claim not in self._checked:
+                    self._unchecked(claim, why)
+
+    def _unchecked(self, claim: str, why: str) -> None:
+        emit_check(
+            self._stream,
+            claim,
+            "this claim is checked",
+            passed=False,
+            evidence=[f"it was not: {why}"],
+            broken=True,
+        )
+
+    def _note(self, record: Record) -> None:
+        if record["event"] == "check":
+            self._checked.add(record["claim"])
+            self._failed = self._failed or not record["passed"]
+
+    def _pass_on(self, event: Event) -> None:
+        self._stream.emit(
+            "program",
+            time=event.time,
+            node=event.node,
+            program=event.program,
+            name=event.name,
+            fields=dict(event.fields),
+        )
+
+    def _show_tables(self, net: Network) -> None:
+        for node in net:
+            if node.napt is None:
+                continue
+            try:
+                self._stream.emit(
+                    "table", node=node.name, rules=node.napt.rules(), stats=node.napt.stats()
+                )
+            except ControlError as error:
+                self._stream.emit("trouble", text=str(error), trace="")
+
+    def _capture_name(self, part: Part) -> str:
+        return "capture.pcapng" if len(self._parts) == 1 else f"capture-{part.name}.pcapng"
+
+
+def _engine(topology: Topology) -> str:
+    """Who translates: `python` unless every NAPT is the kernel's."""
+    engines = {site.gateway.engine for site in topology.sites if site.gateway.napt is not None}
+    return Engine.NFTABLES.value if engines == {Engine.NFTABLES} else Engine.PYTHON.value

@@ -1,0 +1,36 @@
+"""Which labs there are. Nothing of a lab is imported before it is wanted."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from labs.engine import Lab
+
+TOPOLOGIES = Path(__file__).resolve().parent.parent / "topologies"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A lab's name, the module that has it as LAB, and the topology that it begins with."""
+
+    title: str
+    module: str
+    topology: Path
+
+    def lab(self) -> Lab:
+        """The lab itself."""
+        lab: Lab = importlib.import_module(self.module).LAB
+        return lab
+
+
+LABS: dict[str, Entry] = {
+    "9c": Entry(
+        "P2P networking via explicit NAPT rules (port forwarding)",
+        "labs.level_9c.lab",
+        TOPOLOGIES / "two-sites.yaml",
+    ),
+}

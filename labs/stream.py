@@ -1,0 +1,40 @@
+"""The one stream of events from which everything that people see of a run derives.
+
+A run says what happens as dictionaries that can be written as JSON: a step begins, a command
+is typed, a check was made. Narration, results, JUnit and events.jsonl only listen. So they
+cannot tell different stories.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+Record = dict[str, Any]
+Listener = Callable[[Record], None]
+
+
+class Stream:
+    """Events in order, from any thread; each listener gets one at a time."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+        self._one_at_a_time = threading.Lock()
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` with every later event."""
+        self._listeners.append(listener)
+
+    def emit(self, event: str, /, **fields: Any) -> None:
+        """Tell all listeners; `time` is wall time in seconds unless given."""
+        record = {"event": event, "time": time.time(), **fields}
+        with self._one_at_a_time:
+            for listener in self._listeners:
+                listener(record)
+
+    def silence(self) -> None:
+        """Nobody listens any more."""
+        with self._one_at_a_time:
+            self._listeners.clear()
