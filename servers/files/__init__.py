@@ -1,0 +1,14 @@
+"""A public file server: the "dumbest way" to share files between hosts behind NAPTs.
+
+Run as `python -m servers.files`. It is HTTP/1.1 (RFC 9110), for programs and for people:
+
+    PUT /name       the body becomes the file          curl -T notes.txt http://…/
+    POST /          a form's files (multipart)         what a browser sends without JavaScript
+    GET /name       the file, or a range of it         curl -O, curl -C -
+    GET /           the list, as a page or as JSON     curl http://…/?format=json
+
+One idea a file: `names` (what may be a file's name), `storage` (a file is seen whole or not
+at all, and the space is bounded), `digests` (SHA-256 without hashing twice), `conditions`
+(RFC 9110, section 13), `ranges` (section 14), then `receiving`, `sending` and `listing`,
+which join these to HTTP, and `application`, which decides who is served.
+"""

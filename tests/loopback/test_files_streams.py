@@ -1,0 +1,280 @@
+"""What the file server does while bytes flow: memory, visibility, cuts, slowness, crowds.
+
+NAPT_LAB_LARGE sets the size of the large file, in MB: 2147 makes it 2 GiB.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+import subprocess
+import threading
+
+import pytest
+
+from tests.loopback.running import DEADLINE, Server, curl, names_in, running, until
+
+MEGABYTE = 1_000_000
+LARGE = int(os.environ.get("NAPT_LAB_LARGE", "300")) * MEGABYTE
+PATIENCE = 10 + LARGE / (10 * MEGABYTE)  # seconds, for one transfer of it
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "served"
+
+
+def connect(server):
+    connection = socket.create_connection(("127.0.0.1", server.port), DEADLINE)
+    connection.settimeout(DEADLINE)
+    return connection
+
+
+def begin_put(server, name, declared, sent):
+    """An upload that stops after `sent` bytes of `declared`."""
+    connection = connect(server)
+    head = f"PUT /{name} HTTP/1.1\r\nHost: x\r\nContent-Length: {declared}\r\n\r\n"
+    connection.sendall(head.encode() + b"x" * sent)
+    return connection
+
+
+def read_all(connection):
+    received = bytearray()
+    with contextlib.suppress(ConnectionResetError):
+        while piece := connection.recv(65536):
+            received += piece
+    return bytes(received)
+
+
+def status_of(connection):
+    return int(connection.recv(65536).split(b" ")[1])
+
+
+def temporary_files(folder):
+    return [name for name in names_in(folder) if name.startswith(".upload-")]
+
+
+def test_much_flows_through_little_memory(folder, tmp_path):
+    """Much more each way than may be resident, and only a few MB more than at rest are."""
+    block = os.urandom(MEGABYTE)
+    source = tmp_path / "large"
+    sha256 = hashlib.sha256()
+    with source.open("wb") as file:
+        for number in range(LARGE // MEGABYTE):
+            numbered = number.to_bytes(8, "big") + block[8:]
+            file.write(numbered)
+            sha256.update(numbered)
+    with running("servers.files", "--folder", str(folder)) as server:
+        (tmp_path / "small").write_bytes(block)
+        assert curl("-T", str(tmp_path / "small"), server.url + "/").status == 201
+        assert curl(f"{server.url}/small").body == block
+        curl("-H", "Accept: text/html", server.url)
+        at_rest = server.peak_memory()
+        patient = ("--max-time", str(PATIENCE))
+        put = curl(*patient, "-T", str(source), f"{server.url}/put").json
+        assert put["sha256"] == sha256.hexdigest()
+        form = ("-F", f"file=@{source};filename=posted")
+        posted = curl(*patient, *form, f"{server.url}/").json["files"][0]
+        assert (posted["size"], posted["sha256"]) == (LARGE, sha256.hexdigest())
+        (folder / "by-hand").hardlink_to(folder / "put")
+        command = ["curl", "-sS", *patient]
+        names = ("posted", "by-hand")  # one hashed already, the other while we wait
+        clients = [
+            subprocess.Popen([*command, f"{server.url}/{name}"], stdout=subprocess.PIPE)
+            for name in names
+        ]
+        digests = [None] * len(clients)
+
+        def drain(index):
+            digests[index] = hashlib.file_digest(clients[index].stdout, "sha256").hexdigest()
+
+        threads = [threading.Thread(target=drain, args=(index,)) for index in range(len(clients))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert [client.wait(DEADLINE) for client in clients] == [0] * len(clients)
+        assert digests == [sha256.hexdigest()] * len(clients)
+        growth = server.peak_memory() - at_rest
+        assert growth < 12 * MEGABYTE, f"{growth} bytes more than at rest"
+        assert server.peak_memory() < 64 * MEGABYTE
+
+
+def test_an_upload_is_seen_only_when_complete(folder):
+    with running("servers.files", "--folder", str(folder)) as server:
+        upload = begin_put(server, "a", 2 * MEGABYTE, MEGABYTE)
+        until(lambda: any(f.stat().st_size for f in folder.glob(".upload-*")), "bytes on disk")
+        assert curl(f"{server.url}/a").status == 404
+        assert curl(server.url).json["files"] == []
+        upload.sendall(b"x" * MEGABYTE)
+        assert status_of(upload) == 201
+        assert len(curl(f"{server.url}/a").body) == 2 * MEGABYTE
+        assert names_in(folder) == ["a"]
+
+
+@pytest.mark.parametrize("how", ["fin", "rst"])
+def test_a_cut_connection_leaves_nothing(folder, how):
+    with running("servers.files", "--folder", str(folder)) as server:
+        upload = begin_put(server, "a", 2 * MEGABYTE, MEGABYTE)
+        until(lambda: temporary_files(folder), "a temporary file")
+        if how == "rst":
+            upload.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        upload.close()
+        event = server.event(event="request", path="/a")
+        assert (event["status"], event["cut"]) == (None, True)
+        assert names_in(folder) == []
+        assert curl(server.url).json["used"] == 0
+
+
+def test_a_chunked_upload_without_its_end_leaves_nothing(folder):
+    with running("servers.files", "--folder", str(folder)) as server:
+        upload = connect(server)
+        upload.sendall(b"PUT /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        upload.sendall(b"5\r\nwhole\r\n")
+        until(lambda: temporary_files(folder), "a temporary file")
+        upload.close()
+        assert server.event(event="request", path="/a")["cut"]
+        assert names_in(folder) == []
+
+
+def test_the_end_of_the_server_leaves_nothing(folder):
+    with running("servers.files", "--folder", str(folder)) as server:
+        upload = begin_put(server, "a", 2 * MEGABYTE, MEGABYTE)
+        until(lambda: temporary_files(folder), "a temporary file")
+    upload.close()  # not before: it was the server that ended first
+    assert names_in(folder) == []
+
+
+def test_after_the_sudden_death_of_the_server_the_next_one_tidies_up(folder):
+    killed = Server("servers.files", "--folder", str(folder))
+    upload = begin_put(killed, "a", 2 * MEGABYTE, MEGABYTE)
+    until(lambda: temporary_files(folder), "a temporary file")
+    killed.process.kill()
+    killed.process.wait(DEADLINE)
+    upload.close()
+    assert len(temporary_files(folder)) == 1
+    with running("servers.files", "--folder", str(folder)) as server:
+        assert names_in(folder) == []
+        assert curl(server.url).json["used"] == 0
+
+
+def test_a_download_survives_the_replacement_of_its_file(folder, tmp_path):
+    old, new = os.urandom(20 * MEGABYTE), b"new"
+    folder.mkdir()
+    (folder / "a").write_bytes(old)
+    with running("servers.files", "--folder", str(folder)) as server:
+        download = connect(server)
+        download.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        begun = download.recv(1)
+        answer = curl("-T", "-", "-H", "If-Match: *", f"{server.url}/a", stdin=new)
+        assert answer.status == 200
+        assert (begun + read_all(download)).endswith(b"\r\n\r\n" + old)
+        assert curl(f"{server.url}/a").body == new
+
+
+def test_concurrent_uploads_cannot_exceed_the_total(folder):
+    flags = ("--max-total", str(3 * MEGABYTE))
+    with running("servers.files", "--folder", str(folder), *flags) as server:
+        uploads = [begin_put(server, f"f{n}", MEGABYTE, MEGABYTE // 2) for n in range(3)]
+        until(lambda: curl(server.url).json["used"] == 3 * MEGABYTE, "three reservations")
+        assert curl("-T", "-", f"{server.url}/more", stdin=b"x").status == 507
+        uploads.pop().close()
+        until(lambda: curl(server.url).json["used"] == 2 * MEGABYTE, "one given back")
+        assert curl("-T", "-", f"{server.url}/more", stdin=b"x").status == 201
+        for upload in uploads:
+            upload.sendall(b"x" * (MEGABYTE // 2))
+            assert status_of(upload) == 201
+
+
+def test_uploads_at_the_same_time_are_bounded(folder):
+    with running("servers.files", "--folder", str(folder), "--max-uploads", "2") as server:
+        uploads = [begin_put(server, f"f{n}", 2, 1) for n in range(2)]
+        until(lambda: len(temporary_files(folder)) == 2, "two uploads")
+        answer = curl("-T", "-", f"{server.url}/more", stdin=b"x")
+        assert answer.status == 503
+        assert answer.headers["retry-after"]
+        for upload in uploads:
+            upload.sendall(b"x")
+            assert status_of(upload) == 201
+        assert curl("-T", "-", f"{server.url}/more", stdin=b"x").status == 201
+
+
+def test_connections_are_bounded(folder):
+    with running("servers.files", "--folder", str(folder), "--max-connections", "3") as server:
+        kept = [connect(server) for _ in range(3)]
+        for connection in kept:
+            connection.sendall(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert status_of(connection) == 200
+        assert read_all(connect(server)) == b""
+        kept.pop().close()
+        until(lambda: answers(server), "a place for one more")
+
+
+def answers(server):
+    connection = connect(server)
+    connection.sendall(b"HEAD / HTTP/1.0\r\n\r\n")
+    return b" 200 OK" in read_all(connection)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\nX: "])
+def test_a_header_that_never_ends(folder, sent):
+    with running("servers.files", "--folder", str(folder), "--head", "0.5") as server:
+        connection = connect(server)
+        connection.sendall(sent)
+        assert read_all(connection) == b""
+
+
+def test_a_header_that_comes_drop_by_drop_gets_no_more_time(folder):
+    with running("servers.files", "--folder", str(folder), "--head", "1") as server:
+        connection = connect(server)
+        connection.settimeout(0.1)
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX: ")
+        sent = 0
+        with pytest.raises(ConnectionError):  # noqa: PT012
+            while sent < 100:
+                connection.sendall(b"x")
+                sent += 1
+                with contextlib.suppress(TimeoutError):
+                    if not connection.recv(100):
+                        raise ConnectionError
+        assert sent < 50
+
+
+def test_an_upload_that_stops(folder):
+    with running("servers.files", "--folder", str(folder), "--idle", "0.5") as server:
+        upload = begin_put(server, "a", MEGABYTE, 1000)
+        assert status_of(upload) == 408
+        assert names_in(folder) == []
+
+
+def test_a_client_that_does_not_read(folder):
+    folder.mkdir()
+    (folder / "a").write_bytes(bytes(30 * MEGABYTE))
+    with running("servers.files", "--folder", str(folder), "--idle", "0.5") as server:
+        download = connect(server)
+        download.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+        event = server.event(event="request", path="/a")
+        assert event["cut"]
+        assert event["bytes"] < 30 * MEGABYTE
+
+
+def test_a_slow_client_that_does_read(folder):
+    """The control: slower than the server, yet within the bound, gets everything."""
+    folder.mkdir()
+    (folder / "a").write_bytes(bytes(2 * MEGABYTE))
+    with running("servers.files", "--folder", str(folder), "--idle", "0.5") as server:
+        answer = curl("--limit-rate", "1M", f"{server.url}/a")
+        assert len(answer.body) == 2 * MEGABYTE
+
+
+def test_the_disk_is_full(folder):
+    """A file size limit of the process makes write() fail as a full disk does."""
+    with running("servers.files", "--folder", str(folder)) as server:
+        pid = str(server.process.pid)
+        subprocess.run(["prlimit", "--fsize=500000", "--pid", pid], check=True, timeout=20)
+        content = b"x" * MEGABYTE
+        assert curl("-T", "-", f"{server.url}/a", stdin=content).status == 413
+        assert names_in(folder) == []
+        assert curl("-T", "-", f"{server.url}/a", stdin=content[:400_000]).status == 201
