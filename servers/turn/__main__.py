@@ -1,0 +1,182 @@
+"""Command line: `python -m servers.turn --realm napt.lab --user alice:secret …`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import resource
+import signal
+import socket
+import sys
+from ipaddress import IPv4Address, IPv4Network
+from random import SystemRandom
+
+from servers.events import emit
+from servers.turn.credentials import Credentials
+from servers.turn.framing import CHANNELS, RFC5766_CHANNELS
+from servers.turn.node import Node
+from servers.turn.policy import PeerPolicy
+from servers.turn.quota import Limits, Quota
+from servers.turn.relays import Ports
+from servers.turn.server import Server
+
+
+def main() -> None:
+    options = _arguments()
+    try:
+        asyncio.run(_serve(options))
+    except OSError as error:
+        sys.exit(f"turn: cannot serve on {options.listen}:{options.port}: {error.strerror}")
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    _raise_descriptor_limit()
+    random = SystemRandom()
+    ports = Ports(str(options.relay_address))
+    server = Server(
+        credentials=Credentials(
+            options.realm, dict(options.user), random.randbytes, options.nonce_lifetime
+        ),
+        policy=PeerPolicy(str(options.relay_address), _is_own, options.allow_peer),
+        ports=ports,
+        relay_ports=options.relay_ports,
+        limits=Limits(
+            user=Quota(options.user_allocations, options.user_bandwidth),
+            client=Quota(options.client_allocations, options.client_bandwidth),
+        ),
+        rng=random,
+        channels=RFC5766_CHANNELS if options.rfc5766_channels else CHANNELS,
+    )
+    node = ports.node = Node(server)
+    await node.listen(str(options.listen), options.port)
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        node.loop.add_signal_handler(number, stopped.set)
+    listening = f"{options.listen}:{options.port}"
+    emit("ready", listening=[listening], relay=str(options.relay_address), realm=options.realm)
+    await stopped.wait()
+    await node.close()
+
+
+def _is_own(address: str) -> bool:
+    """Whether this machine has the address: only then can a socket be bound to it."""
+    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+def _raise_descriptor_limit() -> None:
+    """Every allocation is a descriptor, every data connection six: use what we are allowed."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m servers.turn", description="A TURN server (RFC 8656, RFC 6062)."
+    )
+    add = parser.add_argument
+    add(
+        "--listen",
+        type=IPv4Address,
+        default=IPv4Address("0.0.0.0"),
+        metavar="ADDRESS",
+        help="address for clients; name it if this machine has several (default: %(default)s)",
+    )
+    add("--port", type=int, default=3478, help="UDP and TCP port (default: %(default)s)")
+    add("--realm", required=True, help="the realm of the credentials, such as napt.lab")
+    add(
+        "--user",
+        type=_user,
+        action="append",
+        required=True,
+        metavar="NAME:PASSWORD",
+        help="who may allocate; may be repeated",
+    )
+    add(
+        "--relay-address",
+        type=IPv4Address,
+        required=True,
+        metavar="ADDRESS",
+        help="address of this machine on which allocations are made",
+    )
+    add(
+        "--relay-ports",
+        type=_ports,
+        default=range(49152, 65536),
+        metavar="FIRST-LAST",
+        help="ports for allocations (default: 49152-65535)",
+    )
+    add(
+        "--allow-peer",
+        type=IPv4Network,
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="relay to this network although it is private, loopback or our own; may be repeated",
+    )
+    add(
+        "--user-allocations",
+        type=int,
+        default=64,
+        metavar="N",
+        help="allocations a user may have at once (default: %(default)s)",
+    )
+    add(
+        "--client-allocations",
+        type=int,
+        default=64,
+        metavar="N",
+        help="allocations a client's IP address may have at once (default: %(default)s)",
+    )
+    add(
+        "--user-bandwidth",
+        type=int,
+        default=0,
+        metavar="BYTES/S",
+        help="bytes/s relayed for a user, both ways together (default: 0, unlimited)",
+    )
+    add(
+        "--client-bandwidth",
+        type=int,
+        default=0,
+        metavar="BYTES/S",
+        help="bytes/s relayed for a client's IP address (default: 0, unlimited)",
+    )
+    add(
+        "--nonce-lifetime",
+        type=float,
+        default=3600.0,
+        metavar="SECONDS",
+        help="seconds until a nonce is stale (default: %(default)s)",
+    )
+    add(
+        "--rfc5766-channels",
+        action="store_true",
+        help="also accept channels 0x5000-0x7FFF, which clients older than RFC 8656 choose",
+    )
+    return parser.parse_args()
+
+
+def _user(text: str) -> tuple[str, str]:
+    name, colon, password = text.partition(":")
+    if not (name and colon and password):
+        raise argparse.ArgumentTypeError("NAME:PASSWORD is needed")
+    return name, password
+
+
+def _ports(text: str) -> range:
+    first, _, last = text.partition("-")
+    ports = range(int(first), int(last) + 1)
+    if not ports or ports[0] < 1024 or ports[-1] > 65535:
+        raise argparse.ArgumentTypeError("FIRST-LAST within 1024-65535 is needed")
+    return ports
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Send or receive one file through a TURN server: `python -m servers.turn.client …`.
+
+The client makes a TCP allocation, permits one peer, and waits. The peer needs no TURN: it
+connects to the relayed transport address (printed as `relayed`) as to any server, and the
+file passes, ended by the sender's FIN.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import sys
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+from servers.events import emit
+from servers.events import endpoint as text
+from servers.turn.attributes import Transport
+from servers.turn.client.arguments import add_common
+from servers.turn.client.endpoint import PeerStream, TurnError, connected
+
+CHUNK = 256 << 10  # bytes
+
+
+def main() -> None:
+    options = _arguments()
+    try:
+        asyncio.run(_run(options))
+    except (OSError, TurnError) as error:
+        sys.exit(f"turn client: {error}")
+
+
+async def _run(options: argparse.Namespace) -> None:
+    name, password = options.user
+    async with connected(options.server, name, password, Transport.TCP) as turn:
+        granted = await turn.allocate(Transport.TCP)
+        emit(
+            "allocated",
+            relayed=text(granted.relayed),
+            mapped=text(granted.mapped),
+            lifetime=granted.lifetime,
+        )
+        await turn.permit(options.permit)
+        emit("permission", peer=options.permit)
+        stream = await asyncio.wait_for(turn.accept(), options.wait)
+        emit("connection", peer=text(stream.peer), id=stream.connection_id)
+        started = time.monotonic()
+        size, digest = await (_send if options.send else _receive)(stream, options.file)
+        emit("done", bytes=size, sha256=digest, seconds=round(time.monotonic() - started, 6))
+        await turn.delete()
+
+
+async def _receive(stream: PeerStream, path: Path) -> tuple[int, str]:
+    """Write what the peer sends until its FIN: how many bytes, and their SHA-256."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("wb") as file:
+        while chunk := await stream.reader.read(CHUNK):
+            file.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+    stream.writer.close()
+    await stream.writer.wait_closed()
+    return size, digest.hexdigest()
+
+
+async def _send(stream: PeerStream, path: Path) -> tuple[int, str]:
+    """Send the file and then FIN, and wait until the peer has taken it all."""
+    with path.open("rb") as file:
+        size, digest = await _send_open(stream, file)
+    # The peer's FIN says that it read ours: only then may the allocation be deleted.
+    stream.writer.write_eof()
+    while await stream.reader.read(CHUNK):
+        pass
+    stream.writer.close()
+    return size, digest
+
+
+async def _send_open(stream: PeerStream, file: BinaryIO) -> tuple[int, str]:
+    digest, size = hashlib.sha256(), 0
+    while chunk := file.read(CHUNK):
+        stream.writer.write(chunk)
+        await stream.writer.drain()
+        digest.update(chunk)
+        size += len(chunk)
+    return size, digest.hexdigest()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m servers.turn.client", description="One file through a TCP allocation."
+    )
+    add_common(parser)
+    direction = parser.add_mutually_exclusive_group(required=True)
+    direction.add_argument("--send", action="store_true", help="send FILE to the peer")
+    direction.add_argument("--receive", action="store_true", help="receive FILE from the peer")
+    parser.add_argument("file", type=Path, metavar="FILE")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

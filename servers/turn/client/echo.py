@@ -1,0 +1,47 @@
+"""Answer one datagram through a TURN server: `python -m servers.turn.client.echo …`.
+
+The client makes a UDP allocation, permits one peer, and waits for a datagram. It sends it back
+twice, in the two ways there are (RFC 8656, sections 11 and 12): in a Send indication, which names
+the peer each time, and then through a channel, whose number stands for the peer from now on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+from servers.events import emit
+from servers.events import endpoint as text
+from servers.turn.attributes import Transport
+from servers.turn.client.arguments import add_common
+from servers.turn.client.endpoint import TurnError, connected
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m servers.turn.client.echo", description="Answer one datagram."
+    )
+    add_common(parser)
+    try:
+        asyncio.run(_run(parser.parse_args()))
+    except (OSError, TurnError) as error:
+        sys.exit(f"turn client: {error}")
+
+
+async def _run(options: argparse.Namespace) -> None:
+    name, password = options.user
+    async with connected(options.server, name, password, Transport.UDP) as turn:
+        granted = await turn.allocate(Transport.UDP)
+        await turn.permit(options.permit)
+        emit("allocated", relayed=text(granted.relayed), mapped=text(granted.mapped))
+        datagram = await asyncio.wait_for(turn.receive(), options.wait)
+        emit("datagram", peer=text(datagram.peer), bytes=len(datagram.data))
+        turn.send(datagram.peer, datagram.data)
+        await turn.bind_channel(datagram.peer)
+        turn.send(datagram.peer, datagram.data)
+        await turn.delete()
+
+
+if __name__ == "__main__":
+    main()

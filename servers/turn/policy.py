@@ -1,0 +1,70 @@
+"""To whom we relay (RFC 8656, sections 21.2.1 and 21.4: a relay must not open inner doors).
+
+Theory of operation. A relayed packet leaves from the server's own address, inside the
+server's own network. Without a policy a client could so reach the server's loopback, its
+neighbours in private ranges, or everyone at once by broadcast. What is not ordinary unicast
+on the public Internet is refused unless the operator allows it (`--allow-peer`).
+
+The server's own addresses are refused too, with one exception: the relayed transport
+addresses of living allocations, so that two clients of the same server can meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network
+
+# RFC 6890 and its registry, without the documentation ranges (192.0.2.0/24, 198.51.100.0/24
+# and 203.0.113.0/24): no harm can come of them, and labs use them as public addresses.
+REFUSED = tuple(
+    IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",  # this network
+        "10.0.0.0/8",  # private use
+        "100.64.0.0/10",  # shared by carrier-grade NATs
+        "127.0.0.0/8",  # loopback
+        "169.254.0.0/16",  # link-local
+        "172.16.0.0/12",  # private use
+        "192.0.0.0/24",  # protocol assignments
+        "192.88.99.0/24",  # 6to4 anycast
+        "192.168.0.0/16",  # private use
+        "198.18.0.0/15",  # benchmarking
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, and 255.255.255.255: broadcast
+    )
+)
+
+
+class PeerPolicy:
+    """Which IP addresses may be peers."""
+
+    def __init__(
+        self,
+        relay: str,
+        is_own: Callable[[str], bool],
+        allowed: Iterable[IPv4Network] = (),
+    ) -> None:
+        """`relay`: the address on which allocations are made; `is_own`: whether an address is
+        the server's; `allowed`: networks that the operator permits all the same.
+        """
+        self._relay = relay
+        self._is_own = is_own
+        self._allowed = tuple(allowed)
+        # Bounded, because a client may name any number of addresses.
+        self.permits = lru_cache(maxsize=4096)(self._permits)
+        """Whether permissions may be installed for this IPv4 address."""
+
+    def needs_allocation(self, address: str) -> bool:
+        """Whether at this address only living relayed transport addresses may be peers."""
+        return address == self._relay and not self._is_allowed(address)
+
+    def _permits(self, address: str) -> bool:
+        if self._is_allowed(address):
+            return True
+        if any(IPv4Address(address) in network for network in REFUSED):
+            return False
+        return address == self._relay or not self._is_own(address)
+
+    def _is_allowed(self, address: str) -> bool:
+        return any(IPv4Address(address) in network for network in self._allowed)

@@ -1,0 +1,108 @@
+"""A client's TCP connection: control connection, and perhaps data connection later.
+
+Theory of operation. The stream is cut into messages. Until the client has an allocation,
+messages are bounded to 4 KiB: that is all that a stranger can make the server hold. A client
+that does not read what it is sent is dropped once a bounded amount waits for it. After a
+ConnectionBind the socket leaves asyncio's transport, and nothing is cut any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from servers.turn.allocation import Allocation, FiveTuple
+from servers.turn.attributes import Transport
+from servers.turn.framing import CHANNEL_HEADER_LENGTH, Deframer, Desynchronised
+
+if TYPE_CHECKING:
+    from servers.turn.node import Node
+    from servers.turn.relays import UdpRelay
+
+STRANGERS_MESSAGE = 4096  # bytes
+LARGEST_MESSAGE = 20 + 65_535  # bytes
+MAX_UNREAD_DATA = 256 << 10  # bytes; beyond this, relayed datagrams are dropped
+MAX_UNREAD = 512 << 10  # bytes; beyond this, the connection is
+
+
+class ControlStream(asyncio.Protocol):
+    """One TCP connection from a client."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._deframer = Deframer(STRANGERS_MESSAGE)
+        self._allocation: Allocation | None = None
+        self._relay: UdpRelay
+        self._transport: asyncio.Transport
+        self._detached = False
+        self.five_tuple: FiveTuple
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.five_tuple = FiveTuple(
+            Transport.TCP,
+            transport.get_extra_info("peername"),
+            transport.get_extra_info("sockname"),
+        )
+        if not self._node.stream_opened(self):
+            transport.abort()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self._detached:
+            self._node.stream_closed(self.five_tuple)
+
+    def data_received(self, data: bytes) -> None:
+        self._deframer.feed(data)
+        try:
+            while not self._detached and (message := self._deframer.next_message()) is not None:
+                self._receive(message)
+        except Desynchronised:
+            self._transport.abort()
+
+    def route(self, allocation: Allocation, relay: UdpRelay) -> None:
+        """The client has an allocation of datagrams now: its channel data goes there."""
+        self._allocation, self._relay = allocation, relay
+        self._deframer.limit = LARGEST_MESSAGE
+
+    def write(self, data: bytes, *, droppable: bool) -> None:
+        """Send to the client. What is droppable is, if the client does not keep up."""
+        unread = self._transport.get_write_buffer_size()
+        if unread > MAX_UNREAD:
+            self._transport.abort()
+        elif unread <= MAX_UNREAD_DATA or not droppable:
+            self._transport.write(data)
+
+    def abort(self) -> None:
+        """Close at once: a client that does not read could put off an orderly end for ever."""
+        self._transport.abort()
+
+    def detach(self) -> tuple[socket.socket, bytes] | None:
+        """The bare socket, and what it received beyond the last message.
+
+        None: it cannot be had, for want of descriptors or because responses still wait to be
+        read by the client.
+        """
+        if self._transport.get_write_buffer_size():
+            return None
+        try:
+            # The transport closes its own descriptor; the connection lives on through ours.
+            descriptor = os.dup(self._transport.get_extra_info("socket").fileno())
+        except OSError:
+            return None
+        self._detached = True
+        bare = socket.socket(fileno=descriptor)
+        bare.setblocking(False)
+        self._transport.abort()
+        return bare, self._deframer.rest()
+
+    def _receive(self, message: memoryview) -> None:
+        if message[0] >> 6 != 0b01:
+            self._node.receive(self.five_tuple, bytes(message))
+        elif self._allocation is not None and not self._allocation.ended:
+            found = self._allocation.unwrap(message, len(message), self._node.loop.time())
+            if found is not None:
+                peer, end = found
+                self._relay.send(message[CHANNEL_HEADER_LENGTH:end], peer)
