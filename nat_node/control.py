@@ -131,6 +131,9 @@ class Control:
             return
         client.received += data
         while (end := client.received.find(b"\n")) >= 0:
+            if len(client.unread) > UNREAD:
+                self._end(client)  # it asks faster than it reads
+                return
             line = bytes(client.received[:end])
             del client.received[: end + 1]
             client.unread += _line(self._reply(client, line))

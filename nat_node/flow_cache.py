@@ -17,21 +17,29 @@ A frame is a packet behind the 10 bytes of `virtio_net_hdr` with which the kerne
 
 from __future__ import annotations
 
-from struct import pack
+from struct import Struct, pack
 
 from nat_node.behavior import Endpoint
 from nat_node.checksum import MODULUS, difference
 from nat_node.mapping import Session
-from nat_node.packet import TCP, UDP
+from nat_node.packet import MORE_FRAGMENTS, OFFSET_MASK, TCP, UDP
 from nat_node.tcp_state import STEADY
 
 VNET_HEADER = 10
 NEEDS_CHECKSUM = 1
 CAPACITY = 65_536
 
+# virtio_net_hdr's flags; then of IPv4 the first byte, fragment, time to live, protocol, checksum,
+# and behind them addresses and ports as one.
+_read_header = Struct("!B9x B5x H B B H 12s").unpack_from
+_write_header = Struct("!B B H 12s").pack_into
+_read_field, _write_field = Struct("!H").unpack_from, Struct("!H").pack_into
+
 _NO_OPTIONS = 0x45
+_FRAGMENT = MORE_FRAGMENTS | OFFSET_MASK
 _SHORTEST = VNET_HEADER + 20 + 8
 _SHORTEST_TCP = VNET_HEADER + 20 + 20
+_HANDSHAKE = 3  # packets
 _ONE_HOP_BACK = 0x0100  # the time to live is the high byte of its word
 
 
@@ -72,37 +80,29 @@ class Flows:
 
     def forward(self, frame: bytearray, length: int, now: float) -> bool:
         """Rewrite a frame of `length` bytes in place, if its flow is known. Else: False."""
-        if (
-            length < _SHORTEST
-            or frame[10] != _NO_OPTIONS
-            or frame[16] & 0x3F
-            or frame[17]
-            or frame[18] == 255
-        ):
+        if length < _SHORTEST:
             return False
-        protocol = frame[19]
+        flags, version, fragment, ttl, protocol, checksum, endpoints = _read_header(frame)
+        if version != _NO_OPTIONS or fragment & _FRAGMENT or ttl == 255:
+            return False
         if protocol == TCP:
             if length < _SHORTEST_TCP or frame[43] & 0x07:
                 return False
-            flow = self.tcp.get(bytes(frame[22:34]))
+            flow = self.tcp.get(endpoints)
             at = 46
         elif protocol == UDP:
-            flow = self.udp.get(bytes(frame[22:34]))
+            flow = self.udp.get(endpoints)
             at = 36
         else:
             return False
         if flow is None:
             return False
 
-        frame[22:34] = flow.rewritten
-        frame[18] += 1
-        field = (frame[20] << 8) | frame[21]
-        field = MODULUS - ((MODULUS - field + flow.header_change) % MODULUS or MODULUS)
-        frame[20] = field >> 8
-        frame[21] = field & 0xFF
-
-        field = (frame[at] << 8) | frame[at + 1]
-        if frame[0] & NEEDS_CHECKSUM:
+        # RFC 1624, as in checksum.update: a call for each would be felt here.
+        checksum = MODULUS - ((MODULUS - checksum + flow.header_change) % MODULUS or MODULUS)
+        _write_header(frame, 18, ttl + 1, protocol, checksum, flow.rewritten)
+        (field,) = _read_field(frame, at)
+        if flags & NEEDS_CHECKSUM:
             field = (field + flow.partial_change) % MODULUS or MODULUS
         elif protocol == TCP:
             field = MODULUS - ((MODULUS - field + flow.transport_change) % MODULUS or MODULUS)
@@ -111,8 +111,7 @@ class Flows:
                 MODULUS - ((MODULUS - field + flow.transport_change) % MODULUS or MODULUS)
                 or MODULUS
             )
-        frame[at] = field >> 8
-        frame[at + 1] = field & 0xFF
+        _write_field(frame, at, field)
 
         session = flow.session
         mapping = session.mapping
@@ -136,10 +135,19 @@ class FlowCache:
         self.outside = Flows()
 
     def learn(self, session: Session, outbound: bool) -> None:
-        """Keep one direction of a session that nothing but silence or a closing can change."""
+        """Keep a session, or this direction, that nothing but silence or a closing can change."""
         mapping = session.mapping
         if session.state is not None and session.state not in STEADY:
             return
+        if mapping.protocol != TCP:
+            self._keep(session, outbound)
+        elif mapping.packets_out + mapping.packets_in > _HANDSHAKE:
+            # A connection that is only held needs no fast path; one that is used flows both ways.
+            self._keep(session, True)
+            self._keep(session, False)
+
+    def _keep(self, session: Session, outbound: bool) -> None:
+        mapping = session.mapping
         flows = (self.inside if outbound else self.outside).of(mapping.protocol)
         if len(flows) >= CAPACITY:
             flows.clear()

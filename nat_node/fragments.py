@@ -49,8 +49,8 @@ class Fragments:
         entry = self._entry(original, now)
         waiting, entry.waiting = entry.waiting, []
         self._bytes -= sum(len(piece.data) for piece in waiting)
+        entry.dropped = verdict if isinstance(verdict, Drop) else None
         if isinstance(verdict, Drop):
-            entry.dropped = verdict
             return []
         entry.source, entry.destination = verdict.source, verdict.destination
         return [_rewrite(piece, entry) for piece in waiting]

@@ -27,11 +27,14 @@ from nat_node.packet import (
     UNREACHABLE,
     Malformed,
     Packet,
+    Side,
 )
+from nat_node.verdict import Drop
 
 ICMP_HEADER = 8
 INITIAL_TTL = 64
 PROHIBITED = 13
+_MULTICAST = 0xE0000000  # 224.0.0.0; what lies above is multicast, reserved, and broadcast
 
 
 def quotation(error: Packet) -> Packet:
@@ -62,8 +65,13 @@ def quoted_endpoints(quoted: Packet) -> tuple[Endpoint, Endpoint]:
     return (quoted.source, 0), (quoted.destination, identifier)
 
 
-def answer_echo(request: Packet) -> Packet:
-    """Turn an echo request to one of our own addresses into its reply, in place."""
+def answer_echo(request: Packet) -> list[Packet] | Drop:
+    """Turn an echo request to one of our own addresses into its reply, in place.
+
+    A damaged one is dropped: its reply would be damaged too, under a checksum that holds.
+    """
+    if not request.icmp_checksum_holds():
+        return Drop.BAD_CHECKSUM
     source, destination = request.source, request.destination
     request.rewrite_source((destination, 0))
     request.rewrite_destination((source, 0))
@@ -71,7 +79,20 @@ def answer_echo(request: Packet) -> Packet:
     request.data[request.header_length] = ECHO_REPLY
     request.refresh_icmp_checksum()
     request.refresh_header_checksum()
-    return request
+    return [request]
+
+
+def may_be_told(about: Packet) -> bool:
+    """Whether the sender of a packet from the inside may be sent an ICMP error about it.
+
+    RFC 1122, section 3.2.2: never about an error, a later fragment, or what was sent to many.
+    """
+    return not (
+        about.side is Side.OUTSIDE
+        or about.is_later_fragment
+        or (about.protocol == ICMP and about.icmp_type in ICMP_ERRORS)
+        or about.destination >= _MULTICAST
+    )
 
 
 def prohibited(about: Packet, sender: int) -> Packet:

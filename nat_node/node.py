@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 import json
 import os
-import secrets
 import select
 import signal
 import sys
 import time
+from array import array
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -31,14 +31,29 @@ from nat_node.verdict import Drop
 #: Packets taken from one device before the others get their turn.
 BATCH = 64
 RULES_LISTED = 500
+#: Seconds; a poll cannot wait for longer than some weeks, but an idle time may be.
+LONGEST_WAIT = 3600.0
 PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
+
+
+class Chance:
+    """Random numbers that nobody can guess, had from the kernel in one draught for many rules."""
+
+    def __init__(self) -> None:
+        self._numbers = array("Q")
+
+    def below(self, limit: int) -> int:
+        """A number from 0 to `limit` - 1 (a few thousand: of 64 bits the rest is no bias)."""
+        if not self._numbers:
+            self._numbers.frombytes(os.urandom(4096))
+        return self._numbers.pop() % limit
 
 
 class Node:
     """A running NAPT. Raises TunError, RoutingError or OSError if it cannot be set up."""
 
     def __init__(self, settings: Settings, interfaces: Interfaces, control: Path) -> None:
-        self.translator = Translator(settings, secrets.randbelow)
+        self.translator = Translator(settings, Chance().below)
         self._inside, self._outside = open_tun(NAT_IN), open_tun(NAT_OUT)
         set_up(interfaces)
         self._frame = bytearray(FRAME_SIZE)
@@ -69,7 +84,9 @@ class Node:
     def _once(self) -> None:
         translator = self.translator
         deadline = translator.next_deadline()
-        wait = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        wait = -1.0
+        if deadline is not None:
+            wait = min(max(0.0, deadline - time.monotonic()), LONGEST_WAIT)
         for descriptor, events in self._poll.poll(wait):
             if descriptor == self._inside:
                 self._drain(descriptor, Side.INSIDE, translator.flows.inside)
@@ -103,9 +120,9 @@ class Node:
         for packet in self.translator.receive(data, side, now, partial).packets:
             give_back_hop(packet.data)
             # The packet itself keeps the header it came with; a new one is complete as it is.
-            header = self._view[:VNET_HEADER] if packet.data is data else PLAIN
+            frame = self._view[:length] if packet.data is data else PLAIN + packet.data
             try:
-                os.writev(descriptor, (header, packet.data))
+                os.write(descriptor, frame)
             except OSError:
                 self.translator.drops[Drop.REFUSED_BY_KERNEL] += 1
 

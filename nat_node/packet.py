@@ -25,7 +25,7 @@ address is felt there too. ICMP's does not.
 from __future__ import annotations
 
 from enum import Enum
-from struct import Struct, error, pack_into, unpack_from
+from struct import Struct, error
 
 from nat_node.behavior import Endpoint
 from nat_node.checksum import checksum, difference, update, update_partial
@@ -38,6 +38,8 @@ ICMP_ERRORS = frozenset({UNREACHABLE, TIME_EXCEEDED, PARAMETER_PROBLEM})
 
 _HEADER = Struct("!BxHHHBBHII")
 _PORTS = Struct("!HH")
+_field, _put_field = Struct("!H").unpack_from, Struct("!H").pack_into
+_put_address = Struct("!I").pack_into
 _CHECKSUM_AT = {TCP: 16, UDP: 6, ICMP: 2}
 _SHORTEST = {TCP: 20, UDP: 8, ICMP: 8}
 MORE_FRAGMENTS, OFFSET_MASK = 0x2000, 0x1FFF
@@ -129,7 +131,7 @@ class Packet:
     @property
     def icmp_identifier(self) -> int:
         """An echo's identifier: it does for ICMP queries what a port does for TCP and UDP."""
-        return int.from_bytes(self.data[self.header_length + 4 : self.header_length + 6], "big")
+        return int(_field(self.data, self.header_length + 4)[0])
 
     @property
     def source_endpoint(self) -> Endpoint:
@@ -163,15 +165,15 @@ class Packet:
         self, address_at: int, address: int, change: int, port_at: int, old_port: int, port: int
     ) -> None:
         data, header_length, protocol = self.data, self.header_length, self.protocol
-        pack_into("!I", data, address_at, address)
-        pack_into("!H", data, 10, update(int.from_bytes(data[10:12], "big"), change))
+        _put_address(data, address_at, address)
+        _put_field(data, 10, update(_field(data, 10)[0], change))
         if protocol not in (TCP, UDP) or self.fragment & OFFSET_MASK:
             return
-        pack_into("!H", data, header_length + port_at, port)
+        _put_field(data, header_length + port_at, port)
         at = header_length + _CHECKSUM_AT[protocol]
         if at + 2 > len(data):
             return  # a quotation that ends before the checksum
-        field = (data[at] << 8) | data[at + 1]
+        (field,) = _field(data, at)
         if self.partial:
             field = update_partial(field, change)
         elif protocol == UDP:
@@ -180,26 +182,25 @@ class Packet:
             field = update(field, change + difference(old_port, port)) or 0xFFFF
         else:
             field = update(field, change + difference(old_port, port))
-        pack_into("!H", data, at, field)
+        _put_field(data, at, field)
 
     def rewrite_identifier(self, identifier: int) -> None:
         """Replace an echo's identifier; the ICMP checksum follows."""
         data, start = self.data, self.header_length
         change = difference(self.icmp_identifier, identifier)
-        pack_into("!H", data, start + 4, identifier)
-        field = int.from_bytes(data[start + 2 : start + 4], "big")
-        pack_into("!H", data, start + 2, update(field, change))
+        _put_field(data, start + 4, identifier)
+        _put_field(data, start + 2, update(_field(data, start + 2)[0], change))
 
     def refresh_icmp_checksum(self) -> None:
         """Compute the ICMP checksum anew, after the message's contents have been rewritten."""
         start = self.header_length
-        pack_into("!H", self.data, start + 2, 0)
-        pack_into("!H", self.data, start + 2, checksum(self.data[start:]))
+        _put_field(self.data, start + 2, 0)
+        _put_field(self.data, start + 2, checksum(self.data[start:]))
 
     def refresh_header_checksum(self) -> None:
         """Compute the IPv4 header's checksum anew."""
         self.data[10:12] = b"\0\0"
-        pack_into("!H", self.data, 10, checksum(self.data[: self.header_length]))
+        _put_field(self.data, 10, checksum(self.data[: self.header_length]))
 
     def icmp_checksum_holds(self) -> bool:
         """Whether a whole ICMP message arrived as it was sent."""
@@ -216,7 +217,7 @@ def give_back_hop(data: bytearray | memoryview) -> None:
     A packet crosses the kernel's forwarding twice, to the translator and on from it. One of the
     two hops is given back, so that the whole NAPT is the one hop it is.
     """
-    (ttl,) = unpack_from("!B", data, 8)
+    ttl = data[8]
     if ttl < 255:
         data[8] = ttl + 1
-        pack_into("!H", data, 10, update(int.from_bytes(data[10:12], "big"), 0x0100))
+        _put_field(data, 10, update(_field(data, 10)[0], 0x0100))

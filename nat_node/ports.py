@@ -2,11 +2,16 @@
 
 Preserve: the internal port if it is free, else at random. Sequential: the next free one.
 Random: any free one. Chance comes from outside, so that tests can choose it.
+
+In a pool that is nearly full, free ports are searched for in strides of random length. One after
+the other would fill up the pool in runs without a gap, each longer than the one before, and the
+last ports of 65,535 would take thousands of looks each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import gcd
 
 from nat_node.settings import PortAssignment
 
@@ -36,13 +41,20 @@ class PortPool:
             port = pool[self._below(len(pool))]
             if is_free(port):
                 return port
-        return self._scan(self._below(len(pool)), is_free)
+        return self._scan(self._below(len(pool)), is_free, self._stride())
 
-    def _scan(self, start: int, is_free: Callable[[int], bool]) -> int | None:
+    def _stride(self) -> int:
+        """A step that comes to every port of the pool before it comes back to the first."""
+        size = len(self.pool)
+        while gcd(stride := 1 + self._below(size), size) != 1:
+            pass
+        return stride
+
+    def _scan(self, start: int, is_free: Callable[[int], bool], stride: int = 1) -> int | None:
         """The first free port from `start` on, once around."""
         pool = self.pool
         for step in range(len(pool)):
-            index = (start + step) % len(pool)
+            index = (start + step * stride) % len(pool)
             if is_free(pool[index]):
                 self._next = index + 1
                 return pool[index]

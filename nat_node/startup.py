@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 import time
@@ -60,8 +61,8 @@ def _settings(arguments: argparse.Namespace) -> tuple[Settings, Interfaces]:
         "session_limit", "host_limit",
     ):  # fmt: skip
         if (value := getattr(arguments, name)) is not None:
-            if value < 0:
-                raise ValueError(f"--{name.replace('_', '-')} {value}: not below 0")
+            if not 0 <= value < math.inf:
+                raise ValueError(f"--{name.replace('_', '-')} {value}: a number, not below 0")
             given[name] = value
     interfaces = Interfaces(
         arguments.inside, arguments.outside, arguments.external, internal, arguments.internal

@@ -98,6 +98,17 @@ class Table:
             return remote in mapping.sessions
         return (mapping.serial, remote[0]) in self._addresses
 
+    def received_by(self, protocol: int, internal: Endpoint, remote: Endpoint) -> Mapping | None:
+        """The rule by which a packet from a remote endpoint has come to an internal one."""
+        session = self.outgoing(protocol, internal, remote)
+        if session is not None:
+            return session.mapping
+        if protocol != UDP:
+            return None
+        # A datagram from outside makes no session.
+        mapping = self.rule_for_internal(protocol, internal, remote)
+        return mapping if mapping is not None and self.admits(mapping, remote) else None
+
     def __len__(self) -> int:
         return len(self.mappings)
 

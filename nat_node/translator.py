@@ -40,7 +40,7 @@ from nat_node.packet import (
     Packet,
     Side,
 )
-from nat_node.settings import Settings
+from nat_node.settings import Settings, is_unroutable
 from nat_node.table import Table
 from nat_node.tcp_state import OVER, STEADY, SYN, TcpState, follow
 from nat_node.verdict import Drop
@@ -118,7 +118,7 @@ class Translator:
         self.drops[result] += 1
         if self.notify:
             self.notify(Dropped(result, describe(packet), packet.side.value))
-        if result in _TOLD and packet.side is Side.INSIDE and not packet.is_later_fragment:
+        if result in _TOLD and icmp.may_be_told(packet):
             return Verdict([icmp.prohibited(packet, self.settings.internal)], result)
         return Verdict([], result)
 
@@ -139,7 +139,7 @@ class Translator:
         hairpin = packet.destination == settings.external
         if packet.protocol == ICMP:
             if packet.icmp_type == ECHO_REQUEST and hairpin and not packet.is_fragment:
-                return [icmp.answer_echo(packet)]
+                return icmp.answer_echo(packet)
             if packet.icmp_type != ECHO_REQUEST or hairpin:
                 return Drop.ICMP_UNSUPPORTED
         if hairpin and not settings.hairpinning:
@@ -156,7 +156,10 @@ class Translator:
             return [packet]
         packet.rewrite_source((settings.external, mapping.external_port))
         if hairpin:
-            return self._deliver(packet, now)
+            delivered = self._deliver(packet, now)
+            if isinstance(delivered, Drop):
+                packet.rewrite_source(mapping.internal)  # it is spoken of as it came
+            return delivered
         if _is_plain(packet):
             self.flows.learn(session, outbound=True)
         return [packet]
@@ -207,7 +210,7 @@ class Translator:
         if self._is_forged(packet):
             return Drop.SPOOFED_SOURCE
         if packet.icmp_type == ECHO_REQUEST and not packet.is_fragment:
-            return [icmp.answer_echo(packet)]
+            return icmp.answer_echo(packet)
         if packet.icmp_type != ECHO_REPLY:
             return Drop.ICMP_UNSUPPORTED
         session = self.table.incoming(ICMP, packet.icmp_identifier, (packet.source, 0))
@@ -313,21 +316,24 @@ class Translator:
         own = packet.source in (settings.internal, settings.external)
         if not own and not settings.is_inside(packet.source):
             return Drop.SPOOFED_SOURCE
-        if own and quoted.destination == settings.external:
+        if settings.means_nothing_outside(packet.destination):
+            return Drop.PRIVATE_DESTINATION
+        hairpin = packet.destination == settings.external
+        if own and not hairpin and quoted.destination == settings.external:
             # Our own kernel, about a packet that has not been translated yet.
             packet.rewrite_source((settings.external, 0))
             return [packet]
         source, destination = icmp.quoted_endpoints(quoted)
-        session = self.table.outgoing(quoted.protocol, destination, source)
-        if session is None:
+        mapping = self.table.received_by(quoted.protocol, destination, source)
+        if mapping is None:
             return Drop.ICMP_UNRELATED
-        external = (settings.external, session.mapping.external_port)
+        external = (settings.external, mapping.external_port)
         if quoted.protocol == ICMP:
             quoted.rewrite_identifier(external[1])
         quoted.rewrite_destination(external)
         packet.rewrite_source((settings.external, 0))
         packet.refresh_icmp_checksum()
-        if packet.destination == settings.external:
+        if hairpin:
             return self._icmp_error_inbound(packet, quoted)
         return [packet]
 
@@ -336,7 +342,8 @@ class Translator:
             return Drop.NOT_FOR_US
         # Our own kernel writes from our inside address, about a packet that it could not send on.
         own = packet.source == self.settings.internal
-        if packet.side is Side.OUTSIDE and self.settings.is_inside(packet.source) and not own:
+        forged = self.settings.is_inside(packet.source) or is_unroutable(packet.source)
+        if packet.side is Side.OUTSIDE and forged and not own:
             return Drop.SPOOFED_SOURCE
         source, destination = icmp.quoted_endpoints(quoted)
         if source[0] != self.settings.external:

@@ -1,0 +1,373 @@
+"""ICMP through the translator (RFC 5508): pings, and errors about what was translated."""
+
+import pytest
+
+from nat_node.verdict import Drop
+from tests.unit.nat_testing import (
+    ALICE,
+    BEHAVIORS,
+    BOB,
+    EI,
+    EXTERNAL,
+    ICMP,
+    IP,
+    OTHER,
+    ROUTER,
+    SERVER,
+    Nat,
+    destination,
+    error,
+    fragments,
+    ping,
+    pong,
+    quoted,
+    set_bytes,
+    source,
+    tcp,
+    udp,
+    with_right_header_checksum,
+)
+
+PC, WEB = f"{ALICE}:40000", f"{SERVER}:80"
+HOP = "203.0.113.1"  # a router somewhere on the way
+UNREACHABLE, TOO_BIG, EXPIRED, BAD_OPTION = (3, 3), (3, 4), (11, 0), (12, 0)
+ABOUT = {"udp": udp(PC, WEB), "tcp": tcp(PC, WEB), "ping": ping(ALICE, SERVER)}
+
+every_protocol = pytest.mark.parametrize("about", ABOUT.values(), ids=ABOUT.keys())
+every_error = pytest.mark.parametrize("kind", [UNREACHABLE, TOO_BIG, EXPIRED, BAD_OPTION])
+quotes = pytest.mark.parametrize("quote", [28, 40, None])  # 8 bytes beyond the header, 20, all
+
+
+# -- pings ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mapping", BEHAVIORS)
+def test_a_ping_and_its_answer(mapping):
+    nat = Nat(mapping=mapping)
+    sent = IP(nat.out(ping(ALICE, SERVER, 77)))
+    assert sent.src == EXTERNAL
+    (answer,) = nat.outside(pong(SERVER, EXTERNAL, sent[ICMP].id))
+    assert (IP(answer).dst, IP(answer)[ICMP].id) == (ALICE, 77)
+
+
+def test_two_hosts_with_one_identifier_are_kept_apart():
+    nat = Nat()
+    idents = {host: IP(nat.out(ping(host, SERVER, 77)))[ICMP].id for host in (ALICE, BOB)}
+    for host, ident in idents.items():
+        (answer,) = nat.outside(pong(SERVER, EXTERNAL, ident))
+        assert IP(answer).dst == host
+
+
+@pytest.mark.parametrize(
+    ("packet", "drop"),
+    [
+        (pong(OTHER, EXTERNAL, 2000), Drop.NO_RULE),  # someone who was not asked
+        (pong(SERVER, EXTERNAL, 2001), Drop.NO_RULE),  # an identifier nobody has
+        (pong(SERVER, "24.9.3.8", 2000), Drop.NOT_FOR_US),
+        (ping(SERVER, EXTERNAL, 2000, kind=13), Drop.ICMP_UNSUPPORTED),  # timestamp
+        (ping(SERVER, EXTERNAL, 2000, kind=5), Drop.ICMP_UNSUPPORTED),  # redirect
+        (ping(SERVER, EXTERNAL, 2000, kind=4), Drop.ICMP_UNSUPPORTED),  # source quench
+    ],
+)
+def test_what_does_not_come_in(packet, drop):
+    nat = Nat(ports=range(2000, 2001))
+    nat.out(ping(ALICE, SERVER, 77))
+    assert nat.outside(packet) == []
+    assert nat.drop is drop
+    assert nat.outside(pong(SERVER, EXTERNAL, 2000))  # the positive control
+
+
+def test_a_query_is_kept_for_60_seconds_and_an_answer_does_not_prolong_it():
+    """RFC 5508 REQ-2."""
+    nat = Nat(ports=range(2000, 2001))
+    nat.out(ping(ALICE, SERVER))
+    nat.wait(59)
+    assert nat.outside(pong(SERVER, EXTERNAL, 2000))
+    nat.wait(1)
+    assert nat.outside(pong(SERVER, EXTERNAL, 2000)) == []
+
+
+@pytest.mark.parametrize("host", [SERVER, ALICE])
+def test_pings_to_our_own_address_are_answered(host):
+    nat = Nat()
+    arrive = nat.outside if host == SERVER else nat.inside
+    (answer,) = arrive(ping(host, EXTERNAL, 77, data=b"payload"))
+    seen = IP(answer)
+    assert (seen.src, seen.dst, seen[ICMP].type, seen[ICMP].id) == (EXTERNAL, host, 0, 77)
+    assert bytes(seen[ICMP].payload) == b"payload"
+    assert not nat.rules
+
+
+@pytest.mark.parametrize("host", [SERVER, ALICE])
+def test_a_damaged_ping_is_not_answered(host):
+    """An answer would have a right checksum over the wrong bytes."""
+    nat = Nat()
+    arrive = nat.outside if host == SERVER else nat.inside
+    damaged = ping(host, EXTERNAL, data=b"payload")[:-1] + b"!"
+    assert arrive(damaged) == []
+    assert nat.drop is Drop.BAD_CHECKSUM
+
+
+# -- errors from the outside ------------------------------------------------------------------
+
+
+@every_protocol
+@every_error
+@quotes
+def test_an_error_from_the_way_reaches_the_sender_as_if_nobody_had_translated(about, kind, quote):
+    """RFC 5508 REQ-3, REQ-4: the quotation is, bit for bit, what the sender had sent."""
+    nat = Nat()
+    sent = nat.out(about)
+    (arrived,) = nat.outside(error(HOP, EXTERNAL, sent, kind, quote))
+    seen = IP(arrived)
+    assert (seen.src, seen.dst) == (HOP, ALICE)
+    assert (seen[ICMP].type, seen[ICMP].code) == kind
+    assert quoted(arrived) == about[:quote]
+
+
+def test_the_mtu_in_an_error_stays():
+    nat = Nat()
+    sent = nat.out(ABOUT["tcp"])
+    too_big = bytes(IP(src=HOP, dst=EXTERNAL) / ICMP(type=3, code=4, nexthopmtu=1300) / sent[:28])
+    (arrived,) = nat.outside(too_big)
+    assert IP(arrived)[ICMP].nexthopmtu == 1300
+
+
+def test_an_error_about_a_first_fragment_or_a_packet_with_options():
+    nat = Nat()
+    for about in (
+        fragments(udp(PC, WEB, b"x" * 100), 48)[0],
+        udp(PC, WEB, options=b"\x94\x04\0\0"),
+    ):
+        sent = nat.out(about)
+        (arrived,) = nat.outside(error(HOP, EXTERNAL, sent, quote=None))
+        assert quoted(arrived) == about
+
+
+def test_a_quoted_udp_checksum_of_zero_stays_zero():
+    nat = Nat()
+    about = set_bytes(ABOUT["udp"], 26, b"\0\0")
+    (arrived,) = nat.outside(error(HOP, EXTERNAL, nat.out(about)))
+    assert quoted(arrived) == about[:28]
+
+
+def damaged(packet):
+    return packet[:-1] + bytes([packet[-1] ^ 1])
+
+
+@pytest.mark.parametrize(
+    ("make", "drop"),
+    [
+        # RFC 5508 REQ-3: an error with a wrong checksum is dropped
+        (lambda sent: damaged(error(HOP, EXTERNAL, sent)), Drop.BAD_CHECKSUM),
+        # REQ-4: about nothing that we translated
+        (lambda sent: error(HOP, EXTERNAL, udp(f"{EXTERNAL}:9", WEB)), Drop.ICMP_UNRELATED),
+        (lambda sent: error(HOP, EXTERNAL, udp(PC, WEB)), Drop.ICMP_UNRELATED),
+        (lambda sent: error(HOP, EXTERNAL, udp(f"{EXTERNAL}:2000", f"{OTHER}:80")),
+         Drop.ICMP_UNRELATED),
+        (lambda sent: error(HOP, EXTERNAL, tcp(f"{EXTERNAL}:2000", WEB)), Drop.ICMP_UNRELATED),
+        (lambda sent: error(HOP, EXTERNAL, set_bytes(sent, 9, b"\x2f")), Drop.ICMP_UNRELATED),
+        # not addressed to us; from an address that cannot be out there
+        (lambda sent: error(HOP, "24.9.3.8", sent), Drop.NOT_FOR_US),
+        (lambda sent: error(ALICE, EXTERNAL, sent), Drop.SPOOFED_SOURCE),
+        (lambda sent: error("127.0.0.1", EXTERNAL, sent), Drop.SPOOFED_SOURCE),
+        (lambda sent: error("224.0.0.5", EXTERNAL, sent), Drop.SPOOFED_SOURCE),
+        # a quotation that says too little, or is itself an error (RFC 1122)
+        (lambda sent: error(HOP, EXTERNAL, sent, quote=27), Drop.MALFORMED),
+        (lambda sent: error(HOP, EXTERNAL, sent, quote=0), Drop.MALFORMED),
+        (lambda sent: error(HOP, EXTERNAL, error(EXTERNAL, SERVER, sent)), Drop.MALFORMED),
+        (lambda sent: error(HOP, EXTERNAL, fragments(udp(PC, WEB, b"x" * 99), 48)[1]),
+         Drop.MALFORMED),
+        # an error in pieces: its checksum cannot be seen
+        (lambda sent: fragments(error(HOP, EXTERNAL, sent, quote=None), 16)[0],
+         Drop.ICMP_UNSUPPORTED),
+    ],
+)  # fmt: skip
+def test_errors_from_outside_that_are_dropped(make, drop):
+    nat = Nat(ports=range(2000, 2001))
+    sent = nat.out(udp(PC, WEB))
+    assert nat.outside(make(sent)) == []
+    assert nat.drop is drop
+    assert nat.outside(error(HOP, EXTERNAL, sent))  # the positive control
+
+
+def test_a_router_on_the_way_may_have_a_private_address():
+    """Many providers number their routers so; a traceroute shows them."""
+    nat = Nat()
+    assert nat.outside(error("192.168.77.1", EXTERNAL, nat.out(udp(PC, WEB)), EXPIRED))
+
+
+# -- errors from the inside -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("writer", [ALICE, BOB, ROUTER])  # a host, a router within, ourselves
+@every_protocol
+@quotes
+def test_an_error_from_the_inside_speaks_of_the_external_endpoint(about, writer, quote):
+    """RFC 5508 REQ-5: what came in, as the remote endpoint had sent it."""
+    nat = Nat()
+    sent = nat.out(about)
+    if about is ABOUT["ping"]:
+        reply = pong(SERVER, EXTERNAL, IP(sent)[ICMP].id)
+    else:
+        reply = (tcp if about is ABOUT["tcp"] else udp)(WEB, source(sent))
+    (came,) = nat.outside(reply)
+    left = nat.out(error(writer, SERVER, came, quote=quote))
+    assert (IP(left).src, IP(left).dst) == (EXTERNAL, SERVER)
+    assert quoted(left) == reply[:quote]
+
+
+@pytest.mark.parametrize("filtering", BEHAVIORS, ids=lambda b: b.value)
+def test_a_closed_udp_port_behind_an_explicit_rule_says_so(filtering):
+    """There is a rule, but no session: nobody inside has answered yet."""
+    nat = Nat(filtering=filtering)
+    nat.add_rule(17, 53, f"{ALICE}:53")
+    question = udp(WEB, f"{EXTERNAL}:53")
+    (came,) = nat.outside(question)
+    left = nat.out(error(ALICE, SERVER, came))
+    assert (IP(left).src, IP(left).dst) == (EXTERNAL, SERVER)
+    assert quoted(left) == question[:28]
+    assert nat.sessions == 0
+
+
+def test_an_error_about_a_datagram_that_an_open_filter_let_in():
+    nat = Nat(filtering=EI)
+    external = source(nat.out(udp(PC, WEB)))
+    uninvited = udp(f"{OTHER}:9", external)
+    (came,) = nat.outside(uninvited)
+    assert quoted(nat.out(error(ALICE, OTHER, came))) == uninvited[:28]
+
+
+@pytest.mark.parametrize(
+    ("make", "drop"),
+    [
+        (lambda came: damaged(error(ALICE, SERVER, came)), Drop.BAD_CHECKSUM),
+        (lambda came: error(ALICE, SERVER, udp(WEB, f"{ALICE}:9")), Drop.ICMP_UNRELATED),
+        (lambda came: error(ALICE, SERVER, udp(f"{OTHER}:80", PC)), Drop.ICMP_UNRELATED),
+        (lambda came: error(OTHER, SERVER, came), Drop.SPOOFED_SOURCE),
+        (lambda came: error(ROUTER, EXTERNAL, ping(ALICE, EXTERNAL)), Drop.ICMP_UNRELATED),
+        # nothing leaves for a private destination, whatever it quotes
+        (lambda came: error(ALICE, "192.168.3.3", came), Drop.PRIVATE_DESTINATION),
+        (lambda came: error(ALICE, BOB, came), Drop.PRIVATE_DESTINATION),
+        (lambda came: error(ALICE, "127.0.0.1", came), Drop.PRIVATE_DESTINATION),
+        # nor does one of our own kernel's, about a packet with a forged source
+        (lambda came: error(ROUTER, "192.168.3.3", udp("192.168.3.3:1", f"{EXTERNAL}:1"), EXPIRED),
+         Drop.PRIVATE_DESTINATION),
+    ],
+)  # fmt: skip
+def test_errors_from_inside_that_are_dropped_and_never_answered(make, drop):
+    """No error is ever sent about an error (RFC 1122, section 3.2.2)."""
+    nat = Nat()
+    (came,) = nat.outside(udp(WEB, source(nat.out(udp(PC, WEB)))))
+    assert nat.inside(make(came)) == []
+    assert nat.drop is drop
+    assert nat.inside(error(ALICE, SERVER, came))  # the positive control
+
+
+def test_our_own_kernels_error_about_a_packet_not_yet_translated():
+    """A packet to us whose time to live ends here: a traceroute from outside shows one hop."""
+    nat = Nat()
+    probe = udp(WEB, f"{EXTERNAL}:33434", ttl=1)
+    left = nat.out(error(ROUTER, SERVER, probe, EXPIRED))
+    assert (IP(left).src, IP(left).dst) == (EXTERNAL, SERVER)
+    assert quoted(left) == probe[:28]
+
+
+# -- hairpinned errors ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+@pytest.mark.parametrize("make", [udp, tcp])
+def test_a_hairpinned_error(make, explicit):
+    """RFC 5508 REQ-7: from one inside host to another, and each sees only external endpoints."""
+    nat = Nat(filtering=EI)
+    if explicit:
+        nat.add_rule(6 if make is tcp else 17, 53, f"{BOB}:53")
+        external = f"{EXTERNAL}:53"
+    else:
+        external = source(nat.out(make(f"{BOB}:53", WEB)))
+    question = make(PC, external)
+    (came,) = nat.inside(question)
+    assert destination(came) == f"{BOB}:53"
+    (arrived,) = nat.inside(error(BOB, EXTERNAL, came))
+    assert (IP(arrived).src, IP(arrived).dst) == (EXTERNAL, ALICE)
+    assert quoted(arrived) == question[:28]
+
+
+# -- what an error does not do ----------------------------------------------------------------
+
+
+@every_protocol
+@every_error
+def test_an_error_neither_ends_a_rule_nor_keeps_it_alive(about, kind):
+    """RFC 4787 REQ-12; RFC 5382 REQ-9, REQ-10; RFC 5508 REQ-6."""
+    nat = Nat()
+    sent = nat.out(about)
+    end = nat.translator.next_deadline()
+    nat.wait(30)
+    assert nat.outside(error(HOP, EXTERNAL, sent, kind))
+    assert len(nat.rules) == 1
+    nat.wait(end - nat.now - 0.001)
+    assert nat.outside(error(HOP, EXTERNAL, sent, kind))
+    nat.wait(0.001)
+    assert not nat.rules
+
+
+def test_an_error_about_an_established_connection_leaves_it_established():
+    nat = Nat()
+    external = nat.connect(PC, WEB)
+    assert nat.outside(error(HOP, EXTERNAL, tcp(external, WEB, "A"), UNREACHABLE))
+    assert nat.outside(tcp(WEB, external, "A", b"data"))
+    nat.wait(7439)
+    assert len(nat.rules) == 1
+
+
+# -- what we say ourselves --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [udp, tcp, lambda a, b: ping(a.split(":")[0], b.split(":")[0])])
+@pytest.mark.parametrize("options", [b"", b"\x94\x04\0\0"])
+def test_prohibited(make, options):
+    """RFC 5508 REQ-8: type 3, code 13, about a packet that may not pass."""
+    nat = Nat()
+    refused = make(PC, "192.168.3.3:80")
+    if options:
+        whole = IP(refused)
+        whole.options = options
+        del whole.ihl, whole.len, whole.chksum
+        refused = bytes(whole)
+    (told,) = nat.inside(refused)
+    seen = IP(told)
+    assert (seen.src, seen.dst, seen.ttl) == (ROUTER, ALICE, 64)
+    assert (seen[ICMP].type, seen[ICMP].code) == (3, 13)
+    assert quoted(told) == refused[: 28 + len(options)]
+
+
+@pytest.mark.parametrize("address", ["224.0.0.1", "239.1.2.3", "255.255.255.255"])
+def test_nothing_is_said_about_multicast_or_broadcast(address):
+    """RFC 1122, section 3.2.2."""
+    nat = Nat()
+    assert nat.inside(udp(PC, f"{address}:1900")) == []
+    assert nat.drop is Drop.PRIVATE_DESTINATION
+
+
+def test_nothing_is_said_to_the_outside():
+    nat = Nat(host_limit=0)
+    nat.add_rule(6, 80, f"{ALICE}:80")
+    assert nat.outside(tcp(WEB, f"{EXTERNAL}:80")) == []
+    assert nat.drop is Drop.HOST_LIMIT
+
+
+def test_nothing_is_said_about_a_later_fragment():
+    nat = Nat()
+    first, later = fragments(udp(PC, "192.168.3.3:80", b"x" * 100), 48)
+    assert len(nat.inside(first)) == 1
+    assert nat.inside(later) == []
+    assert nat.drop is Drop.PRIVATE_DESTINATION
+
+
+def test_with_options_a_ping_to_us_is_answered_too():
+    nat = Nat()
+    request = with_right_header_checksum(ping(SERVER, EXTERNAL, options=b"\x94\x04\0\0"))
+    (answer,) = nat.outside(request)
+    assert (IP(answer).src, IP(answer).dst) == (EXTERNAL, SERVER)

@@ -1,0 +1,172 @@
+"""Port assignment: preserve, sequential, random; the pool's end; shared and freed ports."""
+
+from itertools import pairwise
+
+import pytest
+
+from nat_node.behavior import show
+from nat_node.settings import PortAssignment
+from nat_node.verdict import Drop
+from tests.unit.nat_testing import (
+    AD,
+    ALICE,
+    APD,
+    BEHAVIORS,
+    BOB,
+    EI,
+    IP,
+    OTHER,
+    SERVER,
+    Nat,
+    ping,
+    quoted,
+    source,
+    split,
+    tcp,
+    udp,
+)
+
+PRESERVE, SEQUENTIAL, RANDOM = (
+    PortAssignment.PRESERVE, PortAssignment.SEQUENTIAL, PortAssignment.RANDOM,
+)  # fmt: skip
+WEB = f"{SERVER}:80"
+
+
+def port_of(packet):
+    return split(source(packet))[1]
+
+
+def ports_for(nat, internal_ports, host=ALICE, remote=WEB):
+    return [port_of(nat.out(udp(f"{host}:{port}", remote))) for port in internal_ports]
+
+
+def test_preserve_keeps_the_port_while_it_is_free_and_in_the_pool():
+    nat = Nat(port_assignment=PRESERVE, ports=range(2000, 3000))
+    assert ports_for(nat, [2500, 2999]) == [2500, 2999]
+    (taken,) = ports_for(nat, [2500], host=BOB)
+    assert taken != 2500
+    assert taken in range(2000, 3000)
+    (outside_the_pool,) = ports_for(nat, [53])
+    assert outside_the_pool in range(2000, 3000)
+
+
+def test_sequential_goes_round_and_leaves_no_gap():
+    nat = Nat(port_assignment=SEQUENTIAL, ports=range(2000, 2004), udp_idle=10)
+    assert ports_for(nat, [1, 2, 3]) == [2000, 2001, 2002]
+    nat.wait(10)
+    assert ports_for(nat, [4, 5, 6]) == [2003, 2000, 2001]
+
+
+def test_random_ports_are_all_over_the_pool_and_follow_no_pattern():
+    """RFC 6056: the next port cannot be guessed from the last one."""
+    nat = Nat(port_assignment=RANDOM, ports=range(1024, 65536))
+    ports = ports_for(nat, range(1, 201))
+    assert len(set(ports)) == 200
+    eighths = {(port - 1024) * 8 // 64512 for port in ports}
+    assert eighths == set(range(8))
+    steps = {b - a for a, b in pairwise(ports)}
+    assert len(steps) > 195
+    assert ports != ports_for(Nat(seed=1), range(1, 201))
+
+
+@pytest.mark.parametrize("assignment", list(PortAssignment))
+@pytest.mark.parametrize("make", [udp, tcp])
+def test_every_port_of_the_pool_is_used_and_then_there_is_none(make, assignment):
+    """A full pool refuses, tells the sender, and ends no living rule."""
+    nat = Nat(port_assignment=assignment, ports=range(2000, 2050), udp_idle=100)
+    ports = {port_of(nat.out(make(f"{ALICE}:{port}", WEB))) for port in range(1, 51)}
+    assert ports == set(range(2000, 2050))
+    refused = make(f"{BOB}:1", WEB)
+    (told,) = nat.inside(refused)
+    assert nat.drop is Drop.PORTS_EXHAUSTED
+    answer = IP(told)
+    assert (answer.dst, answer.payload.type, answer.payload.code) == (BOB, 3, 13)
+    assert quoted(told) == refused[:28]
+    assert len(nat.rules) == 50
+    for port in range(1, 51):  # none of the living is disturbed
+        nat.out(make(f"{ALICE}:{port}", WEB))
+    assert len(nat.rules) == 50
+
+
+@pytest.mark.parametrize("assignment", list(PortAssignment))
+def test_a_freed_port_is_used_again(assignment):
+    nat = Nat(port_assignment=assignment, ports=range(2000, 2010), udp_idle=100)
+    ports_for(nat, range(1, 11))
+    nat.wait(60)
+    ports_for(nat, [n for n in range(1, 11) if n != 4])  # nine are used, one is not
+    (free,) = (rule.external_port for rule in nat.rules if rule.internal[1] == 4)
+    nat.wait(40)
+    assert ports_for(nat, [77]) == [free]
+
+
+def test_each_protocol_has_the_whole_pool():
+    nat = Nat(ports=range(2000, 2002))
+    for make in (udp, tcp):
+        nat.out(make(f"{ALICE}:1", WEB))
+        nat.out(make(f"{ALICE}:2", WEB))
+    nat.out(ping(ALICE, SERVER, 1))
+    nat.out(ping(ALICE, SERVER, 2))
+    nat.inside(ping(ALICE, SERVER, 3))
+    assert nat.drop is Drop.PORTS_EXHAUSTED
+
+
+@pytest.mark.parametrize("filtering", BEHAVIORS, ids=lambda b: b.value)
+@pytest.mark.parametrize("mapping", BEHAVIORS, ids=lambda b: b.value)
+@pytest.mark.parametrize(
+    ("second", "shares_where_the_looser_of_both_is"),
+    [
+        (f"{SERVER}:80", set()),  # one remote endpoint could not tell the two apart
+        (f"{SERVER}:81", {APD}),
+        (f"{OTHER}:80", {AD, APD}),
+    ],
+)
+def test_a_port_is_shared_only_if_both_behaviors_tell_the_remotes_apart(
+    mapping, filtering, second, shares_where_the_looser_of_both_is
+):
+    """RFC 4787 REQ-3: no port overloading where mapping is endpoint-independent."""
+    nat = Nat(mapping=mapping, filtering=filtering, ports=range(2000, 2001))
+    nat.out(udp(f"{ALICE}:1", WEB))
+    shared = nat.inside(udp(f"{BOB}:1", second))
+    assert (nat.drop is None) == (mapping.looser(filtering) in shares_where_the_looser_of_both_is)
+    if nat.drop is None:
+        (packet,) = shared
+        assert port_of(packet) == 2000
+        (to_bob,) = nat.outside(udp(second, "24.9.3.7:2000"))
+        (to_alice,) = nat.outside(udp(WEB, "24.9.3.7:2000"))
+        assert (IP(to_bob).dst, IP(to_alice).dst) == (BOB, ALICE)
+
+
+def test_the_limit_is_one_per_remote_endpoint_where_mapping_is_per_destination():
+    """The course's 65,536: per remote endpoint there, in all where it is endpoint-independent."""
+    pool = range(2000, 2100)
+    for behavior, for_another_server in ((APD, 100), (EI, 0)):
+        nat = Nat(mapping=behavior, filtering=APD, ports=pool)
+        assert sum(bool(nat.connect(f"{ALICE}:{n}", WEB)) for n in range(1, 101)) == 100
+        nat.inside(tcp(f"{BOB}:1", WEB))
+        assert nat.drop is Drop.PORTS_EXHAUSTED
+        made = 0
+        for n in range(1, 101):
+            nat.inside(tcp(f"{BOB}:{n}", f"{OTHER}:80"))
+            made += nat.drop is None
+        assert made == for_another_server
+
+
+def test_an_explicit_rule_takes_its_port_out_of_the_pool():
+    for behavior in BEHAVIORS:
+        nat = Nat(mapping=behavior, filtering=behavior, ports=range(2000, 2002))
+        nat.add_rule(6, 2000, f"{BOB}:80")
+        assert port_of(nat.out(tcp(f"{ALICE}:1", WEB))) == 2001
+        nat.inside(tcp(f"{ALICE}:2", WEB))
+        assert nat.drop is Drop.PORTS_EXHAUSTED
+        nat.remove_rule(6, 2000)
+        assert port_of(nat.out(tcp(f"{ALICE}:3", WEB))) == 2000
+
+
+def test_the_external_endpoint_of_a_rule_is_unique_where_mapping_is_endpoint_independent():
+    nat = Nat(ports=range(2000, 2100))
+    for host in (ALICE, BOB):
+        for port in range(1, 50):
+            nat.out(udp(f"{host}:{port}", WEB))
+            nat.out(udp(f"{host}:{port}", f"{OTHER}:{port}"))
+    ends = [show((1, rule.external_port)) for rule in nat.rules]
+    assert len(set(ends)) == len(ends) == 98
