@@ -9,7 +9,8 @@ Start with `translator.py`: it says what happens to one packet. What it needs ha
     table.py       all rules, found from the inside and from the outside
     ports.py       which external port a new rule gets
     tcp_state.py   when a TCP connection is over
-    icmp.py        errors about translated packets, and answering pings
+    icmp_errors.py errors about translated packets
+    icmp.py        pings to the NAPT itself, and refusals
     fragments.py   packets in pieces
     deadlines.py   when an unused session must go
     verdict.py     why a packet was dropped

@@ -1,68 +1,25 @@
-"""ICMP (RFC 792) through a NAPT (RFC 5508): errors about translated packets, and pings.
+"""What a NAPT says by itself in ICMP (RFC 792): answers to pings, and refusals.
 
-An ICMP error *quotes* the packet it is about: its IPv4 header and at least 8 bytes more, which
-hold the ports. To the one who receives the error the quotation must look as he sent it, so the
-translator undoes inside the quotation what it did to the packet:
-
-    a PC sends        10.0.0.7:40000  -> 151.101.1.69:80
-    we made of it     24.9.3.7:1025   -> 151.101.1.69:80          some router drops it and writes:
-    error to us       router          -> 24.9.3.7    quoting 24.9.3.7:1025  -> 151.101.1.69:80
-    error to the PC   router          -> 10.0.0.7    quoting 10.0.0.7:40000 -> 151.101.1.69:80
-
-The quoted packet runs the other way than the error, so its session is looked up with source and
-destination exchanged. An error never makes a rule, never keeps one alive and never ends one
-(RFC 5508, REQ-4 to REQ-6; RFC 5382, REQ-9 and REQ-10).
+Errors about packets that it has translated are another matter: icmp_errors.py.
 """
 
 from __future__ import annotations
 
 from struct import pack
 
-from nat_node.behavior import Endpoint
 from nat_node.packet import (
     ECHO_REPLY,
-    ECHO_REQUEST,
     ICMP,
     ICMP_ERRORS,
     UNREACHABLE,
-    Malformed,
     Packet,
     Side,
 )
 from nat_node.verdict import Drop
 
-ICMP_HEADER = 8
 INITIAL_TTL = 64
 PROHIBITED = 13
 _MULTICAST = 0xE0000000  # 224.0.0.0; what lies above is multicast, reserved, and broadcast
-
-
-def quotation(error: Packet) -> Packet:
-    """The packet that an ICMP error quotes, as a view on the error's own bytes.
-
-    Raises Malformed if it is itself about an ICMP error (RFC 1122 forbids such), a later
-    fragment, or too short.
-    """
-    view = memoryview(error.data)[error.header_length + ICMP_HEADER :]
-    quoted = Packet(view, error.side, quoted=True)
-    if quoted.is_later_fragment:
-        raise Malformed("quotes a fragment without ports")
-    if quoted.protocol == ICMP and quoted.icmp_type in ICMP_ERRORS:
-        raise Malformed("an ICMP error about an ICMP error")
-    return quoted
-
-
-def quoted_endpoints(quoted: Packet) -> tuple[Endpoint, Endpoint]:
-    """Source and destination of a quoted packet; an echo's identifier is our side's port.
-
-    An echo request was sent by its source, a reply goes to the one who asked.
-    """
-    if quoted.protocol != ICMP:
-        return quoted.source_endpoint, quoted.destination_endpoint
-    identifier = quoted.icmp_identifier
-    if quoted.icmp_type == ECHO_REQUEST:
-        return (quoted.source, identifier), (quoted.destination, 0)
-    return (quoted.source, 0), (quoted.destination, identifier)
 
 
 def answer_echo(request: Packet) -> list[Packet] | Drop:

@@ -10,12 +10,13 @@ import signal
 import sys
 import time
 from array import array
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 from nat_node import report
-from nat_node.behavior import parse_endpoint, show_address
+from nat_node.behavior import Endpoint, parse_endpoint, show_address
 from nat_node.control import Control
 from nat_node.events import Event
 from nat_node.flow_cache import NEEDS_CHECKSUM, VNET_HEADER, Flows
@@ -50,10 +51,21 @@ class Chance:
 
 
 class Node:
-    """A running NAPT. Raises TunError, RoutingError or OSError if it cannot be set up."""
+    """A running NAPT, with explicit `rules` (protocol, external port, internal endpoint).
 
-    def __init__(self, settings: Settings, interfaces: Interfaces, control: Path) -> None:
+    Raises RuleRefused, or OSError (TunError, RoutingError among them) if it cannot be set up.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        interfaces: Interfaces,
+        control: Path,
+        rules: Iterable[tuple[int, int, Endpoint]] = (),
+    ) -> None:
         self.translator = Translator(settings, Chance().below)
+        for protocol, port, internal in rules:
+            self.translator.add_rule(protocol, port, internal, time.monotonic())
         self._inside, self._outside = open_tun(NAT_IN), open_tun(NAT_OUT)
         set_up(interfaces)
         self._frame = bytearray(FRAME_SIZE)

@@ -6,7 +6,6 @@ import argparse
 import math
 import re
 import sys
-import time
 from typing import Any
 
 from nat_node.behavior import Behavior, Endpoint, parse_address, parse_endpoint
@@ -28,10 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"nat_node: {error}", file=sys.stderr)
         return 2
     try:
-        node = Node(settings, interfaces, arguments.control)
-        for protocol, port, internal in rules:
-            node.translator.add_rule(protocol, port, internal, time.monotonic())
-        node.run()
+        Node(settings, interfaces, arguments.control, rules).run()
     except (OSError, ValueError) as error:
         print(f"nat_node: {error}", file=sys.stderr)
     return 1
@@ -64,10 +60,13 @@ def _settings(arguments: argparse.Namespace) -> tuple[Settings, Interfaces]:
             if not 0 <= value < math.inf:
                 raise ValueError(f"--{name.replace('_', '-')} {value}: a number, not below 0")
             given[name] = value
+    settings = Settings(**given)
+    if settings.is_inside(settings.external):
+        raise ValueError(f"--external {arguments.external}: lies in the private network")
     interfaces = Interfaces(
         arguments.inside, arguments.outside, arguments.external, internal, arguments.internal
     )
-    return Settings(**given), interfaces
+    return settings, interfaces
 
 
 def _ports(text: str) -> range:

@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
-from nat_node import icmp
+from nat_node import icmp, icmp_errors
 from nat_node.behavior import Endpoint
 from nat_node.events import Dropped, Event, RuleAdded, RuleEnded, describe
 from nat_node.flow_cache import FlowCache
@@ -40,7 +40,7 @@ from nat_node.packet import (
     Packet,
     Side,
 )
-from nat_node.settings import Settings, is_unroutable
+from nat_node.settings import Settings
 from nat_node.table import Table
 from nat_node.tcp_state import OVER, STEADY, SYN, TcpState, follow
 from nat_node.verdict import Drop
@@ -126,7 +126,7 @@ class Translator:
         if packet.protocol not in (TCP, UDP, ICMP):
             return Drop.UNSUPPORTED_PROTOCOL
         if packet.protocol == ICMP and packet.icmp_type in ICMP_ERRORS:
-            return self._icmp_error(packet)
+            return icmp_errors.translate(packet, self.settings, self.table)
         if packet.side is Side.INSIDE:
             return self._outbound(packet, now)
         return self._inbound(packet, now)
@@ -294,70 +294,6 @@ class Translator:
         mapping = self.table.close(session)
         if mapping and self.notify:
             self.notify(RuleEnded(mapping, why))
-
-    # -- ICMP errors --------------------------------------------------------------------------
-
-    def _icmp_error(self, packet: Packet) -> list[Packet] | Drop:
-        """An error about a packet that we translated: undo the translation in the quotation."""
-        if packet.is_fragment:
-            return Drop.ICMP_UNSUPPORTED
-        if not packet.icmp_checksum_holds():
-            return Drop.BAD_CHECKSUM
-        try:
-            quoted = icmp.quotation(packet)
-        except Malformed:
-            return Drop.MALFORMED
-        if packet.side is Side.OUTSIDE:
-            return self._icmp_error_inbound(packet, quoted)
-        return self._icmp_error_outbound(packet, quoted)
-
-    def _icmp_error_outbound(self, packet: Packet, quoted: Packet) -> list[Packet] | Drop:
-        settings = self.settings
-        own = packet.source in (settings.internal, settings.external)
-        if not own and not settings.is_inside(packet.source):
-            return Drop.SPOOFED_SOURCE
-        if settings.means_nothing_outside(packet.destination):
-            return Drop.PRIVATE_DESTINATION
-        hairpin = packet.destination == settings.external
-        if own and not hairpin and quoted.destination == settings.external:
-            # Our own kernel, about a packet that has not been translated yet.
-            packet.rewrite_source((settings.external, 0))
-            return [packet]
-        source, destination = icmp.quoted_endpoints(quoted)
-        mapping = self.table.received_by(quoted.protocol, destination, source)
-        if mapping is None:
-            return Drop.ICMP_UNRELATED
-        external = (settings.external, mapping.external_port)
-        if quoted.protocol == ICMP:
-            quoted.rewrite_identifier(external[1])
-        quoted.rewrite_destination(external)
-        packet.rewrite_source((settings.external, 0))
-        packet.refresh_icmp_checksum()
-        if hairpin:
-            return self._icmp_error_inbound(packet, quoted)
-        return [packet]
-
-    def _icmp_error_inbound(self, packet: Packet, quoted: Packet) -> list[Packet] | Drop:
-        if packet.destination != self.settings.external:
-            return Drop.NOT_FOR_US
-        # Our own kernel writes from our inside address, about a packet that it could not send on.
-        own = packet.source == self.settings.internal
-        forged = self.settings.is_inside(packet.source) or is_unroutable(packet.source)
-        if packet.side is Side.OUTSIDE and forged and not own:
-            return Drop.SPOOFED_SOURCE
-        source, destination = icmp.quoted_endpoints(quoted)
-        if source[0] != self.settings.external:
-            return Drop.ICMP_UNRELATED
-        session = self.table.incoming(quoted.protocol, source[1], destination)
-        if session is None:
-            return Drop.ICMP_UNRELATED
-        internal = session.mapping.internal
-        if quoted.protocol == ICMP:
-            quoted.rewrite_identifier(internal[1])
-        quoted.rewrite_source(internal)
-        packet.rewrite_destination((internal[0], 0))
-        packet.refresh_icmp_checksum()
-        return [packet]
 
     # -- time ---------------------------------------------------------------------------------
 
