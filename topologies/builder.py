@@ -45,6 +45,9 @@ QUIET = {  # what a node sends unasked would be noise in a capture
     "ipv6/conf/all/disable_ipv6": "1",
     "ipv6/conf/default/disable_ipv6": "1",
 }
+# Where br_netfilter is loaded, each bridge shows every packet to netfilter once more, as if the
+# cable between two nodes were a firewall.
+PLAIN_BRIDGES = {f"bridge/bridge-nf-call-{tables}": "0" for tables in ("iptables", "arptables")}
 PLAIN = {  # a new namespace inherits these from the machine, where they may be anything
     "ipv4/ip_forward": "0",
     "ipv4/conf/all/rp_filter": "0",
@@ -197,6 +200,8 @@ class Network:
         self._cleanup.callback(self.mininet.stop)
         quiet = QUIET if namespaces.has_ipv6() else {}
         namespaces.write_sysctls(quiet)
+        if namespaces.has_bridge_netfilter():
+            namespaces.write_sysctls(PLAIN_BRIDGES)
         plans = list(node_plans(self.topology))
         for plan in plans:
             self.mininet.addHost(plan.name)  # all start before the first is waited for

@@ -62,6 +62,11 @@ def has_ipv6() -> bool:
     return Path("/proc/sys/net/ipv6").exists()
 
 
+def has_bridge_netfilter() -> bool:
+    """Whether netfilter sees what passes a bridge."""
+    return Path("/proc/sys/net/bridge/bridge-nf-call-iptables").exists()
+
+
 def switch_off_offload(interface: str) -> None:
     """Make the kernel finish packets itself before they leave `interface`.
 

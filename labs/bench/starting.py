@@ -1,0 +1,73 @@
+"""How long things take until they run: programs, networks, whole labs.
+
+All of these are processes, timed from the outside as a person waits for them.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from labs.bench.traffic import BenchError
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 120.0  # seconds
+
+
+def timed(*argv: str) -> float:
+    """Seconds that a command takes. BenchError if it fails."""
+    begin = time.monotonic()
+    _run(argv)
+    return time.monotonic() - begin
+
+
+def first_packet(topology: Path) -> float:
+    """Seconds from the command that builds a topology to the answer to a first packet."""
+    argv = [sys.executable, "-m", "labs.bench.start", str(topology), str(time.time())]
+    answer: dict[str, float] = json.loads(_run(argv))
+    return answer["first_packet"]
+
+
+def many_hosts(count: int) -> float:
+    """Seconds to build a network of `count` hosts on one segment and take it down, as a command."""
+    with TemporaryDirectory() as folder:
+        topology = Path(folder) / "many.yaml"
+        topology.write_text(many_hosts_topology(count))
+        return timed(sys.executable, "-m", "labs.bench.start", str(topology), str(time.time()))
+
+
+def many_hosts_topology(count: int) -> str:
+    """A topology file with one site of `count` hosts, and little else."""
+    hosts = "".join(f"      h{n}: 10.0.0.{n + 1}\n" for n in range(1, count + 1))
+    return f"""title: {count} hosts
+internet: {{server: 151.101.1.69}}
+sites:
+  site:
+    gateway: {{kind: napt, engine: nftables, public: 24.9.3.7, private: 10.0.0.1/24}}
+    hosts:
+{hosts}"""
+
+
+def many_hosts_of_mininet(count: int) -> float:
+    """The same for `mn` and a Linux bridge."""
+    return timed(
+        "mn", "--topo", f"single,{count}", "--switch", "lxbr", "--controller", "none",
+        "--test", "none",
+    )  # fmt: skip
+
+
+def _run(argv: list[str] | tuple[str, ...]) -> str:
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, check=False, timeout=PATIENCE, cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BenchError(f"{' '.join(argv)}: {error}") from None
+    if done.returncode:
+        raise BenchError(f"{' '.join(argv)}: status {done.returncode}: {done.stderr[-500:]}")
+    return done.stdout

@@ -1,0 +1,275 @@
+"""Which rows the bench has, and the order in which they are measured.
+
+Within a row the engines take turns, A B A B: whatever else the machine does meets both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from labs.bench import starting
+from labs.bench.figures import KERNEL, MININET, OURS, PASTA, SCAPY, Bound, Row, Target
+from labs.bench.table import table
+from labs.bench.traffic import MANY_RULES, BenchError, Traffic, put_scapy_in_place
+from labs.bootstrap import give_to_owner
+from labs.registry import LABS
+from topologies.builder import Network
+from topologies.loader import load
+from topologies.processes import DeadlinePassed, ProgramEnded
+
+ROOT = Path(__file__).resolve().parents[2]
+TOPOLOGIES = ROOT / "topologies"
+RESULT = ROOT / "bench.json"
+FEW = "python, few rules"
+HOSTS = (10, 50, 100)
+
+PASSED, FAILED = 0, 1
+
+BOTH = (OURS, KERNEL)
+ALL = (OURS, KERNEL, *([PASTA] if shutil.which("pasta") else []), SCAPY)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do: what it is called while it runs, and the work."""
+
+    title: str
+    work: Callable[[], None]
+
+
+class Suite:
+    """The rows, filled as the steps are carried out."""
+
+    def __init__(self, seconds: float, rounds: int) -> None:
+        self.seconds = seconds
+        self.rounds = rounds
+        self.rows: list[Row] = []
+
+    def row(self, key: str, title: str, unit: str, *targets: Target, less: bool = False) -> Row:
+        row = Row(key, title, unit, not less, targets)
+        self.rows.append(row)
+        return row
+
+    # -- traffic ------------------------------------------------------------------------------
+
+    def traffic_steps(self, traffic: Traffic) -> Iterator[Step]:
+        """Everything that goes through the translators."""
+        seconds = self.seconds
+        for key, title, options, engines, targets in (
+            ("tcp-up", "one TCP stream, up", [], ALL,
+             [Target(Bound.RATIO_AT_LEAST, 0.70, KERNEL),
+              Target(Bound.RATIO_AT_LEAST, 1.0, PASTA)]),
+            ("tcp-down", "one TCP stream, down", ["-R"], ALL,
+             [Target(Bound.RATIO_AT_LEAST, 0.70, KERNEL),
+              Target(Bound.RATIO_AT_LEAST, 1.0, PASTA)]),
+            ("tcp-both", "one TCP stream each way", ["--bidir"], BOTH, []),
+            ("tcp-8", "8 TCP streams, up", ["-P", "8"], BOTH, []),
+        ):  # fmt: skip
+            row = self.row(key, title, "Gbit/s", *targets)
+
+            def stream(engine: str, row: Row = row, options: list[str] = options) -> None:
+                row.add(engine, traffic.stream(engine, seconds, *options))
+
+            yield from self._in_turns(row, engines, stream)
+        udp = self.row(
+            "udp-64", "64-byte UDP packets that arrive", "packets/s",
+            Target(Bound.RATIO_AT_LEAST, 0.42, KERNEL), Target(Bound.RATIO_AT_LEAST, 50, SCAPY),
+        )  # fmt: skip
+
+        def datagrams(engine: str) -> None:
+            rate, lost = traffic.datagrams(engine, seconds)
+            udp.add(engine, rate)
+            udp.notes[engine] = f"{lost:.0%} of what was sent is lost"
+
+        yield from self._in_turns(udp, ALL, datagrams)
+        middle = self.row(
+            "latency-p50", "request and response, p50", "µs",
+            Target(Bound.ADDED_AT_MOST, 60, KERNEL), less=True,
+        )  # fmt: skip
+        tail = self.row("latency-p99", "request and response, p99", "µs", less=True)
+
+        def latency(engine: str) -> None:
+            times = traffic.latency(engine, seconds)
+            middle.add(engine, times["p50"])
+            tail.add(engine, times["p99"])
+
+        yield from self._in_turns(middle, ALL, latency)
+        opened = self.row(
+            "connections", "new TCP connections", "/s", Target(Bound.RATIO_AT_LEAST, 1.7, KERNEL)
+        )
+        yield from self._in_turns(
+            opened, BOTH, lambda engine: opened.add(engine, traffic.connections(engine, seconds))
+        )
+        yield from self._many_rules(traffic)
+
+    def _many_rules(self, traffic: Traffic) -> Iterator[Step]:
+        cost = self.row(
+            "processor-time", f"processor time of a packet among {MANY_RULES:,} rules", "µs",
+            Target(Bound.RATIO_AT_MOST, 1.1, FEW), less=True,
+        )  # fmt: skip
+        memory = self.row(
+            "memory", "memory of 1,000 rules", "MB", Target(Bound.VALUE_AT_MOST, 120 / 65.535),
+            less=True,
+        )  # fmt: skip
+        many = self.row(
+            "connections-60000", f"new TCP connections among {MANY_RULES:,} rules", "/s"
+        )
+
+        def measure_cost(engine: str) -> None:
+            cost.add(engine, traffic.processor_time(OURS, self.seconds))
+
+        yield from self._in_turns(cost, [FEW], measure_cost)
+
+        def fill(engine: str) -> None:
+            rules, held = traffic.rules(), traffic.memory()
+            traffic.fill(engine)
+            if engine == OURS:
+                made = traffic.rules() - rules
+                memory.add(OURS, (traffic.memory() - held) / 1e6 / made * 1000)
+
+        for engine in BOTH:
+            yield Step(f"{MANY_RULES:,} rules: {engine}", partial(fill, engine))
+        yield from self._in_turns(cost, [OURS], measure_cost)
+        yield from self._in_turns(
+            many, BOTH, lambda engine: many.add(engine, traffic.connections(engine, self.seconds))
+        )
+
+    # -- starting -----------------------------------------------------------------------------
+
+    def starting_steps(self) -> Iterator[Step]:
+        """Everything that is waited for before a first packet."""
+        usage = self.row(
+            "help", "python -m nat_node --help", "s", Target(Bound.VALUE_AT_MOST, 0.15), less=True
+        )
+        command = (sys.executable, "-m", "nat_node", "--help")
+        yield from self._in_turns(
+            usage, [OURS], lambda engine: usage.add(engine, starting.timed(*command))
+        )
+        start = self.row(
+            "start", "two sites, command to first packet", "s", Target(Bound.VALUE_AT_MOST, 1.0),
+            less=True,
+        )  # fmt: skip
+        two_sites = TOPOLOGIES / "two-sites.yaml"
+        yield from self._in_turns(
+            start, [OURS], lambda engine: start.add(engine, starting.first_packet(two_sites))
+        )
+        for count in HOSTS:
+            row = self.row(
+                f"hosts-{count}", f"{count} hosts, built and taken down", "s",
+                Target(Bound.RATIO_AT_MOST, 1.0, MININET), less=True,
+            )  # fmt: skip
+            ways: dict[str, Callable[[int], float]] = {OURS: starting.many_hosts}
+            if shutil.which("mn") and shutil.which("brctl"):  # its Linux bridge needs both
+                ways[MININET] = starting.many_hosts_of_mininet
+
+            def build(
+                engine: str,
+                row: Row = row,
+                count: int = count,
+                ways: dict[str, Callable[[int], float]] = ways,
+            ) -> None:
+                row.add(engine, ways[engine](count))
+
+            yield from self._in_turns(row, list(ways), build, rounds=1)
+
+    def lab_steps(self) -> Iterator[Step]:
+        """Every lab from its command to its end."""
+        for lab_id in LABS:
+            row = self.row(f"lab-{lab_id}", f"whole lab {lab_id}", "s", less=True)
+            whole = (sys.executable, "-m", "labs", "lab", lab_id)
+
+            def play(engine: str, row: Row = row, whole: Sequence[str] = whole) -> None:
+                row.add(engine, starting.timed(*whole))
+
+            yield from self._in_turns(row, [OURS], play, rounds=1)
+
+    def _in_turns(
+        self,
+        row: Row,
+        engines: Sequence[str],
+        work: Callable[[str], None],
+        rounds: int | None = None,
+    ) -> Iterator[Step]:
+        rounds = rounds or self.rounds
+        for number in range(1, rounds + 1):
+            for engine in engines:
+                title = f"{row.title}: {engine}, {number} of {rounds}"
+                yield Step(title, partial(work, engine))
+
+
+def run(seconds: float, rounds: int, whole_labs: bool) -> int:
+    """Measure, write bench.json, print the table. See run_bench."""
+    console = Console()
+    suite = Suite(seconds, rounds)
+    begin, machine = time.monotonic(), describe_machine()
+    problems: list[str] = []
+    columns = (TextColumn("{task.description:60}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        with Network(load(TOPOLOGIES / "bench.yaml")) as net:
+            put_scapy_in_place(net)
+            problems += _carry_out(list(suite.traffic_steps(Traffic(net))), progress)
+        problems += _carry_out(list(suite.starting_steps()), progress)
+        if whole_labs:
+            problems += _carry_out(list(suite.lab_steps()), progress)
+    measured = [row for row in suite.rows if row.samples]
+    result = {
+        "machine": machine,
+        "command": f"make bench SECONDS={seconds:g} ROUNDS={rounds}",
+        "seconds": time.monotonic() - begin,
+        "problems": problems,
+        "rows": [row.as_json() for row in measured],
+    }
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    give_to_owner(RESULT)
+    console.print(table(measured))
+    for problem in problems:
+        console.print(f"not measured: {problem}", style="red", markup=False)
+    console.print(f"{machine['summary']}; {result['seconds']:.0f} s in all. {RESULT.name} has it.")
+    if machine["load_before"] > machine["processors"] / 2:
+        console.print("Others were using the processors: trust the ratios, not the figures.")
+    return FAILED if problems else PASSED
+
+
+def _carry_out(steps: list[Step], progress: Progress) -> list[str]:
+    """Do one step after the other; what could not be measured, and why."""
+    problems = []
+    task = progress.add_task("", total=len(steps))
+    for step in steps:
+        progress.update(task, description=step.title)
+        try:
+            step.work()
+        except (BenchError, DeadlinePassed, ProgramEnded) as error:
+            problems.append(f"{step.title}: {error}")
+        progress.advance(task)
+    progress.remove_task(task)
+    return problems
+
+
+def describe_machine() -> dict[str, Any]:
+    """What the figures were measured on, and how busy it was."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    model = next((li.partition(": ")[2] for li in lines if li.startswith("model name")), "unknown")
+    processors, load_average = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    python = platform.python_version()
+    return {
+        "processor": model,
+        "processors": processors,
+        "kernel": platform.release(),
+        "python": python,
+        "load_before": load_average,
+        "summary": f"{processors} × {model}, Linux {platform.release()}, Python {python}, "
+        f"load {load_average:.1f} before",
+    }

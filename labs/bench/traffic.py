@@ -1,0 +1,207 @@
+"""The engines side by side on one running topology, and the traffic that goes through them.
+
+Every engine translates for one PC of its own; one server answers them all. (pasta has no gateway:
+it translates between a process and the sockets of the host that the process is on.) One
+measurement is one pair of programs, one of them on the PC and one on the server, and nothing
+else runs then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import json
+import os
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from labs.bench.figures import KERNEL, OURS, PASTA, SCAPY
+from topologies import namespaces
+from topologies.builder import Network
+from topologies.processes import Completed, DeadlinePassed, Process
+
+GRACE = 10.0  # seconds that a program may take beyond the time that it measures
+SENDS_LONGER = 0.2  # seconds, so that a receiver's time is never partly silence
+MANY_RULES = 60_000
+PASSES = 10  # of filling a table: a datagram may be lost, and is then sent again
+
+
+# What enters pasta's network for one command. It forwards no ports, and finds itself root already.
+PASTA_ENTRY = (
+    "pasta", "--config-net", "--quiet", "--runas", "0",
+    "-t", "none", "-u", "none", "-T", "none", "-U", "none", "--",
+)  # fmt: skip
+
+
+class BenchError(Exception):
+    """A measurement could not be made; the message says which and why."""
+
+
+class Traffic:
+    """Measurements through one engine (`python`, `kernel`, …) of a running topology."""
+
+    def __init__(self, net: Network) -> None:
+        self._net = net
+        self._ports = itertools.count(5001)
+        self._server = net["server"]
+        # Nobody listens to the kernel's events either.
+        net.napt(f"napt_{OURS}").close()
+        for engine in (OURS, KERNEL, PASTA, SCAPY):
+            many_ports = {"ipv4/ip_local_port_range": "1024 65535"}
+            self._set(f"pc_{engine}", many_ports)
+        # Like `closing-hold: 1s` of ours: 64,512 ports have to do for more connections than that.
+        short = {f"netfilter/nf_conntrack_tcp_timeout_{s}": "1" for s in ("close", "time_wait")}
+        self._set(f"napt_{KERNEL}", short)
+
+    def _set(self, node: str, settings: dict[str, str]) -> None:
+        namespaces.visit(self._net[node].pid, lambda: namespaces.write_sysctls(settings))
+
+    # -- measurements -------------------------------------------------------------------------
+
+    def stream(self, engine: str, seconds: float, *options: str) -> float:
+        """TCP through iperf3, in Gbit/s at the receiver; with --bidir both directions added."""
+        port = str(next(self._ports))
+        address = str(self._server.address)
+        listen = self._server.start(["iperf3", "-s", "-1", "-p", port, "-B", address])
+        self._await_listening(int(port))
+        whole = str(max(1, round(seconds)))  # iperf3 knows no other, and takes 0 for "for ever"
+        command = ["iperf3", "-J", "-c", address, "-p", port, "-t", whole, *options]
+        done = self._run(engine, command, seconds + GRACE)
+        listen.wait(GRACE)
+        try:
+            end = json.loads(done.stdout)["end"]
+            sums = [end[key] for key in ("sum_received", "sum_received_bidir_reverse")
+                    if key in end]  # fmt: skip
+        except (ValueError, KeyError):
+            raise BenchError(f"iperf3 through {engine}: {done.stdout[-300:]}") from None
+        return sum(float(each["bits_per_second"]) for each in sums) / 1e9
+
+    def datagrams(self, engine: str, seconds: float) -> tuple[float, float]:
+        """Small UDP datagrams that arrived each second, and the part that was lost."""
+        with self._receiver("sink", seconds) as (receiver, port):
+            sent = self._send(engine, "blast", port, seconds + SENDS_LONGER)
+            received = receiver.wait_for("received", deadline=GRACE).fields
+        rate = float(received["packets"] / received["seconds"])
+        return rate, max(0.0, 1 - rate * sent["seconds"] / sent["packets"])
+
+    def latency(self, engine: str, seconds: float) -> dict[str, Any]:
+        """Round-trip times of small datagrams: `p50` and `p99` in microseconds, `count`."""
+        with self._receiver("echo", seconds) as (_, port):
+            return self._send(engine, "ask", port, seconds)
+
+    def connections(self, engine: str, seconds: float) -> float:
+        """TCP connections opened and closed each second, as the server accepted them."""
+        with self._receiver("accept", seconds) as (receiver, port):
+            self._send(engine, "connect", port, seconds + SENDS_LONGER)
+            accepted = receiver.wait_for("accepted", deadline=GRACE).fields
+        return float(accepted["count"] / accepted["seconds"])
+
+    def processor_time(self, engine: str, seconds: float) -> float:
+        """Microseconds of processor time that our translator takes for a packet, one at a time."""
+        before = self._process_nanoseconds()
+        packets = 2 * self.latency(engine, seconds)["count"]
+        return float((self._process_nanoseconds() - before) / 1000 / packets)
+
+    def fill(self, engine: str) -> None:
+        """Make 60,000 rules, one for each of as many ports of the PC."""
+        for _ in range(PASSES):
+            self._send(engine, "fill", 9, MANY_RULES)
+            if engine != OURS or self._net.napt(f"napt_{OURS}").stats()["rules"] >= MANY_RULES:
+                return
+        raise BenchError(f"no {MANY_RULES} rules after {PASSES} passes")
+
+    def rules(self) -> int:
+        """How many rules our translator has now."""
+        return int(self._net.napt(f"napt_{OURS}").stats()["rules"])
+
+    def memory(self) -> int:
+        """Bytes of memory that our translator holds (resident set)."""
+        pages = Path(f"/proc/{self._translator()}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    # -- programs -----------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _receiver(self, role: str, seconds: float) -> Iterator[tuple[Process, int]]:
+        """A receiving program on the server, ready at a port that nothing else has used."""
+        port = next(self._ports)
+        argv = [sys.executable, "-m", "labs.bench.load", role, "0.0.0.0", str(port), str(seconds)]
+        process = self._server.start_program(argv, name=f"{role}:{port}")
+        try:
+            process.wait_for("ready", deadline=GRACE)
+            yield process, port
+        finally:
+            process.kill()
+            process.await_end()
+
+    def _send(self, engine: str, role: str, port: int, amount: float) -> dict[str, Any]:
+        """Run a sending program on the PC; what it reported, if anything."""
+        address = str(self._server.address)
+        argv = [sys.executable, "-m", "labs.bench.load", role, address, str(port), str(amount)]
+        deadline = 6 * GRACE if role == "fill" else amount + GRACE
+        done = self._run(engine, argv, deadline)
+        if done.status:
+            raise BenchError(f"{role} through {engine}: {done.stderr.strip()[-500:]}")
+        answer: dict[str, Any] = json.loads(done.stdout or "{}")
+        return answer
+
+    def _run(self, engine: str, argv: list[str], seconds: float) -> Completed:
+        """Run a command behind an engine to its end."""
+        entry = PASTA_ENTRY if engine == PASTA else ()
+        return self._net[f"pc_{engine}"].run([*entry, *argv], timeout=seconds)
+
+    def _await_listening(self, port: int) -> None:
+        """Return once something listens at a TCP port of the server."""
+        listening = f":{port:04X} 00000000:0000 0A"
+
+        def look() -> bool:
+            # A thread that visits a namespace sees it here, not below /proc/net.
+            return listening in Path("/proc/thread-self/net/tcp").read_text(encoding="ascii")
+
+        end = time.monotonic() + GRACE
+        while not namespaces.visit(self._server.pid, look):
+            if time.monotonic() > end:
+                raise DeadlinePassed(f"a listener at port {port}", GRACE)
+            time.sleep(0.005)
+
+    def _translator(self) -> int:
+        """The process number of our translator: whoever holds its control socket."""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.connect(str(self._net.napt(f"napt_{OURS}").path))
+            credentials = control.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        return int(struct.unpack("3i", credentials)[0])
+
+    def _process_nanoseconds(self) -> int:
+        return int(Path(f"/proc/{self._translator()}/schedstat").read_text().split()[0])
+
+
+def put_scapy_in_place(net: Network) -> None:
+    """Have the NAT with scapy translate on its gateway, where the kernel did."""
+    gateway, site = net[f"napt_{SCAPY}"], net.topology.sites[-1]
+    assert site.gateway.name == gateway.name
+    # scapy sees what the kernel sees; the kernel itself must neither forward nor refuse it.
+    silence = (
+        "flush ruleset; add table ip quiet; "
+        "add chain ip quiet in { type filter hook input priority 0; }; "
+        f"add rule ip quiet in ip daddr {site.gateway.public.ip} drop"
+    )
+    done = gateway.run(["nft", silence])
+    if done.status:
+        raise BenchError(f"nft on {gateway.name}: {done.stderr.strip()}")
+    stop_forwarding = {"ipv4/ip_forward": "0"}
+    namespaces.visit(gateway.pid, lambda: namespaces.write_sysctls(stop_forwarding))
+    # A raw socket takes no more than one packet for the wire.
+    for neighbor in (net[f"pc_{SCAPY}"], net["internet"]):
+        for port in neighbor.ports:
+            if port.segment in {own.segment for own in gateway.ports}:
+                errand = functools.partial(namespaces.switch_off_offload, port.interface)
+                namespaces.visit(neighbor.pid, errand)
+    argv = [sys.executable, "-m", "labs.bench.scapy_nat", "lan0", "wan0", str(site.network),
+            str(site.gateway.public.ip)]  # fmt: skip
+    gateway.start_program(argv, name="scapy_nat").wait_for("ready", deadline=GRACE)

@@ -1,0 +1,31 @@
+"""The bench's traffic passes through every engine; how fast it passes is no test's business."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from labs.bench.figures import KERNEL, OURS, SCAPY
+from labs.bench.traffic import Traffic, put_scapy_in_place
+from topologies.builder import Network
+from topologies.loader import load
+
+pytestmark = pytest.mark.network(timeout=60)
+BENCH = Path(__file__).parents[2] / "topologies" / "bench.yaml"
+
+
+def test_traffic_passes_through_every_engine():
+    with Network(load(BENCH)) as net:
+        put_scapy_in_place(net)
+        traffic = Traffic(net)
+        for engine in (OURS, KERNEL, SCAPY):
+            assert traffic.latency(engine, 0.1)["count"] > 0
+            rate, lost = traffic.datagrams(engine, 0.1)
+            assert rate > 0
+            assert 0 <= lost < 1
+            assert traffic.connections(engine, 0.1) > 0
+        assert traffic.stream(OURS, 1) > 0
+        # The translator saw them: each program had a rule of its own.
+        assert traffic.rules() >= 3
+        assert traffic.memory() > 1_000_000
