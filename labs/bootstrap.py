@@ -54,22 +54,22 @@ FOR_LABS = {
     "ping": "iputils-ping",
     "traceroute": "traceroute",
     "curl": "curl",
+    "nc.openbsd": "netcat-openbsd",
     "iperf3": "iperf3",
     "tcpdump": "tcpdump",
     "ps": "procps",
 }
-FOR_TESTS = {"chromium": "chromium", "nc.openbsd": "netcat-openbsd", "turnutils_uclient": "coturn"}
+FOR_TESTS = {"chromium": "chromium", "turnutils_uclient": "coturn"}
 SERVICES = {"coturn"}  # packages that start a server of that name at boot; ours need it not
 ADMIN_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where an ordinary user has no PATH to
 
-# A command of the labs: the system packages and the Python packages it needs.
+# A command: the system packages and the Python packages it needs.
 NEEDS = {
-    "labs": ({}, RUNTIME_LOCK),
-    "doctor": ({}, RUNTIME_LOCK),
+    **dict.fromkeys(("lab", "check", "shell", "bench"), (FOR_LABS, RUNTIME_LOCK)),
     "lint": ({}, TEST_LOCK),
     "test": (FOR_LABS | FOR_TESTS, TEST_LOCK),
 }
-NEEDS_OF_OTHERS = (FOR_LABS, RUNTIME_LOCK)
+NEEDS_OF_OTHERS: tuple[dict[str, str], Path] = ({}, RUNTIME_LOCK)
 
 
 class CannotRun(Exception):
@@ -204,7 +204,9 @@ def stamp(lock: Path) -> Path:
 def key(lock: Path) -> str:
     """What an installed lock is known by: its content, this file's, and Python's version."""
     content = lock.read_bytes() + Path(__file__).read_bytes()
-    return f"{hashlib.sha256(content).hexdigest()} {sys.version}\n"
+    # Not the whole sys.version: apt may just have renewed the very Python that runs this.
+    python = ".".join(map(str, sys.version_info[:3]))
+    return f"{hashlib.sha256(content).hexdigest()} {python}\n"
 
 
 def stamped(lock: Path) -> bool:

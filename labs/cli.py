@@ -92,12 +92,29 @@ def shell(file: Path) -> None:
 
 
 @main.command()
-def bench() -> None:
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.2, 60),
+    default=1.0,
+    envvar="SECONDS",
+    show_default=True,
+    help="How long one measurement takes.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 100),
+    default=3,
+    envvar="ROUNDS",
+    show_default=True,
+    help="How often each is made.",
+)
+@click.option("--whole-labs", is_flag=True, envvar="WHOLE_LABS", help="Time every lab as well.")
+def bench(seconds: float, rounds: int, whole_labs: bool) -> None:
     """Compare the translator with the kernel's own masquerade."""
     _enter_sandbox()
     from labs.bench import run_bench
 
-    sys.exit(run_bench())
+    sys.exit(run_bench(seconds, rounds, whole_labs))
 
 
 @main.command()

@@ -26,6 +26,7 @@ from topologies import sandbox
 
 DEADLINE = 60.0  # seconds
 READ_SIZE = 65536
+LONGEST_NAME = 16  # bytes of a parameter that may stand in a test's name
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -38,6 +39,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Packets as names are hard to read, and differ between workers if one holds the time."""
+    return argname if isinstance(val, bytes) and len(val) > LONGEST_NAME else None
 
 
 def run_in_sandbox(item: pytest.Item, timeout: float) -> list[pytest.TestReport]:

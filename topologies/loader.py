@@ -34,12 +34,6 @@ from topologies.yaml_nodes import MAX_BYTES, Entry, compose
 
 MAX_NODES = 120  # hosts, gateways and the internet router
 
-_OPTION_PARSERS: dict[type, Callable[[str], str | int | bool]] = {
-    bool: scalars.flag,
-    int: scalars.whole_number,
-    str: scalars.word,
-}
-
 
 def load(path: Path) -> Topology:
     """The topology in the file at `path`; raises TopologyError, which holds all problems."""
@@ -190,12 +184,13 @@ def _service(item: Entry) -> Service | None:
         item.refuse(not_one_of(f"the service {quoted(name)} does not exist", name, SERVICES))
         return None
     if options is None:
+        if spec.required:
+            needed = ", ".join(f"{key}: …" for key in spec.required)
+            item.refuse(f"{name} cannot do without options; allowed: {{{name}: {{{needed}}}}}")
         return Service(name, spec.port)
-    section = options.section("port", *spec.options)
+    section = options.section("port", *spec.options, required=spec.required)
     values = {
-        key: section[key].read(_OPTION_PARSERS[kind])
-        for key, kind in spec.options.items()
-        if key in section
+        key: section[key].read(parse) for key, parse in spec.options.items() if key in section
     }
     return Service(
         name,

@@ -80,7 +80,8 @@ def node_plans(topology: Topology) -> Iterator[NodePlan]:
         gateway = site.gateway
         outside, router = uplink("wan0", gateway.public)
         inside = Port("lan0", gateway.private, f"site.{number}")
-        yield NodePlan(gateway.name, (outside, inside), router, forwards=True)
+        forwards = gateway.napt is not None  # a proxy passes bytes on, never packets
+        yield NodePlan(gateway.name, (outside, inside), router, forwards)
         for host in site.hosts:
             port = Port("eth0", host.address, f"site.{number}")
             yield NodePlan(host.name, (port,), gateway.private.ip, forwards=False)

@@ -39,6 +39,7 @@ PROGRAMS = {  # what the labs start, and the Debian package it comes in
     "ping": "iputils-ping",
     "traceroute": "traceroute",
     "curl": "curl",
+    "nc.openbsd": "netcat-openbsd",
     "iperf3": "iperf3",
     "tcpdump": "tcpdump",
     "ps": "procps",

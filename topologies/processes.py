@@ -181,6 +181,11 @@ class Process:
         self._reader.start()
 
     @property
+    def pid(self) -> int:
+        """Its process number, in the sandbox."""
+        return self._popen.pid
+
+    @property
     def running(self) -> bool:
         return not self._ended.is_set()
 

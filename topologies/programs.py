@@ -1,9 +1,12 @@
-"""The programs of a topology: a translator on each NAPT, the services on the hosts.
+"""The programs of a topology: a translator or a proxy on each gateway, services on the hosts.
 
 All of them are started at once, and each is waited for until it says that it is ready; one
 that ends before that is reported with its last words. A NAPT's engine is either our nat_node
 or the kernel's own NAT (nftables). Both get the same settings as far as the kernel has them:
 there, mapping and filtering are address-and-port-dependent and idle times are the kernel's.
+
+A proxy serves its site, not the Internet: it listens on the gateway's private address and
+connects from the public one. The gateway itself forwards nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ from topologies.processes import Process
 from topologies.services import SERVICES
 
 READY_SECONDS = 10.0  # how long a program may take until it serves
+PROXY_PORT = 3128  # of an explicit proxy
+INTERCEPTED_PORT = 80  # whose connections a transparent proxy takes
+TURN_REALM = "napt.lab"
 
 
 class ProgramError(Exception):
@@ -41,14 +47,24 @@ def start_programs(topology: Topology, nodes: Mapping[str, Node]) -> None:
 
 def _start_gateway(site: Site, node: Node) -> Iterator[Process]:
     gateway = site.gateway
-    if gateway.kind is not GatewayKind.NAPT or gateway.napt is None:
-        raise ProgramError(f"{gateway.name}: no program yet for a {gateway.kind.value}")
+    if gateway.napt is None:
+        argv = [sys.executable, "-m", *proxy_command(gateway)]
+        yield node.start_program(argv, name=gateway.kind.value)
+        return
     if gateway.engine is Engine.NFTABLES:
         _load_nft(gateway, gateway.napt, node)
         return
     node.napt = NaptControl(gateway.name, node.home / "control.sock")
     flags = nat_node_flags(site, gateway.napt, node.napt.path)
     yield node.start_program([sys.executable, "-m", "nat_node", "run", *flags], name=PROGRAM)
+
+
+def proxy_command(gateway: Gateway) -> list[str]:
+    """The command line after `python -m` of a gateway that is a proxy."""
+    own = ["--listen", str(gateway.private.ip), "--source", str(gateway.public.ip)]
+    if gateway.kind is GatewayKind.TRANSPARENT_PROXY:
+        return ["servers.transparent_proxy", *own, "--intercept", f"lan0:{INTERCEPTED_PORT}"]
+    return ["servers.proxy", *own, "--port", str(PROXY_PORT)]
 
 
 def _start_services(host: Host, node: Node) -> Iterator[Process]:
@@ -59,6 +75,8 @@ def _start_services(host: Host, node: Node) -> Iterator[Process]:
             folder = node.home / "files"
             folder.mkdir(exist_ok=True)
             argv += ["--folder", str(folder)]
+        if service.name == "turn":
+            argv += ["--realm", TURN_REALM, "--relay-address", str(host.address.ip)]
         argv += _option_flags(service.options)
         yield node.start_program(argv, name=f"{service.name}:{service.port}")
 

@@ -181,7 +181,7 @@ def _furnish() -> None:
     _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
     _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     _protect_global_settings()
-    _mount("tmpfs", "/run", "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755,size=64m")
+    _mount("tmpfs", "/run", "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755,size=512m")
     RUN_DIRECTORY.mkdir(mode=0o755)
     _MARK.touch()
     # /sys/class/net shows the namespace it was mounted in. A container may refuse; only programs

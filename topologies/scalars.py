@@ -27,6 +27,7 @@ E = TypeVar("E", bound=Enum)
 _NAME = re.compile(rf"[a-z][a-z0-9_]{{0,{MAX_NAME - 1}}}")
 _ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 _INTERFACE = re.compile(rf"({_ADDRESS.pattern})(?:/([0-9]{{1,2}}))?")
+_ACCOUNT = re.compile(r"[A-Za-z0-9_.@][A-Za-z0-9_.@-]{0,39}:[A-Za-z0-9_.@-]{1,40}")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _DURATION = re.compile(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,6})?)s)?")
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
@@ -112,19 +113,12 @@ def one_of(choices: type[E]) -> Callable[[str], E]:
     return parse
 
 
-def whole_number(text: str) -> int:
-    """A whole number from 0."""
-    if not _NUMBER.fullmatch(text):
-        raise ValueError(f"{quoted(text)} is not a whole number; allowed: 0 to 999999999")
-    return int(text)
-
-
-def word(text: str) -> str:
-    """A short text that may stand as one argument of a program."""
-    if not re.fullmatch(r"[A-Za-z0-9_./:@][A-Za-z0-9_./:@-]{0,99}", text):
+def account(text: str) -> str:
+    """A user and a password, as one argument of a program."""
+    if not _ACCOUNT.fullmatch(text):
         raise ValueError(
-            f"{quoted(text)} is not a plain word; allowed: letters, digits and _ . / : @ -, "
-            "1 to 100 characters"
+            f"{quoted(text)} is not an account; allowed: NAME:PASSWORD, each 1 to 40 letters, "
+            "digits and _ . @ -"
         )
     return text
 

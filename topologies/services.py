@@ -6,21 +6,27 @@ loader checks YAML against this table; the builder starts the programs from it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from topologies import scalars
+
+Parser = Callable[[str], str | int | bool]
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """One row: the program, its usual port, and its options (name -> type)."""
+    """One row: the program, its usual port, its options (name -> parser), and those it needs."""
 
     module: str
     port: int
-    options: dict[str, type] = field(default_factory=dict)
+    options: dict[str, Parser] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
 
 
 SERVICES: dict[str, ServiceSpec] = {
     "web": ServiceSpec("servers.web", 80),
-    "file-server": ServiceSpec("servers.files", 8080, {"read-only": bool}),
+    "file-server": ServiceSpec("servers.files", 8080, {"read-only": scalars.flag}),
     "relay": ServiceSpec("servers.relay", 9000),
-    "turn": ServiceSpec("servers.turn", 3478),
+    "turn": ServiceSpec("servers.turn", 3478, {"user": scalars.account}, required=("user",)),
 }

@@ -22,7 +22,7 @@ from topologies import sandbox
 pytestmark = pytest.mark.network(timeout=60)
 
 ROOT = Path(__file__).parents[2]
-BUSY = """
+BUILDING = """
 import subprocess, sys
 from topologies import sandbox
 sandbox.enter()
@@ -31,11 +31,11 @@ subprocess.run(["ip", "address", "add", "10.0.0.7/24", "dev", "pc-eth0"], check=
 subprocess.run(["nft", "add", "table", "ip", "lab"], check=True)
 subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/sys"], check=True)
 (sandbox.RUN_DIRECTORY / "file").touch()
-for _ in range(3):  # one of them in a session of its own, as daemons are
+for _ in range(3):  # in sessions of their own, as daemons are
     subprocess.Popen(["sleep", "1000"], start_new_session=True)
-print("built", flush=True)
 """
-WAITING = BUSY + "sys.stdin.read()\n"
+BUILT = "print('built', flush=True)\n"
+WAITING = BUILDING + BUILT + "sys.stdin.read()\n"
 
 
 def start(program: str, **options) -> subprocess.Popen[str]:
@@ -237,8 +237,13 @@ def test_killed_at_any_moment_it_leaves_nothing(victim):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_to_the_outer_process_ends_the_work_in_order(number):
     before = host()
-    program = BUSY + "try: sys.stdin.read()\nfinally: print('left in order', flush=True)\n"
-    lab = start(program)
+    lab = start(f"""{BUILDING}
+try:
+    {BUILT}
+    sys.stdin.read()
+finally:
+    print('left in order', flush=True)
+""")
     assert lab.stdout.readline() == "built\n"
     started = time.monotonic()
     lab.send_signal(number)
@@ -252,10 +257,13 @@ def test_a_signal_to_the_outer_process_ends_the_work_in_order(number):
 
 def test_work_that_will_not_leave_is_killed():
     before = host()
-    stubborn = BUSY.replace(
-        "print", "import signal, time\nsignal.signal(15, lambda *_: None)\nprint"
-    )
-    lab = start(stubborn + "while True: time.sleep(1)\n")
+    lab = start(f"""{BUILDING}
+import signal, time
+signal.signal(signal.SIGTERM, lambda *_: None)
+{BUILT}
+while True:
+    time.sleep(1)
+""")
     assert lab.stdout.readline() == "built\n"
     lab.terminate()
     assert lab.wait(sandbox.GRACE + 5) == 128 + signal.SIGKILL
@@ -264,7 +272,7 @@ def test_work_that_will_not_leave_is_killed():
 
 @pytest.mark.parametrize("status", [0, 1, 2, 3, 77])
 def test_the_status_of_the_work_is_the_status_outside(status):
-    lab = start(BUSY + f"sys.exit({status})")
+    lab = start(f"{BUILDING}\nsys.exit({status})")
     assert lab.wait(10) == status
 
 
@@ -317,7 +325,7 @@ print(orphan.exists())
 
 
 TALKING = (
-    BUSY
+    BUILDING
     + """
 import os
 print("prompt", flush=True)

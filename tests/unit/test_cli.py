@@ -1,0 +1,73 @@
+"""The command line: exit statuses, and errors in words instead of tracebacks."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from labs.registry import LABS
+
+ROOT = Path(__file__).parents[2]
+
+
+def labs(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "labs", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+
+
+def test_labs_lists_the_labs():
+    listed = labs("labs")
+    assert listed.returncode == 0
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == list(LABS)
+
+
+def test_make_has_a_target_for_each_lab():
+    (line,) = re.findall(r"^LABS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert line.split() == list(LABS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["lab", "10"], "there is no lab '10'; there are: "),
+        (["lab"], "Missing argument 'ID'"),
+        (["nonsense"], "No such command 'nonsense'"),
+        (["check"], "Missing argument 'FILES...'"),
+        (["check", "no-such-file.yaml"], "no-such-file.yaml:1: cannot be read"),
+        (["shell", "no-such-file.yaml"], "no-such-file.yaml:1: cannot be read"),
+    ],
+)
+def test_wrong_usage_and_wrong_files_end_with_2(arguments, words):
+    refused = labs(*arguments)
+    assert refused.returncode == 2
+    assert words in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_check_lists_every_problem(tmp_path):
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("internet: {}\nsites: 5\nwrong: 1\n")
+    checked = labs("check", str(bad))
+    assert checked.returncode == 2
+    assert len(checked.stderr.splitlines()) >= 2
+    assert all(line.startswith(f"{bad}:") for line in checked.stderr.splitlines())
+
+
+def test_check_is_content_with_our_own():
+    own = [str(path.relative_to(ROOT)) for path in (ROOT / "topologies").glob("*.yaml")]
+    checked = labs("check", *own)
+    assert checked.returncode == 0, checked.stderr
+    assert len(checked.stdout.splitlines()) == len(own)
+
+
+def test_help_imports_nothing_slow():
+    script = "import sys, labs.cli; print(*sys.modules)"
+    imported = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "click" in imported
+    assert not {"rich", "mininet", "scapy", "aiohttp", "jinja2", "yaml"} & set(imported)

@@ -1,0 +1,242 @@
+"""Preflight names the cause and the command that mends it, on machines that lack things.
+
+Most machines here are imagined, by replacing the ways in which a check looks. The last tests are
+real: a closed TUN device, a PATH without mnexec, a user who may make no namespaces.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from topologies import preflight
+from topologies.preflight import TUN, Machine, Trial
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = "/proc/sys/"
+
+
+def files(**contents: str) -> Callable[[str], str]:
+    """A file system with only these sysctls (named with `__` for a slash)."""
+    known = {SETTINGS + name.replace("__", "/"): text for name, text in contents.items()}
+    known.setdefault(SETTINGS + "kernel/osrelease", "6.1.0-18-amd64\n")
+
+    def read(path: str) -> str:
+        if path not in known:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+        return known[path]
+
+    return read
+
+
+def refuse_tun(number: int) -> Callable[[], None]:
+    def open_tun() -> None:
+        raise OSError(number, os.strerror(number), TUN)
+
+    return open_tun
+
+
+HEALTHY = Machine(
+    system="Linux",
+    uid=1000,
+    read=files(),
+    exists=lambda path: False,
+    open_tun=lambda: None,
+    which=lambda program: f"/usr/bin/{program}",
+    sees_mininet=lambda: True,
+    open_files=lambda: (1024, 1048576),
+    attempt=Trial,
+)
+
+
+def only_problem(machine: Machine) -> preflight.Finding:
+    (bad,) = [finding for finding in preflight.examine(machine) if not finding.ok]
+    return bad
+
+
+def test_a_healthy_machine_has_no_problem():
+    findings = preflight.examine(HEALTHY)
+    assert all(finding.ok for finding in findings)
+    assert {f.name for f in findings} >= {"Linux", TUN, "mnexec", "namespaces", "open files"}
+
+
+def test_a_machine_is_healthy_as_root_too():
+    assert all(finding.ok for finding in preflight.examine(replace(HEALTHY, uid=0)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "cause", "mend"),
+    [
+        ("user__max_user_namespaces", "0", "max_user_namespaces is 0",
+         "sudo sysctl -w user.max_user_namespaces=15000"),
+        ("kernel__unprivileged_userns_clone", "0", "only root",
+         "sudo sysctl -w kernel.unprivileged_userns_clone=1"),
+        ("kernel__apparmor_restrict_unprivileged_userns", "1", "AppArmor",
+         "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
+    ],
+)  # fmt: skip
+def test_settings_that_forbid_namespaces(name, value, cause, mend):
+    refused = Trial(no_sandbox="the kernel refuses a user namespace: Operation not permitted")
+    machine = replace(HEALTHY, read=files(**{name: value + "\n"}), attempt=lambda: refused)
+    problem = only_problem(machine)
+    assert problem.name == "namespaces"
+    assert cause in problem.cause
+    assert problem.mend == mend
+
+
+def test_a_setting_is_no_problem_where_the_sandbox_can_be_made_all_the_same():
+    limited = files(kernel__apparmor_restrict_unprivileged_userns="1\n")
+    assert all(finding.ok for finding in preflight.examine(replace(HEALTHY, read=limited)))
+
+
+def test_a_container_without_the_right():
+    machine = replace(
+        HEALTHY,
+        uid=0,
+        exists=lambda path: path == "/.dockerenv",
+        attempt=lambda: Trial(no_sandbox="the kernel refuses new namespaces"),
+    )
+    assert "container" in only_problem(machine).cause
+    assert "--privileged" in only_problem(machine).mend
+
+
+def test_root_without_roots_rights():
+    machine = replace(HEALTHY, uid=0, attempt=lambda: Trial(no_sandbox="refused"))
+    assert "CAP_SYS_ADMIN" in only_problem(machine).cause
+
+
+@pytest.mark.parametrize(
+    ("number", "proc_misc", "container", "mend"),
+    [
+        (errno.EACCES, "", False, "sudo chmod 666 /dev/net/tun"),
+        (errno.ENOENT, "", False, "sudo modprobe tun"),
+        (errno.ENODEV, "", False, "sudo modprobe tun"),
+        (errno.ENOENT, "200 tun\n", False,
+         "sudo sh -c 'mkdir -p /dev/net && mknod -m 666 /dev/net/tun c 10 200'"),
+        (errno.ENOENT, "200 tun\n", True, "start the container with: --device /dev/net/tun"),
+    ],
+)  # fmt: skip
+def test_the_tun_device(number, proc_misc, container, mend):
+    read = files()
+    machine = replace(
+        HEALTHY,
+        open_tun=refuse_tun(number),
+        exists=lambda path: container and path == "/.dockerenv",
+        read=lambda path: proc_misc if path == "/proc/misc" else read(path),
+    )
+    problem = only_problem(machine)
+    assert problem.name == TUN
+    assert problem.mend == mend
+
+
+def test_all_missing_programs_are_mended_by_one_command():
+    missing = {"mnexec", "nft", "curl"}
+    machine = replace(HEALTHY, which=lambda p: None if p in missing else f"/usr/bin/{p}")
+    bad = [finding for finding in preflight.examine(machine) if not finding.ok]
+    assert {finding.name for finding in bad} == missing
+    (mend,) = {finding.mend for finding in bad}
+    assert mend == "sudo apt-get install --no-install-recommends curl mininet nftables"
+
+
+def test_mininet_that_this_python_does_not_see():
+    problem = only_problem(replace(HEALTHY, sees_mininet=lambda: False))
+    assert sys.executable in problem.cause
+
+
+def test_too_few_open_files():
+    problem = only_problem(replace(HEALTHY, open_files=lambda: (256, 512)))
+    assert problem.name == "open files"
+
+
+def test_what_the_kernel_refuses_inside():
+    refused = {"a veth pair": "RTNETLINK answers: Operation not supported"}
+    problem = only_problem(replace(HEALTHY, attempt=lambda: Trial(refused=refused)))
+    assert problem.mend == "sudo modprobe veth"
+    assert "not supported" in problem.found
+
+
+@pytest.mark.parametrize(
+    ("system", "release", "mend"),
+    [
+        ("Darwin", "", "run it on Linux"),
+        ("Linux", "4.4.0-19041-Microsoft\n", "wsl.exe --set-version"),
+    ],
+)
+def test_other_systems(system, release, mend):
+    machine = replace(HEALTHY, system=system, read=files(kernel__osrelease=release))
+    assert only_problem(machine).mend.startswith(mend)
+
+
+def test_wsl_2_is_fine():
+    read = files(kernel__osrelease="5.15.90.1-microsoft-standard-WSL2\n")
+    assert "WSL 2" in preflight.check_system(replace(HEALTHY, read=read)).found
+
+
+# --- real machines -------------------------------------------------------------------------
+
+
+def test_a_path_without_mnexec(tmp_path, monkeypatch):
+    for program in set(preflight.PROGRAMS) - {"mnexec"}:
+        (tmp_path / program).symlink_to("/bin/true")
+    monkeypatch.setattr(preflight.sandbox, "administrators_path", lambda: str(tmp_path))
+    bad = [finding for finding in preflight.check_programs(Machine()) if not finding.ok]
+    assert [finding.name for finding in bad] == ["mnexec"]
+
+
+def run(command: list[str], script: str) -> subprocess.CompletedProcess[str]:
+    program = [*command, sys.executable, "-c", script]
+    return subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=30)
+
+
+@pytest.mark.network
+def test_a_tun_device_closed_to_this_user():
+    """A device file of the test's own; who lacks the right to pass over modes is like any user."""
+    if Path("/proc/self/uid_map").read_text().split()[2] != "4294967295":
+        pytest.skip("only true root may make a device file")
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/dev/net"], check=True)
+    subprocess.run(["mknod", "-m", "600", TUN, "c", "10", "200"], check=True)
+    subprocess.run(["chown", "daemon", TUN], check=True)
+    script = "from topologies.preflight import *; print(check_tun(Machine(uid=1000)))"
+    like_any_user = ["setpriv", "--bounding-set=-dac_override"]
+    assert "opens for this user" in run([], script).stdout
+    found = run(like_any_user, script)
+    assert "sudo chmod 666 /dev/net/tun" in found.stdout, found.stderr
+    subprocess.run(["chmod", "666", TUN], check=True)
+    assert "opens for this user" in run(like_any_user, script).stdout
+
+
+@pytest.mark.network
+def test_a_user_who_may_make_no_namespaces():
+    """A user namespace may set limits for itself, and so imitate a kernel that refuses."""
+    subprocess.run("umount /proc/sys/* 2> /dev/null", shell=True, check=False)
+    script = "from topologies.preflight import *; print(check_trial(Machine()))"
+    for most, expected in ((100, "a sandbox can be made"), (0, "user.max_user_namespaces is 0")):
+        limit = f'echo {most} > /proc/sys/user/max_user_namespaces && exec "$@"'
+        in_limited = ["unshare", "--user", "--map-root-user", "sh", "-c", limit, "sh"]
+        tried = run([*in_limited, "setpriv", "--bounding-set=-sys_admin"], script)
+        assert expected in tried.stdout, tried.stderr
+
+
+def test_the_command_line_says_so_and_exits_with_3(tmp_path):
+    """Without mnexec anywhere: stopped before anything is built, whoever runs it."""
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    for program in set(preflight.PROGRAMS) - {"mnexec"}:
+        if path := shutil.which(program, path=preflight.sandbox.administrators_path()):
+            (bin_folder / program).symlink_to(path)
+    script = (
+        "import sys; from topologies import sandbox; sandbox._ADMIN_FOLDERS = ();"
+        "sys.argv = ['labs', 'bench']; import labs.cli; labs.cli.run()"
+    )
+    stopped = run(["env", f"PATH={bin_folder}"], script)
+    assert stopped.returncode == 3
+    assert "mnexec: not found" in stopped.stderr
+    assert "apt-get install --no-install-recommends mininet" in stopped.stderr
