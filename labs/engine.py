@@ -42,12 +42,16 @@ class Step:
 
 @dataclass(slots=True)
 class Part:
-    """Steps on one network. `watch` limits the capture to some nodes; None is all of them."""
+    """Steps on one network. `watch` limits the capture to some nodes; None is all of them.
+
+    `offload` lets its links carry unsegmented TCP, for steps that move a lot.
+    """
 
     name: str
     topology: str
     title: str = ""
     watch: Sequence[str] | None = None
+    offload: bool = False
     steps: list[Step] = field(default_factory=list)
 
     @property

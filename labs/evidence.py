@@ -63,18 +63,20 @@ def find_handshake(wire: Wire, where: str, port: int, since: int) -> Handshake:
 
 
 def journey(wire: Wire, sequence: int | None, port: int, since: int) -> list[Captured]:
-    """Every place where the segment with data at `sequence` from `port` passed, in order."""
+    """Every place where the segment with data at `sequence`, to or from `port`, went, in order."""
 
     def is_it(p: Packet) -> bool:
-        return p.sequence == sequence and p.source_port == port and p.payload > 0
+        ports = (p.source_port, p.destination_port)
+        return p.sequence == sequence and port in ports and p.payload > 0
 
     seen = [c for where in wire.places for c in wire.packets(where, is_it, since=since)]
     return sorted(seen, key=lambda captured: captured.nanoseconds)
 
 
 def carries_or_opens(packet: Packet) -> bool:
-    """Whether a packet opens a connection or has data in it: more than the end of an old one."""
-    return packet.payload > 0 or packet.icmp is not None or packet.is_tcp(flags=SYN)
+    """Whether a packet could be part of something: not ARP, nor the end of an old connection."""
+    is_bare_segment = packet.protocol == "tcp" and packet.payload == 0 and not packet.flags & SYN
+    return packet.arp is None and not is_bare_segment
 
 
 def sha256(path: Path) -> str:

@@ -19,6 +19,7 @@ from labs.stream import Record
 WIDTH = 100  # longer lines are hard to read
 OUTPUT_LINES = 6  # of a command's output
 RULES_SHOWN = 12
+BAR_WIDTH = 40
 
 # Verdicts, from good to bad. What could not be checked is not a pass, nor is it a failure.
 _MARKS = {
@@ -45,7 +46,7 @@ class Narration:
         tell = getattr(self, f"_tell_{record['event']}", None)
         if tell is not None:
             tell(record)
-            if record["event"] != "working":
+            if record["event"] not in ("working", "progress"):
                 self._last = record["event"]
 
     def rest(self) -> None:
@@ -74,6 +75,13 @@ class Narration:
         if self.console.is_terminal:
             self._status = self.console.status(Text(record["what"], style="dim"))
             self._status.start()
+
+    def _tell_progress(self, record: Record) -> None:
+        if self._status is not None:
+            full = BAR_WIDTH * record["done"] // max(1, record["of"])
+            bar = ("━" * full, "green"), ("━" * (BAR_WIDTH - full), "dim")
+            count = f" {record['done']:,} of {record['of']:,} "
+            self._status.update(Text.assemble(*bar, count, (record["what"], "dim")))
 
     def _tell_network(self, record: Record) -> None:
         self.rest()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from labs.drawing import draw
@@ -22,6 +23,11 @@ from topologies.model import Engine, Topology
 from topologies.napt_control import ControlError
 from topologies.processes import Event
 
+RULES_TOLD = 100  # of a table, before and after each step
+RULE_TOLD = (
+    "id", "protocol", "internal", "external", "remote", "explicit", "made_by", "created",
+    "packets_out", "packets_in",
+)  # fmt: skip
 Pause = Callable[[Network], bool]  # what a student may do before a step; False is "quit"
 
 
@@ -69,13 +75,16 @@ class Play:
 
     def _play_part(self, part: Part) -> None:
         topology = load(part.topology_path)
+        topology = replace(topology, offload=part.offload or topology.offload)
         self._stream.emit(
             "part",
             part=part.name,
             title=part.title,
             topology=topology.name,
+            path=str(topology.path),
             engine=_engine(topology),
             drawing=draw(topology),
+            capture=self._capture_name(part),
         )
         began = time.monotonic()
         self._stream.emit("working", what="building the network")
@@ -99,9 +108,11 @@ class Play:
         self._checked.clear()
         failed_before, self._failed = self._failed, False
         self._stream.emit("working", what=step.title)
+        self._tell_tables(stage.net, "before")
         try:
             step.action(stage)
         finally:
+            self._tell_tables(stage.net, "after")
             # An exception goes on to `run`, which reports what this step did not come to.
             if self._failed:
                 self._show_tables(stage.net)
@@ -169,6 +180,24 @@ class Play:
                 )
             except ControlError as error:
                 self._stream.emit("trouble", text=str(error), trace="")
+
+    def _tell_tables(self, net: Network, when: str) -> None:
+        """The beginning of each NAPT's table, `before` or `after` a step."""
+        tables: list[Record] = []
+        for node in net:
+            if node.napt is None:
+                continue
+            try:
+                answer = node.napt.ask({"do": "rules", "limit": RULES_TOLD})
+                drops = node.napt.stats()["drops"]
+            except ControlError as error:
+                tables.append({"node": node.name, "error": str(error)})
+                continue
+            rules = [{key: rule[key] for key in RULE_TOLD} for rule in answer["rules"]]
+            tables.append(
+                {"node": node.name, "total": answer["total"], "rules": rules, "drops": drops}
+            )
+        self._stream.emit("tables", when=when, tables=tables)
 
     def _capture_name(self, part: Part) -> str:
         return "capture.pcapng" if len(self._parts) == 1 else f"capture-{part.name}.pcapng"

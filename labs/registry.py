@@ -28,6 +28,21 @@ class Entry:
 
 
 LABS: dict[str, Entry] = {
+    "8": Entry(
+        "NAPT: proxy, transparent proxy, translator, and the 65,536",
+        "labs.level_8.lab",
+        TOPOLOGIES / "level-8-proxy.yaml",
+    ),
+    "9a": Entry(
+        "P2P networking via public server",
+        "labs.level_9a.lab",
+        TOPOLOGIES / "two-sites.yaml",
+    ),
+    "9b": Entry(
+        "P2P networking via public proxy/relay/TURN",
+        "labs.level_9b.lab",
+        TOPOLOGIES / "two-sites-relay.yaml",
+    ),
     "9c": Entry(
         "P2P networking via explicit NAPT rules (port forwarding)",
         "labs.level_9c.lab",

@@ -13,6 +13,7 @@ from labs.narration import Narration
 from labs.play import Pause, Play
 from labs.prompt import Prompt
 from labs.registry import LABS
+from labs.report.story import Story
 from labs.results import Results
 from labs.rundir import RunDirectory
 from labs.stream import Stream
@@ -46,8 +47,9 @@ def play(lab: Lab, parts: Sequence[Part], narration: Narration, pause: Pause | N
         print(f"napt-lab: cannot write the results: {error}", file=sys.stderr)
         return CANNOT_RUN
     stream = Stream()
-    results = Results(directory.path)
+    results, story = Results(directory.path), Story()
     stream.listen(results)
+    stream.listen(story)
     stream.listen(narration)
     try:
         passed = Play(lab, parts, stream, directory.path, pause).run()
@@ -55,9 +57,22 @@ def play(lab: Lab, parts: Sequence[Part], narration: Narration, pause: Pause | N
         stream.silence()
         narration.rest()
         results.write()
-        place = os.path.relpath(directory.publish())
+        try:
+            _write_report(story, directory.path, narration)
+        finally:
+            place = os.path.relpath(directory.publish())
         narration.console.print(f"Everything that was seen is in {place}/.", style="dim")
     return PASSED if passed else FAILED
+
+
+def _write_report(story: Story, folder: Path, narration: Narration) -> None:
+    """The verdict stands and the results are written: a page that fails costs only the page."""
+    try:
+        from labs.report.page import write_report  # it takes its time, which nobody waits for now
+
+        write_report(story, folder)
+    except Exception as error:
+        narration.console.print(f"There is no report.html: {type(error).__name__}: {error}")
 
 
 def run_shell(path: Path) -> int:

@@ -68,6 +68,10 @@ class Stage:
         """Show what can be observed now."""
         self._stream.emit("observed", lines=list(lines))
 
+    def progress(self, what: str, done: int, of: int) -> None:
+        """Say how far something that takes seconds has come."""
+        self._stream.emit("progress", what=what, done=done, of=of)
+
     def claim(self, claim: str, text: str) -> Claim:
         """Check something that `claim` needs; `text` says it as a sentence."""
         return Claim(self._stream, claim, text)

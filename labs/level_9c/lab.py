@@ -10,6 +10,14 @@ from __future__ import annotations
 import os
 import time
 
+from labs.commands import (
+    CURL_REFUSED,
+    CURL_TIMED_OUT,
+    PORT,
+    curl,
+    require_failure,
+    require_success,
+)
 from labs.engine import Lab, Part
 from labs.evidence import (
     WAIT,
@@ -20,31 +28,21 @@ from labs.evidence import (
     sha256,
 )
 from labs.level_9c.checks import (
-    ALICE,
-    BOB,
-    CURL_REFUSED,
-    CURL_TIMED_OUT,
     FILE,
-    FILES,
-    HOME,
-    NAPT_A,
-    NAPT_B,
-    PORT,
-    RELAY,
     SITES,
     SIZE,
-    curl,
     dies_for_want_of_a_rule,
     fetch_file,
     knock,
     no_route,
     nobody_at_home,
-    require_failure,
-    require_success,
+    none_was_dropped,
     stays_inside,
-    wait_for_peer,
+    went_by,
 )
+from labs.level_9c.ways import three_ways
 from labs.stage import Stage
+from labs.two_sites import ALICE, BOB, FILES, HOME, NAPT_A, NAPT_B, RELAY, wait_for_peer
 from topologies.programs import READY_SECONDS
 
 direct = Part("direct", topology="two-sites.yaml")
@@ -212,6 +210,7 @@ def exchange(stage: Stage, claim_id: str, napt: str) -> None:
         claim.require(near.syn.packet.to == endpoint, f"{site.visitor}:eth0: {near.syn.packet}")
         claim.require(far.syn.packet.to == inside, f"{site.pc}:eth0: {far.syn.packet}")
         claim.require(near.numbers == far.numbers, f"initial {near.numbers} and {far.numbers}")
+        none_was_dropped(stage, claim, napt, log_since)
     with stage.claim(claim_id, f"{site.pc}'s file is at {site.visitor}, byte for byte") as claim:
         require_success(claim, fetched, "curl")
         sent = sha256(stage.net[site.pc].home / "shared" / FILE)
@@ -238,9 +237,10 @@ def nobody_in_between(stage: Stage) -> None:
     fetched = stage.run("bob", *fetch_file(NAPT_A))
     with stage.claim("9c.direct", "neither the file server nor the relay sees any of it") as claim:
         require_success(claim, fetched, "curl")
+        went_by(stage, claim, "bob:eth0", NAPT_A, since)
         for where in ("files:eth0", "relay:eth0"):
             seen = stage.wire.packets(where, carries_or_opens, since=since)
-            claim.require(not seen, f"{where}: {len(seen)} packets while {SIZE} bytes went by")
+            claim.require(not seen, f"{where}: {len(seen)} packets meanwhile")
     with stage.claim("9c.direct", "data passes the two NAPTs and the router, no other") as claim:
         first = stage.wire.wait_for(
             "alice:eth0",
@@ -262,7 +262,9 @@ def nobody_in_between(stage: Stage) -> None:
         stage.start("bob", "ping", "-q", "-c", "1", "-W", "2", RELAY),
     ]
     with stage.claim("9c.direct", "traceroute lists the same hops") as claim:
-        hops = [line.split()[1] for line in trace.finish().stdout.splitlines()[1:]]
+        traced = trace.finish()
+        require_success(claim, traced, "traceroute")
+        hops = [line.split()[1] for line in traced.stdout.splitlines()[1:]]
         claim.require(hops == ["10.0.0.1", "203.0.113.1", NAPT_A, NAPT_A], " → ".join(hops))
     with stage.claim("9c.direct", "the same captures do see who talks to them (control)") as claim:
         for control, where in zip(controls, ("files:eth0", "relay:eth0"), strict=True):
@@ -273,6 +275,20 @@ def nobody_in_between(stage: Stage) -> None:
 
 
 # ── 6 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@direct.step(
+    "Three ways, one file",
+    say="bob gets one more file three times: directly, by the relay of level 9b, and by the file "
+    "server of level 9a.",
+    ask="Which way is the fastest, and which the slowest? Who sees the file on each of them?",
+    proves=["9c.direct"],
+)
+def same_file_three_ways(stage: Stage) -> None:
+    three_ways(stage)
+
+
+# ── 7 ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @direct.step(

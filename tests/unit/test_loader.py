@@ -40,7 +40,7 @@ offload: on
 internet:
   files:
     address: 198.51.100.10/24
-    runs: [web, {file-server: {port: 8081, read-only: yes}}, {turn: {}}]
+    runs: [web, {file-server: {port: 8081, read-only: yes}}, {turn: {user: "al:pw"}}]
   relay: 203.0.113.70/26
 sites:
   a:
@@ -117,7 +117,7 @@ def test_every_key_arrives_in_the_model() -> None:
     assert files.runs == (
         Service("web", 80),
         Service("file-server", 8081, {"read-only": True}),
-        Service("turn", 3478),
+        Service("turn", 3478, {"user": "al:pw"}),
     )
     a, b, c = topology.sites
     gateway = a.gateway

@@ -1,0 +1,184 @@
+"""Level 8: who is who, what is typed, and the questions that several parts ask.
+
+pc 10.0.0.7 ── a gateway 24.9.3.7 ── internet ──┬── stackoverflow 151.101.1.69
+                                                └── files         198.51.100.10
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from labs.engine import Claim
+from labs.evidence import WAIT, Handshake
+from labs.packets import ACK, RST, Packet
+from labs.stage import Stage
+from labs.wire import Captured
+from topologies.processes import Completed, Event, Process
+from topologies.programs import READY_SECONDS
+
+PC, GATEWAY, PUBLIC = "10.0.0.7", "10.0.0.1", "24.9.3.7"
+STACKOVERFLOW, SERVERFAULT, FILES = "151.101.1.69", "151.101.1.70", "198.51.100.10"
+ROUTER_AT_STACKOVERFLOW = "151.101.1.1"
+CURL_REFUSED, CURL_HTTP_ERROR, CURL_TIMED_OUT, CURL_RESET = 7, 22, 28, 56  # curl's statuses
+CURL_NOT_TRIED = frozenset({1, 2, 3, 126, 127})  # wrong usage; no curl (mnexec: 1)
+INITIAL_TTL = 64
+COMMAND_SECONDS = 15.0  # longer than connections.py itself waits for answers
+
+Rule = dict[str, Any]
+
+
+# ── what is typed ──────────────────────────────────────────────────────────────────────────
+
+
+def curl(url: str, *options: str) -> tuple[str, ...]:
+    """The command line of a fetch that takes 5 seconds at most."""
+    return ("curl", "-sS", "-m", "5", *options, url)
+
+
+def knock(url: str) -> tuple[str, ...]:
+    """A fetch that gives up soon. The SYN is sent again only after a second: one is enough."""
+    return curl(url, "--connect-timeout", "0.5")
+
+
+def open_connections(
+    stage: Stage, node: str, *words: str, fifo: str = "connections", deadline: float = READY_SECONDS
+) -> Event:
+    """Hold connections on a node (connections.py); returns its report once all were tried."""
+    program = start_connections(stage, node, *words, fifo=fifo)
+    return program.wait_for("opened", deadline=deadline)
+
+
+def start_connections(stage: Stage, node: str, *words: str, fifo: str = "connections") -> Process:
+    """Begin to open connections on a node; `fifo` is where it then takes commands."""
+    return stage.serve(
+        node, "python", "-m", "labs.level_8.connections", *words, "--commands", fifo, name=fifo
+    )
+
+
+def tell_connections(stage: Stage, node: str, command: str, fifo: str = "connections") -> Event:
+    """Give a command to the connections of a node, and return the report of its end."""
+    done = {"use": "used", "close": "closed", "reset": "reset"}[command.split()[0]]
+    since = stage.log.mark()
+    stage.run(node, "sh", "-c", f"echo {command} > {fifo}")
+    return stage.wait_for_event(
+        node, done, lambda event: event.program == fifo, since=since, deadline=COMMAND_SECONDS
+    )
+
+
+# ── evidence ───────────────────────────────────────────────────────────────────────────────
+
+
+def require_success(claim: Claim, completed: Completed, what: str) -> None:
+    """A command ended well; its own words are the evidence if it did not."""
+    words = completed.stderr.strip() or f"exit status {completed.status}"
+    claim.require(completed.status == 0, f"{what}: {'done' if completed.status == 0 else words}")
+
+
+def require_failure(claim: Claim, completed: Completed, status: int) -> None:
+    """curl failed, and in the way it should. That it could not try is not a failure to connect."""
+    words = completed.stderr.strip() or "it said nothing"
+    if completed.status in CURL_NOT_TRIED:
+        raise OSError(f"{completed.argv[0]}: exit status {completed.status}: {words}")
+    claim.require(completed.status == status, f"exit status {completed.status}: {words}")
+
+
+def server_sees(
+    stage: Stage, claim: Claim, completed: Completed, since: int, server: str = "stackoverflow"
+) -> str:
+    """The page came, and both it and the server's log name the public address. The endpoint."""
+    require_success(claim, completed, "curl")
+    _, _, rest = completed.stdout.partition("You are ")
+    told = rest.partition("<")[0]
+    request = stage.wait_for_event(server, "request", since=since)
+    peer = str(request.fields["peer"])
+    claim.require(
+        peer == told and peer.startswith(f"{PUBLIC}:"),
+        f"the page says {told or 'nothing'!r}; the server's log: a request from {peer}",
+    )
+    return peer
+
+
+def require_two_connections(claim: Claim, near: Handshake, far: Handshake) -> None:
+    """Both initial sequence numbers differ: somebody in between ends one and begins the other."""
+    for handshake in (near, far):
+        claim.require(True, f"{handshake.syn.where}: {handshake.syn.packet}")
+    apart = all(a != b for a, b in zip(near.numbers, far.numbers, strict=True))
+    claim.require(apart, f"initial sequence numbers {near.numbers} here, {far.numbers} there")
+
+
+def require_one_connection(claim: Claim, near: Handshake, far: Handshake) -> None:
+    """Both initial sequence numbers are the same at both ends."""
+    for handshake in (near, far):
+        claim.require(True, f"{handshake.syn.where}: {handshake.syn.packet}")
+    claim.require(near.numbers == far.numbers, f"initial {near.numbers} here, {far.numbers} there")
+
+
+def require_only_to(stage: Stage, claim: Claim, address: str, since: int) -> None:
+    """Whatever the PC sent since then was addressed to `address`."""
+    sent = stage.wire.packets("pc:eth0", lambda p: p.source == PC and p.arp is None, since=since)
+    others = {captured.packet.destination for captured in sent} - {address}
+    claim.require(
+        bool(sent) and not others,
+        f"pc:eth0: {len(sent)} packets from the PC, "
+        + (f"some to {', '.join(map(str, others))}" if others else f"all to {address}"),
+    )
+
+
+def wait_for_reset(stage: Stage, where: str, source: str, to: str, since: int) -> Captured:
+    """The RST with which `source` refuses or breaks off a connection with `to`."""
+
+    def is_it(p: Packet) -> bool:
+        return p.is_tcp(flags=RST | ACK, among=RST | ACK) and (
+            p.source,
+            p.source_port,
+            p.destination,
+        ) == (source, 80, to)
+
+    return stage.wire.wait_for(
+        where, is_it, deadline=WAIT, what=f"a RST from {source}:80", since=since
+    )
+
+
+def wait_for_drop(stage: Stage, napt: str, packet: Packet, since: int) -> Event:
+    """The NAPT's report that it dropped this packet."""
+    ends = f"{packet.from_} > {packet.to}"
+    return stage.wait_for_event(
+        napt, "drop", lambda event: ends in event.fields["packet"], since=since
+    )
+
+
+# ── rules ──────────────────────────────────────────────────────────────────────────────────
+
+
+def by_internal(rules: Sequence[Rule]) -> dict[str, Rule]:
+    """Rules by their internal endpoint."""
+    return {rule["internal"]: rule for rule in rules}
+
+
+def show_rule(rule: Rule) -> str:
+    """One rule as one line."""
+    kind = rule["made_by"].partition(" to ")[0]
+    return f"{rule['internal']} ↔ {rule['external']}, remote {rule['remote']}, by a {kind}"
+
+
+def wait_for_end(stage: Stage, napt: str, internal: str, since: int, deadline: float) -> Event:
+    """The end of the rule of an internal endpoint."""
+    return stage.wait_for_event(
+        napt,
+        "rule-ended",
+        lambda event: event.fields["rule"]["internal"] == internal,
+        since=since,
+        deadline=deadline,
+    )
+
+
+def story(ended: Event) -> str:
+    """A rule's life in one sentence."""
+    rule = ended.fields["rule"]
+    return (
+        f"{rule['internal']} ↔ {rule['external']}: made by {rule['made_by']}; "
+        f"{rule['packets_out']} packets ({rule['bytes_out']} bytes) out, "
+        f"{rule['packets_in']} ({rule['bytes_in']}) in; "
+        f"ended after {rule['age']:.1f} s: {ended.fields['why']}"
+    )

@@ -1,0 +1,124 @@
+"""A rule that nobody uses is collected, although its connection is not over."""
+
+from __future__ import annotations
+
+from labs.engine import Part
+from labs.evidence import WAIT
+from labs.level_8.checks import (
+    STACKOVERFLOW,
+    by_internal,
+    open_connections,
+    show_rule,
+    story,
+    tell_connections,
+    wait_for_drop,
+    wait_for_end,
+)
+from labs.packets import FIN
+from labs.stage import Stage
+from topologies.processes import DeadlinePassed
+from topologies.programs import READY_SECONDS
+
+WEB = f"{STACKOVERFLOW}:80"
+IDLE = 2.0  # seconds: `idle` in the topology
+SLACK = 1.0  # seconds that a busy machine may take
+OFTEN = 0.5  # seconds between two uses of the connection that is in use
+SILENT, USED = "0", "1"  # connections of the PC, by their numbers
+
+idle = Part("idle", topology="level-8-idle.yaml", title="A rule that is not used")
+
+
+@idle.step(
+    "Silence",
+    say="The PC opens two connections. It uses one again and again, the other one not at all. "
+    f"The NAPT collects a rule that was not used for {IDLE:g} s. Neither connection is ever "
+    "closed.",
+    ask="What happens when the PC uses the silent connection after all? And when the server does?",
+    proves=["8.gc-idle"],
+)
+def silence(stage: Stage) -> None:
+    server = stage.serve("stackoverflow", "python", "-m", "servers.web", "--port", "80", name="web")
+    server.wait_for("ready", deadline=READY_SECONDS)
+    since, log_since = stage.wire.mark(), stage.log.mark()
+    opened = open_connections(stage, "pc", WEB, "--count", "2", "--patience", "1")
+    silent, used = opened.fields["first"]
+    napt = stage.net.napt("napt")
+    before = by_internal(napt.rules())
+    answers = _use_until_the_other_ends(stage, silent, log_since)
+
+    with stage.claim("8.gc-idle", f"the rule that was silent for {IDLE:g} s is gone") as claim:
+        ended = wait_for_end(stage, "napt", silent, log_since, WAIT)
+        last = stage.wire.packets("napt:lan0", lambda p: silent in (p.from_, p.to), since=since)[-1]
+        after = ended.time - last.time
+        claim.require(ended.fields["why"] == "idle", story(ended))
+        claim.require(
+            IDLE - 0.05 <= after <= IDLE + SLACK,
+            f"{after:.2f} s after its last packet ({last.packet})",
+        )
+        claim.require(silent not in by_internal(napt.rules()), "it is not in the table")
+    with stage.claim("8.gc-idle", "the rule that was in use stays (control)") as claim:
+        kept = by_internal(napt.rules()).get(used)
+        claim.require(kept is not None, f"{used} has {'a' if kept else 'no'} rule")
+        assert kept is not None
+        claim.require(
+            kept["id"] == before[used]["id"] and kept["packets_in"] > before[used]["packets_in"],
+            f"{show_rule(kept)}, {kept['age']:.1f} s ago; {answers} answers since",
+        )
+
+    tell_connections(stage, "pc", f"use {USED}")  # or it would be idle itself before long
+    since, log_since = stage.wire.mark(), stage.log.mark()
+    tried = tell_connections(stage, "pc", f"use {SILENT}")
+    with stage.claim("8.gc-idle", "the PC's packet for the collected rule is dropped") as claim:
+        packet = stage.wire.wait_for(
+            "napt:lan0",
+            lambda p: p.from_ == silent and p.payload > 0,
+            deadline=WAIT,
+            what="the PC's request",
+            since=since,
+        ).packet
+        drop = wait_for_drop(stage, "napt", packet, log_since).fields
+        claim.require(True, f"napt:lan0: {packet}")
+        claim.require(
+            drop["reason"] == "no-connection", f"napt: {drop['reason']}: {drop['meaning']}"
+        )
+        claim.require(tried.fields["answered"] == 0, "the PC gets no answer")
+        left = stage.wire.packets("napt:wan0", lambda p: p.sequence == packet.sequence, since=since)
+        claim.require(not left, f"napt:wan0: {len(left)} packets with this number")
+
+    since, log_since = stage.wire.mark(), stage.log.mark()
+    tell_connections(stage, "pc", f"use {USED}")
+    server.terminate()
+    with stage.claim("8.gc-idle", "so is the server's packet for it") as claim:
+        external = before[silent]["external"]
+        packet = stage.wire.wait_for(
+            "napt:wan0",
+            lambda p: p.to == external,
+            deadline=WAIT,
+            what="the server's FIN",
+            since=since,
+        ).packet
+        drop = wait_for_drop(stage, "napt", packet, log_since).fields
+        claim.require(True, f"napt:wan0: {packet}")
+        claim.require(drop["reason"] == "no-rule", f"napt: {drop['reason']}: {drop['meaning']}")
+    with stage.claim("8.gc-idle", "that for the living rule comes through (control)") as claim:
+        passed = stage.wire.wait_for(
+            "napt:lan0",
+            lambda p: p.to == used and bool(p.flags & FIN),
+            deadline=WAIT,
+            what="the server's FIN",
+            since=since,
+        )
+        claim.require(True, f"napt:lan0: {passed.packet}")
+
+
+def _use_until_the_other_ends(stage: Stage, silent: str, log_since: int) -> int:
+    """Keep one connection in use until the rule of the other has ended; how many answers came."""
+    answers = 0
+    for _ in range(int((IDLE + SLACK) / OFTEN) + 2):
+        answers += tell_connections(stage, "pc", f"use {USED}").fields["answered"]
+        try:
+            wait_for_end(stage, "napt", silent, log_since, OFTEN)
+        except DeadlinePassed:
+            continue
+        break
+    return answers

@@ -1,0 +1,144 @@
+"""The third way: one connection, whose packets are rewritten on their way."""
+
+from __future__ import annotations
+
+from labs.engine import Claim, Part
+from labs.evidence import WAIT, find_handshake
+from labs.level_8 import fields
+from labs.level_8.checks import (
+    CURL_REFUSED,
+    FILES,
+    INITIAL_TTL,
+    PC,
+    PUBLIC,
+    STACKOVERFLOW,
+    curl,
+    require_failure,
+    require_one_connection,
+    require_only_to,
+    require_success,
+    server_sees,
+    wait_for_reset,
+)
+from labs.packets import FIN, Packet
+from labs.stage import Stage
+from labs.wire import Captured
+
+HOPS = 2  # between a server and the PC: the router and the NAPT
+OUTBOUND = fields.SOURCE, fields.SOURCE_PORT
+INBOUND = fields.DESTINATION, fields.DESTINATION_PORT
+CHECKSUMS = {fields.HEADER_CHECKSUM, fields.TCP_CHECKSUM}
+BY_ANY_ROUTER = {fields.TTL}
+
+napt = Part("napt", topology="one-site.yaml", title="A NAPT translator")
+
+
+@napt.step(
+    "The same fetch through a NAPT",
+    say="A NAPT makes no connections. It lets the PC's packets through, and changes a few "
+    "numbers in each.",
+    ask="Which fields of a packet does it have to change, and which must it leave alone?",
+    proves=["8.napt"],
+)
+def through_the_napt(stage: Stage) -> None:
+    since, log_since = stage.wire.mark(), stage.log.mark()
+    fetched = stage.run("pc", *curl(f"http://{STACKOVERFLOW}/"))
+    with stage.claim("8.napt", "stackoverflow sees the NAPT's public address") as claim:
+        peer = server_sees(stage, claim, fetched, log_since)
+    with stage.claim("8.napt", "the PC's packets are addressed to stackoverflow") as claim:
+        require_only_to(stage, claim, STACKOVERFLOW, since)
+    with stage.claim("8.napt", "one TCP connection: the same sequence numbers") as claim:
+        near = find_handshake(stage.wire, "pc:eth0", 80, since)
+        far = find_handshake(stage.wire, "stackoverflow:eth0", 80, since)
+        claim.require(far.syn.packet.from_ == peer, f"it begins at {peer} there")
+        require_one_connection(claim, near, far)
+    with stage.claim("8.napt", "only address, port and checksums are rewritten") as claim:
+        _await_the_end(stage, near.syn.packet.from_, peer, since)
+        pairs = [
+            *_pairs(stage, claim, near.syn.packet.from_, peer, since, outbound=True),
+            *_pairs(stage, claim, near.syn.packet.from_, peer, since, outbound=False),
+        ]
+        syn = fields.compare(*pairs[0])
+        stage.see(f"{'the SYN':23} {'napt:lan0':>15}   napt:wan0", *map(str, syn))
+        for before, after in pairs:
+            _only_what_must_be(claim, before, after)
+        claim.require(True, f"so it is in all {len(pairs)} packets, both ways")
+
+
+def _await_the_end(stage: Stage, inside: str, outside: str, since: int) -> None:
+    """Return when the ACK of the server's FIN has passed, which is the last packet of all."""
+    fin = stage.wire.wait_for(
+        "napt:lan0",
+        lambda p: p.to == inside and bool(p.flags & FIN),
+        deadline=WAIT,
+        what="the server's FIN",
+        since=since,
+    ).packet
+    assert fin.sequence is not None
+    after = (fin.sequence + fin.payload + 1) % 2**32
+    stage.wire.wait_for(
+        "napt:wan0",
+        lambda p: p.from_ == outside and p.acknowledgment == after,
+        deadline=WAIT,
+        what="its ACK",
+        since=since,
+    )
+
+
+def _pairs(
+    stage: Stage, claim: Claim, inside: str, outside: str, since: int, *, outbound: bool
+) -> list[tuple[Captured, Captured]]:
+    """Every packet of one direction of the connection, as it came and as it went on."""
+
+    def of(end: str) -> list[Captured]:
+        def is_it(p: Packet) -> bool:
+            return p.protocol == "tcp" and (p.from_ if outbound else p.to) == end
+
+        where = "napt:lan0" if end == inside else "napt:wan0"
+        return stage.wire.packets(where, is_it, since=since)
+
+    came, went = (of(inside), of(outside)) if outbound else (of(outside), of(inside))
+    claim.require(
+        len(came) == len(went) > 0,
+        f"{len(came)} packets {'from' if outbound else 'for'} the PC came, {len(went)} went on",
+    )
+    return list(zip(came, went, strict=True))
+
+
+def _only_what_must_be(claim: Claim, before: Captured, after: Captured) -> None:
+    """Rewritten: one endpoint and the checksums. The TTL is one less, as behind any router."""
+    compared = fields.compare(before, after)
+    changed = fields.rewritten(compared)
+    address, port = OUTBOUND if before.where == "napt:lan0" else INBOUND
+    ttl = next(field for field in compared if field.name == fields.TTL)
+    # The NAPT may happen to choose the port that the PC has, and checksums may come out alike.
+    allowed = {address, port, *CHECKSUMS, *BY_ANY_ROUTER}
+    if not changed <= allowed or address not in changed or ttl.before[0] - ttl.after[0] != 1:
+        claim.require(False, f"{before.packet}: rewritten: {', '.join(sorted(changed))}")
+
+
+@napt.step(
+    "A closed port is closed",
+    say="Once more, port 80 of `files`, on which nobody listens.",
+    ask="Who tells the PC this time that it is not wanted?",
+    proves=["8.napt"],
+)
+def a_closed_port(stage: Stage) -> None:
+    since = stage.wire.mark()
+    refused = stage.run("pc", *curl(f"http://{FILES}/"))
+    other = stage.run("pc", *curl(f"http://{FILES}:8080/", "-o", "/dev/null"))
+    with stage.claim("8.napt", "the server itself refuses the connection") as claim:
+        require_failure(claim, refused, CURL_REFUSED)
+        sent = wait_for_reset(stage, "files:eth0", FILES, PUBLIC, since).packet
+        got = wait_for_reset(stage, "pc:eth0", FILES, PC, since).packet
+        claim.require(
+            (sent.sequence, sent.acknowledgment) == (got.sequence, got.acknowledgment),
+            f"files:eth0: {sent} ack {sent.acknowledgment}; pc:eth0: {got} "
+            f"ack {got.acknowledgment}",
+        )
+        claim.require(
+            (sent.ttl, got.ttl) == (INITIAL_TTL, INITIAL_TTL - HOPS),
+            f"TTL {sent.ttl} there, {got.ttl} here: it has come over {HOPS} hops",
+        )
+    with stage.claim("8.napt", "a port with a server behind it answers (control)") as claim:
+        require_success(claim, other, "curl to port 8080")

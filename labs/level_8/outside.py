@@ -1,0 +1,132 @@
+"""The other way round: nobody outside can begin, so files go to somebody who can be reached."""
+
+from __future__ import annotations
+
+import os
+
+from labs.engine import Claim, Part
+from labs.evidence import WAIT, is_syn_to, sha256
+from labs.level_8.checks import (
+    CURL_HTTP_ERROR,
+    CURL_REFUSED,
+    CURL_TIMED_OUT,
+    FILES,
+    PC,
+    PUBLIC,
+    ROUTER_AT_STACKOVERFLOW,
+    STACKOVERFLOW,
+    curl,
+    knock,
+    require_failure,
+    require_success,
+    wait_for_drop,
+)
+from labs.packets import UNREACHABLE, Packet
+from labs.stage import Stage
+from topologies.programs import READY_SECONDS
+
+PORT = 8080
+FILE = "holiday.jpg"
+SIZE = 1 << 20  # bytes
+PUBLIC_COPY = f"http://{FILES}:{PORT}/{FILE}"
+
+inbound = Part("inbound", topology="one-site.yaml", title="From the outside in")
+upload = Part("upload", topology="one-site.yaml", title="The dumbest way")
+
+
+@inbound.step(
+    "stackoverflow calls the PC",
+    say=f"The PC runs a file server of its own, on port {PORT}. stackoverflow wants a file from "
+    "it, and knows both addresses: the PC's, and that of its NAPT.",
+    ask=f"stackoverflow tries {PC}, then {PUBLIC}. Where does each SYN die, and who says so?",
+    proves=["8.inbound"],
+)
+def stackoverflow_calls(stage: Stage) -> None:
+    shared = stage.net["pc"].home / "shared"
+    shared.mkdir()
+    (shared / FILE).write_bytes(os.urandom(SIZE))
+    server = stage.serve(
+        "pc", "python", "-m", "servers.files", "--port", str(PORT), "--folder", "shared",
+        "--read-only", name="shared",
+    )  # fmt: skip
+    server.wait_for("ready", deadline=READY_SECONDS)
+    since, log_since = stage.wire.mark(), stage.log.mark()
+    private = stage.start("stackoverflow", *curl(f"http://{PC}:{PORT}/{FILE}"))
+    public = stage.start("stackoverflow", *knock(f"http://{PUBLIC}:{PORT}/{FILE}"))
+    other = stage.start("stackoverflow", *curl(f"http://{FILES}:{PORT}/", "-o", "/dev/null"))
+    neighbor = stage.start("pc2", *curl(f"http://{PC}:{PORT}/{FILE}", "-o", FILE))
+    ping = stage.start("stackoverflow", "ping", "-q", "-c", "1", PUBLIC)
+    with stage.claim("8.inbound", f"to {PC}: the Internet has no route, and says so") as claim:
+        require_failure(claim, private.finish(), CURL_REFUSED)
+        _router_has_no_route(stage, claim, since)
+    with stage.claim("8.inbound", f"to {PUBLIC}: the SYN reaches the NAPT and dies there") as claim:
+        syn = stage.wire.wait_for(
+            "napt:wan0", is_syn_to(PORT, PUBLIC), deadline=WAIT, what="a SYN", since=since
+        ).packet
+        claim.require(syn.source == STACKOVERFLOW, f"napt:wan0: {syn}")
+        drop = wait_for_drop(stage, "napt", syn, log_since).fields
+        claim.require(drop["reason"] == "no-rule", f"napt: {drop['reason']}: {drop['meaning']}")
+        require_failure(claim, public.finish(), CURL_TIMED_OUT)
+        for where in ("napt:lan0", "pc:eth0"):
+            inside = stage.wire.packets(
+                where, lambda p: p.source == STACKOVERFLOW and p.protocol == "tcp", since=since
+            )
+            claim.require(not inside, f"{where}: {len(inside)} packets from stackoverflow")
+    with stage.claim("8.inbound", "the same request succeeds where it can (control)") as claim:
+        require_success(claim, other.finish(), "stackoverflow to the public server `files`")
+        require_success(claim, neighbor.finish(), "the PC's neighbor to the PC")
+        require_success(claim, ping.finish(), f"stackoverflow's ping to {PUBLIC}")
+        same = sha256(shared / FILE) == sha256(stage.net["pc2"].home / FILE)
+        claim.require(same, "the PC's server gives its neighbor the file, byte for byte")
+
+
+def _router_has_no_route(stage: Stage, claim: Claim, since: int) -> None:
+    def is_refusal(p: Packet) -> bool:
+        quoted = p.quoted
+        return (
+            p.icmp is not None
+            and p.icmp[0] == UNREACHABLE
+            and p.source == ROUTER_AT_STACKOVERFLOW
+            and quoted is not None
+            and quoted.destination == PC
+        )
+
+    refusal = stage.wire.wait_for(
+        "stackoverflow:eth0", is_refusal, deadline=WAIT, what="the router's ICMP", since=since
+    )
+    claim.require(True, f"stackoverflow:eth0: {refusal.packet}")
+    routes = stage.run("internet", "ip", "route", "get", PC)
+    claim.require(routes.status != 0, f"internet$ ip route get {PC}: {routes.stderr.strip()}")
+    arrived = stage.wire.packets("napt:wan0", lambda p: p.destination == PC, since=since)
+    claim.require(not arrived, f"napt:wan0: {len(arrived)} packets for {PC}")
+
+
+@upload.step(
+    "Upload it",
+    say="So the PC takes its file to a server that everyone can reach, and leaves it there.",
+    ask="Who has the file in the end? What if its owner wants it back?",
+    proves=["8.upload"],
+)
+def upload_it(stage: Stage) -> None:
+    mine = stage.net["pc"].home / FILE
+    mine.write_bytes(os.urandom(SIZE))
+    before = stage.run("stackoverflow", *curl(PUBLIC_COPY, "-f", "-o", "/dev/null"))
+    sent = stage.run("pc", *curl(PUBLIC_COPY, "-T", FILE))
+    fetched = {
+        node: stage.run(node, *curl(PUBLIC_COPY, "-f", "-o", "copy.jpg"))
+        for node in ("stackoverflow", "pc2")
+    }
+    with stage.claim("8.upload", "the PC's file is where anyone can fetch it") as claim:
+        require_failure(claim, before, CURL_HTTP_ERROR)  # there was no such file before
+        require_success(claim, sent, "the PC's upload")
+        original = sha256(mine)
+        claim.require(True, f"SHA-256 {original[:16]}… at the PC")
+        for node, completed in fetched.items():
+            require_success(claim, completed, f"{node}'s download")
+            copy = sha256(stage.net[node].home / "copy.jpg")
+            claim.require(copy == original, f"SHA-256 {copy[:16]}… at {node}")
+    with stage.claim("8.upload", "the server's disk holds a copy") as claim:
+        held = stage.net["files"].home / "files" / FILE
+        claim.require(held.is_file(), f"files: {held}")
+        copy = sha256(held)
+        claim.require(copy == original, f"{held.stat().st_size} bytes, SHA-256 {copy[:16]}…")

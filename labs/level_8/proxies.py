@@ -1,0 +1,146 @@
+"""Two ways without translation: somebody else makes the connection.
+
+told:      pc ══ TCP to 10.0.0.1:3128 ══ proxy ══ TCP ══ stackoverflow
+not told:  pc ══ TCP "to" 151.101.1.69:80 ══ tproxy ══ TCP ══ stackoverflow
+"""
+
+from __future__ import annotations
+
+from labs.engine import Part
+from labs.evidence import WAIT, find_handshake, is_syn_to
+from labs.level_8.checks import (
+    CURL_REFUSED,
+    CURL_RESET,
+    CURL_TIMED_OUT,
+    FILES,
+    GATEWAY,
+    INITIAL_TTL,
+    PUBLIC,
+    STACKOVERFLOW,
+    curl,
+    knock,
+    require_failure,
+    require_only_to,
+    require_success,
+    require_two_connections,
+    server_sees,
+    wait_for_reset,
+)
+from labs.stage import Stage
+from topologies.programs import INTERCEPTED_PORT, PROXY_PORT
+
+PAGE = f"http://{STACKOVERFLOW}/"
+PROXY = f"http://{GATEWAY}:{PROXY_PORT}"
+
+proxy = Part("proxy", topology="level-8-proxy.yaml", title="An explicit proxy")
+transparent = Part(
+    "transparent-proxy", topology="level-8-transparent-proxy.yaml", title="A transparent proxy"
+)
+
+
+@proxy.step(
+    "A proxy that the PC was told about",
+    say="This home's gateway forwards no packets at all. But it runs a proxy, and `curl -x` "
+    "tells the PC's browser to ask it.",
+    ask="To which address does the PC send its packets? Whose address does stackoverflow see? "
+    "How many TCP connections are there?",
+    proves=["8.proxy"],
+)
+def through_the_proxy(stage: Stage) -> None:
+    since, log_since = stage.wire.mark(), stage.log.mark()
+    fetched = stage.run("pc", *curl(PAGE, "-x", PROXY))
+    with stage.claim("8.proxy", "stackoverflow sees the proxy's public address") as claim:
+        server_sees(stage, claim, fetched, log_since)
+    with stage.claim("8.proxy", "the PC's own packets are addressed to the proxy") as claim:
+        require_only_to(stage, claim, GATEWAY, since)
+    with stage.claim("8.proxy", "there are two TCP connections") as claim:
+        near = find_handshake(stage.wire, "pc:eth0", PROXY_PORT, since)
+        far = find_handshake(stage.wire, "stackoverflow:eth0", 80, since)
+        claim.require(far.syn.packet.source == PUBLIC, f"the second begins at {PUBLIC}")
+        require_two_connections(claim, near, far)
+
+
+@proxy.step(
+    "A PC that was not told",
+    say="The same fetch, but nobody tells curl about the proxy.",
+    ask="How far does the PC's SYN come?",
+    proves=["8.proxy"],
+)
+def not_told(stage: Stage) -> None:
+    since = stage.wire.mark()
+    alone = stage.start("pc", *knock(PAGE))
+    told = stage.start("pc", *curl(PAGE, "-x", PROXY, "-o", "/dev/null"))
+    with stage.claim("8.proxy", "without being told, the PC gets nowhere") as claim:
+        syn = stage.wire.wait_for(
+            "proxy:lan0", is_syn_to(80), deadline=WAIT, what="the PC's SYN", since=since
+        )
+        claim.require(True, f"proxy:lan0: {syn.packet}")
+        require_failure(claim, alone.finish(), CURL_TIMED_OUT)
+        passed = stage.wire.packets(
+            "proxy:wan0", lambda p: p.sequence == syn.packet.sequence, since=since
+        )
+        claim.require(not passed, f"proxy:wan0: {len(passed)} packets with this number")
+    with stage.claim("8.proxy", "at the same time it works by way of the proxy (control)") as claim:
+        require_success(claim, told.finish(), "curl -x")
+        asked = stage.wire.packets("proxy:wan0", is_syn_to(80, STACKOVERFLOW), since=since)
+        claim.require(bool(asked), f"proxy:wan0: {len(asked)} SYN of the proxy's own")
+
+
+@transparent.step(
+    "A proxy that nobody speaks of",
+    say="Now the PC is configured with nothing. Its gateway intercepts whatever it sends to TCP "
+    f"port {INTERCEPTED_PORT} of anyone, and passes it to a proxy of its own.",
+    ask="To which address does the PC send its packets now? Does it talk to stackoverflow?",
+    proves=["8.transparent-proxy"],
+)
+def through_the_transparent_proxy(stage: Stage) -> None:
+    since, log_since = stage.wire.mark(), stage.log.mark()
+    fetched = stage.run("pc", *curl(PAGE))
+    with stage.claim("8.transparent-proxy", "stackoverflow sees the public address") as claim:
+        server_sees(stage, claim, fetched, log_since)
+    with stage.claim(
+        "8.transparent-proxy", "the PC's packets are addressed to stackoverflow"
+    ) as claim:
+        require_only_to(stage, claim, STACKOVERFLOW, since)
+    with stage.claim("8.transparent-proxy", "yet there are two TCP connections") as claim:
+        near = find_handshake(stage.wire, "pc:eth0", 80, since)
+        far = find_handshake(stage.wire, "stackoverflow:eth0", 80, since)
+        require_two_connections(claim, near, far)
+        ttl = near.syn_ack.packet.ttl
+        claim.require(
+            ttl == INITIAL_TTL,
+            f"the SYN-ACK that the PC got has TTL {ttl}: no router has had it in hand",
+        )
+
+
+@transparent.step(
+    "A closed port that is open",
+    say="No program listens on port 80 of `files`, so it refuses connections. The PC tries it.",
+    ask="Is the PC's connection refused?",
+    proves=["8.transparent-proxy"],
+)
+def a_closed_port(stage: Stage) -> None:
+    since, log_since = stage.wire.mark(), stage.log.mark()
+    url = f"http://{FILES}/"
+    direct = stage.start("stackoverflow", *curl(url))
+    fetch = stage.start("pc", *curl(url))
+    with stage.claim(
+        "8.transparent-proxy", "the PC is connected with a port that is closed"
+    ) as claim:
+        handshake = find_handshake(stage.wire, "pc:eth0", 80, since)
+        for captured in (handshake.syn, handshake.syn_ack, handshake.ack):
+            claim.require(True, f"pc:eth0: {captured.packet}")
+        require_failure(claim, fetch.finish(), CURL_RESET)
+    with stage.claim("8.transparent-proxy", "it was the proxy that the server refused") as claim:
+        refusal = wait_for_reset(stage, "files:eth0", FILES, PUBLIC, since)
+        claim.require(True, f"files:eth0: {refusal.packet}")
+        failed = stage.wait_for_event("tproxy", "failed", since=log_since)
+        claim.require(True, f"tproxy: {failed.fields['original']}: {failed.fields['reason']}")
+        claim.require(
+            refusal.packet.sequence != handshake.syn_ack.packet.sequence,
+            f"the server never sent what the PC took for its answer ({handshake.syn_ack.packet})",
+        )
+    with stage.claim(
+        "8.transparent-proxy", "whoever asks without a proxy is refused (control)"
+    ) as claim:
+        require_failure(claim, direct.finish(), CURL_REFUSED)

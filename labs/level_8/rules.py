@@ -1,0 +1,176 @@
+"""A rule's life: made by a SYN, used, and collected when its connection closes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from labs.engine import Claim, Part
+from labs.evidence import WAIT
+from labs.level_8.checks import (
+    PC,
+    SERVERFAULT,
+    STACKOVERFLOW,
+    Rule,
+    by_internal,
+    open_connections,
+    show_rule,
+    story,
+    tell_connections,
+    wait_for_end,
+)
+from labs.packets import FIN, RST
+from labs.stage import Stage
+from labs.wire import Captured, Predicate
+
+WEB = f"{STACKOVERFLOW}:80"
+OF_PC, OF_PC2 = 5, 3  # connections
+ONE_PORT = 5000
+CLOSED, RESET, KEPT = "0", "1", "2-4"  # connections of the PC, by their numbers
+HOLD = 1.0  # seconds: `closing-hold` in the topology
+SLACK = 1.0  # seconds that a busy machine may take
+
+rules = Part("rules", topology="level-8-rules.yaml", title="The life of a rule")
+
+
+@rules.step(
+    "A rule for each connection",
+    say=f"The PC opens {OF_PC} connections to stackoverflow and holds them. Then pc2, its "
+    f"neighbor, opens {OF_PC2}.",
+    ask="How many rules does the NAPT have afterwards? By what does it tell apart two "
+    "connections to the same server?",
+    proves=["8.rule-per-connection"],
+)
+def a_rule_each(stage: Stage) -> None:
+    napt = stage.net.napt("napt")
+    have = {rule["id"] for rule in napt.rules()}
+    for node, count in (("pc", OF_PC), ("pc2", OF_PC2)):
+        opened = open_connections(stage, node, WEB, "--count", str(count))
+        used = tell_connections(stage, node, f"use 0-{count - 1}")
+        new = by_internal([rule for rule in napt.rules() if rule["id"] not in have])
+        have |= {rule["id"] for rule in new.values()}
+        with stage.claim(
+            "8.rule-per-connection", f"{node}: {count} connections, {count} new rules"
+        ) as claim:
+            claim.require(opened.fields["open"] == count, f"{opened.fields['open']} are open")
+            for rule in new.values():
+                claim.require(
+                    rule["remote"] == WEB and rule["made_by"] == f"TCP SYN to {WEB}",
+                    show_rule(rule),
+                )
+            claim.require(len(new) == count, f"{len(new)} new rules")
+            claim.require(
+                set(new) == set(opened.fields["first"]),
+                f"{node}'s own sockets are {', '.join(opened.fields['first'])}",
+            )
+        with stage.claim(
+            "8.rule-per-connection", "each external endpoint is the one that the server sees"
+        ) as claim:
+            listed = {f"{rule['internal']} as {rule['external']}" for rule in new.values()}
+            claim.require(set(used.fields["first"]) == listed, "; ".join(used.fields["first"]))
+
+
+@rules.step(
+    "Rules that do not look at the remote endpoint",
+    say="A rule for each connection is what RFC 4787 calls address-and-port-dependent mapping. "
+    "The standards ask for another kind: endpoint-independent. The lodger next door is behind "
+    f"such a NAPT. Both PCs now connect from one port of theirs, {ONE_PORT}, to two servers.",
+    ask="How many new rules will each of the two NAPTs have? What would a stranger on the "
+    "Internet see?",
+    proves=["8.rule-per-connection"],
+)
+def beside_it(stage: Stage) -> None:
+    inside = f"{PC}:{ONE_PORT}"
+    servers = (WEB, f"{SERVERFAULT}:80")
+    for node in ("pc", "lodger"):
+        from_one_port = ("--count", "2", "--from-port", str(ONE_PORT))
+        open_connections(stage, node, *servers, *from_one_port, fifo="pair")
+    made = {
+        napt: [rule for rule in stage.net.napt(napt).rules() if rule["internal"] == inside]
+        for napt in ("napt", "napt_b")
+    }
+    with stage.claim(
+        "8.rule-per-connection", "address-and-port-dependent: one rule a remote endpoint"
+    ) as claim:
+        for rule in made["napt"]:
+            claim.require(rule["remote"] in servers, show_rule(rule))
+        claim.require(len(made["napt"]) == len(servers), f"{len(made['napt'])} rules")
+    with stage.claim(
+        "8.rule-per-connection", "endpoint-independent: one rule for both (for comparison)"
+    ) as claim:
+        claim.require(len(made["napt_b"]) == 1, f"{len(made['napt_b'])} rule")
+        (rule,) = made["napt_b"]
+        remotes = {session["remote"] for session in rule["sessions"]}
+        claim.require(rule["remote"] == "*", show_rule(rule))
+        claim.require(remotes == set(servers), f"it serves {' and '.join(sorted(remotes))}")
+
+
+@rules.step(
+    "A closed connection's rule is collected",
+    say="The PC closes one of its connections in the orderly way (FIN), and breaks off another "
+    f"(RST). RFC 7857 lets the rule stay a while, for late packets: {HOLD:g} s here, 4 minutes "
+    "in life.",
+    ask="What becomes of the two rules, and when? What becomes of those of the other connections?",
+    proves=["8.gc-close"],
+)
+def collected_when_closed(stage: Stage) -> None:
+    napt = stage.net.napt("napt")
+    before = by_internal(napt.rules())
+    mine = [end for end in before if end.startswith(f"{PC}:") and end != f"{PC}:{ONE_PORT}"]
+    for command, why in ((f"close {CLOSED}", "closed"), (f"reset {RESET}", "reset")):
+        since, log_since = stage.wire.mark(), stage.log.mark()
+        tell_connections(stage, "pc", command)
+        how = "FIN both ways" if why == "closed" else "RST"
+        with stage.claim("8.gc-close", f"after {how} the rule goes") as claim:
+            inside, end = last_words(stage, claim, before, why, since)
+            claim.require(inside in mine, f"it was the rule of {inside}")
+            mine.remove(inside)
+            held = by_internal(napt.rules()).get(inside)
+            if held is not None:  # a slow machine may come too late to see it
+                (session,) = held["sessions"]
+                claim.require(
+                    session["state"] == why,
+                    f"held: state {session['state']}, {session['expires_in']:.2f} s to go",
+                )
+            ended = wait_for_end(stage, "napt", inside, log_since, HOLD + SLACK + WAIT)
+            claim.require(ended.fields["why"] == why, story(ended))
+            after = ended.time - end.time
+            claim.require(
+                HOLD - 0.05 <= after <= HOLD + SLACK,
+                f"{after:.2f} s after that packet (closing-hold: {HOLD:g} s)",
+            )
+            claim.require(inside not in by_internal(napt.rules()), "it is not in the table")
+    used = tell_connections(stage, "pc", f"use {KEPT}")
+    with stage.claim("8.gc-close", "connections that were not closed keep theirs") as claim:
+        now = by_internal(napt.rules())
+        kept = [end for end in mine if end in now and now[end]["id"] == before[end]["id"]]
+        claim.require(kept == mine, f"{len(kept)} of {len(mine)} rules are as they were")
+        claim.require(
+            used.fields["answered"] == len(mine),
+            f"{used.fields['answered']} of {len(mine)} connections carry data "
+            f"({', '.join(used.fields['first'])})",
+        )
+
+
+def last_words(
+    stage: Stage, claim: Claim, before: Mapping[str, Rule], why: str, since: int
+) -> tuple[str, Captured]:
+    """The connection that ends on both sides of the NAPT: its internal endpoint, the last packet.
+
+    That is the server's FIN, which answers the PC's, or the PC's RST as it went on.
+    """
+    flag = FIN if why == "closed" else RST
+
+    def wait(what: str, is_it: Predicate) -> Captured:
+        where = "napt:lan0" if what.startswith("the PC's") else "napt:wan0"
+        seen = stage.wire.wait_for(where, is_it, deadline=WAIT, what=what, since=since)
+        claim.require(True, f"{where}: {seen.packet}")
+        return seen
+
+    first = wait("the PC's end of it", lambda p: p.source == PC and bool(p.flags & flag))
+    inside = first.packet.from_
+    external = before[inside]["external"]
+    if why == "closed":
+        return inside, wait("the server's FIN", lambda p: p.to == external and bool(p.flags & FIN))
+    return inside, wait(
+        "that RST, translated", lambda p: p.from_ == external and p.flags & RST != 0
+    )

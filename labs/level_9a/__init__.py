@@ -1,0 +1,1 @@
+"""Level 9a: P2P networking via public server."""

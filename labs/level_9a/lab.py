@@ -1,0 +1,174 @@
+"""Level 9a: two PCs behind NAPTs exchange files through one public server.
+
+alice 10.0.0.7 ── napt_a 24.9.3.7 ──┐          ┌── napt_b 203.0.113.77 ── bob 10.0.0.9
+                                    └─ internet ┘
+                                         │
+                                files 198.51.100.10
+"""
+
+from __future__ import annotations
+
+from labs.commands import PORT, curl, require_success
+from labs.engine import Claim, Lab, Part
+from labs.evidence import WAIT, sha256
+from labs.packets import ECHO, SYN
+from labs.stage import Stage
+from labs.two_sites import (
+    FILES,
+    NAPT_A,
+    NAPT_B,
+    PUBLIC,
+    make_file,
+    nothing_between_napts,
+    only_outbound,
+    require_path,
+    require_same,
+)
+
+SIZE = 1 << 18  # bytes: some two hundred packets
+SENT = {"alice": "holiday.jpg", "bob": "song.mp3"}
+RECEIVED = {"bob": "holiday.jpg", "alice": "song.mp3"}
+NAPT_OF = {"alice": "napt_a", "bob": "napt_b"}
+EXCHANGE, HOLDS = "9a.exchange", "9a.server-holds"
+
+public_server = Part("public-server", topology="two-sites.yaml")
+
+
+# ── 1 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@public_server.step(
+    "Both upload",
+    say="alice has a photograph for bob, and bob has a song for alice. Neither PC can be reached "
+    "from outside, but both reach the public server `files`. So each puts its file there.",
+    ask="Who opens the connections? Whom does the server take for its clients?",
+    proves=[EXCHANGE],
+)
+def both_upload(stage: Stage) -> None:
+    for pc, name in SENT.items():
+        make_file(stage, pc, name, SIZE)
+    since, log_since = stage.wire.mark(), stage.log.mark()
+    uploads = {
+        pc: stage.start(pc, *curl(FILES, "-T", name, path=f"/{name}")) for pc, name in SENT.items()
+    }
+    for pc, name in SENT.items():
+        napt = NAPT_OF[pc]
+        with stage.claim(EXCHANGE, f"{pc} uploads {name}; the server sees {napt}") as claim:
+            require_success(claim, uploads[pc].finish(), "curl -T")
+            asked_by(stage, claim, napt, "PUT", name, log_since)
+            only_outbound(stage, claim, napt, since)
+    with stage.claim(EXCHANGE, "the files go to the server, and no further") as claim:
+        for pc in SENT:
+            first = stage.wire.wait_for(
+                f"{pc}:eth0",
+                lambda p: p.destination_port == PORT and p.payload > 0,
+                deadline=WAIT,
+                what=f"data from {pc}",
+                since=since,
+            )
+            require_path(stage, claim, first, PORT, since, [pc, NAPT_OF[pc], "internet", "files"])
+
+
+def asked_by(stage: Stage, claim: Claim, napt: str, method: str, name: str, log_since: int) -> None:
+    """The server served this request, and its client's address was that of the NAPT."""
+    request = stage.wait_for_event(
+        "files",
+        "request",
+        lambda e: (e.fields["method"], e.fields["path"]) == (method, f"/{name}"),
+        since=log_since,
+    )
+    peer = str(request.fields["peer"])
+    claim.require(
+        peer.startswith(f"{PUBLIC[napt]}:"),
+        f"files: {method} /{name} from {peer}, {request.fields['bytes']} bytes",
+    )
+
+
+# ── 2 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@public_server.step(
+    "Each fetches the other's file",
+    say="Now bob fetches the photograph, and alice the song.",
+    ask="Will a single packet go from one NAPT to the other?",
+    proves=[EXCHANGE],
+)
+def each_fetches(stage: Stage) -> None:
+    since, log_since = stage.wire.mark(), stage.log.mark()
+    fetches = {
+        pc: stage.start(pc, *curl(FILES, "-o", name, path=f"/{name}"))
+        for pc, name in RECEIVED.items()
+    }
+    for pc, name in RECEIVED.items():
+        sender = next(other for other, sent in SENT.items() if sent == name)
+        with stage.claim(EXCHANGE, f"{sender}'s {name} is at {pc}, byte for byte") as claim:
+            require_success(claim, fetches[pc].finish(), "curl")
+            asked_by(stage, claim, NAPT_OF[pc], "GET", name, log_since)
+            require_same(claim, stage.net[sender].home / name, stage.net[pc].home / name)
+            only_outbound(stage, claim, NAPT_OF[pc], since)
+    with stage.claim(EXCHANGE, "no packet went between the two NAPTs") as claim:
+        nothing_between_napts(stage, claim, since=0)
+    ping = stage.run("bob", "ping", "-q", "-c", "1", "-W", "2", NAPT_A)
+    with stage.claim(EXCHANGE, "the same captures do see such a packet (control)") as claim:
+        require_success(claim, ping, "ping")
+        for leg in ("internet:isp2", "internet:isp3"):
+            seen = stage.wire.packets(
+                leg,
+                lambda p: {p.source, p.destination} == {NAPT_A, NAPT_B} and p.icmp == (ECHO, 0),
+                since=since,
+            )
+            claim.require(len(seen) == 1, f"{leg}: {len(seen)} × {seen[0].packet if seen else ''}")
+
+
+# ── 3 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@public_server.step(
+    "What stays behind",
+    say="Both have what they wanted. They delete all their copies and unplug their PCs.",
+    ask="Are the two files gone now? Who can still read them?",
+    proves=[HOLDS],
+)
+def what_stays_behind(stage: Stage) -> None:
+    digests = {name: sha256(stage.net[pc].home / name) for pc, name in SENT.items()}
+    since = stage.wire.mark()
+    cleared = [
+        command
+        for pc in SENT
+        for command in (
+            stage.run(pc, "rm", *SENT.values()),
+            stage.run(pc, "ip", "link", "set", "eth0", "down"),
+        )
+    ]
+    listed = stage.run("files", "sha256sum", *(f"files/{name}" for name in digests))
+    with stage.claim(HOLDS, "both PCs are done: no copy is left there, and no link") as claim:
+        for completed in cleared:
+            require_success(claim, completed, f"{completed.argv[0]} {completed.argv[-1]}")
+        for pc in SENT:
+            left = [name for name in digests if (stage.net[pc].home / name).exists()]
+            claim.require(not left, f"{pc} has {len(left)} of the files")
+    with stage.claim(HOLDS, "the server's disk holds both files, byte for byte") as claim:
+        require_success(claim, listed, "sha256sum")
+        for name, digest in digests.items():
+            held = stage.net["files"].home / "files" / name
+            size = held.stat().st_size if held.exists() else 0
+            claim.require(size == SIZE, f"{held}: {size} bytes")
+            claim.require(
+                digest in listed.stdout, f"SHA-256 {digest[:16]}…, as alice and bob had it"
+            )
+    fetched = stage.run("relay", *curl(FILES, "-o", "copy", path=f"/{SENT['alice']}"))
+    with stage.claim(HOLDS, "anyone at all can fetch alice's photograph from it") as claim:
+        require_success(claim, fetched, "curl, by a stranger")
+        copied = sha256(stage.net["relay"].home / "copy")
+        claim.require(copied == digests[SENT["alice"]], f"SHA-256 {copied[:16]}… at the stranger's")
+        for napt in PUBLIC:
+            calls = stage.wire.packets(f"{napt}:wan0", lambda p: p.is_tcp(flags=SYN), since=since)
+            claim.require(not calls, f"{napt}:wan0: {len(calls)} SYNs meanwhile")
+
+
+LAB = Lab(
+    id="9a",
+    title="P2P networking via public server",
+    intro="Use one public server to hold the files between PCs behind NAPTs.",
+    parts=(public_server,),
+)

@@ -1,0 +1,1 @@
+"""Level 9b: P2P networking via public proxy/relay/TURN."""

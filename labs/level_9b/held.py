@@ -1,0 +1,176 @@
+"""Level 9b: the relay keeps nothing. A large file, stopped half-way, and a close look.
+
+The file is larger than all that the relay's kernel may buffer, and bob does not read. So the
+transfer stands still with most of the file still at alice's. Now whatever the relay has must
+be somewhere: footprint.py says where to look. Then bob reads, and the file arrives whole.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from labs.commands import curl, require_success, shell, wait_until
+from labs.engine import Claim, Part
+from labs.level_9b.footprint import Footprint, buffers, footprint, open_files
+from labs.level_9b.who import (
+    NOTHING_HELD,
+    RELAY_PORT,
+    TURN_PORT,
+    relayed_address,
+    rent,
+)
+from labs.stage import Stage, Typed
+from labs.two_sites import FILES, RELAY, make_file, require_same
+from topologies.node import Node
+from topologies.processes import Process
+
+LARGE = 64 << 20  # bytes
+SMALL = 1 << 18
+MEMORY = 8 << 20  # bytes by which the relay's own memory may grow
+WRITTEN = 1 << 16  # bytes that it may write: what it reports, line by line
+STALLED = 0.2  # seconds without a byte: nothing moves any more
+PATIENCE = 10.0  # seconds
+FILE, COPY, GATE = "film.mkv", "copy.mkv", "gate"
+
+held = Part(
+    "held",
+    topology="two-sites-relay.yaml",
+    title="What does the relay keep?",
+    watch=["relay"],
+    offload=True,
+)
+
+
+@held.step(
+    "Where to look",
+    say="Before a search comes a test of the looking glass. alice uploads a file to the server "
+    "of level 9a, which is known to keep it.",
+    ask="Where can one see, from outside, that a program has kept a file?",
+    proves=[NOTHING_HELD],
+)
+def where_to_look(stage: Stage) -> None:
+    make_file(stage, "alice", "small", SMALL)
+    node, server = stage.net["files"], program(stage, "files", "file-server:8080")
+    before = footprint(node, server)
+    upload = stage.run("alice", *curl(FILES, "-o", "/dev/null", "-T", "small", path="/small"))
+    after = footprint(node, server)
+    with stage.claim(NOTHING_HELD, "the same look does find what a file server keeps") as claim:
+        require_success(claim, upload, "curl -T")
+        grown = after.folder - before.folder
+        claim.require(grown >= SMALL, f"files: {grown} bytes more in its folder")
+        written = after.written - before.written
+        claim.require(written >= SMALL, f"files: {written} bytes written")
+
+
+@held.step(
+    "A large file through the plain relay",
+    say="alice sends bob a film. bob's PC is busy and reads nothing of it for a while.",
+    ask="The film is sent and not received. Where is it now?",
+    proves=[NOTHING_HELD],
+)
+def through_the_plain_relay(stage: Stage) -> None:
+    make_file(stage, "alice", FILE, LARGE)
+    stage.run("bob", "mkfifo", GATE)
+    word = secrets.token_hex(16)
+
+    def begin(since: int) -> Typed:
+        receiving = stage.start("bob", *receive(f"echo {word} | nc {RELAY} {RELAY_PORT}"))
+        stage.wait_for_event("relay", "waiting", since=since)
+        stage.start("alice", *shell(f"(echo {word}; cat {FILE}) | nc -N {RELAY} {RELAY_PORT}"))
+        stage.wait_for_event("relay", "joined", since=since)
+        return receiving
+
+    look_while_it_passes(stage, f"relay:{RELAY_PORT}", begin, "ended", "bytes_back")
+
+
+@held.step(
+    "The same through TURN",
+    say="And once more through an address that alice has rented.",
+    ask="The TURN server knows alice, her password, her permissions. What does it know of the "
+    "film?",
+    proves=[NOTHING_HELD],
+)
+def through_turn(stage: Stage) -> None:
+    def begin(since: int) -> Typed:
+        rent(stage, FILE)
+        stage.wait_for_event("alice", "permission", since=since)
+        address, port = relayed_address(stage)
+        receiving = stage.start("bob", *receive(f"nc {address} {port}"))
+        stage.wait_for_event("alice", "connection", since=since)
+        return receiving
+
+    look_while_it_passes(stage, f"turn:{TURN_PORT}", begin, "connection-ended", "bytes_to_peer")
+
+
+def receive(source: str) -> tuple[str, ...]:
+    """Receive the film, but read it only once something comes through the gate."""
+    return shell(f"{source} | (read go < {GATE}; cat > {COPY})")
+
+
+def program(stage: Stage, node: str, name: str) -> Process:
+    """A program that the topology runs."""
+    return next(p for p in stage.net[node].processes if p.name == name)
+
+
+def look_while_it_passes(
+    stage: Stage, name: str, begin: Callable[[int], Typed], end: str, count: str
+) -> None:
+    """Begin a transfer, look at the server while it stands still, let it pass, look again.
+
+    The server reports the end by the event `end`, which has the bytes that passed as `count`.
+    """
+    node, server = stage.net["relay"], program(stage, "relay", name)
+    since = stage.log.mark()
+    before = footprint(node, server)
+    receiving = begin(since)
+    standing = when_it_stands_still(node, server, before)
+    files = open_files(server)
+    stage.run("bob", *shell(f"echo go > {GATE}"))
+    with stage.claim(NOTHING_HELD, "the film arrives, and all of it crossed the relay") as claim:
+        require_success(claim, receiving.finish(), "nc")
+        passed = stage.wait_for_event("relay", end, since=since).fields[count]
+        after = footprint(node, server)
+        claim.require(passed == LARGE, f"{name}: {passed} bytes passed on")
+        came = after.came_in - before.came_in
+        claim.require(came >= LARGE, f"relay:eth0: {came} bytes came in")
+        require_same(claim, stage.net["alice"].home / FILE, stage.net["bob"].home / COPY)
+    with stage.claim(NOTHING_HELD, "while bob did not read, it waited at alice's") as claim:
+        limit = buffers(node) + MEMORY
+        claim.require(limit < LARGE, f"all the relay can buffer is {limit} bytes of {LARGE}")
+        came = standing.came_in - before.came_in
+        claim.require(0 < came < limit, f"{came} bytes had come to the relay, then no more")
+    with stage.claim(NOTHING_HELD, "no file, and no growth of the relay's disk") as claim:
+        claim.require(not files, f"{name} had {len(files)} files open {' '.join(files)}")
+        no_growth_on_disk(claim, before, standing)
+        no_growth_on_disk(claim, before, after)
+    with stage.claim(NOTHING_HELD, "its memory does not grow with the film") as claim:
+        grown = after.most_resident - before.resident
+        claim.require(
+            grown < MEMORY,
+            f"{name}: {before.resident >> 10} KiB before, {after.most_resident >> 10} KiB at most",
+        )
+
+
+def when_it_stands_still(node: Node, server: Process, before: Footprint) -> Footprint:
+    """Wait until bytes have come to the server and no more are coming."""
+    look = before
+
+    def has_come_to_rest() -> bool:
+        nonlocal look
+        earlier, look = look, footprint(node, server)
+        return look.came_in == earlier.came_in > before.came_in + SMALL
+
+    wait_until(has_come_to_rest, every=STALLED, deadline=PATIENCE, what="the transfer to stall")
+    return look
+
+
+def no_growth_on_disk(claim: Claim, before: Footprint, after: Footprint) -> None:
+    claim.require(
+        after.folder == before.folder, f"in its folder: {after.folder - before.folder} bytes more"
+    )
+    written, to_disk = after.written - before.written, after.to_disk - before.to_disk
+    claim.require(
+        written < WRITTEN and to_disk < WRITTEN,
+        f"written: {written} bytes (what it reports), to a disk: {to_disk}",
+    )

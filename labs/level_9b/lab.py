@@ -1,0 +1,263 @@
+"""Level 9b: two PCs behind NAPTs meet at a public relay, which passes everything on.
+
+    alice 10.0.0.7 ── napt_a 24.9.3.7 ──┐          ┌── napt_b 203.0.113.77 ── bob 10.0.0.9
+                                        └─ internet ┘
+                                             │
+                                    relay 198.51.100.11
+
+Each step runs the programs that a person would run. What the relay keeps is looked for in
+held.py, on a network of its own.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from labs.commands import require_success, shell
+from labs.engine import Claim, Lab, Part
+from labs.evidence import WAIT, find_handshake, is_syn_to
+from labs.level_9b.held import held
+from labs.level_9b.who import (
+    ALICES,
+    BOBS,
+    CHANNEL_DATA,
+    DATA_INDICATION,
+    PLAIN,
+    RELAY_PORT,
+    SEND_INDICATION,
+    SIZE,
+    TURN,
+    TURN_PORT,
+    WORD,
+    answer_datagrams,
+    dial,
+    relayed_address,
+    rent,
+    turn_datagrams,
+)
+from labs.packets import RST
+from labs.stage import Stage
+from labs.two_sites import (
+    NAPT_A,
+    NAPT_B,
+    RELAY,
+    make_file,
+    nothing_between_napts,
+    only_outbound,
+    require_path,
+    require_same,
+)
+
+meeting = Part("meeting", topology="two-sites-relay.yaml")
+
+
+# ── 1 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@meeting.step(
+    "Both dial out, and meet",
+    say="alice and bob have agreed on a secret word. Each dials the relay, says the word, and "
+    "then sends a file. From then on, what the one sends the other receives.",
+    ask="How many TCP connections are there? Which address does the relay see at each end?",
+    proves=[PLAIN],
+)
+def both_dial_out(stage: Stage) -> None:
+    sent = {"alice": make_file(stage, "alice", ALICES, SIZE)}
+    sent["bob"] = make_file(stage, "bob", BOBS, SIZE)
+    since, log_since = stage.wire.mark(), stage.log.mark()
+    word = secrets.token_hex(16)
+    first = stage.start("alice", *dial(word, send=ALICES, receive=BOBS))
+    waiting = stage.wait_for_event("relay", "waiting", since=log_since)
+    second = stage.start("bob", *dial(word, send=BOBS, receive=ALICES))
+    with stage.claim(PLAIN, "both connections are outbound, and the relay joins them") as claim:
+        joined = stage.wait_for_event("relay", "joined", since=log_since)
+        peers = str(joined.fields["first"]), str(joined.fields["second"])
+        claim.require(waiting.fields["peer"] == peers[0], f"relay: {peers[0]} came and waited")
+        claim.require(peers[0].startswith(f"{NAPT_A}:"), f"relay: joined {' and '.join(peers)}")
+        claim.require(peers[1].startswith(f"{NAPT_B}:"), "the two NAPTs' addresses")
+        for napt in ("napt_a", "napt_b"):
+            only_outbound(stage, claim, napt, since)
+        nothing_between_napts(stage, claim, since)
+    with stage.claim(PLAIN, "both files arrive, byte for byte") as claim:
+        for command in (first, second):
+            require_success(claim, command.finish(), "nc")
+        require_same(claim, sent["alice"], stage.net["bob"].home / ALICES)
+        require_same(claim, sent["bob"], stage.net["alice"].home / BOBS)
+    with stage.claim(PLAIN, "every byte of them crossed the relay") as claim:
+        ended = stage.wait_for_event("relay", "ended", since=log_since)
+        for way in ("bytes_forth", "bytes_back"):
+            claim.require(ended.fields[way] >= SIZE, f"relay: {way} {ended.fields[way]}")
+        passes_the_relay(stage, claim, RELAY_PORT, RELAY_PORT, since)
+
+
+def passes_the_relay(stage: Stage, claim: Claim, port: int, far_port: int, since: int) -> None:
+    """Data goes from alice to `port` of the relay, and in another connection on to bob."""
+    sent = stage.wire.wait_for(
+        "alice:eth0",
+        lambda p: p.destination_port == port and p.payload > 1000,
+        deadline=WAIT,
+        what="data from alice",
+        since=since,
+    )
+    received = stage.wire.wait_for(
+        "relay:eth0",
+        lambda p: p.source_port == far_port and p.destination == NAPT_B and p.payload > 1000,
+        deadline=WAIT,
+        what="data to bob",
+        since=since,
+    )
+    require_path(stage, claim, sent, port, since, ["alice", "napt_a", "internet", "relay"])
+    require_path(stage, claim, received, far_port, since, ["relay", "internet", "napt_b", "bob"])
+    near = find_handshake(stage.wire, "alice:eth0", port, since)
+    far = find_handshake(stage.wire, "bob:eth0", far_port, since)
+    claim.require(
+        near.numbers != far.numbers, f"two connections: initial {near.numbers} and {far.numbers}"
+    )
+
+
+# ── 2 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@meeting.step(
+    "An address for rent",
+    say="With TURN, bob needs no secret word and no program of TURN's. alice asks the relay for "
+    "an address of its own: whoever connects to it gets to alice. But only those whom she "
+    "permits: she names bob's NAPT.",
+    ask="A stranger finds the rented address and connects to it. How far does he get?",
+    proves=[TURN],
+)
+def an_address_for_rent(stage: Stage) -> None:
+    since, log_since = stage.wire.mark(), stage.log.mark()
+    rent(stage, ALICES)
+    with stage.claim(TURN, "the relay gives alice a relayed address: an allocation") as claim:
+        told = stage.wait_for_event("alice", "allocated", since=log_since).fields
+        given = stage.wait_for_event("relay", "allocated", since=log_since).fields
+        claim.require(
+            given["transport"] == "tcp" and given["client"].startswith(f"{NAPT_A}:"),
+            f"allocation: {given['client']}, user {given['user']}, {given['lifetime']} s",
+        )
+        claim.require(
+            told["relayed"] == given["relayed"] and told["relayed"].startswith(f"{RELAY}:"),
+            f"relayed address: {given['relayed']}; alice was told {told['relayed']}",
+        )
+        only_outbound(stage, claim, "napt_a", since)
+    with stage.claim(TURN, "alice permits the address of bob's NAPT") as claim:
+        stage.wait_for_event("alice", "permission", since=log_since)
+        allowed = stage.wait_for_event("relay", "permission", since=log_since).fields
+        claim.require(
+            (allowed["peer"], allowed["relayed"]) == (NAPT_B, given["relayed"]),
+            f"permission: {allowed['peer']} may use {allowed['relayed']}, {allowed['lifetime']} s",
+        )
+    address, port = relayed_address(stage)
+    stranger = stage.run("files", *shell(f"nc -w 5 {address} {port} > found"))
+    with stage.claim(TURN, "a stranger has no permission: the relay turns him away") as claim:
+        refused = stage.wait_for_event("relay", "connection-refused", since=log_since).fields
+        claim.require(
+            refused["reason"] == "no permission",
+            f"relay: refused {refused['peer']}, {refused['reason']}",
+        )
+        syn = stage.wire.wait_for(
+            "relay:eth0", is_syn_to(port, RELAY), deadline=WAIT, what="his SYN", since=since
+        )
+        claim.require(syn.packet.from_ == refused["peer"], f"relay:eth0: {syn.packet}")
+        reset = stage.wire.wait_for(
+            "files:eth0",
+            lambda p: bool(p.flags & RST) and p.source_port == port,
+            deadline=WAIT,
+            what="the relay's RST",
+            since=since,
+        )
+        claim.require(True, f"files:eth0: {reset.packet}")
+        found = (stage.net["files"].home / "found").stat().st_size
+        claim.require(found == 0, f"nc, exit status {stranger.status}: {found} bytes for him")
+        heard = [
+            e for e in stage.log.since(log_since) if (e.node, e.name) == ("alice", "connection")
+        ]
+        claim.require(not heard, f"alice was told of {len(heard)} connections")
+
+
+# ── 3 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@meeting.step(
+    "bob dials the rented address",
+    say="alice has told bob the address. He connects to it as to any server.",
+    ask="With whom does bob's PC have its TCP connection? How many connections has alice now?",
+    proves=[TURN],
+)
+def bob_dials(stage: Stage) -> None:
+    since, log_since = stage.wire.mark(), stage.log.mark()
+    address, port = relayed_address(stage)
+    fetching = stage.start("bob", *shell(f"nc {address} {port} > turned.jpg"))
+    with stage.claim(TURN, "bob, who is permitted, gets the file, byte for byte") as claim:
+        require_success(claim, fetching.finish(), "nc")
+        stage.wait_for_event("alice", "done", since=log_since)
+        require_same(claim, stage.net["alice"].home / ALICES, stage.net["bob"].home / "turned.jpg")
+    with stage.claim(TURN, "he dialled the relayed address, and saw nothing of alice's") as claim:
+        syn = stage.wire.wait_for(
+            "relay:eth0", is_syn_to(port, RELAY), deadline=WAIT, what="bob's SYN", since=since
+        )
+        claim.require(syn.packet.source == NAPT_B, f"relay:eth0: {syn.packet}")
+        only_outbound(stage, claim, "napt_b", since)
+        nothing_between_napts(stage, claim, since)
+    with stage.claim(TURN, "every byte crossed the relay, in two connections") as claim:
+        passed = stage.wait_for_event("relay", "connection-ended", since=log_since).fields
+        claim.require(
+            passed["bytes_to_peer"] == SIZE,
+            f"relay: {passed['bytes_to_peer']} bytes to {passed['peer']}",
+        )
+        calls = {syn.packet.from_ for syn in only_outbound(stage, claim, "napt_a", since)}
+        claim.require(len(calls) == 1, "alice's second connection to the relay: data (RFC 6062)")
+        passes_the_relay(stage, claim, TURN_PORT, port, since)
+    with stage.claim(TURN, "alice gives the address back") as claim:
+        ended = stage.wait_for_event("relay", "ended", since=log_since).fields
+        claim.require(ended["reason"] == "deleted", f"relay: {ended['relayed']} {ended['reason']}")
+
+
+# ── 4 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@meeting.step(
+    "Datagrams as well",
+    say="TURN was made for calls, which send datagrams (UDP). alice rents an address for these, "
+    "and bob sends one to it. She sends it back twice: first in an indication, which names bob "
+    "each time, then through a channel, a number that stands for him.",
+    ask="How many bytes does TURN add to bob's six, in the one and in the other?",
+    proves=[TURN],
+)
+def datagrams_as_well(stage: Stage) -> None:
+    since, log_since = stage.wire.mark(), stage.log.mark()
+    answer_datagrams(stage)
+    address, port = relayed_address(stage, log_since)
+    hearing = stage.start("bob", *shell(f"echo {WORD} | nc -u -W 2 {address} {port}"))
+    with stage.claim(
+        TURN, "bob's datagram comes to alice and back, by the relayed address"
+    ) as claim:
+        heard = hearing.finish()
+        require_success(claim, heard, "nc -u")
+        given = stage.wait_for_event("relay", "allocated", since=log_since).fields
+        claim.require(
+            given["transport"] == "udp",
+            f"allocation: {given['client']} ({given['client_transport']}), "
+            f"relayed address: {given['relayed']} ({given['transport']})",
+        )
+        got = stage.wait_for_event("alice", "datagram", since=log_since).fields
+        claim.require(
+            got["peer"].startswith(f"{NAPT_B}:"), f"alice: {got['bytes']} bytes from {got['peer']}"
+        )
+        claim.require(heard.stdout.split() == [WORD] * 2, f"bob heard: {heard.stdout.split()}")
+        nothing_between_napts(stage, claim, since)
+    with stage.claim(TURN, "alice's side of it: indications, then a channel") as claim:
+        stage.wait_for_event("relay", "ended", since=log_since)
+        for kind in (DATA_INDICATION, SEND_INDICATION, CHANNEL_DATA):
+            seen = turn_datagrams(stage, "napt_a:wan0", kind, since)
+            claim.require(len(seen) == 1, f"napt_a:wan0: {len(seen)} × {kind.name}")
+            stage.see(f"{seen[0].packet}: {seen[0].packet.payload} bytes for bob's {len(WORD) + 1}")
+
+
+LAB = Lab(
+    id="9b",
+    title="P2P networking via public proxy/relay/TURN",
+    intro="How to achieve this without having the server to hold on to some files?",
+    parts=(meeting, held),
+)

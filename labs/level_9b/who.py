@@ -1,0 +1,77 @@
+"""Level 9b: who is who at the relay, and what is typed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from labs.commands import shell
+from labs.stage import Stage
+from labs.two_sites import NAPT_B, RELAY
+from labs.wire import Captured
+from topologies.processes import Process
+from topologies.programs import READY_SECONDS
+
+PLAIN, TURN, NOTHING_HELD = "9b.relay", "9b.turn", "9b.nothing-held"
+RELAY_PORT, TURN_PORT = 9000, 3478
+ALICES, BOBS = "holiday.jpg", "song.mp3"
+SIZE = 1 << 18  # bytes: some two hundred packets
+WORD = "hello"
+ACCOUNT = "alice:secret"
+PATIENCE = "600"  # seconds that alice's client waits for bob, whoever may be thinking meanwhile
+
+
+def dial(word: str, *, send: str, receive: str) -> tuple[str, ...]:
+    """Say the word to the relay, send one file, receive another."""
+    return shell(f"(echo {word}; cat {send}) | nc -N {RELAY} {RELAY_PORT} > {receive}")
+
+
+def rent(stage: Stage, file: str) -> Process:
+    """Start alice's TURN client: a relayed address, at which bob will be given the file."""
+    return stage.serve(
+        "alice", "python", "-m", "servers.turn.client", "--server", f"{RELAY}:{TURN_PORT}",
+        "--user", ACCOUNT, "--permit", NAPT_B, "--wait", PATIENCE, "--send", file,
+        name="turn-client",
+    )  # fmt: skip
+
+
+def answer_datagrams(stage: Stage) -> Process:
+    """Start alice's TURN client for datagrams: it sends back, twice, what it gets."""
+    return stage.serve(
+        "alice", "python", "-m", "servers.turn.client.echo", "--server", f"{RELAY}:{TURN_PORT}",
+        "--user", ACCOUNT, "--permit", NAPT_B, name="turn-echo",
+    )  # fmt: skip
+
+
+def relayed_address(stage: Stage, since: int = 0) -> tuple[str, int]:
+    """The address and port that alice's client was given (the first after `since`)."""
+    given = stage.wait_for_event("alice", "allocated", since=since, deadline=READY_SECONDS)
+    address, _, port = str(given.fields["relayed"]).rpartition(":")
+    return address, int(port)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of datagram between a client and its TURN server: what its first 16 bits may be."""
+
+    name: str
+    first: range
+
+
+SEND_INDICATION = Kind("Send indication", range(0x0016, 0x0017))
+DATA_INDICATION = Kind("Data indication", range(0x0017, 0x0018))
+CHANNEL_DATA = Kind("ChannelData", range(0x4000, 0x5000))
+_UDP_DATA = 14 + 20 + 8  # bytes of the headers before it: Ethernet, IPv4, UDP
+
+
+def turn_datagrams(stage: Stage, where: str, kind: Kind, since: int) -> list[Captured]:
+    """The datagrams of this kind that passed `where` (RFC 8656, sections 11, 12 and 18)."""
+    datagrams = stage.wire.packets(
+        where,
+        lambda p: p.protocol == "udp" and TURN_PORT in (p.source_port, p.destination_port),
+        since=since,
+    )
+    return [
+        captured
+        for captured in datagrams
+        if int.from_bytes(captured.data[_UDP_DATA : _UDP_DATA + 2]) in kind.first
+    ]

@@ -1,0 +1,106 @@
+"""Level 9c: the same file by three ways, those of levels 9a, 9b and 9c, in one run.
+
+A time is measured on the wires: from the SYN of whoever sets the file in motion until its last
+byte is at bob's PC. So it is the network's, not that of starting programs; only the way through
+the file server has one program's start in it, for bob cannot fetch before alice has uploaded.
+How fast each is depends on the machine: the times are shown, and nothing is required of them.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from labs.commands import curl, require_success, shell
+from labs.engine import Claim
+from labs.evidence import WAIT
+from labs.packets import SYN
+from labs.stage import Stage
+from labs.two_sites import FILES, NAPT_A, RELAY, make_file, require_same
+from topologies.processes import Completed
+
+CLAIM = "9c.direct"
+FILM = "film.mkv"
+LENGTH = 1 << 19  # bytes
+RELAY_PORT = 9000
+SERVERS = ("files:eth0", "relay:eth0")
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way from alice to bob; `via` is the server's wire, where there is one."""
+
+    name: str
+    transfer: Callable[[Stage, str], Iterator[Completed]]
+    opened_by: str
+    via: str = ""
+
+
+def directly(stage: Stage, copy: str) -> Iterator[Completed]:
+    yield stage.run("bob", *curl(NAPT_A, "-o", copy, path=f"/{FILM}"))
+
+
+def by_relay(stage: Stage, copy: str) -> Iterator[Completed]:
+    word, since = secrets.token_hex(16), stage.log.mark()
+    bob = stage.start("bob", *shell(f"echo {word} | nc {RELAY} {RELAY_PORT} > {copy}"))
+    stage.wait_for_event("relay", "waiting", since=since)
+    line = f"(echo {word}; cat shared/{FILM}) | nc -N {RELAY} {RELAY_PORT}"
+    alice = stage.start("alice", *shell(line))
+    yield alice.finish()
+    yield bob.finish()
+
+
+def by_file_server(stage: Stage, copy: str) -> Iterator[Completed]:
+    upload = ("-o", "/dev/null", "-T", f"shared/{FILM}")
+    yield stage.run("alice", *curl(FILES, *upload, path=f"/{FILM}"))
+    yield stage.run("bob", *curl(FILES, "-o", copy, path=f"/{FILM}"))
+
+
+WAYS = (
+    Way("direct (9c)", directly, "bob:eth0"),
+    Way("relay (9b)", by_relay, "alice:eth0", via="relay:eth0"),
+    Way("file server (9a)", by_file_server, "alice:eth0", via="files:eth0"),
+)
+
+
+def three_ways(stage: Stage) -> None:
+    """Send the file by each way, and show how long it took and who got to see it."""
+    sent = make_file(stage, "alice", f"shared/{FILM}", LENGTH)
+    for number, way in enumerate(WAYS):
+        since = stage.wire.mark()
+        with stage.claim(CLAIM, f"{way.name}: the same file arrives, and is timed") as claim:
+            for completed in way.transfer(stage, f"copy{number}"):
+                require_success(claim, completed, completed.argv[0])
+            require_same(claim, sent, stage.net["bob"].home / f"copy{number}")
+            milliseconds = duration(stage, way, since) * 1000
+            claim.require(True, f"{LENGTH} bytes in {milliseconds:.0f} ms")
+            seen_by(stage, claim, way, since)
+
+
+def duration(stage: Stage, way: Way, since: int) -> float:
+    """Seconds from the first SYN to the last byte at bob's."""
+    syn = stage.wire.wait_for(
+        way.opened_by, lambda p: p.is_tcp(flags=SYN), deadline=WAIT, what="a SYN", since=since
+    )
+    here = stage.net["bob"].address
+    data = stage.wire.packets(
+        "bob:eth0", lambda p: p.destination == str(here) and p.payload > 0, since=since
+    )
+    return data[-1].time - syn.time
+
+
+def seen_by(stage: Stage, claim: Claim, way: Way, since: int) -> None:
+    """All of the file came by the server on its way; no other was even called."""
+    for where in SERVERS:
+        calls = stage.wire.packets(where, lambda p: p.is_tcp(flags=SYN), since=since)
+        # TCP may repeat a segment of an earlier connection even now, so "nothing" is not "0".
+        data = stage.wire.packets(where, lambda p: p.payload > 0, since=since)
+        total = sum(captured.packet.payload for captured in data)
+        if where == way.via:
+            claim.require(total >= 2 * LENGTH, f"{where}: {total} bytes, in and out again")
+        else:
+            claim.require(
+                not calls and total < LENGTH // 10,
+                f"{where}: {len(calls)} connections, {total} bytes",
+            )

@@ -1,0 +1,178 @@
+"""One packet, followed from interface to interface.
+
+Theory of operation. A NAPT rewrites addresses, ports and checksums. What it leaves alone is how
+the same packet is known again at the next interface: the IPv4 identification, and of TCP the
+sequence and acknowledgment numbers, flags and length; of ICMP and UDP, the data. All sightings
+of one packet, in the order of time, are its journey.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from labs.packets import ACK, FIN, RST, SYN, Packet, decode_frame, icmp_name
+from labs.report.capture import Frame
+from labs.report.story import Drop
+from topologies.plan import Port
+
+SAME_SECONDS = 1.0  # the same packet later than that is another one
+DROP_SECONDS = 0.5  # between a packet's arrival and the report that it was dropped
+ECHO_REPLY, ECHO = 0, 8
+_CONTROL = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"))
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A packet at one interface, with the endpoints that it had there."""
+
+    where: str
+    nanoseconds: int
+    outgoing: bool
+    source: str
+    destination: str
+
+    @property
+    def node(self) -> str:
+        return self.where.partition(":")[0]
+
+    @property
+    def interface(self) -> str:
+        return self.where.partition(":")[2]
+
+
+@dataclass(slots=True)
+class Journey:
+    """One packet on its way."""
+
+    packet: Packet
+    sightings: list[Sighting]
+    dropped: Drop | None = None
+
+    @property
+    def began(self) -> int:
+        return self.sightings[0].nanoseconds
+
+    @property
+    def title(self) -> str:
+        """What kind of packet it is."""
+        packet = self.packet
+        if packet.arp is not None:
+            return "ARP: who has" if packet.arp == "who-has" else "ARP: here is"
+        if packet.icmp is not None:
+            name = icmp_name(*packet.icmp).removeprefix("destination ")
+            return f"ICMP {name.partition(' (')[0]}"
+        if packet.protocol == "tcp":
+            names = [name for bit, name in _CONTROL if packet.flags & bit]
+            if packet.flags & ACK and not packet.payload:
+                names.append("ACK")
+            if packet.payload:
+                names.append(f"{packet.payload:,} bytes")
+            return " ".join(names) or "TCP"
+        return f"{(packet.protocol or 'IP').upper()} {packet.payload:,} bytes"
+
+    @property
+    def detail(self) -> str:
+        """What more there is to say; of TCP, the number that stays the same on the way."""
+        packet = self.packet
+        if packet.arp is not None:
+            return f"{packet.destination}?" if packet.arp == "who-has" else str(packet.source)
+        if packet.icmp is not None:
+            return icmp_name(*packet.icmp).partition(" (")[2].rstrip(")")
+        return f"seq {packet.sequence}" if packet.sequence is not None else ""
+
+    @property
+    def changes(self) -> list[tuple[Sighting, bool, bool]]:
+        """The first sighting and each with a rewritten source or destination."""
+        found = [(self.sightings[0], False, False)]
+        for earlier, later in zip(self.sightings, self.sightings[1:], strict=False):
+            source = earlier.source != later.source
+            destination = earlier.destination != later.destination
+            if source or destination:
+                found.append((later, source, destination))
+        return found
+
+
+def follow(frames: Iterable[Frame], ports: Mapping[str, Port]) -> list[Journey]:
+    """All packets, in the order in which they began; without what a node only overheard."""
+    journeys: list[Journey] = []
+    under_way: dict[Hashable, Journey] = {}
+    for frame in sorted(frames, key=lambda frame: frame.nanoseconds):
+        if not frame.outgoing and not _is_for(frame, ports[frame.where]):
+            continue
+        packet = decode_frame(frame.data)
+        if packet.source is None:
+            continue  # IPv6 and the like: not what the labs are about
+        source, destination = _endpoints(packet, frame.data)
+        seen = Sighting(frame.where, frame.nanoseconds, frame.outgoing, source, destination)
+        key = _identity(packet, frame.data, ports[frame.where])
+        journey = under_way.get(key)
+        if journey is not None and _goes_on(journey, seen):
+            journey.sightings.append(seen)
+        else:
+            under_way[key] = Journey(packet, [seen])
+            journeys.append(under_way[key])
+    return journeys
+
+
+def _is_for(frame: Frame, port: Port) -> bool:
+    """Whether it is addressed to this interface, or to all of them."""
+    to = frame.data[:6]
+    return bool(to[0] & 1) or to == bytes.fromhex(port.mac.replace(":", ""))
+
+
+def _goes_on(journey: Journey, seen: Sighting) -> bool:
+    late = seen.nanoseconds - journey.sightings[-1].nanoseconds > SAME_SECONDS * 1e9
+    again = any(
+        (earlier.where, earlier.outgoing) == (seen.where, seen.outgoing)
+        for earlier in journey.sightings
+    )
+    return not late and not again
+
+
+def _identity(packet: Packet, data: bytes, port: Port) -> Hashable:
+    """What a packet keeps from its source to its destination."""
+    if packet.arp is not None:
+        return port.segment, packet.arp, packet.source, packet.destination
+    identification, fragment = struct.unpack_from("!HH", data, 18)
+    known = (packet.protocol, identification, fragment & 0x1FFF)
+    if packet.protocol == "tcp":
+        return *known, packet.sequence, packet.acknowledgment, packet.flags, packet.payload
+    above = 14 + (data[14] & 0x0F) * 4
+    if packet.quoted is not None:
+        quoted = data[above + 12 : above + 14]  # the identification of the packet in question
+        return *known, packet.icmp, quoted, packet.quoted.sequence
+    if packet.icmp is not None:
+        return *known, packet.icmp, data[above + 6 : above + 24]  # from the sequence number on
+    return *known, packet.payload, data[above + 8 : above + 40]
+
+
+def _endpoints(packet: Packet, data: bytes) -> tuple[str, str]:
+    """Source and destination; an echo's identifier is what its port would be (RFC 5508)."""
+    source, destination = packet.from_, packet.to
+    if packet.icmp is not None and packet.icmp[0] in (ECHO, ECHO_REPLY):
+        at = 14 + (data[14] & 0x0F) * 4 + 4
+        identifier = f" id {int.from_bytes(data[at : at + 2])}"
+        if packet.icmp[0] == ECHO:
+            source += identifier
+        else:
+            destination += identifier
+    return source, destination
+
+
+def find_drops(journeys: Sequence[Journey], drops: Sequence[Drop]) -> None:
+    """Give each dropped packet its journey: the one that ends there, and then."""
+    ending: dict[tuple[str, str], list[Journey]] = {}
+    for journey in journeys:
+        last = journey.sightings[-1]
+        if not last.outgoing:
+            ends = f"{last.source} > {last.destination}"
+            ending.setdefault((last.node, ends), []).append(journey)
+    for drop in drops:
+        ends = " ".join(drop.packet.split()[-3:])
+        for journey in ending.get((drop.node, ends), []):
+            passed = drop.time - journey.sightings[-1].nanoseconds / 1e9
+            if journey.dropped is None and abs(passed) < DROP_SECONDS:
+                journey.dropped = drop
+                break

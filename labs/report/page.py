@@ -1,0 +1,191 @@
+"""The page itself: everything gathered, and given to the template.
+
+All that comes from outside (a program's output, a file's name, a server's answer) is text, and
+stays text: Jinja2 escapes it, and characters that would steer a terminal or turn the order of
+reading around are made visible. A policy in the page forbids it to load anything or to run any
+script but its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from labs.report.capture import pick
+from labs.report.ladder import Ladder, make_ladder
+from labs.report.ladder_drawing import Picture, draw_flow
+from labs.report.story import PartStory, StepStory, Story, worst
+from labs.report.tables import Comparison, compare
+from labs.report.topology_drawing import draw_topology, kind_of
+from topologies.loader import load
+from topologies.model import ROUTER_NAME, Topology
+from topologies.plan import node_plans
+
+NAME = "report.html"
+TEXT_SHOWN = 3000  # characters of one text
+_HERE = Path(__file__).parent
+_WORDS = {"held": "holds", "failed": "does not hold", "unchecked": "could not be checked"}
+_MARKS = {"held": "✓", "failed": "✗", "unchecked": "!"}
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StepPage:
+    """One step with what was made from captures and tables."""
+
+    story: StepStory
+    number: int  # among all steps of the run
+    ladder: Ladder
+    pictures: list[Picture]  # of the ladder's flows
+    tables: list[Comparison]
+
+    @property
+    def anchor(self) -> str:
+        return f"step-{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class PartPage:
+    """One part with its network."""
+
+    story: PartStory
+    topology: Topology | None
+    drawing: Any
+    steps: list[StepPage]
+
+
+def write_report(story: Story, folder: Path) -> Path:
+    """Write the page beside the captures of a run; returns its path."""
+    path = folder / NAME
+    path.write_text(render(story, folder), encoding="utf-8")
+    return path
+
+
+def render(story: Story, folder: Path) -> str:
+    """The page as text."""
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        bytecode_cache=_bytecode_cache(),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"mark": _MARKS.get, "verdict": _WORDS.get}
+    style = (_HERE / "page.css").read_text(encoding="utf-8")
+    script = (_HERE / "page.js").read_text(encoding="utf-8")
+    parts, number = [], 0
+    for part in story.parts:
+        parts.append(_part(part, folder, number))
+        number += len(part.steps)
+    return environment.get_template("page.html").render(
+        run=story,
+        parts=parts,
+        claims=_claims(story, parts),
+        when=datetime.fromtimestamp(story.began, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        kind_of=kind_of,
+        files=("results.json", "junit.xml", "events.jsonl"),
+        style=Markup(style),
+        script=Markup(script),
+        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'",
+    )
+
+
+def _bytecode_cache() -> FileSystemBytecodeCache | None:
+    """Where Python keeps its own: compiling the template takes longer than all the rest."""
+    folder = _HERE / "__pycache__"
+    return FileSystemBytecodeCache(str(folder)) if os.access(folder, os.W_OK) else None
+
+
+def visible(value: object) -> object:
+    """Text without characters that are not seen; of a very long one the beginning."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    if len(value) > TEXT_SHOWN:
+        value = f"{value[:TEXT_SHOWN]} … ({len(value) - TEXT_SHOWN:,} characters more)"
+    return _INVISIBLE.sub(lambda found: f"⟨{ord(found[0]):04X}⟩", value)
+
+
+def _part(part: PartStory, folder: Path, number: int) -> PartPage:
+    topology = load(Path(part.path)) if part.path else None
+    plans = list(node_plans(topology)) if topology is not None else []
+    ports = {f"{plan.name}:{port.interface}": port for plan in plans for port in plan.ports}
+    order = places_in_order(topology) if topology is not None else []
+    played = [step for step in part.steps if step.number and step.ended > step.began]
+    capture = folder / part.capture if part.capture else folder / "none"
+    windows = pick(capture, [(step.began, step.ended) for step in played])
+    ladders = {
+        id(step): make_ladder(window, ports, step.drops)
+        for step, window in zip(played, windows, strict=True)
+    }
+    steps = []
+    for index, step in enumerate(part.steps, start=number + 1):
+        ladder = ladders.get(id(step), Ladder([]))
+        pictures = [draw_flow(flow, order, step.began) for flow in ladder.flows]
+        steps.append(StepPage(step, index, ladder, pictures, compare(step)))
+    drawing = draw_topology(topology) if topology is not None else None
+    return PartPage(part, topology, drawing, steps)
+
+
+def places_in_order(topology: Topology) -> list[str]:
+    """Every `node:interface` from left to right: a site, the Internet, all other sites."""
+    plans = {plan.name: plan for plan in node_plans(topology)}
+
+    def places(name: str, *, reverse: bool = False) -> list[str]:
+        found = [f"{name}:{port.interface}" for port in plans[name].ports]
+        return found[::-1] if reverse else found
+
+    order: list[str] = []
+    for site in topology.sites[:1]:
+        for host in site.hosts:
+            order += places(host.name)
+        order += places(site.gateway.name, reverse=True)
+    first = topology.isp_of(topology.sites[0].gateway.public) if topology.sites else None
+    legs = places(ROUTER_NAME)
+    if first is not None:  # the leg to the left goes to the left
+        nearest = legs.pop(topology.isps.index(first))
+        legs.insert(0, nearest)
+    order += legs
+    for host in topology.internet:
+        order += places(host.name)
+    for site in topology.sites[1:]:
+        order += places(site.gateway.name)
+        for host in site.hosts:
+            order += places(host.name)
+    return order
+
+
+def _claims(story: Story, parts: list[PartPage]) -> list[dict[str, Any]]:
+    """Each claim with its verdict and the steps that checked it."""
+    pages = {id(step.story): step for part in parts for step in part.steps}
+    claims = []
+    for claim, checks in story.claims.items():
+        steps = list(dict.fromkeys(id(step) for step, _ in checks))
+        verdict = worst([check.verdict for _, check in checks])
+        claims.append(
+            {
+                "claim": claim,
+                "verdict": verdict,
+                "checks": len(checks),
+                "held": sum(check.verdict == "held" for _, check in checks),
+                "steps": [pages[step] for step in steps],
+            }
+        )
+    return claims
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

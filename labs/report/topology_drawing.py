@@ -1,0 +1,135 @@
+"""A topology as a picture: the Internet on top, private networks at the bottom.
+
+               ┌─────────── internet ───────────┐
+               │.1                              │.1
+        ═══════╪═══ 198.51.100.0/24       ══════╪═══ 24.9.3.0/24
+            files                            napt_a         (a gateway: two worlds meet)
+                                        ╌╌╌╌╌╌╌╌╪╌╌╌╌ 10.0.0.0/24, private
+                                              alice
+
+Units are those of the SVG: pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from topologies.model import ROUTER_NAME, Gateway, Host, Site, Topology
+
+COLUMN, BOX, MARGIN = 138, 126, 12
+ROUTER_Y, ISP_Y, PUBLIC_Y, SITE_Y, HOST_Y = 12, 116, 152, 276, 312
+BOX_HEIGHT = 58
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A node; `lines` stand under its name."""
+
+    kind: str
+    name: str
+    x: float
+    y: int
+    width: float
+    lines: tuple[str, ...]
+
+    @property
+    def middle(self) -> float:
+        return self.x + self.width / 2
+
+    @property
+    def height(self) -> int:
+        return max(BOX_HEIGHT, 28 + 16 * len(self.lines))
+
+
+@dataclass(frozen=True, slots=True)
+class Bus:
+    """A network, as a horizontal line with its name."""
+
+    kind: str
+    x1: float
+    x2: float
+    y: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """A node's connection with a network, and a word beside it."""
+
+    x: float
+    y1: int
+    y2: int
+    text: str = ""
+
+
+@dataclass(slots=True)
+class Picture:
+    """The whole drawing. `homes` are the frames around private sites: x, y, width, height."""
+
+    width: float
+    height: int
+    boxes: list[Box] = field(default_factory=list)
+    buses: list[Bus] = field(default_factory=list)
+    legs: list[Leg] = field(default_factory=list)
+    homes: list[tuple[float, int, float, int]] = field(default_factory=list)
+
+
+def draw_topology(topology: Topology) -> Picture:
+    """Every node, every network, every address."""
+    picture = Picture(0, 0)
+    left: float = MARGIN
+    for isp in topology.isps:
+        start = left
+        taps: list[float] = []
+        for host in topology.internet:
+            if topology.isp_of(host.address) == isp:
+                box = _host(host, left, PUBLIC_Y)
+                picture.boxes.append(box)
+                taps.append(box.middle)
+                left += COLUMN
+        for site in topology.sites:
+            if topology.isp_of(site.gateway.public) == isp:
+                taps.append(_add_site(picture, site, left))
+                left += COLUMN * max(1, len(site.hosts))
+        picture.legs += [Leg(x, ISP_Y, PUBLIC_Y) for x in taps]
+        end = left - (COLUMN - BOX)
+        picture.buses.append(Bus("isp", start, end, ISP_Y, str(isp.network)))
+        picture.legs.append(Leg(start + 14, ROUTER_Y + BOX_HEIGHT, ISP_Y, str(isp.router)))
+    picture.width = left - (COLUMN - BOX) + MARGIN
+    words = ("no route to private addresses",)
+    router = Box("router", ROUTER_NAME, MARGIN, ROUTER_Y, picture.width - 2 * MARGIN, words)
+    picture.boxes.append(router)
+    tallest = max(box.y + box.height for box in picture.boxes)
+    picture.homes = [(x, y, width, tallest + 8 - y) for x, y, width, _ in picture.homes]
+    picture.height = tallest + 20
+    return picture
+
+
+def _add_site(picture: Picture, site: Site, left: float) -> float:
+    """Returns where its gateway is connected with the ISP."""
+    width = COLUMN * max(1, len(site.hosts)) - (COLUMN - BOX)
+    gateway = _gateway(site.gateway, left + (width - BOX) / 2)
+    picture.boxes.append(gateway)
+    picture.homes.append((left - 5, PUBLIC_Y + gateway.height // 2, width + 10, 0))
+    picture.legs.append(Leg(gateway.middle, PUBLIC_Y + gateway.height, SITE_Y))
+    picture.buses.append(Bus("site", left, left + width, SITE_Y, str(site.network)))
+    for number, host in enumerate(site.hosts):
+        box = _host(host, left + COLUMN * number, HOST_Y)
+        picture.boxes.append(box)
+        picture.legs.append(Leg(box.middle, SITE_Y, HOST_Y))
+    return gateway.middle
+
+
+def kind_of(gateway: Gateway) -> str:
+    """What a gateway is, in a word."""
+    return "NAPT" if gateway.napt is not None else gateway.kind.value.replace("-", " ")
+
+
+def _gateway(gateway: Gateway, x: float) -> Box:
+    lines = (str(gateway.public.ip), kind_of(gateway), str(gateway.private.ip))
+    return Box("gateway", gateway.name, x, PUBLIC_Y, BOX, lines)
+
+
+def _host(host: Host, x: float, y: int) -> Box:
+    services = tuple(f"{service.name}:{service.port}" for service in host.runs)
+    return Box("host", host.name, x, y, BOX, (str(host.address.ip), *services))

@@ -1,0 +1,74 @@
+"""Lab 9b, played in silence, what it leaves behind, and how it looks at what a server keeps."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+from scapy.utils import RawPcapNgReader
+
+from labs.level_9b.footprint import footprint, open_files
+from labs.level_9b.lab import LAB
+from labs.registry import TOPOLOGIES
+from tests.network.lab_run import assert_all_hold, evidence, play
+from topologies.builder import Network
+from topologies.loader import load
+
+pytestmark = pytest.mark.network(timeout=60)
+
+KEEPER = """
+import json, os, sys, tempfile
+def tell(event): print(json.dumps({"event": event}), flush=True)
+kept = bytes(10_000_000)
+nameless = tempfile.TemporaryFile()
+nameless.write(kept)
+open("named", "wb").write(kept[:1000])
+tell("kept")
+import time
+time.sleep(60)
+"""
+
+
+def test_all_claims_hold(tmp_path):
+    results, records = play(LAB, tmp_path)
+    assert_all_hold(results, {"9b.relay", "9b.turn", "9b.nothing-held"})
+    assert (results["lab"], results["topology"]) == ("9b", "two-sites-relay")
+    assert "permission: 203.0.113.77 may use 198.51.100.11:" in evidence(results, "9b.turn")
+    passed = [r["fields"] for r in records if r["event"] == "program" and r["name"] == "ended"]
+    assert next(f["bytes_forth"] for f in passed if "bytes_forth" in f) == 1 << 18
+    assert largest_frame(tmp_path / "capture-meeting.pcapng") == 1514
+    assert largest_frame(tmp_path / "capture-held.pcapng") > 1514  # its links may carry more
+
+
+def largest_frame(capture):
+    with RawPcapNgReader(str(capture)) as reader:
+        return max(meta.wirelen for _, meta in reader)
+
+
+def test_what_a_program_keeps_is_found():
+    with Network(load(TOPOLOGIES / "one-site.yaml")) as net:
+        node = net["pc"]
+        keeper = node.start_program([sys.executable, "-c", KEEPER], name="keeper")
+        keeper.wait_for("kept", deadline=10)
+        look = footprint(node, keeper)
+        assert look.folder == 1000
+        assert look.written >= 10_001_000
+        assert look.most_resident >= look.resident - 4096 > 10_000_000
+        (nameless,) = open_files(keeper)
+        assert "deleted" in nameless
+        assert look.came_in == look.went_out == 0
+
+
+def test_what_a_program_only_passes_on_is_not_taken_for_kept():
+    with Network(load(TOPOLOGIES / "one-site.yaml")) as net:
+        node = net["pc"]
+        idle = node.start_program([sys.executable, "-c", IDLE], name="idle")
+        idle.wait_for("ready", deadline=10)
+        look = footprint(node, idle)
+        assert (look.folder, open_files(idle)) == (0, [])
+        assert look.written < 1000
+        assert os.sysconf("SC_PAGE_SIZE") <= look.resident < 100_000_000
+
+
+IDLE = 'import json, time; print(json.dumps({"event": "ready"}), flush=True); time.sleep(60)'

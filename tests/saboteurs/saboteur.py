@@ -1,0 +1,165 @@
+"""What a saboteur is: a small fault in a copy of the system, and the claims it must turn red.
+
+Theory of operation. A check that cannot fail proves nothing. So the source is copied, one fault
+is put into the copy, and the lab is run there just as a user would run it: a process of its
+own, which makes its own sandbox. Then runs/<lab>/ must say of exactly the expected claims that
+they do not hold, each for the expected reason, and of all others that they do.
+
+To add a saboteur, add a row to a test file: a name, the edits (file, text that is in it exactly
+once, replacement), and `red`: each claim that must fail, with words from the evidence that must
+be given. If it names more claims than one, a comment says why the fault honestly breaks them all.
+
+The text that a fault replaces must be in the file exactly once. If the source has changed so
+that it is not, the test fails: a fault that was not put in would prove nothing either.
+"""
+
+from __future__ import annotations
+
+import compileall
+import json
+import os
+import py_compile
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+COPIED = ("topologies", "nat_node", "servers", "labs")
+DEADLINE = 120.0  # seconds, for a lab that takes four on an idle machine
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One change of the source: in `file`, `text` becomes `replacement`."""
+
+    file: str
+    text: str
+    replacement: str
+
+    def apply(self, root: Path) -> None:
+        """Change the copy at `root`."""
+        path = root / self.file
+        source = path.read_text(encoding="utf-8")
+        count = source.count(self.text)
+        assert count == 1, (
+            f"the sabotage no longer applies: {self.file} has this {count} times, not once:\n"
+            f"{self.text}"
+        )
+        path.write_text(source.replace(self.text, self.replacement), encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Saboteur:
+    """A fault and what must come of it.
+
+    `red`: each claim that must fail, with words that its evidence must then have. `broken`:
+    those among them of which the lab must say that they could not be checked. `part`: the only
+    part of the lab to run, where that is enough.
+    """
+
+    name: str
+    edits: tuple[Edit, ...]
+    red: Mapping[str, str]
+    broken: frozenset[str] = frozenset()
+    part: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a lab left behind."""
+
+    status: int
+    passed: bool
+    claims: frozenset[str]
+    failures: Mapping[str, str]  # claim: the evidence of its checks that failed
+    broken: frozenset[str]
+
+
+def copy_source(root: Path) -> Path:
+    """Copy all that a lab needs to `root`, and compile it, so that not every run has to."""
+    for folder in COPIED:
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        # Not by time of change: a fault may be put in within the same second.
+        mode = py_compile.PycInvalidationMode.CHECKED_HASH
+        compileall.compile_dir(root / folder, quiet=2, invalidation_mode=mode)
+    return root
+
+
+def run_lab(lab: str, source: Path, folder: Path, saboteur: Saboteur | None = None) -> Run:
+    """Copy `source` into `folder`, let the saboteur at it and run a lab there.
+
+    What the lab said is printed, for pytest to show if the test fails.
+    """
+    root = folder / "copy"
+    shutil.copytree(source, root)
+    command = [sys.executable, "-m", "labs", "lab", lab]
+    if saboteur is not None:
+        for edit in saboteur.edits:
+            edit.apply(root)
+        command += ["--part", saboteur.part] if saboteur.part else []
+    said = folder / "said.txt"
+    try:
+        with said.open("wb") as output:
+            status = subprocess.run(
+                command,
+                cwd=root,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                timeout=DEADLINE,
+                check=False,
+            ).returncode
+    finally:
+        print(f"{' '.join(command)}\n{said.read_text(encoding='utf-8', errors='replace')}")
+    written = root / "runs" / lab
+    assert (written / "results.json").exists(), f"the lab did not run: exit status {status}"
+    results = json.loads((written / "results.json").read_text(encoding="utf-8"))
+    checks = [check for step in results["steps"] for check in step["checks"]]
+    failures: dict[str, str] = {}
+    for check in checks:
+        if not check["passed"]:
+            earlier = failures.get(check["claim"], "")
+            failures[check["claim"]] = f"{earlier}{check['text']}: {check['evidence']}\n"
+    return Run(
+        status,
+        results["passed"],
+        frozenset(check["claim"] for check in checks),
+        failures,
+        frozenset(_errors(written / "junit.xml")),
+    )
+
+
+def assert_turns_red(saboteur: Saboteur, run: Run) -> None:
+    """Exactly the expected claims failed, and for the expected reasons."""
+    assert sorted(run.failures) == sorted(saboteur.red), "these claims failed, and these should"
+    for claim, words in saboteur.red.items():
+        assert words in run.failures[claim], (
+            f"{claim} failed for another reason: {run.failures[claim]}"
+        )
+    assert run.broken == saboteur.broken, "not these are the claims that could not be checked"
+    assert (run.status, run.passed) == (1, False)
+
+
+def assert_holds(claims: Collection[str], run: Run) -> None:
+    """The control: all these claims were checked, and all of them hold."""
+    assert run.failures == {}
+    assert run.claims == set(claims)
+    assert (run.status, run.passed) == (0, True)
+
+
+def _errors(junit: Path) -> Iterator[str]:
+    """The claims of which junit.xml has an `error`: a check that could not be made."""
+    for case in ET.parse(junit).iter("testcase"):
+        if case.find("error") is not None:
+            yield case.get("classname", "")
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without what would make the lab another one than that of a user who types it."""
+    unwanted = {"STEP", "PART", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE"}
+    return {name: value for name, value in os.environ.items() if name not in unwanted}

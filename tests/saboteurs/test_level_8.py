@@ -1,0 +1,177 @@
+"""Saboteurs of lab 8. Each plays only the part of the lab in which its fault must be seen."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.saboteurs.faults import FILE_DAMAGED_ON_THE_WAY
+from tests.saboteurs.saboteur import Edit, Saboteur, assert_turns_red, run_lab
+
+PROXY, TRANSPARENT, NAPT = "8.proxy", "8.transparent-proxy", "8.napt"
+PER_CONNECTION, GC_CLOSE, GC_IDLE = "8.rule-per-connection", "8.gc-close", "8.gc-idle"
+EVERY_PORT, INBOUND, UPLOAD = "8.65536", "8.inbound", "8.upload"
+
+TRANSLATOR = "nat_node/translator.py"
+TABLE = "nat_node/table.py"
+PACKET = "nat_node/packet.py"
+PLAN = "topologies/plan.py"
+ONE_SITE = "topologies/one-site.yaml"
+
+NOTHING_EXPIRES = Edit(TRANSLATOR, "in self.table.deadlines.due(now):", "in ():")
+
+# 999 ports do as well as 65,535 where the fault is one of counting.
+FEWER_PORTS = (
+    Edit("topologies/level-8-65536.yaml", "ports: 1-65535", "ports: 1-999"),
+    Edit("labs/level_8/many.py", "POOL = range(1, 65_536)", "POOL = range(1, 1_000)"),
+    Edit("labs/level_8/many.py", "WANTED = 65_536", "WANTED = 1_000"),
+    Edit("labs/level_8/many.py", "SAMPLE = 250", "SAMPLE = 100"),
+)
+
+SABOTEURS = (
+    # ── 8.proxy, 8.transparent-proxy: two connections ──────────────────────────────────────────
+    Saboteur(
+        "gateway-of-the-proxy-forwards-packets",
+        (Edit(PLAN, "forwards = gateway.napt is not None", "forwards = True"),),
+        red={PROXY: "without being told, the PC gets nowhere"},
+        part="proxy",
+    ),
+    Saboteur(
+        # Then the PC's SYN goes to the server itself, which refuses it.
+        "proxy-is-not-transparent-but-a-napt",
+        (
+            Edit(
+                "topologies/level-8-transparent-proxy.yaml",
+                "name: tproxy, kind: transparent-proxy",
+                "name: tproxy, kind: napt",
+            ),
+        ),
+        red={TRANSPARENT: "yet there are two TCP connections: "},
+        part="transparent-proxy",
+    ),
+    # ── 8.napt: only address, port and checksums differ ────────────────────────────────────────
+    Saboteur(
+        "napt-numbers-the-packets-anew",
+        (
+            Edit(
+                PACKET,
+                "        if protocol not in (TCP, UDP) or self.fragment & OFFSET_MASK:\n",
+                "        _put_field(data, 4, 4711)\n"
+                "        self.refresh_header_checksum()\n"
+                "        if protocol not in (TCP, UDP) or self.fragment & OFFSET_MASK:\n",
+            ),
+        ),
+        red={NAPT: "identification"},
+        part="napt",
+    ),
+    Saboteur(
+        "napt-counts-as-two-hops",
+        (Edit(PACKET, "if ttl < 255:", "if ttl > 255:"),),
+        red={NAPT: "TTL 64 there, 61 here"},
+        part="napt",
+    ),
+    # ── 8.rule-per-connection, 8.gc-close, 8.gc-idle: the life of a rule ───────────────────────
+    Saboteur(
+        "rules-do-not-look-at-the-remote-endpoint",
+        (
+            Edit(
+                "topologies/level-8-rules.yaml",
+                "mapping: address-and-port-dependent",
+                "mapping: endpoint-independent",
+            ),
+        ),
+        red={PER_CONNECTION: "remote *"},
+        part="rules",
+    ),
+    Saboteur(
+        "rules-of-closed-connections-are-not-collected",
+        (NOTHING_EXPIRES,),
+        red={GC_CLOSE: "`rule-ended` from napt, in vain"},
+        part="rules",
+    ),
+    Saboteur(
+        "reset-is-overlooked",
+        (
+            Edit(
+                "nat_node/tcp_state.py",
+                "return _CLOSED if state is _CLOSED else _RESET",
+                "return state",
+            ),
+        ),
+        red={GC_CLOSE: "after RST the rule goes"},
+        part="rules",
+    ),
+    Saboteur(
+        "silent-rules-are-not-collected",
+        (NOTHING_EXPIRES,),
+        red={GC_IDLE: "`rule-ended` from napt, in vain"},
+        part="idle",
+    ),
+    Saboteur(
+        "rules-in-use-are-collected-as-well",
+        (
+            Edit("nat_node/flow_cache.py", "session.last_used = now", "pass"),
+            Edit(TRANSLATOR, "        session.last_used = now\n        assert", "        assert"),
+        ),
+        red={GC_IDLE: "the rule that was in use stays (control)"},
+        part="idle",
+    ),
+    # ── 8.65536: every port, one too many, a freed one again ───────────────────────────────────
+    Saboteur(
+        "nobody-is-told-that-the-ports-are-exhausted",
+        (*FEWER_PORTS, Edit(TRANSLATOR, "{Drop.PORTS_EXHAUSTED, Drop.HOST", "{Drop.HOST")),
+        red={EVERY_PORT: "Connection timed out"},
+        part="65536",
+    ),
+    Saboteur(
+        "freed-port-is-not-given-back",
+        (
+            *FEWER_PORTS,
+            Edit(TABLE, "_count_down(self._ports_taken, (protocol, shared_by))", "pass"),
+        ),
+        red={EVERY_PORT: "a freed port is used again"},
+        part="65536",
+    ),
+    # ── 8.inbound, 8.upload: nobody gets in, so files go to somebody who can be reached ────────
+    Saboteur(
+        "somebody-has-opened-the-door",
+        (
+            Edit(
+                ONE_SITE,
+                "public: 24.9.3.7, private: 10.0.0.1/24}",
+                'public: 24.9.3.7, private: 10.0.0.1/24, rules: ["tcp 8080 -> 10.0.0.7:8080"]}',
+            ),
+        ),
+        red={INBOUND: "`drop` from napt, in vain"},
+        part="inbound",
+    ),
+    Saboteur(
+        "router-swallows-private-destinations",
+        (Edit(PLAN, "route add unreachable {prefix}", "route add blackhole {prefix}"),),
+        red={INBOUND: "the Internet has no route, and says so: exit status 28"},
+        part="inbound",
+    ),
+    Saboteur(
+        "file-is-damaged-on-the-way",
+        (FILE_DAMAGED_ON_THE_WAY,),
+        red={UPLOAD: "at stackoverflow"},
+        part="upload",
+    ),
+    Saboteur(
+        "server-keeps-no-copy",
+        (
+            Edit(
+                "servers/files/storage.py",
+                "        return self._stored_as(name, status)\n\n\n",
+                "        os.unlink(name, dir_fd=here)\n"
+                "        return self._stored_as(name, status)\n\n\n",
+            ),
+        ),
+        red={UPLOAD: "stackoverflow's download"},
+        part="upload",
+    ),
+)
+
+
+@pytest.mark.parametrize("saboteur", SABOTEURS, ids=lambda saboteur: saboteur.name)
+def test_saboteur_turns_its_claims_red(saboteur, pristine, tmp_path):
+    assert_turns_red(saboteur, run_lab("8", pristine, tmp_path, saboteur))
