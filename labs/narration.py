@@ -79,7 +79,7 @@ class Narration:
     def _tell_progress(self, record: Record) -> None:
         if self._status is not None:
             full = BAR_WIDTH * record["done"] // max(1, record["of"])
-            bar = ("━" * full, "green"), ("━" * (BAR_WIDTH - full), "dim")
+            bar = ("━" * full, "green"), ("─" * (BAR_WIDTH - full), "dim")
             count = f" {record['done']:,} of {record['of']:,} "
             self._status.update(Text.assemble(*bar, count, (record["what"], "dim")))
 
