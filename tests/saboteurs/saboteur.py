@@ -78,6 +78,10 @@ class Run:
     failures: Mapping[str, str]  # claim: the evidence of its checks that failed
     broken: frozenset[str]
 
+    def story(self) -> str:
+        """The claims that failed, with the evidence."""
+        return "\n".join(f"{claim}: {evidence}" for claim, evidence in self.failures.items())
+
 
 def copy_source(root: Path) -> Path:
     """Copy all that a lab needs to `root`, and compile it, so that not every run has to."""
@@ -136,20 +140,20 @@ def run_lab(lab: str, source: Path, folder: Path, saboteur: Saboteur | None = No
 
 def assert_turns_red(saboteur: Saboteur, run: Run) -> None:
     """Exactly the expected claims failed, and for the expected reasons."""
-    assert sorted(run.failures) == sorted(saboteur.red), "these claims failed, and these should"
+    assert set(run.failures) == set(saboteur.red), (
+        f"{', '.join(saboteur.red)} should have failed; these did:\n{run.story()}"
+    )
     for claim, words in saboteur.red.items():
-        assert words in run.failures[claim], (
-            f"{claim} failed for another reason: {run.failures[claim]}"
-        )
-    assert run.broken == saboteur.broken, "not these are the claims that could not be checked"
-    assert (run.status, run.passed) == (1, False)
+        assert words in run.failures[claim], f"not for the expected reason:\n{run.story()}"
+    assert run.broken == saboteur.broken, f"not checked: {', '.join(run.broken) or 'none'}"
+    assert (run.status, run.passed) == (1, False), f"exit status {run.status}"
 
 
 def assert_holds(claims: Collection[str], run: Run) -> None:
     """The control: all these claims were checked, and all of them hold."""
-    assert run.failures == {}
-    assert run.claims == set(claims)
-    assert (run.status, run.passed) == (0, True)
+    assert not run.failures, run.story()
+    assert run.claims == set(claims), f"checked: {', '.join(run.claims)}"
+    assert (run.status, run.passed) == (0, True), f"exit status {run.status}"
 
 
 def _errors(junit: Path) -> Iterator[str]:

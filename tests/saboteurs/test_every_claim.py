@@ -1,0 +1,18 @@
+"""A check that cannot fail proves nothing: every claim of every lab has a saboteur."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from labs.registry import LABS
+
+
+@pytest.mark.parametrize("lab_id", LABS)
+def test_every_claim_of_the_lab_has_a_saboteur(lab_id):
+    claims = {
+        claim for part in LABS[lab_id].lab().parts for step in part.steps for claim in step.proves
+    }
+    saboteurs = importlib.import_module(f"tests.saboteurs.test_level_{lab_id}").SABOTEURS
+    assert claims - {claim for saboteur in saboteurs for claim in saboteur.red} == set()
