@@ -87,7 +87,9 @@ def connection(ms=10.0, segments=100):
 def write_frames(path, frames):
     places = list(PORTS)
     frames = sorted(frames, key=lambda f: f.nanoseconds)
-    packets = [(places.index(f.where), f.nanoseconds, f.outgoing, len(f.data), f.data) for f in frames]
+    packets = [
+        (places.index(f.where), f.nanoseconds, f.outgoing, len(f.data), f.data) for f in frames
+    ]
     write_pcapng(path, places, packets)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 from rich.console import Console
@@ -23,8 +24,24 @@ from labs.report.tables import ROWS_SHOWN, compare
 from labs.report.topology_drawing import draw_topology
 from labs.stream import Stream
 from tests.unit.report_run import (
-    ALICE_TO_BOB, BEGAN, BOB, BOB_TO_ALICE, IN, NAPT_A, NAPT_B, OUT, PORTS, TOPOLOGY, answer,
-    connection, question, rule, segment, table, tell, write_frames,
+    ALICE_TO_BOB,
+    BEGAN,
+    BOB,
+    BOB_TO_ALICE,
+    IN,
+    NAPT_A,
+    NAPT_B,
+    OUT,
+    PORTS,
+    TOPOLOGY,
+    answer,
+    connection,
+    question,
+    rule,
+    segment,
+    table,
+    tell,
+    write_frames,
 )  # fmt: skip
 from topologies.loader import load
 
@@ -78,7 +95,7 @@ def test_arrows_go_from_exit_to_entry_and_through_nodes():
     (journey,) = follow(segment(BOB_TO_ALICE, 1), PORTS)
     pairs = [(a.where, b.where) for a, b in hops(journey.sightings)]
     places = [where for where, _, _ in BOB_TO_ALICE]
-    assert pairs == list(zip(places, places[1:], strict=False))
+    assert pairs == list(pairwise(places))
 
 
 @pytest.mark.parametrize(
@@ -150,15 +167,15 @@ def test_a_ladder_is_bounded_and_the_odd_one_is_on_it():
 
 
 def test_of_too_many_packets_the_middle_is_cut_out(monkeypatch):
-    monkeypatch.setattr(capture, "HEAD", 100)
-    monkeypatch.setattr(capture, "TAIL", 50)
+    monkeypatch.setattr(capture, "HEAD", 101)  # between the two sightings of one packet
+    monkeypatch.setattr(capture, "TAIL", 51)
     window = Window(0, 2 * round(BEGAN * 1e9))
     frames, _ = many(300)
     for one in frames:
         window.offer(one)
     window.close()
-    assert (len(window.frames), window.total) == (150, 600)
-    assert window.gap == (frames[99].nanoseconds, frames[550].nanoseconds)
+    assert (len(window.frames), window.total) == (152, 600)
+    assert window.gap == (frames[100].nanoseconds, frames[549].nanoseconds)
     found = make_ladder(window, PORTS)
     assert found.cut
     assert all(len(j.sightings) == 2 for flow in found.flows for j in flow.journeys)
@@ -196,8 +213,8 @@ def test_no_capture_is_no_packets(tmp_path):
 
 
 def comparison(before, after, ends=()):
-    story, stream = Story(), Stream()
-    stream.listen(story)
+    story = Story()
+    stream = listened(story)
     stream.emit("step", time=BEGAN, number=1, of=1, title="", say="", ask="", proves=[])
     stream.emit("tables", when="before", tables=[before])
     for end in ends:
@@ -309,13 +326,20 @@ def test_a_failed_step_is_open_and_one_that_holds_is_closed(tmp_path):
     assert "✗ Not all claims hold." in failed
 
 
+def listened(story):
+    """A stream that tells `story` more."""
+    stream = Stream()
+    stream.listen(story)
+    return stream
+
+
 def test_a_run_that_was_ended_is_written_as_far_as_it_came(tmp_path):
     story = tell(tmp_path, end=False)
     (tmp_path / "capture.pcapng").unlink()
-    story(dict(event="step", time=BEGAN + 2, number=0, of=2, title="Later", say="", ask="",
-               proves=["9c.y"]))  # fmt: skip
-    story(dict(event="check", time=BEGAN + 2, claim="9c.y", text="it is checked", passed=False,
-               broken=True, evidence=["it was not: the run was ended"]))  # fmt: skip
+    stream = listened(story)
+    stream.emit("step", number=0, of=2, title="Later", say="", ask="", proves=["9c.y"])
+    stream.emit("check", claim="9c.y", text="it is checked", passed=False, broken=True,
+                evidence=["it was not: the run was ended"])  # fmt: skip
     text = render(story, tmp_path)
     assert "This step was not come to." in text
     assert "could not be checked" in text
@@ -324,19 +348,20 @@ def test_a_run_that_was_ended_is_written_as_far_as_it_came(tmp_path):
 
 def test_a_run_without_a_network_says_why(tmp_path):
     story = Story()
-    story(dict(event="lab", time=BEGAN, lab="9c", title="T", intro=""))
-    story(dict(event="trouble", time=BEGAN, text="no bridge <here>", trace=""))
-    story(dict(event="step", time=BEGAN, number=0, of=1, title="S", say="", ask="", proves=[]))
-    story(dict(event="end", time=BEGAN, passed=False, seconds=0.1))
+    stream = listened(story)
+    stream.emit("lab", lab="9c", title="T", intro="")
+    stream.emit("trouble", text="no bridge <here>", trace="")
+    stream.emit("step", number=0, of=1, title="S", say="", ask="", proves=[])
+    stream.emit("end", passed=False, seconds=0.1)
     assert "no bridge &lt;here&gt;" in render(story, tmp_path)
 
 
 def test_a_story_is_bounded(tmp_path):
     story = tell(tmp_path, end=False)
+    stream = listened(story)
     for _ in range(1000):
-        story(dict(event="command", time=BEGAN, node="bob", command="true"))
-        story(dict(event="program", time=BEGAN, node="files", program="web", name="request",
-                   fields={}))  # fmt: skip
+        stream.emit("command", node="bob", command="true")
+        stream.emit("program", node="files", program="web", name="request", fields={})
     (step,) = story.steps
     assert (len(step.deeds), step.deeds_left_out) == (DEEDS_KEPT, 1002 - DEEDS_KEPT)
     assert (len(step.reports), step.reports_left_out) == (REPORTS_KEPT, 1002 - REPORTS_KEPT)
