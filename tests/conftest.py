@@ -21,8 +21,14 @@ from typing import Any
 
 import pytest
 from _pytest.runner import runtestprotocol
+from hypothesis import settings
 
 from topologies import sandbox
+
+# How long an example takes depends on what else the machine does. What it finds does not go into
+# the checkout.
+settings.register_profile("lab", deadline=None, database=None)
+settings.load_profile("lab")
 
 DEADLINE = 60.0  # seconds
 READ_SIZE = 65536

@@ -27,7 +27,9 @@ def captured(**changes):
     data = changes.pop("data", b"GET /")
     for name, value in changes.items():
         (ip if name in ip else tcp)[name] = value
-    frame = bytes(Ether() / IP(**ip) / TCP(**tcp) / data)
+    frame = bytes(
+        Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(**ip) / TCP(**tcp) / data
+    )
     return Captured("pc:eth0", 0, True, len(frame), frame)
 
 
