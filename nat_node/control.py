@@ -137,6 +137,8 @@ class Control:
             line = bytes(client.received[:end])
             del client.received[: end + 1]
             client.unread += _line(self._reply(client, line))
+            if client.socket.fileno() not in self._clients:
+                return  # its request made an event, and telling it found it gone
         if len(client.received) > LINE:
             client.unread += _line({"ok": False, "error": f"a line of more than {LINE} bytes"})
             client.ended = True

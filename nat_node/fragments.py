@@ -47,6 +47,8 @@ class Fragments:
     def first(self, original: Datagram, verdict: Packet | Drop, now: float) -> list[Packet]:
         """Remember what became of a first fragment; gives the siblings that waited, rewritten."""
         entry = self._entry(original, now)
+        entry.expires = now + LIFETIME  # an identification that is used again is another datagram
+        self._datagrams.move_to_end(original)
         waiting, entry.waiting = entry.waiting, []
         self._bytes -= sum(len(piece.data) for piece in waiting)
         entry.dropped = verdict if isinstance(verdict, Drop) else None

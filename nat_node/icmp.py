@@ -1,5 +1,6 @@
 """What a NAPT says by itself in ICMP (RFC 792): answers to pings, and refusals.
 
+A ping that comes in fragments is not answered: it would have to be put together for that.
 Errors about packets that it has translated are another matter: icmp_errors.py.
 """
 

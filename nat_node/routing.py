@@ -27,6 +27,7 @@ NAT_IN, NAT_OUT = "nat-in", "nat-out"
 _TABLE_IN, _TABLE_OUT = 100, 101
 _RULES = range(10, 17)
 _LOCAL = 100
+_LAST_RESORT = 0xFFFFFFFF  # the metric that every other route is preferred to
 
 
 class RoutingError(OSError):
@@ -47,11 +48,15 @@ class Interfaces:
 def set_up(interfaces: Interfaces) -> None:
     """Route everything that must be translated through the two devices. Raises RoutingError."""
     inside, outside, external = interfaces.inside, interfaces.outside, interfaces.external
+    sysctl = Path("/proc/sys/net/ipv4")
+    # Nothing passes before all is in place: a router without its translator would let private
+    # addresses out. For the same reason the two tables stay closed when the devices have gone.
+    _write(sysctl / "ip_forward", "0")
     for name in (NAT_IN, NAT_OUT):
         # IPv6 would greet the devices with router solicitations.
         ipv6 = Path("/proc/sys/net/ipv6/conf") / name / "disable_ipv6"
         if ipv6.exists():
-            ipv6.write_text("1")
+            _write(ipv6, "1")
     # A translator that was killed has left its rules; they are replaced.
     _ip([f"rule del pref {pref}" for pref in (*_RULES, _LOCAL)], strict=False)
     _ip(
@@ -60,6 +65,10 @@ def set_up(interfaces: Interfaces) -> None:
             # The source hint makes our own packets come from the inside address.
             f"route replace default dev {NAT_IN} src {interfaces.internal} table {_TABLE_IN}",
             f"route replace default dev {NAT_OUT} table {_TABLE_OUT}",
+            *(
+                f"route replace unreachable default metric {_LAST_RESORT} table {table}"
+                for table in (_TABLE_IN, _TABLE_OUT)
+            ),
             f"rule add pref {_LOCAL} lookup local",
             f"rule add pref 10 iif {inside} to {interfaces.network} lookup local",
             f"rule add pref 11 iif {inside} lookup {_TABLE_IN}",
@@ -73,19 +82,22 @@ def set_up(interfaces: Interfaces) -> None:
         strict=True,
     )
     _ip(["rule del pref 0"], strict=False)
-    sysctl = Path("/proc/sys/net/ipv4")
+    _write(sysctl / "neigh" / outside / "proxy_delay", "0")
+    for name in ("all", inside, outside, NAT_IN, NAT_OUT):
+        # What comes back from the translator looks misrouted to a reverse-path check.
+        _write(sysctl / "conf" / name / "rp_filter", "0")
+        _write(sysctl / "conf" / name / "send_redirects", "0")
+    for name in (NAT_IN, NAT_OUT):
+        # Translated packets come from our own external address.
+        _write(sysctl / "conf" / name / "accept_local", "1")
+    _write(sysctl / "ip_forward", "1")
+
+
+def _write(setting: Path, value: str) -> None:
     try:
-        (sysctl / "ip_forward").write_text("1")
-        (sysctl / "neigh" / outside / "proxy_delay").write_text("0")
-        for name in ("all", inside, outside, NAT_IN, NAT_OUT):
-            # What comes back from the translator looks misrouted to a reverse-path check.
-            (sysctl / "conf" / name / "rp_filter").write_text("0")
-            (sysctl / "conf" / name / "send_redirects").write_text("0")
-        for name in (NAT_IN, NAT_OUT):
-            # Translated packets come from our own external address.
-            (sysctl / "conf" / name / "accept_local").write_text("1")
+        setting.write_text(value)
     except OSError as error:
-        raise RoutingError(f"cannot set {error.filename}: {error.strerror}") from None
+        raise RoutingError(f"cannot set {setting}: {error.strerror}") from None
 
 
 def _ip(commands: list[str], *, strict: bool) -> None:

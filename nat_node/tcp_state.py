@@ -7,10 +7,11 @@ the connection to know how long silence may last:
     (nothing) ─────▶ OPENING ─────────────▶ ESTABLISHED ──────────▶ HALF_CLOSED ─────────▶ CLOSED
                    transitory time         established time        established time     closing hold
 
-A RST goes to RESET from anywhere. That is not the end yet: a RST can be forged, or be refused by
-the endpoints for its sequence number, so a connection on which data still flows comes back to
-life (RFC 7857, section 2.2). CLOSED and RESET both last for the closing hold, so that the last
-ACK and repeated FINs still get through. A SYN in either of them begins a new connection.
+A RST goes to RESET. That is not the end yet: a RST can be forged, or be refused by the endpoints
+for its sequence number, so a connection on which data still flows comes back to life (RFC 7857,
+section 2.2). One that was never established is REFUSED by a RST, and has no life to come back to.
+CLOSED, RESET and REFUSED last for the closing hold, so that the last ACK and repeated FINs still
+get through. A SYN in any of them begins a new connection.
 """
 
 from __future__ import annotations
@@ -30,20 +31,25 @@ class TcpState(IntEnum):
     HALF_CLOSED_IN = 4
     CLOSED = 5
     RESET = 6
+    REFUSED = 7
 
 
 # Plain names: an attribute look-up on an enum class for every segment would be felt.
-_OPENING_OUT, _OPENING_IN, _ESTABLISHED, _FIN_OUT, _FIN_IN, _CLOSED, _RESET = TcpState
+_OPENING_OUT, _OPENING_IN, _ESTABLISHED, _FIN_OUT, _FIN_IN, _CLOSED, _RESET, _REFUSED = TcpState
 
 #: In these states a segment without SYN, FIN or RST changes nothing: the fast path may take it.
 STEADY = frozenset({TcpState.ESTABLISHED, TcpState.HALF_CLOSED_OUT, TcpState.HALF_CLOSED_IN})
-OVER = frozenset({TcpState.CLOSED, TcpState.RESET})
+OVER = frozenset({TcpState.CLOSED, TcpState.RESET, TcpState.REFUSED})
+#: In these, what comes from outside keeps nothing alive: anyone could send it for ever.
+NOT_KEPT_FROM_OUTSIDE = OVER | {TcpState.OPENING_IN}
 
 
 def follow(state: TcpState, flags: int, outbound: bool) -> TcpState:
     """The state after a segment with these flags has passed in this direction."""
     if flags & RST:
-        return _CLOSED if state is _CLOSED else _RESET
+        if state in (_OPENING_OUT, _OPENING_IN):
+            return _REFUSED
+        return state if state in (_CLOSED, _REFUSED) else _RESET
     if flags & SYN:
         if state in OVER:
             return _OPENING_OUT if outbound else _OPENING_IN

@@ -42,7 +42,7 @@ from nat_node.packet import (
 )
 from nat_node.settings import Settings
 from nat_node.table import Table
-from nat_node.tcp_state import OVER, STEADY, SYN, TcpState, follow
+from nat_node.tcp_state import NOT_KEPT_FROM_OUTSIDE, OVER, STEADY, SYN, TcpState, follow
 from nat_node.verdict import Drop
 
 _OPENS = 0x17  # of SYN, FIN, RST and ACK only SYN is set in a segment that opens a connection
@@ -205,6 +205,8 @@ class Translator:
         settings = self.settings
         if packet.destination != settings.external:
             return Drop.NOT_FOR_US
+        if packet.source == settings.external:
+            return Drop.SPOOFED_SOURCE
         if packet.protocol != ICMP:
             return self._deliver(packet, now)
         if self._is_forged(packet):
@@ -257,8 +259,7 @@ class Translator:
 
     def _is_forged(self, packet: Packet) -> bool:
         """Whether a packet from the outside claims a source that cannot be there."""
-        settings = self.settings
-        return packet.source == settings.external or settings.means_nothing_outside(packet.source)
+        return self.settings.means_nothing_outside(packet.source)
 
     # -- sessions -----------------------------------------------------------------------------
 
@@ -277,11 +278,13 @@ class Translator:
 
     def _advance(self, session: Session, flags: int, outbound: bool, now: float) -> None:
         """Follow a TCP connection by one segment."""
-        session.last_used = now
         assert session.state is not None
         state = follow(session.state, flags, outbound)
         if state is session.state:
+            if outbound or state not in NOT_KEPT_FROM_OUTSIDE:
+                session.last_used = now
             return
+        session.last_used = now
         session.state = state
         before, session.lifetime = session.lifetime, self._tcp_lifetime[state]
         if session.lifetime < before:
@@ -303,7 +306,7 @@ class Translator:
             why = "idle"
             if session.state is TcpState.CLOSED:
                 why = "closed"
-            elif session.state is TcpState.RESET:
+            elif session.state in OVER:
                 why = "reset"
             self._close(session, why)
         self.fragments.expire(now)

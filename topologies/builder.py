@@ -52,16 +52,13 @@ PLAIN = {  # a new namespace inherits these from the machine, where they may be 
     "ipv4/ip_forward": "0",
     "ipv4/conf/all/rp_filter": "0",
     "ipv4/conf/default/rp_filter": "0",
+    "ipv4/conf/all/send_redirects": "0",
+    "ipv4/conf/default/send_redirects": "0",
+    "ipv4/icmp_ratelimit": "0",  # each packet that dies at a router is to be heard of
 }
 # Three unanswered ARP requests mean "no such neighbor". On a wire of no length 0.2 s is long
 # enough between them; the usual second would make a student wait.
 ARP_PATIENCE = {"ipv4/neigh/{interface}/retrans_time_ms": "200"}
-FORWARDING = {
-    "ipv4/ip_forward": "1",
-    "ipv4/conf/all/send_redirects": "0",
-    "ipv4/conf/default/send_redirects": "0",
-    "ipv4/icmp_ratelimit": "0",  # each packet that dies here is to be heard of
-}
 
 
 class BuildError(Exception):
@@ -250,7 +247,7 @@ class Network:
             if not self.topology.offload:
                 namespaces.switch_off_offload(port.interface)
         if plan.forwards:
-            namespaces.write_sysctls(FORWARDING)
+            namespaces.write_sysctls({"ipv4/ip_forward": "1"})
 
     def _listen_to_napts(self) -> None:
         for node in self:

@@ -12,6 +12,14 @@ from difflib import get_close_matches
 
 LONGEST_QUOTE = 40  # characters of the file's own text shown in a message
 
+#: What the behaviors were called before RFC 4787, for those who write it still.
+OLD_NAMES = {
+    "full-cone": "endpoint-independent",
+    "restricted-cone": "address-dependent",
+    "port-restricted-cone": "address-and-port-dependent",
+    "symmetric": "address-and-port-dependent",
+}
+
 
 class TopologyError(Exception):
     """A topology file that cannot be used; `problems` are the lines to print, sorted."""
@@ -58,5 +66,12 @@ def not_one_of(wrong: str, given: str, choices: Iterable[str]) -> str:
     """The message for a word that is none of `choices`, with the nearest of them."""
     words = list(choices)
     message = f"{wrong}; allowed: {', '.join(words)}"
-    near = get_close_matches(given[:LONGEST_QUOTE].lower(), words, n=1)
-    return f"{message} (did you mean '{near[0]}'?)" if near else message
+    near = _nearest(given[:LONGEST_QUOTE].lower(), words)
+    return f"{message} (did you mean '{near}'?)" if near else message
+
+
+def _nearest(given: str, words: list[str]) -> str | None:
+    if (now := OLD_NAMES.get(given)) in words:
+        return now
+    begun = [word for word in words if given and (given.startswith(word) or word.startswith(given))]
+    return next(iter(begun or get_close_matches(given, words, n=1)), None)

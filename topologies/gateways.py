@@ -103,6 +103,7 @@ def _idle(entry: Entry) -> IdleTimes:
 
 def _rules(entry: Entry, hosts: set[IPv4Address]) -> tuple[StaticRule, ...]:
     rules: dict[tuple[str, int], tuple[StaticRule, Entry]] = {}
+    inside: dict[tuple[str, IPv4Address, int], Entry] = {}
     for item in entry.items():
         rule = item.read(static_rule)
         if rule is None:
@@ -120,6 +121,14 @@ def _rules(entry: Entry, hosts: set[IPv4Address]) -> tuple[StaticRule, ...]:
                 f"{quoted(str(rule.internal_address))} is not the address of a host of this site; "
                 f"allowed: {_some(hosts)}"
             )
+        internal = (rule.protocol, rule.internal_address, rule.internal_port)
+        if internal in inside:
+            first = inside[internal]
+            item.refuse(
+                f"{rule.internal_address}:{rule.internal_port} already has a port, by {first.path} "
+                f"(line {first.line}); allowed: one rule for an internal endpoint"
+            )
+        inside.setdefault(internal, item)
         rules[external] = (rule, item)
     return tuple(rule for rule, _ in rules.values())
 

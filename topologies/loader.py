@@ -45,6 +45,8 @@ def load(path: Path) -> Topology:
             raise problems.fatal(1, f"{what}; allowed: a YAML file")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise problems.fatal(1, f"there is no file {path}; allowed: a YAML file") from error
     except OSError as error:
         raise problems.fatal(
             1, f"cannot be read: {error.strerror}; allowed: a YAML file"

@@ -80,8 +80,9 @@ def node_plans(topology: Topology) -> Iterator[NodePlan]:
         gateway = site.gateway
         outside, router = uplink("wan0", gateway.public)
         inside = Port("lan0", gateway.private, f"site.{number}")
-        forwards = gateway.napt is not None  # a proxy passes bytes on, never packets
-        yield NodePlan(gateway.name, (outside, inside), router, forwards)
+        # A proxy passes bytes on, never packets. A NAPT forwards once its translator is there:
+        # before that, private addresses would get out.
+        yield NodePlan(gateway.name, (outside, inside), router, forwards=False)
         for host in site.hosts:
             port = Port("eth0", host.address, f"site.{number}")
             yield NodePlan(host.name, (port,), gateway.private.ip, forwards=False)

@@ -31,7 +31,7 @@ from topologies import sandbox
 
 TUN = "/dev/net/tun"
 TRIAL_TIMEOUT = 20.0  # seconds
-FEWEST_FILES = 1024  # open files a lab may need at once, with its nodes and captures
+FEWEST_NAMESPACES = 64  # of a kind: one for each node, and several labs at once
 PROGRAMS = {  # what the labs start, and the Debian package it comes in
     "mnexec": "mininet",
     "ip": "iproute2",
@@ -41,7 +41,6 @@ PROGRAMS = {  # what the labs start, and the Debian package it comes in
     "curl": "curl",
     "nc.openbsd": "netcat-openbsd",
     "iperf3": "iperf3",
-    "tcpdump": "tcpdump",
     "ps": "procps",
 }
 _IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR, _TUNSETIFF = 0x0001, 0x1000, 0x4000, 0x4004_54CA
@@ -51,7 +50,10 @@ _BUILT_IN_TRIAL = {  # one of each, and the kernel module that offers it
     "an nftables table": (["nft", "add", "table", "ip", "napt-lab"], "nf_tables"),
 }
 _NAMESPACE_SETTINGS = {  # what a sysctl says when it keeps this user from namespaces
-    "user.max_user_namespaces": ("0", "15000", "no user namespace may be made at all"),
+    **{
+        f"user.max_{kind}_namespaces": ("0", "15000", f"no {kind} namespace may be made at all")
+        for kind in ("user", "net", "mnt", "pid", "uts", "ipc")
+    },
     "kernel.unprivileged_userns_clone": ("0", "1", "only root may make user namespaces"),
     "kernel.apparmor_restrict_unprivileged_userns": (
         "1",
@@ -135,6 +137,16 @@ class Machine:
         except OSError:
             return None
 
+    def mounts_on_proc(self) -> str:
+        """What is mounted over parts of /proc, other than where distributions do it."""
+        try:
+            lines = self.read("/proc/self/mountinfo").splitlines()
+        except OSError:
+            return ""
+        places = dict.fromkeys(line.split()[4] for line in lines)
+        usual = "/proc/sys/fs/binfmt_misc"
+        return " ".join(p for p in places if p.startswith("/proc/") and p != usual)
+
     def container(self) -> bool:
         return any(
             map(self.exists, ("/.dockerenv", "/run/.containerenv", "/run/systemd/container"))
@@ -154,6 +166,7 @@ def examine_fast(machine: Machine) -> list[Finding]:
         *check_programs(machine),
         check_mininet(machine),
         check_open_files(machine),
+        *check_namespaces(machine),
     ]
 
 
@@ -197,7 +210,18 @@ def check_tun(machine: Machine) -> Finding:
 
 def _tun_refused(machine: Machine, error: OSError) -> Finding:
     found = (error.strerror or str(error)).lower()
-    if error.errno in (errno.EACCES, errno.EPERM) and machine.uid != 0:
+    closed = error.errno in (errno.EACCES, errno.EPERM)
+    if closed and machine.uid == 0:
+        return Finding(
+            TUN,
+            found,
+            "the device's file is there, but this root may not open it: it is root of a user"
+            " namespace only, or a container or a mount without devices forbids it",
+            "start the container with: --device /dev/net/tun"
+            if machine.container()
+            else f"outside of the user namespace: sudo chmod 666 {TUN}",
+        )
+    if closed:
         return Finding(
             TUN,
             found,
@@ -259,14 +283,25 @@ def check_mininet(machine: Machine) -> Finding:
 def check_open_files(machine: Machine) -> Finding:
     soft, hard = machine.open_files()
     found = f"{soft} at once, {hard} if asked for"
-    if hard != resource.RLIM_INFINITY and hard < FEWEST_FILES:
+    if hard != resource.RLIM_INFINITY and hard < sandbox.OPEN_FILES:
         return Finding(
             "open files",
             found,
-            f"a lab may need {FEWEST_FILES} at once",
-            f"sudo prlimit --pid $$ --nofile={FEWEST_FILES}:{FEWEST_FILES}",
+            f"a lab may need {sandbox.OPEN_FILES} at once",
+            f"sudo prlimit --pid $$ --nofile={sandbox.OPEN_FILES}:{sandbox.OPEN_FILES}",
         )
     return Finding("open files", found)
+
+
+def check_namespaces(machine: Machine) -> list[Finding]:
+    """The kinds of which each node needs one: the sandbox itself may still fit, and they not."""
+    bad = []
+    for name in ("user.max_net_namespaces", "user.max_mnt_namespaces"):
+        most = machine.setting(name)
+        if most is not None and int(most) < FEWEST_NAMESPACES:
+            cause = f"a lab needs one for each node, and {FEWEST_NAMESPACES} are enough"
+            bad.append(Finding(name, most, cause, _sysctl(machine, name, "15000")))
+    return bad
 
 
 def check_trial(machine: Machine) -> list[Finding]:
@@ -292,7 +327,7 @@ def check_trial(machine: Machine) -> list[Finding]:
 def explain_refusal(machine: Machine, found: str) -> Finding:
     """Why the kernel refused a sandbox, in the order of what is most certain."""
     for name, (refusing, allowing, cause) in _NAMESPACE_SETTINGS.items():
-        only_for_users = name != "user.max_user_namespaces"
+        only_for_users = not name.startswith("user.")
         if machine.setting(name) == refusing and not (only_for_users and machine.uid == 0):
             return Finding(
                 "namespaces",
@@ -300,6 +335,17 @@ def explain_refusal(machine: Machine, found: str) -> Finding:
                 f"{name} is {refusing}: {cause}",
                 _sysctl(machine, name, allowing),
             )
+    covered = machine.mounts_on_proc()
+    if "mount proc" in found and covered:
+        container = machine.container()
+        return Finding(
+            "namespaces",
+            found,
+            f"a user namespace gets no /proc while parts of this one are hidden: {covered}",
+            "start the container with: --privileged"
+            if container
+            else machine.sudo(f"umount {covered}"),
+        )
     if machine.container():
         return Finding(
             "namespaces",

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from topologies import namespaces
 from topologies.model import Engine, Gateway, GatewayKind, Host, NaptSettings, Site, Topology
 from topologies.napt_control import PROGRAM, NaptControl
 from topologies.node import Node
@@ -147,6 +148,7 @@ def _load_nft(gateway: Gateway, settings: NaptSettings, node: Node) -> None:
     loaded = node.run(["nft", "-f", str(rules)])
     if loaded.status != 0:
         raise ProgramError(f"{gateway.name}: nft: {loaded.stderr.strip()}")
+    namespaces.visit(node.pid, lambda: namespaces.write_sysctls({"ipv4/ip_forward": "1"}))
 
 
 def _pool(settings: NaptSettings) -> str:

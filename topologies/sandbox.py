@@ -25,6 +25,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import resource
 import select
 import signal
 import socket
@@ -36,8 +37,10 @@ from pathlib import Path
 from typing import NoReturn
 
 HOSTNAME = "napt-lab"
-RUN_DIRECTORY = Path("/run/napt-lab")  # a tmpfs of the sandbox's own
+PRIVATE_MEMORY = (Path("/run"), Path("/dev/shm"))  # each a tmpfs of the sandbox's own
+RUN_DIRECTORY = Path("/run/napt-lab")
 GRACE = 3.0  # seconds the work has for leaving after a signal, before it is killed
+OPEN_FILES = 1024  # what a lab may need at once, with its nodes and captures
 CANNOT_RUN = 3  # exit status: this machine cannot run it
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x0002_0000, 0x0400_0000, 0x0800_0000
@@ -73,7 +76,8 @@ def enter() -> None:
     Call it early, with no thread and no child process started.
 
     Raises:
-        SandboxError: a namespace was refused; nothing has been changed.
+        SandboxError: the kernel refused. If it refused a namespace, nothing has been changed. If
+            it refused what is mounted in them, PID 1 of the sandbox is told: say why, and leave.
     """
     _enter(_foreground_terminal())
 
@@ -134,15 +138,14 @@ def _enter(terminal: int | None) -> None:
     try:
         _furnish()
     except OSError as error:
-        print(f"napt-lab: the sandbox cannot be furnished: {error}", file=sys.stderr)
-        print("`make doctor` looks for the cause.", file=sys.stderr)
-        os._exit(CANNOT_RUN)
+        raise SandboxError(f"the sandbox cannot be furnished: {error}") from error
     work = os.fork()
     if work:
         # Keys typed at a terminal reach the whole process group, the work included.
         os._exit(_supervise(work, signals, also_from_terminal=False))
     signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
     os.environ["PATH"] = administrators_path()
+    _allow_open_files()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if number in signals:
             signal.signal(number, _leave)
@@ -181,7 +184,10 @@ def _furnish() -> None:
     _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
     _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     _protect_global_settings()
-    _mount("tmpfs", "/run", "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755,size=512m")
+    for folder, mode in zip(PRIVATE_MEMORY, ("755", "1777"), strict=True):
+        if folder.exists():
+            options = f"mode={mode},size=512m"
+            _mount("tmpfs", str(folder), "tmpfs", _MS_NOSUID | _MS_NODEV, options)
     RUN_DIRECTORY.mkdir(mode=0o755)
     _MARK.touch()
     # /sys/class/net shows the namespace it was mounted in. A container may refuse; only programs
@@ -194,6 +200,14 @@ def _furnish() -> None:
         answer = fcntl.ioctl(any_socket, _SIOCGIFFLAGS, request)
         flags = struct.unpack("16sH14x", answer)[1] | _IFF_UP
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags))
+
+
+def _allow_open_files() -> None:
+    """Raise this user's present limit, where it is lower, towards the one they may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < OPEN_FILES:
+        enough = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 
 
 def _protect_global_settings() -> None:

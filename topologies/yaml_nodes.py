@@ -85,7 +85,7 @@ class Entry:
     def named(self) -> dict[str, Entry]:
         """The entries of a mapping whose keys are names of the writer's own choice."""
         if not isinstance(self.node, yaml.MappingNode):
-            self.refuse(f"{self._kind()} stands here; allowed: a mapping (key: value)")
+            self.refuse(f"{self._kind()} stands here; allowed: names with values (key: value)")
             return {}
         entries: dict[str, Entry] = {}
         for key, value in self.node.value:
@@ -132,7 +132,7 @@ class Entry:
 
     def _kind(self) -> str:
         if isinstance(self.node, yaml.MappingNode):
-            return "a mapping"
+            return "a group of keys"
         if isinstance(self.node, yaml.SequenceNode):
             return "a list"
         return quoted(self.node.value) if self.node.value else "nothing"
@@ -193,8 +193,13 @@ def _compose_text(text: str, problems: Problems) -> yaml.Node | None:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         message = ", ".join(part for part in (error.context, error.problem) if part)
-    except ValueError:
-        # PyYAML lets it out for "\U00110000" and for a %YAML version of 5,000 digits.
+        if "'\\t'" in message:
+            raise problems.fatal(
+                line, "a tab stands here; allowed: spaces to indent with"
+            ) from None
+    except (ValueError, OverflowError):
+        # PyYAML lets them out for "\U00110000", for "\UFFFFFFFF", and for a %YAML version of
+        # 5,000 digits.
         line = composer.line + 1 if composer else 1
         message = "a number in an escape or a directive is out of bounds"
     raise problems.fatal(

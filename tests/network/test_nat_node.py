@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import time
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -231,6 +232,22 @@ def test_sigterm_ends_it_cleanly():
         assert process.wait(5).status == 0
         assert process.wait(5).stderr == ""
         assert not path.exists()
+
+
+def test_without_its_translator_a_napt_lets_nothing_through():
+    with home() as net, Wire(net) as wire:
+        assert run(net["alice"], "ping -c1 -W2 151.101.1.69").status == 0
+        process = translator(net)
+        process.kill()
+        assert process.wait(5).status == -signal.SIGKILL
+        since = wire.mark()
+        assert run(net["alice"], "ping -c1 -W1 151.101.1.69").status == 1
+        assert run(net["server"], "ping -c1 -W1 24.9.3.7").status == 1
+        wire.wait_for("napt:lan0", lambda p: p.icmp == (8, 0), deadline=2, what="her ping",
+                      since=since)  # fmt: skip
+        private = IPv4Network("10.0.0.0/8")
+        assert not [c for c in wire.packets("napt:wan0", since=since)
+                    if c.packet.names_any_of(private)]  # fmt: skip
 
 
 def test_after_kill_9_a_second_one_takes_over():

@@ -192,7 +192,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(TopologyError) as caught:
         load(path)
     assert caught.value.problems == [
-        f"{path}:1: cannot be read: No such file or directory; allowed: a YAML file"
+        f"{path}:1: there is no file {path}; allowed: a YAML file"
     ]
 
 

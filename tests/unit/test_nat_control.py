@@ -26,6 +26,8 @@ class Loop:
 
     def answer(self, request):
         self.asked.append(request)
+        if request["do"] == "add":
+            self.control.broadcast({"event": "rule-added"})
         return {"ok": True, "rules": "x" * self.size}
 
     def turn(self):
@@ -191,3 +193,14 @@ def test_a_client_that_has_gone_before_its_answer(loop):
     while loop.turn():
         pass
     assert not loop.control._clients
+
+
+def test_a_watcher_that_has_gone_in_the_middle_of_its_own_request(loop):
+    client = loop.client()
+    client.sendall(b'{"do": "events"}\n{"do": "add"}\n{"do": "add"}\n')
+    client.close()
+    while loop.turn():
+        pass
+    assert loop.asked == [{"do": "add"}]
+    assert not loop.control._clients
+    assert loop.watched == [True, False]

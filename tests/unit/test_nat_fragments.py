@@ -139,6 +139,17 @@ def test_a_later_datagram_with_the_same_identification_is_judged_anew():
     assert len(sent_through(nat.outside, question)) == 2
 
 
+def test_a_later_datagram_with_the_same_identification_has_its_own_time():
+    nat = Nat(ports=range(2000, 2001))
+    nat.out(udp(PC, WEB))
+    first, *others = fragments(udp(WEB, f"{EXTERNAL}:2000", DATA), 48)
+    assert nat.outside(first)
+    nat.wait(limits.LIFETIME - 1)
+    assert nat.outside(first)
+    nat.wait(limits.LIFETIME - 1)
+    assert all(nat.outside(piece) for piece in others)
+
+
 def test_the_sides_are_kept_apart():
     """A piece from outside does not pass as a sibling of one from the inside."""
     nat = Nat()

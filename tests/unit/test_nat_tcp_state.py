@@ -36,7 +36,10 @@ FLAGS = {"S": 2, "SA": 18, "A": 16, "PA": 24, "F": 1, "FA": 17, "R": 4, "RA": 20
         (">S <SA >A <FA >FA >S", "OPENING_OUT"),  # the same ports used for the next one
         (">S <SA >A <FA >FA <S", "OPENING_IN"),
         (">S <SA >A <FA >FA <RA", "CLOSED"),  # a RST after the end changes nothing
-        (">S <RA", "RESET"),  # refused
+        (">S <RA", "REFUSED"),
+        (">S <RA <A", "REFUSED"),  # it was never established: there is nothing to come back to
+        (">S <RA >S", "OPENING_OUT"),
+        ("<S >RA", "REFUSED"),
         (">S <SA >A <R", "RESET"),
         (">S <SA >A >R", "RESET"),
         (">S <SA >A <R >R <R", "RESET"),
@@ -111,6 +114,24 @@ def test_use_from_either_side_keeps_a_connection(sender):
             nat.inside(tcp(PC, WEB, "A")) if sender == ">" else nat.outside(tcp(WEB, external, "A"))
         )
     assert [rule.external_port for rule in nat.rules] == [int(external.split(":")[1])]
+
+
+@pytest.mark.parametrize(
+    ("last", "again"),  # what ended it, and what the outside sends for ever
+    [(">FA <FA", "A"), (">FA <FA", "FA"), ("<R", "R"), ("<FA >FA", "A")],
+)
+def test_from_outside_nobody_keeps_the_rule_of_a_connection_that_is_over(last, again):
+    nat = Nat()
+    external = nat.connect(PC, WEB)
+    for segment in last.split():
+        pass_on = nat.inside if segment[0] == ">" else nat.outside
+        ends = (PC, WEB) if segment[0] == ">" else (WEB, external)
+        assert pass_on(tcp(*ends, segment[1:]))
+    for _ in range(4):
+        assert nat.rules
+        nat.outside(tcp(WEB, external, again))
+        nat.wait(HOLD / 4)
+    assert nat.rules == []
 
 
 def why_ended(nat):

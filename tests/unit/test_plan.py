@@ -30,11 +30,8 @@ def test_every_node_hangs_where_it_belongs(two_sites):
     assert plans["alice"].ports[0].segment != plans["bob"].ports[0].segment
     assert str(plans["alice"].next_hop) == "10.0.0.1"
     assert str(plans["napt_a"].next_hop) == "24.9.3.1"
-    assert {plan.name for plan in plans.values() if plan.forwards} == {
-        "internet",
-        "napt_a",
-        "napt_b",
-    }
+    # A NAPT forwards when its translator does: before that, private addresses would get out.
+    assert {plan.name for plan in plans.values() if plan.forwards} == {"internet"}
 
 
 def test_the_internet_has_no_way_to_private_space(two_sites):
