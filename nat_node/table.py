@@ -15,6 +15,12 @@ at the remote endpoint, one port can serve several rules at once, as long as the
 endpoints differ. That is why the course's limit of 65,536 connections is one per remote endpoint
 there, and one in all where mapping is endpoint-independent (RFC 4787, REQ-3, asks for the latter).
 
+    mapping and filtering address-and-port-dependent: one port, two rules
+        10.0.0.7:40000 -> 24.9.3.7:1025   only for 151.101.1.69:80
+        10.0.0.8:40000 -> 24.9.3.7:1025   only for 198.51.100.10:80
+    filtering endpoint-independent: a packet to 24.9.3.7:1025 from anybody at all must have *one*
+    inside endpoint to go to, so the second rule gets another port, whatever the mapping behavior
+
 Explicit rules hold for every remote endpoint, so they stand under `ANY` in both.
 """
 
