@@ -10,7 +10,7 @@ LABS := 8 9a 9b 9c
 NAPT := @/usr/bin/python3 -I labs/bootstrap.py
 
 # What is set as `make lab-9c STEP=1 PART=…` reaches the program through the environment.
-.PHONY: help labs test lint bench doctor check shell clean $(LABS:%=lab-%)
+.PHONY: help labs test lint bench doctor check shell clean distclean $(LABS:%=lab-%)
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -24,7 +24,8 @@ help:
 	  'doctor' 'show whether this machine can run the labs, and how to mend it' \
 	  'check TOPOLOGY=FILE' 'check a topology' \
 	  'shell TOPOLOGY=FILE' 'build a topology and get a prompt on its nodes' \
-	  'clean' 'remove what running and testing left in this folder'
+	  'clean' 'remove what running and testing left in this folder' \
+	  'distclean' 'remove the installed Python packages (.venv) as well'
 
 $(LABS:%=lab-%): lab-%:
 	$(NAPT) lab $*
@@ -35,8 +36,14 @@ test lint bench doctor:
 	$(NAPT) $@
 
 check shell:
-	$(NAPT) $@ "$${TOPOLOGY:?say which: make $@ TOPOLOGY=FILE}"
+	@test -n "$$TOPOLOGY" || { \
+	  printf 'Say which topology: make %s TOPOLOGY=FILE. There are:\n' $@ >&2; \
+	  printf '  %s\n' topologies/*.yaml >&2; exit 2; }
+	$(NAPT) $@ "$$TOPOLOGY"
 
 clean:
-	rm -rf -- .venv runs .pytest_cache .mypy_cache .ruff_cache .hypothesis bench.json
+	rm -rf -- runs .pytest_cache .mypy_cache .ruff_cache .hypothesis bench.json
 	find . -name __pycache__ -type d -prune -exec rm -rf -- {} +
+
+distclean: clean
+	rm -rf -- .venv

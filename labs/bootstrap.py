@@ -56,7 +56,6 @@ FOR_LABS = {
     "curl": "curl",
     "nc.openbsd": "netcat-openbsd",
     "iperf3": "iperf3",
-    "tcpdump": "tcpdump",
     "ps": "procps",
 }
 FOR_TESTS = {"chromium": "chromium", "turnutils_uclient": "coturn"}
@@ -83,6 +82,8 @@ def main(arguments: list[str]) -> NoReturn:
     environment = clean_environment()
     packages, lock = NEEDS.get(arguments[0], NEEDS_OF_OTHERS)
     try:
+        if os.pathsep in str(ROOT):  # PYTHONPATH has no way to say it, and the venv module refuses
+            raise CannotRun(f"{ROOT} has a colon in its name: move the clone to a folder without")
         if sys.version_info < OLDEST_PYTHON:
             wanted = ".".join(map(str, OLDEST_PYTHON))
             raise CannotRun(f"{PYTHON} is older than Python {wanted}: use Debian 12 or newer")

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from labs.standard_streams import make_sturdy
+
 # Everything else is imported by the command that needs it, so that `--help` stays fast.
 if TYPE_CHECKING:
     from topologies.model import Topology
@@ -36,6 +38,7 @@ def main() -> None:
 
 def run() -> NoReturn:
     """Run the command line and exit; Ctrl-C gives the status that shells expect."""
+    make_sturdy()
     try:
         sys.exit(main(prog_name="python -m labs", standalone_mode=False))
     except click.ClickException as error:
@@ -169,10 +172,11 @@ def _enter_sandbox() -> None:
     from topologies import preflight, sandbox
 
     _stop_unless_ready()
+    machine = preflight.Machine()  # as seen from here: in the sandbox everyone is root
     try:
         sandbox.enter()
     except sandbox.SandboxError as error:
-        _stop_if_bad([preflight.explain_refusal(preflight.Machine(), str(error))])
+        _stop_if_bad([preflight.explain_refusal(machine, str(error))])
 
 
 def _stop_if_bad(findings: list[Finding]) -> None:

@@ -24,19 +24,26 @@ class Results:
         self._folder = folder
         self._events = (folder / "events.jsonl").open("w", encoding="utf-8")
         self._head: dict[str, Any] = {"lab": "", "topology": "", "engine": ""}
+        self._parts: list[str] = []
         self._steps: list[dict[str, Any]] = []
         self._broken: set[int] = set()  # id() of checks that could not be made
+        self._unwritten: OSError | None = None  # why events are missing
         self.passed = False
         self._seconds = 0.0
 
     def __call__(self, record: Record) -> None:
         """Listen to the stream."""
-        self._events.write(json.dumps(record, default=str) + "\n")
+        try:
+            self._events.write(json.dumps(record, default=str) + "\n")
+        except OSError as error:  # the lab goes on; `write` tells
+            self._unwritten = error
         match record["event"]:
             case "lab":
                 self._head["lab"] = record["lab"]
-            case "part" if not self._head["topology"]:
-                self._head |= {"topology": record["topology"], "engine": record["engine"]}
+            case "part":
+                if not self._parts:
+                    self._head |= {"topology": record["topology"], "engine": record["engine"]}
+                self._parts.append(record["part"])
             case "step":
                 self._steps.append({"title": record["title"], "checks": []})
             case "check":
@@ -45,8 +52,10 @@ class Results:
                 self.passed, self._seconds = record["passed"], record["seconds"]
 
     def write(self) -> None:
-        """Write all files; the events are there already."""
+        """Write all files; the events are there already. OSError if anything is missing."""
         self._events.close()
+        if self._unwritten is not None:
+            raise self._unwritten
         (self._folder / "results.json").write_text(
             json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
@@ -58,6 +67,7 @@ class Results:
         """The stable interface."""
         return {
             **self._head,
+            "parts": self._parts,  # that were begun
             "passed": self.passed,
             "seconds": self._seconds,
             "steps": self._steps,

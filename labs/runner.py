@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -17,12 +18,14 @@ from labs.report.story import Story
 from labs.results import Results
 from labs.rundir import RunDirectory
 from labs.stream import Stream
-from topologies.builder import Network
+from topologies.builder import BuildError, Network
 from topologies.loader import load
 from topologies.model import Topology
+from topologies.napt_control import ControlError
 from topologies.processes import DeadlinePassed, ProgramEnded
+from topologies.programs import ProgramError
 
-PASSED, FAILED, WRONG_USAGE, CANNOT_RUN = 0, 1, 2, 3
+PASSED, FAILED, WRONG_USAGE, CANNOT_RUN, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def run_lab(lab_id: str, *, step: bool, part: str | None) -> int:
@@ -43,26 +46,55 @@ def play(lab: Lab, parts: Sequence[Part], narration: Narration, pause: Pause | N
     """Play some parts of a lab and write everything down, however it ends."""
     try:
         directory = RunDirectory(lab.id)
+        results = Results(directory.path)
     except OSError as error:
-        print(f"napt-lab: cannot write the results: {error}", file=sys.stderr)
-        return CANNOT_RUN
-    stream = Stream()
-    results, story = Results(directory.path), Story()
+        return _cannot_write(error)
+    stream, story = Stream(), Story()
     stream.listen(results)
     stream.listen(story)
     stream.listen(narration)
+    run = Play(lab, parts, stream, directory.path, pause)
     try:
-        passed = Play(lab, parts, stream, directory.path, pause).run()
+        passed = run.run()
     finally:
         stream.silence()
         narration.rest()
+        kept = _keep(run, results, story, directory, narration)
+        if kept and len(parts) < len(lab.parts):
+            only = ", ".join(part.name for part in parts)
+            narration.console.print(f"Of lab {lab.id}, only this ran: {only}.", style="dim")
+        if kept and run.stopped:
+            narration.console.print(
+                f"The last whole run of lab {lab.id}, if there is one, is still in its place.\n"
+                f"A run that was stopped counts as failed (exit status {FAILED}; "
+                f"{INTERRUPTED} after Ctrl-C).",
+                style="dim",
+            )
+    if not kept:
+        return CANNOT_RUN
+    if run.unbuilt is not None:
+        return _cannot_build(run.unbuilt)
+    return PASSED if passed else FAILED
+
+
+def _keep(
+    run: Play, results: Results, story: Story, directory: RunDirectory, narration: Narration
+) -> bool:
+    """Write everything down, or nothing: a part of it could be taken for the whole."""
+    try:
+        if run.unsaved is not None:
+            raise run.unsaved
         results.write()
         try:
             _write_report(story, directory.path, narration)
         finally:
-            place = os.path.relpath(directory.publish())
-        narration.console.print(f"Everything that was seen is in {place}/.", style="dim")
-    return PASSED if passed else FAILED
+            place = os.path.relpath(directory.publish(stopped=run.stopped))
+    except OSError as error:
+        directory.discard()
+        _cannot_write(error)
+        return False
+    narration.console.print(f"Everything that was seen is in {place}/.", style="dim")
+    return True
 
 
 def _write_report(story: Story, folder: Path, narration: Narration) -> None:
@@ -72,6 +104,7 @@ def _write_report(story: Story, folder: Path, narration: Narration) -> None:
 
         write_report(story, folder)
     except Exception as error:
+        (folder / "report.html").unlink(missing_ok=True)  # a half-written one
         narration.console.print(f"There is no report.html: {type(error).__name__}: {error}")
 
 
@@ -85,7 +118,9 @@ def run_shell(path: Path) -> int:
         console.print(line, markup=False, no_wrap=True, overflow="ignore", crop=False)
     try:
         _prompt_on(topology, Prompt(console))
-    except (ProgramEnded, DeadlinePassed) as error:
+    except BuildError as error:
+        return _cannot_build(error)
+    except (ProgramError, ProgramEnded, ControlError, DeadlinePassed) as error:
         print(f"napt-lab: {error}", file=sys.stderr)
         return FAILED
     return PASSED
@@ -93,10 +128,32 @@ def run_shell(path: Path) -> int:
 
 def _prompt_on(topology: Topology, prompt: Prompt) -> None:
     with Network(topology) as net:
-        while prompt(net):
-            pass
+        prompt.explore(net)
 
 
 def _refuse(why: str) -> int:
     print(f"napt-lab: {why}", file=sys.stderr)
     return WRONG_USAGE
+
+
+def _cannot_build(error: BuildError) -> int:
+    print(f"napt-lab: this machine cannot build the network: {error}", file=sys.stderr)
+    print(
+        "  mend it: `make doctor` shows what this machine lacks; if it finds nothing, a limit is\n"
+        "           reached outside, such as a container's: end what else runs there, or raise it",
+        file=sys.stderr,
+    )
+    return CANNOT_RUN
+
+
+def _cannot_write(error: OSError) -> int:
+    """The results, that is; a run without them is no run."""
+    mend = {
+        errno.ENOSPC: "make room on the disk that this folder is on, and run it again",
+        errno.EDQUOT: "make room within your quota, and run it again",
+        errno.EISDIR: f"move that folder away: mv {error.filename} SOMEWHERE-ELSE",
+    }
+    otherwise = "work in a clone of your own (git clone THIS-FOLDER ~/napt-lab)"
+    print(f"napt-lab: cannot write the results: {error}", file=sys.stderr)
+    print(f"  mend it: {mend.get(error.errno or 0, otherwise)}", file=sys.stderr)
+    return CANNOT_RUN

@@ -6,8 +6,7 @@ A proxy lends its position to whoever asks. Unchecked, it is a hole: through it 
 the proxy's own loopback, the site's private network, or the proxy again without end. So an address
 is refused when it is
 
-- not one of the public Internet: loopback, private (RFC 1918), shared by a carrier (RFC 6598),
-  link-local (RFC 3927), multicast, reserved (RFC 6890);
+- not one of the public Internet (`special_addresses`): loopback, private, link-local, multicast …;
 - one of this machine's own addresses, whatever its range;
 - this very proxy, even where the two above were allowed.
 
@@ -15,7 +14,6 @@ The address that was checked is the address that is dialled: a name is resolved 
 connect(2) is given the result. A name that resolves to a public address when asked first and to a
 private one when asked again (DNS rebinding) therefore gains nothing.
 
-The documentation ranges (RFC 5737) count as public here: the lab's Internet is built from them.
 IPv4 only, as all of the lab.
 """
 
@@ -30,18 +28,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
-NOT_PUBLIC = {
-    IPv4Network("0.0.0.0/8"): "an address of this network",
-    IPv4Network("10.0.0.0/8"): "a private address (RFC 1918)",
-    IPv4Network("100.64.0.0/10"): "an address shared by a carrier (RFC 6598)",
-    IPv4Network("127.0.0.0/8"): "a loopback address",
-    IPv4Network("169.254.0.0/16"): "a link-local address (RFC 3927)",
-    IPv4Network("172.16.0.0/12"): "a private address (RFC 1918)",
-    IPv4Network("192.0.0.0/24"): "a protocol assignment (RFC 6890)",
-    IPv4Network("192.168.0.0/16"): "a private address (RFC 1918)",
-    IPv4Network("224.0.0.0/4"): "a multicast address",
-    IPv4Network("240.0.0.0/4"): "a reserved address",
-}
+from servers.special_addresses import NOT_PUBLIC
+
 _TIMED_OUT = frozenset({errno.ETIMEDOUT})
 _ADDRESSES_TRIED = 4
 

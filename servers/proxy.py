@@ -38,9 +38,18 @@ from servers.destinations import Destinations, NotDialledError
 from servers.events import emit, endpoint
 from servers.proxy_request import RefusedError, Target
 from servers.splice import reset, splice
-from servers.tcp_server import Endpoint, Limits, close_gently, port_number, run, serve
+from servers.tcp_server import (
+    Endpoint,
+    Limits,
+    close_gently,
+    listen,
+    port_number,
+    port_of,
+    run,
+    serve,
+)
 
-HEAD_BYTES = 16_384
+HEAD_BYTES = 16_384  # a message's start line and fields; a longer head is refused
 PIECE_BYTES = 65_536
 STATUS_OF = {"policy": 403, "unreachable": 502, "timeout": 504}
 EVENT_TEXT = 200  # characters of a client's text that an event repeats
@@ -63,7 +72,8 @@ class Side:
 
     def __init__(self, sock: socket.socket, role: type[h11.CLIENT] | type[h11.SERVER]) -> None:
         self.sock = sock
-        self.state = h11.Connection(role, max_incomplete_event_size=HEAD_BYTES)
+        # h11 bounds only what is incomplete: a head of HEAD_BYTES without its end is too long.
+        self.state = h11.Connection(role, max_incomplete_event_size=HEAD_BYTES - 1)
         self.body_bytes = 0
 
     async def receive(self, idle: float) -> h11.Event:
@@ -71,11 +81,18 @@ class Side:
         loop = asyncio.get_running_loop()
         while (event := self.state.next_event()) is h11.NEED_DATA:
             async with asyncio.timeout(idle):
-                self.state.receive_data(await loop.sock_recv(self.sock, PIECE_BYTES))
+                self.state.receive_data(await loop.sock_recv(self.sock, self._room()))
         if isinstance(event, h11.Data):
             self.body_bytes += len(event.data)
         assert isinstance(event, h11.Event)
         return event
+
+    def _room(self) -> int:
+        """How many bytes to ask for: of a head never more than it may still have."""
+        if self.state.their_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            return PIECE_BYTES
+        buffered, _ = self.state.trailing_data
+        return HEAD_BYTES - len(buffered)
 
     async def send(self, event: h11.Event, idle: float) -> None:
         """Send all of it. Raises OSError, TimeoutError if it does not go out within `idle` s."""
@@ -309,19 +326,23 @@ def main() -> int:
     add("--connections", type=int, default=500, help="at once, default: %(default)s")
     add("--per-client", type=int, default=100, help="of these, default: %(default)s")
     given = options.parse_args()
-    settings = Settings(
-        Destinations(given.port, given.allow, given.source, given.connect_time),
-        frozenset({443, *given.tunnel_port}),
-        given.head_time,
-        given.idle_time,
-        f"napt-lab-{secrets.token_hex(4)}",
-    )
 
-    async def handle(sock: socket.socket, peer: Endpoint) -> None:
-        await Exchange(sock, peer, settings).run()
+    async def program() -> None:
+        listener = listen(given.listen, given.port)
+        settings = Settings(
+            Destinations(port_of(listener), given.allow, given.source, given.connect_time),
+            frozenset({443, *given.tunnel_port}),
+            given.head_time,
+            given.idle_time,
+            f"napt-lab-{secrets.token_hex(4)}",
+        )
 
-    limits = Limits(given.connections, given.per_client)
-    return run(serve(given.listen, given.port, handle, limits, farewell=FULL))
+        async def handle(sock: socket.socket, peer: Endpoint) -> None:
+            await Exchange(sock, peer, settings).run()
+
+        await serve(listener, handle, Limits(given.connections, given.per_client), farewell=FULL)
+
+    return run(program())
 
 
 if __name__ == "__main__":

@@ -116,6 +116,9 @@ def _authority(text: str, default: int | None) -> tuple[str, int]:
 
 def check(request: h11.Request, pseudonym: str) -> None:
     """Refuse what is ambiguous, and what has been here before. Raises RefusedError."""
+    # A higher minor version is read as the highest that is known (RFC 9110, section 2.5).
+    if not request.http_version.startswith(b"1."):
+        raise RefusedError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
     lengths, codings = (
         _values(request.headers, b"content-length"),
         _values(request.headers, b"transfer-encoding"),

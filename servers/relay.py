@@ -31,17 +31,15 @@ import argparse
 import asyncio
 import contextlib
 import os
-import select
 import socket
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from servers import rendezvous, tcp_server
 from servers.events import emit, endpoint
 from servers.rendezvous import Failures, Meeting, RefusedError, Rendezvous, WrongTokenError
-from servers.splice import readable, splice
-from servers.tcp_server import Endpoint, close_gently, port_number, run, serve
+from servers.splice import failed, readable, splice
+from servers.tcp_server import Endpoint, close_gently, listen, port_number, run, serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +110,18 @@ class Relay:
     async def _wait(self, party: Party, meeting: Meeting[Party]) -> str:
         """Wait for the second; returns why it ended if nobody came."""
         emit("waiting", peer=party.name, meeting=meeting.name)
-        async with _hang_up(party.sock) as gone:
-            events = [asyncio.ensure_future(e.wait()) for e in (party.joined, gone)]
-            try:
-                await asyncio.wait(
-                    events, timeout=self.times.waiting, return_when=asyncio.FIRST_COMPLETED
-                )
-            finally:
-                for event in events:
-                    event.cancel()
-            if gone.is_set():
-                return "the connection was reset while waiting"
+        joined = asyncio.create_task(party.joined.wait())
+        gone = asyncio.create_task(failed(party.sock))
+        try:
+            done, _ = await asyncio.wait(
+                {joined, gone}, timeout=self.times.waiting, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            joined.cancel()
+            gone.cancel()
+        if gone in done:
+            gone.result()  # raises OSError when there was no descriptor left to watch with
+            return "the connection was reset while waiting"
         return f"nobody came with the same token within {self.times.waiting:g} s"
 
     async def _join(self, first: Party, second: Party, meeting: str) -> None:
@@ -165,24 +164,6 @@ class Relay:
         return asyncio.get_running_loop().time()
 
 
-@contextlib.asynccontextmanager
-async def _hang_up(sock: socket.socket) -> AsyncIterator[asyncio.Event]:
-    """An event that is set when the peer resets; not when it sends, nor when it half-closes.
-
-    An epoll set that asks for nothing still reports EPOLLERR and EPOLLHUP, and can itself be
-    waited for. So the party's unread bytes, which must stay unread, wake nobody.
-    """
-    loop = asyncio.get_running_loop()
-    gone = asyncio.Event()
-    with select.epoll() as watch:
-        watch.register(sock, 0)
-        loop.add_reader(watch.fileno(), gone.set)
-        try:
-            yield gone
-        finally:
-            loop.remove_reader(watch.fileno())
-
-
 def main() -> int:
     """Run the relay; returns the exit status."""
     options = argparse.ArgumentParser(
@@ -213,13 +194,17 @@ def main() -> int:
         given.pairs_per_address,
         given.failures_per_address,
     )
-    relay = Relay(Times(given.line_time, given.waiting_time, given.idle_time), limits)
+    times = Times(given.line_time, given.waiting_time, given.idle_time)
     # Room for parties that have not shown their token yet: as many as may wait.
     connections = tcp_server.Limits(
         connections=2 * given.waiting + 2 * given.pairs,
         per_client=2 * given.waiting_per_address + 2 * given.pairs_per_address,
     )
-    return run(serve(given.listen, given.port, relay.handle, connections))
+
+    async def program() -> None:
+        await serve(listen(given.listen, given.port), Relay(times, limits).handle, connections)
+
+    return run(program())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,9 @@ looks:
 - *Half-close.* A FIN from one side ends one direction only (RFC 9293, section 3.6): it is passed
   on by shutting down the other side for writing, and the other direction goes on.
 - *A reset stays a reset.* When a side breaks, the other side is reset too, never closed in an
-  orderly way: a FIN would tell it that a cut-off file is complete.
+  orderly way: a FIN would tell it that a cut-off file is complete. It happens at once, also while
+  the other side takes nothing and so nobody reads: a reset flushes the queues (RFC 9293, section
+  3.10.7.4), and who has vanished must not hold the pair until it is idle.
 - *Silence ends.* A pair over which no byte moved either way for the idle time is reset.
 
 One event loop serves all pairs; each direction is a coroutine that waits for its sockets.
@@ -22,14 +24,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
 PIPE_BYTES = 65_536
-DESCRIPTORS_PER_PAIR = 6
-"""File descriptors that one pair needs: two sockets and two pipes."""
+DESCRIPTORS_PER_PAIR = 7
+"""File descriptors that one pair needs: two sockets, two pipes, the watch over both sockets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +57,16 @@ async def splice(
 
     Both sockets must be non-blocking and connected. They are still open on return after an
     orderly end, so that the caller closes what it opened; after any other end they were reset.
-    Raises OSError when no pipe can be made.
+    Raises OSError when no pipe, or no watch over the sockets, can be made.
     """
     forth = _Direction(first, second, names)
     back = _Direction(second, first, names[::-1])
     tasks = [asyncio.create_task(forth.run()), asyncio.create_task(back.run())]
+    watch = asyncio.create_task(_watch(first, second, names))
     try:
-        reason = await _outcome(tasks, forth, back, idle)
+        reason = await _outcome(tasks, watch, forth, back, idle)
     finally:
+        tasks.append(watch)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -72,13 +77,18 @@ async def splice(
 
 
 async def _outcome(
-    tasks: list[asyncio.Task[None]], forth: _Direction, back: _Direction, idle: float
+    directions: list[asyncio.Task[None]],
+    watch: asyncio.Task[None],
+    forth: _Direction,
+    back: _Direction,
+    idle: float,
 ) -> str:
     loop = asyncio.get_running_loop()
+    running = {*directions, watch}
     while True:
         deadline = max(forth.last_moved, back.last_moved) + idle
         done, running = await asyncio.wait(
-            tasks, timeout=deadline - loop.time(), return_when=asyncio.FIRST_EXCEPTION
+            running, timeout=deadline - loop.time(), return_when=asyncio.FIRST_COMPLETED
         )
         for task in done:
             error = task.exception()
@@ -86,14 +96,24 @@ async def _outcome(
                 return str(error)
             if error is not None:
                 raise error
-        if not running:
+        if running == {watch}:
             return "closed"
         if loop.time() >= max(forth.last_moved, back.last_moved) + idle:
             return "idle"
 
 
+async def _watch(first: socket.socket, second: socket.socket, names: tuple[str, str]) -> None:
+    broken = await failed(first, second)
+    number = broken.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    raise Broken(_how(names[0] if broken is first else names[1], number))
+
+
 class Broken(Exception):
     """One side of a pair failed; the text says which and how."""
+
+
+def _how(side: str, number: int) -> str:
+    return f"{side}: {os.strerror(number).lower()}"
 
 
 class _Direction:
@@ -146,10 +166,10 @@ class _Direction:
             raise self._broken(self.names[1], error) from error
 
     def _broken(self, side: str, error: OSError) -> Broken:
-        return Broken(f"{side}: {os.strerror(error.errno or 0).lower()}")
+        return Broken(_how(side, error.errno or 0))
 
 
-async def readable(sock: socket.socket) -> None:
+async def readable(sock: socket.socket | select.epoll) -> None:
     """Wait until a read of `sock` would not block: data, the end, or an error."""
     loop = asyncio.get_running_loop()
     await _ready(sock.fileno(), loop.add_reader, loop.remove_reader)
@@ -159,6 +179,24 @@ async def writable(sock: socket.socket) -> None:
     """Wait until a write to `sock` would not block: room, or an error."""
     loop = asyncio.get_running_loop()
     await _ready(sock.fileno(), loop.add_writer, loop.remove_writer)
+
+
+async def failed(*sockets: socket.socket) -> socket.socket:
+    """Wait until one of them has an error, such as a reset, and return it; the error stays in it.
+
+    An epoll set that asks for nothing still reports errors, and can itself be waited for: bytes
+    that must stay unread wake nobody. It also reports a connection that both sides ended in an
+    orderly way, which is no error; EPOLLET has it say so once, instead of without end.
+    """
+    with select.epoll() as watch:
+        for sock in sockets:
+            watch.register(sock, select.EPOLLET)
+        of_descriptor = {sock.fileno(): sock for sock in sockets}
+        while True:
+            await readable(watch)
+            for descriptor, events in watch.poll(0):
+                if events & select.EPOLLERR:
+                    return of_descriptor[descriptor]
 
 
 async def _ready(

@@ -39,20 +39,34 @@ class Limits:
     per_client: int
 
 
+def listen(address: str, port: int) -> socket.socket:
+    """The listening socket; with port 0 its own port is the kernel's choice.
+
+    Raises OSError when the address or port cannot be listened on.
+    """
+    listener = socket.create_server((address, port), backlog=512)
+    listener.setblocking(False)
+    return listener
+
+
+def port_of(listener: socket.socket) -> int:
+    """The port it listens on."""
+    port: int = listener.getsockname()[1]
+    return port
+
+
 async def serve(
-    listen: str, port: int, handle: Handler, limits: Limits, farewell: bytes = b""
+    listener: socket.socket, handle: Handler, limits: Limits, farewell: bytes = b""
 ) -> None:
-    """Serve until SIGTERM or SIGINT; connections still open then are reset.
+    """Serve until SIGTERM or SIGINT, then close; connections still open then are reset.
 
     The socket given to `handle` is non-blocking, and closed when it returns.
-    Raises OSError when the address or port cannot be listened on.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    with socket.create_server((listen, port), backlog=512) as listener:
-        listener.setblocking(False)
+    with listener:
         emit("ready", listening=[endpoint(listener.getsockname())])
         async with asyncio.TaskGroup() as group:
             acceptor = _Acceptor(listener, handle, _affordable(limits), farewell, group)

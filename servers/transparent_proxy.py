@@ -46,7 +46,7 @@ from ipaddress import IPv4Network
 from servers.destinations import Destinations, NotDialledError
 from servers.events import emit, endpoint
 from servers.splice import readable, reset, splice
-from servers.tcp_server import Endpoint, Limits, port_number, run, serve
+from servers.tcp_server import Endpoint, Limits, listen, port_number, port_of, run, serve
 
 SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h
 SILENCE_SECONDS = 1.0
@@ -159,16 +159,17 @@ def main() -> int:
     add("--connections", type=int, default=500, help="at once, default: %(default)s")
     add("--per-client", type=int, default=100, help="of these, default: %(default)s")
     given = options.parse_args()
-    proxy = Proxy(
-        Destinations(given.port, given.allow, given.source, given.connect_time), given.idle_time
-    )
 
     async def program() -> None:
         with contextlib.ExitStack() as stack:
+            listener = stack.enter_context(listen(given.listen, given.port))
+            port = port_of(listener)
             if given.intercept:
-                stack.enter_context(intercepting(given.intercept, given.port))
+                stack.enter_context(intercepting(given.intercept, port))
+            destinations = Destinations(port, given.allow, given.source, given.connect_time)
+            proxy = Proxy(destinations, given.idle_time)
             limits = Limits(given.connections, given.per_client)
-            await serve(given.listen, given.port, proxy.handle, limits)
+            await serve(listener, proxy.handle, limits)
 
     return run(program())
 

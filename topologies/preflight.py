@@ -6,21 +6,17 @@ what was found and, unless all is well, the cause and the exact command that men
 
 `examine_fast` looks without trying (a few milliseconds), and runs before every lab.
 `examine` also enters a sandbox and builds in it one of each thing that the labs build, for what
-a kernel refuses shows only when it is asked.
-
-    python -m topologies.preflight      the trial itself: a line for each thing refused
+a kernel refuses shows only when it is asked (trial.py).
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import importlib.util
 import os
 import platform
 import resource
 import shutil
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,8 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from topologies import sandbox
+from topologies.trial import BUILT, TUN
 
-TUN = "/dev/net/tun"
 TRIAL_TIMEOUT = 20.0  # seconds
 FEWEST_NAMESPACES = 64  # of a kind: one for each node, and several labs at once
 PROGRAMS = {  # what the labs start, and the Debian package it comes in
@@ -42,12 +38,6 @@ PROGRAMS = {  # what the labs start, and the Debian package it comes in
     "nc.openbsd": "netcat-openbsd",
     "iperf3": "iperf3",
     "ps": "procps",
-}
-_IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR, _TUNSETIFF = 0x0001, 0x1000, 0x4000, 0x4004_54CA
-_BUILT_IN_TRIAL = {  # one of each, and the kernel module that offers it
-    "a veth pair": (["ip", "link", "add", "veth-a", "type", "veth", "peer", "veth-b"], "veth"),
-    "a bridge": (["ip", "link", "add", "bridge-a", "type", "bridge"], "bridge"),
-    "an nftables table": (["nft", "add", "table", "ip", "napt-lab"], "nf_tables"),
 }
 _NAMESPACE_SETTINGS = {  # what a sysctl says when it keeps this user from namespaces
     **{
@@ -102,7 +92,7 @@ def _sees_mininet() -> bool:
 
 
 def _try() -> Trial:
-    command = [sys.executable, "-m", "topologies.preflight"]
+    command = [sys.executable, "-m", "topologies.trial"]
     root = Path(__file__).resolve().parent.parent
     try:
         tried = subprocess.run(
@@ -276,7 +266,7 @@ def check_mininet(machine: Machine) -> Finding:
         "Mininet in Python",
         "cannot be imported",
         f"the package mininet is installed, but {sys.executable} does not see it",
-        "make clean doctor",
+        "make distclean doctor",
     )
 
 
@@ -314,7 +304,7 @@ def check_trial(machine: Machine) -> list[Finding]:
         findings.append(
             Finding(f"{TUN} in a sandbox", trial.refused[TUN], cause, machine.sudo("modprobe tun"))
         )
-    for what, (command, module) in _BUILT_IN_TRIAL.items():
+    for what, (command, module) in BUILT.items():
         name, why = f"{what} in a sandbox", trial.refused.get(what)
         if why is None:
             findings.append(Finding(name, "can be made"))
@@ -374,29 +364,3 @@ def _sysctl(machine: Machine, name: str, value: str) -> str:
 
 def _apt(machine: Machine, packages: list[str]) -> str:
     return machine.sudo(f"apt-get install --no-install-recommends {' '.join(packages)}")
-
-
-def attempt() -> None:
-    """Build one of each in this sandbox; print `thing TAB reason` for each that is refused."""
-    try:
-        request = struct.pack("16sH22x", b"tun-a", _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR)
-        with open(TUN, "r+b", buffering=0) as device:  # noqa: PTH123  # not a path to think about
-            fcntl.ioctl(device, _TUNSETIFF, request)
-    except OSError as error:
-        print(f"{TUN}\t{error.strerror}")
-    for what, (command, _) in _BUILT_IN_TRIAL.items():
-        try:
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=5)
-        except subprocess.CalledProcessError as error:
-            print(f"{what}\t{' '.join(error.stderr.split())}")
-        except (OSError, subprocess.TimeoutExpired) as error:
-            print(f"{what}\t{error}")
-
-
-if __name__ == "__main__":
-    try:
-        sandbox.enter()
-    except sandbox.SandboxError as refused:
-        print(refused, file=sys.stderr)
-        sys.exit(sandbox.CANNOT_RUN)
-    attempt()

@@ -36,6 +36,14 @@ _FOR_ALL = {
 _STATUS_OF_ERRNO = {errno.ENOSPC: 507, errno.EDQUOT: 507, errno.EFBIG: 413}
 
 
+class MethodNotAllowed(Refused):
+    """Only `allowed` may be asked for here, and the answer must say so (RFC 9110, 15.5.6)."""
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__(405, f"only {allowed} here")
+        self.allowed = allowed
+
+
 class Application:
     """The handler of all requests. `idle`: seconds for each piece of a body to pass."""
 
@@ -75,6 +83,7 @@ class Application:
         return response
 
     async def _respond(self, request: web.BaseRequest, peer: str) -> web.StreamResponse:
+        headers = {}
         try:
             path, query = names.split_target(request.raw_path)
             if path == "/":
@@ -82,6 +91,10 @@ class Application:
             return await self._respond_to_file(request, names.decode(path))
         except Refused as refused:
             status, why = refused.status, str(refused)
+            if isinstance(refused, MethodNotAllowed):
+                headers["Allow"] = refused.allowed
+            if status == 503:
+                headers["Retry-After"] = "1"
         except names.BadName as bad:
             status, why = 400, str(bad)
         except OSError as error:
@@ -92,8 +105,7 @@ class Application:
             response = _page(listing.error_page(_host(request), status, why), status)
         else:
             response = _json({"error": why}, status)
-        if status == 503:
-            response.headers["Retry-After"] = "1"
+        response.headers.update(headers)
         if not request.content.is_eof():
             response.force_close()  # what is left of the body is not the next request
         return response
@@ -129,7 +141,7 @@ class Application:
             return
         if request.method != writing or self._read_only:
             allowed = "GET, HEAD" if self._read_only else f"GET, HEAD, {writing}"
-            raise Refused(405, f"only {allowed} here")
+            raise MethodNotAllowed(allowed)
         site = request.headers.get("Sec-Fetch-Site")
         origin = request.headers.get("Origin")
         if site is not None:

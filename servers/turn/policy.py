@@ -15,25 +15,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 
-# RFC 6890 and its registry, without the documentation ranges (192.0.2.0/24, 198.51.100.0/24
-# and 203.0.113.0/24): no harm can come of them, and labs use them as public addresses.
-REFUSED = tuple(
-    IPv4Network(network)
-    for network in (
-        "0.0.0.0/8",  # this network
-        "10.0.0.0/8",  # private use
-        "100.64.0.0/10",  # shared by carrier-grade NATs
-        "127.0.0.0/8",  # loopback
-        "169.254.0.0/16",  # link-local
-        "172.16.0.0/12",  # private use
-        "192.0.0.0/24",  # protocol assignments
-        "192.88.99.0/24",  # 6to4 anycast
-        "192.168.0.0/16",  # private use
-        "198.18.0.0/15",  # benchmarking
-        "224.0.0.0/4",  # multicast
-        "240.0.0.0/4",  # reserved, and 255.255.255.255: broadcast
-    )
-)
+from servers.special_addresses import NOT_PUBLIC
 
 
 class PeerPolicy:
@@ -62,7 +44,7 @@ class PeerPolicy:
     def _permits(self, address: str) -> bool:
         if self._is_allowed(address):
             return True
-        if any(IPv4Address(address) in network for network in REFUSED):
+        if any(IPv4Address(address) in network for network in NOT_PUBLIC):
             return False
         return address == self._relay or not self._is_own(address)
 

@@ -27,7 +27,7 @@ class Program:
         )
         self.events: list[dict[str, Any]] = []
         self._rest = b""
-        self.event("ready")
+        self.ready = self.event("ready")
 
     def event(self, name: str, **fields: object) -> dict[str, Any]:
         """The first event of that name with these fields, awaited if it has not come yet."""

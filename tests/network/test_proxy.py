@@ -30,9 +30,9 @@ def curl(*arguments, check=True):
     return subprocess.run(command, capture_output=True, timeout=30, check=check)
 
 
-def ask(request):
+def ask(request, address=PROXY):
     """Send bytes to the proxy; returns all that comes back."""
-    with socket.create_connection(PROXY, timeout=10) as sock:
+    with socket.create_connection(address, timeout=10) as sock:
         sock.sendall(request)
         return read_all(sock)
 
@@ -56,7 +56,9 @@ class Origin:
         with sock:
             sock.settimeout(10)
             while self.until not in self.received:
-                self.received += sock.recv(65536)
+                if not (piece := sock.recv(65536)):
+                    return
+                self.received += piece
             sock.sendall(self.answer)
             if self.broken_off:
                 linger = struct.pack("ii", 1, 0)
@@ -231,6 +233,7 @@ POST = b"POST http://127.0.0.1:8000/ HTTP/1.1\r\nHost: a\r\n"
         pytest.param(POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n", 501, id="TE gzip"),
         pytest.param(POST + b"Transfer-Encoding : chunked\r\n\r\n", 400, id="space before colon"),
         pytest.param(GET + b"A: " + b"a" * 100_000 + b"\r\n\r\n", 431, id="giant field"),
+        pytest.param(GET.replace(b"1.1", b"2.0") + b"\r\n", 505, id="HTTP/2.0"),
         pytest.param(GET, 408, id="head without end"),
         pytest.param(b"", 408, id="silence"),
     ],
@@ -243,6 +246,23 @@ def test_a_bad_request_is_answered_and_not_passed_on(request_bytes, status):
         listener.setblocking(False)
         with pytest.raises(BlockingIOError):
             listener.accept()
+
+
+def message_with_head_of(size, start, rest=b""):
+    filler = size - len(start) - len(b"A: \r\n\r\n")
+    return start + b"A: " + b"a" * filler + b"\r\n\r\n" + rest
+
+
+@pytest.mark.parametrize(("size", "status"), [(16_384, 200), (16_385, 431), (64_000, 431)])
+def test_a_request_head_may_have_16384_bytes(size, status):
+    body = b"a body behind it" * 1000
+    start = POST + b"Content-Length: %d\r\n" % len(body)
+    with proxy(*ALLOW) as program, Origin(OK, until=body) as origin:
+        assert ask(message_with_head_of(size, start, body)).startswith(b"HTTP/1.1 %d " % status)
+        program.event("request", status=status)
+        if status != 200:  # nobody came: let the origin go
+            socket.create_connection(("127.0.0.1", 8000)).close()
+    assert origin.received.startswith(b"POST ") == (status == 200)
 
 
 def test_a_body_that_breaks_its_own_framing_does_not_arrive_as_a_whole_one():
@@ -274,7 +294,9 @@ def test_an_answer_that_is_cut_off_is_not_passed_off_as_whole():
         (b"", 502),
         (b"nonsense\r\n\r\n", 502),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", 502),
-        (b"HTTP/1.1 200 OK\r\nA: " + b"a" * 100_000 + b"\r\n\r\n", 502),
+        (message_with_head_of(16_384, b"HTTP/1.1 200 OK\r\n"), 200),
+        (message_with_head_of(16_385, b"HTTP/1.1 200 OK\r\n"), 502),
+        (message_with_head_of(100_000, b"HTTP/1.1 200 OK\r\n"), 502),
         (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", 502),
         (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 200 OK\r\n\r\nhello", 200),
     ],
@@ -341,6 +363,16 @@ def test_the_proxy_does_not_connect_to_itself_even_when_its_address_is_allowed()
         assert "itself" in program.event("request", status=403, method="GET")["reason"]
         ask(b"CONNECT 127.0.0.1:3128 HTTP/1.1\r\nHost: a\r\n\r\n")
         assert "itself" in program.event("request", status=403, method="CONNECT")["reason"]
+
+
+def test_nor_when_the_kernel_chose_its_port():
+    with proxy(*ALLOW, "--port", 0) as program:
+        port = int(program.ready["listening"][0].rpartition(":")[2])
+        asked = b"GET http://127.0.0.1:%d/ HTTP/1.1\r\nHost: a\r\n\r\n" % port
+        assert ask(asked, ("127.0.0.1", port)).startswith(b"HTTP/1.1 403 ")
+        assert "itself" in program.event("request")["reason"]
+        with Origin(OK):  # the same proxy reaches others at that address
+            assert ask(GET + b"\r\n", ("127.0.0.1", port)).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_request_that_comes_back_is_a_loop():

@@ -233,6 +233,40 @@ def test_a_reset_of_one_resets_the_other():
         assert "connection reset by peer" in program.event("ended")["reason"]
 
 
+def fill(sock):
+    """Send until nothing more goes; returns how many bytes went."""
+    block, sent = bytes(1 << 16), 0
+    sock.settimeout(1.0)
+    with contextlib.suppress(TimeoutError):
+        while True:
+            sent += sock.send(block)
+    return sent
+
+
+def test_a_sender_that_is_reset_while_the_receiver_does_not_read_ends_the_pair_at_once():
+    with relay() as program:
+        before = program.descriptors()
+        sender, receiver = joined_pair(program)
+        sender_name = name(sender)
+        fill(sender)
+        reset(sender)
+        assert program.event("ended")["reason"] == f"{sender_name}: connection reset by peer"
+        await_condition(lambda: program.descriptors() == before, "all descriptors closed")
+        with pytest.raises(ConnectionResetError):
+            read_all(receiver)
+
+
+def test_two_half_closes_are_no_hang_up_while_bytes_are_still_on_their_way():
+    with relay() as program:
+        sender, receiver = joined_pair(program)
+        sent = fill(sender)
+        sender.shutdown(socket.SHUT_WR)
+        receiver.shutdown(socket.SHUT_WR)
+        assert read_all(sender) == b""
+        assert len(read_all(receiver)) == sent
+        assert program.event("ended")["reason"] == "closed"
+
+
 def test_a_pair_that_is_silent_is_ended_and_one_that_talks_is_not():
     with relay("--idle-time", 2.0) as program:
         first, second = joined_pair(program)

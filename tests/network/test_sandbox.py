@@ -308,6 +308,17 @@ for name in ("fs/file-max", "kernel/panic", "vm/swappiness", "net/ipv4/ip_forwar
     assert tried.communicate(timeout=10)[0] == "net/ipv4/ip_forward\n"
 
 
+def test_a_low_limit_of_open_files_is_raised_inside():
+    raised = start("""
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 1_024))
+from topologies import sandbox
+sandbox.enter()
+print(resource.getrlimit(resource.RLIMIT_NOFILE))
+""")
+    assert raised.communicate(timeout=10)[0] == "(1024, 1024)\n"
+
+
 def test_orphans_are_reaped():
     reaped = start("""
 import os, subprocess, time

@@ -136,6 +136,15 @@ def test_an_intercepted_connection_to_the_proxys_own_port_is_no_loop():
         assert "itself" in program.event("failed")["reason"]
 
 
+def test_both_hold_when_the_kernel_chose_its_port():
+    with web(), intercepting("--port", 0, "--allow", "0.0.0.0/0") as program:
+        port = program.ready["listening"][0].rpartition(":")[2]
+        assert connect("pc", "10.0.0.1", port).stdout == "connected\nreset\n"
+        assert "itself" in program.event("failed")["reason"]
+        assert curl("pc", "http://151.101.1.69/").returncode == 0
+        program.event("connected")
+
+
 def test_the_rule_goes_with_the_program_and_a_stale_one_is_replaced():
     first = intercepting()
     assert "redirect to :8080" in run("gateway", "nft", "list", "ruleset").stdout

@@ -89,6 +89,17 @@ def test_without_root_it_says_what_to_type(monkeypatch, commands):
     assert commands == []
 
 
+def test_a_colon_in_the_clones_path_is_refused(monkeypatch, tmp_path, capsys):
+    root = tmp_path / "a:b"
+    root.mkdir()
+    monkeypatch.setattr(bootstrap, "ROOT", root)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        bootstrap.main(["labs"])
+    assert stopped.value.code == 3
+    assert f"{root} has a colon in its name: move the clone" in capsys.readouterr().err
+
+
 def test_python_packages_are_installed_once(clone, commands):
     lock = bootstrap.RUNTIME_LOCK
     assert not bootstrap.stamped(lock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -30,6 +31,18 @@ def test_make_has_a_target_for_each_lab():
     assert line.split() == list(LABS)
 
 
+@pytest.mark.parametrize("target", ["check", "shell"])
+def test_make_without_a_topology_lists_them(target):
+    environment = {k: v for k, v in os.environ.items() if k != "TOPOLOGY"}
+    made = subprocess.run(
+        ["make", target], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30
+    )
+    assert made.returncode == 2
+    assert made.stderr.startswith(f"Say which topology: make {target} TOPOLOGY=FILE. There are:\n")
+    own = {f"  topologies/{path.name}" for path in (ROOT / "topologies").glob("*.yaml")}
+    assert own <= set(made.stderr.splitlines())
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -37,8 +50,8 @@ def test_make_has_a_target_for_each_lab():
         (["lab"], "Missing argument 'ID'"),
         (["nonsense"], "No such command 'nonsense'"),
         (["check"], "Missing argument 'FILES...'"),
-        (["check", "no-such-file.yaml"], "no-such-file.yaml:1: cannot be read"),
-        (["shell", "no-such-file.yaml"], "no-such-file.yaml:1: cannot be read"),
+        (["check", "no-such-file.yaml"], "there is no file no-such-file.yaml"),
+        (["shell", "no-such-file.yaml"], "there is no file no-such-file.yaml"),
     ],
 )
 def test_wrong_usage_and_wrong_files_end_with_2(arguments, words):

@@ -77,6 +77,8 @@ def test_a_machine_is_healthy_as_root_too():
     [
         ("user__max_user_namespaces", "0", "max_user_namespaces is 0",
          "sudo sysctl -w user.max_user_namespaces=15000"),
+        ("user__max_pid_namespaces", "0", "max_pid_namespaces is 0",
+         "sudo sysctl -w user.max_pid_namespaces=15000"),
         ("kernel__unprivileged_userns_clone", "0", "only root",
          "sudo sysctl -w kernel.unprivileged_userns_clone=1"),
         ("kernel__apparmor_restrict_unprivileged_userns", "1", "AppArmor",
@@ -92,9 +94,41 @@ def test_settings_that_forbid_namespaces(name, value, cause, mend):
     assert problem.mend == mend
 
 
+@pytest.mark.parametrize("kind", ["net", "mnt"])
+def test_too_few_namespaces_for_the_nodes(kind):
+    name = f"user__max_{kind}_namespaces"
+    problem = only_problem(replace(HEALTHY, read=files(**{name: "4\n"})))
+    assert problem.name == f"user.max_{kind}_namespaces"
+    assert problem.mend == f"sudo sysctl -w user.max_{kind}_namespaces=15000"
+    enough = replace(HEALTHY, read=files(**{name: f"{preflight.FEWEST_NAMESPACES}\n"}))
+    assert all(finding.ok for finding in preflight.examine(enough))
+
+
 def test_a_setting_is_no_problem_where_the_sandbox_can_be_made_all_the_same():
     limited = files(kernel__apparmor_restrict_unprivileged_userns="1\n")
     assert all(finding.ok for finding in preflight.examine(replace(HEALTHY, read=limited)))
+
+
+@pytest.mark.parametrize(
+    ("container", "mend"),
+    [(False, "sudo umount /proc/fs"), (True, "start the container with: --privileged")],
+)
+def test_a_proc_with_hidden_parts(container, mend):
+    read = files()
+    mounts = "".join(
+        f"1 1 0:1 / {place} rw - tmpfs tmpfs rw\n"
+        for place in ("/", "/proc", "/proc/sys/fs/binfmt_misc", "/proc/fs")
+    )
+    refused = Trial(no_sandbox="the sandbox cannot be furnished: mount proc: not permitted")
+    machine = replace(
+        HEALTHY,
+        read=lambda path: mounts if path == "/proc/self/mountinfo" else read(path),
+        exists=lambda path: container and path == "/.dockerenv",
+        attempt=lambda: refused,
+    )
+    problem = only_problem(machine)
+    assert problem.cause.endswith(": /proc/fs")
+    assert problem.mend == mend
 
 
 def test_a_container_without_the_right():
@@ -135,6 +169,14 @@ def test_the_tun_device(number, proc_misc, container, mend):
     problem = only_problem(machine)
     assert problem.name == TUN
     assert problem.mend == mend
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_a_tun_device_that_root_may_not_open_is_not_called_missing(number):
+    problem = only_problem(replace(HEALTHY, uid=0, open_tun=refuse_tun(number)))
+    assert "root of a user namespace only" in problem.cause
+    assert "modprobe" not in problem.mend
+    assert "mknod" not in problem.mend
 
 
 def test_all_missing_programs_are_mended_by_one_command():
@@ -223,6 +265,20 @@ def test_a_user_who_may_make_no_namespaces():
         in_limited = ["unshare", "--user", "--map-root-user", "sh", "-c", limit, "sh"]
         tried = run([*in_limited, "setpriv", "--bounding-set=-sys_admin"], script)
         assert expected in tried.stdout, tried.stderr
+
+
+@pytest.mark.network
+def test_a_user_whose_proc_has_hidden_parts():
+    """The sandbox's own /proc is refused, which only PID 1 of the sandbox hears."""
+    enter = "import labs.cli; labs.cli._enter_sandbox()"
+    as_user = ["unshare", "--user", "--map-root-user"]
+    subprocess.run("umount /proc/sys/* 2> /dev/null", shell=True, check=False)
+    assert run([*as_user, "setpriv", "--bounding-set=-sys_admin"], enter).returncode == 0
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/proc/fs"], check=True)
+    refused = run([*as_user, "setpriv", "--bounding-set=-sys_admin"], enter)
+    assert refused.returncode == 3
+    assert "while parts of this one are hidden: /proc/fs" in refused.stderr
+    assert "mend it: " in refused.stderr
 
 
 def test_the_command_line_says_so_and_exits_with_3(tmp_path):

@@ -130,6 +130,9 @@ def test_max_forwards_counts_down():
         (request("POST", version="1.0", Transfer_Encoding="chunked"), 400),
         (request("CONNECT", "a.test:443", Content_Length="5"), 400),
         (request("CONNECT", "a.test:443", Transfer_Encoding="chunked"), 400),
+        (request(version="2.0"), 505),
+        (request(version="9.9"), 505),
+        (request(version="0.9"), 505),
         (request(Via=f"1.1 {ME}"), 508),
         (request(Via=f"1.0 other, 1.1 {ME} (comment), 1.1 third"), 508),
     ],
@@ -148,6 +151,7 @@ def test_ambiguous_and_looping_requests_are_refused(came, status):
         request("CONNECT", "a.test:443", Content_Length="0"),
         request(Via="1.1 other, 1.1 napt-lab-00000000"),
         request(version="1.0"),
+        request(version="1.2"),
     ],
 )
 def test_plain_requests_are_not(came):

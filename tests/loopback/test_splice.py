@@ -1,0 +1,47 @@
+"""The watch over spliced sockets: what it takes for a failure, and what it costs."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+
+from servers.splice import failed, reset
+
+
+def connection() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        far = socket.create_connection(listener.getsockname())
+        near, _ = listener.accept()
+    near.setblocking(False)
+    return near, far
+
+
+def test_a_reset_is_noticed_behind_bytes_that_nobody_reads() -> None:
+    async def watch() -> None:
+        (quiet, _far), (near, far) = connection(), connection()
+        far.sendall(b"unread")
+        watching = asyncio.create_task(failed(quiet, near))
+        await asyncio.sleep(0.1)  # a span in which bytes alone must not end the watch
+        assert not watching.done()
+        reset(far)
+        assert await asyncio.wait_for(watching, 10) is near
+
+    asyncio.run(watch())
+
+
+def test_an_orderly_end_of_both_directions_is_no_failure_and_does_not_spin() -> None:
+    async def watch() -> None:
+        (ended, its_far), (near, far) = connection(), connection()
+        watching = asyncio.create_task(failed(ended, near))
+        its_far.shutdown(socket.SHUT_WR)
+        assert await asyncio.get_running_loop().sock_recv(ended, 1) == b""
+        ended.shutdown(socket.SHUT_WR)
+        before = time.process_time()
+        await asyncio.sleep(1.0)  # a span to measure: the hang-up is there to stay
+        assert time.process_time() - before < 0.1
+        assert not watching.done()
+        reset(far)
+        assert await asyncio.wait_for(watching, 10) is near
+
+    asyncio.run(watch())
