@@ -2,6 +2,7 @@
 
 suite.py      which rows there are, and the order in which they are measured
 traffic.py    the engines side by side, and what goes through them
+relaying.py   the TURN server beside coturn's
 starting.py   how long things take until they run
 figures.py    medians, spread, ratios, targets
 table.py      the table with bars

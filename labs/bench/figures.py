@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any
 
 OURS, KERNEL, PASTA, SCAPY, MININET = "python", "kernel", "pasta", "scapy", "mn"
+COTURN = "coturn"
 
 
 class Bound(Enum):

@@ -3,6 +3,7 @@
     sink    counts the datagrams that arrive        blast    sends them as fast as it can
     echo    sends every datagram back               ask      asks and waits, one at a time
     accept  counts TCP connections                  connect  opens and closes them
+    drain   counts the bytes of one of them
                                                     fill     one datagram from each of many ports
 
 `python -m labs.bench.load ROLE ADDRESS PORT SECONDS`: those on the left say `ready` and measure
@@ -31,6 +32,7 @@ SILENCE = 0.3
 PATIENCE = 5.0
 """Seconds without a first packet after which a receiver gives up."""
 RECEIVE_BUFFER = 8 << 20
+DRAIN_BUFFER = 1 << 20
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -136,6 +138,25 @@ def accept(address: str, port: int, seconds: float) -> None:
             pass
 
 
+def drain(address: str, port: int, seconds: float) -> None:
+    """Count the bytes of one TCP connection for `seconds`; take them until it ends."""
+    with socket.create_server((address, port)) as server:
+        server.settimeout(PATIENCE)
+        _ready()
+        connection, _ = server.accept()
+    with connection:
+        connection.settimeout(PATIENCE)
+        buffer = bytearray(DRAIN_BUFFER)
+        receive = connection.recv_into
+        receive(buffer)
+        count, begin = 0, time.monotonic()
+        while (now := time.monotonic()) < begin + seconds:
+            count += receive(buffer)
+        report(event="received", bytes=count, seconds=now - begin)
+        while receive(buffer):
+            pass
+
+
 def _take(server: socket.socket) -> None:
     connection, _ = server.accept()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
@@ -166,7 +187,7 @@ def fill(address: str, port: int, count: float) -> None:
             sender.sendto(PAYLOAD, (address, port))
 
 
-ROLES = {role.__name__: role for role in (sink, blast, echo, ask, accept, connect, fill)}
+ROLES = {role.__name__: role for role in (sink, blast, echo, ask, accept, drain, connect, fill)}
 
 
 def main(words: list[str]) -> None:

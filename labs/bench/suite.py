@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from labs.bench import starting
-from labs.bench.figures import KERNEL, MININET, OURS, PASTA, SCAPY, Bound, Row, Target
+from labs.bench.figures import COTURN, KERNEL, MININET, OURS, PASTA, SCAPY, Bound, Row, Target
+from labs.bench.relaying import SERVERS, Relaying
 from labs.bench.table import table
 from labs.bench.traffic import MANY_RULES, BenchError, Traffic, put_scapy_in_place
 from labs.bootstrap import give_to_owner
@@ -113,7 +114,31 @@ class Suite:
         yield from self._in_turns(
             opened, BOTH, lambda engine: opened.add(engine, traffic.connections(engine, seconds))
         )
+        yield from self._relaying(Relaying(traffic))
         yield from self._many_rules(traffic)
+
+    def _relaying(self, relaying: Relaying) -> Iterator[Step]:
+        half = Target(Bound.RATIO_AT_LEAST, 0.5, COTURN)
+        for size in (64, 1000):
+            row = self.row(
+                f"turn-udp-{size}", f"TURN: {size} bytes of channel data, UDP", "packets/s", half
+            )
+
+            def datagrams(engine: str, row: Row = row, size: int = size) -> None:
+                rate, lost = relaying.datagrams(engine, self.seconds, size)
+                row.add(engine, rate)
+                row.notes[engine] = f"{rate * size / 1e6:.0f} MB/s, {lost:.0%} is lost"
+
+            yield from self._in_turns(row, SERVERS, datagrams)
+        stream = self.row(
+            "turn-tcp", "TURN: one connection to a peer, TCP", "Gbit/s",
+            Target(Bound.RATIO_AT_LEAST, 0.8, COTURN),
+        )  # fmt: skip
+        yield from self._in_turns(
+            stream,
+            SERVERS,
+            lambda engine: stream.add(engine, relaying.stream(engine, self.seconds)),
+        )
 
     def _many_rules(self, traffic: Traffic) -> Iterator[Step]:
         cost = self.row(

@@ -24,6 +24,7 @@ from typing import Any
 from labs.bench.figures import KERNEL, OURS, PASTA, SCAPY
 from topologies import namespaces
 from topologies.builder import Network
+from topologies.node import Node
 from topologies.processes import Completed, DeadlinePassed, Process
 
 GRACE = 10.0  # seconds that a program may take beyond the time that it measures
@@ -49,7 +50,9 @@ class Traffic:
     def __init__(self, net: Network) -> None:
         self._net = net
         self._ports = itertools.count(5001)
-        self._server = net["server"]
+        self.server = net["server"]
+        self.public = net[f"pc_{PASTA}"]
+        """A host that no translator stands in front of."""
         # Nobody listens to the kernel's events either.
         net.napt(f"napt_{OURS}").close()
         for engine in (OURS, KERNEL, PASTA, SCAPY):
@@ -67,9 +70,9 @@ class Traffic:
     def stream(self, engine: str, seconds: float, *options: str) -> float:
         """TCP through iperf3, in Gbit/s at the receiver; with --bidir both directions added."""
         port = str(next(self._ports))
-        address = str(self._server.address)
-        listen = self._server.start(["iperf3", "-s", "-1", "-p", port, "-B", address])
-        self._await_listening(int(port))
+        address = str(self.server.address)
+        listen = self.server.start(["iperf3", "-s", "-1", "-p", port, "-B", address])
+        self.await_listening(int(port))
         whole = str(max(1, round(seconds)))  # iperf3 knows no other, and takes 0 for "for ever"
         command = ["iperf3", "-J", "-c", address, "-p", port, "-t", whole, *options]
         done = self._run(engine, command, seconds + GRACE)
@@ -84,7 +87,7 @@ class Traffic:
 
     def datagrams(self, engine: str, seconds: float) -> tuple[float, float]:
         """Small UDP datagrams that arrived each second, and the part that was lost."""
-        with self._receiver("sink", seconds) as (receiver, port):
+        with self.receiver("sink", seconds) as (receiver, port):
             sent = self._send(engine, "blast", port, seconds + SENDS_LONGER)
             received = receiver.wait_for("received", deadline=GRACE).fields
         rate = float(received["packets"] / received["seconds"])
@@ -92,12 +95,12 @@ class Traffic:
 
     def latency(self, engine: str, seconds: float) -> dict[str, Any]:
         """Round-trip times of small datagrams: `p50` and `p99` in microseconds, `count`."""
-        with self._receiver("echo", seconds) as (_, port):
+        with self.receiver("echo", seconds) as (_, port):
             return self._send(engine, "ask", port, seconds)
 
     def connections(self, engine: str, seconds: float) -> float:
         """TCP connections opened and closed each second, as the server accepted them."""
-        with self._receiver("accept", seconds) as (receiver, port):
+        with self.receiver("accept", seconds) as (receiver, port):
             self._send(engine, "connect", port, seconds + SENDS_LONGER)
             accepted = receiver.wait_for("accepted", deadline=GRACE).fields
         return float(accepted["count"] / accepted["seconds"])
@@ -128,11 +131,13 @@ class Traffic:
     # -- programs -----------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _receiver(self, role: str, seconds: float) -> Iterator[tuple[Process, int]]:
-        """A receiving program on the server, ready at a port that nothing else has used."""
+    def receiver(
+        self, role: str, seconds: float, node: Node | None = None
+    ) -> Iterator[tuple[Process, int]]:
+        """A receiving program on a node (the server), ready at a port that nothing has used."""
         port = next(self._ports)
         argv = [sys.executable, "-m", "labs.bench.load", role, "0.0.0.0", str(port), str(seconds)]
-        process = self._server.start_program(argv, name=f"{role}:{port}")
+        process = (node or self.server).start_program(argv, name=f"{role}:{port}")
         try:
             process.wait_for("ready", deadline=GRACE)
             yield process, port
@@ -142,7 +147,7 @@ class Traffic:
 
     def _send(self, engine: str, role: str, port: int, amount: float) -> dict[str, Any]:
         """Run a sending program on the PC; what it reported, if anything."""
-        address = str(self._server.address)
+        address = str(self.server.address)
         argv = [sys.executable, "-m", "labs.bench.load", role, address, str(port), str(amount)]
         deadline = 6 * GRACE if role == "fill" else amount + GRACE
         done = self._run(engine, argv, deadline)
@@ -156,7 +161,7 @@ class Traffic:
         entry = PASTA_ENTRY if engine == PASTA else ()
         return self._net[f"pc_{engine}"].run([*entry, *argv], timeout=seconds)
 
-    def _await_listening(self, port: int) -> None:
+    def await_listening(self, port: int) -> None:
         """Return once something listens at a TCP port of the server."""
         listening = f":{port:04X} 00000000:0000 0A"
 
@@ -165,7 +170,7 @@ class Traffic:
             return listening in Path("/proc/thread-self/net/tcp").read_text(encoding="ascii")
 
         end = time.monotonic() + GRACE
-        while not namespaces.visit(self._server.pid, look):
+        while not namespaces.visit(self.server.pid, look):
             if time.monotonic() > end:
                 raise DeadlinePassed(f"a listener at port {port}", GRACE)
             time.sleep(0.005)

@@ -70,7 +70,7 @@ def _is_own(address: str) -> bool:
 
 
 def _raise_descriptor_limit() -> None:
-    """Every allocation is a descriptor, every data connection six: use what we are allowed."""
+    """Every allocation is a descriptor, every data connection seven: use what we are allowed."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

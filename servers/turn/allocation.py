@@ -57,8 +57,11 @@ class Relay(Protocol):
 class RelayPorts(Protocol):
     """Opens relayed transport addresses: sockets in the server, a table in the tests."""
 
+    address: str
+    """The IP address of all of them."""
+
     def open(self, transport: Transport, port: int) -> Relay | None:
-        """None: this port cannot be had."""
+        """None: this port cannot be had. The caller holds no TCP port of this number."""
 
 
 @dataclass(slots=True)
@@ -89,6 +92,8 @@ class Allocation:
     permissions: dict[str, Permission] = field(default_factory=dict)
     channels: dict[int, Channel] = field(default_factory=dict)
     channels_by_peer: dict[Address, Channel] = field(default_factory=dict)
+    channels_here: set[Channel] = field(default_factory=set)
+    """Any allocation's, whose peer is this one's relayed transport address."""
     connections: dict[int, PeerConnection] = field(default_factory=dict)
     traffic: Traffic = field(default_factory=Traffic)
     ended: str = ""

@@ -87,7 +87,9 @@ def _xor(port_and_address: bytes, transaction_id: bytes) -> bytes:
 
 def encode_error(code: int) -> bytes:
     """ERROR-CODE: hundreds, the rest, and the reason that the RFCs give it."""
-    return struct.pack("!HBB", 0, code // 100, code % 100) + REASONS[code].encode()
+    # A 401 answers strangers, whose requests are short: people can look up what it means.
+    reason = "" if code == 401 else REASONS[code]
+    return struct.pack("!HBB", 0, code // 100, code % 100) + reason.encode()
 
 
 def decode_error(value: bytes) -> int:

@@ -3,7 +3,9 @@
 Theory of operation. A channel binds a number (0x4000 to 0x4FFF) to a peer's transport
 address, for one allocation, for 600 s; within that time it is one to one. ChannelData
 carries the number where an indication would carry addresses, and needs no parsing: the
-server looks up the number, and sends the rest.
+server looks up the number, and sends the rest. So what must hold for a peer must hold for as
+long as its channel does: a channel to another allocation of this server ends with that one,
+for the port may next be any program's.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ class Channel:
     allocation: Allocation
     number: int
     peer: Address
+    ends_with: Allocation | None
+    """Whose relayed transport address the peer is, if only that makes it a permitted one."""
 
 
 def on_channel_bind(server: Server, request: Request) -> Attributes:
@@ -70,9 +74,12 @@ def on_channel_bind(server: Server, request: Request) -> Attributes:
 
 
 def _bind(server: Server, allocation: Allocation, number: int, peer: Address) -> Channel:
-    channel = Channel(allocation, number, peer)
+    ends_with = server.allocation_at(peer)
+    channel = Channel(allocation, number, peer, ends_with)
     allocation.channels[number] = channel
     allocation.channels_by_peer[peer] = channel
+    if ends_with is not None:
+        ends_with.channels_here.add(channel)
     server.emit("channel-bound", allocation, channel=number, peer=endpoint(peer))
     return channel
 
@@ -81,3 +88,5 @@ def unbind(channel: Channel) -> None:
     """Forget the channel; its peer's permission lives on by itself."""
     del channel.allocation.channels[channel.number]
     del channel.allocation.channels_by_peer[channel.peer]
+    if channel.ends_with is not None:
+        channel.ends_with.channels_here.remove(channel)

@@ -25,8 +25,9 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from servers.turn.attributes import encode_error
 from servers.turn.refusal import Refused
-from servers.turn.stun import Attribute, Attributes, Message
+from servers.turn.stun import Attribute, Attributes, Class, Message, Method, encode
 
 NONCE_COOKIE = "obMatJos2"
 FEATURES = base64.b64encode((0b11 << 22).to_bytes(3)).decode()
@@ -90,6 +91,12 @@ class Credentials:
             (Attribute.NONCE, self._nonce(client, now).encode()),
             (Attribute.PASSWORD_ALGORITHMS, PASSWORD_ALGORITHMS),
         ]
+
+    def challenge_length(self) -> int:
+        """Bytes of the 401 that answers a client's first request."""
+        attributes = [(Attribute.ERROR_CODE, encode_error(401)), *self.challenge("", 0.0)]
+        message = Message(Method.ALLOCATE, Class.ERROR, bytes(12), attributes)
+        return len(encode(message, fingerprint=False))
 
     def authenticate(self, request: Message, client: str, now: float) -> Identity:
         """Make the checks of section 9.2.4, in its order. Raises Refused (400, 401, 438)."""

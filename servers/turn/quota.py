@@ -6,12 +6,22 @@ account counts allocations (486 beyond the quota) and holds a token bucket of by
 at the account's rate, and what finds it empty is dropped, as on any full link. TCP data
 connections are paced by the kernel instead, which divides the rate among them.
 
-`ReplyBudget` bounds what the server sends to addresses that may be forged. A challenge (401)
-is larger than the request it answers, so that a server which always answers is an amplifier.
-Here a reply costs its bytes, a request earns its bytes, and per address there are 4,096 bytes
-on credit, given back at 256 bytes/s. So real clients are answered at once, while towards any
-victim the replies never exceed what came in by more than that. The budget is a fixed array,
-indexed by a keyed hash of the address: a flood cannot make it grow.
+`ReplyBudget` bounds what the server sends to addresses that may be forged. The smallest
+Allocate request has 28 bytes, and no challenge (401) with a realm and a nonce fits into that:
+a server which always answers is an amplifier, one which never sends more than it got serves
+nobody. Here a request earns its bytes, a reply costs its bytes, and what cannot be paid is not
+sent. An address that has proved nothing has one challenge on credit, given back at 32 bytes/s.
+So for every address, over any time,
+
+    bytes sent <= bytes received + one challenge + 32 bytes/s + 1,024 bytes a proof
+
+where a proof is an authenticated request: its nonce had arrived at the address. Without proofs
+that is an excess of one challenge for a victim, and of 32 bytes/s from then on. A client whose
+challenge was lost gets another at its second retransmission; many behind one NAT start with
+the first one's proof. The budget is a fixed array, indexed by a keyed hash of the address: a
+flood cannot make it grow, and all victims together get no more than 4,096 times the excess.
+Addresses that share a place share its credit. Answers over TCP, whose handshake proved the
+address, and to authenticated requests are not charged.
 """
 
 from __future__ import annotations
@@ -25,8 +35,9 @@ from servers.turn.allocation import FiveTuple
 MAX_STREAMS = 1024
 MAX_STREAMS_PER_CLIENT = 64
 
-REPLY_CREDIT = 4096.0  # bytes
-REPLY_REFILL = 256.0  # bytes/s
+REPLY_REFILL = 32.0  # bytes/s
+REPLY_PROOF = 1024.0  # bytes that an authenticated request earns
+REPLY_CREDIT = 4096.0  # bytes at most, earned and not spent
 REPLY_SLOTS = 4096
 
 
@@ -144,18 +155,32 @@ class Streams:
 class ReplyBudget:
     """Bytes that may be sent to addresses which have not proved to be real."""
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, first: int) -> None:
+        """`first`: bytes that an address has on credit from the beginning."""
         self._secret = secret
-        self._credit = [REPLY_CREDIT] * REPLY_SLOTS
+        self._first = float(first)
+        self._credit = [self._first] * REPLY_SLOTS
         self._filled_at = [0.0] * REPLY_SLOTS
 
     def allows(self, client: str, request: int, reply: int, now: float) -> bool:
         """Earn the request's bytes, and spend the reply's if there is enough."""
-        digest = hashlib.blake2b(client.encode(), digest_size=4, key=self._secret).digest()
-        slot = int.from_bytes(digest) % REPLY_SLOTS
-        earned = request + (now - self._filled_at[slot]) * REPLY_REFILL
-        credit = min(REPLY_CREDIT, self._credit[slot] + earned)
+        slot = self._slot(client)
+        credit = self._credit[slot]
+        # Time gives back the first credit, and nothing on top of it.
+        if credit < self._first:
+            refilled = credit + (now - self._filled_at[slot]) * REPLY_REFILL
+            credit = min(self._first, refilled)
         self._filled_at[slot] = now
+        credit = min(REPLY_CREDIT, credit + request)
         granted = credit >= reply
         self._credit[slot] = credit - reply if granted else credit
         return granted
+
+    def proved(self, client: str) -> None:
+        """The address is real: a request from it had a nonce that was sent there."""
+        slot = self._slot(client)
+        self._credit[slot] = min(REPLY_CREDIT, self._credit[slot] + REPLY_PROOF)
+
+    def _slot(self, client: str) -> int:
+        digest = hashlib.blake2b(client.encode(), digest_size=4, key=self._secret).digest()
+        return int.from_bytes(digest) % REPLY_SLOTS

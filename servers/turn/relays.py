@@ -31,11 +31,15 @@ class Ports:
     """Opens relayed transport addresses on one IP address."""
 
     def __init__(self, address: str) -> None:
-        self._address = address
+        self.address = address
         self.node: Node
 
     def open(self, transport: Transport, port: int) -> Relay | None:
-        """A socket bound to this port, or None if it cannot be had."""
+        """A socket bound to this port, or None if it cannot be had.
+
+        With SO_REUSEPORT the kernel grants a TCP port again and again: the caller has to know
+        which it holds.
+        """
         kind = socket.SOCK_DGRAM if transport == Transport.UDP else socket.SOCK_STREAM
         try:
             relay_socket = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
@@ -44,7 +48,7 @@ class Ports:
         try:
             if transport == Transport.TCP:
                 relay_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            relay_socket.bind((self._address, port))
+            relay_socket.bind((self.address, port))
             if transport == Transport.TCP:
                 relay_socket.listen(16)
         except OSError:

@@ -75,11 +75,11 @@ class Server:
         self.streams = Streams()
         self.deadlines: Deadlines[Any] = Deadlines()
         self.reservations = Reservations(rng, self.deadlines, limits.user.allocations)
-        self._relayed: set[tuple[Transport, Address]] = set()
+        self._relayed: dict[tuple[Transport, Address], Allocation] = {}
         self._credentials = credentials
         self._ports = ports
         self._limits = limits
-        self._replies = ReplyBudget(self.random.randbytes(32))
+        self._replies = ReplyBudget(rng.randbytes(32), credentials.challenge_length())
         self._actions: list[actions.Action] = []
 
     # What happens outside, and when.
@@ -213,6 +213,9 @@ class Server:
         return found
 
     def open_relay(self, transport: Transport, port: int) -> Relay | None:
+        """A relayed transport address with this port, or None: it cannot be had."""
+        if (transport, (self._ports.address, port)) in self._relayed:
+            return None
         return self._ports.open(transport, port)
 
     def begin(self, allocation: Allocation, lifetime: int, now: float) -> None:
@@ -224,7 +227,7 @@ class Server:
         )
         allocation.budgets = tuple(budget for budget in budgets if budget is not None)
         self.allocations[five_tuple] = allocation
-        self._relayed.add((allocation.transport, allocation.relay.address))
+        self._relayed[allocation.transport, allocation.relay.address] = allocation
         self.deadlines.discard(five_tuple)
         self.deadlines.set(allocation, now + lifetime)
         allocation.relay.serve(allocation)
@@ -239,14 +242,18 @@ class Server:
     def end(self, allocation: Allocation, reason: str, now: float) -> None:
         """Take an allocation out of force, and all that hangs on it."""
         five_tuple = allocation.five_tuple
+        # The accounts first: whatever else goes wrong, nobody pays for it for ever.
         del self.allocations[five_tuple]
-        self._relayed.remove((allocation.transport, allocation.relay.address))
         self.users.close(allocation.username)
         self.clients.close(five_tuple.client[0])
-        for owned in (*allocation.permissions.values(), *allocation.channels.values()):
-            self.deadlines.discard(owned)
         self.deadlines.discard(allocation)
         allocation.relay.close()
+        del self._relayed[allocation.transport, allocation.relay.address]
+        for permission_held in allocation.permissions.values():
+            self.deadlines.discard(permission_held)
+        for bound in {*allocation.channels.values(), *allocation.channels_here}:
+            self.deadlines.discard(bound)
+            channel.unbind(bound)
         allocation.ended = reason
         for peer_connection in list(allocation.connections.values()):
             self._do(actions.CloseConnection(peer_connection))
@@ -260,6 +267,12 @@ class Server:
     def may_reach(self, peer: Address, transport: Transport) -> bool:
         """On our own relay address only living allocations may be peers."""
         return not self.policy.needs_allocation(peer[0]) or (transport, peer) in self._relayed
+
+    def allocation_at(self, peer: Address) -> Allocation | None:
+        """The allocation for which alone this peer may be sent datagrams, if there is one."""
+        if not self.policy.needs_allocation(peer[0]):
+            return None
+        return self._relayed.get((Transport.UDP, peer))
 
     def send_to_peer(self, allocation: Allocation, peer: Address, data: bytes) -> None:
         self._do(actions.SendToPeer(allocation, peer, data))
@@ -328,6 +341,7 @@ class Server:
         try:
             if message.method != Method.BINDING:
                 request.identity = self._credentials.authenticate(message, request.client, now)
+                self._replies.proved(request.client)
             unknown = message.not_understood()
             if unknown:
                 types = value.encode_types(unknown)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from labs.bench.figures import KERNEL, OURS, SCAPY
+from labs.bench.figures import COTURN, KERNEL, OURS, SCAPY
+from labs.bench.relaying import SERVERS, Relaying
 from labs.bench.traffic import Traffic, put_scapy_in_place
 from topologies.builder import Network
 from topologies.loader import load
@@ -29,3 +30,14 @@ def test_traffic_passes_through_every_engine():
         # The translator saw them: each program had a rule of its own.
         assert traffic.rules() >= 3
         assert traffic.memory() > 1_000_000
+
+
+def test_datagrams_and_streams_pass_through_both_turn_servers():
+    with Network(load(BENCH)) as net:
+        relaying = Relaying(Traffic(net))
+        assert SERVERS == (OURS, COTURN)
+        for engine in SERVERS:
+            rate, lost = relaying.datagrams(engine, 0.1, 64)
+            assert rate > 0
+            assert 0 <= lost < 1
+            assert relaying.stream(engine, 0.1) > 0

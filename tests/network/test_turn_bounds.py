@@ -216,6 +216,28 @@ def test_without_descriptors_left_the_server_refuses_and_recovers():
         asyncio.run(exhaust())
 
 
+def test_a_relayed_address_is_granted_once_though_the_kernel_would_grant_it_again():
+    async def two_clients():
+        async with (
+            connected(SERVER, USER, PASSWORD, TCP) as first,
+            connected(SERVER, USER, PASSWORD, TCP) as second,
+        ):
+            relayed = (await first.allocate(TCP)).relayed
+            with pytest.raises(TurnError) as refused:
+                await second.allocate(TCP)
+            assert refused.value.code == 508
+            await first.delete()
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(*relayed)
+            assert (await second.allocate(TCP)).relayed == relayed
+            await second.delete()
+
+    with turn_server("--relay-ports", "50000-50000") as server:
+        before = server.descriptors()
+        asyncio.run(two_clients())
+        await_descriptors(server, before)
+
+
 def test_garbage_in_a_stream_ends_it():
     with turn_server(), socket.create_connection(SERVER, timeout=5) as stranger:
         stranger.sendall(b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n")

@@ -9,8 +9,6 @@ import socket
 import subprocess
 import time
 
-import pytest
-
 from tests.network.server_program import Program
 
 SERVER = ("127.0.0.1", 3478)
@@ -28,9 +26,8 @@ def turn_server(*arguments, prefix=()):
 
 
 def need(program):
-    """Skip the test where a program of the distribution is missing."""
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed (Debian package coturn)")
+    """Fail where a program is missing that `make test` installs."""
+    assert shutil.which(program), f"{program} is not installed (Debian package coturn)"
 
 
 @contextlib.contextmanager

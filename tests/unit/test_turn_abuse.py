@@ -54,6 +54,64 @@ def test_on_the_relay_address_only_living_allocations_can_be_reached():
     assert client.bind(relayed) == 0
 
 
+def bob(world, over=UDP):
+    """Another user's client."""
+    return world.client(("24.9.3.8", 40002), over, "bob", "hunter2")
+
+
+def test_a_channel_to_an_allocation_ends_with_it():
+    """What gets the port next, here or in another program, is not what was bound."""
+    world = World()
+    client, other = world.client(), bob(world)
+    client.allocate()
+    relayed = other.allocate()
+    assert client.bind(relayed) == client.bind() == 0
+    client.send(b"living", relayed)
+    other.ask(Method.REFRESH, (Attribute.LIFETIME, value.encode_number(0)))
+    client.send(b"ended", relayed)
+    client.send(b"another peer's channel stays")
+    assert [data for _, _, data in world.at_peers] == [b"living", b"another peer's channel stays"]
+    assert client.bind(relayed) == 403
+    client.ask(Method.REFRESH, (Attribute.LIFETIME, value.encode_number(0)))
+    assert world.holds_nothing()
+
+
+def test_a_channel_to_an_allocation_may_end_first():
+    world = World()
+    client, other = world.client(), bob(world)
+    client.allocate()
+    relayed = other.allocate()
+    assert client.bind(relayed) == 0
+    world.advance(599, clients=False)
+    client.ask(Method.REFRESH, (Attribute.LIFETIME, value.encode_number(0)))
+    other.ask(Method.REFRESH, (Attribute.LIFETIME, value.encode_number(0)))
+    assert world.holds_nothing()
+
+
+def test_where_the_operator_allows_the_relay_address_channels_to_it_stay():
+    world = World(allow=[f"{RELAY}/32"])
+    client, other = world.client(), bob(world)
+    client.allocate()
+    relayed = other.allocate()
+    assert client.bind(relayed) == 0
+    other.ask(Method.REFRESH, (Attribute.LIFETIME, value.encode_number(0)))
+    client.send(b"allowed", relayed)
+    assert [data for _, _, data in world.at_peers] == [b"allowed"]
+
+
+def test_two_allocations_never_have_the_same_relayed_address():
+    world = World(ports=range(50000, 50001))
+    first = world.client(over=TCP)
+    second = bob(world, TCP)
+    relayed = first.allocate(TCP)
+    assert second.allocate(TCP) == 508
+    first.ask(Method.REFRESH, (Attribute.LIFETIME, value.encode_number(0)))
+    assert second.allocate(TCP) == relayed
+    world.server.stream_closed(first.five_tuple, world.now)
+    world.server.stream_closed(second.five_tuple, world.now)
+    assert world.holds_nothing()
+
+
 def test_a_port_is_an_allocation_of_its_own_transport_only():
     """UDP and TCP number their ports apart: both may be relayed, and end, independently."""
     world = World(ports=range(50000, 50001))
@@ -101,19 +159,58 @@ def reply_bytes(world, packet, times, interval):
      request(Method.REFRESH, attributes=[(Attribute.MESSAGE_INTEGRITY, bytes(20))])],
     ids=["allocate", "smallest", "binding", "bad integrity"],
 )  # fmt: skip
-@pytest.mark.parametrize("interval", [0.0, 0.001, 0.1])
-def test_replies_to_a_forged_address_exceed_its_requests_by_a_bounded_credit(packet, interval):
+@pytest.mark.parametrize("interval", [0.0, 0.001, 0.1, 10.0])
+def test_replies_to_a_forged_address_exceed_its_requests_by_one_challenge_and_a_trickle(
+    packet, interval
+):
     times = 2000
     sent = reply_bytes(World(), packet, times, interval)
     assert sent > 0
-    credit = 4096 + 256 * times * interval
-    assert sent <= times * len(packet) + credit
+    assert sent <= times * len(packet) + challenge_length() + 32 * times * interval
 
 
-def test_many_clients_behind_one_address_are_answered_at_once():
+def test_idle_time_earns_one_challenge_and_no_more():
+    world = World()
+    for _ in range(3):
+        world.now += 1e6
+        burst = reply_bytes(world, request(), 100, 0.0)
+        assert 0 < burst <= 100 * len(request()) + challenge_length()
+
+
+def challenge_length():
+    """Bytes of the first answer a stranger gets who sends no FINGERPRINT."""
+    allocate = Message(Method.ALLOCATE, Class.REQUEST, bytes(12), [REQUESTED])
+    packet = encode(allocate, fingerprint=False)
+    length = reply_bytes(World(), packet, 1, 0.0)
+    assert len(packet) == 28 < length < 100
+    return length
+
+
+def test_a_realm_of_any_length_is_challenged():
+    world = World(realm="r" * 127)
+    assert isinstance(world.client().allocate(), tuple)
+
+
+def test_a_lost_challenge_is_sent_again_within_two_retransmissions():
+    world = World()
+    assert reply_bytes(world, request(), 1, 0.5) > 0
+    assert reply_bytes(world, request(), 1, 1.0) + reply_bytes(world, request(), 1, 0.0) > 0
+
+
+def test_many_clients_behind_one_address_are_answered_one_after_the_other_at_once():
+    """Each that authenticates proves the address again."""
     world = World(user=64, client=64)
     clients = [world.client(("24.9.3.7", port)) for port in range(1, 31)]
     assert all(isinstance(each.allocate(), tuple) for each in clients)
+
+
+def test_many_clients_behind_one_address_that_ask_together_are_answered_within_seconds():
+    world = World(user=64, client=64)
+    clients = [world.client(("24.9.3.7", port)) for port in range(1, 31)]
+    for each in clients:
+        each.session.allocate(UDP, world.now, [])
+    world.advance(2)
+    assert len(world.server.allocations) == 30
 
 
 def test_a_victim_of_forgery_can_still_use_the_server():
@@ -123,6 +220,17 @@ def test_a_victim_of_forgery_can_still_use_the_server():
     assert client.allocate()
     reply_bytes(world, request(), 1000, 0.0)
     assert client.permit() == 0
+
+
+def test_an_authenticated_request_earns_a_bounded_credit():
+    world = World()
+    client = world.client()
+    client.allocate()
+    received = 1000 * len(request())
+    assert reply_bytes(world, request(), 1000, 0.0) <= received + challenge_length() + 1024
+    for _ in range(1000):
+        assert client.permit() == 0
+    assert reply_bytes(world, request(), 1000, 0.0) <= received + 4096
 
 
 def test_tcp_connections_are_bounded_in_number_per_address_and_in_time():

@@ -37,14 +37,20 @@ class FakeRelay:
 
 
 class FakePorts:
-    """Relayed transport addresses as a table; ports in `refused` cannot be opened."""
+    """Relayed transport addresses as a table; ports in `refused` cannot be opened.
+
+    As the kernel does with SO_REUSEPORT, it opens a TCP port as often as it is asked to.
+    """
+
+    address = RELAY
 
     def __init__(self):
         self.open_relays = {}
         self.refused = set()
 
     def open(self, transport, port):
-        if port in self.refused or (transport, port) in self.open_relays:
+        taken = transport == UDP and (transport, port) in self.open_relays
+        if port in self.refused or taken:
             return None
         relay = self.open_relays[transport, port] = FakeRelay(self, transport, port)
         return relay
@@ -53,12 +59,21 @@ class FakePorts:
 class World:
     """One server, any number of clients, and a clock that only `advance()` moves."""
 
-    def __init__(self, *, user=8, client=8, bandwidth=0, allow=(), ports=range(50000, 50100)):
+    def __init__(
+        self,
+        *,
+        user=8,
+        client=8,
+        bandwidth=0,
+        allow=(),
+        ports=range(50000, 50100),
+        realm="napt.lab",
+    ):
         self.now = 1000.0
         self.ports = FakePorts()
         rng = random.Random(7)
         self.server = Server(
-            Credentials("napt.lab", {"alice": "secret", "bob": "hunter2"}, rng.randbytes),
+            Credentials(realm, {"alice": "secret", "bob": "hunter2"}, rng.randbytes),
             PeerPolicy(
                 RELAY, lambda address: address in (RELAY, "203.0.113.11"), map(IPv4Network, allow)
             ),
@@ -136,6 +151,8 @@ class World:
         server = self.server
         tables = (
             server.allocations,
+            server.users._accounts,
+            server.clients._accounts,
             server._relayed,
             server.connections,
             server.reservations,

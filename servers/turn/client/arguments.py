@@ -10,8 +10,8 @@ from servers.turn.attributes import Address
 def add_common(parser: argparse.ArgumentParser) -> None:
     """The server, who we are there, who may reach us, and how long we wait for it."""
     add = parser.add_argument
-    add("--server", type=_address, required=True, metavar="ADDRESS:PORT", help="TURN server")
-    add("--user", type=_user, required=True, metavar="NAME:PASSWORD")
+    add("--server", type=address, required=True, metavar="ADDRESS:PORT", help="TURN server")
+    add("--user", type=user, required=True, metavar="NAME:PASSWORD")
     add(
         "--permit",
         required=True,
@@ -22,11 +22,11 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         help="for the peer (default: %(default)s)")  # fmt: skip
 
 
-def _address(argument: str) -> Address:
+def address(argument: str) -> Address:
     host, _, port = argument.rpartition(":")
     return host, int(port)
 
 
-def _user(argument: str) -> tuple[str, str]:
+def user(argument: str) -> tuple[str, str]:
     name, _, password = argument.partition(":")
     return name, password

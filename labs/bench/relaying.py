@@ -1,0 +1,82 @@
+"""What TURN servers relay: this project's beside coturn's, on the same node, in turns.
+
+    client ── channel data, or TCP ── server: TURN ── plain UDP, or TCP ── peer
+
+Client and peer are programs on the same public host, so no translator is in between. The client
+sends as fast as it can; the peer counts what arrives. Each server runs with its own defaults.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from labs.bench.figures import COTURN, OURS
+from labs.bench.traffic import GRACE, SENDS_LONGER, BenchError, Traffic
+
+PORT = 3478
+USER = "bench:bench"
+SERVERS = (OURS, *([COTURN] if shutil.which("turnserver") else []))
+
+
+class Relaying:
+    """Measurements of TURN servers on a running topology."""
+
+    def __init__(self, traffic: Traffic) -> None:
+        self._traffic = traffic
+
+    def datagrams(self, engine: str, seconds: float, size: int) -> tuple[float, float]:
+        """Packets of `size` bytes, of channel data, that arrive at the peer each second, and the
+        part that was lost: if there is none, the client was what could do no more.
+        """
+        received, sent = self._relay(engine, "udp", "sink", seconds, size)
+        rate = received["packets"] / received["seconds"]
+        return rate, max(0.0, 1 - rate * (seconds + SENDS_LONGER) / sent)
+
+    def stream(self, engine: str, seconds: float) -> float:
+        """Gbit/s that arrive at the peer through a TCP allocation (RFC 6062)."""
+        received, _ = self._relay(engine, "tcp", "drain", seconds, 0)
+        return float(received["bytes"] / received["seconds"]) * 8 / 1e9
+
+    def _relay(
+        self, engine: str, relay: str, receiver: str, seconds: float, size: int
+    ) -> tuple[Mapping[str, Any], int]:
+        """What the peer received, and what the client sent (packets, or bytes)."""
+        public = self._traffic.public
+        receiving = self._traffic.receiver(receiver, seconds, public)
+        with self._server(engine) as server, receiving as (peer, port):
+            argv = [sys.executable, "-m", "servers.turn.client.load", "--relay", relay,
+                    "--server", server, "--user", USER, "--peer", f"{public.address}:{port}",
+                    "--size", str(size), "--seconds", str(seconds + SENDS_LONGER)]  # fmt: skip
+            done = public.run(argv, timeout=seconds + GRACE)
+            if done.status:
+                raise BenchError(f"TURN load through {engine}: {done.stderr.strip()[-500:]}")
+            received = peer.wait_for("received", deadline=GRACE).fields
+            return received, json.loads(done.stdout)["count"]
+
+    @contextlib.contextmanager
+    def _server(self, engine: str) -> Iterator[str]:
+        """A TURN server that listens, and where."""
+        node = self._traffic.server
+        address = str(node.address)
+        with tempfile.TemporaryDirectory() as folder:
+            argv = {
+                OURS: [sys.executable, "-m", "servers.turn", "--port", str(PORT), "--realm",
+                       "bench", "--user", USER, "--relay-address", address],
+                COTURN: ["turnserver", "-n", "-c", "/dev/null", "--log-file", "stdout", "--no-cli",
+                         "--no-tls", "--no-dtls", "-a", "-r", "bench", "-u", USER,
+                         "-L", address, "-E", address, "-p", str(PORT),
+                         "--userdb", f"{folder}/users", "--pidfile", f"{folder}/pid"],
+            }[engine]  # fmt: skip
+            process = node.start(argv)
+            try:
+                self._traffic.await_listening(PORT)
+                yield f"{address}:{PORT}"
+            finally:
+                process.kill()
+                process.await_end()
