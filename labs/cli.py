@@ -4,8 +4,8 @@ A command that needs a network goes through the same gate each time: read the to
 whether this machine can run it, and only then enter the sandbox and build. Whatever is wrong is
 found before anything is built.
 
-Exit status: 0 all held; 1 a claim failed; 2 wrong usage or wrong YAML; 3 this machine cannot run
-it; 130 ended by Ctrl-C.
+Exit status: 0 all held; 1 a claim failed, or the run was quit before its end; 2 wrong usage or
+wrong YAML; 3 this machine cannot run it; 130 ended by Ctrl-C.
 """
 
 from __future__ import annotations

@@ -79,6 +79,20 @@ def carries_or_opens(packet: Packet) -> bool:
     return packet.arp is None and not is_bare_segment
 
 
+def connections(wire: Wire, where: str) -> set[frozenset[str]]:
+    """The TCP connections of which `where` has seen anything so far, each by its two endpoints."""
+    seen = wire.packets(where, lambda p: p.protocol == "tcp")
+    return {frozenset((captured.packet.from_, captured.packet.to)) for captured in seen}
+
+
+def is_new(known: set[frozenset[str]]) -> Callable[[Packet], bool]:
+    """Whether a packet is of something new: TCP may repeat what is of `known` even now."""
+    return lambda p: (
+        carries_or_opens(p)
+        and not (p.protocol == "tcp" and not p.flags & SYN and frozenset((p.from_, p.to)) in known)
+    )
+
+
 def sha256(path: Path) -> str:
     """The file's hash, in hexadecimal."""
     with path.open("rb") as file:

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.status import Status
-from rich.table import Table
 from rich.text import Text
 
+from labs.claims import CLAIMS
+from labs.rule_lines import rule_lines
 from labs.stream import Record
 
 WIDTH = 100  # longer lines are hard to read
@@ -27,7 +28,11 @@ _MARKS = {
     "unchecked": ("! ", "bold magenta"),
     "failed": ("✗ ", "bold red"),
 }
-_WORDS = {"held": "hold", "unchecked": "could not be checked", "failed": "do not hold"}
+_WORDS = {  # of one, of several
+    "held": ("holds", "hold"),
+    "unchecked": ("could not be checked", "could not be checked"),
+    "failed": ("does not hold", "do not hold"),
+}
 
 
 class Narration:
@@ -39,6 +44,7 @@ class Narration:
             self.console.width = WIDTH
         self._status: Status | None = None
         self._claims: dict[str, str] = {}  # to the worst verdict so far
+        self._stopped: Record | None = None  # if somebody ended the run early
         self._last = ""  # the event before, to set groups apart
 
     def __call__(self, record: Record) -> None:
@@ -91,13 +97,41 @@ class Narration:
         self.rest()
         self.console.print()
         self.console.print(Rule())
+        in_part = self._take_out_unfinished()
         for claim, verdict in self._claims.items():
-            self._print(Text.assemble(_MARKS[verdict], claim))
+            mark, style = _MARKS[verdict]
+            self._print(Text.assemble((mark, style), (claim, "bold")))
+            if claim in CLAIMS:
+                self._print(Text(CLAIMS[claim], style="dim"), indent=4)
         counts = {verdict: list(self._claims.values()).count(verdict) for verdict in _MARKS}
-        words = [f"{count} {_WORDS[verdict]}" for verdict, count in counts.items() if count]
+        words = [
+            f"{count} {_WORDS[verdict][count != 1]}" for verdict, count in counts.items() if count
+        ]
         text = f"Claims: {', '.join(words) or 'none'}."
         style = "bold green" if record["passed"] else "bold red"
         self._print(Text.assemble((text, style), (f" {record['seconds']:.1f} s.", "dim")))
+        if self._stopped is not None:
+            unchecked = ", ".join(
+                f"{claim} (the rest of it)" if claim in in_part else claim
+                for claim in self._stopped["unchecked"]
+            )
+            self._print(
+                Text(f"You stopped {self._stopped['where']}. Not checked: {unchecked}.", "yellow")
+            )
+
+    def _take_out_unfinished(self) -> set[str]:
+        """Claims that have held so far, but whose last step was not come to."""
+        to_come = set(self._stopped["unchecked"]) if self._stopped is not None else set()
+        unfinished = {claim for claim in to_come if self._claims.get(claim) == "held"}
+        for claim in unfinished:
+            del self._claims[claim]
+        return unfinished
+
+    def _tell_stopped(self, record: Record) -> None:
+        self._stopped = record
+
+    def _tell_pause(self, _record: Record) -> None:
+        self.rest()
 
     # ── a step ─────────────────────────────────────────────────────────────────────────
 
@@ -123,7 +157,10 @@ class Narration:
         program, status = record["command"].split()[0], record["status"]
         ended = "done" if status == 0 else f"exit status {status}"
         self._print(
-            Text(f"{record['node']}'s {program}: {ended} after {record['seconds']:.2f} s", "dim"),
+            Text(
+                f"{_possessive(record['node'])} {program}: {ended} after {record['seconds']:.2f} s",
+                "dim",
+            ),
             indent=2,
         )
         lines = (record["stdout"] + "\n" + record["stderr"]).splitlines()
@@ -135,6 +172,8 @@ class Narration:
             self._print(Text(line, style="dim"), indent=4)
 
     def _tell_check(self, record: Record) -> None:
+        if self._stopped is not None:
+            return  # told in one line at the end
         if self._last in ("command", "observed"):
             self.console.print()
         claim, passed = record["claim"], record["passed"]
@@ -151,14 +190,11 @@ class Narration:
     # ── when something went wrong ──────────────────────────────────────────────────────
 
     def _tell_table(self, record: Record) -> None:
-        table = Table(title=f"{record['node']}'s rules", title_justify="left", box=None)
-        for column in ("proto", "internal", "external", "remote", "out", "in", "made by"):
-            table.add_column(column, overflow="fold")
-        for rule in record["rules"][:RULES_SHOWN]:
-            table.add_row(*(Text(str(rule.get(key, ""))) for key in (
-                "protocol", "internal", "external", "remote", "packets_out", "packets_in",
-                "made_by")))  # fmt: skip
-        self.console.print(Padding(table, (1, 0, 0, 2)))
+        self.console.print()
+        self._print(Text(f"{_possessive(record['node'])} table", style="bold"), indent=2)
+        rules = record["rules"]
+        for line in rule_lines(rules[:RULES_SHOWN], len(rules)):
+            self._print(Text(line), indent=2)
         drops: dict[str, Any] = record["stats"].get("drops", {})
         told = ", ".join(f"{count} × {reason}" for reason, count in drops.items()) or "none"
         self._print(Text(f"dropped packets: {told}"), indent=2)
@@ -180,3 +216,7 @@ class Narration:
             crop=wrap,
             overflow="fold" if wrap else "ignore",
         )
+
+
+def _possessive(name: str) -> str:
+    return f"{name}'" if name.endswith("s") else f"{name}'s"

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from labs.drawing import draw
 from labs.engine import Lab, Part, Step, emit_check
 from labs.stage import Stage
 from labs.stream import Record, Stream
 from labs.wire import Wire
-from topologies.builder import Network
+from topologies.builder import BuildError, Network
 from topologies.loader import load
 from topologies.model import Engine, Topology
 from topologies.napt_control import ControlError
@@ -28,7 +29,12 @@ RULE_TOLD = (
     "id", "protocol", "internal", "external", "remote", "explicit", "made_by", "created",
     "packets_out", "packets_in",
 )  # fmt: skip
-Pause = Callable[[Network], bool]  # what a student may do before a step; False is "quit"
+
+
+class Pause(Protocol):
+    """What a student may do before a step, and after the `last` one; False is "quit"."""
+
+    def __call__(self, net: Network, *, last: bool) -> bool: ...
 
 
 class Quit(Exception):
@@ -50,7 +56,11 @@ class Play:
         self._to_come = [step for part in parts for step in part.steps]
         self._count = len(self._to_come)
         self._checked: set[str] = set()  # claims checked in the present step
+        self._acting = False  # whether a step has begun to act
         self._failed = False
+        self.stopped = False  # whether somebody ended the run early
+        self.unbuilt: BuildError | None = None  # why there was no network
+        self.unsaved: OSError | None = None  # why a capture is missing
         stream.listen(self._note)
 
     def run(self) -> bool:
@@ -61,12 +71,13 @@ class Play:
             for part in self._parts:
                 self._play_part(part)
         except Quit:
-            self._give_up("you quit before it")
+            self._stop()
         except Exception as error:
+            self.unbuilt = error if isinstance(error, BuildError) else None
             self._stream.emit("trouble", text=str(error), trace=traceback.format_exc())
             self._give_up(f"{type(error).__name__}: {error}")
-        except BaseException as error:
-            self._give_up(f"the run was ended ({type(error).__name__})")
+        except BaseException:  # Ctrl-C, or a signal
+            self._stop()
             raise
         finally:
             seconds = time.monotonic() - began
@@ -96,16 +107,20 @@ class Play:
                 for step in part.steps:
                     self._play_step(step, stage)
                 if self._pause is not None and not self._to_come:
-                    self._pause(net)
+                    self._stream.emit("pause")
+                    self._pause(net, last=True)
             finally:
-                wire.save(self._folder / self._capture_name(part))
+                self._save(wire, part)
 
     def _play_step(self, step: Step, stage: Stage) -> None:
         number = self._count - len(self._to_come) + 1
         self._announce(step, number)
-        if self._pause is not None and not self._pause(stage.net):
-            raise Quit
         self._checked.clear()
+        if self._pause is not None:
+            self._stream.emit("pause")
+            if not self._pause(stage.net, last=False):
+                raise Quit
+        self._acting = True
         failed_before, self._failed = self._failed, False
         self._stream.emit("working", what=step.title)
         self._tell_tables(stage.net, "before")
@@ -121,6 +136,7 @@ class Play:
             if claim not in self._checked:
                 self._unchecked(claim, "the step ended without a check of it")
         self._to_come.pop(0)
+        self._acting = False
 
     def _announce(self, step: Step, number: int) -> None:
         """Say what comes; number 0 is a step that will not be played."""
@@ -133,6 +149,17 @@ class Play:
             ask=step.ask,
             proves=list(step.proves),
         )
+
+    def _stop(self) -> None:
+        """Somebody has ended the run: say where, and which claims nobody has looked at now."""
+        self.stopped = True
+        if not self._to_come:
+            return
+        number = self._count - len(self._to_come) + 1
+        where = f"{'during' if self._acting else 'before'} step {number}"
+        promised = [claim for step in self._to_come for claim in step.proves]
+        self._stream.emit("stopped", where=where, unchecked=list(dict.fromkeys(promised)))
+        self._give_up(f"the run was stopped {where}")
 
     def _give_up(self, why: str) -> None:
         """Report the claims of this step and of all later ones as unchecked."""
@@ -199,8 +226,14 @@ class Play:
             )
         self._stream.emit("tables", when=when, tables=tables)
 
+    def _save(self, wire: Wire, part: Part) -> None:
+        try:
+            wire.save(self._folder / self._capture_name(part))
+        except OSError as error:  # no claim rests on the file
+            self.unsaved = error
+
     def _capture_name(self, part: Part) -> str:
-        return "capture.pcapng" if len(self._parts) == 1 else f"capture-{part.name}.pcapng"
+        return "capture.pcapng" if len(self._lab.parts) == 1 else f"capture-{part.name}.pcapng"
 
 
 def _engine(topology: Topology) -> str:

@@ -1,8 +1,9 @@
 """runs/: a folder for each run, put in place whole.
 
-    runs/9c      a symbolic link to the newest finished run of lab 9c
-    runs/latest  … and to the newest of all
-    runs/.9c-x3k the folders themselves, those of unfinished runs as well
+    runs/9c          a symbolic link to the newest finished run of lab 9c
+    runs/latest      … and to the newest of all
+    runs/9c-stopped  the newest run of lab 9c that somebody stopped before its end
+    runs/.9c-x3k     the folders themselves, those of unfinished runs as well
 
 A run writes to a folder of its own, which it keeps locked (flock). At the end the links are
 replaced, each in one step, so that a reader always sees one whole run, even if several runs
@@ -13,12 +14,15 @@ is of an older run, or of one that was killed: the next run that ends removes it
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from labs.bootstrap import give_to_owner
 
 RUNS = Path(__file__).resolve().parent.parent / "runs"
 
@@ -30,20 +34,39 @@ class RunDirectory:
         self._runs = runs
         self._lab = lab
         runs.mkdir(exist_ok=True)
+        for link in (runs / lab, runs / "latest"):
+            if link.is_dir() and not link.is_symlink():  # better now than when all is done
+                raise IsADirectoryError(errno.EISDIR, "a folder is where a link belongs", str(link))
         with _locked(runs):  # whoever tidies up does not find it before it is locked
             self.path = Path(tempfile.mkdtemp(prefix=f".{lab}-", dir=runs))
             self.path.chmod(0o755)
             self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
 
-    def publish(self) -> Path:
-        """Make this run the newest one; returns where it can be found."""
+    def publish(self, *, stopped: bool = False) -> Path:
+        """Make this run the newest one; returns where it can be found.
+
+        One that was `stopped` has a place of its own, and replaces no finished one.
+        """
+        names = (f"{self._lab}-stopped",) if stopped else (self._lab, "latest")
         with _locked(self._runs):
-            for name in (self._lab, "latest"):
+            for name in names:
                 _replace_link(self._runs / name, self.path.name)
             os.close(self._lock)
             _remove_old(self._runs)
-        return self._runs / self._lab
+            with contextlib.suppress(OSError):  # the owner is unknown in this user's sandbox
+                give_to_owner(self._runs)
+        return self._runs / names[0]
+
+    def discard(self) -> None:
+        """Leave nothing of this run, and no `latest`, which would be taken for it."""
+        with _locked(self._runs):
+            for link in self._runs.iterdir():
+                if link.is_symlink() and (
+                    link.name == "latest" or link.readlink().name == self.path.name
+                ):
+                    link.unlink()
+            shutil.rmtree(self.path, ignore_errors=True)
 
 
 def _replace_link(link: Path, target: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from labs.engine import Claim
 from labs.evidence import journey, sha256
 from labs.packets import SYN
+from labs.rule_lines import count
 from labs.stage import Stage
 from labs.wire import Captured
 
@@ -44,8 +45,8 @@ def only_outbound(stage: Stage, claim: Claim, napt: str, since: int) -> list[Cap
     """All connections at a NAPT were opened from inside. Returns their SYNs."""
     syns = stage.wire.packets(f"{napt}:wan0", lambda p: p.is_tcp(flags=SYN), since=since)
     out = [captured for captured in syns if captured.packet.source == PUBLIC[napt]]
-    claim.require(bool(out), f"{napt}:wan0: {len(out)} SYNs out: {_list(out)}")
-    claim.require(len(out) == len(syns), f"{napt}:wan0: {len(syns) - len(out)} SYNs in")
+    claim.require(bool(out), f"{napt}:wan0: {count(len(out), 'SYN')} out: {_list(out)}")
+    claim.require(len(out) == len(syns), f"{napt}:wan0: {count(len(syns) - len(out), 'SYN')} in")
     return out
 
 

@@ -6,6 +6,8 @@ import argparse
 import json
 import socket
 import sys
+import textwrap
+from collections import Counter
 from typing import Any
 
 _TIMEOUT = 5.0
@@ -43,7 +45,7 @@ def talk(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(answer))
     elif arguments.command == "stats":
-        print(f"{answer['rules']} rules, {answer['sessions']} sessions")
+        print(f"{_count(answer['rules'], 'rule')}, {_count(answer['sessions'], 'session')}")
         for reason, count in sorted(answer["drops"].items()):
             print(f"{count:>8}  {reason}")
     elif arguments.command == "rules":
@@ -56,14 +58,37 @@ def talk(arguments: argparse.Namespace) -> int:
 
 
 def _print_rules(answer: dict[str, Any]) -> None:
-    columns = "{:<5} {:<21} {:<21} {:<21} {:>8} {:>8}  {}"
-    print(columns.format("proto", "internal", "external", "remote", "out", "in", "made by"))
+    """Two lines a rule, within 79 columns; an endpoint is never broken."""
+    if not answer["rules"]:
+        print("no rules")
+        return
+    columns = "{:<5} {:<21} {:<21} {}"
+    print(columns.format("proto", "internal", "external", "remote"))
     for rule in answer["rules"]:
-        print(
-            columns.format(
-                rule["protocol"], rule["internal"], rule["external"], rule["remote"],
-                rule["packets_out"], rule["packets_in"], rule["made_by"],
-            )
-        )  # fmt: skip
+        endpoints = (rule[key] for key in ("protocol", "internal", "external", "remote"))
+        print(columns.format(*endpoints))
+        packets = f"{rule['packets_out']} out, {rule['packets_in']} in"
+        text = f"{_life(rule)}; {packets}; made by {rule['made_by']}"
+        below = " " * 6
+        print(textwrap.fill(text, 79, initial_indent=below, subsequent_indent=below))
     if answer["total"] > len(answer["rules"]):
-        print(f"… {answer['total']} rules in all")
+        print(f"… {_count(answer['total'], 'rule')} in all")
+
+
+def _life(rule: dict[str, Any]) -> str:
+    """The states of a rule's sessions, and how long it would live if it were not used."""
+    sessions = rule["sessions"]
+    states = Counter(session["state"] or "in use" for session in sessions)
+    words = [
+        state if len(sessions) == 1 else f"{number} {state}" for state, number in states.items()
+    ]
+    if rule["explicit"]:
+        words.append("stays until it is removed")
+    elif sessions:
+        longest = max(session["expires_in"] for session in sessions)
+        words.append(f"expires in {max(0.0, longest):.1f} s")
+    return ", ".join(words).replace("_", " ") or "ending"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -22,6 +22,7 @@ import functools
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -73,7 +74,10 @@ class LabNode(MininetNode):  # type: ignore[misc]  # Mininet has no types
     def startShell(self, mnopts: str | None = None) -> None:
         """Make the namespaces, without a shell."""
         self.holder = subprocess.Popen(
-            ["mnexec", "-cnp", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            ["mnexec", "-cnp", "cat"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C at a prompt is for what was typed, not for the node
         )
         self.pid = self.holder.pid
 
@@ -200,6 +204,7 @@ class Network:
         if namespaces.has_bridge_netfilter():
             namespaces.write_sysctls(PLAIN_BRIDGES)
         plans = list(node_plans(self.topology))
+        name_files = self._write_name_files()
         for plan in plans:
             self.mininet.addHost(plan.name)  # all start before the first is waited for
         for plan in plans:
@@ -208,9 +213,21 @@ class Network:
             namespaces.visit(holder.pid, lambda: namespaces.write_sysctls(quiet | PLAIN))
             node = Node(plan.name, plan.ports, holder.pid, self.log)
             node.home.mkdir(mode=0o755, parents=True, exist_ok=True)
+            namespaces.cover(node.pid, name_files)
             self.nodes[plan.name] = node
         self._make_links(plans)
         self._configure(plans)
+
+    def _write_name_files(self) -> dict[str, Path]:
+        """What nodes have for /etc/hosts and /etc/resolv.conf: public names, no name server.
+
+        The machine's own name server is none of theirs, and asking it would be noise.
+        """
+        public = [f"{host.address.ip} {host.name}\n" for host in self.topology.internet]
+        hosts, resolver = (sandbox.RUN_DIRECTORY / f".{name}" for name in ("hosts", "resolv.conf"))
+        hosts.write_text("".join(["127.0.0.1 localhost\n", *public]), encoding="utf-8")
+        resolver.write_text("", encoding="utf-8")
+        return {"/etc/hosts": hosts, "/etc/resolv.conf": resolver}
 
     def _make_links(self, plans: Sequence[NodePlan]) -> None:
         make = []

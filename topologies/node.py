@@ -53,6 +53,8 @@ class Node:
     def environment(self) -> dict[str, str]:
         """What commands on this node see: nothing of the user's own, no proxies for instance."""
         ours = {} if self.napt is None else {"NAPT_CONTROL": str(self.napt.path)}
+        if sys.dont_write_bytecode:  # root works in someone else's clone
+            ours["PYTHONDONTWRITEBYTECODE"] = "1"
         return ours | {
             "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/sbin:/sbin:"
             "/usr/local/bin:/usr/bin:/bin",

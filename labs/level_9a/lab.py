@@ -12,6 +12,7 @@ from labs.commands import PORT, curl, require_success
 from labs.engine import Claim, Lab, Part
 from labs.evidence import WAIT, sha256
 from labs.packets import ECHO, SYN
+from labs.rule_lines import count
 from labs.stage import Stage
 from labs.two_sites import (
     FILES,
@@ -163,7 +164,7 @@ def what_stays_behind(stage: Stage) -> None:
         claim.require(copied == digests[SENT["alice"]], f"SHA-256 {copied[:16]}… at the stranger's")
         for napt in PUBLIC:
             calls = stage.wire.packets(f"{napt}:wan0", lambda p: p.is_tcp(flags=SYN), since=since)
-            claim.require(not calls, f"{napt}:wan0: {len(calls)} SYNs meanwhile")
+            claim.require(not calls, f"{napt}:wan0: {count(len(calls), 'SYN')} meanwhile")
 
 
 LAB = Lab(

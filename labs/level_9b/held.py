@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from labs.commands import curl, require_success, shell, wait_until
 from labs.engine import Claim, Part
-from labs.level_9b.footprint import Footprint, buffers, footprint, open_files
+from labs.level_9b.footprint import Footprint, buffers, confine, footprint, open_files
 from labs.level_9b.who import (
     NOTHING_HELD,
     RELAY_PORT,
@@ -23,7 +23,6 @@ from labs.level_9b.who import (
 from labs.stage import Stage, Typed
 from labs.two_sites import FILES, RELAY, make_file, require_same
 from topologies.node import Node
-from topologies.processes import Process
 
 LARGE = 64 << 20  # bytes
 SMALL = 1 << 18
@@ -51,14 +50,16 @@ held = Part(
 )
 def where_to_look(stage: Stage) -> None:
     make_file(stage, "alice", "small", SMALL)
-    node, server = stage.net["files"], program(stage, "files", "file-server:8080")
-    before = footprint(node, server)
+    node = stage.net["files"]
+    before = footprint(node)
     upload = stage.run("alice", *curl(FILES, "-o", "/dev/null", "-T", "small", path="/small"))
-    after = footprint(node, server)
+    after = footprint(node)
     with stage.claim(NOTHING_HELD, "the same look does find what a file server keeps") as claim:
         require_success(claim, upload, "curl -T")
         grown = after.folder - before.folder
         claim.require(grown >= SMALL, f"files: {grown} bytes more in its folder")
+        in_memory = after.in_memory - before.in_memory
+        claim.require(in_memory >= SMALL, f"files in memory: {in_memory} bytes more")
         written = after.written - before.written
         claim.require(written >= SMALL, f"files: {written} bytes written")
 
@@ -108,29 +109,25 @@ def receive(source: str) -> tuple[str, ...]:
     return shell(f"{source} | (read go < {GATE}; cat > {COPY})")
 
 
-def program(stage: Stage, node: str, name: str) -> Process:
-    """A program that the topology runs."""
-    return next(p for p in stage.net[node].processes if p.name == name)
-
-
 def look_while_it_passes(
     stage: Stage, name: str, begin: Callable[[int], Typed], end: str, count: str
 ) -> None:
-    """Begin a transfer, look at the server while it stands still, let it pass, look again.
+    """Begin a transfer, look at the relay while it stands still, let it pass, look again.
 
     The server reports the end by the event `end`, which has the bytes that passed as `count`.
     """
-    node, server = stage.net["relay"], program(stage, "relay", name)
+    node = stage.net["relay"]
+    confine(node)
     since = stage.log.mark()
-    before = footprint(node, server)
+    before, copy_before = footprint(node), space_of_copy(stage)
     receiving = begin(since)
-    standing = when_it_stands_still(node, server, before)
-    files = open_files(server)
+    standing = when_it_stands_still(node, before)
+    files = open_files(node)
     stage.run("bob", *shell(f"echo go > {GATE}"))
     with stage.claim(NOTHING_HELD, "the film arrives, and all of it crossed the relay") as claim:
         require_success(claim, receiving.finish(), "nc")
         passed = stage.wait_for_event("relay", end, since=since).fields[count]
-        after = footprint(node, server)
+        after, copy_after = footprint(node), space_of_copy(stage)
         claim.require(passed == LARGE, f"{name}: {passed} bytes passed on")
         came = after.came_in - before.came_in
         claim.require(came >= LARGE, f"relay:eth0: {came} bytes came in")
@@ -140,34 +137,46 @@ def look_while_it_passes(
         claim.require(limit < LARGE, f"all the relay can buffer is {limit} bytes of {LARGE}")
         came = standing.came_in - before.came_in
         claim.require(0 < came < limit, f"{came} bytes had come to the relay, then no more")
-    with stage.claim(NOTHING_HELD, "no file, and no growth of the relay's disk") as claim:
-        claim.require(not files, f"{name} had {len(files)} files open {' '.join(files)}")
-        no_growth_on_disk(claim, before, standing)
-        no_growth_on_disk(claim, before, after)
+    with stage.claim(NOTHING_HELD, "no file, neither on a disk nor in memory") as claim:
+        files |= open_files(node)
+        claim.require(not files, f"relay: {len(files)} files open {' '.join(files)}")
+        no_file(claim, before, standing, known=0)
+        no_file(claim, before, after, known=copy_after - copy_before)
     with stage.claim(NOTHING_HELD, "its memory does not grow with the film") as claim:
         grown = after.most_resident - before.resident
         claim.require(
             grown < MEMORY,
-            f"{name}: {before.resident >> 10} KiB before, {after.most_resident >> 10} KiB at most",
+            f"relay: {before.resident >> 10} KiB before, {after.most_resident >> 10} KiB at most",
         )
 
 
-def when_it_stands_still(node: Node, server: Process, before: Footprint) -> Footprint:
-    """Wait until bytes have come to the server and no more are coming."""
+def when_it_stands_still(node: Node, before: Footprint) -> Footprint:
+    """Wait until bytes have come to the node and no more are coming."""
     look = before
 
     def has_come_to_rest() -> bool:
         nonlocal look
-        earlier, look = look, footprint(node, server)
+        earlier, look = look, footprint(node)
         return look.came_in == earlier.came_in > before.came_in + SMALL
 
     wait_until(has_come_to_rest, every=STALLED, deadline=PATIENCE, what="the transfer to stall")
     return look
 
 
-def no_growth_on_disk(claim: Claim, before: Footprint, after: Footprint) -> None:
+def space_of_copy(stage: Stage) -> int:
+    """Bytes of memory that bob's copy takes: his files and the relay's are in one file system."""
+    copy = stage.net["bob"].home / COPY
+    return copy.stat().st_blocks * 512 if copy.exists() else 0
+
+
+def no_file(claim: Claim, before: Footprint, after: Footprint, *, known: int) -> None:
+    """Nothing was written. `known`: bytes in files in memory that are bob's."""
     claim.require(
         after.folder == before.folder, f"in its folder: {after.folder - before.folder} bytes more"
+    )
+    in_memory = after.in_memory - before.in_memory - known
+    claim.require(
+        in_memory < WRITTEN, f"files in memory: {in_memory} bytes more, without bob's copy"
     )
     written, to_disk = after.written - before.written, after.to_disk - before.to_disk
     claim.require(

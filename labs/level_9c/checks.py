@@ -12,6 +12,7 @@ from labs.commands import PORT, curl
 from labs.engine import Claim
 from labs.evidence import WAIT, is_syn_to
 from labs.packets import SYN, UNREACHABLE, Packet
+from labs.rule_lines import count
 from labs.stage import Stage
 from labs.two_sites import ALICE, BOB, NAPT_A, NAPT_B, ROUTER_AT_FILES
 
@@ -102,7 +103,7 @@ def dies_for_want_of_a_rule(
         inside = stage.wire.packets(
             where, lambda p: p.is_tcp(flags=SYN) and p.source == site.from_, since=since
         )
-        claim.require(not inside, f"{where}: {len(inside)} SYNs from {site.from_}")
+        claim.require(not inside, f"{where}: {count(len(inside), 'SYN')} from {site.from_}")
 
 
 def none_was_dropped(stage: Stage, claim: Claim, napt: str, log_since: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any
 
 from labs.commands import (
     CURL_REFUSED,
@@ -21,8 +22,9 @@ from labs.commands import (
 from labs.engine import Lab, Part
 from labs.evidence import (
     WAIT,
-    carries_or_opens,
+    connections,
     find_handshake,
+    is_new,
     is_syn_to,
     journey,
     sha256,
@@ -41,6 +43,8 @@ from labs.level_9c.checks import (
     went_by,
 )
 from labs.level_9c.ways import three_ways
+from labs.packets import SYN
+from labs.rule_lines import count
 from labs.stage import Stage
 from labs.two_sites import ALICE, BOB, FILES, HOME, NAPT_A, NAPT_B, RELAY, wait_for_peer
 from topologies.programs import READY_SECONDS
@@ -186,16 +190,18 @@ def exchange(stage: Stage, claim_id: str, napt: str) -> None:
     site = SITES[napt]
     since, log_since = stage.wire.mark(), stage.log.mark()
     endpoint, inside = f"{site.public}:{PORT}", f"{site.private}:{PORT}"
-    added = stage.run(napt, "python", "-m", "nat_node", "add", "tcp", endpoint, inside)
-    listed = [
-        rule for rule in stage.net.napt(napt).rules()
-        if rule["explicit"] and (rule["external"], rule["internal"]) == (endpoint, inside)
-    ]  # fmt: skip
+    added = None
+    if explicit_rules(stage, napt, endpoint, inside):
+        stage.see(f"You have added the rule {endpoint} → {inside} already.")
+    else:
+        added = stage.run(napt, "python", "-m", "nat_node", "add", "tcp", endpoint, inside)
+    listed = explicit_rules(stage, napt, endpoint, inside)
     listed_at = time.time()
     fetched = stage.run(site.visitor, *fetch_file(site.public))
 
     with stage.claim(claim_id, f"the rule was in {napt}'s table before the SYN came") as claim:
-        require_success(claim, added, "adding the rule")
+        if added is not None:
+            require_success(claim, added, "adding the rule")
         claim.require(bool(listed), f"{len(listed)} rule {endpoint} → {inside} in the table")
         syn = stage.wire.wait_for(
             f"{napt}:wan0", is_syn_to(PORT, site.public), deadline=WAIT, what="a SYN", since=since
@@ -221,6 +227,15 @@ def exchange(stage: Stage, claim_id: str, napt: str) -> None:
         claim.require(peer.startswith(f"{site.from_}:"), f"the request came from {peer}")
 
 
+def explicit_rules(stage: Stage, napt: str, external: str, internal: str) -> list[dict[str, Any]]:
+    """The rules that lead from one endpoint to the other. A student may have added one."""
+    return [
+        rule
+        for rule in stage.net.napt(napt).rules()
+        if rule["explicit"] and (rule["external"], rule["internal"]) == (external, internal)
+    ]
+
+
 # ── 5 ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -233,14 +248,19 @@ def exchange(stage: Stage, claim_id: str, napt: str) -> None:
     proves=["9c.direct"],
 )
 def nobody_in_between(stage: Stage) -> None:
+    known = {where: connections(stage.wire, where) for where in ("files:eth0", "relay:eth0")}
     since = stage.wire.mark()
     fetched = stage.run("bob", *fetch_file(NAPT_A))
     with stage.claim("9c.direct", "neither the file server nor the relay sees any of it") as claim:
         require_success(claim, fetched, "curl")
+        for where, earlier in known.items():
+            seen = stage.wire.packets(where, is_new(earlier), since=since)
+            calls = [captured for captured in seen if captured.packet.is_tcp(flags=SYN)]
+            claim.require(
+                not seen,
+                f"{where}: {count(len(calls), 'new connection')}, {count(len(seen), 'new packet')}",
+            )
         went_by(stage, claim, "bob:eth0", NAPT_A, since)
-        for where in ("files:eth0", "relay:eth0"):
-            seen = stage.wire.packets(where, carries_or_opens, since=since)
-            claim.require(not seen, f"{where}: {len(seen)} packets meanwhile")
     with stage.claim("9c.direct", "data passes the two NAPTs and the router, no other") as claim:
         first = stage.wire.wait_for(
             "alice:eth0",
@@ -267,9 +287,9 @@ def nobody_in_between(stage: Stage) -> None:
         hops = [line.split()[1] for line in traced.stdout.splitlines()[1:]]
         claim.require(hops == ["10.0.0.1", "203.0.113.1", NAPT_A, NAPT_A], " → ".join(hops))
     with stage.claim("9c.direct", "the same captures do see who talks to them (control)") as claim:
-        for control, where in zip(controls, ("files:eth0", "relay:eth0"), strict=True):
+        for control, (where, earlier) in zip(controls, known.items(), strict=True):
             require_success(claim, control.finish(), where)
-            seen = stage.wire.packets(where, carries_or_opens, since=now)
+            seen = stage.wire.packets(where, is_new(earlier), since=now)
             claim.require(bool(seen), f"{where}: {len(seen)} packets")
     stage.see(f"The transfer of {SIZE} bytes took {fetched.seconds * 1000:.0f} ms.")
 
@@ -299,7 +319,13 @@ def same_file_three_ways(stage: Stage) -> None:
     proves=["9c.both-ways", "9c.private"],
 )
 def both_ways(stage: Stage) -> None:
+    since = stage.wire.mark()
     exchange(stage, "9c.both-ways", "napt_b")
+    with stage.claim("9c.both-ways", "this time alice's side asked, and bob's was asked") as claim:
+        syn = stage.wire.wait_for(
+            "napt_b:wan0", is_syn_to(PORT), deadline=WAIT, what="a SYN", since=since
+        )
+        claim.require(syn.packet.source == NAPT_A, f"napt_b:wan0: {syn.packet}")
     removals = [
         stage.start(napt, "python", "-m", "nat_node", "remove", "tcp", f"{site.public}:{PORT}")
         for napt, site in SITES.items()
@@ -316,7 +342,9 @@ def both_ways(stage: Stage) -> None:
             everything = stage.wire.packets(f"{napt}:wan0")
             leaks = [captured for captured in everything if captured.packet.names_any_of(HOME)]
             first = f", the first: {leaks[0].packet}" if leaks else ""
-            claim.require(not leaks, f"{napt}:wan0: {len(leaks)} of {len(everything)}{first}")
+            claim.require(
+                not leaks, f"{napt}:wan0: {len(leaks)} of {len(everything)} packets{first}"
+            )
 
 
 LAB = Lab(

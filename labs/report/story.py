@@ -96,6 +96,7 @@ class Story:
         self.began = 0.0
         self.seconds = 0.0
         self.passed = False
+        self.stopped = ""  # where, if somebody ended the run early
         self.parts: list[PartStory] = []
         self.troubles: list[str] = []
         self._step: StepStory | None = None
@@ -115,6 +116,8 @@ class Story:
                 self._begin_step(record)
             case "trouble":
                 (step.troubles if step else self.troubles).append(record["text"])
+            case "stopped":
+                self.stopped = record["where"]
             case "end":
                 self._end_step(record)
                 self.passed, self.seconds = record["passed"], record["seconds"]

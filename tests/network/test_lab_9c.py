@@ -88,8 +88,26 @@ def test_ctrl_c_leaves_what_there_is(tmp_path):
     assert (tmp_path / "capture.pcapng").exists()
 
 
+def test_a_rule_that_a_student_has_added_by_hand_is_as_good(tmp_path):
+    step = iter(range(1, 99))
+
+    def pause(net, last):
+        if next(step) == 4:
+            net.napt("napt_a").add("tcp", "24.9.3.7:8080", "10.0.0.7:8080")
+        return True
+
+    results, records = play(LAB, tmp_path, pause)
+    assert_all_hold(results, CLAIMS)
+    observed = [line for r in records if r["event"] == "observed" for line in r["lines"]]
+    assert "You have added the rule 24.9.3.7:8080 → 10.0.0.7:8080 already." in observed
+
+
 def test_quit_at_the_prompt_is_not_a_pass(tmp_path):
     answers = iter([True, False])
-    results, _ = play(small_lab(good(1), good(2)), tmp_path, pause=lambda net: next(answers))
+    results, records = play(
+        small_lab(good(1), good(2)), tmp_path, pause=lambda net, last: next(answers)
+    )
     assert verdicts(results) == {"x.1": True, "x.2": False}
     assert not results["passed"]
+    (stopped,) = [record for record in records if record["event"] == "stopped"]
+    assert (stopped["where"], stopped["unchecked"]) == ("before step 2", ["x.2"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.saboteurs.faults import FILE_DAMAGED_ON_THE_WAY
-from tests.saboteurs.saboteur import Edit, Saboteur, assert_turns_red, run_lab
+from tests.saboteurs.saboteur import Edit, Saboteur, assert_holds, assert_turns_red, run_lab
 
 PROXY, TRANSPARENT, NAPT = "8.proxy", "8.transparent-proxy", "8.napt"
 PER_CONNECTION, GC_CLOSE, GC_IDLE = "8.rule-per-connection", "8.gc-close", "8.gc-idle"
@@ -27,12 +27,55 @@ FEWER_PORTS = (
     Edit("labs/level_8/many.py", "SAMPLE = 250", "SAMPLE = 100"),
 )
 
+# Where what is awaited does not come, the test need not wait as long as a student would.
+IMPATIENT = (
+    Edit("labs/level_8/checks.py", '"-m", "5"', '"-m", "1"'),
+    Edit("labs/evidence.py", "WAIT = 2.0", "WAIT = 1.0"),
+    Edit("labs/stage.py", "deadline: float = 3.0", "deadline: float = 1.0"),
+)
+
+# What a gateway without a proxy has instead: it passes the PC's packets on, translated.
+NFT_INSTEAD_OF_A_PROXY = (
+    "add table ip napt",
+    "add chain ip napt in { type nat hook prerouting priority dstnat; }",
+    "add chain ip napt out { type nat hook postrouting priority srcnat; }",
+    "add rule ip napt in tcp dport 3128 dnat to 151.101.1.69:80",
+    "add rule ip napt out oifname wan0 masquerade",
+)
+
 SABOTEURS = (
     # ── 8.proxy, 8.transparent-proxy: two connections ──────────────────────────────────────────
     Saboteur(
         "gateway-of-the-proxy-forwards-packets",
-        (Edit(PLAN, "forwards = gateway.napt is not None", "forwards = True"),),
+        (Edit(PLAN, "inside), router, forwards=False", "inside), router, forwards=True"),),
         red={PROXY: "without being told, the PC gets nowhere"},
+        part="proxy",
+    ),
+    Saboteur(
+        # For the PC all is as before, even the address that it sends to.
+        "proxy-is-a-napt",
+        (
+            Edit(
+                "labs/level_8/proxies.py",
+                '    fetched = stage.run("pc", *curl(PAGE, "-x", PROXY))\n',
+                '    stage.run("proxy", "sysctl", "-qw", "net.ipv4.ip_forward=1")\n'
+                f'    stage.run("proxy", "nft", "{"; ".join(NFT_INSTEAD_OF_A_PROXY)}")\n'
+                '    fetched = stage.run("pc", *curl(PAGE, "-x", PROXY))\n',
+            ),
+        ),
+        red={PROXY: "there are two TCP connections: "},
+        part="proxy",
+    ),
+    Saboteur(
+        "server-takes-itself-for-the-client",
+        (
+            Edit(
+                "servers/web.py",
+                'peer = endpoint(self._transport.get_extra_info("peername"))',
+                'peer = endpoint(self._transport.get_extra_info("sockname"))',
+            ),
+        ),
+        red={PROXY: "the page says '151.101.1.69:80'"},
         part="proxy",
     ),
     Saboteur(
@@ -69,6 +112,21 @@ SABOTEURS = (
         red={NAPT: "TTL 64 there, 61 here"},
         part="napt",
     ),
+    Saboteur(
+        "napt-leaves-a-wrong-checksum",
+        (
+            Edit(
+                TRANSLATOR,
+                "        packet.rewrite_source((settings.external, mapping.external_port))\n",
+                "        packet.rewrite_source((settings.external, mapping.external_port))\n"
+                "        packet.data[packet.header_length + 17] ^= 1\n",
+            ),
+            *IMPATIENT,
+        ),
+        red={NAPT: "stackoverflow sees the NAPT's public address"},
+        broken=frozenset({NAPT}),  # no packets of a connection can be compared
+        part="napt",
+    ),
     # ── 8.rule-per-connection, 8.gc-close, 8.gc-idle: the life of a rule ───────────────────────
     Saboteur(
         "rules-do-not-look-at-the-remote-endpoint",
@@ -93,11 +151,30 @@ SABOTEURS = (
         (
             Edit(
                 "nat_node/tcp_state.py",
-                "return _CLOSED if state is _CLOSED else _RESET",
+                "return state if state in (_CLOSED, _REFUSED) else _RESET",
                 "return state",
             ),
         ),
         red={GC_CLOSE: "after RST the rule goes"},
+        part="rules",
+    ),
+    Saboteur(
+        # Its end is told all the same.
+        "rule-of-a-closed-connection-leaks",
+        (
+            Edit(
+                TABLE,
+                "            return None\n        self._take_out(mapping)\n        return",
+                "            return None\n        return",
+            ),
+        ),
+        red={GC_CLOSE: "it is not in the table"},
+        part="rules",
+    ),
+    Saboteur(
+        "closed-rule-is-not-held-for-late-packets",
+        (Edit("topologies/level-8-rules.yaml", "closing-hold: 1s  #", "closing-hold: 0s  #"),),
+        red={GC_CLOSE: "s after that packet"},
         part="rules",
     ),
     Saboteur(
@@ -110,15 +187,25 @@ SABOTEURS = (
         "rules-in-use-are-collected-as-well",
         (
             Edit("nat_node/flow_cache.py", "session.last_used = now", "pass"),
-            Edit(TRANSLATOR, "        session.last_used = now\n        assert", "        assert"),
+            Edit(
+                TRANSLATOR,
+                "    session.last_used = now\n            return\n",
+                "    pass\n            return\n",
+            ),
         ),
-        red={GC_IDLE: "the rule that was in use stays (control)"},
+        # Both rules expire at about the same time, so this one may be there at the first look.
+        red={GC_IDLE: "that for the living rule comes through (control)"},
         part="idle",
     ),
     # ── 8.65536: every port, one too many, a freed one again ───────────────────────────────────
     Saboteur(
         "nobody-is-told-that-the-ports-are-exhausted",
-        (*FEWER_PORTS, Edit(TRANSLATOR, "{Drop.PORTS_EXHAUSTED, Drop.HOST", "{Drop.HOST")),
+        (
+            *FEWER_PORTS,
+            Edit(TRANSLATOR, "{Drop.PORTS_EXHAUSTED, Drop.HOST", "{Drop.HOST"),
+            Edit("labs/level_8/connections.py", "default=5.0", "default=2.0"),
+            *IMPATIENT,
+        ),
         red={EVERY_PORT: "Connection timed out"},
         part="65536",
     ),
@@ -129,6 +216,59 @@ SABOTEURS = (
             Edit(TABLE, "_count_down(self._ports_taken, (protocol, shared_by))", "pass"),
         ),
         red={EVERY_PORT: "a freed port is used again"},
+        part="65536",
+    ),
+    Saboteur(
+        "newcomer-gets-the-port-of-another",
+        (
+            *FEWER_PORTS,
+            Edit(
+                TABLE,
+                "        if taken >= len(self.settings.ports):\n"
+                "            return Drop.PORTS_EXHAUSTED\n",
+                "        if taken >= len(self.settings.ports):\n"
+                "            oldest = next(iter(self.mappings.values()))\n"
+                "            self.close(next(iter(oldest.sessions.values())))\n",
+            ),
+            *IMPATIENT,
+        ),
+        red={EVERY_PORT: "none of the living is disturbed"},
+        part="65536",
+    ),
+    Saboteur(
+        "many-rules-do-not-look-at-the-remote-endpoint",
+        (
+            *FEWER_PORTS,
+            Edit(
+                "topologies/level-8-65536.yaml",
+                "mapping: address-and-port-dependent",
+                "mapping: endpoint-independent",
+            ),
+        ),
+        red={EVERY_PORT: "mapping per destination: another server has all ports anew"},
+        part="65536",
+    ),
+    Saboteur(
+        # RFC 4787, REQ-3: port overloading.
+        "endpoint-independent-napt-shares-its-ports",
+        (
+            *FEWER_PORTS,
+            Edit(TABLE, "settings.mapping.looser(settings.filtering)", "settings.filtering"),
+        ),
+        red={EVERY_PORT: "endpoint-independent: without a free port"},
+        part="65536",
+    ),
+    Saboteur(
+        "translator-wastes-memory",
+        (
+            *FEWER_PORTS,
+            Edit(
+                TABLE,
+                "        self._serial = 0\n",
+                "        self._serial = 0\n        self.waste = bytearray(b'x') * (120 << 20)\n",
+            ),
+        ),
+        red={EVERY_PORT: "rules take little memory: the translator has"},
         part="65536",
     ),
     # ── 8.inbound, 8.upload: nobody gets in, so files go to somebody who can be reached ────────
@@ -175,3 +315,8 @@ SABOTEURS = (
 @pytest.mark.parametrize("saboteur", SABOTEURS, ids=lambda saboteur: saboteur.name)
 def test_saboteur_turns_its_claims_red(saboteur, pristine, tmp_path):
     assert_turns_red(saboteur, run_lab("8", pristine, tmp_path, saboteur))
+
+
+def test_with_fewer_ports_the_claim_still_holds(pristine, tmp_path):
+    fewer = Saboteur("fewer-ports", FEWER_PORTS, red={}, part="65536")
+    assert_holds({EVERY_PORT}, run_lab("8", pristine, tmp_path, fewer))

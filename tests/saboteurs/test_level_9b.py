@@ -26,6 +26,22 @@ def keeping(setting_up: str, keep: str) -> tuple[Edit, ...]:
     )
 
 
+MAPPED_FILE = """
+import mmap
+
+kept = 0
+
+
+def keep(data: bytes) -> None:
+    global kept
+    page = kept // mmap.PAGESIZE * mmap.PAGESIZE
+    with open(f"/dev/shm/kept-by-{os.getpid()}", "r+b" if kept else "w+b") as file:
+        file.truncate(kept + len(data))
+        with mmap.mmap(file.fileno(), kept + len(data) - page, offset=page) as memory:
+            memory[kept - page :] = data
+    kept += len(data)
+"""
+
 SABOTEURS = (
     Saboteur(
         "file-is-damaged-on-the-way",  # … by the NAPTs, whatever the way
@@ -43,7 +59,7 @@ SABOTEURS = (
                 '    second = stage.start("bob",',
             ),
         ),
-        red={RELAY: "napt_a:wan0: 1 SYNs in"},
+        red={RELAY: "napt_a:wan0: 1 SYN in"},
         part="meeting",
     ),
     Saboteur(
@@ -67,7 +83,14 @@ SABOTEURS = (
     Saboteur(
         "relay-writes-to-a-file-without-a-name",
         keeping("import tempfile\nKEPT = tempfile.TemporaryFile()", "KEPT.write(data)"),
-        red={NOTHING_HELD: "1 files open"},
+        red={NOTHING_HELD: "2 files open"},  # the plain relay's, and the TURN server's
+        part="held",
+    ),
+    Saboteur(
+        # Neither in its folder, nor written by write(2), nor open for more than a moment.
+        "relay-keeps-all-in-a-file-in-memory",
+        keeping(MAPPED_FILE, "keep(data) if data else None"),
+        red={NOTHING_HELD: "bytes more, without bob's copy"},
         part="held",
     ),
     Saboteur(

@@ -10,11 +10,13 @@ import xml.etree.ElementTree as ET
 import pytest
 from rich.console import Console
 
+from labs.claims import CLAIMS
 from labs.drawing import draw
 from labs.engine import Claim
 from labs.narration import Narration
 from labs.registry import LABS, TOPOLOGIES
 from labs.results import Results
+from labs.rule_lines import rule_lines
 from labs.rundir import RunDirectory
 from labs.stream import Stream
 from topologies.loader import load
@@ -99,6 +101,7 @@ def test_results_are_the_stable_interface(stream, tmp_path):
         "lab": "9c",
         "topology": "two-sites",
         "engine": "python",
+        "parts": ["p"],
         "passed": True,
         "seconds": 1.5,
         "steps": [
@@ -159,6 +162,39 @@ def test_an_unchecked_claim_is_not_shown_as_held(stream):
     assert "1 could not be checked" in out.getvalue()
 
 
+def test_a_run_that_was_stopped_says_so_in_one_line(stream):
+    out = io.StringIO()
+    stream.listen(Narration(Console(file=out, width=80, highlight=False)))
+    stream.emit("lab", lab="9c", title="A title", intro="")
+    check = {"text": "t", "evidence": ["e"]}
+    stream.emit("check", claim="9c.a", passed=True, broken=False, **check)
+    stream.emit("check", claim="9c.b", passed=True, broken=False, **check)
+    stream.emit("stopped", where="before step 2", unchecked=["9c.b", "9c.c"])
+    stream.emit("check", claim="9c.c", passed=False, broken=True, **check)
+    stream.emit("end", passed=False, seconds=1.0)
+    text = out.getvalue()
+    assert text.count("9c.c") == 1
+    assert "You stopped before step 2. Not checked: 9c.b (the rest of it), 9c.c." in text
+    assert "Claims: 1 holds." in text
+
+
+def test_rules_fit_a_terminal_and_keep_their_endpoints_whole():
+    longest = "255.255.255.255:65535"
+    session = {"remote": longest, "state": "half_closed_out", "idle": 1, "expires_in": 7440.0}
+    rule = {
+        "protocol": "icmp", "internal": longest, "external": longest, "remote": longest,
+        "explicit": False, "packets_out": 10**9, "packets_in": 10**9, "sessions": [session],
+        "made_by": f"ICMP echo request to {longest}",
+    }  # fmt: skip
+    lines = rule_lines([rule], total=2)
+    text = "\n".join(lines)
+    assert max(map(len, lines)) <= 78
+    assert text.count(longest) == 4
+    assert "half closed out, expires in 7440.0 s" in text
+    assert lines[-1] == "… 2 rules in all"
+    assert rule_lines([]) == ["no rules"]
+
+
 def test_the_drawing_has_every_name_and_address_and_fits():
     for path in sorted(TOPOLOGIES.glob("*.yaml")):
         topology = load(path)
@@ -182,6 +218,7 @@ def test_every_lab_has_steps_that_prove_claims_of_its_own():
             for step in part.steps:
                 assert step.say
                 assert all(claim.startswith(f"{lab_id}.") for claim in step.proves)
+                assert set(step.proves) <= set(CLAIMS)
 
 
 # ── runs/ ──────────────────────────────────────────────────────────────────────────────────
@@ -200,6 +237,18 @@ def test_the_newest_run_replaces_the_one_before(tmp_path):
     assert (tmp_path / "9c" / "results.json").read_text() == "new"
     assert (tmp_path / "8" / "results.json").read_text() == "other lab"
     assert (tmp_path / "latest" / "results.json").read_text() == "new"
+    assert len([path for path in tmp_path.iterdir() if not path.is_symlink()]) == 2
+
+
+def test_a_run_that_was_stopped_replaces_no_finished_one(tmp_path):
+    finished_run(tmp_path, text="finished")
+    for text in ("stopped", "stopped again"):
+        directory = RunDirectory("9c", tmp_path)
+        (directory.path / "results.json").write_text(text)
+        assert directory.publish(stopped=True) == tmp_path / "9c-stopped"
+    for link in ("9c", "latest"):
+        assert (tmp_path / link / "results.json").read_text() == "finished"
+    assert (tmp_path / "9c-stopped" / "results.json").read_text() == "stopped again"
     assert len([path for path in tmp_path.iterdir() if not path.is_symlink()]) == 2
 
 

@@ -191,9 +191,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
     path = tmp_path / "none.yaml"
     with pytest.raises(TopologyError) as caught:
         load(path)
-    assert caught.value.problems == [
-        f"{path}:1: there is no file {path}; allowed: a YAML file"
-    ]
+    assert caught.value.problems == [f"{path}:1: there is no file {path}; allowed: a YAML file"]
 
 
 def test_a_directory(tmp_path: Path) -> None:

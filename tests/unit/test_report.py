@@ -405,3 +405,13 @@ def test_what_turns_back_is_not_drawn_on_the_line_on_which_it_came():
     order.insert(order.index("internet:isp2"), "bob:eth0")
     (row,) = draw_flow(flow, order, BEGAN).rows
     assert len({y for _, y in row.dots}) == 2
+
+
+def test_a_run_that_was_stopped_is_called_so(tmp_path):
+    story = tell(tmp_path, end=False)
+    story({"event": "stopped", "time": BEGAN + 2, "where": "before step 2", "unchecked": []})
+    story({"event": "end", "time": BEGAN + 2, "passed": False, "seconds": 2.0})
+    page_text = render(story, tmp_path)
+    assert "<title>Level 9c: stopped</title>" in page_text
+    assert "The run was stopped before step 2: not every claim was checked." in page_text
+    assert "Not all claims hold" not in page_text
