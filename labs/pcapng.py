@@ -7,6 +7,7 @@ interface before the named ones and rounds time-stamps, hence these few lines.
 
 from __future__ import annotations
 
+import shutil
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -35,6 +36,14 @@ def write_pcapng(
             head = struct.pack("<IIIII", index, *stamp, len(data), length)
             flags = struct.pack("<I", _OUTBOUND if outgoing else _INBOUND)
             file.write(_block(_PACKET, head + _padded(data) + _option(_OPTION_FLAGS, flags)))
+
+
+def join_pcapng(captures: Sequence[Path], whole: Path) -> None:
+    """One capture of several: a file may have any number of sections, one after another."""
+    with whole.open("wb") as file:
+        for capture in captures:
+            with capture.open("rb") as section:
+                shutil.copyfileobj(section, file)
 
 
 def _padded(data: bytes) -> bytes:

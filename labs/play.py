@@ -60,6 +60,7 @@ class Play:
         self._failed = False
         self.stopped = False  # whether somebody ended the run early
         self.unbuilt: BuildError | None = None  # why there was no network
+        self.captures: list[Path] = []  # one for each part that was played
         self.unsaved: OSError | None = None  # why a capture is missing
         stream.listen(self._note)
 
@@ -227,8 +228,10 @@ class Play:
         self._stream.emit("tables", when=when, tables=tables)
 
     def _save(self, wire: Wire, part: Part) -> None:
+        path = self._folder / self._capture_name(part)
         try:
-            wire.save(self._folder / self._capture_name(part))
+            wire.save(path)
+            self.captures.append(path)
         except OSError as error:  # no claim rests on the file
             self.unsaved = error
 

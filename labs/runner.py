@@ -11,6 +11,7 @@ from pathlib import Path
 from labs.drawing import draw
 from labs.engine import Lab, Part
 from labs.narration import Narration
+from labs.pcapng import join_pcapng
 from labs.play import Pause, Play
 from labs.prompt import Prompt
 from labs.registry import LABS
@@ -85,6 +86,9 @@ def _keep(
         if run.unsaved is not None:
             raise run.unsaved
         results.write()
+        whole = directory.path / "capture.pcapng"
+        if run.captures and whole not in run.captures:
+            join_pcapng(run.captures, whole)
         try:
             _write_report(story, directory.path, narration)
         finally:

@@ -269,16 +269,21 @@ def test_after_kill_9_a_second_one_takes_over():
 
 def test_a_control_client_that_never_reads_stops_nobody():
     flood = "import socket; s = socket.socket(type=socket.SOCK_DGRAM)\n" + (
-        "for n in range(12000): s.sendto(b'x', ('24.9.3.7', 1 + n))"
+        "for n in range(2000): s.sendto(b'x', ('24.9.3.7', 1 + n))"
     )
     with home() as net, socket.socket(socket.AF_UNIX) as deaf:
         deaf.connect(str(net.napt("napt").path))
         deaf.sendall(b'{"do": "events"}\n')
         before = net.log.mark()
         # From the outside: each is dropped, and each drop is an event.
-        flooded = net["server"].run(["python", "-c", flood])
-        assert flooded.status == 0, flooded.stderr
-        await_that(lambda: drops(net).get("no-rule", 0) > 6000, "the flood")
+        # As many as the device's queue holds at a time, until they are too many for the deaf.
+        for _ in range(20):
+            flooded = net["server"].run(["python", "-c", flood])
+            assert flooded.status == 0, flooded.stderr
+            if drops(net).get("no-rule", 0) > 6000:
+                break
+        else:
+            pytest.fail(f"not enough of the flood was dropped: {drops(net)}")
         assert run(net["alice"], "ping -c1 -W2 151.101.1.69").status == 0
         assert net.napt("napt").stats()["rules"] == 1
         assert net.log.since(before)  # another watcher goes on hearing

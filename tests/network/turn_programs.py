@@ -61,7 +61,21 @@ def await_listening(process):
             assert time.monotonic() < until, "the server does not listen"
             time.sleep(0.02)
         else:
-            return
+            break
+    # coturn opens its UDP socket some time after that for TCP.
+    binding_request = bytes.fromhex("000100002112a442") + bytes(12)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(SERVER)
+        probe.settimeout(0.1)
+        while True:
+            try:
+                probe.send(binding_request)
+                probe.recv(1500)
+            except OSError:  # refused, or no answer yet
+                assert process.poll() is None, "the server ended"
+                assert time.monotonic() < until, "the server does not answer"
+            else:
+                return
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.utils import PcapNgReader
 
 from labs.packets import ACK, SYN, decode_frame
-from labs.pcapng import write_pcapng
+from labs.pcapng import join_pcapng, write_pcapng
 
 # Without addresses of its own scapy would ask this machine's network for them, by ARP.
 ETHERNET = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
@@ -86,3 +86,15 @@ def test_a_capture_names_every_interface_and_keeps_nanoseconds(tmp_path):
     assert (first.sniffed_on, second.sniffed_on) == ("napt_a:wan0", "alice:eth0")
     assert (first.wirelen, bytes(first)) == (1500, frame)
     assert int(first.time * 10**9) == stamp
+
+
+def test_several_captures_make_one(tmp_path):
+    frames = [
+        bytes(ETHERNET / IP(src="1.1.1.1", dst="2.2.2.2") / UDP() / word)
+        for word in (b"one", b"two")
+    ]
+    parts = [tmp_path / "capture-1.pcapng", tmp_path / "capture-2.pcapng"]
+    for path, frame in zip(parts, frames, strict=True):
+        write_pcapng(path, ["pc:eth0"], [(0, 1, True, len(frame), frame)])
+    join_pcapng(parts, tmp_path / "capture.pcapng")
+    assert [bytes(packet) for packet in PcapNgReader(str(tmp_path / "capture.pcapng"))] == frames
