@@ -138,7 +138,9 @@ def test(pytest_arguments: tuple[str, ...]) -> None:
     _stop_unless_ready()
     processors = len(os.sched_getaffinity(0))
     workers = str(processors + processors // 2)  # half of the time a test waits for a packet
-    command = [sys.executable, "-m", "pytest", "-n", workers, *pytest_arguments]
+    # The slow tests stand together: whoever is done takes some of another's.
+    spread = ["-n", workers, "--dist", "worksteal"]
+    command = [sys.executable, "-m", "pytest", *spread, *pytest_arguments]
     os.execv(sys.executable, command)
 
 
