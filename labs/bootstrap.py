@@ -248,8 +248,9 @@ def give_to_owner(folder: Path) -> None:
     if os.geteuid() != 0 or owner() == 0:
         return
     group = ROOT.stat().st_gid
+    os.chown(folder, owner(), group, follow_symlinks=False)  # a single file is not walked
     for parent, folders, files in os.walk(folder):
-        for name in (".", *folders, *files):
+        for name in (*folders, *files):
             os.chown(Path(parent, name), owner(), group, follow_symlinks=False)
 
 

@@ -206,10 +206,6 @@ class Packet:
         """Whether a whole ICMP message arrived as it was sent."""
         return checksum(self.data[self.header_length :]) == 0
 
-    def header_checksum_holds(self) -> bool:
-        """Whether the IPv4 header arrived as it was sent."""
-        return checksum(self.data[: self.header_length]) == 0
-
 
 def give_back_hop(data: bytearray | memoryview) -> None:
     """Add one to the time to live.
