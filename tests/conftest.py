@@ -36,13 +36,15 @@ LONGEST_NAME = 16  # bytes of a parameter that may stand in a test's name
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     marker = item.get_closest_marker("network")
     if marker is None:
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for report in run_in_sandbox(item, marker.kwargs.get("timeout", DEADLINE)):
         item.ihook.pytest_runtest_logreport(report=report)
+    # Set-up that was left standing for this item (its module's) was torn down in the child alone.
+    item.session._setupstate.teardown_exact(nextitem)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
 

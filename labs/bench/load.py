@@ -3,7 +3,7 @@
     sink    counts the datagrams that arrive        blast    sends them as fast as it can
     echo    sends every datagram back               ask      asks and waits, one at a time
     accept  counts TCP connections                  connect  opens and closes them
-    drain   counts the bytes of one of them
+    drain   counts the bytes of one of them         greet   asks until it is answered once
                                                     fill     one datagram from each of many ports
 
 `python -m labs.bench.load ROLE ADDRESS PORT SECONDS`: those on the left say `ready` and measure
@@ -14,7 +14,9 @@ for that long from the first packet on; what they count is printed as one JSON o
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import select
 import socket
 import struct
@@ -27,10 +29,12 @@ PAYLOAD = bytes(22)
 AT_ONCE = 32
 """Connections that are being opened at the same time."""
 FIRST_PORT = 1024
-SILENCE = 0.3
+SILENCE = 2.0
 """Seconds after which what has come so far was all."""
-PATIENCE = 5.0
+PATIENCE = 30.0
 """Seconds without a first packet after which a receiver gives up."""
+ASKED_AGAIN = 0.3
+"""Seconds after which a lost question is repeated."""
 RECEIVE_BUFFER = 8 << 20
 DRAIN_BUFFER = 1 << 20
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -61,17 +65,16 @@ def sink(address: str, port: int, seconds: float) -> None:
         receiver.settimeout(SILENCE)
         begin = now = time.monotonic()
         count = 0
-        try:
+        with contextlib.suppress(TimeoutError):  # the sender was done before us
             while now < begin + seconds:
                 for _ in range(50):
                     receive(buffer)
-                count += 50
+                    count += 1
                 now = time.monotonic()
-            report(event="received", packets=count, seconds=now - begin)
+        report(event="received", packets=count, seconds=now - begin)
+        with contextlib.suppress(TimeoutError):
             while True:  # else the sender would be told that nobody is here any more
                 receive(buffer)
-        except TimeoutError:
-            pass
 
 
 def blast(address: str, port: int, seconds: float) -> None:
@@ -117,6 +120,22 @@ def ask(address: str, port: int, seconds: float) -> None:
     report(event="answered", count=len(times), p50=p50, p99=p99)
 
 
+def greet(address: str, port: int, seconds: float) -> None:
+    """Ask until an answer comes, for at most `seconds`; the asking itself is no load."""
+    with _udp() as client:
+        client.connect((address, port))
+        client.settimeout(ASKED_AGAIN)
+        end = time.monotonic() + seconds
+        while True:
+            client.send(PAYLOAD)
+            try:
+                client.recv(2048)
+                return
+            except TimeoutError:
+                if time.monotonic() > end:
+                    raise
+
+
 def accept(address: str, port: int, seconds: float) -> None:
     """Count the TCP connections that are accepted for `seconds` from the first one on."""
     with socket.create_server((address, port), backlog=4096) as server:
@@ -126,16 +145,15 @@ def accept(address: str, port: int, seconds: float) -> None:
         server.settimeout(SILENCE)
         begin = now = time.monotonic()
         count = 0
-        try:
+        with contextlib.suppress(TimeoutError):  # the sender was done before us
             while now < begin + seconds:
                 _take(server)
                 count += 1
                 now = time.monotonic()
-            report(event="accepted", count=count, seconds=now - begin)
+        report(event="accepted", count=count, seconds=now - begin)
+        with contextlib.suppress(TimeoutError):
             while True:
                 _take(server)
-        except TimeoutError:
-            pass
 
 
 def drain(address: str, port: int, seconds: float) -> None:
@@ -167,7 +185,7 @@ def connect(address: str, port: int, seconds: float) -> None:
     """Open and reset TCP connections for `seconds`, some at the same time."""
     poll = select.epoll()
     opening: dict[int, socket.socket] = {}
-    end = time.monotonic() + seconds
+    end = math.inf  # the time runs from the first one on, as it does for `accept`
     while time.monotonic() < end:
         while len(opening) < AT_ONCE:
             client = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -177,6 +195,7 @@ def connect(address: str, port: int, seconds: float) -> None:
             poll.register(client, select.EPOLLOUT)
         for descriptor, _ in poll.poll(1.0):
             opening.pop(descriptor).close()
+            end = min(end, time.monotonic() + seconds)
 
 
 def fill(address: str, port: int, count: float) -> None:
@@ -187,7 +206,20 @@ def fill(address: str, port: int, count: float) -> None:
             sender.sendto(PAYLOAD, (address, port))
 
 
-ROLES = {role.__name__: role for role in (sink, blast, echo, ask, accept, drain, connect, fill)}
+ROLES = {
+    role.__name__: role
+    for role in (
+        sink,
+        blast,
+        echo,
+        ask,
+        greet,
+        accept,
+        drain,
+        connect,
+        fill,
+    )
+}
 
 
 def main(words: list[str]) -> None:
