@@ -177,7 +177,7 @@ def on_allocate(server: Server, request: Request) -> Attributes:
     ):
         raise Refused(400)
 
-    # 6. to 9. The address families; 8. stands where the port is opened.
+    # 6. to 9. The address families; the other half of 8. stands where the port is opened.
     family_error = _check_families(request)
 
     # RFC 6062, section 5.1: a TCP allocation is made over TCP, and has no use for these.
@@ -269,7 +269,8 @@ def _check_families(request: Request) -> Attributes:
     if requested is not None and value.decode_byte(requested) != Family.IPV4:
         raise Refused(440)
 
-    # 9. The additional family may only be IPv6. We have none, and say so beside the success.
+    # 8. EVEN-PORT with its R bit goes with no additional family.
+    # 9. Which may only be IPv6. We have none, and say so beside the success.
     if additional is None:
         return []
     even_port = request.message.get(Attribute.EVEN_PORT)
