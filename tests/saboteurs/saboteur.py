@@ -9,6 +9,10 @@ To add a saboteur, add a row to a test file: a name, the edits (file, text that 
 once, replacement), and `red`: each claim that must fail, with words from the evidence that must
 be given. If it names more claims than one, a comment says why the fault honestly breaks them all.
 
+Faults that have nothing to do with each other share a run (`shared`), for a run takes seconds:
+their claims differ, so it still shows which fault turned which claim red, and that no other claim
+moved.
+
 The text that a fault replaces must be in the file exactly once. If the source has changed so
 that it is not, the test fails: a fault that was not put in would prove nothing either.
 """
@@ -23,7 +27,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +70,38 @@ class Saboteur:
     red: Mapping[str, str]
     broken: frozenset[str] = frozenset()
     part: str | None = None
+
+    def may_join(self, other: Saboteur) -> bool:
+        """Whether both can be put in, and told apart, in one run."""
+        places = {(edit.file, edit.text): edit for edit in self.edits}
+        return (
+            self.part == other.part
+            and not self.red.keys() & other.red.keys()
+            and all(places.get((edit.file, edit.text), edit) == edit for edit in other.edits)
+        )
+
+    def joined(self, other: Saboteur) -> Saboteur:
+        """Both faults, and all that must come of them."""
+        return Saboteur(
+            f"{self.name} {other.name}",
+            tuple(dict.fromkeys(self.edits + other.edits)),
+            {**self.red, **other.red},
+            self.broken | other.broken,
+            self.part,
+        )
+
+
+def shared(saboteurs: Iterable[Saboteur]) -> list[Saboteur]:
+    """As few runs as it takes: each saboteur joins the first that has none of its claims."""
+    runs: list[Saboteur] = []
+    # Those that turn many claims red are the hardest to place.
+    for saboteur in sorted(saboteurs, key=lambda each: -len(each.red)):
+        fitting = next((run for run in runs if run.may_join(saboteur)), None)
+        if fitting is None:
+            runs.append(saboteur)
+        else:
+            runs[runs.index(fitting)] = fitting.joined(saboteur)
+    return runs
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tests.saboteurs.faults import FILE_DAMAGED_ON_THE_WAY
-from tests.saboteurs.saboteur import Edit, Saboteur, assert_holds, assert_turns_red, run_lab
+from tests.saboteurs.saboteur import (
+    Edit,
+    Saboteur,
+    assert_holds,
+    assert_turns_red,
+    run_lab,
+    shared,
+)
 
 PROXY, TRANSPARENT, NAPT = "8.proxy", "8.transparent-proxy", "8.napt"
 PER_CONNECTION, GC_CLOSE, GC_IDLE = "8.rule-per-connection", "8.gc-close", "8.gc-idle"
@@ -312,7 +319,7 @@ SABOTEURS = (
 )
 
 
-@pytest.mark.parametrize("saboteur", SABOTEURS, ids=lambda saboteur: saboteur.name)
+@pytest.mark.parametrize("saboteur", shared(SABOTEURS), ids=lambda saboteur: saboteur.name)
 def test_saboteur_turns_its_claims_red(saboteur, pristine, tmp_path):
     assert_turns_red(saboteur, run_lab("8", pristine, tmp_path, saboteur))
 

@@ -8,7 +8,14 @@ from tests.saboteurs.faults import (
     FILE_DAMAGED_ON_THE_WAY,
     FILE_SERVER_REPORTS_ITSELF_AS_THE_PEER,
 )
-from tests.saboteurs.saboteur import Edit, Saboteur, assert_holds, assert_turns_red, run_lab
+from tests.saboteurs.saboteur import (
+    Edit,
+    Saboteur,
+    assert_holds,
+    assert_turns_red,
+    run_lab,
+    shared,
+)
 
 EXCHANGE, HOLDS = "9a.exchange", "9a.server-holds"
 
@@ -59,7 +66,7 @@ SABOTEURS = (
 )
 
 
-@pytest.mark.parametrize("saboteur", SABOTEURS, ids=lambda saboteur: saboteur.name)
+@pytest.mark.parametrize("saboteur", shared(SABOTEURS), ids=lambda saboteur: saboteur.name)
 def test_saboteur_turns_its_claims_red(saboteur, pristine, tmp_path):
     assert_turns_red(saboteur, run_lab("9a", pristine, tmp_path, saboteur))
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tests.saboteurs.faults import FILE_DAMAGED_ON_THE_WAY
-from tests.saboteurs.saboteur import Edit, Saboteur, assert_holds, assert_turns_red, run_lab
+from tests.saboteurs.saboteur import (
+    Edit,
+    Saboteur,
+    assert_holds,
+    assert_turns_red,
+    run_lab,
+    shared,
+)
 
 RELAY, TURN, NOTHING_HELD = "9b.relay", "9b.turn", "9b.nothing-held"
 
@@ -102,7 +109,7 @@ SABOTEURS = (
 )
 
 
-@pytest.mark.parametrize("saboteur", SABOTEURS, ids=lambda saboteur: saboteur.name)
+@pytest.mark.parametrize("saboteur", shared(SABOTEURS), ids=lambda saboteur: saboteur.name)
 def test_saboteur_turns_its_claims_red(saboteur, pristine, tmp_path):
     assert_turns_red(saboteur, run_lab("9b", pristine, tmp_path, saboteur))
 

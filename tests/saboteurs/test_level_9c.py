@@ -11,7 +11,14 @@ from tests.saboteurs.faults import (
     FILE_DAMAGED_ON_THE_WAY,
     FILE_SERVER_REPORTS_ITSELF_AS_THE_PEER,
 )
-from tests.saboteurs.saboteur import Edit, Saboteur, assert_holds, assert_turns_red, run_lab
+from tests.saboteurs.saboteur import (
+    Edit,
+    Saboteur,
+    assert_holds,
+    assert_turns_red,
+    run_lab,
+    shared,
+)
 
 PRIVATE, NO_RULE, RULE = "9c.private", "9c.no-rule", "9c.rule"
 DIRECT, BOTH_WAYS = "9c.direct", "9c.both-ways"
@@ -376,7 +383,7 @@ SABOTEURS = (
 )
 
 
-@pytest.mark.parametrize("saboteur", SABOTEURS, ids=lambda saboteur: saboteur.name)
+@pytest.mark.parametrize("saboteur", shared(SABOTEURS), ids=lambda saboteur: saboteur.name)
 def test_saboteur_turns_its_claims_red(saboteur, pristine, tmp_path):
     assert_turns_red(saboteur, run_lab("9c", pristine, tmp_path, saboteur))
 
