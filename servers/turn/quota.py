@@ -9,9 +9,10 @@ connections are paced by the kernel instead, which divides the rate among them.
 `ReplyBudget` bounds what the server sends to addresses that may be forged. The smallest
 Allocate request has 28 bytes, and no challenge (401) with a realm and a nonce fits into that; a
 Binding request has 20, and its answer 32. A server which always answers is an amplifier; one
-which never sends more than it got does not serve a client that asks once. Here a request earns its bytes, a reply costs its bytes, and what cannot be paid is not
-sent. An address that has proved nothing has one challenge on credit, given back at 32 bytes/s.
-So for every address, over any time,
+which never sends more than it got does not serve a client that asks once. Here a request earns
+its bytes, a reply costs its bytes, and what cannot be paid is not sent. An address that has
+proved nothing has one challenge on credit, given back at 32 bytes/s. So for every address, over
+any time,
 
     bytes sent <= bytes received + one challenge + 32 bytes/s + 1,024 bytes a proof
 
