@@ -20,7 +20,6 @@ from labs.stream import Record, Stream
 from labs.wire import Wire
 from topologies.builder import BuildError, Network
 from topologies.loader import load
-from topologies.model import Engine, Topology
 from topologies.napt_control import ControlError
 from topologies.processes import Event
 
@@ -94,7 +93,7 @@ class Play:
             title=part.title,
             topology=topology.name,
             path=str(topology.path),
-            engine=_engine(topology),
+            engine=topology.engine(),
             drawing=draw(topology),
             capture=self._capture_name(part),
         )
@@ -237,9 +236,3 @@ class Play:
 
     def _capture_name(self, part: Part) -> str:
         return "capture.pcapng" if len(self._lab.parts) == 1 else f"capture-{part.name}.pcapng"
-
-
-def _engine(topology: Topology) -> str:
-    """Who translates: `python` unless every NAPT is the kernel's."""
-    engines = {site.gateway.engine for site in topology.sites if site.gateway.napt is not None}
-    return Engine.NFTABLES.value if engines == {Engine.NFTABLES} else Engine.PYTHON.value

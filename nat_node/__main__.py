@@ -63,6 +63,10 @@ def _parser() -> argparse.ArgumentParser:
         help="an explicit rule from the start",
     )
 
+    run.add_argument(
+        "--translator", type=Path, metavar="FILE", help="a translate(packet, now) of your own"
+    )
+
     rules = commands.add_parser("rules", help="list the rules")
     add = commands.add_parser("add", help="add an explicit rule (port forwarding)")
     remove = commands.add_parser("remove", help="remove an explicit rule")

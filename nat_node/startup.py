@@ -6,6 +6,7 @@ import argparse
 import math
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 from nat_node.behavior import Behavior, Endpoint, parse_address, parse_endpoint
@@ -27,10 +28,31 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"nat_node: {error}", file=sys.stderr)
         return 2
     try:
+        if arguments.translator is not None:
+            return _run_student(
+                settings, interfaces, arguments.control, rules, arguments.translator
+            )
         Node(settings, interfaces, arguments.control, rules).run()
     except (OSError, ValueError) as error:
         print(f"nat_node: {error}", file=sys.stderr)
     return 1
+
+
+def _run_student(
+    settings: Settings,
+    interfaces: Interfaces,
+    control: Path,
+    rules: list[tuple[int, int, Endpoint]],
+    file: Path,
+) -> int:
+    from nat_node.student.faults import LoadError
+    from nat_node.student.node import StudentNode
+
+    try:
+        StudentNode(settings, interfaces, control, rules, file).run()
+    except LoadError as error:
+        print(f"nat_node: {error}", file=sys.stderr)
+        return 2
 
 
 def _settings(arguments: argparse.Namespace) -> tuple[Settings, Interfaces]:

@@ -39,10 +39,11 @@ class TunError(OSError):
     """The device could not be had; the text says why and what to do."""
 
 
-def open_tun(name: str) -> int:
+def open_tun(name: str, *, whole: bool = False) -> int:
     """Make a TUN device in this network namespace; gives a non-blocking descriptor.
 
-    The device lives as long as the descriptor. Raises TunError.
+    `whole`: no offload, so that each packet comes as a wire would carry it. The device lives as
+    long as the descriptor. Raises TunError.
     """
     try:
         descriptor = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -53,6 +54,8 @@ def open_tun(name: str) -> int:
     try:
         request = struct.pack("16sH14x", name.encode(), IFF_TUN | IFF_NO_PI | IFF_VNET_HDR)
         fcntl.ioctl(descriptor, TUNSETIFF, request)
+        if whole:
+            return descriptor
         try:
             fcntl.ioctl(descriptor, TUNSETOFFLOAD, CHECKSUM | TSO4 | TSO_ECN | USO4 | USO6)
         except OSError as error:

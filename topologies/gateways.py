@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import stat
+from collections.abc import Callable
 from ipaddress import IPv4Address
+from pathlib import Path
 
 from topologies.errors import quoted
 from topologies.model import (
@@ -43,6 +46,7 @@ _NAPT_KEYS = (
     "idle",
     "closing-hold",
     "rules",
+    "translator",
 )
 
 _idle_time = duration("0.1s", "24h")
@@ -52,7 +56,9 @@ _hold_time = duration("0s", "24h")
 class GatewayDraft:
     """A gateway while its site is read: the hosts need its network, its rules need the hosts."""
 
-    def __init__(self, entry: Entry, site_name: str) -> None:
+    def __init__(self, entry: Entry, site_name: str, folder: Path) -> None:
+        """`folder`: where the topology file is."""
+        self._folder = folder
         self.section = entry.section(*_KEYS, *_NAPT_KEYS, required=("kind", "public", "private"))
         self.kind = self.section.value("kind", one_of(GatewayKind))
         self.public = self.section.value("public", public_interface)
@@ -62,16 +68,41 @@ class GatewayDraft:
 
     def finish(self, hosts: set[IPv4Address]) -> Gateway | None:
         """The gateway of a site with these hosts; None where its file must be mended first."""
-        settings, engine = None, Engine.PYTHON
+        settings, engine, translator = None, Engine.PYTHON, None
         if self.kind in (GatewayKind.NAPT, None):
             settings = _settings(self.section, hosts)
             engine = self.section.value_or("engine", one_of(Engine), Engine.PYTHON)
+            translator = self.section.value("translator", _ordinary_file(self._folder))
+            if translator and engine is not Engine.PYTHON:
+                self.section["translator"].refuse(
+                    f"with engine: {engine.value} the kernel translates; "
+                    "allowed: engine: python, or no translator"
+                )
         else:
             for key in self.section.keys() & set(_NAPT_KEYS):
                 self.section[key].refuse(f"only kind napt has this; allowed: {', '.join(_KEYS)}")
         if self.kind is None or self.public is None or self.private is None:
             return None
-        return Gateway(self.name, self.kind, self.public, self.private, engine, settings)
+        return Gateway(
+            self.name, self.kind, self.public, self.private, engine, settings, translator
+        )
+
+
+def _ordinary_file(folder: Path) -> Callable[[str], Path]:
+    """Read the path of a file, from `folder` on."""
+
+    def parse(text: str) -> Path:
+        path, allowed = folder / text, "allowed: a Python file, by its path from this YAML file on"
+        try:
+            mode = path.stat().st_mode
+        except (OSError, ValueError):  # ValueError: a character that no path can have
+            raise ValueError(f"there is no file {quoted(text)}; {allowed}") from None
+        if not stat.S_ISREG(mode):
+            what = "a directory" if stat.S_ISDIR(mode) else "not an ordinary file"
+            raise ValueError(f"{quoted(text)} is {what}; {allowed}")
+        return path
+
+    return parse
 
 
 def _settings(section: Section, hosts: set[IPv4Address]) -> NaptSettings:

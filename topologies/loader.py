@@ -57,7 +57,7 @@ def load(path: Path) -> Topology:
 def loads(data: bytes, path: Path) -> Topology:
     """The topology in `data`, which came from `path`; raises TopologyError."""
     problems = Problems(str(path))
-    topology = _Reader().topology(compose(data, problems), path)
+    topology = _Reader(path.parent).topology(compose(data, problems), path)
     problems.raise_if_any()
     return topology
 
@@ -65,7 +65,9 @@ def loads(data: bytes, path: Path) -> Topology:
 class _Reader:
     """One pass over one file, remembering what must be unique across it."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        """`folder`: where the file is, and what it names by a path."""
+        self._folder = folder
         self._public = PublicPlan()
         self._nodes: dict[str, Entry] = {}
 
@@ -95,7 +97,7 @@ class _Reader:
         if "gateway" not in section:
             self._hosts(section.get("hosts"), SitePlan(None, entry))
             return None
-        draft = GatewayDraft(section["gateway"], name)
+        draft = GatewayDraft(section["gateway"], name, self._folder)
         if named or "name" in draft.section:  # a bad name of the site is complaint enough
             self._add_node(draft.name, draft.section.at("name"))
         if draft.public:

@@ -13,7 +13,7 @@ Everything here is frozen data: the loader makes it, the builder turns it into M
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
@@ -117,6 +117,7 @@ class Gateway:
     private: IPv4Interface
     engine: Engine = Engine.PYTHON
     napt: NaptSettings | None = None
+    translator: Path | None = None  # a translate() that somebody else wrote, in Python's place
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,28 @@ class Topology:
         yield from self.internet
         for site in self.sites:
             yield from site.hosts
+
+    def translated_by(self, translator: Path) -> Topology:
+        """The same topology, with the file `translator` on every NAPT that is ours."""
+        sites = tuple(
+            replace(site, gateway=replace(site.gateway, translator=translator))
+            if site.gateway.napt is not None and site.gateway.engine is Engine.PYTHON
+            else site
+            for site in self.sites
+        )
+        return replace(self, sites=sites)
+
+    def engine(self) -> str:
+        """Who translates: `python`, or what all of the NAPTs have in its place.
+
+        `nftables`, `translator mine.py` (several files: with a comma between them).
+        """
+        engines = [
+            f"translator {gateway.translator.name}" if gateway.translator else gateway.engine.value
+            for gateway in (site.gateway for site in self.sites)
+            if gateway.napt is not None
+        ]
+        return ", ".join(dict.fromkeys(engines)) or Engine.PYTHON.value
 
     def isp_of(self, address: IPv4Interface) -> Isp:
         """The ISP that a public address belongs to; the loader guarantees that there is one."""

@@ -118,6 +118,8 @@ def nat_node_flags(site: Site, settings: NaptSettings, control: Path) -> list[st
     for rule in settings.rules:
         inside = f"{rule.internal_address}:{rule.internal_port}"
         argv += ["--rule", f"{rule.protocol} {rule.external_port} -> {inside}"]
+    if gateway.translator is not None:
+        argv += ["--translator", str(gateway.translator.resolve())]
     return argv
 
 

@@ -153,6 +153,29 @@ def test_settings_left_out_are_the_defaults() -> None:
     assert gateway.napt == NaptSettings()
 
 
+def test_a_translator_of_one_s_own_is_found_from_the_yaml_file_on(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").touch()
+    file = tmp_path / "t.yaml"
+    file.write_text(
+        """
+        sites:
+          a: {gateway: {kind: napt, public: 24.9.3.7, private: 10.0.0.1, translator: mine.py}}
+          b: {gateway: {kind: napt, public: 24.9.3.8, private: 10.0.0.1, engine: nftables}}
+          c: {gateway: {kind: proxy, public: 24.9.3.9, private: 10.0.0.1}}
+        """
+    )
+    topology = load(file)
+    assert topology.sites[0].gateway.translator == tmp_path / "mine.py"
+    assert topology.engine() == "translator mine.py, nftables"
+    other = topology.translated_by(Path("other.py"))
+    assert [site.gateway.translator for site in other.sites] == [Path("other.py"), None, None]
+
+
+@pytest.mark.parametrize(("name", "engine"), [("two-sites", "python"), ("level-8-proxy", "python")])
+def test_who_translates(name: str, engine: str) -> None:
+    assert load(ROOT / "topologies" / f"{name}.yaml").engine() == engine
+
+
 def test_an_alias_that_stays_small_is_followed() -> None:
     text = """
         sites:

@@ -1,0 +1,125 @@
+"""What is wrong with a student's program, said by the student's own lines.
+
+A traceback through the node and the worker would hide the one line that counts. So only the
+frames of the student's own folder are shown, the innermost last, and below them the error.
+"""
+
+from __future__ import annotations
+
+import ast
+import traceback
+from difflib import get_close_matches
+from pathlib import Path
+
+FRAMES = 3  # of the student's, the innermost ones
+REQUIRED = "translate"
+OPTIONAL = ("expire", "add_rule", "remove_rule")
+LONGEST = 1000  # characters of an error's own words
+
+
+class Overrun(BaseException):
+    """A call took too long. No Exception: `except Exception` in a loop must not swallow it."""
+
+
+class LoadError(Exception):
+    """A file that cannot be used as a translator; the text begins with FILE:LINE."""
+
+
+def explain(error: BaseException, file: Path, doing: str) -> str:
+    """The student's lines that led to an error, and what it says. `doing`: what was called."""
+    folder = str(file.resolve().parent)
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).resolve().is_relative_to(folder)
+    ]
+    lines = []
+    for frame in own[-FRAMES:]:
+        lines.append(f"{_shown(frame.filename, file)}:{frame.lineno}, in {frame.name}")
+        if frame.line:
+            lines.append(f"    {frame.line}")
+    return "\n".join([*lines, _words(error, doing)])
+
+
+def _words(error: BaseException, doing: str) -> str:
+    name, text = type(error).__name__, str(error)[:LONGEST]
+    match error:
+        case Overrun():
+            return f"{doing} {text}"
+        case SystemExit():
+            return f"{doing} wanted to end the program (exit): a NAPT goes on until it is stopped"
+        case EOFError():
+            return f"EOFError: {text}: there is nobody to type anything at a NAPT"
+        case MemoryError():
+            return (
+                f"MemoryError: {doing} wants more memory than it may have: does a table only grow?"
+            )
+        case RecursionError():
+            return f"RecursionError: {text}: does a function call itself?"
+    return f"{name}: {text}" if text else name
+
+
+def examine(source: bytes, file: Path) -> None:
+    """Raise LoadError if a source cannot be compiled or has no translate(packet, now)."""
+    try:
+        tree = ast.parse(source, str(file))
+        compile(tree, str(file), "exec")
+    except SyntaxError as error:
+        line = (error.text or "").strip()
+        raise LoadError(
+            f"{file}:{error.lineno or 1}: {type(error).__name__}: {error.msg}"
+            + (f"\n    {line}" if line else "")
+        ) from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise LoadError(f"{file}:1: cannot be compiled: {error}") from None
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    for name, wanted in (
+        (REQUIRED, ("packet", "now")),
+        ("expire", ("now",)),
+        ("add_rule", ("rule", "now")),
+        ("remove_rule", ("rule",)),
+    ):
+        if name in functions:
+            _must_take(functions[name], wanted, file)
+    if REQUIRED not in _assigned(tree):
+        near = get_close_matches(REQUIRED, functions, n=1, cutoff=0.5)
+        at = functions[near[0]].lineno if near else 1
+        guess = f" (did you mean {near[0]}?)" if near else ""
+        raise LoadError(f"{file}:{at}: there is no function translate(packet, now){guess}")
+
+
+def _must_take(function: ast.FunctionDef, wanted: tuple[str, ...], file: Path) -> None:
+    given = function.args
+    most = len(given.posonlyargs) + len(given.args)
+    least = most - len(given.defaults)
+    missing = [
+        one for one, value in zip(given.kwonlyargs, given.kw_defaults, strict=True) if not value
+    ]
+    if missing or len(wanted) < least or (len(wanted) > most and given.vararg is None):
+        raise LoadError(
+            f"{file}:{function.lineno}: {function.name} is called as "
+            f"{function.name}({', '.join(wanted)}), and cannot be"
+        )
+
+
+def _assigned(tree: ast.Module) -> set[str]:
+    """All names that the file may give something to, at whatever place."""
+    found = set()
+    for node in ast.walk(tree):
+        match node:
+            case (
+                ast.FunctionDef(name=name)
+                | ast.AsyncFunctionDef(name=name)
+                | ast.ClassDef(name=name)
+            ):
+                found.add(name)
+            case ast.Name(id=name, ctx=ast.Store()):
+                found.add(name)
+            case ast.alias(name=name, asname=other):
+                found.add(other or name)
+    return found
+
+
+def _shown(name: str, file: Path) -> str:
+    """The file by the name that the student gave it."""
+    return str(file) if Path(name).resolve() == file.resolve() else Path(name).name

@@ -1,0 +1,240 @@
+"""The loop that joins a student's translator to the devices, the control socket and the clock.
+
+As nat_node/node.py, but each packet goes to the worker and its answer comes back. The kernel
+hands packets over in pieces that a wire would carry, with their checksums finished. What the
+worker prints and what is wrong with it go to standard output, as events:
+
+    {"event": "fault", "text": "mine.py:12, in translate\\n …"}
+    {"event": "printed", "text": "…"}
+
+A worker that was lost is started anew, and the rules are lost with it. After LOSSES of them (or
+as many calls that took too long) it is left alone, and every packet is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from nat_node.behavior import Endpoint, show, show_address
+from nat_node.control import Control
+from nat_node.flow_cache import VNET_HEADER
+from nat_node.packet import PROTOCOL_NAMES, Malformed, Packet, give_back_hop
+from nat_node.routing import NAT_IN, NAT_OUT, Interfaces, set_up
+from nat_node.settings import Settings
+from nat_node.student import channel
+from nat_node.student.channel import Frame
+from nat_node.student.faults import LoadError
+from nat_node.student.process import WorkerLost, WorkerProcess
+from nat_node.tun import FRAME_SIZE, PLAIN, open_tun
+from nat_node.verdict import Drop
+
+BATCH = 64  # packets taken from one device before the others get their turn
+TICK_SECONDS = 0.1
+LOSSES = 3
+STOPPED = "translator-stopped"
+_SHORTEST = 20  # bytes of an IPv4 header
+
+
+class StudentNode:
+    """A running NAPT with a student's translator in it. Raises LoadError, ValueError, OSError."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        interfaces: Interfaces,
+        control: Path,
+        rules: Iterable[tuple[int, int, Endpoint]],
+        file: Path,
+    ) -> None:
+        self._external = settings.external
+        self._file = file
+        self._drops: Counter[str] = Counter()
+        self._control: Control | None = None
+        self._watched = False
+        self._losses = 0
+        self._stopped = ""
+        self._rules = list(rules)
+        self._worker = WorkerProcess(settings, file)
+        self._ticks = False
+        self._start_worker()
+        self._inside, self._outside = open_tun(NAT_IN, whole=True), open_tun(NAT_OUT, whole=True)
+        set_up(interfaces)
+        self._buffer = bytearray(FRAME_SIZE)
+        self._poll = select.epoll()
+        for descriptor in (self._inside, self._outside):
+            self._poll.register(descriptor, select.EPOLLIN)
+        self._control = Control(control, self._poll, self._answer, self._subscribed)
+
+    def run(self) -> NoReturn:
+        """Translate until SIGTERM."""
+        signal.signal(signal.SIGTERM, _stop)
+        signal.signal(signal.SIGINT, _stop)
+        assert self._control is not None
+        _report("ready", external=show_address(self._external), translator=str(self._file))
+        try:
+            next_tick = time.monotonic()
+            while True:
+                wait = max(0.0, next_tick - time.monotonic()) if self._ticks else -1.0
+                for descriptor, events in self._poll.poll(wait):
+                    if descriptor in (self._inside, self._outside):
+                        self._drain(descriptor)
+                    elif self._control.handles(descriptor):
+                        self._control.handle(descriptor, events)
+                if self._ticks and time.monotonic() >= next_tick:
+                    self._ask(channel.frame(channel.TICK, _times()))
+                    next_tick = time.monotonic() + TICK_SECONDS
+        finally:
+            self._control.close()
+            self._worker.end()
+
+    # -- packets ------------------------------------------------------------------------------
+
+    def _drain(self, descriptor: int) -> None:
+        for _ in range(BATCH):
+            try:
+                length = os.readv(descriptor, [self._buffer])
+            except BlockingIOError:
+                return
+            data = bytes(memoryview(self._buffer)[VNET_HEADER:length])
+            inside = descriptor == self._inside
+            stamped = channel.stamp_packet(inside, time.monotonic(), data)
+            if self._ask(channel.frame(channel.PACKET, stamped), descriptor) is None:
+                self._drop(STOPPED, self._stopped or "it has just been lost", data, inside)
+
+    def _write(self, descriptor: int, body: bytes) -> None:
+        data = bytearray(body)
+        try:
+            if len(data) < _SHORTEST:
+                raise OSError("shorter than an IPv4 header")
+            give_back_hop(data)
+            os.write(descriptor, PLAIN + data)
+        except OSError:
+            self._drops[Drop.REFUSED_BY_KERNEL.label] += 1
+
+    def _drop(self, reason: str, meaning: str, data: bytes, inside: bool) -> None:
+        try:
+            packet = Packet(bytearray(data))
+        except Malformed:
+            return
+        name = PROTOCOL_NAMES.get(packet.protocol, f"protocol {packet.protocol}")
+        ends = f"{show(packet.source_endpoint)} > {show(packet.destination_endpoint)}"
+        side = "inside" if inside else "outside"
+        self._tell_drop(
+            {"reason": reason, "meaning": meaning, "packet": f"{name} {ends}", "side": side}
+        )
+
+    def _tell_drop(self, fields: dict[str, Any]) -> None:
+        self._drops[fields["reason"]] += 1
+        self._broadcast({"event": "drop", "time": time.time(), **fields})
+
+    # -- the worker ---------------------------------------------------------------------------
+
+    def _start_worker(self) -> None:
+        """A fresh worker, told of everything that does not come from packets."""
+        functions, said = self._worker.start()
+        self._take(said, None)
+        self._ticks = "expire" in functions
+        self._ask(channel.frame(channel.WATCH, bytes([self._watched])))
+        for protocol, port, internal in self._rules:
+            request = {
+                "do": "add",
+                "protocol": PROTOCOL_NAMES[protocol],
+                "external": show((self._external, port)),
+                "internal": show(internal),
+            }
+            answer = self._request(request)
+            if not answer.get("ok"):
+                raise LoadError(f"the rule for port {port} of the topology: {answer.get('error')}")
+
+    def _ask(self, question: bytes, descriptor: int | None = None) -> list[Frame] | None:
+        """Put a question to the worker and do what it answers; None if there is no worker."""
+        if not self._worker.alive:
+            return None
+        try:
+            frames = self._worker.ask(question)
+        except WorkerLost as lost:
+            self._lose(str(lost))
+            return None
+        self._take(frames, descriptor)
+        return frames
+
+    def _take(self, frames: list[Frame], descriptor: int | None) -> None:
+        for kind, body in frames:
+            if kind == channel.SEND and descriptor is not None:
+                self._write(descriptor, body)
+            elif kind == channel.DROP:
+                self._tell_drop(channel.read(body))
+            elif kind == channel.EVENT:
+                self._broadcast(channel.read(body))
+            elif kind == channel.PRINTED:
+                _report("printed", **channel.read(body))
+            elif kind == channel.FAULT:
+                fault = channel.read(body)
+                _report("fault", text=fault["text"])
+                self._losses += bool(fault.get("overrun"))
+                if self._losses >= LOSSES:
+                    self._give_up(fault["text"])
+
+    def _lose(self, why: str) -> None:
+        self._losses += 1
+        _report("fault", text=why)
+        if self._losses >= LOSSES:
+            self._give_up(why)
+            return
+        try:
+            self._start_worker()
+            _report("fault", text=f"{self._file}: started anew; the rules it had are lost")
+        except (LoadError, ValueError) as error:
+            self._give_up(str(error))
+
+    def _give_up(self, why: str) -> None:
+        self._worker.end()
+        self._ticks = False
+        self._stopped = f"stopped after {LOSSES} times: {why.splitlines()[-1]}"
+        _report("fault", text=f"{self._file}: {self._stopped}; from now on every packet is dropped")
+
+    # -- control ------------------------------------------------------------------------------
+
+    def _subscribed(self, anyone: bool) -> None:
+        self._watched = anyone
+        self._ask(channel.frame(channel.WATCH, bytes([anyone])))
+
+    def _broadcast(self, event: dict[str, Any]) -> None:
+        if self._control is not None:
+            self._control.broadcast(event)
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        answer = self._request(request)
+        if request.get("do") == "stats" and answer.get("ok"):
+            answer["drops"] = dict(self._drops)
+        return answer
+
+    def _request(self, request: dict[str, Any]) -> dict[str, Any]:
+        body = _times() + json.dumps(request).encode()
+        for kind, answer in self._ask(channel.frame(channel.REQUEST, body)) or []:
+            if kind == channel.ANSWER:
+                found: dict[str, Any] = channel.read(answer)
+                return found
+        return {"ok": False, "error": f"{self._file}: {self._stopped or 'it has just been lost'}"}
+
+
+def _times() -> bytes:
+    return channel.stamp_times(time.monotonic(), time.time())
+
+
+def _report(event: str, **fields: object) -> None:
+    print(json.dumps({"event": event, "time": time.time(), **fields}), flush=True)
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(0)

@@ -1,0 +1,427 @@
+"""The process that has a student's file in it: one question in, an answer out.
+
+Every call of the student's functions is timed: by the processor time that it takes (an endless
+loop; a busy machine does not count) and by the clock (waiting for something). A signal then
+raises Overrun in the very line that takes so long. Where signals are not heard, in the midst of
+one long operation of C, the node notices and ends the process.
+
+What the file prints is told as events. It has nothing to read from, and bounds on memory, on
+open files and on what it may write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import importlib.util
+import io
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import Any, NoReturn
+
+from nat_node import icmp, icmp_errors
+from nat_node.behavior import parse_endpoint
+from nat_node.packet import ECHO_REQUEST, ICMP, ICMP_ERRORS, TCP, UDP, Malformed, Side
+from nat_node.packet import Packet as RawPacket
+from nat_node.settings import Settings
+from nat_node.student import channel, inspection, listing
+from nat_node.student.faults import OPTIONAL, LoadError, Overrun, examine, explain
+from nat_node.student.napt import Rule, napt
+from nat_node.student.packet import Endpoint, Packet, Refusal
+from nat_node.verdict import Drop
+
+PROCESSOR_SECONDS, CLOCK_SECONDS = 0.5, 4.0  # for one call
+LOAD_PROCESSOR_SECONDS = 5.0
+MEMORY = 512 << 20  # bytes of address space
+FILE_SIZE = 16 << 20  # bytes of one file that is written
+OPEN_FILES = 64
+LINES = 200  # of what is printed, and so many different faults are told
+LINE = 300  # characters
+REASON = 60  # characters of a drop's reason
+RULES_LISTED, RULES_AT_MOST = 500, 5000
+
+_MADE_BY = {TCP: "TCP SYN", UDP: "UDP datagram", ICMP: "ICMP echo request"}
+_MEANING = {drop.label: drop.meaning for drop in Drop}
+_FAULTY = "translator-error"
+
+
+def run(link: socket.socket, traces: int, settings: Settings, file: Path) -> NoReturn:
+    """Become the worker: load `file` and answer until the node is gone.
+
+    `traces`: where SIGUSR1 shall write what is being done (faulthandler).
+    """
+    _confine(link.fileno(), traces)
+    napt.configure(settings)
+    worker = Worker(link, settings, file)
+    with contextlib.suppress(channel.Lost, BrokenPipeError):
+        if worker.load():
+            worker.serve()
+    os._exit(0)
+
+
+def _confine(*kept: int) -> None:
+    """Close what is not ours, and set bounds."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)  # whoever writes past sys.stdout does not reach the node's events
+    low = 3
+    for descriptor in sorted(kept):
+        os.closerange(low, descriptor)
+        low = descriptor + 1
+    os.closerange(low, os.sysconf("SC_OPEN_MAX") if low > 1 << 16 else 1 << 16)
+    for what, bound in (
+        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_FSIZE, FILE_SIZE),
+        (resource.RLIMIT_NOFILE, OPEN_FILES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(what)
+        most = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
+        resource.setrlimit(what, (most, most))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    faulthandler.register(signal.SIGUSR1, file=kept[1], all_threads=False)
+    signal.signal(signal.SIGPROF, _overrun)
+    signal.signal(signal.SIGALRM, _overrun)
+
+
+def _overrun(number: int, _frame: FrameType | None) -> NoReturn:
+    if number == signal.SIGPROF:
+        raise Overrun("has been computing for too long: an endless loop?")
+    raise Overrun(
+        f"has been waiting for {CLOCK_SECONDS:g} s: a NAPT never waits (sleep, a socket?)"
+    )
+
+
+@contextlib.contextmanager
+def _timed(processor: float = PROCESSOR_SECONDS) -> Iterator[None]:
+    try:
+        # Again and again, for `except:` in a loop swallows the first.
+        signal.setitimer(signal.ITIMER_PROF, processor, 0.1)
+        signal.setitimer(signal.ITIMER_REAL, CLOCK_SECONDS + processor, 0.1)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+class _Said(io.TextIOBase):
+    """sys.stdout and sys.stderr of the student's file: lines, of which the first are told."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._begun = ""
+        self._left = LINES
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        *lines, self._begun = (self._begun + text).split("\n")
+        self._begun = self._begun[:LINE]
+        for line in lines[: max(0, self._left)]:
+            self._tell(line[:LINE])
+            self._left -= 1
+            if not self._left:
+                self._tell("… and more, which is not shown")
+        return len(text)
+
+
+class Worker:
+    """Answers what the node asks."""
+
+    def __init__(self, link: socket.socket, settings: Settings, file: Path) -> None:
+        self._link = link
+        self._settings = settings
+        self._file = file
+        self._out = bytearray()
+        self._module: ModuleType | None = None
+        self._watched = False
+        self._told: set[str] = set()
+
+    # -- the file -----------------------------------------------------------------------------
+
+    def load(self) -> bool:
+        """Run the student's file; READY tells which functions it has, or FAULT why it has none."""
+        said = _Said(lambda line: self._say(channel.told(channel.PRINTED, {"text": line})))
+        sys.stdout = sys.stderr = said
+        sys.path.insert(0, str(self._file.resolve().parent))
+        functions: list[str] | None = None
+        try:
+            self._module = self._run_file()
+            functions = [name for name in OPTIONAL if self._function(name)]
+            self._say(channel.told(channel.READY, functions))
+        except LoadError as error:
+            self._say(channel.told(channel.FAULT, {"text": str(error)}))
+        self._send()
+        return functions is not None
+
+    def _run_file(self) -> ModuleType:
+        file = self._file
+        try:
+            source = file.read_bytes()
+        except OSError as error:
+            hidden = "; the lab has its own /run and /dev/shm" if not file.exists() else ""
+            raise LoadError(f"{file}: cannot be read: {error.strerror}{hidden}") from None
+        examine(source, file)
+        spec = importlib.util.spec_from_file_location("student_translator", file.resolve())
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        try:
+            with _timed(LOAD_PROCESSOR_SECONDS):
+                spec.loader.exec_module(module)
+        except BaseException as error:
+            raise LoadError(explain(error, file, f"{file}:1: running the file")) from None
+        if not callable(getattr(module, "translate", None)):
+            raise LoadError(f"{file}:1: there is no function translate(packet, now)")
+        return module
+
+    def _function(self, name: str) -> Callable[..., Any] | None:
+        found = getattr(self._module, name, None)
+        return found if callable(found) else None
+
+    # -- questions ----------------------------------------------------------------------------
+
+    def serve(self) -> NoReturn:
+        """Answer until the node is gone. Raises channel.Lost then."""
+        frames = channel.Frames(self._link)
+        while True:
+            frames.receive()
+            for kind, body in frames.whole():
+                self._answer(kind, body)
+                self._say(channel.frame(channel.DONE))
+                self._send()
+
+    def _answer(self, kind: int, body: bytes) -> None:
+        if kind == channel.PACKET:
+            self._packet(body)
+        elif kind == channel.WATCH:
+            self._watched = bool(body[0])
+        else:
+            now, wall, rest = channel.unstamp_times(body)
+            napt.rules.now, napt.rules.packet = now, None
+            if kind == channel.TICK:
+                self._call("expire", now)
+            else:
+                answer = self._request(channel.read(rest), now, wall)
+                self._say(channel.told(channel.ANSWER, answer))
+        self._tell_news()
+
+    def _tell_news(self) -> None:
+        rules = napt.rules
+        if self._watched:
+            wall = time.time()
+            for rule, why in rules.news:
+                event = listing.news(rule, why, rules.now, wall)
+                self._say(channel.told(channel.EVENT, event))
+        rules.news.clear()
+
+    # -- packets ------------------------------------------------------------------------------
+
+    def _packet(self, body: bytes) -> None:
+        inside, now, data = channel.unstamp_packet(body)
+        side = Side.INSIDE if inside else Side.OUTSIDE
+        try:
+            raw = RawPacket(data, side)
+        except Malformed as error:
+            self._drop(Drop.MALFORMED.label, Drop.MALFORMED.meaning, str(error), side)
+            return
+        own = _as_a_host(raw, self._settings)
+        if own is not None:
+            self._say(channel.frame(channel.SEND, bytes(own.data)))
+            return
+        packet = Packet(raw, self._settings.internal)
+        was, before = str(packet), (packet.source, packet.destination)
+        rules = napt.rules
+        rules.now = now
+        rules.packet = (_MADE_BY.get(raw.protocol, f"protocol {raw.protocol}"), before[1])
+        failed, result = self._call("translate", packet, now)
+        if failed:
+            self._drop(_FAULTY, failed, was, side)
+            return
+        packets, reason = self._understand(result, was)
+        for one in packets:
+            self._inspect(one, was)
+            self._say(channel.frame(channel.SEND, bytes(one.data)))
+            if one is raw:
+                self._observe(packet, *before)
+        if reason:
+            label, _, words = (part.strip() for part in reason.partition(":"))
+            meaning = words or _MEANING.get(label, label)
+            self._drop(label[:REASON], meaning[:LINE], was, side)
+
+    def _understand(self, result: object, was: str) -> tuple[list[RawPacket], str]:
+        """What translate returned: packets to send, and why the packet itself is dropped."""
+        match result:
+            case Packet():
+                return [result.raw], ""
+            case Refusal(reason, error):
+                return [error] if error is not None else [], str(reason)
+            case str() if result.strip():
+                return [], result
+            case list() | tuple() if result and all(isinstance(one, Packet) for one in result):
+                return [one.raw for one in result], ""
+        shown = "nothing (None)" if result is None else repr(result)[:LINE]
+        text = (
+            f"translate returned {shown} for {was}; it returns the packet to send it, "
+            "or the reason to drop it, such as 'no-rule'"
+        )
+        self._fault(f"{self._file}: {text}")
+        return [], f"{_FAULTY}: {text}"
+
+    def _inspect(self, packet: RawPacket, was: str) -> None:
+        for problem in inspection.problems(packet.data, packet.side, self._settings):
+            self._fault(f"{self._file}: translate returned a bad packet for {was}: {problem}")
+
+    @staticmethod
+    def _observe(packet: Packet, source: Endpoint, destination: Endpoint) -> None:
+        """Whose rule was used: told by what was rewritten."""
+        protocol, size = packet.protocol, len(packet.data)
+        now_from, now_to = packet.source, packet.destination
+        if now_from != source:
+            napt.rules.observe(protocol, source, now_from, destination, out=True, size=size)
+        if now_to != destination:
+            napt.rules.observe(protocol, now_to, destination, now_from, out=False, size=size)
+
+    def _drop(self, label: str, meaning: str, packet: str, side: Side) -> None:
+        fields = {"reason": label, "meaning": meaning, "packet": packet, "side": side.value}
+        self._say(channel.told(channel.DROP, fields))
+
+    # -- requests of the control socket -------------------------------------------------------
+
+    def _request(self, request: dict[str, Any], now: float, wall: float) -> dict[str, Any]:
+        rules = napt.rules
+        match request.get("do"):
+            case "rules":
+                limit = request.get("limit", RULES_LISTED)
+                if not isinstance(limit, int) or not 0 <= limit <= RULES_AT_MOST:
+                    return _no(f"limit must be a number from 0 to {RULES_AT_MOST}")
+                listed = [
+                    listing.describe(rule, now, wall)
+                    for rule, _ in zip(rules, range(limit), strict=False)
+                ]
+                return {"ok": True, "total": len(rules), "rules": listed}
+            case "stats":
+                return {"ok": True, "rules": len(rules), "sessions": len(rules)}
+            case "add" | "remove" as verb:
+                try:
+                    rule = self._add(request, now) if verb == "add" else self._remove(request)
+                except ValueError as error:
+                    return _no(str(error))
+                return {"ok": True, "rule": listing.describe(rule, now, wall)}
+            case other:
+                return _no(f"cannot do {other!r}: rules, add, remove, stats or events")
+
+    def _add(self, request: dict[str, Any], now: float) -> Rule:
+        protocol, external = self._external(request)
+        address, port = parse_endpoint(str(request.get("internal")))
+        hosts = self._settings.hosts
+        if not self._settings.is_inside(address) or (hosts and address not in hosts):
+            raise ValueError(f"there is no host {request.get('internal')} on the inside")
+        rule = Rule(protocol, external, external, explicit=True)
+        rule.internal = Endpoint(str(request["internal"]).rpartition(":")[0], port)
+        self._must(self._call("add_rule", rule, now)[0])
+        if rule not in napt.rules:
+            napt.rules.add(rule)
+        return rule
+
+    def _remove(self, request: dict[str, Any]) -> Rule:
+        protocol, external = self._external(request)
+        rule = napt.rules.explicit(protocol, external.port)
+        if rule is None:
+            raise ValueError(f"there is no explicit rule for {protocol} port {external.port}")
+        self._must(self._call("remove_rule", rule)[0])
+        if rule in napt.rules:
+            napt.rules.remove(rule, "removed")
+        return rule
+
+    def _external(self, request: dict[str, Any]) -> tuple[str, Endpoint]:
+        protocol, text = str(request.get("protocol")), str(request.get("external"))
+        if protocol not in ("tcp", "udp"):
+            raise ValueError(f"protocol {protocol!r}: tcp or udp")
+        address, port = parse_endpoint(text)
+        if address != self._settings.external:
+            raise ValueError(f"{text} is not of this NAPT's external address {napt.external}")
+        return protocol, Endpoint(napt.external, port)
+
+    @staticmethod
+    def _must(failed: str) -> None:
+        if failed:
+            raise ValueError(failed)
+
+    # -- the student's functions --------------------------------------------------------------
+
+    def _call(self, name: str, *arguments: object) -> tuple[str, Any]:
+        """Call a function of the student's. Returns what went wrong, and what it returned."""
+        function = self._function(name)
+        if function is None:
+            return (
+                (f"{self._file} has no function {name}", None) if name != "expire" else ("", None)
+            )
+        try:
+            with _timed():
+                return "", function(*arguments)
+        except ValueError as refusal:
+            if name in ("add_rule", "remove_rule"):
+                return str(refusal) or "refused", None
+            return self._failed(refusal, name), None
+        except BaseException as error:
+            return self._failed(error, name), None
+
+    def _failed(self, error: BaseException, name: str) -> str:
+        text = explain(error, self._file, name)
+        self._fault(text, overrun=isinstance(error, Overrun))
+        lines = text.splitlines()
+        return f"{lines[-3]}: {lines[-1]}" if len(lines) >= 3 else text
+
+    def _fault(self, text: str, *, overrun: bool = False) -> None:
+        if overrun or (text not in self._told and len(self._told) < LINES):
+            self._told.add(text)
+            self._say(channel.told(channel.FAULT, {"text": text, "overrun": overrun}))
+
+    # -- the node -----------------------------------------------------------------------------
+
+    def _say(self, frame: bytes) -> None:
+        self._out += frame
+
+    def _send(self) -> None:
+        self._link.sendall(self._out)
+        self._out.clear()
+
+
+def _as_a_host(raw: RawPacket, settings: Settings) -> RawPacket | None:
+    """What this node says as a host of its own, which is no translation.
+
+    It answers pings to its public address. What its kernel has to say about a packet that was
+    not translated yet (its time to live is over) goes out in the name of that address.
+    """
+    if raw.protocol != ICMP or raw.is_fragment:
+        return None
+    if raw.icmp_type == ECHO_REQUEST and raw.destination == settings.external:
+        answer = icmp.answer_echo(raw)
+        return None if isinstance(answer, Drop) else answer[0]
+    if (
+        raw.side is Side.INSIDE
+        and raw.icmp_type in ICMP_ERRORS
+        and raw.source in (settings.internal, settings.external)
+        and raw.destination != settings.external
+    ):
+        with contextlib.suppress(Malformed):
+            if icmp_errors.quotation(raw).destination == settings.external:
+                raw.rewrite_source((settings.external, 0))
+                return raw
+    return None
+
+
+def _no(why: str) -> dict[str, Any]:
+    return {"ok": False, "error": why}
