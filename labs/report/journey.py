@@ -1,25 +1,21 @@
 """One packet, followed from interface to interface.
 
-Theory of operation. A NAPT rewrites addresses, ports and checksums. What it leaves alone is how
-the same packet is known again at the next interface: the IPv4 identification, and of TCP the
-sequence and acknowledgment numbers, flags and length; of ICMP and UDP, the data. All sightings
-of one packet, in the order of time, are its journey.
+Theory of operation. All sightings of one packet (labs/identity.py tells how it is known again),
+in the order of time, are its journey.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from labs.identity import SAME_SECONDS, endpoints, identity
 from labs.packets import ACK, FIN, RST, SYN, Packet, decode_frame, icmp_name
 from labs.report.capture import Frame
 from labs.report.story import Drop
 from topologies.plan import Port
 
-SAME_SECONDS = 1.0  # the same packet later than that is another one
 DROP_SECONDS = 0.5  # between a packet's arrival and the report that it was dropped
-ECHO_REPLY, ECHO = 0, 8
 _CONTROL = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"))
 
 
@@ -104,9 +100,9 @@ def follow(frames: Iterable[Frame], ports: Mapping[str, Port]) -> list[Journey]:
         packet = decode_frame(frame.data)
         if packet.source is None:
             continue  # IPv6 and the like: not what the labs are about
-        source, destination = _endpoints(packet, frame.data)
+        source, destination = endpoints(packet, frame.data)
         seen = Sighting(frame.where, frame.nanoseconds, frame.outgoing, source, destination)
-        key = _identity(packet, frame.data, ports[frame.where])
+        key = identity(packet, frame.data, ports[frame.where].segment)
         journey = under_way.get(key)
         if journey is not None and _goes_on(journey, seen):
             journey.sightings.append(seen)
@@ -129,36 +125,6 @@ def _goes_on(journey: Journey, seen: Sighting) -> bool:
         for earlier in journey.sightings
     )
     return not late and not again
-
-
-def _identity(packet: Packet, data: bytes, port: Port) -> Hashable:
-    """What a packet keeps from its source to its destination."""
-    if packet.arp is not None:
-        return port.segment, packet.arp, packet.source, packet.destination
-    identification, fragment = struct.unpack_from("!HH", data, 18)
-    known = (packet.protocol, identification, fragment & 0x1FFF)
-    if packet.protocol == "tcp":
-        return *known, packet.sequence, packet.acknowledgment, packet.flags, packet.payload
-    above = 14 + (data[14] & 0x0F) * 4
-    if packet.quoted is not None:
-        quoted = data[above + 12 : above + 14]  # the identification of the packet in question
-        return *known, packet.icmp, quoted, packet.quoted.sequence
-    if packet.icmp is not None:
-        return *known, packet.icmp, data[above + 6 : above + 24]  # from the sequence number on
-    return *known, packet.payload, data[above + 8 : above + 40]
-
-
-def _endpoints(packet: Packet, data: bytes) -> tuple[str, str]:
-    """Source and destination; an echo's identifier is what its port would be (RFC 5508)."""
-    source, destination = packet.from_, packet.to
-    if packet.icmp is not None and packet.icmp[0] in (ECHO, ECHO_REPLY):
-        at = 14 + (data[14] & 0x0F) * 4 + 4
-        identifier = f" id {int.from_bytes(data[at : at + 2])}"
-        if packet.icmp[0] == ECHO:
-            source += identifier
-        else:
-            destination += identifier
-    return source, destination
 
 
 def find_drops(journeys: Sequence[Journey], drops: Sequence[Drop]) -> None:

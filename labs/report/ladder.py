@@ -16,9 +16,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from labs.packets import RST
+from labs.packets import ECHO, ECHO_REPLY, RST
 from labs.report.capture import Window
-from labs.report.journey import ECHO, ECHO_REPLY, Journey, find_drops, follow
+from labs.report.journey import Journey, find_drops, follow
 from labs.report.story import Drop
 from topologies.plan import Port
 

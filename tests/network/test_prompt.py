@@ -98,3 +98,53 @@ def test_rules_are_two_lines_each_and_whole(monkeypatch):
     assert any("stays until it is removed; 0 out, 0 in; made by hand" in line for line in shown)
     assert any("in use, expires in" in line for line in shown)
     assert max(map(len, shown)) <= 80
+
+
+def test_why_says_where_packets_died_and_rules_are_written_by_hand(monkeypatch, keyboard, capfd):
+    shown = typed(
+        monkeypatch,
+        "why",
+        "packets while bob curl -sS -m 0.5 http://24.9.3.7:8080/",
+        "bob ping -q -c 1 -W 1 198.51.100.10",
+        "files ping -q -c 1 -W 1 10.0.0.7",
+        "bob ping -q -c 1 -W 2 10.0.0.7",
+        "why",
+        "why napt_b",
+        "rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080",
+        "rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8081",
+        "rule add napt_c tcp 24.9.3.7:8080 10.0.0.7:8080",
+        "rule add napt_a",
+        "rules napt_a",
+        "rule del napt_a tcp 24.9.3.7:8080",
+        "rules napt_a",
+        "pingall",
+        "net",
+    )
+    assert "Nothing was dropped so far" in shown
+    rewritten = [line for line in shown.splitlines() if "(was 10.0.0.9:" in line]
+    assert any("napt_b:wan0 out 203.0.113.77:" in line and "tcp SYN" in line for line in rewritten)
+    assert "> 24.9.3.7:8080: no-rule, nobody inside has this port" in shown
+    assert "198.51.100.1 → 198.51.100.10 icmp destination unreachable (host)" in shown
+    assert "bob asked its own network for 10.0.0.7" in shown
+    assert "napt_b has dropped nothing so far" in shown
+    assert "napt_a added: tcp 24.9.3.7:8080 → 10.0.0.7:8080" in shown
+    assert "napt_c is no NAPT that could be asked; there are napt_a, napt_b" in shown
+    assert "as in: rule add napt_a tcp" in shown
+    assert "napt_a removed: tcp 24.9.3.7:8080 → 10.0.0.7:8080" in shown
+    assert "24.9.3.7:8080         *" in shown
+    assert "napt_a: 0 rules" in shown
+    assert "alice -> internet files relay napt_a napt_b X" in shown
+    assert "napt_a wan0:isp.2-eth2 lan0:site.1-eth1" in shown
+
+
+def test_no_line_reaches_a_shell_or_python(monkeypatch, tmp_path):
+    made = tmp_path / "made"
+    lines = (
+        f"sh touch {made}", f"!touch {made}", f"shell touch {made}", f"py open('{made}', 'w')",
+        f"px open('{made}', 'w')", f"pingall ; touch {made}", f"time sh touch {made}",
+        f"x bob touch {made}", f"source {made}", f"bob true ; touch {made}",
+        f"bob true $(touch {made})", f"rule add napt_a tcp ;touch {made} x",
+    )  # fmt: skip
+    shown = typed(monkeypatch, *lines)
+    assert not made.exists()
+    assert shown.count("is neither a command") == 7

@@ -1,0 +1,46 @@
+"""The prompt on a network's nodes: between two steps of a lab, or for a topology of one's own.
+
+A line is a command of the prompt, or a node's name and what to run there. It is Mininet's own
+prompt (topologies/mininet_cli.py) with other commands.
+"""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from labs.prompt.lab_cli import LabCLI
+from topologies.builder import Network
+
+IN_STEP = "Enter: next step · ? for help · quit"
+AT_END = "That was the last step. Enter: finish · ? for help"
+IN_SHELL = "? for help · quit"
+
+
+class Prompt:
+    """Reads commands from the terminal until one of them says how to go on."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __call__(self, net: Network, *, last: bool) -> bool:
+        """Before a step, or after the `last` one. True to go on, False to stop."""
+        return _SteppingCLI(net, self._console, AT_END if last else IN_STEP).read()
+
+    def explore(self, net: Network) -> None:
+        """No lab, only a network to look at."""
+        LabCLI(net, self._console, IN_SHELL).read()
+
+
+class _SteppingCLI(LabCLI):
+    """Between two steps Enter goes on, and Ctrl-C ends the run as it does while a step acts."""
+
+    def emptyline(self) -> bool:
+        return self.do_next([])
+
+    def do_next(self, _words: list[str]) -> bool:
+        """next: go on with the next step (so does Enter)"""
+        self.goes_on = True
+        return True
+
+    def interrupted(self) -> None:
+        raise KeyboardInterrupt

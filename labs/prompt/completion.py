@@ -1,0 +1,75 @@
+"""What Tab offers at the prompt: the words that can stand next in a line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from topologies.model import Engine, Topology
+
+PROGRAMS = ("curl", "ip", "nc", "ping", "python", "ss", "traceroute")
+PROTOCOLS = ("tcp", "udp")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The names of one network, as words of a line."""
+
+    nodes: dict[str, list[str]]  # to its interfaces
+    napts: dict[str, tuple[str, list[str]]]  # to its public address, and its hosts' addresses
+    addresses: list[str]
+    commands: dict[str, list[str]] = field(default_factory=dict)  # to what may follow
+
+    def candidates(self, before: Sequence[str]) -> list[str]:
+        """The words that may follow those in `before`."""
+        match before:
+            case []:
+                return [*self.commands, *self.nodes]
+            case ["rules" | "why"]:
+                return list(self.napts)
+            case ["rule"]:
+                return ["add", "del"]
+            case ["rule", "add" | "del"]:
+                return list(self.napts)
+            case ["rule", _, napt] if napt in self.napts:
+                return list(PROTOCOLS)
+            case ["rule", _, napt, _] if napt in self.napts:
+                return [f"{self.napts[napt][0]}:"]
+            case ["rule", "add", napt, _, _] if napt in self.napts:
+                return [f"{inside}:" for inside in self.napts[napt][1]]
+            case ["shell" | "packets" | "watch"]:
+                return list(self.nodes)
+            case ["packets" | "watch", *_, "while"]:
+                return list(self.nodes)
+            case ["packets" | "watch", *_, "while", _]:
+                return list(PROGRAMS)
+            case ["packets" | "watch", node] if node in self.nodes:
+                return [*self.nodes[node], "while"]
+            case ["packets" | "watch", node, interface] if interface in self.nodes.get(node, ()):
+                return ["while"]
+            case ["time" | "help", *rest] if before[0] == "time" or not rest:
+                return self.candidates(rest)
+            case [node] if node in self.nodes:
+                return list(PROGRAMS)
+            case [word, *rest] if word in self.commands and not rest:
+                return self.commands[word]
+            case [node, *_] if node in self.nodes:
+                return [*self.addresses, *(f"http://{address}:" for address in self.addresses)]
+        return []
+
+
+def vocabulary(topology: Topology, interfaces: dict[str, list[str]]) -> Vocabulary:
+    """The words of `topology`, whose nodes have these interfaces."""
+    napts = {
+        site.gateway.name: (
+            str(site.gateway.public.ip),
+            [str(host.address.ip) for host in site.hosts],
+        )
+        for site in topology.sites
+        if site.gateway.napt is not None and site.gateway.engine is Engine.PYTHON
+    }
+    addresses = [str(host.address.ip) for host in topology.internet]
+    for site in topology.sites:
+        ours = (site.gateway.public, site.gateway.private, *(h.address for h in site.hosts))
+        addresses += [str(address.ip) for address in ours]
+    return Vocabulary(interfaces, napts, list(dict.fromkeys(addresses)))

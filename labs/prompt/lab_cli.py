@@ -1,0 +1,345 @@
+"""The commands that every prompt of the lab has.
+
+Nothing of a line reaches a shell: its words are passed to the program on the node as they are.
+Whoever needs pipes types `shell NODE`, and is in that node's shell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import readline
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, TextIO, cast
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from labs.drawing import draw
+from labs.prompt.completion import vocabulary
+from labs.prompt.history import History
+from labs.prompt.pingall import pingall
+from labs.prompt.why import Why
+from labs.rule_lines import count, rule_lines
+from labs.watching import places, watch
+from topologies.builder import Network
+from topologies.mininet_cli import SafeCLI
+from topologies.napt_control import ControlError, NaptControl
+from topologies.node import Node
+from topologies.processes import DeadlinePassed, ProgramEnded
+
+SHOWN_RULES = 100
+ABBREVIATIONS = {"?": "help", "h": "help", "q": "quit", "n": "next"}  # unless a node is called so
+RULE_USAGE = (
+    "as in: rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080 · rule del napt_a tcp 24.9.3.7:8080"
+)
+
+
+class LabCLI(SafeCLI):
+    """Reads commands from the terminal until one of them says how to go on."""
+
+    prompt = "> "
+    EXAMPLES: tuple[tuple[str, str], ...] = (  # what is typed, what it does
+        ("bob ping -c 1 10.0.0.1", "run one command on a node, without a shell"),
+        ("shell bob", "a shell on a node"),
+        ("draw", "the network with its addresses"),
+        ("nodes", "the nodes and their interfaces"),
+        ("rules napt_a", "list a NAPT's rules (all NAPTs' without a name)"),
+        ("rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080", "add an explicit rule"),
+        ("rule del napt_a tcp 24.9.3.7:8080", "… and take it away"),
+        ("packets", "the NAPTs' packets, live, until Enter"),
+        ("packets bob eth0", "a node's packets"),
+        ("packets bob while alice COMMAND", "… until the command on the other node ends"),
+        ("why", "what was dropped last, where and for what reason"),
+        ("pingall", "who can ping whom"),
+    )
+
+    def __init__(self, net: Network, console: Console, hint: str) -> None:
+        super().__init__(net, cast(TextIO, console.file))
+        self.net = net
+        self.console = console
+        self.goes_on = False  # whether the last command was one to go on with
+        self._hint = hint
+        self._history: History | None = None
+        self._why = Why(net)
+        interfaces = {node.name: list(node.interfaces) for node in net}
+        self._words = vocabulary(net.topology, interfaces)
+        self._words.commands.update({name: [] for name in self.commands()})
+        self._matches: list[str] = []
+
+    def read(self) -> bool:
+        """Do what is typed until the end. True if it ended with a command to go on."""
+        self.say(self._hint)
+        if sys.stdin.isatty():
+            self._history = History()
+            readline.set_completer_delims(" \t\n")
+        with contextlib.closing(self._why), _terminal_as_it_was():
+            while True:
+                try:
+                    self.cmdloop()
+                    return self.goes_on
+                except KeyboardInterrupt:
+                    self.interrupted()
+
+    # ── how lines are read ─────────────────────────────────────────────────────────────
+
+    def precmd(self, line: str) -> str:
+        if self._history is not None and line != "EOF":
+            self._history.add(line)
+        return line
+
+    def emptyline(self) -> bool:
+        return False
+
+    def default(self, words: list[str]) -> None:
+        """The first word is no command."""
+        name, *command = words
+        if name not in self.net.nodes:
+            self.say(f"{name} is neither a command (? lists them) nor a node.")
+            self._list_nodes()
+        elif command:
+            self.run_on(self.net[name], command)
+        else:
+            self.say(f"say what {name} is to run, or: shell {name}")
+
+    def end_of_input(self) -> bool:
+        self.console.print()
+        return True
+
+    def refuse(self, why: str) -> None:
+        self.say(why)
+
+    def interrupted(self) -> None:
+        """Ctrl-C was typed: the line is dropped."""
+        self.console.print()
+        self.say("Ctrl-D or quit leaves.")
+
+    def complete(self, text: str, state: int) -> str | None:
+        """What Tab offers (readline asks for one after the other)."""
+        if state == 0:
+            before = readline.get_line_buffer()[: readline.get_begidx()].split()
+            found = sorted(w for w in self._words.candidates(before) if w.startswith(text))
+            self._matches = [word if word.endswith(":") else f"{word} " for word in found]
+        return self._matches[state] if state < len(self._matches) else None
+
+    # ── how things are said ────────────────────────────────────────────────────────────
+
+    def say(self, text: str) -> None:
+        """A remark of the prompt's own."""
+        self.console.print(Text(text, style="dim"))
+
+    def show(self, line: str | Text) -> None:
+        """As it is: whoever has a narrow terminal sees it go on in the next line."""
+        self.console.print(Text(line) if isinstance(line, str) else line, soft_wrap=True)
+
+    def _list_nodes(self) -> None:
+        self.say(f"The nodes: {', '.join(self.net.nodes)}")
+
+    def _has_nodes(self, *names: str) -> bool:
+        for name in names:
+            if name not in self.net.nodes:
+                self.say(f"There is no node {name}.")
+                self._list_nodes()
+                return False
+        return True
+
+    # ── commands ───────────────────────────────────────────────────────────────────────
+
+    def do_quit(self, _words: list[str]) -> bool:
+        """quit: leave (so do exit, q and Ctrl-D)"""
+        return True
+
+    def do_exit(self, _words: list[str]) -> bool:
+        return True
+
+    def do_help(self, _words: list[str]) -> None:
+        """help: this list"""
+        column = 34 if self.console.width >= 80 else 0  # else the meaning stands below
+        for example, meaning in self.EXAMPLES:
+            if len(example) <= column:
+                self.show(f"  {example.ljust(column)} {meaning}")
+            else:
+                self.show(f"  {example}")
+                self.show(f"  {' ' * (column or 4)} {meaning}")
+        self.say("Of Mininet's own there are net, intfs and time COMMAND.")
+        self._list_nodes()
+        self.say("These names are the prompt's. In a command use addresses, which `draw` shows;")
+        self.say("only the hosts on the public Internet can be called by their names there.")
+        self.say(self._hint)
+
+    def onecmd(self, line: str) -> bool:
+        if line.strip() in ABBREVIATIONS and line.strip() not in self.net.nodes:
+            line = ABBREVIATIONS[line.strip()]
+        try:
+            return super().onecmd(line)
+        except (OSError, ControlError, DeadlinePassed, ProgramEnded) as error:
+            self.say(f"That did not work: {error}")
+            return False
+
+    def do_draw(self, _words: list[str]) -> None:
+        """draw: the network with its addresses"""
+        for line in draw(self.net.topology):
+            self.show(line)
+
+    def do_nodes(self, _words: list[str]) -> None:
+        """nodes: the nodes, their interfaces and addresses"""
+        table = Table(box=None)
+        for column in ("node", "interface", "address"):
+            table.add_column(column)
+        for node in self.net:
+            for port in node.ports:
+                table.add_row(node.name, port.interface, str(port.address))
+        self.console.print(table)
+
+    def do_why(self, words: list[str]) -> None:
+        """why [NAPT]: what was dropped last, where, and for what reason"""
+        if words and words[0] not in self._napts():
+            self._no_such_napt(words[0])
+            return
+        for line in self._why.lines(words[0] if words else None):
+            self.show(line)
+
+    def do_pingall(self, _words: list[str]) -> None:
+        """pingall: who can ping whom"""
+        for line in pingall(self.net):
+            self.show(line)
+
+    # ── NAPTs ──────────────────────────────────────────────────────────────────────────
+
+    def _napts(self) -> dict[str, NaptControl]:
+        return {node.name: node.napt for node in self.net if node.napt is not None}
+
+    def _no_such_napt(self, name: str) -> None:
+        there = ", ".join(self._napts()) or "none"
+        self.say(f"{name} is no NAPT that could be asked; there are {there}")
+
+    def do_rules(self, names: list[str]) -> None:
+        """rules [NAPT]: list the rules of one NAPT, or of all"""
+        napts = self._napts()
+        if not napts:
+            self.say("No node here runs a translator that could be asked.")
+        for name in names or napts:
+            if name not in napts:
+                self._no_such_napt(name)
+                continue
+            answer = self._ask(name, {"do": "rules", "limit": SHOWN_RULES})
+            if answer is None:
+                continue
+            self.show(f"{name}: {count(answer['total'], 'rule')}")
+            if answer["rules"]:
+                for line in rule_lines(answer["rules"], answer["total"]):
+                    self.show(f"  {line}")
+
+    def do_rule(self, words: list[str]) -> None:
+        """rule add NAPT tcp|udp EXTERNAL INTERNAL, rule del NAPT tcp|udp EXTERNAL"""
+        match words:
+            case ["add" | "del", name, *_] if name not in self._napts():
+                self._no_such_napt(name)
+            case ["add", name, protocol, external, internal]:
+                asked = {"do": "add", "protocol": protocol, "external": external}
+                self._change(name, "added", asked | {"internal": internal})
+            case ["del", name, protocol, external]:
+                asked = {"do": "remove", "protocol": protocol, "external": external}
+                self._change(name, "removed", asked)
+            case _:
+                self.say(RULE_USAGE)
+
+    def _change(self, name: str, done: str, request: dict[str, str]) -> None:
+        answer = self._ask(name, request)
+        if answer is not None:
+            rule = answer["rule"]
+            self.show(f"{name} {done}: {rule['protocol']} {rule['external']} → {rule['internal']}")
+
+    def _ask(self, name: str, request: dict[str, Any]) -> dict[str, Any] | None:
+        try:
+            return self._napts()[name].ask(request)
+        except ControlError as error:
+            self.say(str(error))
+            return None
+
+    # ── programs on nodes ──────────────────────────────────────────────────────────────
+
+    def do_shell(self, words: list[str]) -> None:
+        """shell NODE: a shell on a node"""
+        if len(words) != 1:
+            self.say("say which node, as in: shell bob")
+        elif self._has_nodes(words[0]):
+            self.say(f"You are on {words[0]}; `exit` or Ctrl-D leads back.")
+            with _terminal_as_it_was():
+                _start(self.net[words[0]], ["bash", "--norc", "--noprofile", "-i"]).wait()
+
+    def run_on(self, node: Node, command: Sequence[str]) -> None:
+        """Run a command on a node to its end, at this terminal."""
+        process = _start(node, command)
+        with _terminal_as_it_was():
+            status = _wait(process)
+        if status != 0:
+            self.say(f"{command[0]} on {node.name}: exit status {status}")
+
+    def do_packets(self, words: list[str]) -> None:
+        """packets [NODE [INTERFACE …]] [while NODE COMMAND]: packets, live"""
+        where, other, command = words, "", list[str]()
+        if "while" in words:
+            at = words.index("while")
+            where, other, command = words[:at], "".join(words[at + 1 : at + 2]), words[at + 2 :]
+            if not command:
+                self.say("say what is to run, as in: packets napt_a while bob ping -c 1 10.0.0.1")
+                return
+        if not self._has_nodes(*where[:1], *([other] if other else [])):
+            return
+        nodes = [self.net[where[0]]] if where else [self.net[name] for name in self._napts()]
+        for interface in where[1:]:
+            if interface not in nodes[0].interfaces:
+                self.say(f"{where[0]} has no {interface}; it has {', '.join(nodes[0].interfaces)}")
+                return
+        if not nodes:
+            self.say("There is no NAPT here: say which node, as in: packets bob eth0")
+            return
+        start: Callable[[], subprocess.Popen[bytes]] | None = None
+        if command:
+            start = partial(_start, self.net[other], command, stdin=subprocess.DEVNULL)
+        else:
+            names = [place.label.strip() for place in places(nodes, where[1:])]
+            at_node = f" at {where[0]}" if where else ""
+            self.say(f"Packets{at_node} ({', '.join(names)}), until Enter.")
+        watch(places(nodes, where[1:]), self.show, start)
+
+    def do_watch(self, words: list[str]) -> None:
+        """watch NODE …: as packets"""
+        if words:
+            self.do_packets(words)
+        else:
+            self.say("say which node, as in: watch bob eth0")
+
+
+def _start(node: Node, command: Sequence[str], stdin: int | None = None) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*node.entry, *command], env=node.environment, cwd=node.home, stdin=stdin
+    )
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # it was meant for the command, which got it as well
+            continue
+
+
+@contextlib.contextmanager
+def _terminal_as_it_was() -> Iterator[None]:
+    """What a program did to the terminal (no echo, raw keys) ends with it, however it ended."""
+    try:
+        settings = termios.tcgetattr(sys.stdin)
+    except (termios.error, OSError, ValueError):  # no terminal
+        yield
+        return
+    try:
+        yield
+    finally:
+        with contextlib.suppress(termios.error, OSError):
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, settings)

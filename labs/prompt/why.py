@@ -1,0 +1,83 @@
+"""`why`: what was dropped last, where, and for what reason.
+
+Three kinds of witnesses: the NAPTs (each drop has a reason) and the servers that turn someone
+away; the router, which answers with ICMP what it cannot forward; and each node's own list of
+neighbors that did not answer its ARP requests.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+from labs.refusals import Refusals
+from topologies.builder import Network
+from topologies.model import ROUTER_NAME
+from topologies.napt_control import PROGRAM
+from topologies.processes import Event
+
+SHOWN = 6  # of each witness
+REFUSALS = {"refused", "connection-refused", "failed"}  # how servers say that they did
+
+
+class Why:
+    """Looks for the last things that went wrong on a network. To be closed."""
+
+    def __init__(self, net: Network) -> None:
+        self._net = net
+        self._router = Refusals(net[ROUTER_NAME])
+
+    def close(self) -> None:
+        self._router.close()
+
+    def lines(self, napt: str | None = None) -> list[str]:
+        """What all witnesses tell, or one NAPT alone."""
+        lines: list[str] = []
+        events = self._net.log.since()
+        for node in self._net:
+            if node.napt is not None and napt in (None, node.name):
+                drops = [e for e in events if e.node == node.name and _is_drop(e)]
+                lines += _said(f"{node.name} dropped", [_drop(event) for event in drops])
+        if napt is not None:
+            return lines or [f"{napt} has dropped nothing so far."]
+        refused = [e for e in events if e.name in REFUSALS and "reason" in e.fields]
+        lines += _said("turned away", [_refusal(event) for event in refused])
+        said = [f"{_ago(r.time)} {r.packet}" for r in self._router.last()]
+        lines += _said(f"{self._router.node} (the router) answered", said)
+        lines += _said("no neighbor answered (ARP)", list(self._unanswered()))
+        return lines or ["Nothing was dropped so far, as far as anybody here can tell."]
+
+    def _unanswered(self) -> Iterator[str]:
+        asked = [(node, node.start(["ip", "-json", "neigh", "show"])) for node in self._net]
+        for node, process in asked:
+            for neighbor in json.loads(process.wait(5.0).stdout or "[]"):
+                if {"FAILED", "INCOMPLETE"} & set(neighbor.get("state", ())):
+                    yield f"{node.name} asked its own network for {neighbor['dst']}"
+
+
+def _is_drop(event: Event) -> bool:
+    return event.program == PROGRAM and event.name == "drop"
+
+
+def _drop(event: Event) -> str:
+    told = event.fields
+    return f"{_ago(event.time)} {told['packet']}: {told['reason']}, {told['meaning']}"
+
+
+def _refusal(event: Event) -> str:
+    peer = event.fields.get("peer") or event.fields.get("client") or "someone"
+    return f"{_ago(event.time)} {event.node} turned {peer} away: {event.fields['reason']}"
+
+
+def _ago(then: float) -> str:
+    seconds = max(0.0, time.time() - then)
+    return f"{seconds:.1f} s ago:" if seconds < 100 else f"{seconds / 60:.0f} min ago:"
+
+
+def _said(who: str, what: list[str]) -> list[str]:
+    if not what:
+        return []
+    shown = [f"  {line}" for line in what[-SHOWN:]]
+    earlier = [f"  … and {len(what) - SHOWN} before"] if len(what) > SHOWN else []
+    return [f"{who}:", *earlier, *shown]
