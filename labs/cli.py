@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from labs.standard_streams import make_sturdy
+from labs.topology_files import find
 
 # Everything else is imported by the command that needs it, so that `--help` stays fast.
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 FAILED, WRONG_USAGE, CANNOT_RUN, INTERRUPTED = 1, 2, 3, 130
 CHECKED_BY_LINT = ["nat_node", "servers", "topologies", "labs", "tests"]
 
-file_argument = click.argument("file", type=click.Path(path_type=Path))
+file_argument = click.argument(
+    "file", type=click.Path(path_type=Path), callback=lambda _context, _argument, file: find(file)
+)
 
 
 @click.group()
@@ -39,8 +42,9 @@ def main() -> None:
 def run() -> NoReturn:
     """Run the command line and exit; Ctrl-C gives the status that shells expect."""
     make_sturdy()
+    name = "python -m labs" if Path(sys.argv[0]).name == "__main__.py" else None
     try:
-        sys.exit(main(prog_name="python -m labs", standalone_mode=False))
+        sys.exit(main(prog_name=name, standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -92,6 +96,33 @@ def shell(file: Path) -> None:
     from labs.runner import run_shell
 
     sys.exit(run_shell(file))
+
+
+@main.command("run-in", context_settings={"ignore_unknown_options": True})
+@file_argument
+@click.argument("node")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option(
+    "--capture",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    help="Write all packets of all nodes to this file (pcapng).",
+)
+def run_in(file: Path, node: str, command: tuple[str, ...], capture: Path | None) -> None:
+    """Build the topology in FILE, run COMMAND on NODE, and exit with its status.
+
+    FILE may also be the name of a topology that comes with NAPT Lab, such as two-sites. The
+    command sees your files and your terminal, and the topology's network.
+    """
+    topology = _load(file)
+    from topologies.plan import node_plans
+
+    names = [plan.name for plan in node_plans(topology)]
+    if node not in names:
+        raise click.UsageError(f"{file} has no node {node!r}; its nodes: {', '.join(names)}")
+    _enter_sandbox()
+    from labs.runner import run_command
+
+    sys.exit(run_command(topology, node, command, capture))
 
 
 @main.command()

@@ -24,7 +24,9 @@ from pathlib import Path
 
 from labs.bootstrap import give_to_owner
 
-RUNS = Path(__file__).resolve().parent.parent / "runs"
+ROOT = Path(__file__).resolve().parent.parent
+# In a checkout it is the checkout's; an installed package is no place to write to.
+RUNS = (ROOT if (ROOT / "Makefile").exists() else Path.cwd()) / "runs"
 
 
 class RunDirectory:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from labs.drawing import draw
@@ -17,6 +17,7 @@ from labs.prompt import Prompt
 from labs.registry import LABS
 from labs.report.story import Story
 from labs.results import Results
+from labs.run_in import run_in
 from labs.rundir import RunDirectory
 from labs.stream import Stream
 from topologies.builder import BuildError, Network
@@ -120,19 +121,29 @@ def run_shell(path: Path) -> int:
     topology = load(path)
     for line in draw(topology):
         console.print(line, markup=False, no_wrap=True, overflow="ignore", crop=False)
+    return _on_network(lambda: _prompt_on(topology, Prompt(console)))
+
+
+def _prompt_on(topology: Topology, prompt: Prompt) -> int:
+    with Network(topology) as net:
+        prompt.explore(net)
+    return PASSED
+
+
+def run_command(topology: Topology, node: str, command: Sequence[str], capture: Path | None) -> int:
+    """Run one command on one node of a topology; its exit status."""
+    return _on_network(lambda: run_in(topology, node, command, capture))
+
+
+def _on_network(use: Callable[[], int]) -> int:
+    """Build a network and use it; the exit status, also where it could not be built."""
     try:
-        _prompt_on(topology, Prompt(console))
+        return use()
     except BuildError as error:
         return _cannot_build(error)
     except (ProgramError, ProgramEnded, ControlError, DeadlinePassed) as error:
         print(f"napt-lab: {error}", file=sys.stderr)
         return FAILED
-    return PASSED
-
-
-def _prompt_on(topology: Topology, prompt: Prompt) -> None:
-    with Network(topology) as net:
-        prompt.explore(net)
 
 
 def _refuse(why: str) -> int:

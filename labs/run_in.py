@@ -1,0 +1,56 @@
+"""One command on one node of a topology, as if it were typed there: `run-in FILE NODE -- COMMAND`.
+
+Theory of operation. The network is built in the sandbox, the command joins the node's namespaces
+(mnexec) and is otherwise where it was started: the same folder, files, terminal and environment.
+Only proxy settings are taken out, for they name what cannot be reached from there. Its exit
+status becomes ours.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from labs.wire import Wire
+from topologies.builder import Network
+from topologies.model import Topology
+from topologies.node import Node
+
+PROXY_SETTINGS = frozenset({"http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"})
+
+
+def run_in(topology: Topology, name: str, command: Sequence[str], capture: Path | None) -> int:
+    """Run `command` on the node `name`; its exit status (128 + n if signal n ended it).
+
+    `capture`: where to write what passed all interfaces of all nodes, as pcapng.
+    """
+    with Network(topology) as net, ExitStack() as stack:
+        wire = stack.enter_context(Wire(net)) if capture is not None else None
+        status = _wait(net[name], command)
+        if wire is not None and capture is not None:
+            wire.save(capture)
+        return status
+
+
+def environment(node: Node, ours: Mapping[str, str]) -> dict[str, str]:
+    """The user's environment as it makes sense on a node."""
+    kept = {key: value for key, value in ours.items() if key.lower() not in PROXY_SETTINGS}
+    if node.napt is not None:
+        kept["NAPT_CONTROL"] = str(node.napt.path)
+    return kept
+
+
+def _wait(node: Node, command: Sequence[str]) -> int:
+    process = subprocess.Popen([*node.entry, *command], env=environment(node, os.environ))
+    while True:
+        try:
+            status = process.wait()
+            break
+        except KeyboardInterrupt:  # it was meant for the command, which got it as well
+            continue
+    if status < 0:
+        return 128 - status
+    return status

@@ -1,0 +1,83 @@
+"""What other projects use: the pytest plugin and `run-in`, each started as they would start it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "http_proxy": "http://nowhere:1"}
+
+THEIR_TESTS = """\
+import pytest
+
+def test_a_network(napt_lab):
+    net = napt_lab("two-sites.yaml")
+    assert net["alice"].run(["ping", "-c", "1", "198.51.100.10"]).status == 0
+    assert net["alice"].run(["ping", "-c", "1", "-W", "1", "10.0.0.99"]).status == 1
+
+def test_a_file_of_their_own_with_a_mistake(napt_lab):
+    napt_lab("mine.yaml")
+
+@pytest.mark.napt_lab(timeout=2)
+def test_that_never_ends(napt_lab):
+    net = napt_lab("two-sites")
+    net["bob"].run(["sleep", "3600"], timeout=3600)
+
+def test_two_networks(napt_lab):
+    napt_lab("one-site.yaml")
+    napt_lab("one-site.yaml")
+
+def test_that_needs_no_network():
+    pass
+"""
+
+
+def test_the_plugin_in_a_project_of_others(tmp_path):
+    (tmp_path / "test_theirs.py").write_text(THEIR_TESTS)
+    (tmp_path / "mine.yaml").write_text("internet: {web: {adress: 1.2.3.4}}\n")
+    command = [sys.executable, "-m", "pytest", "-p", "labs.pytest_plugin", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=55,
+        check=False,
+    )  # fmt: skip
+    assert "3 failed, 2 passed" in done.stdout, done.stdout + done.stderr
+    assert "mine.yaml:1: internet.web.adress: unknown key" in done.stdout
+    assert "not done after 2 s; it stood here" in done.stdout
+    assert "one network a test: one-site.yaml stands already" in done.stdout
+
+
+def run_in(*words, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "labs", "run-in", *words],
+        cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+
+
+def test_a_command_runs_on_a_node_as_if_it_were_typed_there(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine\n")
+    script = "cat mine.txt; curl -s -m 5 -w '%{http_code}' -o /dev/null http://files:8080/; exit 7"
+    done = run_in("two-sites", "bob", "--capture", "seen.pcapng", "--", "sh", "-c", script,
+                  cwd=tmp_path)  # fmt: skip
+    assert (done.stdout, done.returncode) == ("mine\n200", 7), done.stderr
+    assert (tmp_path / "seen.pcapng").read_bytes()[:4] == b"\x0a\x0d\x0d\x0a"
+    killed = run_in("two-sites", "bob", "--", "sh", "-c", "kill -9 $$", cwd=tmp_path)
+    assert killed.returncode == 128 + 9
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("two-sites", "carol", "true"), "has no node 'carol'; its nodes: internet, files"),
+        (("nowhere.yaml", "bob", "true"), "nowhere.yaml"),
+        (("two-sites", "bob"), "Missing argument 'COMMAND...'"),
+    ],
+)
+def test_what_cannot_be_run_is_told(words, message, tmp_path):
+    done = run_in(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr

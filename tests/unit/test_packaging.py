@@ -1,0 +1,52 @@
+"""The package: what pip installs is all that runs, and nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+
+from labs import topology_files
+from labs.registry import TOPOLOGIES
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES = ("nat_node", "servers", "topologies", "labs")
+
+
+def test_its_commands_and_its_plugin_exist():
+    points = [
+        *PROJECT["project"]["scripts"].values(),
+        *PROJECT["project"]["entry-points"]["pytest11"].values(),
+    ]
+    for point in points:
+        module, _, name = point.partition(":")
+        found = importlib.import_module(module)
+        assert not name or callable(getattr(found, name))
+
+
+def test_every_file_of_the_packages_is_installed():
+    patterns = ["*.py", *PROJECT["tool"]["setuptools"]["package-data"]["*"]]
+    files = [
+        path
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
+    assert len(files) > 100
+    left_out = [path for path in files if not any(fnmatch(path.name, each) for each in patterns)]
+    assert left_out == []
+
+
+def test_a_topology_is_found_by_file_or_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shipped = TOPOLOGIES / "two-sites.yaml"
+    assert topology_files.find("two-sites") == shipped
+    assert topology_files.find("two-sites.yaml") == shipped
+    own = tmp_path / "two-sites.yaml"
+    own.touch()
+    assert topology_files.find("two-sites.yaml").resolve() == own
+    assert topology_files.find("two-sites.yaml", tmp_path) == own
+    assert topology_files.find("folder/two-sites.yaml") == Path("folder/two-sites.yaml")
+    assert topology_files.find("nowhere") == Path("nowhere")
