@@ -37,11 +37,14 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--filtering", choices=words, help="RFC 4787, section 5")
     run.add_argument("--hairpinning", action=argparse.BooleanOptionalAction)
     run.add_argument("--port-assignment", choices=("preserve", "sequential", "random"))
+    run.add_argument("--port-parity", action=argparse.BooleanOptionalAction)
     run.add_argument("--ports", metavar="FIRST-LAST", help="the pool, e.g. 1024-65535")
+    run.add_argument("--refuse-syn", action=argparse.BooleanOptionalAction)
     for name, what in (
         ("tcp-idle", "an established connection"),
         ("tcp-transitory-idle", "a connection not yet established"),
         ("closing-hold", "a closed connection's rule is kept for"),
+        ("port-hold", "a port that UDP or ICMP has left is not used again for"),
         ("udp-idle", "a UDP session"),
         ("icmp-idle", "an ICMP query"),
     ):

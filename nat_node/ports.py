@@ -3,13 +3,24 @@
 Preserve: the internal port if it is free, else at random. Sequential: the next free one.
 Random: any free one. Chance comes from outside, so that tests can choose it.
 
-In a pool that is nearly full, free ports are searched for in strides of random length. One after
+Two wishes go before: a port below 1024 becomes one below 1024 if the pool has such, and any
+other one that is not (RFC 4787, REQ-3a); and where parity is kept, even stays even (REQ-4, for
+RTP and RTCP, which come in pairs). They are wishes, not conditions: rather an odd port than none.
+
+    parts of the pool 1-65535     1-1023 even │ 1-1023 odd │ 1024-65535 even │ 1024-65535 odd
+    what port 40000 would like                               └──────────────┘ first, with parity
+                                                             └─────────────────────────────┘ then
+                                  └────────────────────────────────────────────────────────┘ last
+
+In a part that is nearly full, free ports are searched for in strides of random length. One after
 the other would fill up the pool in runs without a gap, each longer than the one before, and the
-last ports of 65,535 would take thousands of looks each.
+last ports of 65,535 would take thousands of looks each. In a part that is full nobody searches:
+the table counts what is taken of each.
 """
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Callable
 from math import gcd
 
@@ -17,45 +28,114 @@ from nat_node.settings import PortAssignment
 
 #: A few throws find a free port in any pool that is not nearly full.
 _THROWS = 8
+_WELL_KNOWN = 1024
+
+
+def part_of(port: int) -> int:
+    """Which of the four parts a port lies in: bit 0 its parity, bit 1 whether it is above 1023."""
+    return (port & 1) | (port >= _WELL_KNOWN) << 1
 
 
 class PortPool:
     """Chooses ports from `pool`; `below(n)` returns a random number from 0 to n - 1."""
 
     def __init__(
-        self, pool: range, assignment: PortAssignment, below: Callable[[int], int]
+        self,
+        pool: range,
+        assignment: PortAssignment,
+        keep_parity: bool,
+        below: Callable[[int], int],
     ) -> None:
         self.pool = pool
         self._assignment = assignment
         self._below = below
-        self._next = 0
+        self._next = pool.start
+        self._wishes = [self._wishes_of(part, keep_parity) for part in range(4)]
 
-    def choose(self, wanted: int, is_free: Callable[[int], bool]) -> int | None:
-        """A free port, or None when there is none. `wanted` is the internal port."""
-        pool = self.pool
-        if self._assignment is PortAssignment.SEQUENTIAL:
-            return self._scan(self._next, is_free)
-        if self._assignment is PortAssignment.PRESERVE and wanted in pool and is_free(wanted):
+    def _wishes_of(self, part: int, keep_parity: bool) -> list[tuple[range, tuple[int, ...]]]:
+        """Where to look for a port like those of `part`, best first: ports, and their parts."""
+        parity, above = part & 1, part & 2
+        start, stop = self.pool.start, self.pool.stop
+        alike = range(max(start, _WELL_KNOWN), stop) if above else range(start, min(stop, 1024))
+        wishes: list[tuple[range, tuple[int, ...]]] = []
+        if keep_parity and alike:
+            wishes.append((range(alike.start + (alike.start + parity) % 2, alike.stop, 2), (part,)))
+        wishes.append((alike, (above, above + 1)))
+        if alike != self.pool:
+            wishes.append((self.pool, (0, 1, 2, 3)))
+        return [wish for wish in wishes if wish[0]]
+
+    def choose(
+        self, wanted: int, is_free: Callable[[int], bool], taken: Callable[[int], int]
+    ) -> int | None:
+        """A free port, or None when there is none. `wanted` is the internal port.
+
+        `taken(part)` is how many ports of a part are not free.
+        """
+        if self._assignment is PortAssignment.PRESERVE and wanted in self.pool and is_free(wanted):
             return wanted
+        for ports, parts in self._wishes[part_of(wanted)]:
+            if sum(map(taken, parts)) < len(ports):
+                port = self._choose_from(ports, is_free)
+                if port is not None:
+                    return port
+        return None
+
+    def _choose_from(self, ports: range, is_free: Callable[[int], bool]) -> int | None:
+        if self._assignment is PortAssignment.SEQUENTIAL:
+            start = -((ports.start - self._next) // ports.step)
+            return self._scan(ports, start, is_free)
         for _ in range(_THROWS):
-            port = pool[self._below(len(pool))]
+            port = ports[self._below(len(ports))]
             if is_free(port):
                 return port
-        return self._scan(self._below(len(pool)), is_free, self._stride())
+        return self._scan(ports, self._below(len(ports)), is_free, self._stride(len(ports)))
 
-    def _stride(self) -> int:
-        """A step that comes to every port of the pool before it comes back to the first."""
-        size = len(self.pool)
+    def _stride(self, size: int) -> int:
+        """A step that comes to every one of `size` ports before it comes back to the first."""
         while gcd(stride := 1 + self._below(size), size) != 1:
             pass
         return stride
 
-    def _scan(self, start: int, is_free: Callable[[int], bool], stride: int = 1) -> int | None:
+    def _scan(
+        self, ports: range, start: int, is_free: Callable[[int], bool], stride: int = 1
+    ) -> int | None:
         """The first free port from `start` on, once around."""
-        pool = self.pool
-        for step in range(len(pool)):
-            index = (start + step * stride) % len(pool)
-            if is_free(pool[index]):
-                self._next = index + 1
-                return pool[index]
+        for step in range(len(ports)):
+            port = ports[(start + step * stride) % len(ports)]
+            if is_free(port):
+                self._next = port + 1
+                return port
         return None
+
+
+class HeldPorts:
+    """Ports that were left, and wait until nothing on its way to the old owner can come any more.
+
+    RFC 6888, REQ-8. At most every port of the pool is held, once for UDP and once for ICMP.
+    """
+
+    def __init__(self) -> None:
+        self._until: deque[tuple[float, int, int]] = deque()
+        self._held: set[tuple[int, int]] = set()
+        self._count: Counter[tuple[int, int]] = Counter()
+
+    def __contains__(self, key: tuple[int, int]) -> bool:
+        return key in self._held
+
+    def count(self, protocol: int, part: int) -> int:
+        """How many ports of a part of the pool are held."""
+        return self._count[(protocol, part)]
+
+    def hold(self, protocol: int, port: int, until: float) -> None:
+        """Keep a port from being used. `until` never goes back from one call to the next."""
+        self._until.append((until, protocol, port))
+        self._held.add((protocol, port))
+        self._count[(protocol, part_of(port))] += 1
+
+    def release(self, now: float) -> None:
+        """Give back the ports whose time has passed."""
+        while self._until and self._until[0][0] <= now:
+            _, protocol, port = self._until.popleft()
+            self._held.remove((protocol, port))
+            self._count[(protocol, part_of(port))] -= 1

@@ -34,8 +34,13 @@ class Settings:
 
     port_assignment: PortAssignment = PortAssignment.RANDOM
     """Random by default: a port that cannot be guessed cannot be attacked blindly (RFC 6056)."""
+    port_parity: bool = False
+    """An even port gets an even one, an odd one an odd one (RFC 4787, REQ-4; RFC 7857, 8)."""
     ports: range = range(1024, 65536)
     """The pool: well-known ports are left to explicit rules."""
+    port_hold: float = 0.0
+    """How long a port that UDP or ICMP has left stays unused, where filtering lets anyone in: what
+    is still sent to the old owner must not reach a new one (RFC 6888, REQ-8: 120 s)."""
 
     tcp_idle: float = 7440.0
     """An established connection that nobody uses: 2 h 4 min (RFC 5382, REQ-5)."""
@@ -47,6 +52,9 @@ class Settings:
     """5 min (RFC 4787, REQ-5)."""
     icmp_idle: float = 60.0
     """60 s (RFC 5508, REQ-2)."""
+
+    refuse_syn: bool = True
+    """Whoever sends a SYN that nobody asked for is told, but not at once (RFC 5382, REQ-4)."""
 
     session_limit: int = 131_072
     host_limit: int = 65_536

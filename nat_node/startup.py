@@ -75,8 +75,8 @@ def _settings(arguments: argparse.Namespace) -> tuple[Settings, Interfaces]:
     if arguments.ports is not None:
         given["ports"] = _ports(arguments.ports)
     for name in (
-        "hairpinning", "tcp_idle", "tcp_transitory_idle", "closing_hold", "udp_idle", "icmp_idle",
-        "session_limit", "host_limit",
+        "hairpinning", "port_parity", "refuse_syn", "port_hold", "tcp_idle", "tcp_transitory_idle",
+        "closing_hold", "udp_idle", "icmp_idle", "session_limit", "host_limit",
     ):  # fmt: skip
         if (value := getattr(arguments, name)) is not None:
             if not 0 <= value < math.inf:

@@ -34,7 +34,7 @@ from nat_node.behavior import ANY, Behavior, Endpoint, show, show_address
 from nat_node.deadlines import Deadlines
 from nat_node.mapping import Mapping, Session
 from nat_node.packet import PROTOCOL_NAMES, TCP, UDP
-from nat_node.ports import PortPool
+from nat_node.ports import HeldPorts, PortPool, part_of
 from nat_node.settings import Settings
 from nat_node.verdict import Drop
 
@@ -56,8 +56,10 @@ class Table:
         self.deadlines = Deadlines()
         self.session_count: Counter[int] = Counter()  # by inside host's address
         self._sharing = settings.mapping.looser(settings.filtering)
-        self._pool = PortPool(settings.ports, settings.port_assignment, below)
-        self._ports_taken: Counter[tuple[int, Endpoint]] = Counter()
+        self._pool = PortPool(settings.ports, settings.port_assignment, settings.port_parity, below)
+        # How many ports of the pool are taken: by protocol, part of the pool, and whom for.
+        self._ports_taken: Counter[tuple[int, int, Endpoint]] = Counter()
+        self._held = HeldPorts()
         self._by_internal: dict[Key, Mapping] = {}
         self._by_external: dict[PortKey, Mapping] = {}
         self._outgoing: dict[Key, Session] = {}
@@ -128,19 +130,23 @@ class Table:
     ) -> Mapping | Drop:
         """A new mapping for a packet from the inside, on a free external port."""
         shared_by = self._sharing.project(remote)
-        by_external = self._by_external
+        by_external, held = self._by_external, self._held
+        held.release(now)
 
         def is_free(port: int) -> bool:
-            return (protocol, port, shared_by) not in by_external and (
-                shared_by == ANY or (protocol, port, ANY) not in by_external
+            return (
+                (protocol, port, shared_by) not in by_external
+                and (shared_by == ANY or (protocol, port, ANY) not in by_external)
+                and (protocol, port) not in held
             )
 
-        taken = self._ports_taken.get((protocol, shared_by), 0)
-        if shared_by != ANY:
-            taken += self._ports_taken.get((protocol, ANY), 0)
-        if taken >= len(self.settings.ports):
-            return Drop.PORTS_EXHAUSTED
-        port = self._pool.choose(internal[1], is_free)
+        def taken(part: int) -> int:
+            count = self._ports_taken.get((protocol, part, shared_by), 0)
+            if shared_by != ANY:
+                count += self._ports_taken.get((protocol, part, ANY), 0)
+            return count + held.count(protocol, part)
+
+        port = self._pool.choose(internal[1], is_free, taken)
         if port is None:
             return Drop.PORTS_EXHAUSTED
         projected = self.settings.mapping.project(remote)
@@ -190,6 +196,21 @@ class Table:
             return None
         self._take_out(mapping)
         return mapping
+
+    def hold_port(self, mapping: Mapping, now: float) -> None:
+        """Keep the port of a mapping that has ended for a while, if it could be mistaken.
+
+        Not where the filter asks who sends, nor for TCP, which has its own hold.
+        """
+        settings = self.settings
+        if (
+            settings.port_hold
+            and mapping.protocol != TCP
+            and settings.filtering is Behavior.ENDPOINT_INDEPENDENT
+            and mapping.external_port in settings.ports
+        ):
+            until = now + settings.port_hold
+            self._held.hold(mapping.protocol, mapping.external_port, until)
 
     # -- explicit rules -----------------------------------------------------------------------
 
@@ -271,7 +292,7 @@ class Table:
         self._by_internal[(protocol, internal, projected)] = mapping
         self._by_external[(protocol, port, shared_by)] = mapping
         if port in self.settings.ports:
-            self._ports_taken[(protocol, shared_by)] += 1
+            self._ports_taken[(protocol, part_of(port), shared_by)] += 1
         return mapping
 
     def _take_out(self, mapping: Mapping) -> None:
@@ -282,7 +303,7 @@ class Table:
         del self._by_internal[(protocol, mapping.internal, mapping.remote)]
         del self._by_external[(protocol, port, shared_by)]
         if port in self.settings.ports:
-            _count_down(self._ports_taken, (protocol, shared_by))
+            _count_down(self._ports_taken, (protocol, part_of(port), shared_by))
 
 
 def _count_down(counter: Counter[T], key: T) -> None:

@@ -292,11 +292,13 @@ class Translator:
         if state not in STEADY:
             self.flows.forget(session)
 
-    def _close(self, session: Session, why: str) -> None:
+    def _close(self, session: Session, why: str) -> Mapping | None:
+        """End a session; gives its rule if that has ended with it."""
         self.flows.forget(session)
         mapping = self.table.close(session)
         if mapping and self.notify:
             self.notify(RuleEnded(mapping, why))
+        return mapping
 
     # -- time ---------------------------------------------------------------------------------
 
@@ -308,7 +310,9 @@ class Translator:
                 why = "closed"
             elif session.state in OVER:
                 why = "reset"
-            self._close(session, why)
+            ended = self._close(session, why)
+            if ended is not None:
+                self.table.hold_port(ended, now)
         self.fragments.expire(now)
         if self.fragments.lost:
             self.drops[Drop.FRAGMENT_LOST] += self.fragments.lost

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from topologies.errors import quoted
+from topologies.kernel_nat import cannot
 from topologies.model import (
     Behavior,
     Engine,
@@ -16,9 +18,12 @@ from topologies.model import (
     IdleTimes,
     NaptSettings,
     PortAssignment,
+    Preset,
     StaticRule,
 )
+from topologies.presets import PRESETS, USUAL
 from topologies.scalars import (
+    count,
     duration,
     flag,
     one_of,
@@ -38,19 +43,26 @@ DEFAULT_NAME = {
 _KEYS = ("name", "kind", "public", "private")
 _NAPT_KEYS = (
     "engine",
+    "preset",
     "mapping",
     "filtering",
     "hairpinning",
     "port-assignment",
+    "port-parity",
     "ports",
+    "port-hold",
     "idle",
     "closing-hold",
+    "refuse-syn",
+    "host-limit",
+    "session-limit",
     "rules",
     "translator",
 )
 
 _idle_time = duration("0.1s", "24h")
 _hold_time = duration("0s", "24h")
+_sessions = count(1_000_000)
 
 
 class GatewayDraft:
@@ -70,8 +82,8 @@ class GatewayDraft:
         """The gateway of a site with these hosts; None where its file must be mended first."""
         settings, engine, translator = None, Engine.PYTHON, None
         if self.kind in (GatewayKind.NAPT, None):
-            settings = _settings(self.section, hosts)
             engine = self.section.value_or("engine", one_of(Engine), Engine.PYTHON)
+            settings = _settings(self.section, engine, hosts)
             translator = self.section.value("translator", _ordinary_file(self._folder))
             if translator and engine is not Engine.PYTHON:
                 self.section["translator"].refuse(
@@ -105,24 +117,38 @@ def _ordinary_file(folder: Path) -> Callable[[str], Path]:
     return parse
 
 
-def _settings(section: Section, hosts: set[IPv4Address]) -> NaptSettings:
-    usual = NaptSettings()
-    return NaptSettings(
+def _settings(section: Section, engine: Engine, hosts: set[IPv4Address]) -> NaptSettings:
+    usual = USUAL[engine]
+    preset = section.value("preset", one_of(Preset))
+    if preset is not None:
+        usual = PRESETS[preset]
+        if engine is Engine.NFTABLES:
+            usual = replace(usual, refuse_syn=False)
+    settings = NaptSettings(
         mapping=section.value_or("mapping", one_of(Behavior), usual.mapping),
         filtering=section.value_or("filtering", one_of(Behavior), usual.filtering),
         hairpinning=section.value_or("hairpinning", flag, usual.hairpinning),
         port_assignment=section.value_or(
             "port-assignment", one_of(PortAssignment), usual.port_assignment
         ),
+        port_parity=section.value_or("port-parity", flag, usual.port_parity),
         ports=section.value_or("ports", ports, usual.ports),
-        idle=_idle(section["idle"]) if "idle" in section else usual.idle,
+        port_hold=section.value_or("port-hold", _hold_time, usual.port_hold),
+        idle=_idle(section["idle"], usual.idle) if "idle" in section else usual.idle,
         closing_hold=section.value_or("closing-hold", _hold_time, usual.closing_hold),
+        refuse_syn=section.value_or("refuse-syn", flag, usual.refuse_syn),
+        host_limit=section.value_or("host-limit", _sessions, usual.host_limit),
+        session_limit=section.value_or("session-limit", _sessions, usual.session_limit),
         rules=_rules(section["rules"], hosts) if "rules" in section else (),
     )
+    if engine is Engine.NFTABLES:
+        for key, why in cannot(settings):
+            # What the file does not say itself, its preset has said.
+            section.at(key if key in section or preset is None else "preset").refuse(why)
+    return settings
 
 
-def _idle(entry: Entry) -> IdleTimes:
-    usual = IdleTimes()
+def _idle(entry: Entry, usual: IdleTimes) -> IdleTimes:
     section = entry.section("tcp", "tcp-transitory", "udp", "icmp")
     return IdleTimes(
         tcp=section.value_or("tcp", _idle_time, usual.tcp),

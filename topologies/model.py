@@ -37,6 +37,17 @@ class PortAssignment(StrEnum):
     RANDOM = "random"
 
 
+class Preset(StrEnum):
+    """Whole behaviors under the names that people use (presets.py says what each means)."""
+
+    FULL_CONE = "full-cone"
+    RESTRICTED_CONE = "restricted-cone"
+    PORT_RESTRICTED_CONE = "port-restricted-cone"
+    SYMMETRIC = "symmetric"
+    RFC = "rfc"
+    LEVEL_8 = "level-8"
+
+
 class GatewayKind(StrEnum):
     """What stands between a site and its ISP."""
 
@@ -101,9 +112,14 @@ class NaptSettings:
     filtering: Behavior = Behavior.ADDRESS_AND_PORT_DEPENDENT
     hairpinning: bool = True
     port_assignment: PortAssignment = PortAssignment.RANDOM
+    port_parity: bool = False
     ports: range = range(1024, 65536)
+    port_hold: float = 0.0
     idle: IdleTimes = IdleTimes()
     closing_hold: float = 240.0
+    refuse_syn: bool = True
+    session_limit: int = 131_072
+    host_limit: int = 65_536
     rules: tuple[StaticRule, ...] = ()
 
 

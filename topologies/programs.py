@@ -2,8 +2,7 @@
 
 All of them are started at once, and each is waited for until it says that it is ready; one
 that ends before that is reported with its last words. A NAPT's engine is either our nat_node
-or the kernel's own NAT (nftables). Both get the same settings as far as the kernel has them:
-there, mapping and filtering are address-and-port-dependent and idle times are the kernel's.
+or the kernel's own NAT (kernel_nat.py).
 
 A proxy serves its site, not the Internet: it listens on the gateway's private address and
 connects from the public one. The gateway itself forwards nothing.
@@ -15,7 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from topologies import namespaces
+from topologies import kernel_nat, namespaces
 from topologies.model import Engine, Gateway, GatewayKind, Host, NaptSettings, Site, Topology
 from topologies.napt_control import PROGRAM, NaptControl
 from topologies.node import Node
@@ -53,11 +52,21 @@ def _start_gateway(site: Site, node: Node) -> Iterator[Process]:
         yield node.start_program(argv, name=gateway.kind.value)
         return
     if gateway.engine is Engine.NFTABLES:
-        _load_nft(gateway, gateway.napt, node)
+        _start_kernel(gateway, gateway.napt, node)
         return
     node.napt = NaptControl(gateway.name, node.home / "control.sock")
     flags = nat_node_flags(site, gateway.napt, node.napt.path)
     yield node.start_program([sys.executable, "-m", "nat_node", "run", *flags], name=PROGRAM)
+
+
+def _start_kernel(gateway: Gateway, settings: NaptSettings, node: Node) -> None:
+    rules = node.home / "nat.nft"
+    rules.write_text(kernel_nat.ruleset(gateway, settings))
+    loaded = node.run(["nft", "-f", str(rules)])
+    if loaded.status != 0:
+        raise ProgramError(f"{gateway.name}: nft: {loaded.stderr.strip()}")
+    times = kernel_nat.sysctls(settings)
+    namespaces.visit(node.pid, lambda: namespaces.write_sysctls(times))
 
 
 def proxy_command(gateway: Gateway) -> list[str]:
@@ -103,16 +112,24 @@ def nat_node_flags(site: Site, settings: NaptSettings, control: Path) -> list[st
         "control": str(control),
         "mapping": settings.mapping.value,
         "filtering": settings.filtering.value,
-        "ports": _pool(settings),
+        "ports": f"{settings.ports.start}-{settings.ports.stop - 1}",
         "port-assignment": settings.port_assignment.value,
+        "port-hold": str(settings.port_hold),
         "tcp-idle": str(settings.idle.tcp),
         "tcp-transitory-idle": str(settings.idle.tcp_transitory),
         "udp-idle": str(settings.idle.udp),
         "icmp-idle": str(settings.idle.icmp),
         "closing-hold": str(settings.closing_hold),
+        "host-limit": str(settings.host_limit),
+        "session-limit": str(settings.session_limit),
+    }
+    switches = {
+        "hairpinning": settings.hairpinning,
+        "port-parity": settings.port_parity,
+        "refuse-syn": settings.refuse_syn,
     }
     argv = [word for name, value in flags.items() for word in (f"--{name}", value)]
-    argv.append("--hairpinning" if settings.hairpinning else "--no-hairpinning")
+    argv += [f"--{name}" if on else f"--no-{name}" for name, on in switches.items()]
     for host in site.hosts:
         argv += ["--host", str(host.address.ip)]
     for rule in settings.rules:
@@ -121,37 +138,3 @@ def nat_node_flags(site: Site, settings: NaptSettings, control: Path) -> list[st
     if gateway.translator is not None:
         argv += ["--translator", str(gateway.translator.resolve())]
     return argv
-
-
-def nft_ruleset(gateway: Gateway, settings: NaptSettings) -> str:
-    """The kernel's masquerade with the same pool of ports and the same explicit rules."""
-    rules = "\n".join(
-        f"    ip daddr {gateway.public.ip} {rule.protocol} dport {rule.external_port} "
-        f"dnat to {rule.internal_address}:{rule.internal_port}"
-        for rule in settings.rules
-    )
-    return f"""table ip napt {{
-  chain inbound {{
-    type nat hook prerouting priority dstnat;
-{rules}
-  }}
-  chain outbound {{
-    type nat hook postrouting priority srcnat;
-    oifname "wan0" meta l4proto {{ tcp, udp }} masquerade to :{_pool(settings)}
-    oifname "wan0" masquerade
-  }}
-}}
-"""
-
-
-def _load_nft(gateway: Gateway, settings: NaptSettings, node: Node) -> None:
-    rules = node.home / "nat.nft"
-    rules.write_text(nft_ruleset(gateway, settings))
-    loaded = node.run(["nft", "-f", str(rules)])
-    if loaded.status != 0:
-        raise ProgramError(f"{gateway.name}: nft: {loaded.stderr.strip()}")
-    namespaces.visit(node.pid, lambda: namespaces.write_sysctls({"ipv4/ip_forward": "1"}))
-
-
-def _pool(settings: NaptSettings) -> str:
-    return f"{settings.ports.start}-{settings.ports.stop - 1}"

@@ -141,6 +141,17 @@ def ports(text: str) -> range:
     return range(int(match[1]), int(match[2]) + 1)
 
 
+def count(most: int) -> Callable[[str], int]:
+    """A parser for how many of something there may be, from 1 to `most`."""
+
+    def parse(text: str) -> int:
+        if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= most:
+            raise ValueError(f"{quoted(text)} is not a number; allowed: 1 to {most}")
+        return int(text)
+
+    return parse
+
+
 def duration(least: str, most: str) -> Callable[[str], float]:
     """A parser for times in seconds, written 2h4m, 300s, 0.5s or 300, within the two bounds."""
 

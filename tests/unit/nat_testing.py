@@ -20,6 +20,7 @@ from nat_node.behavior import ANY, Behavior, parse_address, parse_endpoint
 from nat_node.events import Event
 from nat_node.mapping import Mapping
 from nat_node.packet import PROTOCOL_NAMES, Side
+from nat_node.ports import part_of
 from nat_node.settings import Settings
 from nat_node.table import Table
 from nat_node.translator import Translator
@@ -289,7 +290,7 @@ def check_table(translator: Translator) -> None:
     addresses = Counter((session.mapping.serial, session.remote[0]) for session in sessions)
     assert table._addresses == (addresses if settings.filtering is AD else Counter())
     taken = Counter(
-        (m.protocol, sharing.project(m.remote))
+        (m.protocol, part_of(m.external_port), sharing.project(m.remote))
         for m in mappings
         if m.external_port in settings.ports
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
@@ -20,14 +21,17 @@ from topologies.loader import MAX_NODES, load, loads
 from topologies.model import (
     Behavior,
     Engine,
+    Gateway,
     GatewayKind,
     IdleTimes,
     Isp,
     NaptSettings,
     PortAssignment,
+    Preset,
     Service,
     StaticRule,
 )
+from topologies.presets import PRESETS
 from topologies.yaml_nodes import MAX_BYTES
 
 ROOT = Path(__file__).parents[2]
@@ -49,14 +53,20 @@ sites:
       kind: napt
       public: 198.51.100.7
       private: 10.0.0.1/16
-      engine: nftables
+      engine: python
+      preset: full-cone
       mapping: address-dependent
       filtering: endpoint-independent
       hairpinning: off
       port-assignment: sequential
+      port-parity: on
       ports: 2000-2001
+      port-hold: 2m
       idle: {tcp: 2h4m, tcp-transitory: 1m0.5s, udp: 0.5s, icmp: 60}
       closing-hold: 0
+      refuse-syn: off
+      host-limit: 10
+      session-limit: 1000
       rules: ["tcp 8080 -> 10.0.9.7:80", udp 8080->10.0.9.7:81]
     hosts:
       alice: {address: 10.0.9.7/16, runs: [file-server]}
@@ -106,6 +116,33 @@ def test_one_site_has_the_course_s_addresses() -> None:
     assert addresses["stackoverflow"] == "151.101.1.69"
 
 
+def napt(*keys: str) -> Gateway:
+    given = ", ".join(("kind: napt", "public: 24.9.3.7", "private: 10.0.0.1", *keys))
+    text = f"sites: {{home: {{gateway: {{{given}}}, hosts: {{pc: 10.0.0.7}}}}}}"
+    return loads(text.encode(), Path("t.yaml")).sites[0].gateway
+
+
+@pytest.mark.parametrize("preset", list(Preset))
+def test_a_preset_is_a_whole_behavior(preset: Preset) -> None:
+    assert napt(f"preset: {preset.value}").napt == PRESETS[preset]
+
+
+def test_a_key_beside_a_preset_goes_before_it() -> None:
+    settings = napt("filtering: address-dependent", "preset: level-8", "idle: {udp: 10s}").napt
+    assert settings == replace(
+        PRESETS[Preset.LEVEL_8], filtering=Behavior.ADDRESS_DEPENDENT, idle=IdleTimes(udp=10)
+    )
+
+
+def test_the_kernel_s_nat_is_what_the_file_says_or_the_file_is_refused() -> None:
+    usual = napt("engine: nftables").napt
+    assert usual is not None
+    assert usual.mapping is usual.filtering is Behavior.ADDRESS_AND_PORT_DEPENDENT
+    assert napt("engine: nftables", "preset: symmetric", "closing-hold: 1s").napt == replace(
+        PRESETS[Preset.SYMMETRIC], refuse_syn=False, closing_hold=1
+    )
+
+
 def test_every_key_arrives_in_the_model() -> None:
     topology = loads(ALL_SETTINGS.encode(), Path("all.yaml"))
     assert (topology.title, topology.offload) == ("Every key there is", True)
@@ -124,7 +161,7 @@ def test_every_key_arrives_in_the_model() -> None:
     assert (gateway.name, gateway.kind, gateway.engine) == (
         "border",
         GatewayKind.NAPT,
-        Engine.NFTABLES,
+        Engine.PYTHON,
     )
     assert gateway.private == IPv4Interface("10.0.0.1/16")
     assert gateway.napt == NaptSettings(
@@ -132,9 +169,14 @@ def test_every_key_arrives_in_the_model() -> None:
         filtering=Behavior.ENDPOINT_INDEPENDENT,
         hairpinning=False,
         port_assignment=PortAssignment.SEQUENTIAL,
+        port_parity=True,
         ports=range(2000, 2002),
+        port_hold=120,
         idle=IdleTimes(tcp=7440, tcp_transitory=60.5, udp=0.5, icmp=60),
         closing_hold=0,
+        refuse_syn=False,
+        host_limit=10,
+        session_limit=1000,
         rules=(
             StaticRule("tcp", 8080, IPv4Address("10.0.9.7"), 80),
             StaticRule("udp", 8080, IPv4Address("10.0.9.7"), 81),

@@ -1,10 +1,12 @@
-"""Port assignment: preserve, sequential, random; the pool's end; shared and freed ports."""
+"""Port assignment: preserve, sequential, random; range, parity; the pool's end; freed ports."""
 
+import random
 from itertools import pairwise
 
 import pytest
 
 from nat_node.behavior import show
+from nat_node.ports import PortPool
 from nat_node.settings import PortAssignment
 from nat_node.verdict import Drop
 from tests.unit.nat_testing import (
@@ -67,6 +69,80 @@ def test_random_ports_are_all_over_the_pool_and_follow_no_pattern():
     steps = {b - a for a, b in pairwise(ports)}
     assert len(steps) > 195
     assert ports != ports_for(Nat(seed=1), range(1, 201))
+
+
+@pytest.mark.parametrize("assignment", list(PortAssignment))
+@pytest.mark.parametrize("make", [udp, tcp])
+def test_parity_is_kept_while_it_can_be(make, assignment):
+    """RFC 4787, REQ-4: an even port gets an even one; rather an odd one than none."""
+    nat = Nat(port_assignment=assignment, port_parity=True, ports=range(2001, 2011))
+    even = {port_of(nat.out(make(f"{ALICE}:{port}", WEB))) for port in range(40000, 40010, 2)}
+    assert even == {2002, 2004, 2006, 2008, 2010}
+    odd = port_of(nat.out(make(f"{ALICE}:40001", WEB)))
+    assert odd % 2 == 1
+    rest = {port_of(nat.out(make(f"{BOB}:{port}", WEB))) for port in range(40000, 40008, 2)}
+    assert rest | {odd} == {2001, 2003, 2005, 2007, 2009}
+    assert nat.inside(make(f"{BOB}:40009", WEB))
+    assert nat.drop is Drop.PORTS_EXHAUSTED
+
+
+@pytest.mark.parametrize("assignment", list(PortAssignment))
+def test_a_well_known_port_becomes_one_where_the_pool_has_such(assignment):
+    """RFC 4787, REQ-3a."""
+    nat = Nat(port_assignment=assignment, ports=range(1020, 1028))
+    low, high = range(1020, 1024), range(1024, 1028)
+    assert set(ports_for(nat, [512, 513, 514])) < set(low)
+    assert set(ports_for(nat, [40000, 40001, 40002, 40003])) == set(high)
+    assert ports_for(nat, [40004])[0] in low  # rather one of those than none
+    (above,) = ports_for(Nat(port_assignment=assignment), [512])
+    assert above >= 1024
+
+
+def test_a_full_part_of_the_pool_is_not_searched():
+    """Else each of the last 1,023 ports of 65,535 would cost a look at all the others."""
+    looks = 0
+
+    def is_free(port):
+        nonlocal looks
+        looks += 1
+        return port < 1024
+
+    pool = PortPool(range(1, 65536), RANDOM, True, random.Random(1).randrange)
+    taken = {0: 0, 1: 0, 2: 32256, 3: 32256}
+    assert pool.choose(40000, is_free, taken.__getitem__) in range(1, 1024)
+    assert looks < 1500
+
+
+@pytest.mark.parametrize("make", [udp, ping])
+def test_a_port_that_was_left_is_held_where_anyone_may_send_to_it(make):
+    """RFC 6888, REQ-8: what still comes for the old owner must not reach a new one."""
+    out = {
+        udp: lambda host, n: udp(f"{host}:{n}", WEB),
+        ping: lambda host, n: ping(host, SERVER, n),
+    }
+    settings = {"ports": range(2000, 2002), "udp_idle": 300, "icmp_idle": 300, "port_hold": 120}
+    nat = Nat(filtering=EI, **settings)
+    nat.out(out[make](ALICE, 5))
+    nat.wait(300)
+    assert nat.rules == []
+    nat.out(out[make](BOB, 6))
+    assert nat.inside(out[make](BOB, 7)), "told that there is no port"
+    assert nat.drop is Drop.PORTS_EXHAUSTED
+    nat.wait(120)
+    nat.out(out[make](BOB, 7))
+    for exempt in (Nat(filtering=AD, **settings), Nat(filtering=EI, **settings | {"port_hold": 0})):
+        exempt.out(out[make](ALICE, 5))
+        exempt.wait(300)
+        exempt.out(out[make](BOB, 6))
+        exempt.out(out[make](BOB, 7))
+
+
+def test_tcp_ports_are_held_by_the_closing_hold_alone():
+    """RFC 6888, REQ-8a: whoever follows TCP's states may use its ports again at once."""
+    nat = Nat(filtering=EI, ports=range(2000, 2001), tcp_transitory_idle=240, port_hold=120)
+    nat.out(tcp(f"{ALICE}:5", WEB))
+    nat.wait(240)
+    nat.out(tcp(f"{BOB}:6", WEB))
 
 
 @pytest.mark.parametrize("assignment", list(PortAssignment))

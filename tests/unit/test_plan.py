@@ -11,10 +11,11 @@ import pytest
 
 from labs.registry import TOPOLOGIES
 from topologies.builder import BuildError, Network
+from topologies.kernel_nat import ruleset
 from topologies.loader import load
 from topologies.model import IdleTimes, NaptSettings, StaticRule
 from topologies.plan import node_plans, segments
-from topologies.programs import nat_node_flags, nft_ruleset
+from topologies.programs import nat_node_flags
 
 
 @pytest.fixture
@@ -70,8 +71,8 @@ def test_every_setting_of_a_napt_reaches_the_translator(two_sites):
 def test_the_kernel_gets_the_same_pool_and_rules(two_sites):
     rule = StaticRule("udp", 5000, IPv4Address("10.0.0.7"), 53)
     settings = replace(NaptSettings(), ports=range(2000, 3001), rules=(rule,))
-    text = nft_ruleset(two_sites.sites[0].gateway, settings)
-    assert "ip daddr 24.9.3.7 udp dport 5000 dnat to 10.0.0.7:53" in text
+    text = ruleset(two_sites.sites[0].gateway, settings)
+    assert "elements = { 5000 : 10.0.0.7 . 53 }" in text
     assert "masquerade to :2000-3000" in text
 
 
