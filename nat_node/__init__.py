@@ -49,6 +49,7 @@ and then the rest of the world:
 
     packet.py, checksum.py     the headers, and how a field is rewritten with its checksums
     icmp_errors.py, icmp.py    errors about translated packets; pings to ourselves, refusals
+    unsolicited.py             SYNs that nobody asked for, and what their senders are told
     fragments.py               packets in pieces
     flow_cache.py              the fast path
     events.py, report.py       what those who watch are told

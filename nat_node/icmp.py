@@ -19,7 +19,8 @@ from nat_node.packet import (
 from nat_node.verdict import Drop
 
 INITIAL_TTL = 64
-PROHIBITED = 13
+LONGEST_ERROR = 576
+PORT_UNREACHABLE, PROHIBITED = 3, 13
 _MULTICAST = 0xE0000000  # 224.0.0.0; what lies above is multicast, reserved, and broadcast
 
 
@@ -53,19 +54,39 @@ def may_be_told(about: Packet) -> bool:
     )
 
 
-def prohibited(about: Packet, sender: int) -> Packet:
-    """Destination unreachable, communication administratively prohibited (type 3, code 13).
+def unreachable(about: Packet, code: int, sender: int) -> Packet:
+    """Destination unreachable (type 3), to whoever sent a packet that may not pass.
 
-    What the sender of a packet that may not pass is told (RFC 5508, REQ-8): without it he would
-    wait and try again.
+    It quotes as much as a datagram of 576 bytes can hold (RFC 1812, section 4.3.2.3), and is of
+    the same class of service as what it speaks of (RFC 5508, section 7.7).
     """
-    quoted = bytes(about.data[: about.header_length + 8])
+    quoted = bytes(about.data[: LONGEST_ERROR - 28])
+    service = about.data[1] & 0xFC  # but for ECN, which is about this packet alone
     header = pack(
-        "!BBHHHBBHII", 0x45, 0, 28 + len(quoted), 0, 0, INITIAL_TTL, ICMP, 0, sender, about.source
-    )
-    error = Packet(
-        bytearray(header + pack("!BBHI", UNREACHABLE, PROHIBITED, 0, 0) + quoted), about.side
-    )
+        "!BBHHHBBHII", 0x45, service, 28 + len(quoted), 0, 0, INITIAL_TTL, ICMP, 0,
+        sender, about.source,
+    )  # fmt: skip
+    error = Packet(bytearray(header + pack("!BBHI", UNREACHABLE, code, 0, 0) + quoted), about.side)
     error.refresh_icmp_checksum()
     error.refresh_header_checksum()
     return error
+
+
+class Budget:
+    """How many errors may still be sent: `rate` a second, at most `burst` at once.
+
+    RFC 1812, section 4.3.2.8: whoever answers every packet of a flood doubles it.
+    """
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._left, self._at = burst, 0.0
+
+    def spend(self, now: float) -> bool:
+        """Take one, if there is one."""
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

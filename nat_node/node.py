@@ -21,7 +21,7 @@ from nat_node.control import Control
 from nat_node.events import Event
 from nat_node.flow_cache import NEEDS_CHECKSUM, VNET_HEADER, Flows
 from nat_node.mapping import Mapping
-from nat_node.packet import PROTOCOL_NAMES, Side, give_back_hop
+from nat_node.packet import PROTOCOL_NAMES, Packet, Side, give_back_hop
 from nat_node.routing import NAT_IN, NAT_OUT, Interfaces, set_up
 from nat_node.settings import Settings
 from nat_node.table import RuleRefused
@@ -106,7 +106,8 @@ class Node:
                 self._drain(descriptor, Side.OUTSIDE, translator.flows.outside)
             elif self._control.handles(descriptor):
                 self._control.handle(descriptor, events)
-        translator.expire(time.monotonic())
+        for packet in translator.expire(time.monotonic()):
+            self._send(self._outside if packet.side is Side.OUTSIDE else self._inside, packet)
 
     def _drain(self, descriptor: int, side: Side, flows: Flows) -> None:
         """Take a batch of packets from one device, and give back what becomes of them."""
@@ -130,13 +131,15 @@ class Node:
         data = self._view[VNET_HEADER:length]
         partial = bool(self._frame[0] & NEEDS_CHECKSUM)
         for packet in self.translator.receive(data, side, now, partial).packets:
-            give_back_hop(packet.data)
             # The packet itself keeps the header it came with; a new one is complete as it is.
-            frame = self._view[:length] if packet.data is data else PLAIN + packet.data
-            try:
-                os.write(descriptor, frame)
-            except OSError:
-                self.translator.drops[Drop.REFUSED_BY_KERNEL] += 1
+            self._send(descriptor, packet, self._view[:length] if packet.data is data else None)
+
+    def _send(self, descriptor: int, packet: Packet, frame: memoryview | None = None) -> None:
+        give_back_hop(packet.data)
+        try:
+            os.write(descriptor, PLAIN + packet.data if frame is None else frame)
+        except OSError:
+            self.translator.drops[Drop.REFUSED_BY_KERNEL] += 1
 
     # -- control ------------------------------------------------------------------------------
 

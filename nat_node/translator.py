@@ -43,6 +43,7 @@ from nat_node.packet import (
 from nat_node.settings import Settings
 from nat_node.table import Table
 from nat_node.tcp_state import NOT_KEPT_FROM_OUTSIDE, OVER, STEADY, SYN, TcpState, follow
+from nat_node.unsolicited import UnsolicitedSyns
 from nat_node.verdict import Drop
 
 _OPENS = 0x17  # of SYN, FIN, RST and ACK only SYN is set in a segment that opens a connection
@@ -52,6 +53,7 @@ _MADE_BY = {TCP: "TCP SYN", UDP: "UDP datagram", ICMP: "ICMP echo request"}
 _TOLD = frozenset(
     {Drop.PORTS_EXHAUSTED, Drop.HOST_LIMIT, Drop.TABLE_FULL, Drop.PRIVATE_DESTINATION}
 )
+_TOLD_RATE = 100.0  # of them a second
 
 
 class Verdict(NamedTuple):
@@ -74,6 +76,8 @@ class Translator:
         self.table = Table(settings, below)
         self.flows = FlowCache(settings.external)
         self.fragments = Fragments()
+        self.unsolicited = UnsolicitedSyns()
+        self._telling = icmp.Budget(_TOLD_RATE, burst=_TOLD_RATE)
         self.drops: Counter[Drop] = Counter()
         self.notify = notify
         opening, established, hold = (
@@ -118,8 +122,10 @@ class Translator:
         self.drops[result] += 1
         if self.notify:
             self.notify(Dropped(result, describe(packet), packet.side.value))
-        if result in _TOLD and icmp.may_be_told(packet):
-            return Verdict([icmp.prohibited(packet, self.settings.internal)], result)
+        if result in _TOLD and icmp.may_be_told(packet) and self._telling.spend(now):
+            return Verdict(
+                [icmp.unreachable(packet, icmp.PROHIBITED, self.settings.internal)], result
+            )
         return Verdict([], result)
 
     def _decide(self, packet: Packet, now: float) -> list[Packet] | Drop:
@@ -237,15 +243,16 @@ class Translator:
         else:
             if packet.side is Side.OUTSIDE and self._is_forged(packet):
                 return Drop.SPOOFED_SOURCE
+            opens = protocol == TCP and packet.tcp_flags & _OPENS == SYN
             rule = self.table.rule_for_external(protocol, port, remote)
-            if rule is None:
-                return Drop.NO_RULE
-            if not self.table.admits(rule, remote):
-                return Drop.FILTERED
+            if rule is None or not self.table.admits(rule, remote):
+                if opens and self.settings.refuse_syn and packet.side is Side.OUTSIDE:
+                    self.unsolicited.note(packet, now)
+                return Drop.NO_RULE if rule is None else Drop.FILTERED
             mapping = rule
             # UDP from outside needs no session: none is made for a sender who may be forged.
             if protocol == TCP:
-                if packet.tcp_flags & _OPENS != SYN:
+                if not opens:
                     return Drop.NO_CONNECTION
                 opened = self._open(mapping, remote, now, outbound=False)
                 if isinstance(opened, Drop):
@@ -272,6 +279,8 @@ class Translator:
             session = self.table.open(mapping, remote, now, self._tcp_lifetime[state])
             if not isinstance(session, Drop):
                 session.state = state
+                if self.unsolicited:
+                    self.unsolicited.forget(mapping.external_port, remote)
             return session
         lifetime = settings.udp_idle if mapping.protocol == UDP else settings.icmp_idle
         return self.table.open(mapping, remote, now, lifetime)
@@ -302,8 +311,11 @@ class Translator:
 
     # -- time ---------------------------------------------------------------------------------
 
-    def expire(self, now: float) -> None:
-        """End every session, and with its last session every rule, whose time has passed."""
+    def expire(self, now: float) -> list[Packet]:
+        """End every session, and with its last session every rule, whose time has passed.
+
+        Gives packets to send, each towards its own `side`.
+        """
         for session in self.table.deadlines.due(now):
             why = "idle"
             if session.state is TcpState.CLOSED:
@@ -317,12 +329,17 @@ class Translator:
         if self.fragments.lost:
             self.drops[Drop.FRAGMENT_LOST] += self.fragments.lost
             self.fragments.lost = 0
+        return self.unsolicited.due(now)
 
     def next_deadline(self) -> float | None:
         """When `expire` must be called again at the latest; None while nothing can expire."""
         times = [
             time
-            for time in (self.table.deadlines.next(), self.fragments.next_deadline())
+            for time in (
+                self.table.deadlines.next(),
+                self.fragments.next_deadline(),
+                self.unsolicited.next_deadline(),
+            )
             if time is not None
         ]
         return min(times, default=None)

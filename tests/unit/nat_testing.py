@@ -226,14 +226,21 @@ class Nat:
         assert seen.src == EXTERNAL, f"{show(left)} on the public side"
         assert not settings.means_nothing_outside(to), f"{show(left)} on the public side"
 
-    def wait(self, seconds: float) -> None:
-        """Let time pass, as the node does: it expires whenever a deadline has come."""
-        until = self.now + seconds
+    def wait(self, seconds: float) -> list[bytes]:
+        """Let time pass, as the node does: it expires whenever a deadline has come.
+
+        Gives what was sent meanwhile, all of it to the outside.
+        """
+        until, sent = self.now + seconds, []
         while (deadline := self.translator.next_deadline()) is not None and deadline <= until:
             self.now = max(self.now, deadline)
-            self.translator.expire(self.now)
+            for packet in self.translator.expire(self.now):
+                assert packet.side is OUTSIDE
+                sent.append(bytes(packet.data))
+                assert not wrong_checksums(sent[-1])
             check_table(self.translator)
         self.now = until
+        return sent
 
     def add_rule(self, protocol: int, port: int, internal: str) -> Mapping:
         mapping = self.translator.add_rule(protocol, port, parse_endpoint(internal), self.now)
@@ -339,6 +346,7 @@ def assert_empty(translator: Translator) -> None:
         table.mappings, table._by_internal, table._by_external, table._outgoing, table._incoming,
         table.session_count, table._addresses, table._ports_taken, table.deadlines,
         translator.flows.inside, translator.flows.outside, translator.fragments,
+        translator.unsolicited,
     ):  # fmt: skip
         assert len(holder) == 0, holder
     assert translator.next_deadline() is None

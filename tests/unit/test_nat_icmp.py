@@ -340,7 +340,29 @@ def test_prohibited(make, options):
     seen = IP(told)
     assert (seen.src, seen.dst, seen.ttl) == (ROUTER, ALICE, 64)
     assert (seen[ICMP].type, seen[ICMP].code) == (3, 13)
-    assert quoted(told) == refused[: 28 + len(options)]
+    assert quoted(told) == refused
+
+
+def test_a_refusal_quotes_what_576_bytes_can_hold_and_is_of_the_same_class():
+    """RFC 1812, section 4.3.2.3; RFC 5508, section 7.7."""
+    refused = udp(PC, "192.168.3.3:80", b"x" * 1400, tos=0xB9)
+    (told,) = Nat().inside(refused)
+    assert len(told) == 576
+    assert quoted(told) == refused[:548]
+    assert IP(told).tos == 0xB8
+
+
+def test_refusals_are_limited_in_rate():
+    """RFC 5508, REQ-10f; RFC 1812, section 4.3.2.8: a flood is not doubled."""
+    nat = Nat()
+    told = [nat.inside(udp(PC, f"192.168.3.3:{port}")) for port in range(1, 301)]
+    assert sum(map(len, told)) == 100
+    nat.wait(0.5)
+    told = [nat.inside(udp(PC, f"192.168.3.3:{port}")) for port in range(1, 301)]
+    assert sum(map(len, told)) == 50
+    nat.wait(3600)
+    told = [nat.inside(udp(PC, f"192.168.3.3:{port}")) for port in range(1, 301)]
+    assert sum(map(len, told)) == 100, "no more may be saved up than that"
 
 
 @pytest.mark.parametrize("address", ["224.0.0.1", "239.1.2.3", "255.255.255.255"])
