@@ -167,7 +167,9 @@ class Packet:
     def refused(self, reason: str) -> Refusal:
         """Return this to drop the packet and tell its sender inside (RFC 5508, REQ-8)."""
         told = icmp.may_be_told(self.raw)
-        return Refusal(reason, icmp.prohibited(self.raw, self._internal) if told else None)
+        return Refusal(
+            reason, icmp.unreachable(self.raw, icmp.PROHIBITED, self._internal) if told else None
+        )
 
     def __str__(self) -> str:
         return events.describe(self.raw)
