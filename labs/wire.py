@@ -124,6 +124,16 @@ class Wire:
             if captured.where == where and predicate(captured.packet)
         ]
 
+    def everywhere(
+        self, predicate: Callable[[Captured], bool], *, since: int = 0
+    ) -> list[Captured]:
+        """What passed any interface after `since`, in the order of time; CaptureIncomplete."""
+        self._catch_up()
+        for where in self._rings:
+            self._must_be_whole(where)
+        found = [captured for captured in self._record[since:] if predicate(captured)]
+        return sorted(found, key=lambda captured: captured.nanoseconds)
+
     def wait_for(
         self, where: str, predicate: Predicate, *, deadline: float, what: str, since: int = 0
     ) -> Captured:

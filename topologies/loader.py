@@ -9,6 +9,8 @@
       a:
         gateway: {kind: napt, public: 24.9.3.7, private: 10.0.0.1/24}
         hosts: {alice: 10.0.0.7}
+    expect:                              (optional; see expectations.py)
+      - alice reaches files:8080 as 24.9.3.7
 
 An address without a prefix length lies in a /24. Public addresses in one network share one
 ISP, in which the internet router has the first address. A gateway's other keys are in
@@ -22,13 +24,16 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from topologies import scalars
 from topologies.address_plan import PublicPlan, SitePlan
 from topologies.errors import Problems, not_one_of, quoted
+from topologies.expectations import expectations
 from topologies.gateways import GatewayDraft
 from topologies.model import Host, Service, Site, Topology
+from topologies.roster import Roster
 from topologies.services import SERVICES
 from topologies.yaml_nodes import MAX_BYTES, Entry, compose
 
@@ -72,12 +77,12 @@ class _Reader:
         self._nodes: dict[str, Entry] = {}
 
     def topology(self, top: Entry, path: Path) -> Topology:
-        section = top.section("title", "offload", "internet", "sites")
+        section = top.section("title", "offload", "internet", "sites", "expect")
         if top.is_mapping() and not section.keys() & {"internet", "sites"}:
             top.refuse("there is nothing in this topology; allowed: internet, sites or both")
         internet = self._hosts(section.get("internet"), self._public)
         sites = self._sites(section["sites"]) if "sites" in section else ()
-        return Topology(
+        topology = Topology(
             name=path.stem,
             path=path,
             title=section.value_or("title", scalars.title, ""),
@@ -86,6 +91,10 @@ class _Reader:
             sites=sites,
             offload=section.value_or("offload", scalars.flag, False),
         )
+        if "expect" not in section:
+            return topology
+        roster = Roster(topology, self._nodes)
+        return replace(topology, expect=expectations(section["expect"], roster))
 
     def _sites(self, entry: Entry) -> tuple[Site, ...]:
         sites = (self._site(name, site) for name, site in entry.named().items())

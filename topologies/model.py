@@ -17,6 +17,10 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from topologies.assertions import Expectation
 
 ROUTER_NAME = "internet"
 
@@ -168,6 +172,7 @@ class Topology:
     internet: tuple[Host, ...]
     sites: tuple[Site, ...]
     offload: bool = False  # True: links may carry unsegmented TCP: fast, less like a wire
+    expect: tuple[Expectation, ...] = ()  # what must hold once it runs
 
     def hosts(self) -> Iterator[Host]:
         """Every end system, public ones first."""

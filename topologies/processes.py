@@ -189,6 +189,10 @@ class Process:
     def running(self) -> bool:
         return not self._ended.is_set()
 
+    def ends_within(self, seconds: float) -> bool:
+        """Wait for the command's end, at most so long."""
+        return self._ended.wait(seconds)
+
     def wait(self, timeout: float) -> Completed:
         """The command's result; after `timeout` seconds it is killed and DeadlinePassed raised."""
         if not self._ended.wait(timeout):

@@ -1,0 +1,44 @@
+"""What the Python translators report of packets that they dropped."""
+
+from __future__ import annotations
+
+from labs.check.ground import Ground
+from labs.check.trail import Trail, node_of
+from topologies.processes import DeadlinePassed, Event
+
+DROP_SECONDS = 2.0  # in which a translator that refuses in ICMP also reports the drop
+
+
+def dropped(ground: Ground, trail: Trail, log_since: int) -> Event | None:
+    """The report that this packet was dropped, if one has come."""
+    for event in ground.net.log.since(log_since):
+        if event.name == "drop" and _is_about(event, trail):
+            return event
+    return None
+
+
+def drop_at(ground: Ground, node: str, trail: Trail, log_since: int) -> Event | None:
+    """The report of the translator on `node`, which has answered the packet with an ICMP error."""
+    if ground.net[node].napt is None:
+        return None
+    try:
+        return ground.net.log.wait_for(
+            lambda e: (e.node, e.name) == (node, "drop") and _is_about(e, trail),
+            deadline=DROP_SECONDS,
+            what=f"a drop at {node}",
+            since=log_since,
+        )
+    except DeadlinePassed:
+        return None  # then it was the kernel of that node that refused
+
+
+def _is_about(event: Event, trail: Trail) -> bool:
+    """Whether the endpoints are those that the packet had at this node."""
+    for captured in trail.seen:
+        if node_of(captured) == event.node:
+            packet = captured.packet
+            ports = packet.source_port is not None
+            ends = (packet.from_, packet.to) if ports else (packet.source, packet.destination)
+            if str(event.fields["packet"]).endswith("{} > {}".format(*ends)):
+                return True
+    return False

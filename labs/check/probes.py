@@ -1,0 +1,240 @@
+"""One try to reach somebody: by TCP, UDP, ping or HTTP, from a node of the network.
+
+Theory of operation. TCP and UDP are tried with a socket in the node's own namespace, the others
+with the programs that a person would use, ping and curl. Each try carries a random token, by which
+its packets are known wherever they pass (trail.py). A try ends when it is answered, when the
+kernel or the program gives up, or when a translator reports that it dropped the first packet.
+
+What is said over TCP depends on who listens: a service that speaks HTTP is asked for something, a
+listener of ours (listeners.py) gets a line. To others nothing is said, for it could do harm; then
+the handshake is all that is tried.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import select
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from labs.check import stun
+from labs.check.drops import dropped
+from labs.check.ground import Ground
+from labs.check.outcome import CannotTell
+from labs.check.trail import Match, Trail, carries, follow, is_syn, node_of
+from topologies.namespaces import visit
+
+POLL = 0.05  # seconds between two looks whether a try is dead already
+CURL_NOT_TRIED = frozenset({1, 2, 3, 126, 127})  # wrong usage; no curl (mnexec: 1)
+_TOLD = re.compile(r"You are ([0-9.]+:[0-9]+)")
+
+
+class Speech(Enum):
+    """What is said once a TCP connection is there."""
+
+    NOTHING = "nothing"
+    LINE = "a line"
+    HTTP = "a request"
+
+
+@dataclass(slots=True)
+class Tried:
+    """One try. `words` say how it ended, `told` whom the other side says it saw (or nothing).
+
+    `opening` finds its first packet in a capture, and is None while that has not left; `sequence`
+    is the first segment's. `payload` finds the packet with what was said, if anything was.
+    `began` is in nanoseconds since 1970.
+    """
+
+    token: bytes
+    opening: Match | None = None
+    payload: Match | None = None
+    sequence: int | None = None
+    answered: bool = False
+    words: str = ""
+    told: str = ""
+    began: int = field(default_factory=time.time_ns)
+
+
+class Prober:
+    """Tries from one node. An answer may take `patience` seconds."""
+
+    def __init__(self, ground: Ground, source: str, patience: float) -> None:
+        self.ground = ground
+        self.source = source
+        self.patience = patience
+        self.since = ground.wire.mark()
+        self.log_since = ground.net.log.mark()
+        self._node = ground.net[source]
+
+    def trail(self, match: Match | None) -> Trail:
+        """Where one of the packets was seen since this prober was made."""
+        return follow(self.ground, match, self.since) if match else Trail(())
+
+    def tcp(self, address: str, port: int, speech: Speech) -> Tried:
+        """Connect, say what is to be said, and wait for an answer."""
+        tried = Tried(_token())
+        with visit(self._node.pid, _tcp_socket) as sock:
+            local = sock.getsockname()[1]
+            number = sock.connect_ex((address, port))
+            if number in (0, errno.EINPROGRESS):
+                is_there = self._wait(sock, select.POLLOUT, lambda: self._is_dead(tried, local))
+                self._find_syn(tried, local)
+                if not is_there:
+                    tried.words = "no answer to the SYN"
+                    return tried
+                number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if number:
+                tried.words = os.strerror(number)
+            elif speech is Speech.NOTHING:
+                tried.answered, tried.words = True, "connected"
+            else:
+                self._converse(sock, tried, speech)
+        return tried
+
+    def udp(self, address: str, port: int) -> Tried:
+        """Send a Binding request, and wait for the answer."""
+        transaction = secrets.token_bytes(stun.TRANSACTION_BYTES)
+        asked = stun.request(transaction)
+        tried = Tried(asked, carries(asked), carries(asked))
+        with visit(self._node.pid, _udp_socket) as sock:
+            try:
+                sock.connect((address, port))
+                sock.send(asked)
+                if not self._wait(sock, select.POLLIN, lambda: self._is_dead(tried)):
+                    tried.words = "no answer to the datagram"
+                    return tried
+                mapped = stun.mapped(sock.recv(2048), transaction)
+            except OSError as error:
+                tried.words = error.strerror or str(error)
+                return tried
+        tried.answered = mapped is not None
+        tried.words = "answered" if mapped else "an answer that is none of a STUN server's"
+        tried.told = f"{mapped[0]}:{mapped[1]}" if mapped else ""
+        return tried
+
+    def ping(self, address: str) -> Tried:
+        """One echo request."""
+        token = secrets.token_bytes(8)
+        tried = Tried(token, carries(token), carries(token))
+        argv = ["ping", "-n", "-c", "1", "-W", f"{self.patience:g}", "-p", token.hex(), address]
+        status, stdout, stderr = self._run(argv, lambda: self._is_dead(tried))
+        if status not in (0, 1, None):
+            raise CannotTell(f"{self.source}$ {' '.join(argv)}: {stderr.strip() or status}")
+        tried.answered = status == 0
+        said = [line for line in stdout.splitlines() if line.startswith(("From ", "64 bytes"))]
+        tried.words = said[0] if said else "no echo reply"
+        return tried
+
+    def http(self, address: str, port: int, proxy: str = "") -> Tried:
+        """Fetch a page, by way of `proxy` (address:port) if there is one."""
+        token = _token()
+        tried = Tried(token, payload=carries(token))
+        local = visit(self._node.pid, _free_port)
+        url = f"http://{address}:{port}/?check={token.decode()}"
+        argv = ["curl", "-sS", "-m", f"{self.patience:g}", "--local-port", str(local),
+                "-w", "\n%{http_code}", *(["-x", f"http://{proxy}"] if proxy else []),
+                url]  # fmt: skip
+        status, stdout, stderr = self._run(argv, lambda: self._is_dead(tried, local))
+        self._find_syn(tried, local)
+        if status in CURL_NOT_TRIED:
+            raise CannotTell(f"{self.source}$ {' '.join(argv)}: {stderr.strip() or status}")
+        code = stdout.rpartition("\n")[2]
+        tried.answered = status == 0 and code[:1] in ("2", "3")
+        tried.words = f"HTTP status {code}" if status == 0 else stderr.strip() or "no answer"
+        tried.told = _told(stdout)
+        return tried
+
+    def _converse(self, sock: socket.socket, tried: Tried, speech: Speech) -> None:
+        said = tried.token + b"\n"
+        if speech is Speech.HTTP:
+            said = b"HEAD /?check=" + tried.token + b" HTTP/1.0\r\n\r\n"
+        tried.payload = carries(tried.token)
+        heard = b""
+        try:
+            sock.sendall(said)
+            if self._wait(sock, select.POLLIN, lambda: False):
+                heard = sock.recv(4096)
+        except OSError as error:
+            tried.words = f"connected, then: {error.strerror}"
+            return
+        tried.answered = bool(heard)
+        tried.words = "connected and answered" if heard else "connected, but no answer came"
+        tried.told = _told(heard.decode("latin-1"))
+
+    def _find_syn(self, tried: Tried, local: int) -> None:
+        """Learn the sequence number of the first segment, if it has left."""
+        if tried.opening is not None:
+            return
+        first = self.ground.wire.everywhere(
+            lambda c: (
+                c.outgoing
+                and c.packet.source_port == local
+                and c.packet.sequence is not None
+                and node_of(c) == self.source
+            ),
+            since=self.since,
+        )
+        if first and first[0].packet.sequence is not None:
+            tried.sequence = first[0].packet.sequence
+            tried.opening = is_syn(tried.sequence)
+
+    def _is_dead(self, tried: Tried, local: int = 0) -> bool:
+        """Whether a translator says that it dropped the first packet."""
+        if not any(event.name == "drop" for event in self.ground.net.log.since(self.log_since)):
+            return False
+        if local:
+            self._find_syn(tried, local)
+        return dropped(self.ground, self.trail(tried.opening), self.log_since) is not None
+
+    def _wait(self, sock: socket.socket, event: int, is_dead: Callable[[], bool]) -> bool:
+        """Wait until the socket is ready; False if the try is dead, or patience at its end."""
+        poll = select.poll()
+        poll.register(sock, event)
+        end = time.monotonic() + self.patience
+        while not poll.poll(POLL * 1000):
+            if time.monotonic() > end or is_dead():
+                return False
+        return True
+
+    def _run(self, argv: list[str], is_dead: Callable[[], bool]) -> tuple[int | None, str, str]:
+        """Run a program to its end: status, stdout, stderr; None if the try was dead before."""
+        process = self._node.start(argv)
+        end = time.monotonic() + 2 * self.patience
+        while not process.ends_within(POLL):
+            if time.monotonic() > end or is_dead():
+                process.kill()
+                process.await_end()
+                return None, "", ""
+        completed = process.wait(self.patience)
+        return completed.status, completed.stdout, completed.stderr
+
+
+def _token() -> bytes:
+    return secrets.token_hex(8).encode()
+
+
+def _told(text: str) -> str:
+    found = _TOLD.search(text)
+    return found[1] if found else ""
+
+
+def _tcp_socket() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    sock.bind(("0.0.0.0", 0))  # so that the port is known before the first packet
+    return sock
+
+
+def _udp_socket() -> socket.socket:
+    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+
+
+def _free_port() -> int:
+    with _tcp_socket() as sock:
+        return int(sock.getsockname()[1])

@@ -1,0 +1,85 @@
+"""All expectations of a running topology: side by side where they do not disturb each other.
+
+Theory of operation. Each check has sockets and tokens of its own, so most can run at the same
+time. One kind disturbs another: who expects a port to be closed (`because refused`) must not meet
+the listener that another check has put there. These come in a second round, when the first is over.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from labs.check.ground import Ground
+from labs.check.listeners import Listeners
+from labs.check.outcome import Evidence, Outcome, Unmet, Verdict
+from labs.check.reaching import REFUSED, check_cannot_reach, check_reaches
+from labs.wire import Wire
+from topologies.assertions import Assertion, CannotReach, Expectation, Reaches
+from topologies.builder import Network
+
+AT_ONCE = 8  # checks
+PAUSE = 0.2  # seconds between two tries, where an assertion may take its time to hold
+
+Listener = Callable[[Outcome], None]
+
+
+def run_checks(
+    net: Network,
+    wire: Wire,
+    expectations: Sequence[Expectation],
+    listen: Listener = lambda outcome: None,
+) -> list[Outcome]:
+    """What came of each expectation, in their order. `wire` must watch all nodes of `net`.
+
+    `listen` is told of each as soon as it is known, one at a time, from any thread.
+    """
+    ground = Ground(net, wire)
+    outcomes: dict[int, Outcome] = {}
+    one_at_a_time = threading.Lock()
+
+    def check(number: int) -> None:
+        outcome = _check(ground, listeners, expectations[number])
+        with one_at_a_time:
+            outcomes[number] = outcome
+            listen(outcome)
+
+    with Listeners() as listeners, ThreadPoolExecutor(AT_ONCE) as pool:
+        numbers = range(len(expectations))
+        for needs_silence in (False, True):
+            group = [n for n in numbers if _needs_silence(expectations[n]) is needs_silence]
+            list(pool.map(check, group))
+    return [outcomes[number] for number in range(len(expectations))]
+
+
+def _needs_silence(expectation: Expectation) -> bool:
+    assertion = expectation.assertion
+    return isinstance(assertion, CannotReach) and assertion.reason == REFUSED
+
+
+def _check(ground: Ground, listeners: Listeners, expectation: Expectation) -> Outcome:
+    """Try until it holds, or its time is over; the last try counts."""
+    began = time.monotonic()
+    while True:
+        verdict, evidence = _try(ground, listeners, expectation.assertion)
+        seconds = time.monotonic() - began
+        if verdict is Verdict.PASSED or seconds >= expectation.wait:
+            return Outcome(expectation, verdict, tuple(evidence), seconds)
+        time.sleep(PAUSE)
+
+
+def _try(ground: Ground, listeners: Listeners, assertion: Assertion) -> tuple[Verdict, list[str]]:
+    evidence = Evidence()
+    try:
+        match assertion:
+            case Reaches():
+                check_reaches(ground, listeners, assertion, evidence)
+            case CannotReach():
+                check_cannot_reach(ground, listeners, assertion, evidence)
+    except Unmet as unmet:
+        return Verdict.FAILED, [*evidence.lines, str(unmet)]
+    except Exception as error:  # whatever it was, it is no verdict on the topology
+        return Verdict.ERROR, [*evidence.lines, f"{type(error).__name__}: {error}"]
+    return Verdict.PASSED, evidence.lines

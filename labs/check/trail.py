@@ -1,0 +1,124 @@
+"""One packet, wherever it passed; and by which kind of path it came.
+
+Theory of operation. A NAPT rewrites addresses and ports, so these do not tell whether two
+captures show the same packet. What it leaves alone does: the sequence number of a TCP segment,
+and a random token in what is carried. A token also survives where somebody in between ends the
+connection and makes another one (a proxy); the sequence number does not, and that tells the two
+apart. The path follows from what was rewritten, and where:
+
+    direct        the packet arrives at the address and port to which it was sent
+    forwarded     a gateway rewrote these, and the packet came in by its outside
+    hairpinned    a gateway rewrote these, and the packet came in, and left, by its inside
+    proxied       one connection ended at a node in between, and another one began there
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from labs.check.ground import Ground
+from labs.check.outcome import CannotTell
+from labs.packets import ACK, ECHO, SYN
+from labs.wire import Captured
+from topologies.assertions import Via
+
+Match = Callable[[Captured], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """The captures of one packet, in the order of time; empty if it was never sent."""
+
+    seen: tuple[Captured, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.seen)
+
+    @property
+    def nodes(self) -> list[str]:
+        """The nodes that it passed, each once."""
+        return list(dict.fromkeys(node_of(captured) for captured in self.seen))
+
+    def at(self, node: str, *, outgoing: bool) -> Captured | None:
+        """The packet as it left `node`, or came to it."""
+        for captured in self.seen:
+            if node_of(captured) == node and captured.outgoing is outgoing:
+                return captured
+        return None
+
+    def __str__(self) -> str:
+        return " → ".join(self.nodes)
+
+
+def node_of(captured: Captured) -> str:
+    """The node at whose interface a packet was captured."""
+    return captured.where.partition(":")[0]
+
+
+def is_syn(sequence: int) -> Match:
+    """The segment that asks for a connection, with this sequence number."""
+    return lambda c: c.packet.is_tcp(flags=SYN, among=SYN | ACK) and c.packet.sequence == sequence
+
+
+def carries(token: bytes) -> Match:
+    """A packet with the token in what it carries: no ICMP error, and no echo reply."""
+
+    def match(captured: Captured) -> bool:
+        packet = captured.packet
+        is_other_icmp = packet.icmp is not None and packet.icmp[0] != ECHO
+        return token in captured.data and not is_other_icmp
+
+    return match
+
+
+def follow(ground: Ground, match: Match, since: int) -> Trail:
+    """Every place where a packet was seen since then.
+
+    A bridge that has not learned yet shows a packet to all: they do not count.
+    """
+    seen = ground.wire.everywhere(match, since=since)
+    return Trail(tuple(c for c in seen if c.outgoing or c.data[:6] == ground.mac(c.where)))
+
+
+def classify(ground: Ground, source: str, target: str, trail: Trail) -> tuple[Via, list[str]]:
+    """By which kind of path a packet came from `source` to `target`, and what shows it."""
+    left, came = trail.at(source, outgoing=True), trail.at(target, outgoing=False)
+    if left is None or came is None:
+        raise CannotTell(f"the packet that was followed is not seen at both ends: {trail}")
+    begin, end = left.packet, came.packet
+    ends = [f"{left.where}: {begin}", f"{came.where}: {end}"]
+    if begin.protocol == "tcp" and begin.sequence != end.sequence:
+        between = _who_began_anew(trail, source)
+        words = f"two connections (sequence numbers {begin.sequence} and {end.sequence})"
+        return Via.PROXIED, [*ends, f"{words}: {between} ended one and made the other"]
+    if (begin.destination, begin.destination_port) == (end.destination, end.destination_port):
+        return Via.DIRECT, [*ends, f"it arrived at the address that was dialed, {end.to}"]
+    changed = _who_rewrote(trail)
+    site = ground.site_of(changed)
+    incoming = trail.at(changed, outgoing=False)
+    by = incoming.where if incoming else changed
+    words = f"{changed} rewrote {begin.to} to {end.to}; it had come in by {by}"
+    inside = site is not None and by == f"{site.gateway.name}:lan0"
+    return (Via.HAIRPINNED if inside else Via.FORWARDED), [*ends, words]
+
+
+def _who_rewrote(trail: Trail) -> str:
+    """The node at which the destination changed."""
+    before = trail.seen[0]
+    for captured in trail.seen[1:]:
+        if captured.packet.destination != before.packet.destination:
+            return node_of(captured)
+        if captured.packet.destination_port != before.packet.destination_port:
+            return node_of(captured)
+        before = captured
+    return node_of(before)
+
+
+def _who_began_anew(trail: Trail, source: str) -> str:
+    """The node that sent what was carried on in a connection of its own."""
+    first = trail.at(source, outgoing=True)
+    for captured in trail.seen:
+        if first is not None and captured.packet.sequence != first.packet.sequence:
+            return node_of(captured)
+    return source

@@ -1,0 +1,78 @@
+"""`expect:` in a topology file: what must hold once the topology runs.
+
+    expect:
+      - pc reaches stackoverflow:80 as 24.9.3.7
+      - check: bob reaches alice:8080 at 24.9.3.7
+        wait: 5s
+        message: bob cannot get in without an explicit rule at napt_a
+        points: 2
+
+Sentences are read by sentences.py; what they are about must be in the same file.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from topologies.assertions import Expectation
+from topologies.errors import quoted
+from topologies.roster import Roster
+from topologies.scalars import duration
+from topologies.sentences import sentence
+from topologies.yaml_nodes import Entry
+
+MAX_EXPECTATIONS = 100
+MAX_MESSAGE = 200  # characters
+MAX_POINTS = 100
+
+_wait = duration("0s", "5m")
+
+
+def expectations(entry: Entry, roster: Roster) -> tuple[Expectation, ...]:
+    """What the list at `entry` expects of the nodes of `roster`; problems are noted there."""
+    items = entry.items()
+    for item in items[MAX_EXPECTATIONS : MAX_EXPECTATIONS + 1]:
+        item.refuse(f"one too many; allowed: {MAX_EXPECTATIONS}")
+    read = (_expectation(item, roster) for item in items[:MAX_EXPECTATIONS])
+    return tuple(expectation for expectation in read if expectation)
+
+
+def _expectation(item: Entry, roster: Roster) -> Expectation | None:
+    parse = partial(sentence, roster=roster)
+    if not item.is_mapping():
+        assertion = item.read(parse)
+        return Expectation(_text(item), item.line, assertion) if assertion else None
+    for key in item.named():
+        if " " in key:
+            item.refuse(
+                f"{quoted(key)} reads as a key, for a space stands behind its colon; allowed: no "
+                "space there, as in stackoverflow:80"
+            )
+            return None
+    section = item.section("check", "wait", "message", "points", required=("check",))
+    assertion = section.value("check", parse)
+    wait = section.value_or("wait", _wait, 0.0)
+    message = section.value_or("message", _message, "")
+    points = section.value_or("points", _points, 1)
+    if assertion is None:
+        return None
+    check = section["check"]
+    return Expectation(_text(check), check.line, assertion, wait, message, points)
+
+
+def _text(entry: Entry) -> str:
+    return " ".join(str(entry.node.value).split())
+
+
+def _message(text: str) -> str:
+    if not text or not text.isprintable() or len(text) > MAX_MESSAGE:
+        raise ValueError(
+            f"{quoted(text)} cannot be a message; allowed: one line, 1 to {MAX_MESSAGE} characters"
+        )
+    return text
+
+
+def _points(text: str) -> int:
+    if not text.isdecimal() or not text.isascii() or len(text) > 3 or int(text) > MAX_POINTS:
+        raise ValueError(f"{quoted(text)} is not a number of points; allowed: 0 to {MAX_POINTS}")
+    return int(text)
