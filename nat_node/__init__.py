@@ -53,8 +53,10 @@ and then the rest of the world:
     fragments.py               packets in pieces
     flow_cache.py              the fast path
     events.py, report.py       what those who watch are told
+    memory.py, restore.py      what is left of the table when the translator is killed
 
 None of these does I/O or reads a clock: the time comes in as `now`. The rest does: `tun` (the
 devices), `routing` (how the kernel is told to use them), `control` (rules from outside), `node`
-(the loop that joins all), and `startup`, `client`, `__main__` (the command line).
+(the loop that joins all), `keeper` (who starts it again when it dies), `state_file` (where its
+memory is), `announce` (what it says), and `startup`, `client`, `__main__` (the command line).
 """

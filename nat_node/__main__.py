@@ -69,6 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--translator", type=Path, metavar="FILE", help="a translate(packet, now) of your own"
     )
+    run.add_argument(
+        "--state",
+        type=Path,
+        metavar="PATH",
+        help="where rules are kept for the case that the translator is killed "
+        "(default: the control socket's path and .state)",
+    )
 
     rules = commands.add_parser("rules", help="list the rules")
     add = commands.add_parser("add", help="add an explicit rule (port forwarding)")

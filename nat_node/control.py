@@ -42,39 +42,39 @@ class _Client:
     ended: bool = False
 
 
+def bind(path: Path) -> socket.socket:
+    """The socket at `path`, for its owner only. Raises OSError."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    path.unlink(missing_ok=True)  # of a translator that was killed
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(mask)
+    return listener
+
+
 class Control:
     """The socket's side of the node's loop: `handles(fd)` tells whose an event is.
 
-    `answer` does what a request asks; `subscribed(any)` is called when the first client wants
-    events and when the last one has gone.
+    `listener` is what `bind` gave. `answer` does what a request asks; `subscribed(any)` is called
+    when the first client wants events and when the last one has gone.
     """
 
     def __init__(
         self,
-        path: Path,
+        listener: socket.socket,
         poll: select.epoll,
         answer: Answer,
         subscribed: Callable[[bool], None],
     ) -> None:
-        self.path = path
         self._poll = poll
         self._answer = answer
         self._subscribed = subscribed
         self._clients: dict[int, _Client] = {}
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        path.unlink(missing_ok=True)  # of a translator that was killed
-        mask = os.umask(0o177)
-        try:
-            self._listener.bind(str(path))
-        finally:
-            os.umask(mask)
-        self._listener.listen(CLIENTS)
-        poll.register(self._listener, select.EPOLLIN)
-
-    def close(self) -> None:
-        """Take the socket away."""
-        self.path.unlink(missing_ok=True)
-        self._listener.close()
+        self._listener = listener
+        listener.listen(CLIENTS)
+        poll.register(listener, select.EPOLLIN)
 
     def handles(self, descriptor: int) -> bool:
         """Whether a descriptor of the poll is the control's."""

@@ -13,14 +13,19 @@ from __future__ import annotations
 from nat_node.behavior import Endpoint
 from nat_node.tcp_state import TcpState
 
+NOWHERE = -1
+
 
 class Mapping:
-    """A rule and what has become of it. Counters are packets and bytes of IPv4; times seconds."""
+    """A rule and what has become of it. Counters are packets and bytes of IPv4; times seconds.
+
+    `place` belongs to memory.py.
+    """
 
     __slots__ = (
         "bytes_in", "bytes_out", "created", "explicit", "external_port", "first_remote",
-        "internal", "made_by", "packets_in", "packets_out", "protocol", "remote", "serial",
-        "sessions",
+        "internal", "made_by", "packets_in", "packets_out", "place", "protocol", "remote",
+        "serial", "sessions",
     )  # fmt: skip
 
     def __init__(
@@ -44,6 +49,7 @@ class Mapping:
         self.made_by = made_by  # the kind of packet, or "hand"
         self.first_remote: Endpoint | None = None  # whom that packet went to
         self.sessions: dict[Endpoint, Session] = {}
+        self.place = NOWHERE
         self.packets_out = self.packets_in = self.bytes_out = self.bytes_in = 0
 
 
@@ -51,11 +57,12 @@ class Session:
     """One remote endpoint's use of a mapping.
 
     `lifetime` is how long silence may last now, in seconds; `state` stays None but for TCP.
-    `look_again_at` belongs to deadlines.py, `cached` to flow_cache.py.
+    `look_again_at` belongs to deadlines.py, `cached` to flow_cache.py, `place` to memory.py.
     """
 
     __slots__ = (
-        "cached", "last_used", "lifetime", "look_again_at", "mapping", "remote", "serial", "state",
+        "cached", "last_used", "lifetime", "look_again_at", "mapping", "place", "remote", "serial",
+        "state",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +76,7 @@ class Session:
         self.state: TcpState | None = None
         self.look_again_at: float | None = None
         self.cached = False
+        self.place = NOWHERE
 
     @property
     def deadline(self) -> float:

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from array import array
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 from nat_node import report
+from nat_node.announce import announce
 from nat_node.behavior import Endpoint, parse_endpoint, show_address
-from nat_node.control import Control
+from nat_node.control import Control, bind
 from nat_node.events import Event
 from nat_node.flow_cache import NEEDS_CHECKSUM, VNET_HEADER, Flows
 from nat_node.mapping import Mapping
+from nat_node.memory import TOUCH
 from nat_node.packet import PROTOCOL_NAMES, Packet, Side, give_back_hop
 from nat_node.routing import NAT_IN, NAT_OUT, Interfaces, set_up
 from nat_node.settings import Settings
+from nat_node.state_file import recover
 from nat_node.table import RuleRefused
 from nat_node.translator import Translator
-from nat_node.tun import FRAME_SIZE, PLAIN, open_tun
+from nat_node.tun import FRAME_SIZE, PLAIN, DeviceGone, open_tun
 from nat_node.verdict import Drop
 
 #: Packets taken from one device before the others get their turn.
@@ -35,6 +38,10 @@ RULES_LISTED = 500
 #: Seconds; a poll cannot wait for longer than some weeks, but an idle time may be.
 LONGEST_WAIT = 3600.0
 PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
+
+
+class KeeperGone(OSError):
+    """The translator must not go on alone."""
 
 
 class Chance:
@@ -50,34 +57,62 @@ class Chance:
         return self._numbers.pop() % limit
 
 
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Where packets and requests come in, and the file that remembers: what a Node is given.
+
+    They outlive it (keeper.py).
+    """
+
+    inside: int
+    outside: int
+    control: socket.socket
+    state: Path
+
+    @classmethod
+    def make(cls, interfaces: Interfaces, control: Path, state: Path) -> Doors:
+        """Raises OSError (TunError, RoutingError among them)."""
+        inside, outside = open_tun(NAT_IN), open_tun(NAT_OUT)
+        set_up(interfaces)
+        return cls(inside, outside, bind(control), state)
+
+
 class Node:
     """A running NAPT, with explicit `rules` (protocol, external port, internal endpoint).
 
-    Raises RuleRefused, or OSError (TunError, RoutingError among them) if it cannot be set up.
+    If one before it was killed, it begins with that one's rules instead. `keeper` becomes
+    readable when nobody would start it again. Raises RuleRefused.
     """
 
     def __init__(
         self,
         settings: Settings,
-        interfaces: Interfaces,
-        control: Path,
-        rules: Iterable[tuple[int, int, Endpoint]] = (),
+        doors: Doors,
+        rules: list[tuple[int, int, Endpoint]],
+        keeper: int,
     ) -> None:
-        self.translator = Translator(settings, Chance().below)
-        for protocol, port, internal in rules:
-            self.translator.add_rule(protocol, port, internal, time.monotonic())
-        self._inside, self._outside = open_tun(NAT_IN), open_tun(NAT_OUT)
-        set_up(interfaces)
+        now = time.monotonic()
+        self.translator, self._goes_on = recover(
+            lambda: Translator(settings, Chance().below),
+            doors.state,
+            repr((settings, rules)).encode(),
+            now,
+        )
+        if not self._goes_on:
+            for protocol, port, internal in rules:
+                self.translator.add_rule(protocol, port, internal, now)
+        self._touch_at = now
+        self._inside, self._outside, self._keeper = doors.inside, doors.outside, keeper
         self._frame = bytearray(FRAME_SIZE)
         self._view = memoryview(self._frame)
         self._buffers = [self._frame]
         self._poll = select.epoll()
-        for descriptor in (self._inside, self._outside):
+        for descriptor in (self._inside, self._outside, keeper):
             self._poll.register(descriptor, select.EPOLLIN)
-        self._control = Control(control, self._poll, self._answer, self._subscribed)
+        self._control = Control(doors.control, self._poll, self._answer, self._subscribed)
 
     def run(self) -> NoReturn:
-        """Translate until SIGTERM."""
+        """Translate until SIGTERM. Raises DeviceGone, KeeperGone."""
         signal.signal(signal.SIGTERM, _stop)
         signal.signal(signal.SIGINT, _stop)
         # Nothing here is left in cycles, and a collection over 65,535 rules would hold up packets.
@@ -85,13 +120,15 @@ class Node:
         gc.freeze()
         gc.disable()
         external = show_address(self.translator.settings.external)
-        ready = {"event": "ready", "time": time.time(), "external": external}
-        print(json.dumps(ready), flush=True)
-        try:
-            while True:
-                self._once()
-        finally:
-            self._control.close()
+        announce(
+            "ready",
+            external=external,
+            pid=os.getpid(),
+            rules=len(self.translator.table),
+            goes_on=self._goes_on,
+        )
+        while True:
+            self._once()
 
     def _once(self) -> None:
         translator = self.translator
@@ -106,8 +143,14 @@ class Node:
                 self._drain(descriptor, Side.OUTSIDE, translator.flows.outside)
             elif self._control.handles(descriptor):
                 self._control.handle(descriptor, events)
-        for packet in translator.expire(time.monotonic()):
+            else:
+                raise KeeperGone("the process that would start the translator again is gone")
+        now = time.monotonic()
+        for packet in translator.expire(now):
             self._send(self._outside if packet.side is Side.OUTSIDE else self._inside, packet)
+        if now >= self._touch_at:
+            self._touch_at = now + TOUCH
+            translator.table.touch()
 
     def _drain(self, descriptor: int, side: Side, flows: Flows) -> None:
         """Take a batch of packets from one device, and give back what becomes of them."""
@@ -118,6 +161,11 @@ class Node:
                 length = os.readv(descriptor, buffers)
             except BlockingIOError:
                 return
+            except OSError as error:
+                name = NAT_IN if side is Side.INSIDE else NAT_OUT
+                raise DeviceGone(
+                    f"the device {name} is gone ({error.strerror}): nothing passes any more"
+                ) from None
             if not forward(frame, length, now):
                 self._think(descriptor, side, length, now)
                 continue
@@ -162,7 +210,7 @@ class Node:
                     protocol, port = self._external(request)
                     mapping = self.translator.remove_rule(protocol, port)
                 case "stats":
-                    return {"ok": True, **report.statistics(self.translator)}
+                    return {"ok": True, "pid": os.getpid(), **report.statistics(self.translator)}
                 case other:
                     raise RuleRefused(f"cannot do {other!r}: rules, add, remove, stats or events")
         except ValueError as error:
@@ -211,5 +259,6 @@ def _wall(monotonic: float) -> float:
     return time.time() - (time.monotonic() - monotonic)
 
 
-def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # it may be sent to the keeper and to us
     sys.exit(0)

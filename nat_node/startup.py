@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from nat_node.announce import announce, complain
 from nat_node.behavior import Behavior, Endpoint, parse_address, parse_endpoint
-from nat_node.node import PROTOCOLS, Node
+from nat_node.keeper import keep
+from nat_node.node import PROTOCOLS, Doors, Node
 from nat_node.routing import Interfaces
 from nat_node.settings import PortAssignment, Settings
+from nat_node.table import RuleRefused
 
 _RULE = re.compile(r"(tcp|udp)\s+(\d{1,5})\s*->\s*(\S+)")
 
@@ -27,15 +30,31 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"nat_node: {error}", file=sys.stderr)
         return 2
+    control: Path = arguments.control
+    state: Path = arguments.state or control.with_name(f"{control.name}.state")
     try:
         if arguments.translator is not None:
-            return _run_student(
-                settings, interfaces, arguments.control, rules, arguments.translator
-            )
-        Node(settings, interfaces, arguments.control, rules).run()
+            return _run_student(settings, interfaces, control, rules, arguments.translator)
+        doors = Doors.make(interfaces, control, state)
     except (OSError, ValueError) as error:
-        print(f"nat_node: {error}", file=sys.stderr)
-    return 1
+        complain(str(error))
+        return 1
+
+    def work(keeper: int) -> int:
+        try:
+            Node(settings, doors, rules, keeper).run()
+        except (OSError, RuleRefused) as error:
+            announce("failed", why=str(error))
+            complain(str(error))
+        return 1
+
+    try:
+        status = keep(work)
+    finally:
+        control.unlink(missing_ok=True)
+    if not status:
+        state.unlink(missing_ok=True)
+    return status
 
 
 def _run_student(

@@ -27,15 +27,17 @@ Explicit rules hold for every remote endpoint, so they stand under `ANY` in both
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import TypeVar
 
 from nat_node.behavior import ANY, Behavior, Endpoint, show, show_address
 from nat_node.deadlines import Deadlines
 from nat_node.mapping import Mapping, Session
+from nat_node.memory import Memory
 from nat_node.packet import PROTOCOL_NAMES, TCP, UDP
 from nat_node.ports import HeldPorts, PortPool, part_of
 from nat_node.settings import Settings
+from nat_node.tcp_state import TcpState
 from nat_node.verdict import Drop
 
 Key = tuple[int, Endpoint, Endpoint]
@@ -67,6 +69,7 @@ class Table:
         # Address-dependent filtering asks whether *any* session of a mapping is with an address.
         self._addresses: Counter[tuple[int, int]] = Counter()
         self._serial = 0
+        self.memory: Memory | None = None
 
     # -- finding ------------------------------------------------------------------------------
 
@@ -150,14 +153,21 @@ class Table:
         if port is None:
             return Drop.PORTS_EXHAUSTED
         projected = self.settings.mapping.project(remote)
-        mapping = self._insert(protocol, internal, port, projected, shared_by, now, made_by, False)
+        self._serial += 1
+        mapping = Mapping(self._serial, protocol, internal, port, projected, now, made_by, False)
         mapping.first_remote = remote
+        self._insert(mapping)
         return mapping
 
     def open(
-        self, mapping: Mapping, remote: Endpoint, now: float, lifetime: float
+        self,
+        mapping: Mapping,
+        remote: Endpoint,
+        now: float,
+        lifetime: float,
+        state: TcpState | None = None,
     ) -> Session | Drop:
-        """A new session on a mapping. The caller sets its TCP state."""
+        """A new session on a mapping; for TCP with the state in which it begins."""
         host = mapping.internal[0]
         if self.session_count[host] >= self.settings.host_limit:
             return Drop.HOST_LIMIT
@@ -169,13 +179,10 @@ class Table:
             return Drop.SESSION_CLASH
         self._serial += 1
         session = Session(self._serial, mapping, remote, now, lifetime)
-        mapping.sessions[remote] = session
-        self._outgoing[key] = session
-        self._incoming[port_key] = session
-        self.session_count[host] += 1
-        if self.settings.filtering is Behavior.ADDRESS_DEPENDENT:
-            self._addresses[(mapping.serial, remote[0])] += 1
-        self.deadlines.schedule(session)
+        session.state = state
+        self._enlist(session)
+        if self.memory:
+            self.memory.keep_session(session)
         return session
 
     def close(self, session: Session) -> Mapping | None:
@@ -188,6 +195,8 @@ class Table:
         if self.settings.filtering is Behavior.ADDRESS_DEPENDENT:
             _count_down(self._addresses, (mapping.serial, session.remote[0]))
         self.deadlines.cancel(session)
+        if self.memory:
+            self.memory.forget_session(session)
         return self.drop_unused(mapping)
 
     def drop_unused(self, mapping: Mapping) -> Mapping | None:
@@ -245,7 +254,12 @@ class Table:
             raise RuleRefused(
                 f"{name} {show(internal)} is talking through port {other.external_port} right now"
             )
-        return self._insert(protocol, internal, external_port, ANY, ANY, now, "hand", True)
+        self._serial += 1
+        mapping = Mapping(self._serial, protocol, internal, external_port, ANY, now, "hand", True)
+        self._insert(mapping)
+        if self.memory:
+            self.memory.keep_rule(mapping)
+        return mapping
 
     def explicit(self, protocol: int, external_port: int) -> Mapping:
         """The explicit rule for an external port. Raises RuleRefused if there is none."""
@@ -273,27 +287,51 @@ class Table:
             None,
         )
 
+    # -- what a predecessor had ---------------------------------------------------------------
+
+    def put_back(self, mapping: Mapping, sessions: Iterable[Session]) -> None:
+        """A rule with its sessions, as `memory` has kept them. Raises KeyError: they clash."""
+        protocol, port = mapping.protocol, mapping.external_port
+        shared_by = self._sharing.project(mapping.remote)
+        if (protocol, mapping.internal, mapping.remote) in self._by_internal:
+            raise KeyError(f"{show(mapping.internal)} has two rules")
+        if (protocol, port, shared_by) in self._by_external:
+            raise KeyError(f"port {port} has two rules")
+        self._serial = max(self._serial, mapping.serial)
+        self._insert(mapping)
+        for session in sessions:
+            if (protocol, port, session.remote) in self._incoming or (
+                (protocol, mapping.internal, session.remote) in self._outgoing
+            ):
+                raise KeyError(f"{show(mapping.internal)} has two sessions with one remote")
+            self._serial = max(self._serial, session.serial)
+            self._enlist(session)
+
+    def touch(self) -> None:
+        """Have `memory` know when each session was last used."""
+        if self.memory:
+            self.memory.touch(self._outgoing.values())
+
     # -- both directories at once -------------------------------------------------------------
 
-    def _insert(
-        self,
-        protocol: int,
-        internal: Endpoint,
-        port: int,
-        projected: Endpoint,
-        shared_by: Endpoint,
-        now: float,
-        made_by: str,
-        explicit: bool,
-    ) -> Mapping:
-        self._serial += 1
-        mapping = Mapping(self._serial, protocol, internal, port, projected, now, made_by, explicit)
+    def _insert(self, mapping: Mapping) -> None:
+        protocol, port = mapping.protocol, mapping.external_port
+        shared_by = self._sharing.project(mapping.remote)
         self.mappings[mapping.serial] = mapping
-        self._by_internal[(protocol, internal, projected)] = mapping
+        self._by_internal[(protocol, mapping.internal, mapping.remote)] = mapping
         self._by_external[(protocol, port, shared_by)] = mapping
         if port in self.settings.ports:
             self._ports_taken[(protocol, part_of(port), shared_by)] += 1
-        return mapping
+
+    def _enlist(self, session: Session) -> None:
+        mapping, remote = session.mapping, session.remote
+        mapping.sessions[remote] = session
+        self._outgoing[(mapping.protocol, mapping.internal, remote)] = session
+        self._incoming[(mapping.protocol, mapping.external_port, remote)] = session
+        self.session_count[mapping.internal[0]] += 1
+        if self.settings.filtering is Behavior.ADDRESS_DEPENDENT:
+            self._addresses[(mapping.serial, remote[0])] += 1
+        self.deadlines.schedule(session)
 
     def _take_out(self, mapping: Mapping) -> None:
         protocol, port = mapping.protocol, mapping.external_port
@@ -304,6 +342,8 @@ class Table:
         del self._by_external[(protocol, port, shared_by)]
         if port in self.settings.ports:
             _count_down(self._ports_taken, (protocol, part_of(port), shared_by))
+        if self.memory:
+            self.memory.forget_rule(mapping)
 
 
 def _count_down(counter: Counter[T], key: T) -> None:

@@ -276,11 +276,9 @@ class Translator:
         settings = self.settings
         if mapping.protocol == TCP:
             state = TcpState.OPENING_OUT if outbound else TcpState.OPENING_IN
-            session = self.table.open(mapping, remote, now, self._tcp_lifetime[state])
-            if not isinstance(session, Drop):
-                session.state = state
-                if self.unsolicited:
-                    self.unsolicited.forget(mapping.external_port, remote)
+            session = self.table.open(mapping, remote, now, self._tcp_lifetime[state], state)
+            if self.unsolicited and not isinstance(session, Drop):
+                self.unsolicited.forget(mapping.external_port, remote)
             return session
         lifetime = settings.udp_idle if mapping.protocol == UDP else settings.icmp_idle
         return self.table.open(mapping, remote, now, lifetime)
@@ -298,6 +296,8 @@ class Translator:
         before, session.lifetime = session.lifetime, self._tcp_lifetime[state]
         if session.lifetime < before:
             self.table.deadlines.schedule(session)
+        if self.table.memory:
+            self.table.memory.advance(session)
         if state not in STEADY:
             self.flows.forget(session)
 

@@ -39,6 +39,10 @@ class TunError(OSError):
     """The device could not be had; the text says why and what to do."""
 
 
+class DeviceGone(TunError):
+    """The device has been deleted under our hands."""
+
+
 def open_tun(name: str, *, whole: bool = False) -> int:
     """Make a TUN device in this network namespace; gives a non-blocking descriptor.
 

@@ -33,6 +33,7 @@ class NaptControl:
         self.node = node
         self.path = path
         self._events: socket.socket | None = None
+        self._closed = False
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Send one request and return the answer; ControlError if it is a refusal or missing."""
@@ -57,12 +58,11 @@ class NaptControl:
         return self.ask({"do": "stats"})
 
     def subscribe(self, log: EventLog) -> None:
-        """From now on, every event of this NAPT also goes to `log`. Ends with `close`."""
-        channel = self._connect()
-        events = channel.makefile("rb")
-        self._exchange(channel, events, {"do": "events"})
-        channel.settimeout(None)
-        self._events = channel
+        """From now on, every event of this NAPT also goes to `log`. Ends with `close`.
+
+        A translator that was killed and is started again is subscribed to again.
+        """
+        events = self._subscribe()
         follower = threading.Thread(
             target=self._follow, args=(events, log), name=f"{self.node}-events", daemon=True
         )
@@ -70,11 +70,20 @@ class NaptControl:
 
     def close(self) -> None:
         """End the subscription."""
+        self._closed = True
         if self._events is not None:
             with contextlib.suppress(OSError):  # the translator may have ended first
                 self._events.shutdown(socket.SHUT_RDWR)
             self._events.close()
             self._events = None
+
+    def _subscribe(self) -> BufferedReader:
+        channel = self._connect()
+        events = channel.makefile("rb")
+        self._exchange(channel, events, {"do": "events"})
+        channel.settimeout(None)
+        self._events = channel
+        return events
 
     def _connect(self) -> socket.socket:
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -100,8 +109,13 @@ class NaptControl:
         return answer
 
     def _follow(self, events: BufferedReader, log: EventLog) -> None:
-        with contextlib.suppress(OSError, ValueError), events:  # closed under our feet: the end
-            while line := events.readline(LINE_LIMIT):
-                fields = parse_line(line)
-                if fields is not None and "event" in fields:
-                    log.add(self.node, PROGRAM, fields)
+        while not self._closed:
+            with contextlib.suppress(OSError, ValueError), events:  # closed under our feet
+                while line := events.readline(LINE_LIMIT):
+                    fields = parse_line(line)
+                    if fields is not None and "event" in fields:
+                        log.add(self.node, PROGRAM, fields)
+            try:
+                events = self._subscribe()
+            except ControlError:  # nobody has taken its place
+                return

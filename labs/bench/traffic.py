@@ -13,8 +13,6 @@ import functools
 import itertools
 import json
 import os
-import socket
-import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -177,11 +175,8 @@ class Traffic:
             time.sleep(0.005)
 
     def _translator(self) -> int:
-        """The process number of our translator: whoever holds its control socket."""
-        with socket.socket(socket.AF_UNIX) as control:
-            control.connect(str(self._net.napt(f"napt_{OURS}").path))
-            credentials = control.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        return int(struct.unpack("3i", credentials)[0])
+        """The process number of our translator."""
+        return int(self._net.napt(f"napt_{OURS}").stats()["pid"])
 
     def _await_idle(self, engine: str) -> None:
         """Return once an engine has nothing waiting any more: an answer comes in order, or not.

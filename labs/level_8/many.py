@@ -168,8 +168,8 @@ def ports_at_the_server(stage: Stage) -> set[int]:
 
 def translator_memory(stage: Stage) -> int:
     """The translator's resident memory in bytes."""
-    (process,) = (p for p in stage.net["napt"].processes if p.name == "nat_node")
-    for line in Path(f"/proc/{process.pid}/status").read_text(encoding="ascii").splitlines():
+    pid = stage.net.napt("napt").stats()["pid"]
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) << 10
     raise ValueError("the kernel does not say how much memory the translator has")

@@ -26,7 +26,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from nat_node.behavior import Endpoint, show, show_address
-from nat_node.control import Control
+from nat_node.control import Control, bind
 from nat_node.flow_cache import VNET_HEADER
 from nat_node.packet import PROTOCOL_NAMES, Malformed, Packet, give_back_hop
 from nat_node.routing import NAT_IN, NAT_OUT, Interfaces, set_up
@@ -58,6 +58,7 @@ class StudentNode:
     ) -> None:
         self._external = settings.external
         self._file = file
+        self._path = control
         self._drops: Counter[str] = Counter()
         self._control: Control | None = None
         self._watched = False
@@ -73,7 +74,7 @@ class StudentNode:
         self._poll = select.epoll()
         for descriptor in (self._inside, self._outside):
             self._poll.register(descriptor, select.EPOLLIN)
-        self._control = Control(control, self._poll, self._answer, self._subscribed)
+        self._control = Control(bind(control), self._poll, self._answer, self._subscribed)
 
     def run(self) -> NoReturn:
         """Translate until SIGTERM."""
@@ -94,7 +95,7 @@ class StudentNode:
                     self._ask(channel.frame(channel.TICK, _times()))
                     next_tick = time.monotonic() + TICK_SECONDS
         finally:
-            self._control.close()
+            self._path.unlink(missing_ok=True)
             self._worker.end()
 
     # -- packets ------------------------------------------------------------------------------

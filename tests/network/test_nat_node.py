@@ -250,23 +250,6 @@ def test_without_its_translator_a_napt_lets_nothing_through():
                     if c.packet.names_any_of(private)]  # fmt: skip
 
 
-def test_after_kill_9_a_second_one_takes_over():
-    with home() as net:
-        first = translator(net)
-        assert run(net["alice"], "ping -c1 -W2 151.101.1.69").status == 0
-        first.kill()
-        assert first.wait(5).status == -signal.SIGKILL
-        assert run(net["alice"], "ping -c1 -W1 151.101.1.69").status == 1
-        mark = net.log.mark()
-        second = net["napt"].start_program(first.argv, name="nat_node")
-        second.wait_for("ready", deadline=10, since=mark)
-        assert run(net["alice"], "ping -c1 -W2 151.101.1.69").status == 0
-        assert run(net["server"], "ping -c1 -W2 24.9.3.7").status == 0
-        assert net.napt("napt").stats()["rules"] == 1
-        rules = run(net["napt"], "ip rule").stdout.splitlines()
-        assert len(rules) == len(set(rules))
-
-
 def test_a_control_client_that_never_reads_stops_nobody():
     flood = "import socket; s = socket.socket(type=socket.SOCK_DGRAM)\n" + (
         "for n in range(2000): s.sendto(b'x', ('24.9.3.7', 1 + n))"

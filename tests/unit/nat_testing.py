@@ -19,8 +19,10 @@ from nat_node import packet as wire
 from nat_node.behavior import ANY, Behavior, parse_address, parse_endpoint
 from nat_node.events import Event
 from nat_node.mapping import Mapping
+from nat_node.memory import RECORD, Memory, most_records
 from nat_node.packet import PROTOCOL_NAMES, Side
 from nat_node.ports import part_of
+from nat_node.restore import restore
 from nat_node.settings import Settings
 from nat_node.table import Table
 from nat_node.translator import Translator
@@ -172,6 +174,11 @@ def destination(packet: bytes) -> str:
     return show(packet).split()[3]
 
 
+def make_room(contents: bytes, count: int) -> memoryview:
+    """What the file of a real one gives (state_file.py)."""
+    return memoryview(bytearray(contents.ljust(count * RECORD, b"\0")))
+
+
 class Nat:
     """A translator between 10.0.0.0/24 and the world, every packet of which is judged."""
 
@@ -183,10 +190,24 @@ class Nat:
         } | settings
         self.settings = Settings(**settings)
         self.events: list[Event] = []
-        chance = random.Random(seed)
-        self.translator = Translator(self.settings, chance.randrange, self.events.append)
+        self.chance = random.Random(seed)
+        self.begin(memoryview(b""))
         self.now = 1000.0
         self.drop: Drop | None = None
+
+    def begin(self, records: memoryview) -> None:
+        """A translator with the table that `records` show."""
+        self.translator = Translator(self.settings, self.chance.randrange, self.events.append)
+        table = self.translator.table
+        if records:
+            restore(records, table, self.now)
+        table.memory = Memory(records, most_records(self.settings), make_room)
+
+    def kill(self) -> None:
+        """The translator dies, and another one takes its place."""
+        assert self.translator.table.memory is not None
+        self.begin(memoryview(bytearray(self.translator.table.memory.snapshot())))
+        check_table(self.translator)
 
     def inside(self, packet: bytes) -> list[bytes]:
         """What comes out when this packet comes in from the inside."""

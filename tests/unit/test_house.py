@@ -25,6 +25,9 @@ IMPORTERS_OF_MININET = {"topologies/builder.py", "topologies/mininet_cli.py"}
 
 # The modules of nat_node that talk to the kernel; all others are the core.
 WITH_IO = {
+    "announce.py",
+    "keeper.py",
+    "state_file.py",
     "tun.py",
     "routing.py",
     "control.py",

@@ -106,6 +106,7 @@ steps = st.one_of(
     st.tuples(st.just("answer"), st.integers(0, 9)),
     st.tuples(st.just("error"), st.integers(0, 9), st.one_of(st.none(), addresses)),
     st.tuples(st.just("wait"), st.sampled_from([0.1, 16, 61, 241, 8000])),
+    st.tuples(st.just("kill")),
     st.tuples(st.just("add"), st.sampled_from([1, 6, 17]), ports, endpoints),
     st.tuples(st.just("remove"), st.sampled_from([6, 17]), ports),
 )
@@ -159,6 +160,8 @@ def test_any_story_keeps_the_promises_and_ends_with_an_empty_table(settings_, st
                 sent += error_about(nat, sent[step[0] % len(sent)], step[1])
             case "wait":
                 nat.wait(step[0])
+            case "kill":
+                nat.kill()
             case "add":
                 try_rule(nat.add_rule, *step)
             case "remove":
