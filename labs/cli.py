@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import IO, TYPE_CHECKING, NoReturn
 
 import click
 
@@ -80,11 +80,27 @@ def labs() -> None:
 
 @main.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-def check(files: tuple[Path, ...]) -> None:
-    """Check topology FILES; list everything that is wrong with them."""
-    for file in files:
-        topology = _load(file)
-        click.echo(f"{file}: {topology.title}: no problem found")
+@click.option("--junit", type=click.File("w", "utf-8"), help="Write the outcome as JUnit's XML.")
+@click.option("--json", "as_json", type=click.File("w", "utf-8"), help="… as JSON (-: stdout).")
+def check(files: tuple[Path, ...], junit: IO[str] | None, as_json: IO[str] | None) -> None:
+    """Check topology FILES: list everything that is wrong with them, or build them and test what
+    they expect.
+    """
+    topologies = _load_all([find(file) for file in files])
+    to_stdout = any(file is not None and file.name == "<stdout>" for file in (junit, as_json))
+    for topology in topologies:
+        if not topology.expect:
+            nothing = "no problem found; it has no `expect:`, so there is nothing to test"
+            click.echo(f"{topology.path}: {topology.title}: {nothing}", err=to_stdout)
+    if not any(topology.expect for topology in topologies):
+        from labs.check.reports import Checked, write_reports
+
+        write_reports([Checked(topology) for topology in topologies], junit, as_json)
+        return
+    _enter_sandbox()
+    from labs.runner import run_check
+
+    sys.exit(run_check(topologies, junit, as_json, on_stderr=to_stdout))
 
 
 @main.command()
@@ -181,6 +197,25 @@ def lint() -> None:
     commands = [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]]
     results = [subprocess.run([sys.executable, "-m", *c], check=False) for c in commands]
     sys.exit(FAILED if any(result.returncode for result in results) else 0)
+
+
+def _load_all(files: list[Path]) -> list[Topology]:
+    """All of these topologies; if anything is wrong with any of them, all of that, and the end."""
+    from labs.check.github import Annotations
+    from topologies.errors import TopologyError
+    from topologies.loader import load
+
+    annotations, topologies = Annotations(), []
+    for file in files:
+        try:
+            topologies.append(load(file))
+        except TopologyError as error:
+            for problem in error.problems:
+                click.echo(problem, err=True)
+                annotations.problem(file, problem)
+    if len(topologies) < len(files):
+        sys.exit(WRONG_USAGE)
+    return topologies
 
 
 def _load(file: Path) -> Topology:

@@ -89,22 +89,25 @@ class Results:
         for step in self._steps:
             for check in step["checks"]:
                 case = ET.SubElement(
-                    suite, "testcase", classname=_xml(check["claim"]), name=_xml(check["text"])
+                    suite,
+                    "testcase",
+                    classname=xml_text(check["claim"]),
+                    name=xml_text(check["text"]),
                 )
                 counts["tests"] += 1
                 if check["passed"]:
-                    ET.SubElement(case, "system-out").text = _xml(check["evidence"])
+                    ET.SubElement(case, "system-out").text = xml_text(check["evidence"])
                     continue
                 kind = "error" if id(check) in self._broken else "failure"
                 counts[f"{kind}s"] += 1
-                trouble = ET.SubElement(case, kind, message=_xml(check["evidence"]))
-                trouble.text = _xml(f"in step: {step['title']}")
+                trouble = ET.SubElement(case, kind, message=xml_text(check["evidence"]))
+                trouble.text = xml_text(f"in step: {step['title']}")
         suite.attrib.update({key: str(count) for key, count in counts.items()})
         suites = ET.Element("testsuites")
         suites.append(suite)
         return suites
 
 
-def _xml(text: str) -> str:
-    """XML has no way to say some characters, not even escaped."""
+def xml_text(text: str) -> str:
+    """`text` as XML can say it: XML has no way to say some characters, not even escaped."""
     return _NOT_XML.sub("�", text)

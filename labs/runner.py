@@ -7,7 +7,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO
 
+from labs.check.command import check_topologies
+from labs.check.telling import Telling
 from labs.drawing import draw
 from labs.engine import Lab, Part
 from labs.narration import Narration
@@ -144,6 +147,21 @@ def _on_network(use: Callable[[], int]) -> int:
     except (ProgramError, ProgramEnded, ControlError, DeadlinePassed) as error:
         print(f"napt-lab: {error}", file=sys.stderr)
         return FAILED
+
+
+def run_check(
+    topologies: Sequence[Topology],
+    junit: IO[str] | None,
+    as_json: IO[str] | None,
+    *,
+    on_stderr: bool,
+) -> int:
+    """Build topologies and test what they expect. Returns the exit status."""
+    try:
+        passed = check_topologies(topologies, junit, as_json, Telling(on_stderr=on_stderr))
+    except BuildError as error:
+        return _cannot_build(error)
+    return PASSED if passed else FAILED
 
 
 def _refuse(why: str) -> int:

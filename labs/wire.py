@@ -20,13 +20,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from labs.packets import Packet, decode_frame
 from labs.pcapng import write_pcapng
 from labs.ring import Ring
-from topologies.builder import Network
 from topologies.namespaces import visit
 from topologies.processes import DeadlinePassed
+
+if TYPE_CHECKING:  # the builder brings all of Mininet
+    from topologies.builder import Network
 
 KEPT_PACKETS = 200_000  # at up to 430 bytes each
 

@@ -8,14 +8,18 @@ come and go; of the kernel's NAT the topology's own rules are known.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
 
 from labs.wire import Wire
 from topologies.assertions import Protocol, Target
-from topologies.builder import Network
 from topologies.model import ROUTER_NAME, Gateway, GatewayKind, Host, Site
 from topologies.programs import PROXY_PORT
+
+if TYPE_CHECKING:  # the builder brings all of Mininet
+    from topologies.builder import Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class Ground:
     def __init__(self, net: Network, wire: Wire) -> None:
         self.net = net
         self.wire = wire
+        self.stopped = threading.Event()  # somebody wants all checks to end
         self._topology = net.topology
         self._hosts: dict[str, tuple[Host, Site | None]] = {
             host.name: (host, None) for host in net.topology.internet

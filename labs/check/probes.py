@@ -199,7 +199,7 @@ class Prober:
         poll.register(sock, event)
         end = time.monotonic() + self.patience
         while not poll.poll(POLL * 1000):
-            if time.monotonic() > end or is_dead():
+            if time.monotonic() > end or self.ground.stopped.is_set() or is_dead():
                 return False
         return True
 
@@ -208,7 +208,7 @@ class Prober:
         process = self._node.start(argv)
         end = time.monotonic() + 2 * self.patience
         while not process.ends_within(POLL):
-            if time.monotonic() > end or is_dead():
+            if time.monotonic() > end or self.ground.stopped.is_set() or is_dead():
                 process.kill()
                 process.await_end()
                 return None, "", ""

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from labs.check.ground import Ground
 from labs.check.listeners import Listeners
@@ -18,7 +19,9 @@ from labs.check.outcome import Evidence, Outcome, Unmet, Verdict
 from labs.check.reaching import REFUSED, check_cannot_reach, check_reaches
 from labs.wire import Wire
 from topologies.assertions import Assertion, CannotReach, Expectation, Reaches
-from topologies.builder import Network
+
+if TYPE_CHECKING:  # the builder brings all of Mininet
+    from topologies.builder import Network
 
 AT_ONCE = 8  # checks
 PAUSE = 0.2  # seconds between two tries, where an assertion may take its time to hold
@@ -34,7 +37,8 @@ def run_checks(
 ) -> list[Outcome]:
     """What came of each expectation, in their order. `wire` must watch all nodes of `net`.
 
-    `listen` is told of each as soon as it is known, one at a time, from any thread.
+    `listen` is told of each as soon as it is known, one at a time, from any thread. Whatever
+    ends the caller (Ctrl-C) ends the checks as well.
     """
     ground = Ground(net, wire)
     outcomes: dict[int, Outcome] = {}
@@ -48,9 +52,14 @@ def run_checks(
 
     with Listeners() as listeners, ThreadPoolExecutor(AT_ONCE) as pool:
         numbers = range(len(expectations))
-        for needs_silence in (False, True):
-            group = [n for n in numbers if _needs_silence(expectations[n]) is needs_silence]
-            list(pool.map(check, group))
+        try:
+            for needs_silence in (False, True):
+                group = [n for n in numbers if _needs_silence(expectations[n]) is needs_silence]
+                list(pool.map(check, group))
+        except BaseException:
+            ground.stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return [outcomes[number] for number in range(len(expectations))]
 
 
@@ -65,9 +74,9 @@ def _check(ground: Ground, listeners: Listeners, expectation: Expectation) -> Ou
     while True:
         verdict, evidence = _try(ground, listeners, expectation.assertion)
         seconds = time.monotonic() - began
-        if verdict is Verdict.PASSED or seconds >= expectation.wait:
+        over = verdict is Verdict.PASSED or seconds >= expectation.wait
+        if over or ground.stopped.wait(PAUSE):
             return Outcome(expectation, verdict, tuple(evidence), seconds)
-        time.sleep(PAUSE)
 
 
 def _try(ground: Ground, listeners: Listeners, assertion: Assertion) -> tuple[Verdict, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -70,11 +71,38 @@ def test_check_lists_every_problem(tmp_path):
     assert all(line.startswith(f"{bad}:") for line in checked.stderr.splitlines())
 
 
-def test_check_is_content_with_our_own():
-    own = [str(path.relative_to(ROOT)) for path in (ROOT / "topologies").glob("*.yaml")]
-    checked = labs("check", *own)
-    assert checked.returncode == 0, checked.stderr
-    assert len(checked.stdout.splitlines()) == len(own)
+def test_check_names_the_problems_of_all_files_before_anything_is_built(tmp_path):
+    bad, good = tmp_path / "bad.yaml", tmp_path / "good.yaml"
+    bad.write_text("internet: {}\nwrong: 1\n")
+    good.write_text("internet: {a: 198.51.100.2, b: 198.51.100.3}\nexpect: [a reaches b]\n")
+    reports = tmp_path / "junit.xml", tmp_path / "r.json"
+    checked = labs(
+        "check", str(good), str(bad), "--junit", str(reports[0]), "--json", str(reports[1])
+    )
+    assert checked.returncode == 2
+    assert checked.stdout == ""
+    assert checked.stderr.startswith(f"{bad}:2: wrong: unknown key")
+
+
+def test_check_says_that_nothing_is_expected(tmp_path):
+    plain, report = tmp_path / "plain.yaml", tmp_path / "report.json"
+    plain.write_text("title: Plain\ninternet: {a: 198.51.100.2}\n")
+    checked = labs("check", str(plain), "--json", str(report))
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert checked.stdout == (
+        f"{plain}: Plain: no problem found; it has no `expect:`, so there is nothing to test\n"
+    )
+    assert json.loads(report.read_text())["files"][0]["checks"] == []
+
+
+def test_check_annotates_problems_on_github(tmp_path, monkeypatch):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("internet: {}\nwrong: 1\n")
+    checked = labs("check", str(bad))
+    assert checked.returncode == 2
+    assert checked.stdout.startswith("::error file=bad.yaml,line=2,title=wrong topology::wrong: ")
 
 
 def test_help_imports_nothing_slow():

@@ -1,0 +1,87 @@
+"""`python -m labs check`: build each topology in turn, and see whether it does what it should.
+
+However it ends, everything that was expected is in the reports: what was not come to, because
+somebody stopped the run or a network did not come up, as what could not be checked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import IO
+
+from labs.check.github import Annotations
+from labs.check.outcome import Outcome, Verdict
+from labs.check.reports import Checked, write_reports
+from labs.check.run import run_checks
+from labs.check.telling import Telling
+from labs.wire import Wire
+from topologies.builder import BuildError, Network
+from topologies.model import Topology
+from topologies.napt_control import ControlError
+from topologies.processes import DeadlinePassed, ProgramEnded
+from topologies.programs import ProgramError
+
+STOPPED = "the run was stopped before this was known"
+
+
+def check_topologies(
+    topologies: Sequence[Topology], junit: IO[str] | None, as_json: IO[str] | None, telling: Telling
+) -> bool:
+    """Check them all and write the reports; whether all holds. In the sandbox.
+
+    BuildError if this machine cannot build one of them; the reports are written all the same.
+    """
+    checked = [Checked(topology) for topology in topologies]
+    annotations = Annotations()
+    try:
+        for one in checked:
+            if one.topology.expect:
+                with annotations.silenced():
+                    _check(one, telling)
+                for outcome in one.outcomes:
+                    annotations.outcome(one.topology.path, outcome)
+    finally:
+        telling.rest()
+        for one in checked:
+            _fill(one, STOPPED)
+        write_reports(checked, junit, as_json)
+    return all(one.passed for one in checked)
+
+
+def _check(checked: Checked, telling: Telling) -> None:
+    topology = checked.topology
+    began = time.monotonic()
+    telling.begin(topology)
+    known: list[Outcome] = []
+
+    def listen(outcome: Outcome) -> None:
+        known.append(outcome)
+        telling(outcome)
+
+    try:
+        with Network(topology) as net, Wire(net) as wire:
+            checked.outcomes = run_checks(net, wire, topology.expect, listen)
+    except (ProgramError, ProgramEnded, ControlError, DeadlinePassed) as error:
+        _fill(checked, f"the network did not come up: {error}")
+        for outcome in checked.outcomes:
+            telling(outcome)
+    except BuildError as error:
+        _fill(checked, f"this machine cannot build the network: {error}")
+        raise
+    except BaseException:  # Ctrl-C, or a signal
+        order = {id(expectation): n for n, expectation in enumerate(topology.expect)}
+        checked.outcomes = sorted(known, key=lambda outcome: order[id(outcome.expectation)])
+        raise
+    finally:
+        checked.seconds = time.monotonic() - began
+    telling.end(checked)
+
+
+def _fill(checked: Checked, why: str) -> None:
+    """What has no outcome yet could not be checked."""
+    known = {id(outcome.expectation): outcome for outcome in checked.outcomes}
+    checked.outcomes = [
+        known.get(id(expectation)) or Outcome(expectation, Verdict.ERROR, (why,), 0.0)
+        for expectation in checked.topology.expect
+    ]

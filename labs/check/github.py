@@ -1,0 +1,69 @@
+"""What GitHub Actions reads from a job's output: a line `::error file=…,line=…::message` is shown
+at that place of the file.
+
+Such a line is a command, and a topology is other people's text. So values are escaped as GitHub's
+toolkit does, and while text for people is printed, commands are switched off (`::stop-commands::`),
+with a word to switch them on again that nobody can guess.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from labs.check.outcome import Outcome, Verdict
+
+
+class Annotations:
+    """Prints annotations where `environment` says that this is a job of GitHub Actions."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self._active = environment.get("GITHUB_ACTIONS") == "true"
+        self._root = Path(environment.get("GITHUB_WORKSPACE") or ".").resolve()
+
+    @contextmanager
+    def silenced(self) -> Iterator[None]:
+        """Meanwhile, nothing that is printed is taken for a command."""
+        if not self._active:
+            yield
+            return
+        word = secrets.token_hex(16)
+        print(f"::stop-commands::{word}", flush=True)
+        try:
+            yield
+        finally:
+            print(f"\n::{word}::", flush=True)
+
+    def problem(self, file: Path, problem: str) -> None:
+        """One line of the loader's, `FILE:LINE: …`."""
+        line, _, message = problem.removeprefix(f"{file}:").partition(": ")
+        self._error(file, line, "wrong topology", message)
+
+    def outcome(self, file: Path, outcome: Outcome) -> None:
+        """An expectation that was not met, or could not be checked."""
+        if outcome.verdict is Verdict.PASSED:
+            return
+        expectation = outcome.expectation
+        failed = outcome.verdict is Verdict.FAILED
+        title = "does not hold" if failed else "could not be checked"
+        words = [expectation.text, outcome.evidence[-1], expectation.message]
+        self._error(file, str(expectation.line), title, "\n".join(filter(None, words)))
+
+    def _error(self, file: Path, line: str, title: str, message: str) -> None:
+        if not self._active:
+            return
+        shown = os.path.relpath(file.resolve(), self._root)
+        properties = {"file": shown, "line": line, "title": title}
+        listed = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
+        print(f"::error {listed}::{_data(message)}", flush=True)
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,103 @@
+"""What `check` says to a person: each assertion with its verdict, what was seen, and why.
+
+Assertions are told in the order of the file, each as soon as it and all before it are known. On a
+terminal, a line says meanwhile how many are still awaited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.status import Status
+from rich.text import Text
+
+from labs.check.outcome import Outcome, Verdict
+from labs.check.reports import Checked
+from topologies.assertions import Expectation
+from topologies.model import Topology
+
+MARKS = {
+    Verdict.PASSED: ("✓ ", "bold green", "dim"),
+    Verdict.FAILED: ("✗ ", "bold red", "red"),
+    Verdict.ERROR: ("! ", "bold magenta", "magenta"),
+}
+WIDTH = 100
+
+
+class Telling:
+    """Tells of one topology after the other; a listener of run_checks."""
+
+    def __init__(self, *, on_stderr: bool) -> None:
+        self._console = Console(stderr=on_stderr, highlight=False, soft_wrap=False)
+        self._console.width = min(WIDTH, self._console.width)
+        self._status: Status | None = None
+        self._expected: Sequence[Expectation] = ()
+        self._known: dict[int, Outcome] = {}  # by the id of the expectation
+        self._told = 0
+
+    def begin(self, topology: Topology) -> None:
+        """The next topology is built."""
+        title = f"{topology.path}: {topology.title}" if topology.title else str(topology.path)
+        self._console.print(Rule(Text(title, "bold"), align="left"))
+        self._expected, self._known, self._told = topology.expect, {}, 0
+        if self._console.is_terminal:
+            self._status = self._console.status(Text("building the network", "dim"))
+            self._status.start()
+
+    def __call__(self, outcome: Outcome) -> None:
+        """One more is known."""
+        self._known[id(outcome.expectation)] = outcome
+        while self._told < len(self._expected):
+            following = self._known.get(id(self._expected[self._told]))
+            if following is None:
+                break
+            self._told += 1
+            self._tell(following)
+        if self._status is not None:
+            done, of = len(self._known), len(self._expected)
+            self._status.update(Text(f"{done} of {of} are known", "dim"))
+
+    def end(self, checked: Checked) -> None:
+        """All that will be known of this topology is."""
+        self.rest()
+        counts = {
+            "holds": checked.count(Verdict.PASSED),
+            "does not hold": checked.count(Verdict.FAILED),
+            "could not be checked": checked.count(Verdict.ERROR),
+        }
+        words = [f"{count} {_of_several(what, count)}" for what, count in counts.items() if count]
+        style = "bold green" if checked.passed else "bold red"
+        total = Text(f"{', '.join(words)}.", style)
+        self._console.print(total.append(f" {checked.seconds:.1f} s.", "not bold dim"))
+
+    def rest(self) -> None:
+        """Give the terminal back."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    def _tell(self, outcome: Outcome) -> None:
+        mark, style, style_of_why = MARKS[outcome.verdict]
+        expectation = outcome.expectation
+        self._console.print(
+            Text.assemble((mark, style), (expectation.text, "bold")).append(
+                f"  line {expectation.line}, {outcome.seconds:.2f} s", "not bold dim"
+            )
+        )
+        *evidence, last = outcome.evidence or ("",)
+        for line in evidence:
+            self._indented(Text(line, "dim"))
+        self._indented(Text(last, style_of_why))
+        if expectation.message and outcome.verdict is not Verdict.PASSED:
+            self._indented(Text(expectation.message, "yellow"))
+
+    def _indented(self, text: Text) -> None:
+        self._console.print(Padding(text, (0, 0, 0, 4), expand=False))
+
+
+def _of_several(what: str, count: int) -> str:
+    several = {"holds": "hold", "does not hold": "do not hold"}
+    return several.get(what, what) if count != 1 else what
