@@ -96,9 +96,11 @@ def _rule(
         and created <= now
     ):
         raise Damaged(f"record {number}: a rule that no NAPT would make")
+    maker = made_by.rstrip(b"\0").decode(errors="replace")
+    # What a program has asked for it asks for again, when it learns that we have forgotten it.
     mapping = Mapping(
         serial, protocol, (address, port), external, (remote_address, remote_port), created,
-        made_by.rstrip(b"\0").decode(errors="replace"), bool(explicit),
+        maker, bool(explicit) and maker == "hand",
     )  # fmt: skip
     if first_address:
         mapping.first_remote = (first_address, first_port)
