@@ -47,7 +47,10 @@ def _life(rule: Rule) -> str:
     words = [
         state if len(sessions) == 1 else f"{number} {state}" for state, number in states.items()
     ]
-    if rule["explicit"]:
+    lease = rule.get("lease")
+    if lease and not lease["ended"]:
+        words.append(f"leased by {lease['protocol']} for another {lease['expires_in']:.1f} s")
+    elif rule["explicit"]:
         words.append("stays until it is removed")
     elif sessions:
         longest = max(session["expires_in"] for session in sessions)

@@ -42,6 +42,7 @@ then how it is kept:
     ports.py       which external port a new rule gets
     tcp_state.py   when a TCP connection is over
     deadlines.py   when an unused session must go
+    lease.py       an explicit rule that a program asked for, for a time
     settings.py    the behavior of one NAPT
     verdict.py     why a packet was dropped
 
@@ -52,11 +53,13 @@ and then the rest of the world:
     unsolicited.py             SYNs that nobody asked for, and what their senders are told
     fragments.py               packets in pieces
     flow_cache.py              the fast path
+    port_control/              programs ask for rules: PCP and NAT-PMP
     events.py, report.py       what those who watch are told
     memory.py, restore.py      what is left of the table when the translator is killed
 
 None of these does I/O or reads a clock: the time comes in as `now`. The rest does: `tun` (the
-devices), `routing` (how the kernel is told to use them), `control` (rules from outside), `node`
-(the loop that joins all), `keeper` (who starts it again when it dies), `state_file` (where its
-memory is), `announce` (what it says), and `startup`, `client`, `__main__` (the command line).
+devices), `port_control/listener` (a socket), `routing` (how the kernel is told to use them),
+`control` (rules from outside), `node` (the loop that joins all), `keeper` (who starts it again
+when it dies), `state_file` (where its memory is), `announce` (what it says), and `startup`,
+`client`, `__main__` (the command line).
 """

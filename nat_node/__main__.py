@@ -49,6 +49,16 @@ def _parser() -> argparse.ArgumentParser:
         ("icmp-idle", "an ICMP query"),
     ):
         run.add_argument(f"--{name}", type=float, metavar="SECONDS", help=what)
+    run.add_argument(
+        "--port-control",
+        action="store_true",
+        help="inside hosts may ask for explicit rules (PCP, NAT-PMP)",
+    )
+    for name, what in (("min-lifetime", "shortest"), ("max-lifetime", "longest")):
+        run.add_argument(
+            f"--{name}", type=int, metavar="SECONDS", help=f"the {what} that such a rule gets"
+        )
+    run.add_argument("--quota", type=int, metavar="N", help="such rules of one inside host")
     run.add_argument("--session-limit", type=int, metavar="N", help="sessions in all")
     run.add_argument("--host-limit", type=int, metavar="N", help="sessions of one inside host")
     run.add_argument(

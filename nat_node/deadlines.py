@@ -1,4 +1,4 @@
-"""When an unused session must go.
+"""When an unused session must go, or a lease that is not renewed.
 
 Theory of operation
 -------------------
@@ -13,22 +13,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
+from typing import Generic, Protocol, TypeVar
 
-from nat_node.mapping import Session
+
+class Expiring(Protocol):
+    """What has a deadline, and a serial number of its own; `look_again_at` is None at first."""
+
+    look_again_at: float | None
+
+    @property
+    def deadline(self) -> float: ...
+
+    @property
+    def serial(self) -> int: ...
 
 
-class Deadlines:
+T = TypeVar("T", bound=Expiring)
+
+
+class Deadlines(Generic[T]):
     """The sessions in the order in which they may expire. Times are in seconds."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Session]] = []
+        self._heap: list[tuple[float, int, T]] = []
         self._live = 0
 
     def __len__(self) -> int:
         """How many entries are held, stale ones included."""
         return len(self._heap)
 
-    def schedule(self, session: Session) -> None:
+    def schedule(self, session: T) -> None:
         """Look at a session at its deadline; call again whenever its lifetime shrinks."""
         deadline = session.deadline
         if session.look_again_at is None:
@@ -38,7 +52,7 @@ class Deadlines:
         session.look_again_at = deadline
         heappush(self._heap, (deadline, session.serial, session))
 
-    def cancel(self, session: Session) -> None:
+    def cancel(self, session: T) -> None:
         """Forget a session that has ended."""
         if session.look_again_at is not None:
             session.look_again_at = None
@@ -51,7 +65,7 @@ class Deadlines:
         """The time of the next look, or None when there is nothing to wait for."""
         return self._heap[0][0] if self._heap else None
 
-    def due(self, now: float) -> Iterator[Session]:
+    def due(self, now: float) -> Iterator[T]:
         """The sessions whose time has passed. The caller ends each, which cancels it."""
         heap = self._heap
         while heap and heap[0][0] <= now:

@@ -12,14 +12,22 @@ from nat_node.verdict import Drop
 
 @dataclass(frozen=True, slots=True)
 class RuleAdded:
-    """A rule was made, by a packet or by hand."""
+    """A rule was made: by a packet, by hand or by request."""
 
     mapping: Mapping
 
 
 @dataclass(frozen=True, slots=True)
 class RuleEnded:
-    """A rule is gone. `why`: closed, reset, idle, removed."""
+    """A rule is gone. `why`: closed, reset, idle, removed, expired, deleted."""
+
+    mapping: Mapping
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleChanged:
+    """A rule's lease: leased (until then it was a packet's rule), renewed, expired, deleted."""
 
     mapping: Mapping
     why: str
@@ -34,7 +42,7 @@ class Dropped:
     side: str
 
 
-Event = RuleAdded | RuleEnded | Dropped
+Event = RuleAdded | RuleChanged | RuleEnded | Dropped
 
 
 def describe(packet: Packet) -> str:

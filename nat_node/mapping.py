@@ -5,15 +5,18 @@ endpoint is known outside by an external endpoint. What uses it are *sessions*: 
 remote endpoint (RFC 2663, section 2.3). Where mapping is address-and-port-dependent, a rule has
 exactly one session; where it is endpoint-independent, as many as there are remote endpoints.
 
-A mapping made by a packet lives as long as its sessions; an explicit one until it is removed.
+A mapping made by a packet lives as long as its sessions; an explicit one until it is removed, or
+until the lease ends that a program got for it (lease.py).
 """
 
 from __future__ import annotations
 
 from nat_node.behavior import Endpoint
+from nat_node.lease import Lease
 from nat_node.tcp_state import TcpState
 
 NOWHERE = -1
+BY_HAND = "hand"
 
 
 class Mapping:
@@ -24,7 +27,7 @@ class Mapping:
 
     __slots__ = (
         "bytes_in", "bytes_out", "created", "explicit", "external_port", "first_remote",
-        "internal", "made_by", "packets_in", "packets_out", "place", "protocol", "remote",
+        "internal", "lease", "made_by", "packets_in", "packets_out", "place", "protocol", "remote",
         "serial", "sessions",
     )  # fmt: skip
 
@@ -46,7 +49,8 @@ class Mapping:
         self.remote = remote  # as projected by the mapping behavior: blank where it does not count
         self.created = now
         self.explicit = explicit
-        self.made_by = made_by  # the kind of packet, or "hand"
+        self.lease: Lease | None = None  # stays when it has ended, as long as the mapping does
+        self.made_by = made_by  # the kind of packet, "hand", or the kind of request
         self.first_remote: Endpoint | None = None  # whom that packet went to
         self.sessions: dict[Endpoint, Session] = {}
         self.place = NOWHERE

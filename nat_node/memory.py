@@ -16,9 +16,9 @@ what changes: the state of a TCP connection with every segment that changes it, 
 all sessions at once, every `TOUCH` seconds at most. So a session is given that much more when it
 comes back: a rule may live a little too long, never too short.
 
-Not kept, because connections live without: counters, fragments that wait for others, ports that
-are held back for a while, the fast path (which is learnt anew). Times are of the clock that the
-translator is told; state_file.py sees to it that it is still the same clock.
+Not kept, because connections live without: leases (lease.py), counters, fragments that wait for
+others, ports that are held back for a while, the fast path (which is learnt anew). Times are of
+the clock that the translator is told; state_file.py sees to it that it is still the same clock.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from functools import lru_cache
 from struct import Struct
 from zlib import crc32
 
-from nat_node.mapping import NOWHERE, Mapping, Session
+from nat_node.mapping import BY_HAND, NOWHERE, Mapping, Session
 from nat_node.settings import Settings
 
 #: Seconds between two looks at when sessions were last used.
@@ -82,8 +82,11 @@ class Memory:
             first.place = place
             serial = first.serial
             self.advance(first)
+        # Who asked for a lease asks again when we begin anew (RFC 6887, section 14): only the
+        # connections through it must be known then, and a packet's rule will do for them.
+        by_hand = mapping.explicit and mapping.made_by == BY_HAND
         body = _pack_rule(
-            mapping.protocol, mapping.explicit, mapping.serial, serial, *mapping.internal,
+            mapping.protocol, by_hand, mapping.serial, serial, *mapping.internal,
             mapping.external_port, *mapping.remote, *(mapping.first_remote or (0, 0)),
             mapping.created, _encode(mapping.made_by),
         )  # fmt: skip

@@ -24,6 +24,10 @@ from nat_node.flow_cache import NEEDS_CHECKSUM, VNET_HEADER, Flows
 from nat_node.mapping import Mapping
 from nat_node.memory import TOUCH
 from nat_node.packet import PROTOCOL_NAMES, Packet, Side, give_back_hop
+from nat_node.port_control import listener
+from nat_node.port_control.leases import Limits
+from nat_node.port_control.listener import Listener
+from nat_node.port_control.server import PortControl
 from nat_node.routing import NAT_IN, NAT_OUT, Interfaces, set_up
 from nat_node.settings import Settings
 from nat_node.state_file import recover
@@ -67,21 +71,26 @@ class Doors:
     inside: int
     outside: int
     control: socket.socket
+    port_control: socket.socket | None
     state: Path
 
     @classmethod
-    def make(cls, interfaces: Interfaces, control: Path, state: Path) -> Doors:
+    def make(
+        cls, interfaces: Interfaces, control: Path, state: Path, *, port_control: bool
+    ) -> Doors:
         """Raises OSError (TunError, RoutingError among them)."""
         inside, outside = open_tun(NAT_IN), open_tun(NAT_OUT)
         set_up(interfaces)
-        return cls(inside, outside, bind(control), state)
+        asked = listener.bind(interfaces.inside, interfaces.internal) if port_control else None
+        return cls(inside, outside, bind(control), asked, state)
 
 
 class Node:
     """A running NAPT, with explicit `rules` (protocol, external port, internal endpoint).
 
     If one before it was killed, it begins with that one's rules instead. `keeper` becomes
-    readable when nobody would start it again. Raises RuleRefused.
+    readable when nobody would start it again. With `limits` inside hosts may ask for rules of
+    their own (PCP and NAT-PMP). Raises RuleRefused.
     """
 
     def __init__(
@@ -90,6 +99,7 @@ class Node:
         doors: Doors,
         rules: list[tuple[int, int, Endpoint]],
         keeper: int,
+        limits: Limits | None,
     ) -> None:
         now = time.monotonic()
         self.translator, self._goes_on = recover(
@@ -110,6 +120,10 @@ class Node:
         for descriptor in (self._inside, self._outside, keeper):
             self._poll.register(descriptor, select.EPOLLIN)
         self._control = Control(doors.control, self._poll, self._answer, self._subscribed)
+        self._port_control: Listener | None = None
+        if limits is not None and doors.port_control is not None:
+            server = PortControl(self.translator, limits, now)
+            self._port_control = Listener(server, doors.port_control, self._poll)
 
     def run(self) -> NoReturn:
         """Translate until SIGTERM. Raises DeviceGone, KeeperGone."""
@@ -131,8 +145,10 @@ class Node:
             self._once()
 
     def _once(self) -> None:
-        translator = self.translator
+        translator, port_control = self.translator, self._port_control
         deadline = translator.next_deadline()
+        if port_control and (sooner := port_control.next_deadline()) is not None:
+            deadline = sooner if deadline is None else min(deadline, sooner)
         wait = -1.0
         if deadline is not None:
             wait = min(max(0.0, deadline - time.monotonic()), LONGEST_WAIT)
@@ -143,11 +159,15 @@ class Node:
                 self._drain(descriptor, Side.OUTSIDE, translator.flows.outside)
             elif self._control.handles(descriptor):
                 self._control.handle(descriptor, events)
+            elif port_control and port_control.handles(descriptor):
+                port_control.handle(time.monotonic)
             else:
                 raise KeeperGone("the process that would start the translator again is gone")
         now = time.monotonic()
         for packet in translator.expire(now):
             self._send(self._outside if packet.side is Side.OUTSIDE else self._inside, packet)
+        if port_control:
+            port_control.expire(now)
         if now >= self._touch_at:
             self._touch_at = now + TOUCH
             translator.table.touch()

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from nat_node.behavior import ANY, show
-from nat_node.events import Dropped, Event, RuleAdded
+from nat_node.behavior import ANY, show, show_address
+from nat_node.events import Dropped, Event, RuleAdded, RuleChanged
+from nat_node.lease import Lease
 from nat_node.mapping import Mapping
 from nat_node.packet import PROTOCOL_NAMES
 from nat_node.translator import Translator
@@ -26,6 +27,9 @@ def rule(mapping: Mapping, external: int, now: float, wall: Wall) -> dict[str, A
     made_by = mapping.made_by
     if mapping.first_remote is not None:
         made_by = f"{made_by} to {show(mapping.first_remote)}"
+    elif mapping.lease is not None:
+        host = show_address(mapping.internal[0])
+        made_by = f"{made_by} of {host}, {mapping.lease.lifetime} s"
     return {
         "id": mapping.serial,
         "protocol": PROTOCOL_NAMES[mapping.protocol],
@@ -33,6 +37,7 @@ def rule(mapping: Mapping, external: int, now: float, wall: Wall) -> dict[str, A
         "external": show((external, mapping.external_port)),
         "remote": "*" if mapping.remote == ANY else show(mapping.remote),
         "explicit": mapping.explicit,
+        "lease": _lease(mapping.lease, now) if mapping.lease else None,
         "made_by": made_by,
         "created": wall(mapping.created),
         "age": round(now - mapping.created, 6),
@@ -53,6 +58,17 @@ def rule(mapping: Mapping, external: int, now: float, wall: Wall) -> dict[str, A
     }
 
 
+def _lease(lease: Lease, now: float) -> dict[str, Any]:
+    return {
+        "protocol": lease.asked_by,
+        "nonce": lease.nonce.hex() if lease.nonce is not None else None,
+        "lifetime": lease.lifetime,
+        "expires_in": round(lease.deadline - now, 6),
+        "filters": [str(entry) for entry in lease.filters],
+        "ended": lease.ended,
+    }
+
+
 def event(what: Event, external: int, now: float, wall: Wall) -> dict[str, Any]:
     """One event, with the wall-clock time at which it happened."""
     if isinstance(what, Dropped):
@@ -67,7 +83,8 @@ def event(what: Event, external: int, now: float, wall: Wall) -> dict[str, Any]:
     described = rule(what.mapping, external, now, wall)
     if isinstance(what, RuleAdded):
         return {"event": "rule-added", "time": wall(now), "rule": described}
-    return {"event": "rule-ended", "time": wall(now), "why": what.why, "rule": described}
+    name = "rule-changed" if isinstance(what, RuleChanged) else "rule-ended"
+    return {"event": name, "time": wall(now), "why": what.why, "rule": described}
 
 
 def statistics(translator: Translator) -> dict[str, Any]:

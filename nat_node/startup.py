@@ -13,6 +13,7 @@ from nat_node.announce import announce, complain
 from nat_node.behavior import Behavior, Endpoint, parse_address, parse_endpoint
 from nat_node.keeper import keep
 from nat_node.node import PROTOCOLS, Doors, Node
+from nat_node.port_control.leases import Limits
 from nat_node.routing import Interfaces
 from nat_node.settings import PortAssignment, Settings
 from nat_node.table import RuleRefused
@@ -25,6 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         settings, interfaces = _settings(arguments)
         rules = [_rule(text) for text in arguments.rule]
+        limits = _limits(arguments)
         if arguments.control is None:
             raise ValueError("--control: where is the control socket to be?")
     except ValueError as error:
@@ -35,14 +37,14 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if arguments.translator is not None:
             return _run_student(settings, interfaces, control, rules, arguments.translator)
-        doors = Doors.make(interfaces, control, state)
+        doors = Doors.make(interfaces, control, state, port_control=limits is not None)
     except (OSError, ValueError) as error:
         complain(str(error))
         return 1
 
     def work(keeper: int) -> int:
         try:
-            Node(settings, doors, rules, keeper).run()
+            Node(settings, doors, rules, keeper, limits).run()
         except (OSError, RuleRefused) as error:
             announce("failed", why=str(error))
             complain(str(error))
@@ -108,6 +110,21 @@ def _settings(arguments: argparse.Namespace) -> tuple[Settings, Interfaces]:
         arguments.inside, arguments.outside, arguments.external, internal, arguments.internal
     )
     return settings, interfaces
+
+
+def _limits(arguments: argparse.Namespace) -> Limits | None:
+    given = {
+        name: value
+        for name in ("min_lifetime", "max_lifetime", "quota")
+        if (value := getattr(arguments, name)) is not None
+    }
+    limits = Limits(**given)
+    if not 1 <= limits.min_lifetime <= limits.max_lifetime < 2**32:
+        raise ValueError(
+            f"--min-lifetime {limits.min_lifetime} --max-lifetime {limits.max_lifetime}: whole "
+            "seconds from 1 on, the first not above the second"
+        )
+    return limits if arguments.port_control else None
 
 
 def _ports(text: str) -> range:

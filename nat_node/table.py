@@ -28,11 +28,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from nat_node.behavior import ANY, Behavior, Endpoint, show, show_address
 from nat_node.deadlines import Deadlines
-from nat_node.mapping import Mapping, Session
+from nat_node.mapping import BY_HAND, Mapping, Session
 from nat_node.memory import Memory
 from nat_node.packet import PROTOCOL_NAMES, TCP, UDP
 from nat_node.ports import HeldPorts, PortPool, part_of
@@ -49,14 +49,22 @@ class RuleRefused(ValueError):
     """An explicit rule that cannot be; the text says why."""
 
 
+class Vacancies(NamedTuple):
+    """Whether a port is free, and how many ports of a part of the pool are not."""
+
+    is_free: Callable[[int], bool]
+    taken: Callable[[int], int]
+
+
 class Table:
     """The rules of one NAPT. `below(n)` returns a random number from 0 to n - 1."""
 
     def __init__(self, settings: Settings, below: Callable[[int], int]) -> None:
         self.settings = settings
         self.mappings: dict[int, Mapping] = {}
-        self.deadlines = Deadlines()
+        self.deadlines: Deadlines[Session] = Deadlines()
         self.session_count: Counter[int] = Counter()  # by inside host's address
+        self.static: dict[int, Mapping] = {}  # explicit rules by hand, by serial number
         self._sharing = settings.mapping.looser(settings.filtering)
         self._pool = PortPool(settings.ports, settings.port_assignment, settings.port_parity, below)
         # How many ports of the pool are taken: by protocol, part of the pool, and whom for.
@@ -95,14 +103,18 @@ class Table:
             (protocol, port, self._sharing.project(remote))
         )
 
+    def rule_for_anyone(self, protocol: int, internal: Endpoint) -> Mapping | None:
+        """The rule of an internal endpoint that holds for every remote one."""
+        return self._by_internal.get((protocol, internal, ANY))
+
     def admits(self, mapping: Mapping, remote: Endpoint) -> bool:
         """The filtering behavior: may this remote endpoint use the rule from outside?
 
         Yes if the inside has sent to it, as far as the filtering behavior can tell the
-        difference. An explicit rule is an invitation to everyone.
+        difference. An explicit rule is an invitation to everyone, if its lease has no filter.
         """
         if mapping.explicit:
-            return True
+            return mapping.lease is None or mapping.lease.admits(remote)
         if self.settings.filtering is Behavior.ENDPOINT_INDEPENDENT:
             return True
         if self.settings.filtering is Behavior.ADDRESS_AND_PORT_DEPENDENT:
@@ -224,7 +236,12 @@ class Table:
     # -- explicit rules -----------------------------------------------------------------------
 
     def add_explicit(
-        self, protocol: int, external_port: int, internal: Endpoint, now: float
+        self,
+        protocol: int,
+        external_port: int,
+        internal: Endpoint,
+        now: float,
+        made_by: str = BY_HAND,
     ) -> Mapping:
         """An explicit rule (a static mapping, port forwarding). Raises RuleRefused."""
         if protocol not in (TCP, UDP):
@@ -255,7 +272,7 @@ class Table:
                 f"{name} {show(internal)} is talking through port {other.external_port} right now"
             )
         self._serial += 1
-        mapping = Mapping(self._serial, protocol, internal, external_port, ANY, now, "hand", True)
+        mapping = Mapping(self._serial, protocol, internal, external_port, ANY, now, made_by, True)
         self._insert(mapping)
         if self.memory:
             self.memory.keep_rule(mapping)
@@ -273,6 +290,33 @@ class Table:
     def remove_explicit(self, mapping: Mapping) -> None:
         """Take out an explicit rule whose sessions have been closed."""
         self._take_out(mapping)
+
+    def vacancies(self, protocol: int, now: float) -> Vacancies:
+        """The external ports that nobody has, for whatever remote endpoint."""
+        by_external, held = self._by_external, self._held
+        held.release(now)
+        if self._sharing.project((1, 1)) == ANY:
+            return Vacancies(
+                lambda port: (
+                    (protocol, port, ANY) not in by_external and (protocol, port) not in held
+                ),
+                lambda part: (
+                    self._ports_taken.get((protocol, part, ANY), 0) + held.count(protocol, part)
+                ),
+            )
+        # A port may have many rules then, and no dictionary knows all of them.
+        rules = self.mappings.values()
+        taken = {rule.external_port for rule in rules if rule.protocol == protocol}
+        parts = Counter(part_of(port) for port in taken if port in self.settings.ports)
+        return Vacancies(lambda port: port not in taken, parts.__getitem__)
+
+    def choose_port(
+        self, wanted: int, vacancies: Vacancies, allowed: Callable[[int], bool]
+    ) -> int | None:
+        """A port of the pool that nobody has and that is allowed. `wanted` is the internal port."""
+        return self._pool.choose(
+            wanted, lambda port: vacancies.is_free(port) and allowed(port), vacancies.taken
+        )
 
     def _holder(self, protocol: int, port: int) -> Mapping | None:
         """Whoever has an external port now, for whatever remote endpoint."""
@@ -315,6 +359,8 @@ class Table:
     # -- both directories at once -------------------------------------------------------------
 
     def _insert(self, mapping: Mapping) -> None:
+        if mapping.explicit and mapping.made_by == BY_HAND:
+            self.static[mapping.serial] = mapping
         protocol, port = mapping.protocol, mapping.external_port
         shared_by = self._sharing.project(mapping.remote)
         self.mappings[mapping.serial] = mapping
@@ -338,6 +384,7 @@ class Table:
         # A looser filter than mapping blanks more of the remote endpoint than the mapping did.
         shared_by = self._sharing.project(mapping.remote)
         del self.mappings[mapping.serial]
+        self.static.pop(mapping.serial, None)
         del self._by_internal[(protocol, mapping.internal, mapping.remote)]
         del self._by_external[(protocol, port, shared_by)]
         if port in self.settings.ports:

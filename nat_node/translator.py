@@ -361,6 +361,8 @@ class Translator:
         for session in list(mapping.sessions.values()):
             self._close(session, "removed")
         self.table.remove_explicit(mapping)
+        if mapping.lease:
+            mapping.lease.ended = "removed"
         if self.notify:
             self.notify(RuleEnded(mapping, "removed"))
         return mapping

@@ -18,6 +18,7 @@ from topologies.model import (
     IdleTimes,
     NaptSettings,
     PortAssignment,
+    PortControl,
     Preset,
     StaticRule,
 )
@@ -57,12 +58,23 @@ _NAPT_KEYS = (
     "host-limit",
     "session-limit",
     "rules",
+    "port-control",
     "translator",
 )
 
 _idle_time = duration("0.1s", "24h")
 _hold_time = duration("0s", "24h")
 _sessions = count(1_000_000)
+_seconds = duration("1s", "24h")
+_quota = count(1000)
+
+
+def _lifetime(text: str) -> int:
+    """Whole seconds, as PCP and NAT-PMP count."""
+    seconds = _seconds(text)
+    if not seconds.is_integer():
+        raise ValueError(f"{quoted(text)} has a fraction; allowed: whole seconds, 1s to 24h")
+    return int(seconds)
 
 
 class GatewayDraft:
@@ -89,6 +101,10 @@ class GatewayDraft:
                 self.section["translator"].refuse(
                     f"with engine: {engine.value} the kernel translates; "
                     "allowed: engine: python, or no translator"
+                )
+            if translator and settings.port_control:
+                self.section["port-control"].refuse(
+                    "a translator of your own has no PCP server; allowed: off, or no translator"
                 )
         else:
             for key in self.section.keys() & set(_NAPT_KEYS):
@@ -140,12 +156,28 @@ def _settings(section: Section, engine: Engine, hosts: set[IPv4Address]) -> Napt
         host_limit=section.value_or("host-limit", _sessions, usual.host_limit),
         session_limit=section.value_or("session-limit", _sessions, usual.session_limit),
         rules=_rules(section["rules"], hosts) if "rules" in section else (),
+        port_control=_port_control(section["port-control"]) if "port-control" in section else None,
     )
     if engine is Engine.NFTABLES:
         for key, why in cannot(settings):
             # What the file does not say itself, its preset has said.
             section.at(key if key in section or preset is None else "preset").refuse(why)
     return settings
+
+
+def _port_control(entry: Entry) -> PortControl | None:
+    """`on`, or with settings of its own."""
+    usual = PortControl()
+    if not entry.is_mapping():
+        return usual if entry.read(flag) else None
+    section = entry.section("min-lifetime", "max-lifetime", "quota")
+    least = section.value_or("min-lifetime", _lifetime, usual.min_lifetime)
+    most = section.value_or("max-lifetime", _lifetime, usual.max_lifetime)
+    if least > most:
+        section.at("min-lifetime").refuse(
+            f"{least} s is longer than max-lifetime, {most} s; allowed: at most as long"
+        )
+    return PortControl(least, most, section.value_or("quota", _quota, usual.quota))
 
 
 def _idle(entry: Entry, usual: IdleTimes) -> IdleTimes:

@@ -41,6 +41,8 @@ def cannot(settings: NaptSettings) -> Iterator[tuple[str, str]]:
     ):
         if value != default:
             yield key, f"{key} {kernel}; allowed: leave it out, or engine python"
+    if settings.port_control:
+        yield "port-control", f"port-control {kernel}; allowed: off, or engine python"
     idle = settings.idle
     for key, seconds in (
         ("idle", (idle.tcp, idle.tcp_transitory, idle.udp, idle.icmp)),

@@ -109,6 +109,18 @@ class IdleTimes:
 
 
 @dataclass(frozen=True, slots=True)
+class PortControl:
+    """Inside hosts may ask for explicit rules, by PCP (RFC 6887) or NAT-PMP (RFC 6886).
+
+    Lifetimes are in seconds; `quota` is how many such rules one host may have.
+    """
+
+    min_lifetime: int = 120
+    max_lifetime: int = 86_400
+    quota: int = 32
+
+
+@dataclass(frozen=True, slots=True)
 class NaptSettings:
     """The behavior of one NAPT. Times are in seconds."""
 
@@ -125,6 +137,7 @@ class NaptSettings:
     session_limit: int = 131_072
     host_limit: int = 65_536
     rules: tuple[StaticRule, ...] = ()
+    port_control: PortControl | None = None
 
 
 @dataclass(frozen=True, slots=True)

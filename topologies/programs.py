@@ -135,6 +135,10 @@ def nat_node_flags(site: Site, settings: NaptSettings, control: Path) -> list[st
     for rule in settings.rules:
         inside = f"{rule.internal_address}:{rule.internal_port}"
         argv += ["--rule", f"{rule.protocol} {rule.external_port} -> {inside}"]
+    if (bounds := settings.port_control) is not None:
+        argv += ["--port-control", "--quota", str(bounds.quota)]
+        argv += ["--min-lifetime", str(bounds.min_lifetime)]
+        argv += ["--max-lifetime", str(bounds.max_lifetime)]
     if gateway.translator is not None:
         argv += ["--translator", str(gateway.translator.resolve())]
     return argv

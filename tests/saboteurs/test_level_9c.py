@@ -126,8 +126,8 @@ SABOTEURS = (
             ),
             Edit(
                 TABLE,
-                "        if mapping.explicit:\n            return True",
-                "        return True",
+                "        if mapping.explicit:\n            return mapping.lease is None or",
+                "        if True:\n            return True or",
             ),
             *IMPATIENT,
         ),

@@ -27,6 +27,7 @@ from topologies.model import (
     Isp,
     NaptSettings,
     PortAssignment,
+    PortControl,
     Preset,
     Service,
     StaticRule,
@@ -185,6 +186,21 @@ def test_every_key_arrives_in_the_model() -> None:
     assert a.hosts[0].address == IPv4Interface("10.0.9.7/16")
     assert (b.gateway.name, b.gateway.napt, b.hosts) == ("proxy_b", None, ())
     assert (c.gateway.name, c.gateway.napt) == ("tproxy_c", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "port_control"),
+    [
+        ("on", PortControl(120, 86_400, 32)),
+        ("off", None),
+        ("{min-lifetime: 2s, max-lifetime: 1h, quota: 5}", PortControl(2, 3600, 5)),
+        ("{max-lifetime: 10m}", PortControl(120, 600, 32)),
+    ],
+)
+def test_port_control_is_a_switch_or_has_settings(text, port_control) -> None:
+    gateway = f"kind: napt, public: 24.9.3.7, private: 10.0.0.1, port-control: {text}"
+    site = loads(f"sites: {{a: {{gateway: {{{gateway}}}}}}}".encode(), Path("t.yaml")).sites[0]
+    assert site.gateway.napt.port_control == port_control
 
 
 def test_settings_left_out_are_the_defaults() -> None:

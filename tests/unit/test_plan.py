@@ -13,7 +13,7 @@ from labs.registry import TOPOLOGIES
 from topologies.builder import BuildError, Network
 from topologies.kernel_nat import ruleset
 from topologies.loader import load
-from topologies.model import IdleTimes, NaptSettings, StaticRule
+from topologies.model import IdleTimes, NaptSettings, PortControl, StaticRule
 from topologies.plan import node_plans, segments
 from topologies.programs import nat_node_flags
 
@@ -56,6 +56,7 @@ def test_every_setting_of_a_napt_reaches_the_translator(two_sites):
         idle=IdleTimes(tcp=1.5, tcp_transitory=2.5, udp=3.5, icmp=4.5),
         closing_hold=0.5,
         rules=(StaticRule("tcp", 8080, IPv4Address("10.0.0.7"), 80),),
+        port_control=PortControl(2, 30, 5),
     )
     flags = nat_node_flags(site, settings, Path("/run/x.sock"))
     given = dict(pairwise(flags))
@@ -66,6 +67,9 @@ def test_every_setting_of_a_napt_reaches_the_translator(two_sites):
     assert given["--rule"] == "tcp 8080 -> 10.0.0.7:80"
     assert given["--host"] == "10.0.0.7"
     assert "--no-hairpinning" in flags
+    assert "--port-control" in flags
+    assert (given["--min-lifetime"], given["--max-lifetime"], given["--quota"]) == ("2", "30", "5")
+    assert "--port-control" not in nat_node_flags(site, NaptSettings(), Path("/run/x.sock"))
 
 
 def test_the_kernel_gets_the_same_pool_and_rules(two_sites):

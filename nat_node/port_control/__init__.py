@@ -1,0 +1,26 @@
+"""A program asks for its own explicit rule: PCP (RFC 6887) and NAT-PMP (RFC 6886).
+
+Theory of operation
+-------------------
+A NAPT lets nobody in without a rule, and who may write rules? At home it is the owner, by hand.
+With these protocols a PC writes its own, with one datagram to the NAPT's inside address:
+
+    10.0.0.7 ── "TCP, my port 8080, for 3600 s, nonce 51f0…" ──▶ 10.0.0.1:5351
+    10.0.0.7 ◀── "24.9.3.7:8080, for 3600 s; I have run for 17 s" ── 10.0.0.1:5351
+
+The internal address is that of the datagram itself, so nobody can open a door to another's PC.
+The *nonce*, which only the two know, keeps others from changing the rule later. The *lifetime*
+makes it go away by itself when its program has crashed; who wants it longer asks again in time.
+The *epoch*, seconds since the NAPT began, tells by a jump backwards that it has forgotten all.
+
+Both protocols come to one port; the first byte of a message tells which it is. In reading order:
+
+    pcp.py            PCP's messages: bytes to requests, results to bytes
+    nat_pmp.py        those of its older and simpler brother
+    leases.py         what a request does to the translator's table: grant, renew, delete, expire
+    server.py         one datagram in, one or none out; limits; announcements
+    listener.py       the socket (the only file here that does I/O)
+
+Not done, on purpose: PEER (UNSUPP_OPCODE is the answer), THIRD_PARTY (which RFC 6887, section
+13.1, forbids where the network is not fully trusted), mappings for all ports or all protocols.
+"""

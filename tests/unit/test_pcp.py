@@ -1,0 +1,470 @@
+"""PCP (RFC 6887): what each request is answered, and what it does to the rules."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nat_node.events import RuleAdded, RuleChanged, RuleEnded
+from nat_node.packet import TCP, UDP
+from nat_node.port_control.leases import Limits
+from nat_node.port_control.server import REQUESTS, REQUESTS_OF_HOST
+from nat_node.verdict import Drop
+from servers import pcp as client
+from tests.unit.nat_testing import (
+    ALICE,
+    APD,
+    BOB,
+    EXTERNAL,
+    OTHER,
+    SERVER,
+    assert_empty,
+    destination,
+    source,
+    tcp,
+    udp,
+)
+from tests.unit.port_control_world import (
+    OTHER_NONCE,
+    Home,
+    address,
+    map_request,
+    only,
+    option,
+    read,
+)
+
+SUCCESS, UNSUPP_VERSION, NOT_AUTHORIZED, MALFORMED_REQUEST, UNSUPP_OPCODE = range(5)
+UNSUPP_OPTION, MALFORMED_OPTION, _, NO_RESOURCES, UNSUPP_PROTOCOL = range(5, 10)
+USER_EX_QUOTA, CANNOT_PROVIDE_EXTERNAL, ADDRESS_MISMATCH, EXCESSIVE_REMOTE_PEERS = range(10, 14)
+FOREVER = 0xFFFFFFFF
+EXACTLY = option(2)
+SHORT, LONG = 30, 1800
+
+
+# -- the life of a lease ----------------------------------------------------------------------
+
+
+def test_a_request_makes_a_rule_through_which_anyone_comes_in():
+    home = Home()
+    home.outside(tcp(f"{SERVER}:5000", f"{EXTERNAL}:8080"))
+    assert home.drop is Drop.NO_RULE
+    reply = home.ask(8000, 3600, wish=8080)
+    assert (reply.result, reply.lifetime, reply.internal_port, reply.port) == (0, 3600, 8000, 8080)
+    assert (reply.address, reply.protocol, reply.epoch) == (address(EXTERNAL), TCP, 1)
+    assert home.listed() == [("PCP request", 8000, 8080)]
+    for remote in (f"{SERVER}:5000", f"{OTHER}:6000"):
+        (sent,) = home.outside(tcp(remote, f"{EXTERNAL}:8080"))
+        assert destination(sent) == f"{ALICE}:8000"
+    home.outside(udp(f"{SERVER}:5000", f"{EXTERNAL}:8080"))
+    assert home.drop is Drop.NO_RULE, "only the protocol that was asked for"
+
+
+def test_the_client_reads_what_the_server_writes():
+    home = Home()
+    wanted = client.Mapping("udp", 7000, bytes(12), 7001)
+    request = struct.pack("!BBHI16s", 2, 1, 0, 600, address(ALICE)) + wanted.opcode_data()
+    answer = client.read_answer(home.send(request), client.MAP)
+    assert (answer.result, answer.lifetime, answer.epoch) == (0, 600, 0)
+    assert answer.data[:18] == wanted.opcode_data()[:18]
+    assert answer.data[18:] == struct.pack("!H16s", 7001, address(EXTERNAL))
+
+
+def test_a_lease_ends_with_its_lifetime_and_leaves_nothing():
+    home = Home()
+    home.ask(8000, 600, wish=8080)
+    (rule,) = home.rules
+    home.wait(599)
+    assert home.listed()
+    home.wait(2)
+    home.outside(tcp(f"{SERVER}:5000", f"{EXTERNAL}:8080"))
+    assert home.drop is Drop.NO_RULE
+    assert home.events[:2] == [RuleAdded(rule), RuleEnded(rule, "expired")]
+    home.wait(300)  # the announcements are over
+    assert_empty(home.translator)
+    assert home.server.next_deadline() is None
+
+
+def test_renewal_keeps_it_and_a_shorter_lifetime_is_the_owners_to_choose():
+    home = Home()
+    home.ask(8000, 600, wish=8080)
+    home.wait(400)
+    assert home.ask(8000, 600, wish=9999).port == 8080, "it stays where it is"
+    home.wait(590)
+    assert home.listed()
+    assert home.ask(8000, 120).lifetime == 120
+    home.wait(121)
+    assert home.listed() == []
+    assert [event.why for event in home.events if isinstance(event, RuleChanged)] == ["renewed"] * 2
+
+
+def test_lifetimes_are_kept_within_bounds():
+    home = Home(Limits(min_lifetime=120, max_lifetime=1000))
+    assert [home.ask(port, wish).lifetime for port, wish in ((1, 1), (2, 500), (3, FOREVER))] == [
+        120,
+        500,
+        1000,
+    ]
+
+
+def test_deletion_by_the_owner_and_again_because_the_answer_was_lost():
+    home = Home()
+    home.ask(8000, wish=8080)
+    for _ in range(2):
+        reply = home.ask(8000, 0)
+        assert (reply.result, reply.lifetime, reply.port) == (SUCCESS, 0, 0)
+        assert home.listed() == []
+
+
+@pytest.mark.parametrize("lifetime", [0, 3600])
+def test_another_nonce_changes_nothing(lifetime):
+    """Who sends with the owner's address, but does not know what only the owner knows."""
+    home = Home()
+    home.ask(8000, 600, wish=8080)
+    home.wait(99)
+    reply = home.ask(8000, lifetime, nonce=OTHER_NONCE)
+    assert (reply.result, reply.lifetime, reply.nonce) == (NOT_AUTHORIZED, 500, OTHER_NONCE)
+    assert [lease.deadline - home.now for lease in (home.rules[0].lease,)] == [500]
+    assert home.ask(8000, 600).result == SUCCESS
+
+
+def test_another_pc_neither_deletes_nor_gets_it():
+    home = Home()
+    home.ask(8000, wish=8080)
+    assert home.ask(8000, 0, client=BOB).result == SUCCESS, "its own, which does not exist"
+    reply = home.ask(8000, wish=8080, client=BOB)
+    assert reply.result == SUCCESS
+    assert reply.port != 8080
+    assert home.ask(8001, 3600, EXACTLY, wish=8080, client=BOB).result == CANNOT_PROVIDE_EXTERNAL
+    (sent,) = home.outside(tcp(f"{SERVER}:5000", f"{EXTERNAL}:8080"))
+    assert destination(sent) == f"{ALICE}:8000"
+
+
+def test_connections_outlive_the_lease_but_nobody_new_comes_in():
+    home = Home()
+    home.ask(8000, 120, wish=8080)
+    home.outside(tcp(f"{SERVER}:5000", f"{EXTERNAL}:8080"))
+    home.out(tcp(f"{ALICE}:8000", f"{SERVER}:5000", "SA"))
+    home.outside(tcp(f"{SERVER}:5000", f"{EXTERNAL}:8080", "A"))
+    home.wait(200)
+    (rule,) = home.rules
+    assert (rule.explicit, rule.lease.ended) == (False, "expired")
+    assert home.outside(tcp(f"{SERVER}:5000", f"{EXTERNAL}:8080", "PA", b"more"))
+    home.outside(tcp(f"{OTHER}:5000", f"{EXTERNAL}:8080"))
+    assert home.drop is Drop.FILTERED
+    # RFC 6887, section 15: nobody can make it expire sooner than its traffic would.
+    assert home.ask(8000, 0).lifetime == pytest.approx(7440, abs=2)
+    assert home.ask(8080, 120, EXACTLY, wish=8080, client=BOB).result == CANNOT_PROVIDE_EXTERNAL
+    assert home.ask(8000, 120).port == 8080, "its owner may open it again"
+    home.outside(tcp(f"{OTHER}:5000", f"{EXTERNAL}:8080"))
+    assert home.drop is None
+
+
+# -- what there is already --------------------------------------------------------------------
+
+
+def test_a_packets_rule_becomes_explicit_on_its_own_port_and_remains_afterwards():
+    home = Home()
+    external = home.connect(f"{ALICE}:8000", f"{SERVER}:80")
+    port = int(external.split(":")[1])
+    assert home.ask(8000, 0).result == NOT_AUTHORIZED
+    wrong = port % 60000 + 2000
+    assert home.ask(8000, 120, EXACTLY, wish=wrong).result == CANNOT_PROVIDE_EXTERNAL
+    assert home.ask(8000, 120, wish=wrong).port == port
+    assert home.outside(tcp(f"{OTHER}:9", external))
+    home.wait(500)  # that one is over, too
+    assert source(home.out(tcp(f"{ALICE}:8000", f"{SERVER}:80", "A"))) == external
+    home.outside(tcp(f"{OTHER}:10", external))
+    assert home.drop is Drop.FILTERED
+
+
+def test_where_mapping_is_per_remote_endpoint_it_gets_a_port_of_its_own():
+    home = Home(mapping=APD, filtering=APD)
+    external = home.connect(f"{ALICE}:8000", f"{SERVER}:80")
+    taken = int(external.split(":")[1])
+    reply = home.ask(8000, 120, wish=taken)
+    assert reply.port != taken
+    assert source(home.out(tcp(f"{ALICE}:8000", f"{OTHER}:80"))) == f"{EXTERNAL}:{reply.port}"
+    assert source(home.out(tcp(f"{ALICE}:8000", f"{SERVER}:80", "A"))) == external
+
+
+def test_a_rule_by_hand_is_told_and_not_touched():
+    home = Home()
+    home.add_rule(TCP, 8080, f"{ALICE}:8000")
+    reply = home.ask(8000, 120, wish=9090)
+    assert (reply.result, reply.port, reply.lifetime) == (SUCCESS, 8080, FOREVER)
+    assert home.ask(8000, 120, EXACTLY, wish=9090).result == CANNOT_PROVIDE_EXTERNAL
+    assert home.ask(8000, 0).result == NOT_AUTHORIZED
+    home.wait(200)
+    assert home.listed() == [("hand", 8000, 8080)]
+    home.remove_rule(TCP, 8080)
+    assert home.listed() == []
+
+
+def test_a_leased_rule_can_be_removed_by_hand():
+    home = Home(Limits(quota=1))
+    home.ask(8000, 120, wish=8080)
+    home.remove_rule(TCP, 8080)
+    assert home.ask(8001, 120).result == SUCCESS, "it counts no more"
+    home.wait(500)
+    assert_empty(home.translator)
+    assert home.server.next_deadline() is None
+
+
+def test_ports_that_no_client_gets():
+    home = Home()
+    for wish in (5350, 5351):
+        assert home.ask(wish, 120, EXACTLY, wish=wish, protocol="udp").result == (
+            CANNOT_PROVIDE_EXTERNAL
+        )
+    assert home.ask(1, 120, EXACTLY, wish=5351, protocol="tcp").result == SUCCESS
+    assert home.ask(2, 120, EXACTLY, wish=99, at=OTHER).result == CANNOT_PROVIDE_EXTERNAL
+    assert home.ask(3, 120, EXACTLY, wish=99, at=EXTERNAL).port == 99
+    assert home.ask(4, 120, wish=98, at=OTHER).port != 98
+
+
+# -- limits -----------------------------------------------------------------------------------
+
+
+def test_quota_of_a_host_and_of_all():
+    home = Home(Limits(quota=2, leases=3))
+    results = [
+        home.ask(port, 120, client=pc).result
+        for pc, port in ((ALICE, 1), (ALICE, 2), (ALICE, 3), (BOB, 1), (BOB, 2))
+    ]
+    assert results == [SUCCESS, SUCCESS, USER_EX_QUOTA, SUCCESS, NO_RESOURCES]
+    assert home.ask(1, 120).result == SUCCESS, "renewal takes nothing more"
+    home.wait(200)
+    assert home.ask(3, 120).result == SUCCESS
+
+
+def test_no_port_is_left():
+    home = Home(ports=range(4000, 4002))
+    assert {home.ask(port, 120).port for port in (1, 2)} == {4000, 4001}
+    reply = home.ask(3, 120)
+    assert (reply.result, reply.lifetime) == (NO_RESOURCES, SHORT)
+
+
+def test_more_requests_than_one_answers_are_dropped():
+    home = Home()
+    announce = [
+        struct.pack("!BBHI16s", 2, 0, 0, 0, address(f"10.0.0.{host}")) for host in range(20, 40)
+    ]
+    of_one = [home.send(announce[0], "10.0.0.20") for _ in range(2 * REQUESTS_OF_HOST)]
+    assert sum(answer is not None for answer in of_one) == REQUESTS_OF_HOST
+    of_all = [
+        home.send(request, f"10.0.0.{host}")
+        for host, request in enumerate(announce, start=20)
+        for _ in range(10)
+    ]
+    assert sum(answer is not None for answer in of_all) == REQUESTS - REQUESTS_OF_HOST
+    home.wait(1)
+    assert home.send(announce[0], "10.0.0.20")
+
+
+def test_addresses_of_which_nobody_may_ask():
+    home = Home(hosts=frozenset({0x0A000007}))
+    for stranger in (SERVER, EXTERNAL, "10.0.1.7", "0.0.0.0"):
+        assert home.send(map_request(80, client=stranger), stranger) is None
+    for nobody in (BOB, "10.0.0.1", "10.0.0.255"):
+        assert home.ask(80, client=nobody).result == NOT_AUTHORIZED
+    assert home.rules == []
+
+
+# -- messages ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("request_", "result", "lifetime"),
+    [
+        (map_request(80)[:56], MALFORMED_REQUEST, LONG),  # too short for its opcode
+        (map_request(80) + bytes(2), MALFORMED_REQUEST, LONG),  # not a multiple of 4
+        (map_request(80, 9, *[only(OTHER)] * 44), MALFORMED_REQUEST, LONG),  # 1116 bytes
+        (map_request(80, client=BOB), ADDRESS_MISMATCH, LONG),
+        (map_request(80, protocol=132), UNSUPP_PROTOCOL, LONG),  # SCTP
+        (map_request(0), UNSUPP_PROTOCOL, LONG),  # all ports of TCP
+        (map_request(0, protocol=0), UNSUPP_PROTOCOL, LONG),  # a "DMZ host"
+        (map_request(80, protocol=0), MALFORMED_REQUEST, LONG),
+        (map_request(80, 0, protocol=0), MALFORMED_REQUEST, LONG),
+        (map_request(80, 9, option(1, address(BOB))), UNSUPP_OPTION, LONG),
+        (map_request(80, 9, option(1, address(ALICE))), MALFORMED_REQUEST, LONG),
+        (map_request(80, 9, option(1, bytes(4))), MALFORMED_OPTION, LONG),
+        (map_request(80, 9, option(77)), UNSUPP_OPTION, LONG),
+        (map_request(80, 9, EXACTLY), MALFORMED_OPTION, LONG),  # which port?
+        (map_request(80, 9, EXACTLY, EXACTLY, wish=80), MALFORMED_OPTION, LONG),
+        (map_request(80, 9, option(2, bytes(4)), wish=80), MALFORMED_OPTION, LONG),
+        (map_request(80, 0, EXACTLY, wish=80), MALFORMED_OPTION, LONG),
+        (map_request(80, 0, only(OTHER)), MALFORMED_OPTION, LONG),
+        (map_request(80, 9, only(OTHER, 95)), MALFORMED_OPTION, LONG),
+        (map_request(80, 9, only(OTHER, 129)), MALFORMED_OPTION, LONG),
+        (map_request(80, 9, option(3, bytes(16))), MALFORMED_OPTION, LONG),
+        (map_request(80, 9) + b"\x80\0\0\x08" + bytes(4), MALFORMED_OPTION, LONG),  # cut off
+        (
+            map_request(80, 9, *(only(f"203.0.113.{n}") for n in range(9))),
+            EXCESSIVE_REMOTE_PEERS,
+            LONG,
+        ),
+        (
+            map_request(80, 9, option(3, b"\0\x40\0\0\x20\x01" + bytes(14))),  # 2001::/64
+            EXCESSIVE_REMOTE_PEERS,
+            LONG,
+        ),
+    ],
+)
+def test_what_cannot_be_granted_is_refused_and_changes_nothing(request_, result, lifetime):
+    home = Home()
+    reply = home.send(request_)
+    assert (reply[0], reply[1], reply[2], reply[3]) == (2, 0x81, 0, result)
+    assert int.from_bytes(reply[4:8], "big") == lifetime
+    # Section 8.2: the rest is the request itself, up to 1100 bytes, in multiples of 4.
+    whole = (request_ + bytes(-len(request_) % 4))[:1100]
+    assert reply[24:] == whole[24:]
+    not_parsed = result in (MALFORMED_REQUEST, MALFORMED_OPTION)
+    assert reply[12:24] == (whole[12:24] if not_parsed else bytes(12))
+    assert home.rules == []
+
+
+@pytest.mark.parametrize("port", [0, 80])
+def test_deleting_what_cannot_exist_is_a_success(port):
+    home = Home()
+    home.ask(80, wish=80)
+    for protocol in (0, 6, 132):
+        if protocol != 6 and port:
+            continue
+        assert home.ask(port, 0, protocol=protocol).result == SUCCESS
+    assert len(home.rules) == (1 if port == 0 else 0)
+
+
+@pytest.mark.parametrize("opcode", [2, 3, 127])  # 2 is PEER
+def test_other_opcodes(opcode):
+    home = Home()
+    request = struct.pack("!BBHI16s", 2, opcode, 0, 9, address(ALICE)) + bytes(range(56))
+    reply = home.send(request)
+    assert (reply[1], reply[3], reply[24:]) == (0x80 | opcode, UNSUPP_OPCODE, request[24:])
+
+
+def test_announce_tells_since_when():
+    home = Home()
+    home.wait(77.5)
+    request = struct.pack("!BBHI16s", 2, 0, 0, 0, address(ALICE))
+    assert home.send(request) == struct.pack("!BBBBII12x", 2, 0x80, 0, 0, 0, 77)
+    assert home.send(request + option(200, b"abc")) == home.send(request), "an optional option"
+    assert home.send(request + option(3, bytes(20)))[3] == UNSUPP_OPTION
+
+
+@pytest.mark.parametrize("version", [1, 3, 255])
+def test_other_versions(version):
+    home = Home()
+    for length in (2, 3, 24, 60):
+        request = (bytes([version, 1]) + map_request(80)[2:])[:length]
+        reply = home.send(request)
+        assert (len(reply), reply[0], reply[1], reply[3]) == (max(24, length), 2, 0x81, 1)
+
+
+def test_what_is_not_answered():
+    home = Home()
+    for data in (b"", b"\2", map_request(80)[:23], b"\2\x81" + map_request(80)[2:]):
+        assert home.send(data) is None
+
+
+def test_options_that_were_processed_come_back_and_others_do_not():
+    home = Home()
+    reply = home.ask(
+        80, 600, option(200, b"what?"), EXACTLY, option(129), only(OTHER, 128, 7), wish=80
+    )
+    assert (reply.result, reply.options) == (SUCCESS, EXACTLY + only(OTHER, 128, 7))
+
+
+def test_filters_admit_whom_they_name_add_up_and_can_be_replaced():
+    home = Home()
+    home.ask(8000, 600, only(OTHER, 128), only("203.0.113.0", 120, 53), wish=80, protocol="udp")
+
+    def admitted(*remotes):
+        return [bool(home.outside(udp(remote, f"{EXTERNAL}:80"))) for remote in remotes]
+
+    probes = (f"{OTHER}:1", "203.0.113.9:53", "203.0.113.9:54", f"{SERVER}:53")
+    assert admitted(*probes) == [True, True, False, False]
+    assert home.drop is Drop.FILTERED
+    home.ask(8000, 600, only(SERVER, 128), protocol="udp")
+    assert admitted(*probes) == [True, True, False, True]
+    home.ask(8000, 600, only(OTHER, 0), only(SERVER, 128), protocol="udp")
+    assert admitted(*probes) == [False, False, False, True]
+    home.ask(8000, 600, only(SERVER, 128), only(OTHER, 0), protocol="udp")
+    assert admitted(*probes) == [True] * 4
+    more = [only(f"203.0.113.{n}") for n in range(9)]
+    reply = home.ask(8000, 600, *more, protocol="udp")
+    assert reply.result == EXCESSIVE_REMOTE_PEERS
+    assert admitted(*probes) == [True] * 4, "an error changes nothing"
+
+
+def test_who_starts_says_so_ten_times_and_ever_more_rarely():
+    home = Home()
+    heard = []
+    while (deadline := home.server.next_deadline()) is not None:
+        home.now = deadline
+        pcp, pmp = home.server.announcements(home.now)
+        assert home.server.announcements(home.now) == []
+        heard.append(home.now - 1000)
+        epoch = int(heard[-1])
+        assert pcp == struct.pack("!BBBBII12x", 2, 0x80, 0, 0, 0, epoch)
+        assert pmp == struct.pack("!BBHI4s", 0, 128, 0, epoch, address(EXTERNAL)[12:])
+    assert heard == [0, *(0.25 * (2**n - 1) for n in range(1, 10))]
+
+
+# -- whatever the bytes are -------------------------------------------------------------------
+
+MESSAGES = st.one_of(
+    st.binary(max_size=120),
+    st.builds(
+        lambda version, opcode, rest: bytes([version, opcode]) + rest,
+        st.sampled_from([0, 0, 1, 2, 2, 2, 3]),
+        st.sampled_from([0, 1, 1, 1, 2, 3, 127, 128, 129]),
+        st.binary(max_size=120),
+    ),
+    st.builds(
+        lambda request, at, byte, more: request[:at] + bytes([byte]) + request[at + 1 :] + more,
+        st.builds(
+            map_request,
+            st.sampled_from([0, 80, 81]),
+            st.sampled_from([0, 1, 600, FOREVER]),
+            nonce=st.sampled_from([bytes(12), OTHER_NONCE]),
+            protocol=st.sampled_from(["tcp", "udp"]),
+            wish=st.sampled_from([0, 80, 81, 5351]),
+        ),
+        st.integers(0, 59),
+        st.integers(0, 255),
+        st.sampled_from([b"", EXACTLY, only(OTHER), only(OTHER, 0), option(9), b"\x03\0\xff\xff"]),
+    ),
+)
+
+
+@given(st.lists(st.tuples(MESSAGES, st.sampled_from([ALICE, BOB]), st.sampled_from([0, 1, 90]))))
+def test_no_bytes_break_it_and_no_answer_is_longer_than_its_request_need_be(messages):
+    home = Home(Limits(quota=2))
+    for data, sender, pause in messages:
+        home.wait(pause)
+        before = len(home.rules)
+        answer = home.send(data, sender)
+        if answer is None:
+            assert len(home.rules) == before
+            continue
+        assert len(answer) <= max(24, len(data) + 4)
+        assert answer[1] & 0x80
+        if answer[0] == 2 and answer[1] == 0x81 and len(answer) >= 60:
+            assert read(answer).nonce == data[24:36]
+        leases = [rule.lease for rule in home.rules if rule.explicit]
+        assert len(leases) <= 4
+    home.wait(2 * 86_400)
+    assert_empty(home.translator)
+    assert home.server.next_deadline() is None
+
+
+def test_udp_rules_are_leased_likewise():
+    home = Home()
+    home.ask(53, 600, wish=53, protocol="udp")
+    (sent,) = home.outside(udp(f"{SERVER}:5000", f"{EXTERNAL}:53"))
+    assert destination(sent) == f"{ALICE}:53"
+    assert home.rules[0].protocol == UDP
