@@ -38,6 +38,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--hairpinning", action=argparse.BooleanOptionalAction)
     run.add_argument("--port-assignment", choices=("preserve", "sequential", "random"))
     run.add_argument("--port-parity", action=argparse.BooleanOptionalAction)
+    run.add_argument(
+        "--datapath",
+        choices=("python", "kernel"),
+        default="python",
+        help="who carries the packets of established flows",
+    )
     run.add_argument("--ports", metavar="FIRST-LAST", help="the pool, e.g. 1024-65535")
     run.add_argument("--refuse-syn", action=argparse.BooleanOptionalAction)
     for name, what in (

@@ -90,6 +90,8 @@ def _life(rule: dict[str, Any]) -> str:
     elif sessions:
         longest = max(session["expires_in"] for session in sessions)
         words.append(f"expires in {max(0.0, longest):.1f} s")
+    if any(session.get("carried_by") == "kernel" for session in sessions):
+        words.append("carried by the kernel")
     return ", ".join(words).replace("_", " ") or "ending"
 
 

@@ -11,6 +11,9 @@ Only packets that cannot change anything come this way: no fragment, no IP optio
 RST. All else, and all that is not here, goes through `Translator.translate`. The cache may be
 emptied at any time without harm: it holds nothing that the table does not know.
 
+With a `carrier` (kernel_datapath.py) a flow that moves much is handed on to it, and this cache
+only bridges the time until then.
+
 A frame is a packet behind the 10 bytes of `virtio_net_hdr` with which the kernel hands it over
 (tun.py): up to 64 KB of TCP at once, with a checksum that may be partial.
 """
@@ -18,6 +21,7 @@ A frame is a packet behind the 10 bytes of `virtio_net_hdr` with which the kerne
 from __future__ import annotations
 
 from struct import Struct, pack
+from typing import Protocol
 
 from nat_node.behavior import Endpoint
 from nat_node.checksum import MODULUS, difference
@@ -40,6 +44,7 @@ _FRAGMENT = MORE_FRAGMENTS | OFFSET_MASK
 _SHORTEST = VNET_HEADER + 20 + 8
 _SHORTEST_TCP = VNET_HEADER + 20 + 20
 _HANDSHAKE = 3  # packets
+_WORTH_CARRYING = 16  # packets; most connections are over before
 _ONE_HOP_BACK = 0x0100  # the time to live is the high byte of its word
 
 
@@ -126,11 +131,28 @@ class Flows:
         return True
 
 
+class Carrier(Protocol):
+    """Who can take a session's packets off the translator's hands, direction by direction.
+
+    The length is how many directions it has.
+    """
+
+    def __len__(self) -> int: ...
+
+    def carry(self, session: Session, outbound: bool) -> None: ...
+
+    def release(self, session: Session) -> None: ...
+
+    def account(self, now: float) -> None:
+        """Bring the counters, and when each session was last used, up to `now`."""
+
+
 class FlowCache:
     """The flows of both sides, apart: nobody outside uses an inside flow by forging addresses."""
 
     def __init__(self, external: int) -> None:
         self._external = external
+        self.carrier: Carrier | None = None
         self.inside = Flows()
         self.outside = Flows()
 
@@ -139,15 +161,20 @@ class FlowCache:
         mapping = session.mapping
         if session.state is not None and session.state not in STEADY:
             return
+        packets = mapping.packets_out + mapping.packets_in
+        if self.carrier is not None and packets < _WORTH_CARRYING:
+            return  # once it is kept here, nobody would look at it again
         if mapping.protocol != TCP:
             self._keep(session, outbound)
-        elif mapping.packets_out + mapping.packets_in > _HANDSHAKE:
+        elif packets > _HANDSHAKE:
             # A connection that is only held needs no fast path; one that is used flows both ways.
             self._keep(session, True)
             self._keep(session, False)
 
     def _keep(self, session: Session, outbound: bool) -> None:
         mapping = session.mapping
+        if self.carrier is not None:
+            self.carrier.carry(session, outbound)
         flows = (self.inside if outbound else self.outside).of(mapping.protocol)
         if len(flows) >= CAPACITY:
             flows.clear()
@@ -161,6 +188,8 @@ class FlowCache:
 
     def forget(self, session: Session) -> None:
         """Leave a session's packets to the translator again."""
+        if session.carried and self.carrier is not None:
+            self.carrier.release(session)
         if not session.cached:
             return
         session.cached = False

@@ -61,12 +61,13 @@ class Session:
     """One remote endpoint's use of a mapping.
 
     `lifetime` is how long silence may last now, in seconds; `state` stays None but for TCP.
-    `look_again_at` belongs to deadlines.py, `cached` to flow_cache.py, `place` to memory.py.
+    `look_again_at` belongs to deadlines.py, `cached` to flow_cache.py, `carried` to
+    kernel_datapath.py, `place` to memory.py.
     """
 
     __slots__ = (
-        "cached", "last_used", "lifetime", "look_again_at", "mapping", "place", "remote", "serial",
-        "state",
+        "cached", "carried", "last_used", "lifetime", "look_again_at", "mapping", "place",
+        "remote", "serial", "state",
     )  # fmt: skip
 
     def __init__(
@@ -79,7 +80,7 @@ class Session:
         self.lifetime = lifetime
         self.state: TcpState | None = None
         self.look_again_at: float | None = None
-        self.cached = False
+        self.cached = self.carried = False
         self.place = NOWHERE
 
     @property

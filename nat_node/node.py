@@ -20,7 +20,7 @@ from nat_node.announce import announce
 from nat_node.behavior import Endpoint, parse_endpoint, show_address
 from nat_node.control import Control, bind
 from nat_node.events import Event
-from nat_node.flow_cache import NEEDS_CHECKSUM, VNET_HEADER, Flows
+from nat_node.flow_cache import NEEDS_CHECKSUM, VNET_HEADER, Carrier, Flows
 from nat_node.mapping import Mapping
 from nat_node.memory import TOUCH
 from nat_node.packet import PROTOCOL_NAMES, Packet, Side, give_back_hop
@@ -41,6 +41,8 @@ BATCH = 64
 RULES_LISTED = 500
 #: Seconds; a poll cannot wait for longer than some weeks, but an idle time may be.
 LONGEST_WAIT = 3600.0
+#: Seconds between two looks at the counters of flows that the kernel carries.
+LOOK_EVERY = 1.0
 PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
 
 
@@ -100,6 +102,7 @@ class Node:
         rules: list[tuple[int, int, Endpoint]],
         keeper: int,
         limits: Limits | None,
+        carrier: Carrier | None,
     ) -> None:
         now = time.monotonic()
         self.translator, self._goes_on = recover(
@@ -111,7 +114,8 @@ class Node:
         if not self._goes_on:
             for protocol, port, internal in rules:
                 self.translator.add_rule(protocol, port, internal, now)
-        self._touch_at = now
+        self.translator.flows.carrier = self._carrier = carrier
+        self._counters_read = self._touch_at = now
         self._inside, self._outside, self._keeper = doors.inside, doors.outside, keeper
         self._frame = bytearray(FRAME_SIZE)
         self._view = memoryview(self._frame)
@@ -152,6 +156,8 @@ class Node:
         wait = -1.0
         if deadline is not None:
             wait = min(max(0.0, deadline - time.monotonic()), LONGEST_WAIT)
+            if self._carrier:  # whose sessions have deadlines, too
+                wait = min(wait, LOOK_EVERY)
         for descriptor, events in self._poll.poll(wait):
             if descriptor == self._inside:
                 self._drain(descriptor, Side.INSIDE, translator.flows.inside)
@@ -164,6 +170,8 @@ class Node:
             else:
                 raise KeeperGone("the process that would start the translator again is gone")
         now = time.monotonic()
+        if self._carrier and now > self._counters_read + LOOK_EVERY:
+            self._read_counters()
         for packet in translator.expire(now):
             self._send(self._outside if packet.side is Side.OUTSIDE else self._inside, packet)
         if port_control:
@@ -209,6 +217,12 @@ class Node:
         except OSError:
             self.translator.drops[Drop.REFUSED_BY_KERNEL] += 1
 
+    def _read_counters(self) -> None:
+        """See what the flows that the kernel carries have done meanwhile."""
+        if self._carrier:
+            self._counters_read = time.monotonic()
+            self._carrier.account(self._counters_read)
+
     # -- control ------------------------------------------------------------------------------
 
     def _subscribed(self, anyone: bool) -> None:
@@ -240,6 +254,7 @@ class Node:
     def _rules(self, limit: object) -> dict[str, Any]:
         if not isinstance(limit, int) or not 0 <= limit <= RULES_LISTED * 10:
             raise RuleRefused(f"limit must be a number from 0 to {RULES_LISTED * 10}")
+        self._read_counters()
         table = self.translator.table
         listed = [self._describe(mapping) for mapping, _ in zip(table, range(limit), strict=False)]
         return {"ok": True, "total": len(table), "rules": listed}

@@ -52,6 +52,7 @@ def rule(mapping: Mapping, external: int, now: float, wall: Wall) -> dict[str, A
                 "state": session.state.name.lower() if session.state is not None else None,
                 "idle": round(now - session.last_used, 6),
                 "expires_in": round(session.deadline - now, 6),
+                "carried_by": "kernel" if session.carried else "python",
             }
             for session in sessions[:SESSIONS_SHOWN]
         ],

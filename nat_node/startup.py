@@ -11,10 +11,11 @@ from typing import Any
 
 from nat_node.announce import announce, complain
 from nat_node.behavior import Behavior, Endpoint, parse_address, parse_endpoint
+from nat_node.flow_cache import Carrier
 from nat_node.keeper import keep
 from nat_node.node import PROTOCOLS, Doors, Node
 from nat_node.port_control.leases import Limits
-from nat_node.routing import Interfaces
+from nat_node.routing import Interfaces, let_past
 from nat_node.settings import PortAssignment, Settings
 from nat_node.table import RuleRefused
 
@@ -38,13 +39,16 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.translator is not None:
             return _run_student(settings, interfaces, control, rules, arguments.translator)
         doors = Doors.make(interfaces, control, state, port_control=limits is not None)
+        if arguments.datapath == "kernel":
+            let_past(interfaces)
     except (OSError, ValueError) as error:
         complain(str(error))
         return 1
 
     def work(keeper: int) -> int:
         try:
-            Node(settings, doors, rules, keeper, limits).run()
+            carrier = _carrier(interfaces) if arguments.datapath == "kernel" else None
+            Node(settings, doors, rules, keeper, limits, carrier).run()
         except (OSError, RuleRefused) as error:
             announce("failed", why=str(error))
             complain(str(error))
@@ -57,6 +61,13 @@ def run(arguments: argparse.Namespace) -> int:
     if not status:
         state.unlink(missing_ok=True)
     return status
+
+
+def _carrier(interfaces: Interfaces) -> Carrier:
+    """The kernel's part; whoever makes it owns it, so it is made by the translator itself."""
+    from nat_node.kernel_datapath import KernelDatapath
+
+    return KernelDatapath(interfaces)
 
 
 def _run_student(

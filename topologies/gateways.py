@@ -12,6 +12,7 @@ from topologies.errors import quoted
 from topologies.kernel_nat import cannot
 from topologies.model import (
     Behavior,
+    Datapath,
     Engine,
     Gateway,
     GatewayKind,
@@ -44,6 +45,7 @@ DEFAULT_NAME = {
 _KEYS = ("name", "kind", "public", "private")
 _NAPT_KEYS = (
     "engine",
+    "datapath",
     "preset",
     "mapping",
     "filtering",
@@ -92,7 +94,7 @@ class GatewayDraft:
 
     def finish(self, hosts: set[IPv4Address]) -> Gateway | None:
         """The gateway of a site with these hosts; None where its file must be mended first."""
-        settings, engine, translator = None, Engine.PYTHON, None
+        settings, engine, datapath, translator = None, Engine.PYTHON, None, None
         if self.kind in (GatewayKind.NAPT, None):
             engine = self.section.value_or("engine", one_of(Engine), Engine.PYTHON)
             settings = _settings(self.section, engine, hosts)
@@ -106,13 +108,19 @@ class GatewayDraft:
                 self.section["port-control"].refuse(
                     "a translator of your own has no PCP server; allowed: off, or no translator"
                 )
+            datapath = self.section.value("datapath", one_of(Datapath))
+            if datapath is Datapath.KERNEL and (translator or engine is not Engine.PYTHON):
+                self.section["datapath"].refuse(
+                    "only the translator of this project hands its flows to the kernel; "
+                    "allowed: engine: python without translator, or no datapath"
+                )
         else:
             for key in self.section.keys() & set(_NAPT_KEYS):
                 self.section[key].refuse(f"only kind napt has this; allowed: {', '.join(_KEYS)}")
         if self.kind is None or self.public is None or self.private is None:
             return None
         return Gateway(
-            self.name, self.kind, self.public, self.private, engine, settings, translator
+            self.name, self.kind, self.public, self.private, engine, settings, datapath, translator
         )
 
 

@@ -67,6 +67,13 @@ class Engine(StrEnum):
     NFTABLES = "nftables"
 
 
+class Datapath(StrEnum):
+    """Who carries the packets of established flows once our Python has decided about them."""
+
+    PYTHON = "python"
+    KERNEL = "kernel"
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """A program that a node runs; `options` hold only what services.py allows for `name`."""
@@ -150,6 +157,7 @@ class Gateway:
     private: IPv4Interface
     engine: Engine = Engine.PYTHON
     napt: NaptSettings | None = None
+    datapath: Datapath | None = None  # None: as the topology's offload asks for
     translator: Path | None = None  # a translate() that somebody else wrote, in Python's place
 
 

@@ -15,7 +15,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from topologies import kernel_nat, namespaces
-from topologies.model import Engine, Gateway, GatewayKind, Host, NaptSettings, Site, Topology
+from topologies.model import (
+    Datapath,
+    Engine,
+    Gateway,
+    GatewayKind,
+    Host,
+    NaptSettings,
+    Site,
+    Topology,
+)
 from topologies.napt_control import PROGRAM, NaptControl
 from topologies.node import Node
 from topologies.processes import Process
@@ -38,14 +47,14 @@ def start_programs(topology: Topology, nodes: Mapping[str, Node]) -> None:
     """
     starting: list[Process] = []
     for site in topology.sites:
-        starting += _start_gateway(site, nodes[site.gateway.name])
+        starting += _start_gateway(site, nodes[site.gateway.name], topology.offload)
     for host in topology.hosts():
         starting += _start_services(host, nodes[host.name])
     for process in starting:
         process.wait_for("ready", deadline=READY_SECONDS)
 
 
-def _start_gateway(site: Site, node: Node) -> Iterator[Process]:
+def _start_gateway(site: Site, node: Node, fast: bool) -> Iterator[Process]:
     gateway = site.gateway
     if gateway.napt is None:
         argv = [sys.executable, "-m", *proxy_command(gateway)]
@@ -56,6 +65,9 @@ def _start_gateway(site: Site, node: Node) -> Iterator[Process]:
         return
     node.napt = NaptControl(gateway.name, node.home / "control.sock")
     flags = nat_node_flags(site, gateway.napt, node.napt.path)
+    if gateway.translator is None:
+        usual = Datapath.KERNEL if fast else Datapath.PYTHON
+        flags += ["--datapath", (gateway.datapath or usual).value]
     yield node.start_program([sys.executable, "-m", "nat_node", "run", *flags], name=PROGRAM)
 
 

@@ -14,6 +14,10 @@ from statistics import median
 from typing import Any
 
 OURS, KERNEL, PASTA, SCAPY, MININET = "python", "kernel", "pasta", "scapy", "mn"
+CARRIED = "python, carried"
+"""Our translator with `datapath: kernel`."""
+DIRECT = "no translator"
+"""What the machine can do with nothing in between."""
 COTURN = "coturn"
 
 
@@ -28,18 +32,20 @@ class Bound(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One thing that the translator is to reach, alone or beside another engine."""
+    """One thing that an engine of ours is to reach, alone or beside `engine`."""
 
     bound: Bound
     value: float
     engine: str = ""
+    ours: str = OURS
 
     def text(self, unit: str) -> str:
-        return self.bound.value.format(value=self.value, engine=self.engine, unit=unit)
+        text = self.bound.value.format(value=self.value, engine=self.engine, unit=unit)
+        return text if self.ours == OURS else f"{self.ours}: {text}"
 
     def met(self, figures: Mapping[str, Figure]) -> bool | None:
         """Whether it is reached; None if one of the two has not been measured."""
-        ours = figures.get(OURS)
+        ours = figures.get(self.ours)
         if ours is None:
             return None
         if self.bound is Bound.VALUE_AT_MOST:

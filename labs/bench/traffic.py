@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from labs.bench.figures import KERNEL, OURS, PASTA, SCAPY
+from labs.bench.figures import CARRIED, DIRECT, KERNEL, OURS, PASTA, SCAPY
 from topologies import namespaces
 from topologies.builder import Network
 from topologies.node import Node
@@ -29,6 +29,11 @@ GRACE = 10.0  # seconds that a program may take beyond the time that it measures
 SENDS_LONGER = 0.2  # seconds, so that a receiver's time is never partly silence
 MANY_RULES = 60_000
 PASSES = 10  # of filling a table: a datagram may be lost, and is then sent again
+PCS = {
+    OURS: "pc_python", CARRIED: "pc_carried", KERNEL: "pc_kernel", SCAPY: "pc_scapy",
+    PASTA: "pc_pasta", DIRECT: "pc_pasta",
+}  # fmt: skip
+"""Whose traffic goes through which engine."""
 
 
 # What enters pasta's network for one command. It forwards no ports, and finds itself root already.
@@ -49,13 +54,13 @@ class Traffic:
         self._net = net
         self._ports = itertools.count(5001)
         self.server = net["server"]
-        self.public = net[f"pc_{PASTA}"]
+        self.public = net["pc_pasta"]
         """A host that no translator stands in front of."""
         # Nobody listens to the kernel's events either.
-        net.napt(f"napt_{OURS}").close()
-        for engine in (OURS, KERNEL, PASTA, SCAPY):
-            many_ports = {"ipv4/ip_local_port_range": "1024 65535"}
-            self._set(f"pc_{engine}", many_ports)
+        for ours in ("napt_python", "napt_carried"):
+            net.napt(ours).close()
+        for pc in set(PCS.values()):
+            self._set(pc, {"ipv4/ip_local_port_range": "1024 65535"})
         # Like `closing-hold: 1s` of ours: 64,512 ports have to do for more connections than that.
         short = {f"netfilter/nf_conntrack_tcp_timeout_{s}": "1" for s in ("close", "time_wait")}
         self._set(f"napt_{KERNEL}", short)
@@ -158,7 +163,7 @@ class Traffic:
     def _run(self, engine: str, argv: list[str], seconds: float) -> Completed:
         """Run a command behind an engine to its end."""
         entry = PASTA_ENTRY if engine == PASTA else ()
-        return self._net[f"pc_{engine}"].run([*entry, *argv], timeout=seconds)
+        return self._net[PCS[engine]].run([*entry, *argv], timeout=seconds)
 
     def await_listening(self, port: int) -> None:
         """Return once something listens at a TCP port of the server."""

@@ -30,6 +30,7 @@ WITH_IO = {
     "state_file.py",
     "tun.py",
     "port_control/listener.py",
+    "kernel_datapath.py",
     "routing.py",
     "control.py",
     "client.py",

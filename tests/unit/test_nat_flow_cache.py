@@ -295,3 +295,53 @@ def test_the_header_checksum_holds_after_a_hop_is_given_back():
         sent = fast.out(with_right_header_checksum(tcp(PC, WEB, "A", ttl=ttl)))
         assert sent[8] == ttl + 1
         assert not wrong_checksums(sent)
+
+
+class Hands:
+    """A carrier that only notes what it is given."""
+
+    def __init__(self):
+        self.held = []
+
+    def __len__(self):
+        return len(self.held)
+
+    def carry(self, session, outbound):
+        session.carried = True
+        if (session, outbound) not in self.held:
+            self.held.append((session, outbound))
+
+    def release(self, session):
+        session.carried = False
+        self.held = [each for each in self.held if each[0] is not session]
+
+    def account(self, now):
+        raise AssertionError("the loop's business")
+
+
+def test_a_flow_that_moves_much_is_handed_to_the_carrier_and_taken_back_at_its_end():
+    fast = Fast()
+    flows = fast.nat.translator.flows
+    flows.carrier = hands = Hands()
+    port = source(fast.out(tcp(PC, WEB, "S"))).rpartition(":")[2]
+    ours = f"{EXTERNAL}:{port}"
+    fast.pass_through(tcp(WEB, ours, "SA"), OUTSIDE)
+    for _ in range(10):  # with the handshake not yet worth it
+        fast.out(tcp(PC, WEB, "A"))
+    assert (len(hands), fast.hits) == (0, 0)
+    for _ in range(10):
+        fast.out(tcp(PC, WEB, "A"))
+    assert [outbound for _, outbound in hands.held] == [True, False]
+    assert fast.hits > 0  # what was on its way already
+    fast.pass_through(tcp(WEB, ours, "R"), OUTSIDE)
+    assert len(hands) == 0
+
+
+def test_a_datagram_flow_is_handed_over_one_way_at_a_time():
+    fast = Fast()
+    fast.nat.translator.flows.carrier = hands = Hands()
+    for _ in range(20):
+        fast.out(udp(PC, f"{SERVER}:53"))
+    assert [outbound for _, outbound in hands.held] == [True]
+    fast.nat.wait(301)
+    assert len(hands) == 0

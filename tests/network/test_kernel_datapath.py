@@ -1,0 +1,247 @@
+"""Both datapaths side by side: the same traffic through each, on the wire and in the table.
+
+Everything between the two sites is the same but who carries established flows.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.l2 import Ether
+
+from labs.wire import Wire
+from topologies.builder import Network
+from topologies.loader import loads
+
+pytestmark = pytest.mark.network(timeout=60)
+
+TOPOLOGY = b"""
+internet:
+  server: {address: 151.101.1.69}
+  stranger: 198.51.100.66
+sites:
+  carried:
+    gateway: {name: napt_k, kind: napt, public: 24.9.3.7, private: 10.0.0.1/24, datapath: kernel,
+              idle: {udp: 6s}}
+    hosts: {alice: 10.0.0.7}
+  thought:
+    gateway: {name: napt_p, kind: napt, public: 203.0.113.7, private: 10.0.0.1/24,
+              datapath: python, idle: {udp: 6s}}
+    hosts: {bob: 10.0.0.7}
+"""
+SITES = {"alice": "napt_k", "bob": "napt_p"}
+SERVER = "151.101.1.69"
+SIZE, DATAGRAMS = 300_000, 60
+ETHERNET = 14  # bytes of its header
+
+TCP_SERVER = f"""
+import socket
+with socket.create_server(("", 80)) as server:
+    print("ready", flush=True)
+    for _ in range(2):
+        connection, _ = server.accept()
+        with connection:
+            got = b""
+            while len(got) < {SIZE}:
+                got += connection.recv(65536)
+            connection.sendall(got[::-1])
+"""
+TCP_CLIENT = f"""
+import os, socket
+data = os.urandom({SIZE})
+with socket.create_connection(("{SERVER}", 80)) as connection:
+    connection.sendall(data)
+    back = b""
+    while more := connection.recv(65536):
+        back += more
+assert back == data[::-1], (len(back), len(data))
+"""
+UDP_SERVER = """
+import socket
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+    server.bind(("", 53))
+    while True:
+        data, peer = server.recvfrom(2048)
+        server.sendto(data, peer)
+"""
+# Then it is silent, but for what the lines on its standard input ask for.
+UDP_CLIENT = f"""
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    client.bind(("", 5000))
+    client.connect(("{SERVER}", 53))
+    client.settimeout(5)
+    for number in range({DATAGRAMS}):
+        client.send(bytes([number]) * 100)
+        assert client.recv(2048) == bytes([number]) * 100
+"""
+
+
+def await_that(condition, what, seconds=15.0):
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, f"waited {seconds} s for {what}"
+        time.sleep(0.02)
+    return found
+
+
+def python(node, script):
+    return node.start(["python", "-u", "-c", script])
+
+
+def listens(node, port):
+    return f":{port} " in node.run(["ss", "-lntu"]).stdout
+
+
+def rules(net, napt, protocol):
+    """The rules of a NAPT, without what must differ: ports chosen at random, times, addresses."""
+    told = ("packets_out", "packets_in", "bytes_out", "bytes_in", "made_by", "session_count")
+    return [
+        {key: rule[key] for key in told} | {"state": rule["sessions"][0]["state"]}
+        for rule in net.napt(napt).rules()
+        if rule["protocol"] == protocol
+    ]
+
+
+def counts(net, napt, protocol):
+    (rule,) = rules(net, napt, protocol)
+    return {key: rule[key] for key in ("packets_out", "packets_in", "bytes_out", "bytes_in")}
+
+
+def carried(net, napt):
+    return {
+        session["carried_by"] for rule in net.napt(napt).rules() for session in rule["sessions"]
+    }
+
+
+def crossed(wire, napt, side, layer):
+    """Packets of a transport at one side of a NAPT, as an independent eye sees them."""
+    return [
+        packet
+        for captured in wire.packets(f"{napt}:{side}")
+        if (packet := Ether(captured.data)).haslayer(layer)
+    ]
+
+
+def essence(packet, layer):
+    """What a translator leaves alone."""
+    ip, transport = packet[IP], packet[layer]
+    seen = (ip.tos, ip.id, int(ip.flags), ip.frag, bytes(transport.payload))
+    if layer is TCP:
+        seen += (transport.seq, transport.ack, int(transport.flags), transport.window)
+    return seen
+
+
+def assert_translated(wire, napt, external, layer):
+    """Each packet on one side is one on the other, with right checksums and a hop less."""
+    private = side(wire, napt, "lan0", layer, "10.0.0.7")
+    public = side(wire, napt, "wan0", layer, external)
+    # Within one direction the order may change where a flow passes from one hand to the other.
+    for mine, theirs in zip(private, public, strict=True):
+        assert sorted(essence(p, layer) for p in mine) == sorted(essence(p, layer) for p in theirs)
+        assert len(mine) >= DATAGRAMS
+    assert {packet[IP].ttl for packet in public[0]} == {63}
+    assert {packet[IP].ttl for packet in private[1]} == {62}
+
+
+def side(wire, napt, interface, layer, own):
+    """The packets of one side: from us, and from the server."""
+    packets = crossed(wire, napt, interface, layer)
+    for packet in packets:
+        fresh = packet.copy()
+        del fresh[IP].chksum, fresh[layer].chksum
+        right = Ether(bytes(fresh))
+        assert right[IP].chksum == packet[IP].chksum
+        if len(packet[IP]) == packet[IP].len:  # of long ones only the beginning is kept
+            assert right[layer].chksum == packet[layer].chksum
+    return [[p for p in packets if p[IP].src == source] for source in (own, SERVER)]
+
+
+def counted(wire, napt, protocol):
+    """Packets and bytes of IPv4 each way, as they stood on the inside wire."""
+    seen = [c for c in wire.packets(f"{napt}:lan0") if c.packet.protocol == protocol]
+    out = [c.length - ETHERNET for c in seen if c.packet.source == "10.0.0.7"]
+    back = [c.length - ETHERNET for c in seen if c.packet.source == SERVER]
+    return {
+        "packets_out": len(out), "packets_in": len(back),
+        "bytes_out": sum(out), "bytes_in": sum(back),
+    }  # fmt: skip
+
+
+def test_both_translate_and_account_alike():
+    with Network(loads(TOPOLOGY, Path("two.yaml"))) as net, Wire(net) as wire:
+        server = net["server"]
+        python(server, TCP_SERVER), python(server, UDP_SERVER)
+        await_that(lambda: listens(server, 80) and listens(server, 53), "the servers")
+        clients = [python(net[pc], script) for pc in SITES for script in (TCP_CLIENT, UDP_CLIENT)]
+        for client in clients:
+            done = client.wait(20)
+            assert done.status == 0, done.stderr
+        # The control: one of them carries nothing itself, the other all that moved much.
+        assert carried(net, "napt_p") == {"python"}
+        assert "kernel" in carried(net, "napt_k")
+
+        # TCP: FIN and ACK came up to the translator, and the rule is as closed as the other.
+        for napt in SITES.values():
+            await_that(lambda napt=napt: rules(net, napt, "tcp")[0]["state"] == "closed", "the end")
+        for napt in SITES.values():
+            for protocol in ("tcp", "udp"):
+                await_that(lambda n=napt, p=protocol: counts(net, n, p) == counted(wire, n, p),
+                           f"the counts of {napt}, {protocol}")  # fmt: skip
+        (ours,), (theirs,) = rules(net, "napt_k", "udp"), rules(net, "napt_p", "udp")
+        assert ours == theirs  # to the byte; of TCP the cut into segments is the endpoints' affair
+
+        # Filtering: a stranger who knows the port is still dropped, by the translator.
+        port = net.napt("napt_k").rules()[-1]["external"].rpartition(":")[2]
+        mark = net.log.mark()
+        asked = net["stranger"].run(["bash", "-c", f"echo > /dev/udp/24.9.3.7/{port}"])
+        assert asked.status == 0
+        drop = net.log.wait_for(
+            lambda event: event.name == "drop" and event.node == "napt_k",
+            deadline=5, what="the drop", since=mark,
+        )  # fmt: skip
+        assert drop.fields["reason"] == "filtered"
+
+        # Silence: both UDP rules go within the idle time and the second that a look may be late.
+        for napt, late in (("napt_p", 1.0), ("napt_k", 2.5)):
+            ended = net.log.wait_for(
+                lambda event, napt=napt: event.name == "rule-ended" and event.node == napt
+                and event.fields["rule"]["protocol"] == "udp",
+                deadline=20, what="the end of the UDP rule",
+            )  # fmt: skip
+            assert ended.fields["why"] == "idle"
+            last = [c for c in wire.packets(f"{napt}:lan0") if c.packet.protocol == "udp"][-1]
+            silent = ended.time - last.time
+            assert silent > 5.9, napt
+            assert silent < 6 + late + 5, napt  # a busy machine is late, too
+        table = net["napt_k"].run(["nft", "list", "table", "ip", "carried"]).stdout
+        assert "elements" not in table, table
+
+        for napt in SITES.values():
+            for layer in (TCP, UDP):
+                assert_translated(wire, napt, str(net[napt].address), layer)
+
+
+def test_a_killed_translator_leaves_no_flow_carried():
+    with Network(loads(TOPOLOGY, Path("two.yaml"))) as net:
+        server, alice = net["server"], net["alice"]
+        python(server, UDP_SERVER)
+        await_that(lambda: listens(server, 53), "the server")
+        done = python(alice, UDP_CLIENT).wait(20)
+        assert done.status == 0, done.stderr
+        table = net["napt_k"].run(["nft", "list", "table", "ip", "carried"]).stdout
+        assert re.search(
+            r"10\.0\.0\.7 \. 151\.101\.1\.69 \. 5000 \. 53 counter packets [1-9]", table
+        )
+        (translator,) = net["napt_k"].processes
+        translator._signal(signal.SIGKILL)
+        translator.await_end()
+        await_that(
+            lambda: net["napt_k"].run(["nft", "list", "table", "ip", "carried"]).status != 0,
+            "the table's end",
+        )
