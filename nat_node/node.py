@@ -172,10 +172,11 @@ class Node:
         now = time.monotonic()
         if self._carrier and now > self._counters_read + LOOK_EVERY:
             self._read_counters()
-        for packet in translator.expire(now):
-            self._send(self._outside if packet.side is Side.OUTSIDE else self._inside, packet)
-        if port_control:
-            port_control.expire(now)
+        if deadline is not None and now >= deadline:  # most wake-ups are for a packet or two
+            for packet in translator.expire(now):
+                self._send(self._outside if packet.side is Side.OUTSIDE else self._inside, packet)
+            if port_control:
+                port_control.expire(now)
         if now >= self._touch_at:
             self._touch_at = now + TOUCH
             translator.table.touch()
