@@ -24,9 +24,10 @@ from struct import Struct, pack
 from typing import Protocol
 
 from nat_node.behavior import Endpoint
-from nat_node.checksum import MODULUS, difference
+from nat_node.checksum import MODULUS, difference, update
+from nat_node.identification import Identifications
 from nat_node.mapping import Session
-from nat_node.packet import MORE_FRAGMENTS, OFFSET_MASK, TCP, UDP
+from nat_node.packet import DONT_FRAGMENT, MORE_FRAGMENTS, OFFSET_MASK, TCP, UDP
 from nat_node.tcp_state import STEADY
 
 VNET_HEADER = 10
@@ -72,7 +73,8 @@ class Flow:
 class Flows:
     """The flows that arrive from one side, by the 12 bytes as they arrive."""
 
-    def __init__(self) -> None:
+    def __init__(self, numbers: Identifications) -> None:
+        self._numbers = numbers
         self.tcp: dict[bytes, Flow] = {}
         self.udp: dict[bytes, Flow] = {}
 
@@ -102,6 +104,8 @@ class Flows:
             return False
         if flow is None:
             return False
+        if not fragment & DONT_FRAGMENT and flow.outbound:
+            checksum = self._number(frame, length, flow, checksum)
 
         # RFC 1624, as in checksum.update: a call for each would be felt here.
         checksum = MODULUS - ((MODULUS - checksum + flow.header_change) % MODULUS or MODULUS)
@@ -130,6 +134,14 @@ class Flows:
             mapping.bytes_in += length - VNET_HEADER
         return True
 
+    def _number(self, frame: bytearray, length: int, flow: Flow, checksum: int) -> int:
+        """Give a packet that may be cut a number of ours; gives the header's new checksum."""
+        (before,) = _read_field(frame, 14)
+        mapping, remote = flow.session.mapping, flow.session.remote[0]
+        number = self._numbers.give(remote, mapping.protocol, before, length - VNET_HEADER)
+        _write_field(frame, 14, number)
+        return update(checksum, difference(before, number))
+
 
 class Carrier(Protocol):
     """Who can take a session's packets off the translator's hands, direction by direction.
@@ -150,11 +162,11 @@ class Carrier(Protocol):
 class FlowCache:
     """The flows of both sides, apart: nobody outside uses an inside flow by forging addresses."""
 
-    def __init__(self, external: int) -> None:
+    def __init__(self, external: int, numbers: Identifications) -> None:
         self._external = external
         self.carrier: Carrier | None = None
-        self.inside = Flows()
-        self.outside = Flows()
+        self.inside = Flows(numbers)
+        self.outside = Flows(numbers)
 
     def learn(self, session: Session, outbound: bool) -> None:
         """Keep a session, or this direction, that nothing but silence or a closing can change."""

@@ -5,6 +5,10 @@ holds for its siblings, which share its source, destination, protocol and identi
 sibling that overtakes the first one waits. How many wait, and for how long, is bounded: else a
 flood of fragments without a first would fill the memory. That fragments may come in any order
 is why they are not put together here: each goes on as it came.
+
+Anyone can send pieces that lead nowhere. So the datagrams whose first fragment has passed are
+kept apart from those that wait or were dropped, and a flood of the one kind pushes out none of
+the other (RFC 4787, REQ-14a): whoever comes in order passes, whatever else is going on.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from nat_node.verdict import Drop
 
 #: A datagram's pieces arrive within seconds or not at all (RFC 791 suggests 15 s).
 LIFETIME = 15.0
+PASSING_DATAGRAMS = 4096
 DATAGRAMS = 256
 WAITING_PIECES = 64
 WAITING_BYTES = 1 << 20
@@ -25,76 +30,104 @@ Datagram = tuple[Side, int, int, int, int]
 
 
 @dataclass(slots=True)
-class _Entry:
+class _Passing:
+    """What the first fragment became; so do the others."""
+
     expires: float
-    source: int | None = None  # what the first fragment's addresses became; None: not seen yet
-    destination: int | None = None
+    source: int
+    destination: int
+    identification: int
+
+    def rewrite(self, piece: Packet) -> Packet:
+        piece.rewrite_source((self.source, 0))
+        piece.rewrite_destination((self.destination, 0))
+        piece.rewrite_identification(self.identification)
+        return piece
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Pieces without a first one, or with one that was dropped."""
+
+    expires: float
     dropped: Drop | None = None
-    waiting: list[Packet] = field(default_factory=list)
+    pieces: list[Packet] = field(default_factory=list)
 
 
 class Fragments:
     """What is known of the datagrams that come in pieces. Times in seconds."""
 
     def __init__(self) -> None:
-        self._datagrams: OrderedDict[Datagram, _Entry] = OrderedDict()
+        self._passing: OrderedDict[Datagram, _Passing] = OrderedDict()
+        self._waiting: OrderedDict[Datagram, _Waiting] = OrderedDict()
         self._bytes = 0
         self.lost = 0  # pieces that waited in vain
 
     def __len__(self) -> int:
-        return len(self._datagrams)
+        return len(self._passing) + len(self._waiting)
 
     def first(self, original: Datagram, verdict: Packet | Drop, now: float) -> list[Packet]:
         """Remember what became of a first fragment; gives the siblings that waited, rewritten."""
-        entry = self._entry(original, now)
-        entry.expires = now + LIFETIME  # an identification that is used again is another datagram
-        self._datagrams.move_to_end(original)
-        waiting, entry.waiting = entry.waiting, []
-        self._bytes -= sum(len(piece.data) for piece in waiting)
-        entry.dropped = verdict if isinstance(verdict, Drop) else None
+        # An identification that is used again is another datagram, with a time of its own.
+        self._passing.pop(original, None)
+        waited = self._waiting.pop(original, None)
+        pieces = waited.pieces if waited else []
+        self._bytes -= sum(len(piece.data) for piece in pieces)
         if isinstance(verdict, Drop):
+            self._wait(original, now).dropped = verdict
             return []
-        entry.source, entry.destination = verdict.source, verdict.destination
-        return [_rewrite(piece, entry) for piece in waiting]
+        if len(self._passing) >= PASSING_DATAGRAMS:
+            self._passing.popitem(last=False)
+        passing = self._passing[original] = _Passing(
+            now + LIFETIME, verdict.source, verdict.destination, verdict.identification
+        )
+        return [passing.rewrite(piece) for piece in pieces]
 
     def later(self, piece: Packet, now: float) -> list[Packet] | Drop:
         """A later fragment: rewritten like its first, or kept until that has come."""
-        entry = self._entry(datagram(piece), now)
-        if entry.dropped:
-            return entry.dropped
-        if entry.source is not None:
-            return [_rewrite(piece, entry)]
+        key = datagram(piece)
+        passing = self._passing.get(key)
+        if passing is not None:
+            return [passing.rewrite(piece)]
+        waiting = self._waiting.get(key) or self._wait(key, now)
+        if waiting.dropped:
+            return waiting.dropped
         size = len(piece.data)
-        if len(entry.waiting) >= WAITING_PIECES or self._bytes + size > WAITING_BYTES:
+        if len(waiting.pieces) >= WAITING_PIECES or self._bytes + size > WAITING_BYTES:
             return Drop.FRAGMENTS_FULL
         piece.data = bytearray(piece.data)  # the caller's buffer is used again
-        entry.waiting.append(piece)
+        waiting.pieces.append(piece)
         self._bytes += size
         return []
 
     def expire(self, now: float) -> None:
         """Forget the datagrams whose time has passed."""
-        while (deadline := self.next_deadline()) is not None and deadline <= now:
+        while self._passing and next(iter(self._passing.values())).expires <= now:
+            self._passing.popitem(last=False)
+        while self._waiting and next(iter(self._waiting.values())).expires <= now:
             self._forget_oldest()
 
     def next_deadline(self) -> float | None:
         """When `expire` has something to do."""
-        for entry in self._datagrams.values():
-            return entry.expires
-        return None
+        times = []
+        for passing in self._passing.values():
+            times.append(passing.expires)
+            break
+        for waiting in self._waiting.values():
+            times.append(waiting.expires)
+            break
+        return min(times, default=None)
 
-    def _entry(self, key: Datagram, now: float) -> _Entry:
-        entry = self._datagrams.get(key)
-        if entry is None:
-            if len(self._datagrams) >= DATAGRAMS:
-                self._forget_oldest()
-            entry = self._datagrams[key] = _Entry(now + LIFETIME)
+    def _wait(self, key: Datagram, now: float) -> _Waiting:
+        if len(self._waiting) >= DATAGRAMS:
+            self._forget_oldest()
+        self._waiting[key] = entry = _Waiting(now + LIFETIME)
         return entry
 
     def _forget_oldest(self) -> None:
-        _, entry = self._datagrams.popitem(last=False)
-        self.lost += len(entry.waiting)
-        self._bytes -= sum(len(piece.data) for piece in entry.waiting)
+        _, entry = self._waiting.popitem(last=False)
+        self.lost += len(entry.pieces)
+        self._bytes -= sum(len(piece.data) for piece in entry.pieces)
 
 
 def datagram(packet: Packet) -> Datagram:
@@ -102,11 +135,3 @@ def datagram(packet: Packet) -> Datagram:
     return (
         packet.side, packet.source, packet.destination, packet.protocol, packet.identification,
     )  # fmt: skip
-
-
-def _rewrite(piece: Packet, entry: _Entry) -> Packet:
-    assert entry.source is not None
-    assert entry.destination is not None
-    piece.rewrite_source((entry.source, 0))
-    piece.rewrite_destination((entry.destination, 0))
-    return piece

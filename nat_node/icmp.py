@@ -1,6 +1,7 @@
 """What a NAPT says by itself in ICMP (RFC 792): answers to pings, and refusals.
 
-A ping that comes in fragments is not answered: it would have to be put together for that.
+A ping that comes in fragments need not be put together to be answered: the first one becomes the
+answer's first fragment, and fragments.py turns the others round in the same way.
 Errors about packets that it has translated are another matter: icmp_errors.py.
 """
 
@@ -27,16 +28,17 @@ _MULTICAST = 0xE0000000  # 224.0.0.0; what lies above is multicast, reserved, an
 def answer_echo(request: Packet) -> list[Packet] | Drop:
     """Turn an echo request to one of our own addresses into its reply, in place.
 
-    A damaged one is dropped: its reply would be damaged too, under a checksum that holds.
+    A damaged one is dropped, if it is whole: only then can that be seen here.
     """
-    if not request.icmp_checksum_holds():
+    before = request.body_checksum()
+    if before and not request.is_fragment:
         return Drop.BAD_CHECKSUM
     source, destination = request.source, request.destination
     request.rewrite_source((destination, 0))
     request.rewrite_destination((source, 0))
     request.data[8] = INITIAL_TTL
     request.data[request.header_length] = ECHO_REPLY
-    request.refresh_icmp_checksum()
+    request.carry_into_icmp_checksum(before)
     request.refresh_header_checksum()
     return [request]
 

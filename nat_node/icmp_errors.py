@@ -10,13 +10,18 @@ translator undoes inside the quotation what it did to the packet:
     error to the PC   router          -> 10.0.0.7    quoting 10.0.0.7:40000 -> 151.101.1.69:80
 
 The quoted packet runs the other way than the error, so its session is looked up with source and
-destination exchanged. An error never makes a rule, never keeps one alive and never ends one
+destination exchanged. Whoever quotes also has seen a right IPv4 header, so a quoted one that is
+damaged is a lie. An error in fragments is translated as it comes; whether it is undamaged can
+only be seen by whoever puts it together, since the checksum is over all of it.
+
+An error never makes a rule, never keeps one alive and never ends one
 (RFC 5508, REQ-4 to REQ-6; RFC 5382, REQ-9 and REQ-10).
 """
 
 from __future__ import annotations
 
 from nat_node.behavior import Endpoint
+from nat_node.identification import Identifications
 from nat_node.packet import ECHO_REQUEST, ICMP, ICMP_ERRORS, Malformed, Packet, Side
 from nat_node.settings import Settings, is_unroutable
 from nat_node.table import Table
@@ -25,23 +30,31 @@ from nat_node.verdict import Drop
 ICMP_HEADER = 8
 
 
-def translate(packet: Packet, settings: Settings, table: Table) -> list[Packet] | Drop:
+def translate(
+    packet: Packet, settings: Settings, table: Table, numbers: Identifications
+) -> list[Packet] | Drop:
     """An error about a packet that we translated: undo the translation in the quotation."""
-    if packet.is_fragment:
-        return Drop.ICMP_UNSUPPORTED
-    if not packet.icmp_checksum_holds():
+    before = packet.body_checksum()
+    if before and not packet.is_fragment:
         return Drop.BAD_CHECKSUM
     try:
         quoted = quotation(packet)
     except Malformed:
         return Drop.MALFORMED
+    if not quoted.header_checksum_holds():
+        return Drop.BAD_CHECKSUM
+    if quoted.has_source_route():
+        return Drop.SOURCE_ROUTED
     if packet.side is Side.OUTSIDE:
-        return _inbound(packet, quoted, settings, table)
-    return _outbound(packet, quoted, settings, table)
+        translated = _inbound(packet, quoted, settings, table, numbers)
+    else:
+        translated = _outbound(packet, quoted, settings, table, numbers)
+    packet.carry_into_icmp_checksum(before)
+    return translated
 
 
 def _outbound(
-    packet: Packet, quoted: Packet, settings: Settings, table: Table
+    packet: Packet, quoted: Packet, settings: Settings, table: Table, numbers: Identifications
 ) -> list[Packet] | Drop:
     """An error from the inside: to the outside the quotation must show our external endpoint."""
     own = packet.source in (settings.internal, settings.external)
@@ -63,14 +76,13 @@ def _outbound(
         quoted.rewrite_identifier(external[1])
     quoted.rewrite_destination(external)
     packet.rewrite_source((settings.external, 0))
-    packet.refresh_icmp_checksum()
     if hairpin:
-        return _inbound(packet, quoted, settings, table)
+        return _inbound(packet, quoted, settings, table, numbers)
     return [packet]
 
 
 def _inbound(
-    packet: Packet, quoted: Packet, settings: Settings, table: Table
+    packet: Packet, quoted: Packet, settings: Settings, table: Table, numbers: Identifications
 ) -> list[Packet] | Drop:
     """An error to us: to the inside the quotation must show the internal endpoint."""
     if packet.destination != settings.external:
@@ -89,9 +101,10 @@ def _inbound(
     internal = session.mapping.internal
     if quoted.protocol == ICMP:
         quoted.rewrite_identifier(internal[1])
+    number = numbers.before(quoted.destination, quoted.protocol, quoted.identification)
+    quoted.rewrite_identification(number)
     quoted.rewrite_source(internal)
     packet.rewrite_destination((internal[0], 0))
-    packet.refresh_icmp_checksum()
     return [packet]
 
 

@@ -42,7 +42,9 @@ _field, _put_field = Struct("!H").unpack_from, Struct("!H").pack_into
 _put_address = Struct("!I").pack_into
 _CHECKSUM_AT = {TCP: 16, UDP: 6, ICMP: 2}
 _SHORTEST = {TCP: 20, UDP: 8, ICMP: 8}
-MORE_FRAGMENTS, OFFSET_MASK = 0x2000, 0x1FFF
+DONT_FRAGMENT, MORE_FRAGMENTS, OFFSET_MASK = 0x4000, 0x2000, 0x1FFF
+_END_OF_OPTIONS, _NO_OPERATION = 0, 1
+_SOURCE_ROUTES = (131, 137)  # loose, strict
 
 
 class Side(Enum):
@@ -119,6 +121,12 @@ class Packet:
         return bool(self.fragment & OFFSET_MASK)
 
     @property
+    def is_atomic(self) -> bool:
+        """Whether this is not, and cannot become, a piece of a packet (RFC 6864, section 4)."""
+        bits = DONT_FRAGMENT | MORE_FRAGMENTS | OFFSET_MASK
+        return bool(self.fragment & bits == DONT_FRAGMENT)
+
+    @property
     def tcp_flags(self) -> int:
         """FIN 1, SYN 2, RST 4, PSH 8, ACK 16."""
         return int(self.data[self.header_length + 13])
@@ -184,6 +192,13 @@ class Packet:
             field = update(field, change + difference(old_port, port))
         _put_field(data, at, field)
 
+    def rewrite_identification(self, number: int) -> None:
+        """Replace the IPv4 header's Identification."""
+        change = difference(self.identification, number)
+        _put_field(self.data, 4, number)
+        _put_field(self.data, 10, update(_field(self.data, 10)[0], change))
+        self.identification = number
+
     def rewrite_identifier(self, identifier: int) -> None:
         """Replace an echo's identifier; the ICMP checksum follows."""
         data, start = self.data, self.header_length
@@ -197,14 +212,37 @@ class Packet:
         _put_field(self.data, start + 2, 0)
         _put_field(self.data, start + 2, checksum(self.data[start:]))
 
+    def body_checksum(self) -> int:
+        """The checksum of all behind the header: 0 for a whole ICMP message that is undamaged."""
+        return checksum(self.data[self.header_length :])
+
+    def carry_into_icmp_checksum(self, before: int) -> None:
+        """Mend the ICMP checksum after a rewriting; `before` it, the body's checksum was this.
+
+        That can be done with a fragment, too, and a damaged message stays one.
+        """
+        start = self.header_length
+        change = difference(self.body_checksum(), before)
+        _put_field(self.data, start + 2, update(_field(self.data, start + 2)[0], change))
+
     def refresh_header_checksum(self) -> None:
         """Compute the IPv4 header's checksum anew."""
         self.data[10:12] = b"\0\0"
         _put_field(self.data, 10, checksum(self.data[: self.header_length]))
 
-    def icmp_checksum_holds(self) -> bool:
-        """Whether a whole ICMP message arrived as it was sent."""
-        return checksum(self.data[self.header_length :]) == 0
+    def header_checksum_holds(self) -> bool:
+        """Whether the IPv4 header is as it was sent."""
+        return checksum(self.data[: self.header_length]) == 0
+
+    def has_source_route(self) -> bool:
+        """Whether the sender has listed routers to pass (RFC 791, section 3.1)."""
+        at, end = 20, self.header_length
+        while at < end and (kind := self.data[at]) != _END_OF_OPTIONS:
+            if kind in _SOURCE_ROUTES:
+                return True
+            length = 1 if kind == _NO_OPERATION else self.data[at + 1] if at + 1 < end else 0
+            at += length or end
+        return False
 
 
 def give_back_hop(data: bytearray | memoryview) -> None:

@@ -67,6 +67,10 @@ class Settings:
         """Whether the address belongs to the private network."""
         return (address ^ self.internal) & self.internal_mask == 0
 
+    def is_host(self, address: int) -> bool:
+        """Whether an address of the private network is one host's: neither all's nor its own."""
+        return address & ~self.internal_mask not in (0, ~self.internal_mask & 0xFFFFFFFF)
+
     def means_nothing_outside(self, address: int) -> bool:
         """Whether no packet from or to this address may be on the public side.
 

@@ -9,16 +9,17 @@ the connection to know how long silence may last:
 
 A RST goes to RESET. That is not the end yet: a RST can be forged, or be refused by the endpoints
 for its sequence number, so a connection on which data still flows comes back to life (RFC 7857,
-section 2.2). One that was never established is REFUSED by a RST, and has no life to come back to.
-CLOSED, RESET and REFUSED last for the closing hold, so that the last ACK and repeated FINs still
-get through. A SYN in any of them begins a new connection.
+section 2.2). One that was never established is REFUSED by a RST, and comes to life only if the
+inside goes on as if there had been none. CLOSED, RESET and REFUSED last for the closing hold, so
+that the last ACK and repeated FINs still get through. A SYN in any of them begins a new
+connection.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
 
-FIN, SYN, RST = 0x01, 0x02, 0x04
+FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 
 
 class TcpState(IntEnum):
@@ -51,15 +52,15 @@ def follow(state: TcpState, flags: int, outbound: bool) -> TcpState:
             return _REFUSED
         return state if state in (_CLOSED, _REFUSED) else _RESET
     if flags & SYN:
-        if state in OVER:
+        if state in OVER and not flags & ACK:
             return _OPENING_OUT if outbound else _OPENING_IN
         if state is (_OPENING_IN if outbound else _OPENING_OUT):
             return _ESTABLISHED
-        return state
-    if flags & FIN:
+    elif flags & FIN:
         if state is (_FIN_IN if outbound else _FIN_OUT):
             return _CLOSED
         if state in (_ESTABLISHED, _RESET):
             return _FIN_OUT if outbound else _FIN_IN
-        return state
-    return _ESTABLISHED if state is _RESET else state
+    elif state is _RESET or (state is _REFUSED and outbound):
+        return _ESTABLISHED
+    return state

@@ -28,6 +28,7 @@ from nat_node.behavior import Endpoint
 from nat_node.events import Dropped, Event, RuleAdded, RuleEnded, describe
 from nat_node.flow_cache import FlowCache
 from nat_node.fragments import Fragments, datagram
+from nat_node.identification import Identifications
 from nat_node.mapping import Mapping, Session
 from nat_node.packet import (
     ECHO_REPLY,
@@ -74,7 +75,8 @@ class Translator:
     ) -> None:
         self.settings = settings
         self.table = Table(settings, below)
-        self.flows = FlowCache(settings.external)
+        self.numbers = Identifications(below)
+        self.flows = FlowCache(settings.external, self.numbers)
         self.fragments = Fragments()
         self.unsolicited = UnsolicitedSyns()
         self._telling = icmp.Budget(_TOLD_RATE, burst=_TOLD_RATE)
@@ -131,11 +133,19 @@ class Translator:
     def _decide(self, packet: Packet, now: float) -> list[Packet] | Drop:
         if packet.protocol not in (TCP, UDP, ICMP):
             return Drop.UNSUPPORTED_PROTOCOL
+        if packet.has_source_route():
+            return Drop.SOURCE_ROUTED
+        to = packet.destination
         if packet.protocol == ICMP and packet.icmp_type in ICMP_ERRORS:
-            return icmp_errors.translate(packet, self.settings, self.table)
-        if packet.side is Side.INSIDE:
-            return self._outbound(packet, now)
-        return self._inbound(packet, now)
+            result = icmp_errors.translate(packet, self.settings, self.table, self.numbers)
+        elif packet.side is Side.INSIDE:
+            result = self._outbound(packet, now)
+        else:
+            result = self._inbound(packet, now)
+        if packet.side is Side.INSIDE and not packet.is_atomic and not isinstance(result, Drop):
+            number = self.numbers.give(to, packet.protocol, packet.identification, len(packet.data))
+            packet.rewrite_identification(number)
+        return result
 
     def _outbound(self, packet: Packet, now: float) -> list[Packet] | Drop:
         """A packet from the inside."""
@@ -144,7 +154,7 @@ class Translator:
             return Drop.SPOOFED_SOURCE
         hairpin = packet.destination == settings.external
         if packet.protocol == ICMP:
-            if packet.icmp_type == ECHO_REQUEST and hairpin and not packet.is_fragment:
+            if packet.icmp_type == ECHO_REQUEST and hairpin:
                 return icmp.answer_echo(packet)
             if packet.icmp_type != ECHO_REQUEST or hairpin:
                 return Drop.ICMP_UNSUPPORTED
@@ -187,6 +197,8 @@ class Translator:
             return session
 
         # Whoever has a session has passed this: only the first packet is asked.
+        if not self.settings.is_host(packet.source):
+            return Drop.SPOOFED_SOURCE
         if self.settings.means_nothing_outside(packet.destination):
             return Drop.PRIVATE_DESTINATION
         if protocol == TCP and packet.tcp_flags & _OPENS != SYN:
@@ -217,7 +229,7 @@ class Translator:
             return self._deliver(packet, now)
         if self._is_forged(packet):
             return Drop.SPOOFED_SOURCE
-        if packet.icmp_type == ECHO_REQUEST and not packet.is_fragment:
+        if packet.icmp_type == ECHO_REQUEST:
             return icmp.answer_echo(packet)
         if packet.icmp_type != ECHO_REPLY:
             return Drop.ICMP_UNSUPPORTED
@@ -291,7 +303,8 @@ class Translator:
             if outbound or state not in NOT_KEPT_FROM_OUTSIDE:
                 session.last_used = now
             return
-        session.last_used = now
+        if not (state is TcpState.REFUSED and outbound and session.state is TcpState.OPENING_IN):
+            session.last_used = now  # but not by a refusal (RFC 7857, section 7.1)
         session.state = state
         before, session.lifetime = session.lifetime, self._tcp_lifetime[state]
         if session.lifetime < before:

@@ -32,6 +32,7 @@ class Drop(Enum):
     ICMP_UNRELATED = "icmp-unrelated", "an ICMP error about a packet that we did not translate"
     ICMP_UNSUPPORTED = "icmp-unsupported", "an ICMP type that a NAPT does not translate"
     BAD_CHECKSUM = "bad-checksum", "an ICMP message whose checksum is wrong"
+    SOURCE_ROUTED = "source-routed", "its sender chose the way, by addresses of one side only"
     UNSUPPORTED_PROTOCOL = "unsupported-protocol", "neither TCP, UDP nor ICMP: no ports to map"
     MALFORMED = "malformed", "the headers contradict each other or the packet ends too early"
     FRAGMENT_LOST = "fragment-lost", "a fragment whose first fragment did not come in time"

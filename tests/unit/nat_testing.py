@@ -336,9 +336,7 @@ def check_table(translator: Translator) -> None:
     for flows in (translator.flows.inside, translator.flows.outside):
         for flow in (*flows.tcp.values(), *flows.udp.values()):
             assert id(flow.session) in living, "a flow outlived its session"
-    waiting = [
-        piece for entry in translator.fragments._datagrams.values() for piece in entry.waiting
-    ]
+    waiting = [piece for entry in translator.fragments._waiting.values() for piece in entry.pieces]
     assert translator.fragments._bytes == sum(len(piece.data) for piece in waiting)
 
 

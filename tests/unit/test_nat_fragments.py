@@ -96,11 +96,14 @@ def test_pieces_without_a_udp_checksum():
 
 
 def test_each_piece_keeps_its_own_header():
-    """Type of service, time to live, identification, flags and offset are the sender's."""
+    """Type of service, time to live, flags and offset are the sender's; all have one number."""
     nat = Nat()
+    numbers = set()
     for piece in fragments(udp(PC, WEB, DATA, tos=0x29, ttl=17, id=4711), 48, 96):
         (sent,) = nat.inside(piece)
-        assert sent[:10] == piece[:10]
+        assert set_bytes(sent, 4, piece[4:6])[:10] == piece[:10]
+        numbers.add(sent[4:6])
+    assert len(numbers) == 1
 
 
 @pytest.mark.parametrize(
@@ -209,6 +212,32 @@ def test_a_flood_of_datagrams_without_a_first_piece():
     assert nat.translator.drops[Drop.FRAGMENT_LOST] == 2000
     # the positive control: pieces pass again
     assert len(sent_through(nat.inside, fragments(udp(PC, WEB, DATA), 48))) == 2
+
+
+@pytest.mark.parametrize("flood", ["later pieces", "first pieces that nobody wants"])
+def test_who_comes_in_order_passes_through_a_flood(flood):
+    """RFC 4787, REQ-14a."""
+    nat = Nat()
+    external = source(nat.out(udp(PC, WEB)))
+    in_order = fragments(udp(WEB, external, DATA, id=4711), 48, 96)
+    sent = nat.outside(in_order[0])
+    which = flood == "later pieces"
+    noise = fragments(udp(f"{OTHER}:1", f"{EXTERNAL}:1", b"x" * 8000), 48)[which]
+    for ident in range(2000):
+        piece = with_right_header_checksum(set_bytes(noise, 4, ident.to_bytes(2, "big")))
+        nat.translator.receive(bytearray(piece), OUTSIDE, nat.now)
+    sent += [*nat.outside(in_order[1]), *nat.outside(in_order[2])]
+    assert show(reassemble(sent)) == f"udp {WEB} > {PC}"
+    assert nat.translator.fragments._bytes <= limits.WAITING_BYTES
+    assert len(nat.translator.fragments) <= limits.DATAGRAMS + 1
+
+
+def test_the_datagrams_that_pass_are_bounded_too(monkeypatch):
+    monkeypatch.setattr(limits, "PASSING_DATAGRAMS", 10)
+    nat = Nat()
+    for ident in range(20):
+        assert nat.inside(fragments(udp(PC, WEB, DATA, id=ident), 48)[0])
+    assert len(nat.translator.fragments) == 10
 
 
 def test_a_flood_of_large_pieces():

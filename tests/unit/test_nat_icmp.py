@@ -21,16 +21,19 @@ from tests.unit.nat_testing import (
     ping,
     pong,
     quoted,
+    reassemble,
     set_bytes,
     source,
     tcp,
     udp,
     with_right_header_checksum,
+    wrong_checksums,
 )
 
 PC, WEB = f"{ALICE}:40000", f"{SERVER}:80"
 HOP = "203.0.113.1"  # a router somewhere on the way
 UNREACHABLE, TOO_BIG, EXPIRED, BAD_OPTION = (3, 3), (3, 4), (11, 0), (12, 0)
+LOOSE_ROUTE = b"\x83\x07\x04" + bytes(4) + b"\0"
 ABOUT = {"udp": udp(PC, WEB), "tcp": tcp(PC, WEB), "ping": ping(ALICE, SERVER)}
 
 every_protocol = pytest.mark.parametrize("about", ABOUT.values(), ids=ABOUT.keys())
@@ -166,7 +169,13 @@ def damaged(packet):
         (lambda sent: error(HOP, EXTERNAL, udp(f"{EXTERNAL}:2000", f"{OTHER}:80")),
          Drop.ICMP_UNRELATED),
         (lambda sent: error(HOP, EXTERNAL, tcp(f"{EXTERNAL}:2000", WEB)), Drop.ICMP_UNRELATED),
-        (lambda sent: error(HOP, EXTERNAL, set_bytes(sent, 9, b"\x2f")), Drop.ICMP_UNRELATED),
+        (lambda sent: error(HOP, EXTERNAL, with_right_header_checksum(set_bytes(sent, 9, b"\x2f"))),
+         Drop.ICMP_UNRELATED),
+        # REQ-3a: whoever quotes has seen a right header
+        (lambda sent: error(HOP, EXTERNAL, set_bytes(sent, 8, b"\x01")), Drop.BAD_CHECKSUM),
+        # section 7.3
+        (lambda sent: error(HOP, EXTERNAL, udp(f"{EXTERNAL}:2000", WEB, options=LOOSE_ROUTE),
+                            quote=None), Drop.SOURCE_ROUTED),
         # not addressed to us; from an address that cannot be out there
         (lambda sent: error(HOP, "24.9.3.8", sent), Drop.NOT_FOR_US),
         (lambda sent: error(ALICE, EXTERNAL, sent), Drop.SPOOFED_SOURCE),
@@ -178,9 +187,7 @@ def damaged(packet):
         (lambda sent: error(HOP, EXTERNAL, error(EXTERNAL, SERVER, sent)), Drop.MALFORMED),
         (lambda sent: error(HOP, EXTERNAL, fragments(udp(PC, WEB, b"x" * 99), 48)[1]),
          Drop.MALFORMED),
-        # an error in pieces: its checksum cannot be seen
-        (lambda sent: fragments(error(HOP, EXTERNAL, sent, quote=None), 16)[0],
-         Drop.ICMP_UNSUPPORTED),
+        (lambda sent: fragments(error(HOP, EXTERNAL, sent, quote=None), 16)[0], Drop.MALFORMED),
     ],
 )  # fmt: skip
 def test_errors_from_outside_that_are_dropped(make, drop):
@@ -189,6 +196,44 @@ def test_errors_from_outside_that_are_dropped(make, drop):
     assert nat.outside(make(sent)) == []
     assert nat.drop is drop
     assert nat.outside(error(HOP, EXTERNAL, sent))  # the positive control
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+@pytest.mark.parametrize("harm", [bytes, damaged])
+def test_an_error_in_pieces(order, harm):
+    """It arrives as it would have in one, and a damaged one stays damaged."""
+    nat, about = Nat(), udp(PC, WEB, b"x" * 400)
+    whole = harm(error(HOP, EXTERNAL, nat.out(about), quote=None))
+    pieces = fragments(whole, 48, 96)
+    arrived = reassemble([sent for n in order for sent in nat.outside(pieces[n])])
+    assert (IP(arrived).src, IP(arrived).dst) == (HOP, ALICE)
+    assert wrong_checksums(arrived) == wrong_checksums(whole)
+    assert quoted(arrived) == harm(about)
+
+
+def test_an_error_in_pieces_from_the_inside():
+    nat = Nat(filtering=EI)
+    external = source(nat.out(udp(PC, WEB)))
+    about = udp(f"{OTHER}:9", external, b"x" * 400)
+    (came,) = nat.outside(about)
+    pieces = fragments(error(ALICE, OTHER, came, quote=None), 48)
+    arrived = reassemble([sent for piece in pieces for sent in nat.inside(piece)])
+    assert (IP(arrived).src, IP(arrived).dst) == (EXTERNAL, OTHER)
+    assert not wrong_checksums(arrived)
+    assert quoted(arrived) == about
+
+
+@pytest.mark.parametrize("host", [SERVER, ALICE])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_a_ping_to_us_in_pieces_is_answered_in_pieces(host, order):
+    nat = Nat()
+    arrive = nat.outside if host == SERVER else nat.inside
+    pieces = fragments(ping(host, EXTERNAL, 77, data=bytes(range(200))), 48, 96)
+    answer = reassemble([sent for n in order for sent in arrive(pieces[n])])
+    seen = IP(answer)
+    assert (seen.src, seen.dst, seen[ICMP].type, seen[ICMP].id) == (EXTERNAL, host, 0, 77)
+    assert bytes(seen[ICMP].payload) == bytes(range(200))
+    assert not wrong_checksums(answer)
 
 
 def test_a_router_on_the_way_may_have_a_private_address():

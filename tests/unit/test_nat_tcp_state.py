@@ -5,7 +5,7 @@ import pytest
 from nat_node.events import RuleEnded
 from nat_node.tcp_state import TcpState, follow
 from nat_node.verdict import Drop
-from tests.unit.nat_testing import ALICE, BEHAVIORS, HOUR, MINUTE, SERVER, Nat, source, tcp
+from tests.unit.nat_testing import ALICE, BEHAVIORS, EI, HOUR, MINUTE, SERVER, Nat, source, tcp
 
 PC, WEB = f"{ALICE}:40000", f"{SERVER}:80"
 IDLE, TRANSITORY, HOLD = 2 * HOUR + 4 * MINUTE, 4 * MINUTE, 4 * MINUTE
@@ -39,6 +39,11 @@ FLAGS = {"S": 2, "SA": 18, "A": 16, "PA": 24, "F": 1, "FA": 17, "R": 4, "RA": 20
         (">S <RA", "REFUSED"),
         (">S <RA <A", "REFUSED"),  # it was never established: there is nothing to come back to
         (">S <RA >S", "OPENING_OUT"),
+        (">S <RA <SA", "REFUSED"),  # the outside alone brings nothing back to life
+        (">S <RA <SA >A", "ESTABLISHED"),  # the inside does: the RST was forged
+        ("<S >RA <SA <A", "REFUSED"),
+        (">S <SA >A <R <SA", "RESET"),  # a SYN-ACK opens nothing
+        (">S <SA >A <FA >FA <SA", "CLOSED"),
         ("<S >RA", "REFUSED"),
         (">S <SA >A <R", "RESET"),
         (">S <SA >A >R", "RESET"),
@@ -134,6 +139,20 @@ def test_from_outside_nobody_keeps_the_rule_of_a_connection_that_is_over(last, a
     assert nat.rules == []
 
 
+def test_a_refusal_keeps_no_rule_alive():
+    """RFC 7857, section 7.1: an outbound RST that answers a call from outside refreshes nothing."""
+    nat = Nat(filtering=EI, udp_idle=HOUR)
+    external = source(nat.out(tcp(PC, WEB, "S")))
+    nat.wait(TRANSITORY - 1)
+    assert nat.outside(tcp(f"{SERVER}:9", external, "S"))
+    nat.wait(100)
+    nat.out(tcp(PC, f"{SERVER}:9", "RA"))
+    nat.wait(HOLD - 100 - 1)
+    assert nat.rules
+    nat.wait(1)
+    assert nat.rules == []
+
+
 def why_ended(nat):
     return [event.why for event in nat.events if isinstance(event, RuleEnded)]
 
@@ -212,7 +231,7 @@ def test_simultaneous_open(mapping):
 
 
 def test_an_unsolicited_syn_is_dropped_in_silence_and_the_inside_may_dial_meanwhile():
-    """RFC 5382 REQ-4: no answer to it for 6 s (here: none at all), so that hole punching works."""
+    """RFC 5382 REQ-4: no answer to it for 6 s, so that hole punching works."""
     nat = Nat(ports=range(2000, 2001))
     nat.out(tcp(PC, f"{SERVER}:81", "S"))
     assert nat.outside(tcp(WEB, "24.9.3.7:2000", "S")) == []

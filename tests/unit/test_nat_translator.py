@@ -37,6 +37,7 @@ from tests.unit.nat_testing import (
 PC, WEB = f"{ALICE}:40000", f"{SERVER}:80"
 OURS = f"{EXTERNAL}:2000"  # the external endpoint of PC: the pool has this port only
 BOBS = f"{EXTERNAL}:8080"  # an explicit rule for tcp and udp, to BOB's port 80
+SOURCE_ROUTES = (b"\x83\x07\x04" + bytes(4) + b"\0", b"\x01\x89\x07\x04" + bytes(4))
 GRE = with_right_header_checksum(set_bytes(udp(PC, WEB), 9, b"\x2f"))
 
 
@@ -79,6 +80,8 @@ def nat_with_a_talk(**options):
         (udp(PC, "0.0.0.0:53"), Drop.PRIVATE_DESTINATION),
         (tcp(PC, WEB[:-3] + ":81", "A"), Drop.NO_CONNECTION),
         # sources that cannot come from the inside
+        (udp("10.0.0.0:1", WEB), Drop.SPOOFED_SOURCE),
+        (udp("10.0.0.255:1", WEB), Drop.SPOOFED_SOURCE),
         (udp("10.0.1.7:1", WEB), Drop.SPOOFED_SOURCE),
         (udp("192.168.0.7:1", WEB), Drop.SPOOFED_SOURCE),
         (udp(f"{OTHER}:1", WEB), Drop.SPOOFED_SOURCE),
@@ -89,7 +92,8 @@ def nat_with_a_talk(**options):
         (GRE, Drop.UNSUPPORTED_PROTOCOL),
         (pong(ALICE, SERVER), Drop.ICMP_UNSUPPORTED),
         (ping(ALICE, SERVER, kind=13), Drop.ICMP_UNSUPPORTED),
-        (fragments(ping(ALICE, EXTERNAL, data=b"x" * 99), 48)[0], Drop.ICMP_UNSUPPORTED),
+        (fragments(ping(ALICE, EXTERNAL, data=b"x" * 99), 48)[0], f"icmp 0 {EXTERNAL} > {ALICE}"),
+        *((udp(PC, WEB, options=route), Drop.SOURCE_ROUTED) for route in SOURCE_ROUTES),
         # a full pool, and no packet at all
         (udp(f"{ALICE}:1", WEB), Drop.PORTS_EXHAUSTED),
         (b"\x45", Drop.MALFORMED),
@@ -134,7 +138,9 @@ def test_from_the_inside(packet, becomes):
         (with_right_header_checksum(set_bytes(udp(WEB, OURS), 9, b"\x2f")),
          Drop.UNSUPPORTED_PROTOCOL),
         (ping(SERVER, EXTERNAL, kind=17), Drop.ICMP_UNSUPPORTED),
-        (fragments(ping(SERVER, EXTERNAL, data=b"x" * 99), 48)[0], Drop.ICMP_UNSUPPORTED),
+        (fragments(ping(SERVER, EXTERNAL, data=b"x" * 99), 48)[0],
+         f"icmp 0 {EXTERNAL} > {SERVER}"),
+        *((udp(WEB, OURS, options=route), Drop.SOURCE_ROUTED) for route in SOURCE_ROUTES),
         (udp(WEB, OURS)[:-1], Drop.MALFORMED),
     ],
 )  # fmt: skip
