@@ -62,6 +62,7 @@ class NaptControl:
 
         A translator that was killed and is started again is subscribed to again.
         """
+        self._closed = False
         events = self._subscribe()
         follower = threading.Thread(
             target=self._follow, args=(events, log), name=f"{self.node}-events", daemon=True
