@@ -3,7 +3,7 @@
 Theory of operation
 -------------------
 Python sees the first packets of every flow, and every SYN, FIN, RST, fragment, IP option and ICMP
-message. A flow that has shown that it moves much is handed to the kernel: its 4-tuple goes into
+message, and what leaves without Don't Fragment. A flow that has shown that it moves much is handed to the kernel: its 4-tuple goes into
 maps of an nftables table, and from then on its packets are rewritten where they arrive, before
 they are routed, and never come up to the translator.
 
@@ -209,8 +209,10 @@ def _ruleset(interfaces: Interfaces) -> str:
         "map port { type mark : inet_service; }",
         "chain carry {",
         "type filter hook prerouting priority raw; policy accept;",
-        # The translator's: fragments, IP options, and what has no hop left.
+        # The translator's: fragments, what may be cut and needs a number (identification.py), IP
+        # options, and what has no hop left.
         "ip frag-off & 0x3fff != 0 accept",
+        f'iifname "{interfaces.inside}" ip frag-off & 0x4000 == 0 accept',
         "ip hdrlength != 5 accept",
         "ip ttl < 2 accept",
         *rules,
