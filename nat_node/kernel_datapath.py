@@ -3,9 +3,9 @@
 Theory of operation
 -------------------
 Python sees the first packets of every flow, and every SYN, FIN, RST, fragment, IP option and ICMP
-message, and what leaves without Don't Fragment. A flow that has shown that it moves much is handed to the kernel: its 4-tuple goes into
-maps of an nftables table, and from then on its packets are rewritten where they arrive, before
-they are routed, and never come up to the translator.
+message, and what leaves without Don't Fragment. A flow that has shown that it moves much is handed
+to the kernel: its 4-tuple goes into maps of an nftables table, and from then on its packets are
+rewritten where they arrive, before they are routed, and never come up to the translator.
 
     lan0   tcp sport set (10.0.0.7 . 151.101.1.69 . 40000 . 80 -> 1025), ip saddr set 24.9.3.7
     wan0   mark set (151.101.1.69 . 24.9.3.7 . 80 . 1025 -> session), and by the mark
