@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
 
+from topologies.model import Behavior, Service
+
 
 class Protocol(StrEnum):
     """How one node tries to reach another."""
@@ -24,7 +26,7 @@ class Via(StrEnum):
     """What becomes of a packet, or of what it carries, between the two ends."""
 
     DIRECT = "direct"  # it arrives at the address that was dialed
-    FORWARDED = "forwarded"  # a NAPT rewrote that address, coming from the outside
+    FORWARDED = "forwarded"  # a NAPT on the way rewrote that address
     HAIRPINNED = "hairpinned"  # a NAPT rewrote it and sent it back to the side it came from
     PROXIED = "proxied"  # somebody in between ended the connection and made another
     RELAYED = "relayed"  # both ends dialed somebody in between, who passes on what they say
@@ -84,7 +86,55 @@ class CannotReach:
     at: str | None = None
 
 
-Assertion = Reaches | CannotReach
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """`napt maps endpoint-independent` (RFC 4787, section 4.1)."""
+
+    napt: str
+    behavior: Behavior
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """`napt filters address-dependent` (RFC 4787, section 5)."""
+
+    napt: str
+    behavior: Behavior
+
+
+@dataclass(frozen=True, slots=True)
+class Hairpins:
+    """`napt hairpins`, `napt does not hairpin` (RFC 4787, section 6)."""
+
+    napt: str
+    does: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GetsFile:
+    """`bob gets a file from alice:8080 at 24.9.3.7`: over HTTP, from the host itself."""
+
+    receiver: str
+    target: Target
+    seen_as: IPv4Address | None = None
+    via: Via | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GetsFileThrough:
+    """`bob gets a file from alice through relay:9000`.
+
+    `service` is a file server, which then holds the file, or a relay or TURN server: then the
+    path is a relayed one, whether the sentence says so or not.
+    """
+
+    receiver: str
+    sender: str
+    server: str
+    service: Service
+
+
+Assertion = Reaches | CannotReach | GetsFile | GetsFileThrough | Maps | Filters | Hairpins
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ class Roster:
     """The nodes of a topology. `names` also has those that could not be read: they are there."""
 
     def __init__(self, topology: Topology, names: Iterable[str]) -> None:
+        self._topology = topology
         self._hosts = {host.name: host for host in topology.hosts()}
         self._gateways = {site.gateway.name: site for site in topology.sites}
         self._names = [*names, ROUTER_NAME]
@@ -45,6 +46,14 @@ class Roster:
         if name in self._gateways:
             return self._gateways[name].gateway.public.ip
         return self._hosts[name].address.ip if name in self._hosts else UNKNOWN
+
+    def napts(self) -> list[str]:
+        """The NAPTs."""
+        return [name for name, site in self._gateways.items() if site.gateway.napt is not None]
+
+    def public_addresses(self) -> int:
+        """How many public addresses there are that are no gateway's."""
+        return len(self._topology.internet) + len(self._topology.isps)
 
     def _is_host(self, name: str) -> bool:
         return name not in self._gateways and name != ROUTER_NAME

@@ -2,6 +2,12 @@
 
     SOURCE reaches TARGET [by tcp|udp|ping|http] [at ENDPOINT] [as NODE-OR-ADDRESS] [via PATH]
     SOURCE cannot reach TARGET [by …] [at ENDPOINT] [because REASON [at NODE]]
+    RECEIVER gets a file from HOST:PORT [at ENDPOINT] [as …] [via …]
+    RECEIVER gets a file from HOST through SERVER[:PORT] [via relayed]
+    NAPT maps endpoint-independent|address-dependent|address-and-port-dependent
+    NAPT filters …                     the same three
+    NAPT hairpins
+    NAPT does not hairpin
 
 TARGET is `node:port`, `address:port`, or either without a port for a ping. `at ENDPOINT` is what
 is dialed where that is not the target's own address: its NAPT's, with an explicit rule. Clauses
@@ -11,28 +17,46 @@ come in any order, each once. What is wrong is raised as ValueError, in words fo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address
 
 from topologies.assertions import (
     DROP_REASONS,
     SEEN_REASONS,
     Assertion,
     CannotReach,
+    Filters,
+    GetsFile,
+    GetsFileThrough,
+    Hairpins,
+    Maps,
     Protocol,
     Reaches,
     Target,
     Via,
 )
 from topologies.errors import not_one_of, quoted
+from topologies.model import Behavior, Service
 from topologies.roster import Roster
 from topologies.scalars import one_of
 from topologies.words import Words, address, endpoint, is_like_an_address
 
 MAX_SENTENCE = 200  # characters
 HTTP_PORT = 80
-VERBS = ("reaches", "cannot reach")
+CARRIERS = ("file-server", "relay", "turn")  # services by which a file gets from one to another
+PLACES_OUTSIDE = 2  # from which a NAPT's behavior is measured
+VERBS = (
+    "reaches",
+    "cannot reach",
+    "gets a file from",
+    "maps",
+    "filters",
+    "hairpins",
+    "does not hairpin",
+)
 
 _ENDPOINT = "the address and port that are dialed, as in 24.9.3.7:8080"
-_WHO = "an address or a node"
+
+_WAY = {"as": "an address or a node", "via": ", ".join(Via)}
 
 
 def sentence(text: str, roster: Roster) -> Assertion:
@@ -50,28 +74,89 @@ def sentence(text: str, roster: Roster) -> Assertion:
         case "cannot":
             words.expect("reach")
             return _cannot_reach(source, words, roster)
+        case "gets":
+            words.expect("a", "file", "from")
+            return _gets(source, words, roster)
+        case "maps":
+            return Maps(_napt(source, roster), _behavior(words))
+        case "filters":
+            return Filters(_napt(source, roster), _behavior(words))
+        case "hairpins":
+            words.clauses({})
+            return Hairpins(_napt(source, roster), does=True)
+        case "does":
+            words.expect("not", "hairpin")
+            words.clauses({})
+            return Hairpins(_napt(source, roster), does=False)
         case verb:
             raise ValueError(not_one_of(f"{quoted(verb)} is not a verb", verb, VERBS))
 
 
 def _reaches(source: str, words: Words, roster: Roster) -> Reaches:
     to = words.next("whom it reaches, as in stackoverflow:80")
-    paths = [via for via in Via if via is not Via.RELAYED]
-    clauses = words.clauses(
-        {"by": _any_of(Protocol), "at": _ENDPOINT, "as": _WHO, "via": _any_of(paths)}
-    )
+    clauses = words.clauses({"by": _any_of(Protocol), "at": _ENDPOINT, **_WAY})
     target, protocol = _target(source, to, clauses, roster)
-    via = clauses.get("via")
-    if via is not None and via not in paths:
-        raise ValueError(not_one_of(f"{quoted(via)} is not a path", via, paths))
-    seen_as = clauses.get("as")
-    return Reaches(
-        source,
-        target,
-        protocol,
-        None if seen_as is None else address(seen_as, roster),
-        None if via is None else Via(via),
-    )
+    return Reaches(source, target, protocol, *_way(clauses, roster))
+
+
+def _gets(receiver: str, words: Words, roster: Roster) -> GetsFile | GetsFileThrough:
+    roster.host(receiver)
+    sender = words.next("who has the file")
+    clauses = words.clauses({"at": _ENDPOINT, **_WAY, "through": "a server"})
+    host = roster.host(endpoint(sender)[0])
+    if "through" not in clauses:
+        target, _ = _target(receiver, sender, {**clauses, "by": "http"}, roster)
+        for service in host.runs if host else ():
+            if service.port == target.service_port and service.name != "file-server":
+                raise ValueError(
+                    f"port {service.port} of {target.node} is that of {service.name}, which has no "
+                    "files; allowed: a file server's port, or one of which nobody has said anything"
+                )
+        return GetsFile(receiver, target, *_way(clauses, roster))
+    if sender == receiver:
+        raise ValueError(f"{receiver} has it already; allowed: another host")
+    surplus = [":"] * (":" in sender) + [key for key in clauses if key not in ("through", "via")]
+    if surplus:
+        raise ValueError(f"{surplus[0]!r} does not go with 'through'; allowed: HOST through SERVER")
+    server, service = _server(clauses["through"], roster)
+    if "via" in clauses and (clauses["via"] != Via.RELAYED or service.name == "file-server"):
+        raise ValueError(
+            f"what goes through {server} cannot be {quoted(clauses['via'])}; allowed: nothing "
+            "behind a file server, which holds the file, and 'via relayed' behind a relay"
+        )
+    return GetsFileThrough(receiver, sender, server, service)
+
+
+def _server(text: str, roster: Roster) -> tuple[str, Service]:
+    """Who is between the two, and by which of its services."""
+    name, port = endpoint(text)
+    host = roster.host(name)
+    if host is None:
+        return name, Service("", 0)
+    can = [s for s in host.runs if s.name in CARRIERS and not s.options.get("read-only")]
+    found = [service for service in can if port in (None, service.port)]
+    if not found:
+        has = ", ".join(f"{name}:{service.port}" for service in can)
+        raise ValueError(
+            f"{quoted(text)} passes no files on; "
+            f"allowed: {has or 'a host that runs ' + ', '.join(CARRIERS)}"
+        )
+    return name, found[0]
+
+
+def _way(clauses: Mapping[str, str], roster: Roster) -> tuple[IPv4Address | None, Via | None]:
+    """Whom the target sees, and by which path."""
+    seen_as = address(clauses["as"], roster) if "as" in clauses else None
+    if "via" not in clauses:
+        return seen_as, None
+    via = clauses["via"]
+    if via not in list(Via):
+        raise ValueError(not_one_of(f"{quoted(via)} is not a path", via, Via))
+    if via == Via.RELAYED:
+        raise ValueError(
+            "'relayed' needs somebody in between; allowed: HOST gets a file from HOST through RELAY"
+        )
+    return seen_as, Via(via)
 
 
 def _cannot_reach(source: str, words: Words, roster: Roster) -> CannotReach:
@@ -91,6 +176,28 @@ def _cannot_reach(source: str, words: Words, roster: Roster) -> CannotReach:
             "(what is dialed stands before 'because')"
         )
     return CannotReach(source, target, protocol, reason, None if at is None else roster.node(at))
+
+
+def _behavior(words: Words) -> Behavior:
+    behavior = one_of(Behavior)(words.next(_any_of(Behavior)))
+    words.clauses({})
+    return behavior
+
+
+def _napt(name: str, roster: Roster) -> str:
+    """The name of a NAPT whose behavior can be measured: from inside, and two places outside."""
+    site = roster.site_behind(name)
+    napts = roster.napts()
+    if site is None or name not in napts:
+        raise ValueError(not_one_of(f"{quoted(name)} is not a NAPT", name, napts or ["a NAPT"]))
+    if not site.hosts:
+        raise ValueError(f"nobody is behind {name} to measure it; allowed: a site with a host")
+    if roster.public_addresses() < PLACES_OUTSIDE:
+        raise ValueError(
+            f"{name} is measured from two public addresses, and there is one besides its own; "
+            "allowed: a topology with one more host on the Internet"
+        )
+    return name
 
 
 def _target(

@@ -9,6 +9,8 @@ come and go; of the kernel's NAT the topology's own rules are known.
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
@@ -16,10 +18,13 @@ from typing import TYPE_CHECKING
 from labs.wire import Wire
 from topologies.assertions import Protocol, Target
 from topologies.model import ROUTER_NAME, Gateway, GatewayKind, Host, Site
+from topologies.processes import Process
 from topologies.programs import PROXY_PORT
 
 if TYPE_CHECKING:  # the builder brings all of Mininet
     from topologies.builder import Network
+
+POLL = 0.05  # seconds between two looks whether somebody wants an end
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,18 @@ class Ground:
             for node in net
             for port in node.ports
         }
+
+    def ends(
+        self, process: Process, seconds: float, is_dead: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Whether a command ends within that time. If not, or if it is in vain, it is killed."""
+        end = time.monotonic() + seconds
+        while not process.ends_within(POLL):
+            if time.monotonic() > end or self.stopped.is_set() or is_dead():
+                process.kill()
+                process.await_end()
+                return False
+        return True
 
     def mac(self, where: str) -> bytes:
         """The Ethernet address of an interface, `node:interface`."""
@@ -139,6 +156,11 @@ class Ground:
             return Neighbor(site.gateway.name, site.gateway.private.ip)
         public = host.address if host is not None else self._sites[node].gateway.public
         return Neighbor(ROUTER_NAME, self._topology.isp_of(public).router)
+
+    def public_places(self) -> list[tuple[str, str]]:
+        """Public nodes that are no gateways, with an address each; the router with each of its."""
+        places = [(host.name, str(host.address.ip)) for host in self._topology.internet]
+        return places + [(ROUTER_NAME, str(isp.router)) for isp in self._topology.isps]
 
     def neighbors(self, node: str) -> list[str]:
         """The nodes of a host's or gateway's segment, its next hop first.

@@ -4,9 +4,9 @@ Theory of operation. A check that wants to reach port 8080 of a host needs someb
 socket is opened in that host's network namespace (namespaces.py), where it is as real as any
 program's: the kernel shakes hands, and all packets pass the host's interface. One event loop in a
 thread serves them all. TCP: who says a line is told `You are 24.9.3.7:40001`, in HTTP if that is
-how they asked. UDP: a Binding request is answered as a STUN server does (stun.py). Two checks that
-want the same socket share it, and the last one to leave closes it. Where a port is taken,
-somebody's own program is left to it.
+how they asked, or gets the file that they asked for, if it is offered. UDP: a Binding request is
+answered as a STUN server does (stun.py). Two checks that want the same socket share it, and the
+last one to leave closes it. Where a port is taken, somebody's own program is left to it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import asyncio
 import errno
 import socket
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -44,6 +44,7 @@ class Listeners:
     """`with Listeners() as listeners:` all sockets are closed at the end."""
 
     def __init__(self) -> None:
+        self._files: dict[str, bytes] = {}
         self._open: dict[Key, _Listening] = {}
         self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
@@ -66,6 +67,15 @@ class Listeners:
         self._loop.close()
 
     @contextmanager
+    def offering(self, name: str, content: bytes) -> Iterator[None]:
+        """Meanwhile, every one of them gives this file to whoever asks for it."""
+        self._files[name] = content
+        try:
+            yield
+        finally:
+            del self._files[name]
+
+    @contextmanager
     def at(self, node: Node, transport: str, address: str, port: int = 0) -> Iterator[int | None]:
         """Listen there meanwhile; gives the port, or None if a program has taken it already.
 
@@ -81,7 +91,7 @@ class Listeners:
                     if error.errno != errno.EADDRINUSE:
                         raise
                 else:
-                    listening = self._open[key] = self._do(_serve(sock))
+                    listening = self._open[key] = self._do(_serve(sock, self._files))
             if listening is not None:
                 listening.users += 1
         try:
@@ -114,11 +124,11 @@ def _bind(transport: str, address: str, port: int) -> socket.socket:
     return sock
 
 
-async def _serve(sock: socket.socket) -> _Listening:
+async def _serve(sock: socket.socket, files: Mapping[str, bytes]) -> _Listening:
     loop = asyncio.get_running_loop()
     port = sock.getsockname()[1]
     if sock.type == socket.SOCK_STREAM:
-        return _Listening(port, await loop.create_server(_Greeter, sock=sock))
+        return _Listening(port, await loop.create_server(lambda: _Greeter(files), sock=sock))
     transport, _ = await loop.create_datagram_endpoint(_Binder, sock=sock)
     return _Listening(port, transport)
 
@@ -129,23 +139,30 @@ async def _close(server: asyncio.Server | asyncio.DatagramTransport) -> None:
 
 
 class _Greeter(asyncio.Protocol):
-    """TCP: one line from the client, or the head of a request; one line to it, and the end."""
+    """TCP: one line from the client, or the head of a request; the answer to it, and the end."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self._files = files
+        self._said = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._said = b""
 
     def data_received(self, data: bytes) -> None:
         self._said += data
-        is_http = b" HTTP/1." in self._said.partition(b"\n")[0]
+        line = self._said.partition(b"\n")[0]
+        is_http = b" HTTP/1." in line
         if (END_OF_HEAD if is_http else b"\n") not in self._said and len(self._said) < MOST_SAID:
             return
         address, port = self._transport.get_extra_info("peername")[:2]
-        answer = f"You are {address}:{port}\n"
+        answer = f"You are {address}:{port}\n".encode()
         if is_http:
-            answer = f"HTTP/1.0 200 OK\r\nContent-Length: {len(answer)}\r\n\r\n{answer}"
-        self._transport.write(answer.encode())
+            path = line.split(b" ")[1].partition(b"?")[0].decode("latin-1")
+            answer = self._files.get(path.removeprefix("/"), answer)
+            head = f"HTTP/1.0 200 OK\r\nContent-Length: {len(answer)}\r\n\r\n"
+            answer = head.encode() + answer
+        self._transport.write(answer)
         self._transport.close()
 
 

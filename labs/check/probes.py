@@ -132,15 +132,14 @@ class Prober:
         tried.words = said[0] if said else "no echo reply"
         return tried
 
-    def http(self, address: str, port: int, proxy: str = "") -> Tried:
-        """Fetch a page, by way of `proxy` (address:port) if there is one."""
+    def http(self, address: str, port: int, *options: str, name: str = "") -> Tried:
+        """Fetch the page or file `name` with curl; `options` are more of curl's."""
         token = _token()
         tried = Tried(token, payload=carries(token))
         local = visit(self._node.pid, _free_port)
-        url = f"http://{address}:{port}/?check={token.decode()}"
+        url = f"http://{address}:{port}/{name}?check={token.decode()}"
         argv = ["curl", "-sS", "-m", f"{self.patience:g}", "--local-port", str(local),
-                "-w", "\n%{http_code}", *(["-x", f"http://{proxy}"] if proxy else []),
-                url]  # fmt: skip
+                "-w", "\n%{http_code}", *options, url]  # fmt: skip
         status, stdout, stderr = self._run(argv, lambda: self._is_dead(tried, local))
         self._find_syn(tried, local)
         if status in CURL_NOT_TRIED:
@@ -206,12 +205,8 @@ class Prober:
     def _run(self, argv: list[str], is_dead: Callable[[], bool]) -> tuple[int | None, str, str]:
         """Run a program to its end: status, stdout, stderr; None if the try was dead before."""
         process = self._node.start(argv)
-        end = time.monotonic() + 2 * self.patience
-        while not process.ends_within(POLL):
-            if time.monotonic() > end or self.ground.stopped.is_set() or is_dead():
-                process.kill()
-                process.await_end()
-                return None, "", ""
+        if not self.ground.ends(process, 2 * self.patience, is_dead):
+            return None, "", ""
         completed = process.wait(self.patience)
         return completed.status, completed.stdout, completed.stderr
 

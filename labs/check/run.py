@@ -13,12 +13,26 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from labs.check.behavior import check_filters, check_maps
 from labs.check.ground import Ground
+from labs.check.hairpin import check_hairpins
 from labs.check.listeners import Listeners
 from labs.check.outcome import Evidence, Outcome, Unmet, Verdict
 from labs.check.reaching import REFUSED, check_cannot_reach, check_reaches
+from labs.check.relayed import check_relayed
+from labs.check.transfer import check_gets_file, check_through_file_server
 from labs.wire import Wire
-from topologies.assertions import Assertion, CannotReach, Expectation, Reaches
+from topologies.assertions import (
+    Assertion,
+    CannotReach,
+    Expectation,
+    Filters,
+    GetsFile,
+    GetsFileThrough,
+    Hairpins,
+    Maps,
+    Reaches,
+)
 
 if TYPE_CHECKING:  # the builder brings all of Mininet
     from topologies.builder import Network
@@ -87,6 +101,18 @@ def _try(ground: Ground, listeners: Listeners, assertion: Assertion) -> tuple[Ve
                 check_reaches(ground, listeners, assertion, evidence)
             case CannotReach():
                 check_cannot_reach(ground, listeners, assertion, evidence)
+            case GetsFile():
+                check_gets_file(ground, listeners, assertion, evidence)
+            case GetsFileThrough() if assertion.service.name == "file-server":
+                check_through_file_server(ground, assertion, evidence)
+            case GetsFileThrough():
+                check_relayed(ground, assertion, evidence)
+            case Maps():
+                check_maps(ground, assertion, evidence)
+            case Filters():
+                check_filters(ground, assertion, evidence)
+            case Hairpins():
+                check_hairpins(ground, assertion, evidence)
     except Unmet as unmet:
         return Verdict.FAILED, [*evidence.lines, str(unmet)]
     except Exception as error:  # whatever it was, it is no verdict on the topology

@@ -7,8 +7,8 @@ connection and makes another one (a proxy); the sequence number does not, and th
 apart. The path follows from what was rewritten, and where:
 
     direct        the packet arrives at the address and port to which it was sent
-    forwarded     a gateway rewrote these, and the packet came in by its outside
-    hairpinned    a gateway rewrote these, and the packet came in, and left, by its inside
+    forwarded     a node on the way rewrote these: a NAPT, by an explicit rule
+    hairpinned    … and the packet came in, and left, by the NAPT's inside
     proxied       one connection ended at a node in between, and another one began there
 """
 
@@ -81,7 +81,7 @@ def follow(ground: Ground, match: Match, since: int) -> Trail:
     return Trail(tuple(c for c in seen if c.outgoing or c.data[:6] == ground.mac(c.where)))
 
 
-def classify(ground: Ground, source: str, target: str, trail: Trail) -> tuple[Via, list[str]]:
+def classify(source: str, target: str, trail: Trail) -> tuple[Via, list[str]]:
     """By which kind of path a packet came from `source` to `target`, and what shows it."""
     left, came = trail.at(source, outgoing=True), trail.at(target, outgoing=False)
     if left is None or came is None:
@@ -95,12 +95,11 @@ def classify(ground: Ground, source: str, target: str, trail: Trail) -> tuple[Vi
     if (begin.destination, begin.destination_port) == (end.destination, end.destination_port):
         return Via.DIRECT, [*ends, f"it arrived at the address that was dialed, {end.to}"]
     changed = _who_rewrote(trail)
-    site = ground.site_of(changed)
-    incoming = trail.at(changed, outgoing=False)
-    by = incoming.where if incoming else changed
-    words = f"{changed} rewrote {begin.to} to {end.to}; it had come in by {by}"
-    inside = site is not None and by == f"{site.gateway.name}:lan0"
-    return (Via.HAIRPINNED if inside else Via.FORWARDED), [*ends, words]
+    came_in, went_out = trail.at(changed, outgoing=False), trail.at(changed, outgoing=True)
+    ways = [captured.where for captured in (came_in, went_out) if captured is not None]
+    words = f"{changed} rewrote {begin.to} to {end.to}; it came in and left by {', '.join(ways)}"
+    turned = ways == [f"{changed}:lan0"] * 2
+    return (Via.HAIRPINNED if turned else Via.FORWARDED), [*ends, words]
 
 
 def _who_rewrote(trail: Trail) -> str:

@@ -12,6 +12,11 @@ from topologies.assertions import (
     DROP_REASONS,
     CannotReach,
     Expectation,
+    Filters,
+    GetsFile,
+    GetsFileThrough,
+    Hairpins,
+    Maps,
     Protocol,
     Reaches,
     Target,
@@ -20,17 +25,20 @@ from topologies.assertions import (
 from topologies.errors import TopologyError
 from topologies.expectations import MAX_EXPECTATIONS
 from topologies.loader import loads
+from topologies.model import Behavior, Service
 
 HOME = """
 internet:
   stackoverflow: {address: 151.101.1.69, runs: [web]}
   files: {address: 198.51.100.10, runs: [file-server]}
+  relay: {address: 198.51.100.11, runs: [{relay: {port: 9001}}, {turn: {user: "a:b"}}]}
 sites:
   home:
     gateway: {name: napt, kind: napt, public: 24.9.3.7, private: 10.0.0.1/24}
     hosts: {pc: 10.0.0.7, pc2: 10.0.0.8}
 expect:
 """
+FIRST = HOME.count("\n") + 1  # line of the first expectation
 STACKOVERFLOW, NAPT, PC = map(IPv4Address, ("151.101.1.69", "24.9.3.7", "10.0.0.7"))
 WEB = Target(STACKOVERFLOW, 80, "stackoverflow", 80)
 
@@ -84,6 +92,26 @@ def expect(entry: str) -> Expectation:
             "internet cannot reach 203.0.113.9",
             CannotReach("internet", Target(IPv4Address("203.0.113.9")), Protocol.PING),
         ),
+        (
+            "stackoverflow gets a file from pc:80 at napt:8080 as stackoverflow via forwarded",
+            GetsFile("stackoverflow", Target(NAPT, 8080, "pc", 80), STACKOVERFLOW, Via.FORWARDED),
+        ),
+        (
+            "pc gets a file from pc2 through files",
+            GetsFileThrough("pc", "pc2", "files", Service("file-server", 8080)),
+        ),
+        (
+            "pc gets a file from pc2 through relay via relayed",
+            GetsFileThrough("pc", "pc2", "relay", Service("relay", 9001)),
+        ),
+        (
+            "pc gets a file from pc2 through relay:3478",
+            GetsFileThrough("pc", "pc2", "relay", Service("turn", 3478, {"user": "a:b"})),
+        ),
+        ("napt maps endpoint-independent", Maps("napt", Behavior.ENDPOINT_INDEPENDENT)),
+        ("napt filters address-dependent", Filters("napt", Behavior.ADDRESS_DEPENDENT)),
+        ("napt hairpins", Hairpins("napt", does=True)),
+        ("napt does not hairpin", Hairpins("napt", does=False)),
     ],
 )
 def test_a_sentence_says(text, assertion):
@@ -92,13 +120,27 @@ def test_a_sentence_says(text, assertion):
 
 def test_an_entry_keeps_its_words_and_its_line():
     short = expect("pc  reaches stackoverflow:80")
-    assert (short.text, short.line) == ("pc reaches stackoverflow:80", 10)
+    assert (short.text, short.line) == ("pc reaches stackoverflow:80", FIRST)
     assert (short.wait, short.message, short.points) == (0.0, "", 1)
     full = expect(
         "wait: 1m30s\n    message: look at the rules\n    points: 3\n    check: pc reaches pc2"
     )
-    assert (full.text, full.line) == ("pc reaches pc2", 13)
+    assert (full.text, full.line) == ("pc reaches pc2", FIRST + 3)
     assert (full.wait, full.message, full.points) == (90.0, "look at the rules", 3)
+
+
+def test_a_napt_is_measured_from_two_places():
+    alone = """
+sites:
+  a:
+    gateway: {name: napt, kind: napt, public: 24.9.3.7, private: 10.0.0.1/24}
+    hosts: {pc: 10.0.0.7}
+expect: [napt hairpins]
+"""
+    with pytest.raises(TopologyError) as caught:
+        loads(alone.encode(), Path("t.yaml"))
+    (problem,) = caught.value.problems
+    assert "allowed: a topology with one more host on the Internet" in problem
 
 
 def test_a_file_that_expects_nothing():
@@ -110,7 +152,7 @@ def test_there_are_only_so_many():
     with pytest.raises(TopologyError) as caught:
         loads(f"{HOME}{entries}".encode(), Path("t.yaml"))
     assert caught.value.problems == [
-        f"t.yaml:{10 + MAX_EXPECTATIONS}: expect[{MAX_EXPECTATIONS}]: one too many; "
+        f"t.yaml:{FIRST + MAX_EXPECTATIONS}: expect[{MAX_EXPECTATIONS}]: one too many; "
         f"allowed: {MAX_EXPECTATIONS}"
     ]
 

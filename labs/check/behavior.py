@@ -1,0 +1,84 @@
+"""`maps` and `filters`: what a NAPT looks at, measured from outside (RFC 5780, sections 4.3, 4.4).
+
+Mapping. One inside endpoint asks (A1, P1), (A2, P1) and (A2, P2) whom they see. The same endpoint
+everywhere is endpoint-independent mapping; the same for both ports of A2 address-dependent; else it
+is address-and-port-dependent. A NAPT that preserves ports would hide the difference, for the port
+is the same whenever it is free. So another host takes the same port first, towards (A1, P1) and
+(A2, P1), where there is another host. And as a port may be the same by chance, it is done twice.
+
+Filtering. After an inside endpoint has asked (A1, P1), three datagrams are sent to it: from
+(A2, P2), from (A1, P2) and, for control, from (A1, P1). Which of them come through tells; the
+control goes last, so that nobody has to wait for the others.
+"""
+
+from __future__ import annotations
+
+from labs.check.ground import Ground
+from labs.check.outcome import CannotTell, Evidence
+from labs.check.vantage import Endpoint, Spot, Vantage, received, show, vantage
+from topologies.assertions import Filters, Maps
+from topologies.model import Behavior
+
+ROUNDS = 2
+FROM_LEAST = list(Behavior)  # what looks at the least comes first
+
+
+def check_maps(ground: Ground, claim: Maps, evidence: Evidence) -> None:
+    """Raises Unmet if the NAPT maps in another way."""
+    with vantage(ground, claim.napt) as around:
+        found = max((_mapping(around, evidence) for _ in range(ROUNDS)), key=FROM_LEAST.index)
+    evidence.require(
+        found is claim.behavior, f"{claim.napt}'s mapping is {found.value}", claim.behavior.value
+    )
+
+
+def check_filters(ground: Ground, claim: Filters, evidence: Evidence) -> None:
+    """Raises Unmet if the NAPT filters in another way."""
+    with vantage(ground, claim.napt) as around:
+        found = _filtering(around, evidence)
+    evidence.require(
+        found is claim.behavior, f"{claim.napt}'s filtering is {found.value}", claim.behavior.value
+    )
+
+
+def _mapping(around: Vantage, evidence: Evidence) -> Behavior:
+    a1_p1, _, a2_p1, a2_p2 = around.four
+    first = around.inside()
+    asker = first
+    if len(around.site.hosts) > 1:
+        asker = around.inside(1, port=first.endpoint[1])
+        for outside in (a1_p1, a2_p1):
+            around.seen_as(first, outside)
+    seen = [_ask(around, asker, outside, evidence) for outside in (a1_p1, a2_p1, a2_p2)]
+    if asker is first and {port for _, port in seen} == {first.endpoint[1]}:
+        raise CannotTell(
+            f"{around.napt} keeps the inside port wherever it is free, so that only a second host "
+            "in its site could show what it looks at; add one"
+        )
+    if seen[0] == seen[1] == seen[2]:
+        return Behavior.ENDPOINT_INDEPENDENT
+    same_for_a2 = seen[1] == seen[2]
+    return Behavior.ADDRESS_DEPENDENT if same_for_a2 else Behavior.ADDRESS_AND_PORT_DEPENDENT
+
+
+def _ask(around: Vantage, asker: Spot, outside: Spot, evidence: Evidence) -> Endpoint:
+    seen = around.seen_as(asker, outside)
+    evidence.add(f"{asker.node} {show(asker.endpoint)} is {show(seen)} to {show(outside.endpoint)}")
+    return seen
+
+
+def _filtering(around: Vantage, evidence: Evidence) -> Behavior:
+    a1_p1, a1_p2, _, a2_p2 = around.four
+    inside = around.inside()
+    mapped = _ask(around, inside, a1_p1, evidence)
+    other_address = around.send(a2_p2, mapped, "wan0")
+    other_port = around.send(a1_p2, mapped, "wan0")
+    control = around.send(a1_p1, mapped, "wan0")
+    came = {data for _, data in received(inside, control, "the control, from whom was asked,")}
+    for spot, data in ((a2_p2, other_address), (a1_p2, other_port), (a1_p1, control)):
+        fate = "it came through" if data in came else "it came to the NAPT, and no further"
+        evidence.add(f"{show(spot.endpoint)} to {show(mapped)}: {fate}")
+    if other_address in came:
+        return Behavior.ENDPOINT_INDEPENDENT
+    passes_port = other_port in came
+    return Behavior.ADDRESS_DEPENDENT if passes_port else Behavior.ADDRESS_AND_PORT_DEPENDENT

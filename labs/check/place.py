@@ -1,0 +1,84 @@
+"""Who is to be reached: whose service it is, on which port, and who answers there.
+
+The topology's own service, if it has one there; else a listener of ours, for as long as the check
+takes; or nobody, where silence is what is expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from labs.check.ground import Ground
+from labs.check.listeners import Listeners
+from labs.check.probes import Prober, Speech, Tried
+from topologies.assertions import Protocol, Target
+
+HTTP_SERVICES = ("web", "file-server")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Whose service is to be reached, on its own port, and what may be said to it.
+
+    `node` is empty where nobody has the address.
+    """
+
+    node: str
+    port: int | None
+    speech: Speech
+
+
+@contextmanager
+def served(
+    ground: Ground,
+    listeners: Listeners,
+    target: Target,
+    protocol: Protocol,
+    source: str,
+    *,
+    silent: bool = False,
+) -> Iterator[Place]:
+    """The place to be reached, with somebody who answers there, unless it is to be `silent`."""
+    holder = target.node or ground.holder(target.address, source) or ""
+    if target.port is None:
+        yield Place(holder, None, Speech.NOTHING)
+        return
+    behind = ground.behind(target, protocol, source)
+    if behind is None:
+        yield Place(holder, target.port, Speech.NOTHING)
+        return
+    node, port = behind
+    transport = transport_of(protocol)
+    service = ground.service_at(node, port)
+    if service and (transport == "tcp" or service == "turn"):
+        speaks_http = service in HTTP_SERVICES
+        yield Place(node, port, Speech.HTTP if speaks_http else Speech.NOTHING)
+    elif silent:
+        yield Place(node, port, Speech.LINE)
+    else:
+        own = str(ground.address(node))
+        with listeners.at(ground.net[node], transport, own, port) as ours:
+            yield Place(node, port, Speech.LINE if ours else Speech.NOTHING)
+
+
+def try_to_reach(
+    prober: Prober, target: Target, protocol: Protocol, place: Place, *curl: str
+) -> Tried:
+    """Try it by this protocol; `curl` are options for it, where that is HTTP."""
+    address = str(target.address)
+    if target.port is None:
+        return prober.ping(address)
+    match protocol:
+        case Protocol.UDP:
+            return prober.udp(address, target.port)
+        case Protocol.HTTP:
+            return prober.http(address, target.port, *curl)
+        case _:
+            return prober.tcp(address, target.port, place.speech)
+
+
+def transport_of(protocol: Protocol) -> str:
+    """What carries it."""
+    return "udp" if protocol is Protocol.UDP else "tcp"

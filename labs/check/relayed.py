@@ -1,0 +1,126 @@
+"""A file through a relay or a TURN server: both ends dial it, and it passes on what they say.
+
+    relay   both say the same word (servers/relay.py), with nc
+    TURN    the sender rents an address (RFC 8656, RFC 6062) and permits the receiver, who dials it
+
+That the path is a relayed one is seen on the wires. The first bytes of the file, which are random,
+come to the relay in one connection and leave it in another, and the SYN of each of the two came
+from the end in question: nobody was called from outside.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+
+from labs.check.diagnosis import diagnose
+from labs.check.ground import Ground
+from labs.check.outcome import Evidence, Unmet
+from labs.check.probes import Prober, Speech
+from labs.check.trail import Match, Trail, carries, follow
+from labs.check.transfer import PATIENCE, SIZE, new_name, removed, require_same
+from labs.packets import ACK, SYN
+from labs.wire import Captured
+from topologies.assertions import GetsFileThrough
+from topologies.processes import Process
+from topologies.programs import READY_SECONDS
+
+FIRST_BYTES = 32  # of the file, by which it is known on its way
+
+
+def check_relayed(ground: Ground, claim: GetsFileThrough, evidence: Evidence) -> None:
+    """Raises Unmet if the file does not come, or by another way."""
+    since = ground.wire.mark()
+    name, content = new_name(), os.urandom(SIZE)
+    sent, received = (ground.net[node].home / name for node in (claim.sender, claim.receiver))
+    send = _by_word if claim.service.name == "relay" else _by_turn
+    with removed(sent, received):
+        sent.write_bytes(content)
+        send(ground, claim, name, evidence)
+        require_same(content, received, claim.receiver, evidence)
+    _require_relayed(ground, claim, content[:FIRST_BYTES], since, evidence)
+
+
+def _by_word(ground: Ground, claim: GetsFileThrough, name: str, _evidence: Evidence) -> None:
+    word = secrets.token_hex(16)
+    dial = f"{ground.address(claim.server)} {claim.service.port}"
+    receiver = _shell(ground, claim.receiver, f"echo {word} | nc {dial} > {name}")
+    sender = _shell(ground, claim.sender, f"(echo {word}; cat {name}) | nc -N {dial}")
+    for process in (sender, receiver):
+        _finish(ground, process, claim)
+
+
+def _by_turn(ground: Ground, claim: GetsFileThrough, name: str, evidence: Evidence) -> None:
+    server, port = ground.address(claim.server), claim.service.port
+    site = ground.site_of(claim.receiver)
+    outside = site.gateway.public.ip if site else ground.address(claim.receiver)
+    sender = ground.net[claim.sender].start_program(
+        [
+            sys.executable, "-m", "servers.turn.client", "--server", f"{server}:{port}",
+            "--user", str(claim.service.options["user"]), "--permit", str(outside),
+            "--wait", f"{PATIENCE:g}", "--send", name,
+        ],
+        name=f"turn-{name}",
+    )  # fmt: skip
+    told = sender.wait_for("allocated", deadline=READY_SECONDS).fields
+    sender.wait_for("permission", deadline=READY_SECONDS)
+    address, _, rented = str(told["relayed"]).rpartition(":")
+    evidence.add(f"{claim.sender} has rented {told['relayed']}, and permits {outside}")
+    receiver = _shell(ground, claim.receiver, f"nc {address} {rented} > {name}")
+    for process in (receiver, sender):
+        _finish(ground, process, claim)
+
+
+def _shell(ground: Ground, node: str, line: str) -> Process:
+    return ground.net[node].start(["sh", "-c", line])
+
+
+def _finish(ground: Ground, process: Process, claim: GetsFileThrough) -> None:
+    """Wait for its end; Unmet if it was not a good one, with what is known of the reason."""
+    words = f"it was not done after {PATIENCE:g} s"
+    if ground.ends(process, PATIENCE):
+        completed = process.wait(PATIENCE)
+        if completed.status == 0:
+            return
+        words = completed.stderr.strip() or f"exit status {completed.status}"
+    prober = Prober(ground, process.node, PATIENCE)
+    address = ground.address(claim.server)
+    tried = prober.tcp(str(address), claim.service.port, Speech.NOTHING)
+    where = f"{claim.server}:{claim.service.port}"
+    if tried.answered:
+        raise Unmet(f"{process.node} by {where}: {words} (it does connect to it)")
+    end = diagnose(prober, tried, address)
+    raise Unmet(f"{process.node} does not reach {where}: {end}")
+
+
+def _require_relayed(
+    ground: Ground, claim: GetsFileThrough, first_bytes: bytes, since: int, evidence: Evidence
+) -> None:
+    trail = follow(ground, carries(first_bytes), since)
+    evidence.add(str(trail))
+    came, left = (trail.at(claim.server, outgoing=out) for out in (False, True))
+    if came is None or left is None or not _is_whole(trail, claim):
+        raise Unmet(f"the file did not go by {claim.server}: {trail}")
+    server = str(ground.address(claim.server))
+    for node, end in ((claim.sender, came.packet.from_), (claim.receiver, left.packet.to)):
+        opened = ground.wire.everywhere(_opening_by(end, server), since=since)
+        evidence.require(
+            bool(opened),
+            f"{claim.server} was dialed by {node}, as {end}",
+            f"a SYN from {end} to {server}",
+        )
+
+
+def _is_whole(trail: Trail, claim: GetsFileThrough) -> bool:
+    ends = (trail.at(claim.sender, outgoing=True), trail.at(claim.receiver, outgoing=False))
+    return None not in ends
+
+
+def _opening_by(end: str, server: str) -> Match:
+    def match(captured: Captured) -> bool:
+        packet = captured.packet
+        is_syn = packet.is_tcp(flags=SYN, among=SYN | ACK)
+        return is_syn and packet.from_ == end and packet.destination == server
+
+    return match

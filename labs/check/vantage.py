@@ -1,0 +1,140 @@
+"""Where a NAPT's behavior is measured from (RFC 5780): inside, and two addresses outside.
+
+Theory of operation. RFC 5780 has a program inside ask a STUN server with two addresses and two
+ports whom it sees, and ask it to answer from another of the four. Here both ends are in one hand:
+UDP sockets on a host of the NAPT's site, and on two public nodes that are not the NAPT. So no
+request for another address is needed, and it is known of each datagram whether it arrived at the
+NAPT: nobody has to wait for one that does not come.
+"""
+
+from __future__ import annotations
+
+import secrets
+import select
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from labs.check import stun
+from labs.check.ground import Ground
+from labs.check.outcome import CannotTell
+from labs.check.trail import carries, follow
+from topologies.model import Site
+from topologies.namespaces import visit
+
+PATIENCE = 5.0  # seconds until a datagram that must come has come
+POLL = 0.02  # seconds between two looks at the wires
+UDP_BYTES = 2048
+
+Endpoint = tuple[str, int]
+
+
+def show(endpoint: Endpoint) -> str:
+    return f"{endpoint[0]}:{endpoint[1]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A UDP socket on a node."""
+
+    node: str
+    sock: socket.socket
+
+    @property
+    def endpoint(self) -> Endpoint:
+        address, port = self.sock.getsockname()
+        return str(address), int(port)
+
+
+class Vantage:
+    """A NAPT between its site and the public; `four` are (A1, P1), (A1, P2), (A2, P1), (A2, P2)."""
+
+    def __init__(self, ground: Ground, site: Site, sockets: ExitStack) -> None:
+        self.ground = ground
+        self.site = site
+        self.napt = site.gateway.name
+        self.since = ground.wire.mark()
+        self.log_since = ground.net.log.mark()
+        self._sockets = sockets
+        outside = ground.public_places()[:2]
+        if len(outside) < 2:
+            raise CannotTell("it takes two public addresses, and there is only one besides")
+        firsts = [self.open(node, address) for node, address in outside]
+        seconds = [self.open(node, address) for node, address in outside]
+        self.four = (firsts[0], seconds[0], firsts[1], seconds[1])
+
+    def open(self, node: str, address: str, port: int = 0) -> Spot:
+        """A UDP socket there."""
+        sock = visit(self.ground.net[node].pid, lambda: _udp_socket(address, port))
+        return Spot(node, self._sockets.enter_context(sock))
+
+    def inside(self, number: int = 0, port: int = 0) -> Spot:
+        """A UDP socket on one of the site's hosts."""
+        host = self.site.hosts[number % len(self.site.hosts)]
+        return self.open(host.name, str(host.address.ip), port)
+
+    def seen_as(self, inside: Spot, outside: Spot) -> Endpoint:
+        """Ask from inside, answer from outside: the endpoint that the request came from."""
+        transaction = secrets.token_bytes(stun.TRANSACTION_BYTES)
+        asked = stun.request(transaction)
+        inside.sock.sendto(asked, outside.endpoint)
+        what = f"a datagram from {inside.node} to {outside.node}"
+        peer = receive(outside, asked, what)
+        answer = stun.answer(asked, peer)
+        assert answer is not None
+        outside.sock.sendto(answer, peer)
+        receive(inside, answer, f"the answer from {outside.node} to {inside.node}")
+        return peer
+
+    def send(self, spot: Spot, to: Endpoint, arrives_by: str) -> bytes:
+        """Send a datagram, and return what is in it once it has come to the NAPT's interface."""
+        token = stun.request(secrets.token_bytes(stun.TRANSACTION_BYTES))
+        spot.sock.sendto(token, to)
+        where = f"{self.napt}:{arrives_by}"
+        end = time.monotonic() + PATIENCE
+        while True:
+            trail = follow(self.ground, carries(token), self.since)
+            if any(captured.where == where and not captured.outgoing for captured in trail.seen):
+                return token
+            if time.monotonic() > end:
+                raise CannotTell(f"a datagram from {spot.node} to {show(to)} never came to {where}")
+            self.ground.stopped.wait(POLL)
+
+
+def receive(spot: Spot, wanted: bytes, what: str) -> Endpoint:
+    """Wait for this datagram and tell its source; others are passed over."""
+    *_, (peer, _) = received(spot, wanted, what)
+    return peer
+
+
+def received(spot: Spot, last: bytes, what: str) -> list[tuple[Endpoint, bytes]]:
+    """All datagrams until `last` has come, with their sources; CannotTell if it does not come."""
+    found: list[tuple[Endpoint, bytes]] = []
+    end = time.monotonic() + PATIENCE
+    while not found or found[-1][1] != last:
+        if not select.select([spot.sock], [], [], max(0.0, end - time.monotonic()))[0]:
+            raise CannotTell(f"{what} did not come within {PATIENCE:g} s")
+        data, peer = spot.sock.recvfrom(UDP_BYTES)
+        found.append(((str(peer[0]), int(peer[1])), data))
+    return found
+
+
+@contextmanager
+def vantage(ground: Ground, napt: str) -> Iterator[Vantage]:
+    """Sockets around the NAPT of that name, closed at the end."""
+    site = ground.site_of(napt)
+    assert site is not None
+    with ExitStack() as sockets:
+        yield Vantage(ground, site, sockets)
+
+
+def _udp_socket(address: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.bind((address, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
