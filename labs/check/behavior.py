@@ -7,15 +7,14 @@ is the same whenever it is free. So another host takes the same port first, towa
 (A2, P1), where there is another host. And as a port may be the same by chance, it is done twice.
 
 Filtering. After an inside endpoint has asked (A1, P1), three datagrams are sent to it: from
-(A2, P2), from (A1, P2) and, for control, from (A1, P1). Which of them come through tells; the
-control goes last, so that nobody has to wait for the others.
+(A2, P2), from (A1, P2) and, for control, from (A1, P1). Which of them come through tells.
 """
 
 from __future__ import annotations
 
 from labs.check.ground import Ground
 from labs.check.outcome import CannotTell, Evidence
-from labs.check.vantage import Endpoint, Spot, Vantage, received, show, vantage
+from labs.check.vantage import Endpoint, Spot, Vantage, show, vantage
 from topologies.assertions import Filters, Maps
 from topologies.model import Behavior
 
@@ -43,10 +42,9 @@ def check_filters(ground: Ground, claim: Filters, evidence: Evidence) -> None:
 
 def _mapping(around: Vantage, evidence: Evidence) -> Behavior:
     a1_p1, _, a2_p1, a2_p2 = around.four
-    first = around.inside()
-    asker = first
+    first = asker = around.inside()
     if len(around.site.hosts) > 1:
-        asker = around.inside(1, port=first.endpoint[1])
+        first, asker = around.inside_twins()
         for outside in (a1_p1, a2_p1):
             around.seen_as(first, outside)
     seen = [_ask(around, asker, outside, evidence) for outside in (a1_p1, a2_p1, a2_p2)]
@@ -71,14 +69,15 @@ def _filtering(around: Vantage, evidence: Evidence) -> Behavior:
     a1_p1, a1_p2, _, a2_p2 = around.four
     inside = around.inside()
     mapped = _ask(around, inside, a1_p1, evidence)
-    other_address = around.send(a2_p2, mapped, "wan0")
-    other_port = around.send(a1_p2, mapped, "wan0")
-    control = around.send(a1_p1, mapped, "wan0")
-    came = {data for _, data in received(inside, control, "the control, from whom was asked,")}
-    for spot, data in ((a2_p2, other_address), (a1_p2, other_port), (a1_p1, control)):
-        fate = "it came through" if data in came else "it came to the NAPT, and no further"
+    came = []
+    for spot in (a2_p2, a1_p2, a1_p1):
+        peer, reason = around.fate(spot, mapped, inside)
+        fate = f"no further than the NAPT ({reason})" if peer is None else "it came through"
         evidence.add(f"{show(spot.endpoint)} to {show(mapped)}: {fate}")
-    if other_address in came:
+        came.append(peer is not None)
+    other_address, other_port, control = came
+    if not control:
+        raise CannotTell("the control, an answer from whom was asked, did not come through")
+    if other_address:
         return Behavior.ENDPOINT_INDEPENDENT
-    passes_port = other_port in came
-    return Behavior.ADDRESS_DEPENDENT if passes_port else Behavior.ADDRESS_AND_PORT_DEPENDENT
+    return Behavior.ADDRESS_DEPENDENT if other_port else Behavior.ADDRESS_AND_PORT_DEPENDENT

@@ -3,12 +3,12 @@
 Theory of operation. RFC 5780 has a program inside ask a STUN server with two addresses and two
 ports whom it sees, and ask it to answer from another of the four. Here both ends are in one hand:
 UDP sockets on a host of the NAPT's site, and on two public nodes that are not the NAPT. So no
-request for another address is needed, and it is known of each datagram whether it arrived at the
-NAPT: nobody has to wait for one that does not come.
+request for another address is needed, and nobody has to wait for a datagram that does not come.
 """
 
 from __future__ import annotations
 
+import errno
 import secrets
 import select
 import socket
@@ -56,7 +56,6 @@ class Vantage:
         self.site = site
         self.napt = site.gateway.name
         self.since = ground.wire.mark()
-        self.log_since = ground.net.log.mark()
         self._sockets = sockets
         outside = ground.public_places()[:2]
         if len(outside) < 2:
@@ -75,38 +74,67 @@ class Vantage:
         host = self.site.hosts[number % len(self.site.hosts)]
         return self.open(host.name, str(host.address.ip), port)
 
+    def inside_twins(self) -> tuple[Spot, Spot]:
+        """Sockets on two hosts of the site, with the same port."""
+        while True:
+            first = self.inside(0)
+            try:
+                return first, self.inside(1, port=first.endpoint[1])
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:  # by another program there
+                    raise
+
     def seen_as(self, inside: Spot, outside: Spot) -> Endpoint:
         """Ask from inside, answer from outside: the endpoint that the request came from."""
+        return self.ask(inside, outside)[0]
+
+    def ask(self, inside: Spot, outside: Spot) -> tuple[Endpoint, list[tuple[Endpoint, bytes]]]:
+        """As `seen_as`, with all that has come to `inside` up to the answer."""
         transaction = secrets.token_bytes(stun.TRANSACTION_BYTES)
         asked = stun.request(transaction)
         inside.sock.sendto(asked, outside.endpoint)
-        what = f"a datagram from {inside.node} to {outside.node}"
-        peer = receive(outside, asked, what)
+        *_, (peer, _) = received(outside, asked, f"a datagram from {inside.node} to {outside.node}")
         answer = stun.answer(asked, peer)
         assert answer is not None
         outside.sock.sendto(answer, peer)
-        receive(inside, answer, f"the answer from {outside.node} to {inside.node}")
-        return peer
+        what = f"the answer from {outside.node} to {inside.node}"
+        return peer, received(inside, answer, what)
 
-    def send(self, spot: Spot, to: Endpoint, arrives_by: str) -> bytes:
-        """Send a datagram, and return what is in it once it has come to the NAPT's interface."""
+    def fate(self, sender: Spot, to: Endpoint, receiver: Spot) -> tuple[Endpoint | None, str]:
+        """Send a datagram by way of the NAPT: whom the receiver saw, or None and why it ended.
+
+        Our translators report what they drop. For the kernel's NAT, a control that is sent after
+        it must come through, and cannot have overtaken it.
+        """
         token = stun.request(secrets.token_bytes(stun.TRANSACTION_BYTES))
-        spot.sock.sendto(token, to)
-        where = f"{self.napt}:{arrives_by}"
+        log_since = self.ground.net.log.mark()
+        sender.sock.sendto(token, to)
+        if self.ground.net[self.napt].napt is None:
+            self._await_at_napt(token, sender)
+            before = self.ask(receiver, self.four[0])[1]
+            peers = [peer for peer, data in before if data == token]
+            return (peers[0], "") if peers else (None, "no sign of it behind the NAPT")
+        ends = f"{show(sender.endpoint)} > {show(to)}"
         end = time.monotonic() + PATIENCE
-        while True:
-            trail = follow(self.ground, carries(token), self.since)
-            if any(captured.where == where and not captured.outgoing for captured in trail.seen):
-                return token
-            if time.monotonic() > end:
-                raise CannotTell(f"a datagram from {spot.node} to {show(to)} never came to {where}")
-            self.ground.stopped.wait(POLL)
+        while time.monotonic() < end and not self.ground.stopped.is_set():
+            if select.select([receiver.sock], [], [], POLL)[0]:
+                data, peer = receiver.sock.recvfrom(UDP_BYTES)
+                if data == token:
+                    return (str(peer[0]), int(peer[1])), ""
+            for event in self.ground.net.log.since(log_since):
+                is_drop = (event.node, event.name) == (self.napt, "drop")
+                if is_drop and str(event.fields["packet"]).endswith(ends):
+                    return None, str(event.fields["reason"])
+        raise CannotTell(
+            f"{self.napt} neither passed a datagram ({ends}) on nor said that it dropped it"
+        )
 
-
-def receive(spot: Spot, wanted: bytes, what: str) -> Endpoint:
-    """Wait for this datagram and tell its source; others are passed over."""
-    *_, (peer, _) = received(spot, wanted, what)
-    return peer
+    def _await_at_napt(self, token: bytes, sender: Spot) -> None:
+        """Return once the datagram has come to one of the NAPT's interfaces."""
+        end = time.monotonic() + PATIENCE
+        while follow(self.ground, carries(token), self.since).at(self.napt, outgoing=False) is None:
+            if time.monotonic() > end or self.ground.stopped.wait(POLL):
+                raise CannotTell(f"a datagram from {sender.node} never came to {self.napt}")
 
 
 def received(spot: Spot, last: bytes, what: str) -> list[tuple[Endpoint, bytes]]:
