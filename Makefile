@@ -10,7 +10,7 @@ LABS := 8 9a 9b 9c 9d
 NAPT := @/usr/bin/python3 -I labs/bootstrap.py
 
 # What is set as `make lab-9c STEP=1 PART=…` reaches the program through the environment.
-.PHONY: help labs test lint bench doctor check shell clean distclean $(LABS:%=lab-%)
+.PHONY: help labs test lint bench conformance doctor check shell clean distclean $(LABS:%=lab-%)
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -21,6 +21,7 @@ help:
 	  'test' 'run all tests' \
 	  'lint' 'check style and types' \
 	  'bench' 'compare the translator with the kernel'\''s own' \
+	  'conformance' 'try what the RFCs ask of a NAPT (ENGINES="python nftables", PRESET=…, TRANSLATOR=FILE)' \
 	  'doctor' 'show whether this machine can run the labs, and how to mend it' \
 	  'check TOPOLOGY=FILE' 'check a topology' \
 	  'shell TOPOLOGY=FILE' 'build a topology and get a prompt on its nodes' \
@@ -32,7 +33,7 @@ $(LABS:%=lab-%): lab-%:
 
 labs: $(LABS:%=lab-%)
 
-test lint bench doctor:
+test lint bench conformance doctor:
 	$(NAPT) $@
 
 check shell:

@@ -168,6 +168,61 @@ def bench(seconds: float, rounds: int, whole_labs: bool) -> None:
 
 
 @main.command()
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    type=click.Choice(["python", "nftables"]),
+    envvar="ENGINES",
+    help="Who translates (again for several); python, if no translator is given.",
+)
+@click.option(
+    "--translator",
+    "translators",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    envvar="TRANSLATOR",
+    help="A translator of your own (again for several).",
+)
+@click.option(
+    "--preset",
+    "presets",
+    multiple=True,
+    default=["rfc"],
+    show_default=True,
+    envvar="PRESET",
+    help="The behavior of all but the kernel (none: what a topology has by itself).",
+)
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A gateway's key.")
+@click.option("--only", multiple=True, metavar="TEXT", help="Only requirements with it in the id.")
+@click.option("--docs", is_flag=True, help="Write the table to docs/conformance.md, too.")
+def conformance(
+    engines: tuple[str, ...],
+    translators: tuple[Path, ...],
+    presets: tuple[str, ...],
+    pairs: tuple[str, ...],
+    only: tuple[str, ...],
+    docs: bool,
+) -> None:
+    """Try on real packets, requirement by requirement, what the RFCs ask of a NAPT."""
+    for pair in pairs:
+        if "=" not in pair:
+            raise click.UsageError(f"--set {pair!r} is not KEY=VALUE, such as filtering=...")
+    from labs.conformance import command
+
+    settings = dict(pair.split("=", 1) for pair in pairs)
+    engines = engines or (() if translators else ("python",))
+    chosen = command.candidates(engines, translators, presets, settings)
+    try:
+        setups = command.setups(chosen)
+    except command.Unusable as error:
+        click.echo(error, err=True)
+        sys.exit(WRONG_USAGE)
+    _stop_unless_ready()
+    sys.exit(command.run(setups, only, docs))
+
+
+@main.command()
 def doctor() -> None:
     """Show whether this machine can run the labs, and how to mend it."""
     from labs.doctor import show

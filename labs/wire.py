@@ -119,13 +119,15 @@ class Wire:
         self, where: str, predicate: Predicate = lambda _: True, *, since: int = 0
     ) -> list[Captured]:
         """What passed `where` after `since`, in order. CaptureIncomplete if there is a gap."""
+        return self.captured(where, lambda captured: predicate(captured.packet), since=since)
+
+    def captured(
+        self, where: str, test: Callable[[Captured], bool], *, since: int = 0
+    ) -> list[Captured]:
+        """The same for a test of the captured bytes, where the headers do not say enough."""
         self._catch_up()
         self._must_be_whole(where)
-        return [
-            captured
-            for captured in self._record[since:]
-            if captured.where == where and predicate(captured.packet)
-        ]
+        return [c for c in self._record[since:] if c.where == where and test(c)]
 
     def everywhere(
         self, predicate: Callable[[Captured], bool], *, since: int = 0
@@ -144,13 +146,27 @@ class Wire:
 
         CaptureIncomplete if there is a gap, for then nobody knows which was the first.
         """
+        return self.wait_for_captured(
+            where, lambda c: predicate(c.packet), deadline=deadline, what=what, since=since
+        )
+
+    def wait_for_captured(
+        self,
+        where: str,
+        test: Callable[[Captured], bool],
+        *,
+        deadline: float,
+        what: str,
+        since: int = 0,
+    ) -> Captured:
+        """The same for a test of the captured bytes."""
         self._must_be_whole(where)
         end = time.monotonic() + deadline
         position = since
         with self._changed:
             while True:
                 for captured in self._record[position:]:
-                    if captured.where == where and predicate(captured.packet):
+                    if captured.where == where and test(captured):
                         self._must_be_whole(where)  # else it may not be the first
                         return captured
                 position = len(self._record)

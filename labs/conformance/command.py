@@ -1,0 +1,132 @@
+"""What `python -m labs conformance` does: read the candidates, examine them, write it all down."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from labs.conformance import report, written
+from labs.conformance.chapters import named
+from labs.conformance.requirement import Requirement
+from labs.conformance.side_by_side import Examination, examine_all
+from labs.conformance.terminal import show
+from labs.conformance.topology import Candidate, Setup, read_setup
+from labs.rundir import RunDirectory
+from topologies.errors import TopologyError
+
+PASSED, FAILED, WRONG_USAGE, CANNOT_RUN = 0, 1, 2, 3
+NO_PRESET = "none"
+
+
+class Unusable(Exception):
+    """The candidates make no sense; the message has a line for each cause."""
+
+
+def candidates(
+    engines: Sequence[str],
+    translators: Sequence[Path],
+    presets: Sequence[str],
+    settings: Mapping[str, str],
+) -> list[Candidate]:
+    """One for the kernel, and one with each preset for Python and each translator."""
+    found = []
+    for preset in presets:
+        chosen = {} if preset == NO_PRESET else {"preset": preset}
+        suffix = f", preset {preset}" if chosen else ", no preset"
+        if "python" in engines:
+            found.append(Candidate(_name(f"python{suffix}", settings), {**chosen, **settings}))
+        for file in translators:
+            keys = {**chosen, "translator": str(file.resolve()), **settings}
+            found.append(Candidate(_name(f"{file.name}{suffix}", settings), keys))
+    if "nftables" in engines:
+        keys = {"engine": "nftables", **settings}
+        found.append(Candidate(_name("nftables", settings), keys))
+    return found
+
+
+def _name(name: str, settings: Mapping[str, str]) -> str:
+    return ", ".join([name, *(f"{key}: {value}" for key, value in settings.items())])
+
+
+def setups(chosen: Sequence[Candidate]) -> list[Setup]:
+    """Their networks. Raises Unusable."""
+    found, problems = [], []
+    for candidate in chosen:
+        try:
+            found.append(read_setup(candidate))
+        except TopologyError as error:
+            # All four NAPTs have the same keys: the first one's problems are enough.
+            lines = [str(problem).partition(": ")[2] for problem in error.problems]
+            mine = [line for line in lines if line.startswith("sites.main.")] or lines
+            problems += [f"{candidate.name}: {line.removeprefix('sites.main.')}" for line in mine]
+    if problems:
+        raise Unusable("\n".join(problems))
+    return found
+
+
+def run(found: Sequence[Setup], only: tuple[str, ...], docs: bool) -> int:
+    """Examine them side by side, print the table, fill runs/conformance/. The exit status."""
+    requirements = named(only)
+    if not requirements:
+        print(f"napt-lab: no requirement has {' or '.join(only)} in its id", file=sys.stderr)
+        return WRONG_USAGE
+    console = Console(highlight=False)
+    try:
+        directory = RunDirectory("conformance")
+    except OSError as error:
+        return _cannot_write(error)
+    examinations = _examine(found, requirements, console)
+    if any(examination.status == CANNOT_RUN for examination in examinations):
+        directory.discard()
+        return CANNOT_RUN  # the sandbox has said why
+    try:
+        _write(examinations, directory.path)
+        place = os.path.relpath(directory.publish())
+        if docs:
+            written.PATH.parent.mkdir(exist_ok=True)
+            text = written.document(examinations, " ".join(sys.argv[2:]))
+            written.PATH.write_text(text, encoding="utf-8")
+    except OSError as error:
+        directory.discard()
+        return _cannot_write(error)
+    show(examinations, console)
+    console.print(f"Everything that was seen is in {place}/ (report.html).", style="dim")
+    return PASSED if all(examination.passed for examination in examinations) else FAILED
+
+
+def _examine(
+    found: Sequence[Setup], requirements: Sequence[Requirement], console: Console
+) -> list[Examination]:
+    total = len(found) * len(requirements)
+    names = "; ".join(setup.candidate.name for setup in found)
+    # rich draws from a thread, and a process with threads must not fork: so it is started late.
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    task = progress.add_task(names, total=total)
+    try:
+        return examine_all(found, requirements, progress.start, lambda: progress.advance(task))
+    finally:
+        progress.stop()
+
+
+def _write(examinations: Sequence[Examination], folder: Path) -> None:
+    from labs.conformance.page import write_page
+
+    report.write(examinations, folder)
+    write_page(examinations, folder)
+
+
+def _cannot_write(error: OSError) -> int:
+    print(f"napt-lab: cannot write the results: {error}", file=sys.stderr)
+    return CANNOT_RUN

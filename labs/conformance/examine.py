@@ -1,0 +1,48 @@
+"""All tests of one candidate, side by side on one network.
+
+A test has ports, payloads and connections of its own, so tests do not meet. Those that wait for a
+time-out begin at once; the others take turns, a few at a time, so that the machine is not so
+busy that a pause of two seconds is missed. The last ones would disturb all others.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from labs.conformance.requirement import AT_LAST, AT_ONCE, IN_TURN, Outcome, Requirement, judge
+from labs.conformance.stand import Stand
+from labs.conformance.topology import Setup
+from labs.conformance.trial import Trial
+
+AT_A_TIME = 6
+
+
+def examine(
+    setup: Setup,
+    requirements: Sequence[Requirement],
+    progress: Callable[[Outcome], None] = lambda _: None,
+) -> None:
+    """Build the network, try every requirement, and take the network down. In the sandbox.
+
+    `progress` is told each outcome as it comes, by any thread.
+    """
+    with Stand(setup) as stand:
+
+        def work(requirement: Requirement) -> None:
+            progress(judge(requirement, Trial(stand), setup, time.monotonic))
+
+        at_once = [requirement for requirement in requirements if requirement.when is AT_ONCE]
+        in_turn = [requirement for requirement in requirements if requirement.when is IN_TURN]
+        with (
+            ThreadPoolExecutor(max(1, len(at_once)), "patient") as patient,
+            ThreadPoolExecutor(AT_A_TIME, "busy") as busy,
+        ):
+            futures = [patient.submit(work, requirement) for requirement in at_once]
+            futures += [busy.submit(work, requirement) for requirement in in_turn]
+            for future in futures:
+                future.result()
+        for requirement in requirements:
+            if requirement.when is AT_LAST:
+                work(requirement)

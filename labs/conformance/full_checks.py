@@ -1,0 +1,161 @@
+"""A NAPT that is full, and a host that has had its share.
+
+The *small* NAPT has eight ports. One host takes them all; what becomes of the next one, and of
+the eight, is looked at by several requirements, so it is done once. The *narrow* one limits the
+sessions of each of its hosts, as far as its engine can.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from labs.conformance.conversation import Query
+from labs.conformance.headers import UNREACHABLE, IpFields
+from labs.conformance.reading import Ip
+from labs.conformance.requirement import NotApplicable, NotProbed, Violation
+from labs.conformance.timer_checks import MARGIN
+from labs.conformance.topology import HOST_LIMIT, SMALL_POOL, SMALL_UDP
+from labs.conformance.trial import WAIT, Trial, UdpFlow, carries
+from labs.conformance.udp_checks import ENDPOINT_INDEPENDENT
+
+EXPEDITED = 0xB8  # a class of service (RFC 3246), to be found again in the refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """What happened when the pool was full."""
+
+    ports: tuple[int, ...]  # that the first eight got
+    passed: bool  # the ninth
+    seen: str  # where the ninth died
+    told: Ip | None  # what its sender was told
+    alive: tuple[int, ...]  # which of the eight worked afterwards
+    last_used: float
+    reason: str  # that the NAPT gave, "" for none
+
+
+def full(t: Trial) -> Full:
+    """Fill the pool; once for all who look at it."""
+    return t.stand.once("a full pool", lambda: _fill(t))
+
+
+def _fill(t: Trial) -> Full:
+    one, two, server = t.host("s1"), t.host("s2"), t.host("y1")
+    remote_port = t.stand.port()
+    flows = [t.open_udp(one, server, remote_port=remote_port) for _ in SMALL_POOL]
+    ninth = UdpFlow(t, two, t.stand.port(), server, remote_port)
+    probe = ninth.outward(fields=IpFields(tos=EXPEDITED))
+    since, log = t.stand.wire.mark(), t.stand.net.log.mark()
+    two.send(probe)
+    one.send(control := flows[0].outward())
+    if t.await_at(server.where, carries(control), since) is None:
+        raise NotProbed("the control did not pass: the first eight are gone")
+    test = carries(probe)
+    came = t.stand.wire.captured(server.where, lambda c: not c.outgoing and test(c), since=since)
+    seen = "the ninth passed" if came else t.fate(two, probe, since, log)
+    told = None if came else t.error_about(two, probe, UNREACHABLE, None, since, WAIT)
+    drops = [e for e in t.stand.net.log.since(log) if e.name == "drop"]
+    reasons = [str(e.fields["reason"]) for e in drops if e.node == t.napt("small").node.name]
+    alive = []
+    for flow in flows:
+        since = t.stand.wire.mark()
+        inward = flow.inward()
+        server.send(inward)
+        if t.await_at(one.where, carries(inward), since) is not None:
+            alive.append(flow.external[1])
+        one.send(flow.outward())
+    return Full(
+        tuple(flow.external[1] for flow in flows), bool(came), seen, told, tuple(alive),
+        time.monotonic(), reasons[0] if reasons else "",
+    )  # fmt: skip
+
+
+def refused(t: Trial) -> Full:
+    """The same, where a ninth must have been refused."""
+    seen = full(t)
+    if seen.passed:
+        raise Violation(f"all {len(SMALL_POOL)} ports were in use, and {seen.seen}")
+    t.observe(f"all {len(seen.ports)} ports in use; {seen.seen}")
+    return seen
+
+
+def told_with(t: Trial, code: int) -> None:
+    """Its sender gets an ICMP destination unreachable with this code."""
+    seen = refused(t)
+    if seen.told is None:
+        raise Violation(f"the sender was told nothing within {WAIT:g} s")
+    got = seen.told.icmp
+    t.require(
+        got == (UNREACHABLE, code), f"the sender is told: {seen.told}", f"the sender is told {got}"
+    )
+
+
+def none_evicted(t: Trial) -> None:
+    """Those that were there before are there still."""
+    seen = refused(t)
+    lost = set(seen.ports) - set(seen.alive)
+    t.require(
+        not lost,
+        f"all {len(seen.alive)} that were there before work afterwards",
+        f"{len(lost)} of {len(seen.ports)} that were there before do not work any more",
+    )
+
+
+def all_ports_used(t: Trial) -> None:
+    """Every port of the pool can be had."""
+    seen = full(t)
+    t.require(
+        set(seen.ports) == set(SMALL_POOL),
+        f"{len(seen.ports)} sessions got all {len(SMALL_POOL)} ports of the pool",
+        f"{len(seen.ports)} sessions got only the ports {sorted(set(seen.ports))}",
+    )
+
+
+def ports_are_held(t: Trial) -> None:
+    """When the eight have expired, nobody gets their ports for a while."""
+    if t.stand.setup.settings.filtering != ENDPOINT_INDEPENDENT:
+        raise NotApplicable("exception c: with a filter that looks at the sender, at once")
+    seen = refused(t)
+    time.sleep(max(0.0, seen.last_used + SMALL_UDP + MARGIN - time.monotonic()))
+    two, server = t.host("s2"), t.host("y1")
+    flow = UdpFlow(t, two, t.stand.port(), server, t.stand.port())
+    control = Query(t, two, server).request()
+    t.refused(two, flow.outward(), server, control)
+    t.note(f"{SMALL_UDP + MARGIN:g} s after the last use; the sessions lasted {SMALL_UDP:g} s")
+
+
+def host_limit(t: Trial) -> None:
+    """A host gets no more than its share, and others do not suffer by it."""
+    greedy, other, server = t.host("n2"), t.host("n1"), t.host("y2")
+    before = t.open_udp(other, server)
+    for number in range(1, 2 * HOST_LIMIT):
+        flow = UdpFlow(t, greedy, t.stand.port(), server, t.stand.port())
+        since, log = t.stand.wire.mark(), t.stand.net.log.mark()
+        probe, control = flow.outward(), before.outward()
+        greedy.send(probe)
+        other.send(control)
+        if t.await_at(server.where, carries(control), since) is None:
+            raise NotProbed("the control did not pass")
+        test = carries(probe)
+        if not t.stand.wire.captured(server.where, test, since=since):
+            t.observe(f"session {number} is refused: {t.fate(greedy, probe, since, log)}")
+            t.require(number == HOST_LIMIT + 1, f"{HOST_LIMIT} were allowed, as set",
+                      f"{number - 1} were allowed, {HOST_LIMIT} are set")  # fmt: skip
+            break
+    else:
+        raise Violation(f"one host has {2 * HOST_LIMIT - 1} sessions, and no end")
+    t.open_udp(other, server).answer()
+    t.note("another host opens a new one at the same time")
+
+
+def refusal_has_class(t: Trial) -> None:
+    """What the sender is told has the class of service of what was refused."""
+    seen = refused(t)
+    if seen.told is None:
+        raise Violation("the sender was told nothing")
+    t.require(
+        seen.told.tos >> 2 == EXPEDITED >> 2,
+        f"the refusal is of class {EXPEDITED >> 2}, like what was refused",
+        f"what was refused was of class {EXPEDITED >> 2}, the refusal is of {seen.told.tos >> 2}",
+    )

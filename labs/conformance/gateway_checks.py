@@ -1,0 +1,181 @@
+"""The NAPT as a router: errors that it writes itself, and those that it does not (RFC 1812)."""
+
+from __future__ import annotations
+
+from labs.conformance.conversation import Query
+from labs.conformance.fragment_checks import cut
+from labs.conformance.headers import (
+    TIME_EXCEEDED,
+    UNREACHABLE,
+    IpFields,
+    Probe,
+    echo,
+    fresh,
+    icmp,
+    icmp_error,
+    ipv4,
+    udp,
+)
+from labs.conformance.icmp_checks import quotes
+from labs.conformance.reading import Ip, read_frame
+from labs.conformance.requirement import Violation
+from labs.conformance.stand import Host
+from labs.conformance.topology import FAR_MTU
+from labs.conformance.trial import WAIT, Trial
+from labs.conformance.wires import await_all
+from labs.wire import Captured
+
+LAST_HOP = IpFields(ttl=1)
+EXPEDITED = 0xB8  # a class of service (RFC 3246)
+BURST = 400
+INFORMATION_REQUEST = 15
+SETTLED = 0.5  # seconds in which the rest of a burst's errors come
+
+
+def some_datagram(t: Trial, inside: Host, outside: Host, fields: IpFields) -> Probe:
+    """A datagram of a session of its own."""
+    source, destination = (inside.address, t.stand.port()), (outside.address, t.stand.port())
+    return udp(source, destination, fields=fields)
+
+
+def must_be_told(t: Trial, sender: Host, probe: Probe, kind: int, code: int) -> Ip:
+    """The ICMP error about a packet, which must come, and quote it as it was sent."""
+    error = t.answer(sender, probe, kind, code)
+    if error is None:
+        raise Violation(f"{probe.what}: no ICMP {kind}/{code} came within {WAIT:g} s")
+    sent = read_frame(bytes(12) + b"\x08\x00" + probe.data)
+    assert sent is not None
+    quotes(t, error, sent.sender, sent.receiver, probe)
+    t.observe(f"{sender.name} is told: {error}")
+    return error
+
+
+def time_exceeded(t: Trial) -> None:
+    """A packet whose time to live ends at the NAPT, and one whose ends at the router behind it."""
+    inside, outside = t.host("x1"), t.host("y1")
+    for ttl in (1, 2):
+        probe = some_datagram(t, inside, outside, IpFields(ttl=ttl))
+        must_be_told(t, inside, probe, TIME_EXCEEDED, 0)
+
+
+def path_mtu(t: Trial) -> None:
+    """A router on the way cannot send it on: its word, with the MTU, reaches the sender."""
+    inside, far = t.host("x1"), t.host("far")
+    source, destination = (inside.address, t.stand.port()), (far.address, t.stand.port())
+    error = must_be_told(t, inside, udp(source, destination, fresh(1400)), UNREACHABLE, 4)
+    t.require(
+        error.rest & 0xFFFF == FAR_MTU,
+        f"with the next-hop MTU {FAR_MTU}",
+        f"the next-hop MTU in it is {error.rest & 0xFFFF}, not {FAR_MTU}",
+    )
+    t.passes(inside, udp(source, destination, fresh(FAR_MTU - 28)), far)
+
+
+def answers_pings(t: Trial) -> None:
+    """To its own addresses, from either side."""
+    napt = t.napt("main")
+    for name, address in (("x1", napt.internal), ("x1", napt.external), ("y1", napt.external)):
+        sender = t.host(name)
+        probe = echo(sender.address, address, t.stand.port())
+        since = t.stand.wire.mark()
+        sender.send(probe)
+        came = t.await_at(sender.where, lambda c, p=probe: p.mark in c.data, since)  # type: ignore[misc]
+        t.require(came is not None, f"{address} answers {name}", f"{address} is silent to {name}")
+
+
+def class_is_copied(t: Trial) -> None:
+    """An error that the NAPT writes has the class of service of the packet that it is about."""
+    inside = t.host("x1")
+    probe = some_datagram(t, inside, t.host("y1"), IpFields(ttl=1, tos=EXPEDITED))
+    error = must_be_told(t, inside, probe, TIME_EXCEEDED, 0)
+    t.require(
+        error.tos >> 2 == EXPEDITED >> 2,
+        f"of class {EXPEDITED >> 2}, like the packet",
+        f"the packet was of class {EXPEDITED >> 2}, the error is of class {error.tos >> 2}",
+    )
+
+
+def knows_when_to_be_silent(t: Trial) -> None:
+    """No error about an ICMP error, nor about a later fragment."""
+    inside, outside = t.host("x1"), t.host("y1")
+    flow = t.open_udp(inside, outside)
+    arrived = flow.answer()
+    about_error = icmp_error(
+        inside.address, outside.address, arrived.raw, arrived.data[:8], fields=LAST_HOP
+    )
+    later = cut(flow.internal, flow.remote)[0][1]
+    fields = IpFields(ttl=1, dont_fragment=False, offset=32)
+    later = Probe(
+        ipv4(inside.address, outside.address, later.protocol, later.data[20:], fields),
+        later.mark,
+        "a later fragment",
+    )
+    since = t.stand.wire.mark()
+    for silent in (about_error, later):
+        inside.send(silent)
+    must_be_told(t, inside, some_datagram(t, inside, outside, LAST_HOP), TIME_EXCEEDED, 0)
+    for silent in (about_error, later):
+        if t.error_about(inside, silent, TIME_EXCEEDED, None, since, 0) is not None:
+            raise Violation(f"{silent.what} with a time to live of 1 was answered by an error")
+    t.observe("about an ICMP error and a later fragment that died likewise: silence")
+
+
+def errors_are_limited(t: Trial) -> None:
+    """A burst of packets that die is not answered one for one."""
+    inside, outside = t.host("x3"), t.host("y1")
+    source, destination = (inside.address, t.stand.port()), (outside.address, t.stand.port())
+    since = t.stand.wire.mark()
+    for _ in range(BURST):
+        inside.send(udp(source, destination, fields=LAST_HOP))
+
+    def is_error(captured: Captured) -> bool:
+        packet = captured.packet
+        about = packet.quoted
+        is_ours = about is not None and about.source_port == source[1]
+        return packet.icmp == (TIME_EXCEEDED, 0) and is_ours
+
+    found = await_all(
+        t.stand.wire, inside.where, is_error, lambda seen: len(seen) >= BURST, since, SETTLED
+    )
+    t.require(
+        0 < len(found) < BURST,
+        f"{len(found)} errors about {BURST} packets at once",
+        f"{len(found)} errors about {BURST} packets at once",
+    )
+
+
+def no_source_route(t: Trial) -> None:
+    """An ICMP message with a source route, in which private addresses may be, does not get out."""
+    inside, outside = t.host("x1"), t.host("y1")
+    route = bytes([131, 7, 4]) + bytes(map(int, t.napt("main").internal.split("."))) + b"\0"
+    identifier = t.stand.port()
+    probe = echo(inside.address, outside.address, identifier, IpFields(options=route))
+    t.refused(inside, probe, outside, Query(t, inside, outside).request())
+
+
+def no_information_reply(t: Trial) -> None:
+    """An information request (obsolete) is not answered by the NAPT, where a ping is."""
+    inside, napt = t.host("x1"), t.napt("main")
+    data, control = fresh(), echo(inside.address, napt.internal, t.stand.port())
+    rest = t.stand.port() << 16
+    request = icmp(inside.address, napt.internal, INFORMATION_REQUEST, 0, rest, data)
+    since = t.stand.wire.mark()
+    inside.send(Probe(request, data[:8], "information request"))
+    inside.send(control)
+    if t.await_at(inside.where, lambda c: control.mark in c.data, since) is None:
+        raise Violation("not even a ping is answered")
+    came = t.stand.wire.captured(
+        inside.where,
+        lambda c: not c.outgoing and c.packet.icmp is not None and c.packet.icmp[0] in (4, 16),
+        since=since,
+    )
+    t.require(not came, "no reply, where the ping after it has one", "it was answered")
+
+
+def other_messages_do_not_pass(t: Trial) -> None:
+    """A router advertisement from outside (type 9) is nothing for the inside."""
+    flow = t.open_udp(t.host("x1"), t.host("y1"))
+    data = fresh()
+    packet = icmp(flow.outside.address, flow.external[0], 9, 0, 0, data)
+    probe = Probe(packet, data[:8], "ICMP 9/0 from outside")
+    t.refused(flow.outside, probe, flow.inside, flow.inward())

@@ -1,0 +1,62 @@
+"""report.html: the table for a browser, on a phone, in the dark, on paper.
+
+One file that loads nothing; a policy in it forbids it to. Everything that came from a wire or a
+program is text and is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from labs.conformance.chapters import CHAPTERS
+from labs.conformance.requirement import Verdict
+from labs.conformance.side_by_side import Examination
+from labs.conformance.terminal import MARKS
+from labs.report.page import visible
+
+_HERE = Path(__file__).parent
+_HOUSE_STYLE = _HERE.parent / "report" / "page.css"
+
+
+def write_page(examinations: Sequence[Examination], folder: Path) -> Path:
+    """Write the page; returns its path."""
+    path = folder / "report.html"
+    path.write_text(render(examinations), encoding="utf-8")
+    return path
+
+
+def render(examinations: Sequence[Examination]) -> str:
+    """The page as text."""
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = _HOUSE_STYLE.read_text(encoding="utf-8")
+    style += (_HERE / "page.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    rows = list(zip(*(examination.outcomes for examination in examinations), strict=True))
+    return environment.get_template("page.html").render(
+        examinations=examinations,
+        chapters=[
+            (chapter, [row for row in rows if row[0].requirement.rfc == chapter.rfc])
+            for chapter in CHAPTERS
+        ],
+        verdicts=list(Verdict),
+        marks={verdict: mark for verdict, (mark, _) in MARKS.items()},
+        passed=all(examination.passed for examination in examinations),
+        when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        style=Markup(style),
+        policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; "
+        "form-action 'none'",
+    )

@@ -1,0 +1,173 @@
+"""A requirement, its test, and what may come of it.
+
+Theory of operation. Every requirement of the RFCs that speak of a NAPT is one `Requirement`: the
+RFC's word for how binding it is, what it asks in a few words of our own, and a function that
+tries it on real packets. The function raises
+
+    Violation       the NAPT did something else                            -> fail, or deviation
+    NotApplicable   this NAPT has nothing to which it could apply          -> not applicable
+    NotProbed       what would show it could not be done                   -> error
+
+and when it raises nothing, and something was seen, the requirement is met. A test during which
+nothing was observed is an error too: silence proves nothing.
+
+A *deliberate deviation* is declared beside the requirement, as data: for which settings, for
+which reason, and which setting removes it. One that is declared must be seen as well. If the NAPT
+conforms after all, the declaration is wrong, and that is a failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum, auto
+from typing import TYPE_CHECKING
+
+from topologies.model import Engine
+
+if TYPE_CHECKING:
+    from labs.conformance.topology import Setup
+    from labs.conformance.trial import Trial
+
+
+class Verdict(StrEnum):
+    """What can be said of one requirement, in the words of the reports."""
+
+    PASS = "pass"
+    DEVIATION = "deliberate deviation"
+    FAIL = "fail"
+    NOT_APPLICABLE = "not applicable"
+    ERROR = "error"
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether the whole run has failed by it."""
+        return self in (Verdict.FAIL, Verdict.ERROR)
+
+
+class When(Enum):
+    """Where a test has its place among the others of a run."""
+
+    AT_ONCE = auto()  # most of its time it waits for a time-out
+    IN_TURN = auto()
+    AT_LAST = auto()  # it would disturb the others
+
+
+AT_ONCE, IN_TURN, AT_LAST = When
+
+
+class Violation(Exception):
+    """The NAPT did not do what the requirement asks; the message says what it did."""
+
+
+class NotApplicable(Exception):
+    """The requirement says nothing to this NAPT; the message says why."""
+
+
+class NotProbed(Exception):
+    """The test itself could not be carried out; the message says what was missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """Not conforming on purpose, where `when` holds."""
+
+    when: Callable[[Setup], bool]
+    reason: str
+    removed_by: str
+    """The setting that removes it, as one would write it."""
+    any_engine: bool = False
+    """Whether it can be had of the kernel's NAT as well; else the kernel simply fails there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One row of the report. Without a `check` it never applies to a NAPT of this kind."""
+
+    rfc: int
+    name: str
+    level: str
+    words: str
+    check: Callable[[Trial], None] | None = None
+    why_not: str = ""
+    deviations: tuple[Deviation, ...] = ()
+    when: When = When.IN_TURN
+
+    @property
+    def id(self) -> str:
+        """Short and stable, e.g. `4787.REQ-3a`."""
+        return f"{self.rfc}.{self.name}".replace(" ", "-")
+
+    def deviation(self, setup: Setup) -> Deviation | None:
+        """The deviation that is declared for such a NAPT, if any."""
+        ours = setup.engine is Engine.PYTHON
+        return next((d for d in self.deviations if (ours or d.any_engine) and d.when(setup)), None)
+
+
+@dataclass(slots=True)
+class Chapter:
+    """The requirements of one RFC, in its order."""
+
+    rfc: int
+    title: str
+    requirements: list[Requirement] = field(default_factory=list)
+
+    def test(
+        self, name: str, level: str, words: str, *deviations: Deviation, when: When = When.IN_TURN
+    ) -> Callable[[Callable[[Trial], None]], Callable[[Trial], None]]:
+        """A decorator: the function tries this requirement."""
+
+        def add(check: Callable[[Trial], None]) -> Callable[[Trial], None]:
+            self.requirements.append(
+                Requirement(self.rfc, name, level, words, check, deviations=deviations, when=when)
+            )
+            return check
+
+        return add
+
+    def inapplicable(self, name: str, level: str, words: str, why: str) -> None:
+        """A requirement that says nothing to a NAPT of this kind."""
+        self.requirements.append(Requirement(self.rfc, name, level, words, why_not=why))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one requirement with one engine."""
+
+    requirement: Requirement
+    verdict: Verdict
+    why: str  # of all but a pass
+    evidence: tuple[str, ...]
+    seconds: float
+    removed_by: str = ""
+
+
+def judge(
+    requirement: Requirement, trial: Trial, setup: Setup, clock: Callable[[], float]
+) -> Outcome:
+    """Carry out one test and say what came of it."""
+    begin = clock()
+
+    def outcome(verdict: Verdict, why: str, removed_by: str = "") -> Outcome:
+        return Outcome(requirement, verdict, why, trial.evidence, clock() - begin, removed_by)
+
+    if requirement.check is None:
+        return outcome(Verdict.NOT_APPLICABLE, requirement.why_not)
+    declared = requirement.deviation(setup)
+    try:
+        requirement.check(trial)
+    except Violation as violation:
+        if declared is None:
+            return outcome(Verdict.FAIL, str(violation))
+        trial.note(str(violation))
+        return outcome(Verdict.DEVIATION, declared.reason, declared.removed_by)
+    except NotApplicable as why:
+        return outcome(Verdict.NOT_APPLICABLE, str(why))
+    except Exception as error:  # whatever kept it from being tried
+        name = "" if isinstance(error, NotProbed) else f"{type(error).__name__}: "
+        return outcome(Verdict.ERROR, f"{name}{error}")
+    if not trial.observations:
+        return outcome(Verdict.ERROR, "the test ended without having observed anything")
+    if declared is not None:
+        return outcome(Verdict.FAIL, f"declared but not seen: {declared.reason}")
+    return outcome(Verdict.PASS, "")

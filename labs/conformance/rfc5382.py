@@ -1,0 +1,207 @@
+"""RFC 5382, TCP: how connections begin, who may call, how long silence may last."""
+
+from __future__ import annotations
+
+from labs.conformance import icmp_checks, tcp_checks, tcp_timer_checks, timer_checks, udp_checks
+from labs.conformance.conversation import TcpFlow, open_tcp
+from labs.conformance.headers import ACK, FIN, PSH, SYN, UNREACHABLE, fresh, icmp_error
+from labs.conformance.requirement import AT_ONCE, Chapter, Deviation
+from labs.conformance.rfc4787 import STRICT_FILTER
+from labs.conformance.trial import Trial, show
+
+CHAPTER = Chapter(5382, "TCP")
+test, inapplicable = CHAPTER.test, CHAPTER.inapplicable
+
+
+@test("REQ-1", "MUST", "the same external endpoint towards all: endpoint-independent mapping")
+def mapping(t: Trial) -> None:
+    tcp_checks.mapping_is_endpoint_independent(t)
+
+
+@test("REQ-2", "MUST", "all valid sequences of segments pass, for connections opened from inside")
+def valid_sequences(t: Trial) -> None:
+    flow = open_tcp(t, t.host("x1"), t.host("y1"))
+    flow.exchange()
+    # Half closed: one side is done, the other still sends.
+    flow.back(FIN | ACK)
+    flow.out(ACK)
+    flow.out(PSH | ACK, fresh())
+    flow.back(ACK)
+    flow.out(FIN | ACK)
+    flow.back(ACK)
+    t.note("opened, data both ways, half closed, data one way, closed")
+
+
+@test("REQ-2 inbound", "MUST", "and for permitted ones that are opened from outside")
+def opened_from_outside(t: Trial) -> None:
+    external = t.napt("main").external, t.stand.rule_port
+    flow = TcpFlow(t, t.host("x1"), t.host("y1"), port=t.stand.rule_port, external=external)
+    flow.opened_from_outside()
+    flow.exchange()
+    flow.close()
+    t.note(f"by an explicit rule for {show(external)}")
+
+
+@test("REQ-2a", "MUST", "simultaneous open: two SYNs cross, then two SYN-ACKs")
+def simultaneous_open(t: Trial) -> None:
+    tcp_checks.opened_simultaneously(t)
+
+
+@test(
+    "REQ-3", "RECOMMENDED", "filtering is endpoint-independent, or else address-dependent",
+    STRICT_FILTER,
+)  # fmt: skip
+def filtering(t: Trial) -> None:
+    seen = tcp_checks.filtering(t, t.host("x1"))
+    t.require(seen != udp_checks.PORT_DEPENDENT, f"filtering is {seen}", f"filtering is {seen}")
+
+
+@test("REQ-3a", "MAY", "the filtering behavior can be set; what is set is what is done")
+def filtering_as_set(t: Trial) -> None:
+    wanted = t.stand.setup.settings.filtering.value
+    seen = tcp_checks.filtering(t, t.host("x2"))
+    t.require(seen == wanted, f"set to {wanted}: it is", f"set to {wanted}, but it is {seen}")
+
+
+inapplicable(
+    "REQ-3b", "MAY", "filtering is set for TCP and UDP separately",
+    "allowed, not required: one setting holds for both",
+)  # fmt: skip
+
+
+@test("REQ-4", "MUST NOT", "an unsolicited SYN is answered within 6 seconds", when=AT_ONCE)
+def silent_for_six_seconds(t: Trial) -> None:
+    seen = tcp_checks.unsolicited(t)
+    early = tuple(a for a in seen.answers if a[1] < tcp_checks.SILENCE - tcp_checks.CLOCKS_APART)
+    t.require(
+        not early,
+        f"{len(seen.called)} SYNs, to every port of the pool: silence for {tcp_checks.SILENCE:g} s",
+        tcp_checks.describe(early) if early else "",
+    )
+    t.note("control: a SYN from inside, sent in the same second, arrived at the caller")
+
+
+@test(
+    "REQ-4 dialed meanwhile",
+    "MUST",
+    "and not at all if the inside dials meanwhile",
+    when=AT_ONCE,
+)
+def silent_if_dialed(t: Trial) -> None:
+    seen = tcp_checks.unsolicited(t)
+    answers = tuple(answer for answer in seen.answers if answer[0] == seen.dialed)
+    t.require(
+        not answers,
+        f"s1 dialed as port {seen.dialed}: for that SYN silence for {seen.waited:g} s",
+        tcp_checks.describe(answers) if answers else "",
+    )
+
+
+@test(
+    "REQ-4 then", "SHOULD", "else an ICMP port unreachable follows after the 6 seconds",
+    Deviation(
+        lambda setup: not setup.settings.refuse_syn,
+        "whoever knocks is not told that there is a NAPT",
+        "refuse-syn: true",
+    ),
+    when=AT_ONCE,
+)  # fmt: skip
+def told_after_six_seconds(t: Trial) -> None:
+    seen = tcp_checks.unsolicited(t)
+    told = {
+        port: seconds
+        for port, seconds, packet in seen.answers
+        if packet.icmp == (UNREACHABLE, 3)
+        and seconds >= tcp_checks.SILENCE - tcp_checks.CLOCKS_APART
+    }
+    missing = set(seen.called) - set(told) - {seen.dialed}
+    t.require(
+        not missing,
+        f"ICMP 3/3 for the other {len(told)} after {min(told.values(), default=0):.2f} s",
+        f"no ICMP 3/3 within {seen.waited:g} s for {len(missing)} of {len(seen.called) - 1} SYNs",
+    )
+
+
+inapplicable(
+    "REQ-4a", "MUST", "silence instead, where an answer violates the security policy",
+    "no policy forbids it; `refuse-syn: false` is such a policy",
+)  # fmt: skip
+
+
+@test("REQ-5", "MUST NOT", "an established connection is given up in less than 2 h 4 min")
+def established(t: Trial) -> None:
+    flow = open_tcp(t, t.host("x1"), t.host("y1"))
+    timer_checks.lasts_at_least(t, "tcp", flow.external, "tcp", 7440)
+
+
+@test("REQ-5 transitory", "MUST NOT", "one that is opening or closing in less than 4 minutes")
+def transitory(t: Trial) -> None:
+    opening = TcpFlow(t, t.host("x1"), t.host("y1"))
+    opening.out(SYN)
+    timer_checks.lasts_at_least(t, "tcp", opening.external, "tcp-transitory", 240)
+
+
+@test("REQ-5a", "MAY", "the time-outs can be set", when=AT_ONCE)
+def configurable(t: Trial) -> None:
+    tcp_timer_checks.established_expires(t)
+
+
+@test("REQ-6", "RECOMMENDED", "no application-level gateway changes what TCP carries")
+def no_alg(t: Trial) -> None:
+    flow = open_tcp(t, t.host("x1"), t.host("y1"), remote_port=5060)
+    own = flow.inside.address
+    data = f"INVITE sip:y@example.org SIP/2.0\r\nVia: SIP/2.0/TCP {own}:5060\r\n\r\n".encode()
+    packet = flow.out(PSH | ACK, data)
+    t.require(packet.data == data, "SIP with our private address: unchanged", "SIP was changed")
+
+
+@test("REQ-7", "MUST NOT", "one external port for two internal endpoints (port overloading)")
+def overloading(t: Trial) -> None:
+    port, remote_port = t.stand.port(), t.stand.port()
+    one = open_tcp(t, t.host("x1"), t.host("y1"), port=port, remote_port=remote_port)
+    two = open_tcp(t, t.host("x2"), t.host("y1"), port=port, remote_port=remote_port)
+    t.require(
+        one.external != two.external,
+        "two hosts, one internal port, one remote endpoint: two external ports",
+        f"both hosts are {show(one.external)}",
+    )
+    one.exchange()
+    two.exchange()
+
+
+@test("REQ-8", "MUST", "inside hosts connect to each other by an external endpoint (hairpinning)")
+def hairpinning(t: Trial) -> None:
+    tcp_checks.hairpin_to_rule(t, t.host("x2"), t.host("x1"))
+    t.note("to an explicit rule: yes")
+    tcp_checks.hairpin(t, t.host("x1"), t.host("x2"))
+
+
+@test("REQ-8a", "MUST", "a hairpinned connection comes from its sender's external endpoint")
+def hairpin_source(t: Trial) -> None:
+    external, arrived = tcp_checks.hairpin(t, t.host("x1"), t.host("x2"))
+    t.require(
+        arrived.sender == external,
+        f"it comes from {show(external)}",
+        f"it comes from {show(arrived.sender)}, not {show(external)}",
+    )
+
+
+@test("REQ-9", "SHOULD", "ICMP destination unreachable about segments is translated")
+def unreachable(t: Trial) -> None:
+    for code, rest in ((0, 0), (1, 0), (3, 0), (4, 1300), (13, 0)):
+        icmp_checks.error_about_syn(t, code, rest)
+
+
+@test("REQ-10", "MUST NOT", "an ICMP message ends a mapping or a connection")
+def icmp_ends_nothing(t: Trial) -> None:
+    flow = open_tcp(t, t.host("x1"), t.host("y1"))
+    arrived = flow.out(PSH | ACK, fresh())
+    for kind, code, rest in icmp_checks.ALL_KINDS:
+        flow.outside.send(
+            icmp_error(
+                flow.outside.address, flow.external[0], arrived.raw, b"", kind=kind, code=code,
+                rest=rest,
+            )
+        )  # fmt: skip
+    flow.exchange()
+    t.note(f"after {len(icmp_checks.ALL_KINDS)} kinds of ICMP errors, data both ways")

@@ -1,0 +1,177 @@
+"""Several candidates at the same time, each on a network in a sandbox of its own.
+
+Nearly all the time of an examination is spent waiting for time-outs, so three take no longer than
+one. Each runs in a child process, which writes one JSON line for every outcome as it comes. What
+a child that died has not told is an error: it could not be probed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from labs.conformance.requirement import Outcome, Requirement, Verdict
+from labs.conformance.topology import Setup
+from topologies import sandbox
+
+LONGEST = 120.0  # seconds; an examination takes about 12
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What came of one candidate: an outcome for each requirement, in the RFCs' order."""
+
+    setup: Setup
+    outcomes: tuple[Outcome, ...]
+    seconds: float
+    status: int
+    """The exit status of the child: 3 if this machine cannot run it."""
+
+    @property
+    def name(self) -> str:
+        return self.setup.candidate.name
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed and everything was tried."""
+        return not any(outcome.verdict.is_bad for outcome in self.outcomes)
+
+    def count(self, verdict: Verdict) -> int:
+        return sum(outcome.verdict is verdict for outcome in self.outcomes)
+
+
+@dataclass(slots=True)
+class _Child:
+    """One candidate's process and what it has told so far."""
+
+    setup: Setup
+    pid: int
+    begun: float
+    received: bytes = b""
+    told: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seconds: float = 0.0
+    trouble: str = ""
+
+
+def examine_all(
+    setups: Sequence[Setup],
+    requirements: Sequence[Requirement],
+    started: Callable[[], None] = lambda: None,
+    progress: Callable[[], None] = lambda: None,
+) -> list[Examination]:
+    """Examine each candidate. Outside the sandbox, and with no thread running.
+
+    `started` is called when all of them run, `progress` for every outcome.
+    """
+    with selectors.DefaultSelector() as selector, contextlib.ExitStack() as cleanup:
+        children = [_start(setup, requirements, selector, cleanup) for setup in setups]
+        started()
+        end = time.monotonic() + LONGEST
+        while selector.get_map() and (left := end - time.monotonic()) > 0:
+            for key, _ in selector.select(left):
+                data = os.read(key.fd, 1 << 16)
+                if not data:
+                    selector.unregister(key.fd)
+                for _ in range(_take(key.data, data)):
+                    progress()
+        return [_finish(child, requirements) for child in children]
+
+
+def _start(
+    setup: Setup,
+    requirements: Sequence[Requirement],
+    selector: selectors.BaseSelector,
+    cleanup: contextlib.ExitStack,
+) -> _Child:
+    told, telling = os.pipe()
+
+    def work() -> int:
+        from labs.conformance.examine import examine  # which imports Mininet
+
+        def tell(line: dict[str, Any]) -> None:
+            os.write(telling, json.dumps(line).encode() + b"\n")
+
+        try:
+            examine(setup, requirements, lambda outcome: tell(as_json(outcome)))
+        except Exception as error:  # the network could not be built
+            tell({"trouble": f"{type(error).__name__}: {error}"})
+            return 1
+        return 0
+
+    begun = time.monotonic()
+    pid = sandbox.fork_into(work)
+    os.close(telling)
+    cleanup.callback(os.close, told)
+    child = _Child(setup, pid, begun)
+    cleanup.callback(_end, pid)
+    selector.register(told, selectors.EVENT_READ, child)
+    return child
+
+
+def _end(pid: int) -> None:
+    """Whatever happens, no child outlives this."""
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _take(child: _Child, data: bytes) -> int:
+    """Note what a child has told; how many outcomes it was."""
+    if not data:
+        child.seconds = time.monotonic() - child.begun
+        return 0
+    *lines, child.received = (child.received + data).split(b"\n")
+    for line in lines:
+        told = json.loads(line)
+        if "trouble" in told:
+            child.trouble = told["trouble"]
+        else:
+            child.told[told["id"]] = told
+    return len(lines)
+
+
+def _finish(child: _Child, requirements: Sequence[Requirement]) -> Examination:
+    late = not child.seconds
+    if late:
+        os.kill(child.pid, signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
+    why = child.trouble or (
+        f"not done after {LONGEST:g} s" if late else f"the examination ended early, status {status}"
+    )
+    outcomes = tuple(
+        from_json(requirement, child.told[requirement.id])
+        if requirement.id in child.told
+        else Outcome(requirement, Verdict.ERROR, why, (), 0.0)
+        for requirement in requirements
+    )
+    return Examination(child.setup, outcomes, child.seconds or LONGEST, status)
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    """One row of results.json."""
+    requirement = outcome.requirement
+    return {
+        "id": requirement.id,
+        "rfc": requirement.rfc,
+        "name": requirement.name,
+        "level": requirement.level,
+        "requirement": requirement.words,
+        "verdict": outcome.verdict.value,
+        "why": outcome.why,
+        "removed_by": outcome.removed_by,
+        "evidence": list(outcome.evidence),
+        "seconds": round(outcome.seconds, 3),
+    }
+
+
+def from_json(requirement: Requirement, row: dict[str, Any]) -> Outcome:
+    """The same the other way round."""
+    verdict, evidence = Verdict(row["verdict"]), tuple(row["evidence"])
+    return Outcome(requirement, verdict, row["why"], evidence, row["seconds"], row["removed_by"])

@@ -1,0 +1,159 @@
+"""What several RFCs ask of TCP: mapping, filtering, hairpinning, and how connections begin and end.
+
+SYNs that nobody asked for are an experiment of their own, for the answer takes 6 seconds and
+three requirements look at it: y1 calls every port of the *small* NAPT, and at once s1 calls y1
+from behind it. So one of the ports is that of a simultaneous open, and all others are nobody's.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from labs.conformance.conversation import TcpFlow, open_tcp
+from labs.conformance.headers import ACK, RST, SYN, Endpoint, tcp
+from labs.conformance.reading import Ip, read_frame
+from labs.conformance.requirement import NotProbed, Violation
+from labs.conformance.stand import Host
+from labs.conformance.topology import SMALL_POOL
+from labs.conformance.trial import Trial, show
+from labs.conformance.udp_checks import (
+    ADDRESS_DEPENDENT,
+    ENDPOINT_INDEPENDENT,
+    PORT_DEPENDENT,
+    same_external,
+)
+from labs.wire import Captured
+
+SILENCE = 6.0  # seconds (RFC 5382, REQ-4)
+ANSWERED_WITHIN = 3.0  # seconds after that
+CLOCKS_APART = 0.05  # seconds: two interfaces, two time-stamps
+
+
+def mapping_is_endpoint_independent(t: Trial) -> None:
+    """As for UDP: one internal endpoint, three remote ones, and another host with the same port."""
+    port, remote_port = t.stand.port(), t.stand.port()
+    one = open_tcp(t, t.host("x1"), t.host("y1"), port=port, remote_port=remote_port)
+    open_tcp(t, t.host("x3"), t.host("y2"), port=port, remote_port=remote_port)
+    for outside, other_port in ((t.host("y1"), t.stand.port()), (t.host("y2"), remote_port)):
+        other = open_tcp(t, t.host("x1"), outside, port=port, remote_port=other_port)
+        same_external(t, one.external, other.external, other.remote)
+
+
+def filtering(t: Trial, inside: Host) -> str:
+    """Which of the three filtering behaviors is seen, by SYNs to an endpoint in use."""
+    flow = open_tcp(t, inside, t.host("y1"))
+    control = open_tcp(t, inside, t.host("far"))
+    if _syn_let_in(t, flow, (control.outside.address, t.stand.port()), control):
+        return ENDPOINT_INDEPENDENT
+    if _syn_let_in(t, flow, (flow.outside.address, t.stand.port()), flow):
+        return ADDRESS_DEPENDENT
+    return PORT_DEPENDENT
+
+
+def _syn_let_in(t: Trial, flow: TcpFlow, caller: Endpoint, control: TcpFlow) -> bool:
+    syn = tcp(caller, flow.external, SYN, 1 + t.stand.port())
+    came = t.let_in(control.outside, syn, flow.inside, control.inward(ACK))
+    return came is not None
+
+
+def hairpin(t: Trial, one: Host, two: Host) -> tuple[Endpoint, Ip]:
+    """Two inside hosts dial each other's external endpoints; `one`'s, and what `two` gets.
+
+    Both dial, so that no filter stands in the way: a simultaneous open.
+    """
+    first, second = open_tcp(t, one, t.host("y1")), open_tcp(t, two, t.host("y2"))
+    numbers = 1 + t.stand.port(), 1 + t.stand.port()
+    two.send(tcp(second.internal, first.external, SYN, numbers[1]))
+    arrived = t.passes(one, tcp(first.internal, second.external, SYN, numbers[0]), two)
+    if arrived.receiver != second.internal:
+        raise Violation(f"the SYN was delivered to {show(arrived.receiver)}")
+    answer = tcp(second.internal, first.external, SYN | ACK, numbers[1], numbers[0] + 1)
+    back = t.passes(two, answer, one)
+    if back.receiver != first.internal:
+        raise Violation(f"the SYN-ACK was delivered to {show(back.receiver)}")
+    last = tcp(first.internal, second.external, ACK, numbers[0] + 1, numbers[1] + 1)
+    t.passes(one, last, two)
+    return first.external, arrived
+
+
+def hairpin_to_rule(t: Trial, one: Host, two: Host) -> None:
+    """`one` connects to the explicit rule that leads to `two`."""
+    listening = t.napt("main").external, t.stand.rule_port
+    flow = TcpFlow(t, one, two, remote_port=listening[1])
+    arrived = t.passes(one, tcp(flow.internal, listening, SYN, flow.first), two)
+    answer = tcp(arrived.receiver, arrived.sender, SYN | ACK, 1, flow.first + 1)
+    back = t.passes(two, answer, one)
+    if (back.sender, back.receiver) != (listening, flow.internal):
+        raise Violation(f"the SYN-ACK came back as {back}")
+
+
+def opened_simultaneously(t: Trial) -> TcpFlow:
+    """Two SYNs cross, then two SYN-ACKs (RFC 9293, figure 8)."""
+    flow = TcpFlow(t, t.host("x1"), t.host("y1"))
+    flow.out(SYN)
+    flow.back(SYN)
+    flow.resend_with_ack()
+    flow.exchange()
+    return flow
+
+
+@dataclass(frozen=True, slots=True)
+class Unsolicited:
+    """What y1 got back for its SYNs. Seconds since the SYN reached the NAPT."""
+
+    dialed: int  # the external port by which s1 called meanwhile
+    answers: tuple[tuple[int, float, Ip], ...]  # port, seconds, the packet
+    waited: float
+    called: tuple[int, ...]
+
+
+def unsolicited(t: Trial) -> Unsolicited:
+    """The experiment; carried out once for all who look at it."""
+    return t.stand.once("unsolicited SYNs", lambda: _unsolicited(t))
+
+
+def _unsolicited(t: Trial) -> Unsolicited:
+    y1, napt, wire = t.host("y1"), t.napt("small"), t.stand.wire
+    remote = y1.address, t.stand.port()
+    since = wire.mark()
+    for port in SMALL_POOL:
+        y1.send(tcp(remote, (napt.external, port), SYN, 1 + t.stand.port()))
+    inside = TcpFlow(t, t.host("s1"), y1, remote_port=remote[1])
+    dialed = t.given(inside.inside, inside.outward(SYN), y1).source_port
+    time.sleep(SILENCE + ANSWERED_WITHIN)
+
+    def is_syn(captured: Captured) -> bool:
+        packet = captured.packet
+        return packet.destination == napt.external and packet.source_port == remote[1]
+
+    arrived = {
+        c.packet.destination_port: c.time
+        for c in wire.captured(napt.outside, lambda c: not c.outgoing and is_syn(c), since=since)
+    }
+    if set(arrived) != set(SMALL_POOL):
+        raise NotProbed(f"not all SYNs reached {napt.outside}")
+    answers = []
+    for captured in wire.captured(y1.where, lambda c: not c.outgoing, since=since):
+        packet = read_frame(captured.data)
+        port = _answers_to(packet, remote, napt.external)
+        if packet is not None and port in arrived:
+            answers.append((port, captured.time - arrived[port], packet))
+    return Unsolicited(dialed, tuple(answers), SILENCE + ANSWERED_WITHIN, tuple(SMALL_POOL))
+
+
+def _answers_to(packet: Ip | None, remote: Endpoint, external: str) -> int:
+    """Which of the external ports this is an answer from; 0 if it is something else."""
+    if packet is None or packet.source != external:
+        return 0
+    if packet.quoted is not None:
+        return packet.quoted.destination_port if packet.quoted.sender == remote else 0
+    answers = packet.receiver == remote and packet.flags & (RST | ACK)
+    return packet.source_port if answers else 0
+
+
+def describe(answers: tuple[tuple[int, float, Ip], ...]) -> str:
+    """The first of some answers."""
+    port, seconds, packet = answers[0]
+    more = f" and {len(answers) - 1} more" if len(answers) > 1 else ""
+    return f"port {port} answered after {seconds:.2f} s: {packet}{more}"

@@ -1,0 +1,126 @@
+"""Time-outs of TCP, on the *brief* NAPT: which state of a connection lasts how long.
+
+The three are set to 5 s (established), 3 s (opening) and 1 s (closed), so that one cannot be
+taken for another.
+"""
+
+from __future__ import annotations
+
+import time
+
+from labs.conformance.conversation import TcpFlow, open_tcp
+from labs.conformance.headers import ACK, FIN, PSH, RST, SYN, Probe, fresh
+from labs.conformance.requirement import NotProbed
+from labs.conformance.timer_checks import MARGIN, TOO_SLOW
+from labs.conformance.topology import BRIEF, BRIEF_HOLD
+from labs.conformance.trial import Trial
+
+ESTABLISHED, OPENING, CLOSED = BRIEF["tcp"], BRIEF["tcp-transitory"], BRIEF_HOLD
+
+
+def connection(t: Trial) -> TcpFlow:
+    """An established one through the brief NAPT."""
+    return open_tcp(t, t.host("b1"), t.host("y1"))
+
+
+def gone(t: Trial, flow: TcpFlow, probe: Probe, what: str) -> None:
+    """A segment from outside does not come in any more, while one of another connection does."""
+    control = connection(t)
+    t.refused(flow.outside, probe, flow.inside, control.inward(PSH | ACK, fresh()))
+    t.note(what)
+
+
+class Clock:
+    """How long ago something was; a machine that is too slow to keep to it proves nothing."""
+
+    def __init__(self) -> None:
+        self._begin = time.monotonic()
+
+    def wait_until(self, seconds: float, before: float) -> None:
+        """Wait until so many seconds are over, but NotProbed if `before` seconds are already."""
+        time.sleep(max(0.0, self._begin + seconds - time.monotonic()))
+        self.still_before(before)
+
+    def still_before(self, before: float) -> None:
+        """NotProbed if it is too late."""
+        late = time.monotonic() - self._begin
+        if late > before * TOO_SLOW:
+            raise NotProbed(f"this machine was too slow: {late:.1f} s of {before:g} s were over")
+
+
+def established_expires(t: Trial) -> None:
+    """An established connection outlives the time of an opening one, and its own not."""
+    flow = connection(t)
+    clock = Clock()
+    other = connection(t)
+    clock.wait_until(OPENING + MARGIN, before=ESTABLISHED)
+    other.back(PSH | ACK, fresh())
+    clock.still_before(ESTABLISHED)
+    t.note(f"established: alive after {OPENING + MARGIN:g} s of silence, {ESTABLISHED:g} s are set")
+    clock.wait_until(ESTABLISHED + MARGIN, before=1000)
+    gone(t, flow, flow.inward(PSH | ACK, fresh()), f"gone after {ESTABLISHED + MARGIN:g} s")
+
+
+def opening_expires(t: Trial) -> None:
+    """A SYN that nobody has answered is waited for as long as is set, and no longer."""
+    flow, early = (TcpFlow(t, t.host("b1"), t.host("y1")) for _ in range(2))
+    flow.out(SYN)
+    clock = Clock()
+    early.out(SYN)
+    clock.wait_until(CLOSED + MARGIN, before=OPENING)
+    early.back(SYN | ACK)
+    clock.still_before(OPENING)
+    t.note(f"opening: a SYN-ACK passes after {CLOSED + MARGIN:g} s, {OPENING:g} s are set")
+    clock.wait_until(OPENING + MARGIN, before=1000)
+    gone(t, flow, flow.inward(SYN | ACK), f"gone after {OPENING + MARGIN:g} s")
+
+
+def half_closed_lasts(t: Trial) -> None:
+    """One FIN is not the end: the other side may go on for as long as an established connection."""
+    flow = connection(t)
+    flow.out(FIN | ACK)
+    clock = Clock()
+    clock.wait_until(OPENING + MARGIN, before=ESTABLISHED)
+    flow.back(PSH | ACK, fresh())
+    clock.still_before(ESTABLISHED)
+    t.note(f"half closed: data pass after {OPENING + MARGIN:g} s")
+
+
+def closed_is_held(t: Trial) -> None:
+    """FIN both ways: the last ACK, and a repeated FIN, pass; after the hold nothing does."""
+    flow = connection(t)
+    flow.out(FIN | ACK)
+    repeated = flow.inward(FIN | ACK)
+    flow.back(FIN | ACK)
+    clock = Clock()
+    flow.out(ACK)
+    t.passes(flow.outside, repeated, flow.inside)
+    clock.still_before(CLOSED)
+    t.note("closed: the last ACK and a repeated FIN pass")
+    clock.wait_until(CLOSED + MARGIN + 0.5, before=1000)
+    gone(t, flow, flow.inward(ACK), f"gone after {CLOSED:g} s more")
+
+
+def reset_passes(t: Trial) -> None:
+    """A RST is translated, and the connection held: it may have been forged, or be refused."""
+    flow = connection(t)
+    flow.back(RST | ACK)
+    clock = Clock()
+    flow.out(PSH | ACK, fresh())
+    flow.back(PSH | ACK, fresh())
+    clock.still_before(CLOSED)
+    t.note("a RST from outside is translated, and data still pass both ways after it")
+
+
+def reset_is_undone(t: Trial) -> None:
+    """Data after a RST bring the connection back; one that is left alone goes after the hold."""
+    flow, stale = connection(t), connection(t)
+    stale.back(RST | ACK)
+    flow.back(RST | ACK)
+    clock = Clock()
+    flow.exchange()
+    clock.still_before(CLOSED)
+    clock.wait_until(CLOSED + MARGIN, before=OPENING)
+    flow.back(PSH | ACK, fresh())
+    t.note(f"data after the RST: it lives on after {CLOSED + MARGIN:g} s, {CLOSED:g} s are set")
+    gone(t, stale, stale.inward(PSH | ACK, fresh()), "one that was left alone is gone")

@@ -1,0 +1,97 @@
+"""The table on the terminal: a line for each requirement, a mark for each candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from labs.conformance.chapters import CHAPTERS
+from labs.conformance.requirement import Outcome, Verdict
+from labs.conformance.side_by_side import Examination
+
+WIDTH = 100
+MARKS = {
+    Verdict.PASS: ("✓", "green"),
+    Verdict.DEVIATION: ("≈", "yellow"),
+    Verdict.FAIL: ("✗", "bold red"),
+    Verdict.NOT_APPLICABLE: ("–", "dim"),
+    Verdict.ERROR: ("!", "bold magenta"),
+}
+
+
+def show(examinations: Sequence[Examination], console: Console) -> None:
+    """Print the whole report."""
+    if console.width > WIDTH:
+        console.width = WIDTH
+    rows = list(zip(*(examination.outcomes for examination in examinations), strict=True))
+    for chapter in CHAPTERS:
+        mine = [row for row in rows if row[0].requirement.rfc == chapter.rfc]
+        if mine:
+            console.print(Rule(f"RFC {chapter.rfc}: {chapter.title}", align="left"))
+            console.print(_table(mine))
+    for examination in examinations:
+        _explain(examination, console)
+    legend = ", ".join(f"{mark} {verdict.value}" for verdict, (mark, _) in MARKS.items())
+    console.print(f"\n{legend}", style="dim")
+    for number, examination in enumerate(examinations, start=1):
+        console.print(_summary(examination, number if len(examinations) > 1 else None))
+
+
+def _table(rows: Sequence[Sequence[Outcome]]) -> Table:
+    grid = Table.grid(padding=(0, 1), pad_edge=True)
+    for _ in rows[0]:
+        grid.add_column(min_width=1)
+    grid.add_column(min_width=16)
+    grid.add_column(min_width=11, style="dim")
+    grid.add_column()
+    for row in rows:
+        requirement = row[0].requirement
+        marks = [Text(*MARKS[outcome.verdict]) for outcome in row]
+        grid.add_row(*marks, requirement.name, requirement.level, Text(requirement.words))
+    return grid
+
+
+def _explain(examination: Examination, console: Console) -> None:
+    """All that is neither a pass nor inapplicable, with what was seen."""
+    told = [o for o in examination.outcomes if o.verdict in _EXPLAINED]
+    if not told:
+        return
+    console.print()
+    console.print(Rule(examination.name, align="left"))
+    for outcome in told:
+        mark, style = MARKS[outcome.verdict]
+        requirement = outcome.requirement
+        title = f"{mark} RFC {requirement.rfc}, {requirement.name} ({requirement.level}): "
+        console.print(Text.assemble((title, style), requirement.words))
+        for line in _reasons(outcome):
+            console.print(Padding(Text(line), (0, 0, 0, 4)), style="dim")
+
+
+_EXPLAINED = (Verdict.DEVIATION, Verdict.FAIL, Verdict.ERROR)
+
+
+def _reasons(outcome: Outcome) -> Iterator[str]:
+    yield outcome.why
+    if outcome.verdict is Verdict.DEVIATION:
+        yield f"seen: {outcome.evidence[-1] if outcome.evidence else 'nothing'}"
+        yield f"what removes it: {outcome.removed_by}"
+    else:
+        yield from outcome.evidence[-3:]
+
+
+def _summary(examination: Examination, number: int | None) -> Text:
+    counts = ", ".join(
+        f"{examination.count(verdict)} {verdict.value}"
+        for verdict in Verdict
+        if examination.count(verdict)
+    )
+    column = f"column {number}: " if number else ""
+    style = "bold green" if examination.passed else "bold red"
+    return Text.assemble(
+        (f"{column}{examination.name}", style), f": {counts} ({examination.seconds:.0f} s)"
+    )

@@ -1,0 +1,159 @@
+"""Time-outs: that a setting is obeyed is tried with seconds; what the default is, is asked.
+
+Nobody waits for 2 hours. On the *brief* NAPT the time-outs are set to seconds, which shows what
+starts them, what refreshes them and that they end a mapping. The defaults' values are read from
+the running *main* NAPT: the Python translator lists each session with the time that it may still
+be silent; the kernel has them in /proc/sys/net/netfilter. The evidence says which was done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from labs.conformance import icmp_checks
+from labs.conformance.conversation import Query
+from labs.conformance.headers import Endpoint, Probe
+from labs.conformance.requirement import NotProbed
+from labs.conformance.stand import Host
+from labs.conformance.topology import BRIEF
+from labs.conformance.trial import Trial, UdpFlow
+from topologies.model import Engine
+
+EVERY = 0.4  # seconds between packets that keep something alive
+MARGIN = 0.6  # seconds that are waited longer than a time-out takes
+TOO_SLOW = 0.9  # of a time-out: a longer pause between two packets proves nothing
+UDP, ICMP = BRIEF["udp"], BRIEF["icmp"]
+
+
+def lifetime(t: Trial, protocol: str, external: Endpoint, kernel_name: str) -> tuple[float, str]:
+    """How long a session of the main NAPT may be silent now, in seconds, and how that is known."""
+    napt = t.napt("main")
+    if napt.node.napt is not None:
+        wanted = f"{external[0]}:{external[1]}"
+        for rule in napt.node.napt.rules():
+            if rule["protocol"] == protocol and rule["external"] == wanted and rule["sessions"]:
+                silent = min(s["idle"] + s["expires_in"] for s in rule["sessions"])
+                return round(silent, 3), "the running NAPT's list of rules"
+        raise NotProbed(f"the NAPT lists no {protocol} rule for {wanted}")
+    if t.stand.setup.engine is Engine.NFTABLES:
+        return t.stand.kernel_timer("main", kernel_name), "the kernel's setting (sysctl)"
+    raise NotProbed("this engine does not tell its time-outs")
+
+
+def lasts_at_least(
+    t: Trial, protocol: str, external: Endpoint, kernel_name: str, seconds: float
+) -> None:
+    """A default is no less than the RFC asks."""
+    value, how = lifetime(t, protocol, external, kernel_name)
+    t.require(
+        value >= seconds,
+        f"{value:g} s, read from {how}",
+        f"{value:g} s instead of {seconds:g} s or more, read from {how}",
+    )
+
+
+def keep_busy(send: Callable[[], object], seconds: float, limit: float) -> None:
+    """Call `send` every 0.4 s for so long. NotProbed if this machine made a pause of `limit`."""
+    end = time.monotonic() + seconds
+    last = time.monotonic()
+    while last < end:
+        time.sleep(EVERY)
+        send()
+        now = time.monotonic()
+        if now - last > limit * TOO_SLOW:
+            raise NotProbed(f"this machine paused for {now - last:.1f} s between two packets")
+        last = now
+
+
+def udp_pair(t: Trial) -> tuple[UdpFlow, Host, Host]:
+    """A session through the brief NAPT, and its ends."""
+    inside, outside = t.host("b1"), t.host("y1")
+    return t.open_udp(inside, outside), inside, outside
+
+
+def has_expired(t: Trial, flow: UdpFlow, what: str) -> None:
+    """Nothing comes in by it, while it does by a new one."""
+    control = t.open_udp(flow.inside, flow.outside)
+    died = t.refused(flow.outside, flow.inward(), flow.inside, control.inward())
+    t.note(f"{what}: {died}")
+
+
+def udp_expires(t: Trial) -> None:
+    """With a time-out of 2 s: in use at 1 s, gone after it."""
+    flow, _, _ = udp_pair(t)
+    early = t.open_udp(flow.inside, flow.outside)
+    sent = time.monotonic()
+    time.sleep(UDP / 2)
+    control = t.open_udp(flow.inside, flow.outside).inward()
+    came = t.let_in(flow.outside, early.inward(), flow.inside, control)
+    if time.monotonic() - sent > UDP * TOO_SLOW:
+        raise NotProbed("this machine was too slow to try within the time-out")
+    t.require(came is not None, f"set to {UDP:g} s, open after {UDP / 2:g} s",
+              f"gone after {UDP / 2:g} s, though set to {UDP:g} s")  # fmt: skip
+    time.sleep(UDP / 2 + MARGIN)
+    has_expired(t, flow, f"gone after {UDP + MARGIN:g} s")
+
+
+def udp_outbound_refreshes(t: Trial) -> None:
+    """Sent to every 0.4 s for twice the time-out, the mapping is there still."""
+    flow, inside, _ = udp_pair(t)
+    before = flow.external
+    keep_busy(lambda: inside.send(flow.outward()), 2 * UDP, UDP)
+    flow.answer()
+    packet = flow.send()
+    t.require(packet.sender == before, f"alive after {2 * UDP:g} s of a {UDP:g} s time-out",
+              f"another external endpoint after {2 * UDP:g} s")  # fmt: skip
+
+
+def udp_inbound_refresh(t: Trial) -> None:
+    """Sent to from outside only: alive or not, both are allowed; which it is, is noted."""
+    flow, inside, outside = udp_pair(t)
+    flow.answer()
+    keep_busy(lambda: outside.send(flow.inward()), UDP + MARGIN, UDP)
+    control = t.open_udp(inside, outside)
+    came = t.let_in(outside, flow.inward(), inside, control.inward())
+    t.observe(f"inbound refresh is {came is not None}: both are allowed")
+
+
+def udp_not_refreshed_by(t: Trial, flow: UdpFlow, send: Callable[[], object], what: str) -> None:
+    """While `send` goes on, the time-out passes all the same."""
+    keep_busy(send, UDP + MARGIN, UDP)
+    has_expired(t, flow, f"gone in spite of {what}")
+
+
+def query_expires(t: Trial) -> None:
+    """A ping's session ends on time, and not before: a reply after half of it passes."""
+    early, late = (Query(t, t.host("b1"), t.host("y1")) for _ in range(2))
+    late.ask()
+    early.ask()
+    asked = time.monotonic()
+    time.sleep(ICMP / 2)
+    reply = early.reply()
+    came = t.let_in(early.outside, reply, early.inside, _fresh_reply(t))
+    if time.monotonic() - asked > ICMP * TOO_SLOW:
+        raise NotProbed("this machine was too slow to try within the time-out")
+    t.require(came is not None, f"set to {ICMP:g} s: a reply after {ICMP / 2:g} s passes",
+              f"gone after {ICMP / 2:g} s, though set to {ICMP:g} s")  # fmt: skip
+    time.sleep(ICMP / 2 + MARGIN)
+    t.refused(late.outside, late.reply(), late.inside, _fresh_reply(t))
+
+
+def query_not_touched_by_errors(t: Trial) -> None:
+    """Errors about a ping: its reply still passes; and they do not make the session last."""
+    query = Query(t, t.host("b1"), t.host("y1"))
+    query.ask()
+    error = icmp_checks.error_about_query(t, query)
+    t.passes(query.outside, error, query.inside)
+    query.answer()
+    t.note("after an error, the reply passes")
+    again = icmp_checks.error_about_query(t, query)  # which asks once more, the last time
+    keep_busy(lambda: query.outside.send(again), ICMP + MARGIN, ICMP)
+    t.refused(query.outside, query.reply(), query.inside, _fresh_reply(t))
+    t.note(f"with an error every {EVERY:g} s the session ends after {ICMP:g} s all the same")
+
+
+def _fresh_reply(t: Trial) -> Probe:
+    query = Query(t, t.host("b1"), t.host("y1"))
+    query.ask()
+    return query.reply()

@@ -1,0 +1,119 @@
+"""The network on which a NAPT is examined: four of the kind, side by side, and who talks to them.
+
+             x1 .7 ─┐                                     ┌─ y1 151.101.1.69
+             x2 .8 ─┼─ napt_main    24.9.3.7 ──┐          ├─ y2 198.51.100.10
+             x3 .9 ─┘                          │          │
+             b1 .7 ─┬─ napt_brief   24.9.3.8 ──┼─ internet
+             b2 .8 ─┘                          │          │
+             s1 .7 ─┬─ napt_small   24.9.3.9 ──┤          └─ far 203.0.113.5 (MTU of its link: 1300)
+             s2 .8 ─┘                          │
+             n1 .7 ─┬─ napt_narrow  24.9.3.10 ─┘ (MTU of its outside link: 1280)
+             n2 .8 ─┘
+
+All four are the same engine with the same settings, but: *brief* has time-outs of seconds, so
+that a test sees them pass; *small* has a pool of a few ports, so that it can be full; *narrow*
+has a link behind it that long packets do not fit, a limit of sessions for each host, and port
+control. What disturbs nobody else happens at *main*.
+The settings are those of a topology file, and are read by its loader.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from topologies.loader import load
+from topologies.model import Engine, NaptSettings, Topology
+
+#: Seconds, of the *brief* NAPT. The kernel knows only whole ones.
+BRIEF = {"tcp": 5.0, "tcp-transitory": 3.0, "udp": 2.0, "icmp": 2.0}
+BRIEF_HOLD = 1.0
+SMALL_POOL = range(40000, 40008)
+SMALL_UDP = 5.0  # seconds
+HOST_LIMIT = 20  # sessions, of the *narrow* NAPT
+NARROW_MTU, FAR_MTU = 1280, 1300
+RULE_PORT = 8080  # main has an explicit rule from here to x1
+
+ADDRESSES = {"y1": "151.101.1.69", "y2": "198.51.100.10", "far": "203.0.113.5"}
+HOSTS = {
+    "main": {"x1": "10.0.0.7", "x2": "10.0.0.8", "x3": "10.0.0.9"},
+    "brief": {"b1": "10.0.0.7", "b2": "10.0.0.8"},
+    "small": {"s1": "10.0.0.7", "s2": "10.0.0.8"},
+    "narrow": {"n1": "10.0.0.7", "n2": "10.0.0.8"},
+}
+PUBLIC = {"main": "24.9.3.7", "brief": "24.9.3.8", "small": "24.9.3.9", "narrow": "24.9.3.10"}
+INSIDE = "10.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Who is examined: an engine, and what a topology file would say of it."""
+
+    name: str
+    gateway: Mapping[str, object]
+    """Keys of a gateway, as in YAML, that all four NAPTs have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A candidate once its settings have been read."""
+
+    candidate: Candidate
+    topology: Topology
+
+    @property
+    def settings(self) -> NaptSettings:
+        """Those of the main NAPT."""
+        settings = self.topology.sites[0].gateway.napt
+        assert settings is not None
+        return settings
+
+    @property
+    def engine(self) -> Engine:
+        return self.topology.sites[0].gateway.engine
+
+
+def read_setup(candidate: Candidate) -> Setup:
+    """The network for one candidate. Raises topologies.errors.TopologyError."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "conformance.yaml"
+        file.write_text(json.dumps(_document(candidate)), encoding="utf-8")  # which is YAML, too
+        return Setup(candidate, load(file))
+
+
+def _document(candidate: Candidate) -> dict[str, object]:
+    special: dict[str, dict[str, object]] = {
+        "main": {"rules": [f"tcp {RULE_PORT} -> {HOSTS['main']['x1']}:{RULE_PORT}"]},
+        "brief": {"idle": BRIEF, "closing-hold": BRIEF_HOLD},
+        "small": {
+            "ports": f"{SMALL_POOL.start}-{SMALL_POOL.stop - 1}",
+            "idle": {"udp": SMALL_UDP},
+        },
+        "narrow": {},
+    }
+    # What an engine cannot do is refused by the loader.
+    if candidate.gateway.get("engine") != "nftables":
+        special["narrow"]["host-limit"] = HOST_LIMIT
+        if "translator" not in candidate.gateway:
+            special["narrow"]["port-control"] = "on"
+    sites = {
+        site: {
+            "gateway": {
+                "kind": "napt",
+                "public": PUBLIC[site],
+                "private": f"{INSIDE}/24",
+                **candidate.gateway,
+                **special[site],
+            },
+            "hosts": hosts,
+        }
+        for site, hosts in HOSTS.items()
+    }
+    return {
+        "title": f"Conformance: {candidate.name}",
+        "internet": {name: {"address": address} for name, address in ADDRESSES.items()},
+        "sites": sites,
+    }

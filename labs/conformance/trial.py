@@ -1,0 +1,306 @@
+"""One test on the stand: what it sends, what it then finds on the wires, and the notes it takes.
+
+Theory of operation. What must pass is awaited, and if it does not come the capture at the NAPT
+says how far it got: a packet that never reached the NAPT proves nothing about it (NotProbed).
+What must *not* pass needs no time-out: a control packet is sent after it, by the same way, and
+when the control has arrived, whatever was sent before it has arrived as well, or never will.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from labs.conformance.headers import USUAL, Endpoint, IpFields, Probe, udp
+from labs.conformance.reading import Ip, Sum, read_frame
+from labs.conformance.requirement import NotProbed, Violation
+from labs.conformance.stand import Host, Napt, Stand
+from labs.wire import Captured
+from topologies.processes import DeadlinePassed
+
+WAIT = 3.0  # seconds until a packet that must come has come
+REASON_WAIT = 0.3  # seconds until a NAPT has told why it dropped a packet
+_PROTOCOL_AT = 14 + 9
+SHOWN, FIRST = 8, 3  # notes of one test that are kept, and how many of them are its first ones
+
+
+class Trial:
+    """What a requirement's test is given."""
+
+    def __init__(self, stand: Stand) -> None:
+        self.stand = stand
+        self._notes: list[str] = []
+        self.observations = 0
+
+    def host(self, name: str) -> Host:
+        return self.stand.hosts[name]
+
+    def napt(self, site: str) -> Napt:
+        return self.stand.napts[site]
+
+    def note(self, text: str) -> None:
+        """Keep a piece of evidence."""
+        self._notes.append(text)
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """The notes; of many, how it began and how it ended."""
+        left_out = len(self._notes) - SHOWN
+        if left_out <= 0:
+            return tuple(self._notes)
+        return (*self._notes[:FIRST], f"… {left_out} more …", *self._notes[FIRST - SHOWN :])
+
+    def observe(self, text: str) -> None:
+        """Something was seen that the verdict may rest on."""
+        self.observations += 1
+        self.note(text)
+
+    def require(self, holds: bool, met: str, violated: str) -> None:
+        """A property of what was seen."""
+        if not holds:
+            raise Violation(violated)
+        self.observe(met)
+
+    # -- what must pass -----------------------------------------------------------------------
+
+    def passes(self, sender: Host, probe: Probe, receiver: Host) -> Ip:
+        """Send; the packet as it arrives. Violation if it does not, NotProbed if it cannot."""
+        packet, seen = self._try(sender, probe, receiver)
+        if packet is None:
+            raise Violation(seen)
+        self.observe(f"{probe.what} → {receiver.name}: {packet}")
+        return packet
+
+    def given(self, sender: Host, probe: Probe, receiver: Host) -> Ip:
+        """The same where it is not what is examined, but what the examination needs."""
+        packet, seen = self._try(sender, probe, receiver)
+        if packet is None:
+            raise NotProbed(seen)
+        return packet
+
+    def _try(self, sender: Host, probe: Probe, receiver: Host) -> tuple[Ip | None, str]:
+        since, told = self.stand.wire.mark(), self.stand.net.log.mark()
+        sender.send(probe)
+        found = self.await_at(receiver.where, carries(probe), since)
+        if found is not None:
+            return read(found), ""
+        return None, self.fate(sender, probe, since, told)
+
+    def await_at(
+        self, where: str, test: Callable[[Captured], bool], since: int, wait: float = WAIT
+    ) -> Captured | None:
+        """The first packet to come in at `where`; None if there is none within `wait` seconds."""
+        try:
+            return self.stand.wire.wait_for_captured(
+                where,
+                lambda c: not c.outgoing and test(c),
+                deadline=wait,
+                what="a packet",
+                since=since,
+            )
+        except DeadlinePassed:
+            return None
+
+    # -- what must not pass -------------------------------------------------------------------
+
+    def refused(
+        self, sender: Host, probe: Probe, receiver: Host, control: Probe, by: Host | None = None
+    ) -> str:
+        """Send it, and the control after it (`by` another host). Violation if it arrives.
+
+        Returns where and why it died.
+        """
+        since, told = self.stand.wire.mark(), self.stand.net.log.mark()
+        came = self.let_in(sender, probe, receiver, control, by)
+        if came is not None:
+            raise Violation(f"{probe.what} was let through to {receiver.name}: {came}")
+        died = self.fate(sender, probe, since, told)
+        self.observe(f"{died}; the control sent after it passed")
+        return died
+
+    def let_in(
+        self, sender: Host, probe: Probe, receiver: Host, control: Probe, by: Host | None = None
+    ) -> Ip | None:
+        """The same, where either may be right: the packet if it arrives, None if it does not."""
+        since, told = self.stand.wire.mark(), self.stand.net.log.mark()
+        sender.send(probe)
+        (by or sender).send(control)
+        if self.await_at(receiver.where, carries(control), since) is None:
+            seen = self.fate(by or sender, control, since, told)
+            raise NotProbed(f"the control did not pass, so nothing is proved: {seen}")
+        test = carries(probe)
+        came = self.stand.wire.captured(
+            receiver.where, lambda c: not c.outgoing and test(c), since=since
+        )
+        if came:
+            return read(came[0])
+        self.fate(sender, probe, since, told)
+        return None
+
+    def fate(self, sender: Host, probe: Probe, since: int, told: int) -> str:
+        """How far a packet got that did not arrive. NotProbed if it never reached the NAPT."""
+        napt = self._on_the_way(sender, probe)
+        entry, exits = napt.outside, (napt.inside, napt.outside)
+        if sender.site is not None:
+            entry = napt.inside
+        wire, test = self.stand.wire, carries(probe)
+        if not wire.captured(entry, lambda c: not c.outgoing and test(c), since=since):
+            raise NotProbed(f"{probe.what} never reached {entry}")
+        for place in exits:
+            left = wire.captured(place, lambda c: c.outgoing and test(c), since=since)
+            if left:
+                return f"{probe.what} left {place} as {read(left[0])}, and did not arrive"
+        return f"{probe.what} reached {entry} and died there{self._reason(napt, probe, told)}"
+
+    def _on_the_way(self, sender: Host, probe: Probe) -> Napt:
+        if sender.site is not None:
+            return self.napt(sender.site)
+        destination = ".".join(str(byte) for byte in probe.data[16:20])
+        found = [napt for napt in self.stand.napts.values() if napt.external == destination]
+        if not found:
+            raise NotProbed(f"{probe.what}: no NAPT has {destination}")
+        return found[0]
+
+    def _reason(self, napt: Napt, probe: Probe, told: int) -> str:
+        """The NAPT's own words, where it has any."""
+        if napt.node.napt is None:
+            return " (this engine gives no reasons)"
+        packet = read_frame(bytes(12) + b"\x08\x00" + probe.data)
+        assert packet is not None
+        way = f"{packet.source} > {packet.destination}"
+        if packet.source_port:
+            way = f"{show(packet.sender)} > {show(packet.receiver)}"
+        try:
+            event = self.stand.net.log.wait_for(
+                lambda e: (
+                    (e.node, e.name) == (napt.node.name, "drop")
+                    and way in str(e.fields.get("packet"))
+                ),
+                deadline=REASON_WAIT,
+                what="a reason",
+                since=told,
+            )
+        except DeadlinePassed:
+            return " (no reason was given)"
+        return f": {event.fields.get('reason')}"
+
+    # -- what is answered ---------------------------------------------------------------------
+
+    def answer(
+        self, sender: Host, probe: Probe, kind: int, code: int | None = None, wait: float = WAIT
+    ) -> Ip | None:
+        """The ICMP error about `probe` that its sender gets; None if none comes."""
+        since = self.stand.wire.mark()
+        sender.send(probe)
+        return self.error_about(sender, probe, kind, code, since, wait)
+
+    def error_about(
+        self,
+        sender: Host,
+        probe: Probe,
+        kind: int,
+        code: int | None = None,
+        since: int = 0,
+        wait: float = WAIT,
+    ) -> Ip | None:
+        """An ICMP error that came to `sender` and quotes `probe`."""
+
+        def is_it(captured: Captured) -> bool:
+            packet = read_frame(captured.data)
+            if packet is None or packet.icmp is None or packet.quoted is None:
+                return False
+            right = packet.icmp[0] == kind and code in (None, packet.icmp[1])
+            return right and packet.quoted.raw[4:6] == probe.data[4:6]
+
+        found = self.await_at(sender.where, is_it, since, wait)
+        return None if found is None else read(found)
+
+    # -- UDP ----------------------------------------------------------------------------------
+
+    def open_udp(
+        self,
+        inside: Host,
+        outside: Host,
+        *,
+        port: int | None = None,
+        remote_port: int | None = None,
+    ) -> UdpFlow:
+        """The first datagram of a session. NotProbed if it does not pass."""
+        flow = UdpFlow(
+            self, inside, port or self.stand.port(), outside, remote_port or self.stand.port()
+        )
+        packet = self.given(inside, flow.outward(), outside)
+        flow.external = packet.sender
+        ends = f"{inside.name}:{flow.port} → {outside.name}:{flow.remote_port}"
+        self.note(f"{ends} as {show(flow.external)}")
+        return flow
+
+
+class UdpFlow:
+    """An internal endpoint, a remote one, and by which external endpoint they know each other."""
+
+    def __init__(
+        self, trial: Trial, inside: Host, port: int, outside: Host, remote_port: int
+    ) -> None:
+        self._trial = trial
+        self.inside, self.port = inside, port
+        self.outside, self.remote_port = outside, remote_port
+        self.external: Endpoint = ("", 0)
+
+    @property
+    def internal(self) -> Endpoint:
+        return self.inside.address, self.port
+
+    @property
+    def remote(self) -> Endpoint:
+        return self.outside.address, self.remote_port
+
+    def outward(
+        self, to: Endpoint | None = None, *, data: bytes | None = None, fields: IpFields = USUAL
+    ) -> Probe:
+        """A datagram from the inside, to its remote endpoint or another one."""
+        return udp(self.internal, to or self.remote, data, fields)
+
+    def inward(
+        self, source: Endpoint | None = None, *, data: bytes | None = None, fields: IpFields = USUAL
+    ) -> Probe:
+        """A datagram to the external endpoint, from the remote endpoint or another one."""
+        return udp(source or self.remote, self.external, data, fields)
+
+    def send(self) -> Ip:
+        """Outward, which must arrive."""
+        return self._trial.passes(self.inside, self.outward(), self.outside)
+
+    def answer(self) -> Ip:
+        """Inward, which must arrive, and at the internal endpoint."""
+        packet = self._trial.passes(self.outside, self.inward(), self.inside)
+        if packet.receiver != self.internal:
+            raise Violation(f"it was delivered to {show(packet.receiver)}")
+        return packet
+
+
+def carries(probe: Probe) -> Callable[[Captured], bool]:
+    """Whether a captured packet is this one, translated or not."""
+    protocol, mark = probe.protocol, probe.mark
+
+    def test(captured: Captured) -> bool:
+        data = captured.data
+        return len(data) > _PROTOCOL_AT and data[_PROTOCOL_AT] == protocol and mark in data
+
+    return test
+
+
+def read(captured: Captured) -> Ip:
+    """The whole packet of a capture."""
+    packet = read_frame(captured.data)
+    if packet is None:
+        raise NotProbed("a captured frame cannot be read")
+    return packet
+
+
+def show(endpoint: Endpoint) -> str:
+    return f"{endpoint[0]}:{endpoint[1]}"
+
+
+def checksums_hold(packet: Ip) -> bool:
+    """Header and transport, as far as they can be known."""
+    return packet.header_sum is Sum.HOLDS and packet.sum is not Sum.WRONG

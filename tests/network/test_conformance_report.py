@@ -1,0 +1,44 @@
+"""The whole examination, on real packets, of the candidates that docs/conformance.md shows.
+
+Each makes a sandbox of its own, so this is not marked `network`. Nearly all of its time is spent
+waiting for time-outs.
+"""
+
+from __future__ import annotations
+
+from labs.conformance import written
+from labs.conformance.chapters import CHAPTERS, REQUIREMENTS
+from labs.conformance.command import candidates, setups
+from labs.conformance.requirement import Verdict
+from labs.conformance.side_by_side import examine_all
+
+PRESETS = ("rfc", "none")
+
+
+def told(outcome):
+    return f"{outcome.requirement.id}: {outcome.verdict.value}: {outcome.why}, {outcome.evidence}"
+
+
+def test_the_table_in_docs_is_what_is_seen():
+    examinations = examine_all(
+        setups(candidates(["python", "nftables"], [], PRESETS, {})), REQUIREMENTS
+    )
+    errors = [
+        f"{examination.name}: {told(outcome)}"
+        for examination in examinations
+        for outcome in examination.outcomes
+        if outcome.verdict is Verdict.ERROR
+    ]
+    assert not errors, "\n".join(errors)
+    headings = {chapter.rfc: f"RFC {chapter.rfc}: {chapter.title}" for chapter in CHAPTERS}
+    table = written.verdicts(written.PATH.read_text(encoding="utf-8"))
+    others = []
+    for outcomes in zip(*(e.outcomes for e in examinations), strict=True):
+        requirement = outcomes[0].requirement
+        row = table[headings[requirement.rfc], requirement.name]
+        others += [
+            f"{examination.name}: {told(outcome)}; the table has {word}"
+            for examination, outcome, word in zip(examinations, outcomes, row, strict=True)
+            if outcome.verdict.value != word
+        ]
+    assert not others, "\n".join([*others, "if these are right, make docs/conformance.md anew"])
