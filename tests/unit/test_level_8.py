@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from scapy.layers.l2 import Ether
 
 from labs.level_8 import connections, fields
 from labs.wire import Captured
-from nat_node.ports import PortPool
+from nat_node.ports import PortPool, part_of
 from nat_node.settings import PortAssignment
 from topologies.loader import load
 from topologies.plan import node_plans
@@ -97,8 +98,9 @@ def test_the_last_ports_of_a_large_pool_are_found_soon():
     """Looks a port: about twelve if the taken ones lie at random, hundreds if they lie in runs."""
     dice = random.Random(8)
     size = 65_535
-    pool = PortPool(range(1, size + 1), PortAssignment.RANDOM, dice.randrange)
+    pool = PortPool(range(1, size + 1), PortAssignment.RANDOM, False, dice.randrange)
     taken: set[int] = set()
+    parts: Counter[int] = Counter()
     looks = 0
 
     def is_free(port):
@@ -107,6 +109,8 @@ def test_the_last_ports_of_a_large_pool_are_found_soon():
         return port not in taken
 
     for _ in range(size):
-        taken.add(pool.choose(0, is_free))
+        port = pool.choose(40_000, is_free, parts.__getitem__)
+        taken.add(port)
+        parts[part_of(port)] += 1
     assert taken == set(range(1, size + 1))
     assert looks < 20 * size
