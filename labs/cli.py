@@ -142,6 +142,33 @@ def run_in(file: Path, node: str, command: tuple[str, ...], capture: Path | None
 
 
 @main.command()
+@file_argument
+@click.option(
+    "--to", "form", type=click.Choice(["containerlab", "kathara"]), required=True, help="For whom."
+)
+@click.option("--image", default="napt-lab", show_default=True, help="The project's image there.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="A new folder (default: NAME-containerlab …)."
+)
+def export(file: Path, form: str, image: str, output: Path | None) -> None:
+    """Write the topology in FILE for an engine that runs it on a cluster."""
+    topology = _load(file)
+    from labs.export import LEFT_BEHIND, ExportError
+    from labs.export import export as write
+
+    try:
+        written = write(topology, form, image, output or Path(f"{topology.path.stem}-{form}"))
+    except ExportError as error:
+        raise click.UsageError(str(error)) from None
+    except OSError as error:
+        click.echo(f"napt-lab: {error}", err=True)
+        sys.exit(CANNOT_RUN)
+    click.echo(f"{written[0]} and {len(written) - 1} scripts")
+    for what in LEFT_BEHIND:
+        click.echo(f"  not carried over: {what}")
+
+
+@main.command()
 @click.option(
     "--seconds",
     type=click.FloatRange(0.2, 60),

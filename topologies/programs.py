@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import PurePath
 
 from topologies import kernel_nat, namespaces
 from topologies.model import (
@@ -22,6 +22,7 @@ from topologies.model import (
     GatewayKind,
     Host,
     NaptSettings,
+    Service,
     Site,
     Topology,
 )
@@ -34,6 +35,7 @@ READY_SECONDS = 10.0  # how long a program may take until it serves
 PROXY_PORT = 3128  # of an explicit proxy
 INTERCEPTED_PORT = 80  # whose connections a transparent proxy takes
 TURN_REALM = "napt.lab"
+CONTROL, FILES = "control.sock", "files"  # in the node's own folder
 
 
 class ProgramError(Exception):
@@ -56,19 +58,15 @@ def start_programs(topology: Topology, nodes: Mapping[str, Node]) -> None:
 
 def _start_gateway(site: Site, node: Node, fast: bool) -> Iterator[Process]:
     gateway = site.gateway
-    if gateway.napt is None:
-        argv = [sys.executable, "-m", *proxy_command(gateway)]
-        yield node.start_program(argv, name=gateway.kind.value)
-        return
-    if gateway.engine is Engine.NFTABLES:
+    if gateway.napt is not None and gateway.engine is Engine.NFTABLES:
         _start_kernel(gateway, gateway.napt, node)
         return
-    node.napt = NaptControl(gateway.name, node.home / "control.sock")
-    flags = nat_node_flags(site, gateway.napt, node.napt.path)
-    if gateway.translator is None:
-        usual = Datapath.KERNEL if fast else Datapath.PYTHON
-        flags += ["--datapath", (gateway.datapath or usual).value]
-    yield node.start_program([sys.executable, "-m", "nat_node", "run", *flags], name=PROGRAM)
+    name = gateway.kind.value
+    if gateway.napt is not None:
+        name = PROGRAM
+        node.napt = NaptControl(gateway.name, node.home / CONTROL)
+    argv = [sys.executable, "-m", *gateway_command(site, node.home, fast)]
+    yield node.start_program(argv, name=name)
 
 
 def _start_kernel(gateway: Gateway, settings: NaptSettings, node: Node) -> None:
@@ -81,6 +79,21 @@ def _start_kernel(gateway: Gateway, settings: NaptSettings, node: Node) -> None:
     namespaces.visit(node.pid, lambda: namespaces.write_sysctls(times))
 
 
+def gateway_command(site: Site, home: PurePath, fast: bool) -> list[str]:
+    """The command line after `python -m` of a gateway with a program: all but engine nftables.
+
+    `home`: the node's own folder; `fast`: whether the topology asks for speed.
+    """
+    gateway = site.gateway
+    if gateway.napt is None:
+        return proxy_command(gateway)
+    flags = nat_node_flags(site, gateway.napt, home / CONTROL)
+    if gateway.translator is None:
+        usual = Datapath.KERNEL if fast else Datapath.PYTHON
+        flags += ["--datapath", (gateway.datapath or usual).value]
+    return ["nat_node", "run", *flags]
+
+
 def proxy_command(gateway: Gateway) -> list[str]:
     """The command line after `python -m` of a gateway that is a proxy."""
     own = ["--listen", str(gateway.private.ip), "--source", str(gateway.public.ip)]
@@ -91,16 +104,20 @@ def proxy_command(gateway: Gateway) -> list[str]:
 
 def _start_services(host: Host, node: Node) -> Iterator[Process]:
     for service in host.runs:
-        module = SERVICES[service.name].module
-        argv = [sys.executable, "-m", module, "--port", str(service.port)]
         if service.name == "file-server":
-            folder = node.home / "files"
-            folder.mkdir(exist_ok=True)
-            argv += ["--folder", str(folder)]
-        if service.name == "turn":
-            argv += ["--realm", TURN_REALM, "--relay-address", str(host.address.ip)]
-        argv += _option_flags(service.options)
+            (node.home / FILES).mkdir(exist_ok=True)
+        argv = [sys.executable, "-m", *service_command(service, host, node.home)]
         yield node.start_program(argv, name=f"{service.name}:{service.port}")
+
+
+def service_command(service: Service, host: Host, home: PurePath) -> list[str]:
+    """The command line after `python -m` of a service; `home` is the node's own folder."""
+    argv = [SERVICES[service.name].module, "--port", str(service.port)]
+    if service.name == "file-server":
+        argv += ["--folder", str(home / FILES)]
+    if service.name == "turn":
+        argv += ["--realm", TURN_REALM, "--relay-address", str(host.address.ip)]
+    return [*argv, *_option_flags(service.options)]
 
 
 def _option_flags(options: Mapping[str, str | int | bool]) -> list[str]:
@@ -113,7 +130,7 @@ def _option_flags(options: Mapping[str, str | int | bool]) -> list[str]:
     return flags
 
 
-def nat_node_flags(site: Site, settings: NaptSettings, control: Path) -> list[str]:
+def nat_node_flags(site: Site, settings: NaptSettings, control: PurePath) -> list[str]:
     """The command line after `python -m nat_node run`."""
     gateway = site.gateway
     flags = {

@@ -1,0 +1,61 @@
+"""As a containerlab topology: a container for each node, a link for each cable.
+
+containerlab's links join two interfaces, and a segment joins many: so each segment is a node, too,
+a switch (a container with a Linux bridge). No node has the management network: what is private
+must have no other way out. Its scripts are mounted from `boot/`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from labs.export import boot
+from topologies.model import Topology
+from topologies.plan import node_plans, segments
+
+
+def files(topology: Topology, image: str) -> dict[str, str]:
+    """The files, by their names: the topology and a script for each node."""
+    scripts = boot.scripts(topology)
+    nodes: dict[str, Any] = {name: _node(image, name) for name in scripts}
+    links = []
+    for segment in segments(topology):
+        switch = f"switch-{segment.replace('.', '-')}"
+        ports = [
+            (plan.name, port)
+            for plan in node_plans(topology)
+            for port in plan.ports
+            if port.segment == segment
+        ]
+        cables = [f"eth{number}" for number, _ in enumerate(ports, start=1)]
+        scripts[switch] = _switch(cables)
+        nodes[switch] = _node(image, switch)
+        links += [
+            {"endpoints": [f"{switch}:{cable}", f"{name}:{port.interface}"]}
+            for cable, (name, port) in zip(cables, ports, strict=True)
+        ]
+    name = topology.path.stem
+    document = {"name": name, "topology": {"nodes": nodes, "links": links}}
+    text = f"# {topology.title}: containerlab deploy --topo {name}.clab.yml\n"
+    text += yaml.safe_dump(document, sort_keys=False)
+    return {f"{name}.clab.yml": text} | {f"boot/{n}.sh": script for n, script in scripts.items()}
+
+
+def _node(image: str, name: str) -> dict[str, Any]:
+    return {
+        "kind": "linux",
+        "image": image,
+        "user": "root",
+        "entrypoint": "sleep infinity",
+        "network-mode": "none",
+        "binds": [f"boot/{name}.sh:/boot.sh:ro"],
+        "exec": ["sh /boot.sh"],
+    }
+
+
+def _switch(cables: list[str]) -> str:
+    lines = ["#!/bin/sh", "set -e", "ip link add bridge type bridge", "ip link set bridge up"]
+    lines += [f"ip link set {cable} master bridge up" for cable in cables]
+    return "\n".join([*lines, ""])

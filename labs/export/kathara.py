@@ -1,0 +1,43 @@
+"""As a Kathara network scenario: lab.conf says who is on which segment, `NODE.startup` the rest.
+
+Kathara's segments are collision domains, which join as many interfaces as there are. It names a
+node's interfaces eth0, eth1, …; they get the names that the topology has for them first.
+"""
+
+from __future__ import annotations
+
+from labs.export import boot
+from topologies.model import Topology
+from topologies.plan import NodePlan, node_plans
+
+
+def files(topology: Topology, image: str) -> dict[str, str]:
+    """The files, by their names: lab.conf, and a startup script for each node."""
+    title = topology.title.replace('"', "")
+    lines = [
+        "# sudo kathara lstart --privileged: a translator makes devices and sets the kernel up",
+        f'LAB_NAME="{topology.path.stem}"',
+        f'LAB_DESCRIPTION="{title}"',
+        "",
+    ]
+    scripts = boot.scripts(topology)
+    written = {}
+    for plan in node_plans(topology):
+        for number, port in enumerate(plan.ports):
+            lines.append(f'{plan.name}[{number}]="{port.segment.replace(".", "_")}"')
+        lines.append(f'{plan.name}[image]="{image}"')
+        lines.append(f'{plan.name}[bridged]="false"')
+        lines.append("")
+        written[f"{plan.name}.startup"] = _renamed(plan) + scripts[plan.name]
+    return {"lab.conf": "\n".join(lines), **written}
+
+
+def _renamed(plan: NodePlan) -> str:
+    lines = []
+    for number, port in enumerate(plan.ports):
+        if port.interface != f"eth{number}":
+            lines += [
+                f"ip link set eth{number} down",
+                f"ip link set eth{number} name {port.interface}",
+            ]
+    return "".join(f"{line}\n" for line in lines)
