@@ -6,11 +6,13 @@
 # has the true one.
 
 LABS := 8 9a 9b 9c 9d
+EXERCISES := 8 9a 9b 9c
 
 NAPT := @/usr/bin/python3 -I labs/bootstrap.py
 
 # What is set as `make lab-9c STEP=1 PART=…` reaches the program through the environment.
-.PHONY: help labs test lint bench conformance doctor check shell clean distclean $(LABS:%=lab-%)
+.PHONY: help labs test lint bench conformance doctor check shell clean distclean \
+  $(LABS:%=lab-%) $(EXERCISES:%=exercise-%) grade
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -18,6 +20,8 @@ help:
 	@printf '  make %-22s%s\n' \
 	  $(foreach lab,$(LABS),'lab-$(lab)' 'run lab $(lab) (STEP=1: one step at a time)') \
 	  'labs' 'run all labs, one after another' \
+	  $(foreach level,$(EXERCISES),'exercise-$(level)' 'exercises on level $(level), by hand') \
+	  'grade LEVEL= RULES=' 'mark a file of answers to exercises' \
 	  'test' 'run all tests' \
 	  'lint' 'check style and types' \
 	  'bench' 'compare the translator with the kernel'\''s own' \
@@ -32,6 +36,12 @@ $(LABS:%=lab-%): lab-%:
 	$(NAPT) lab $*
 
 labs: $(LABS:%=lab-%)
+
+$(EXERCISES:%=exercise-%): exercise-%:
+	$(NAPT) exercise $*
+
+grade:
+	$(NAPT) $@
 
 test lint bench conformance doctor:
 	$(NAPT) $@

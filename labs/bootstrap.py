@@ -65,7 +65,9 @@ ADMIN_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where an ordinary u
 
 # A command: the system packages and the Python packages it needs.
 NEEDS = {
-    **dict.fromkeys(("lab", "check", "shell", "bench"), (FOR_LABS, RUNTIME_LOCK)),
+    **dict.fromkeys(
+        ("lab", "check", "shell", "exercise", "grade", "bench"), (FOR_LABS, RUNTIME_LOCK)
+    ),
     "lint": ({}, TEST_LOCK),
     "test": (FOR_LABS | FOR_TESTS, TEST_LOCK),
 }

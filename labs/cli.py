@@ -23,6 +23,7 @@ from labs.topology_files import find
 
 # Everything else is imported by the command that needs it, so that `--help` stays fast.
 if TYPE_CHECKING:
+    from topologies.errors import TopologyError
     from topologies.model import Topology
     from topologies.preflight import Finding
 
@@ -169,6 +170,50 @@ def export(file: Path, form: str, image: str, output: Path | None) -> None:
 
 
 @main.command()
+@click.argument("level", metavar="LEVEL[/NAME]")
+@click.option("--part", envvar="PART", help="Begin with the exercise of this name.")
+def exercise(level: str, part: str | None) -> None:
+    """Do the exercises of LEVEL at a prompt; begins with the first that is not solved yet."""
+    from labs.exercises.command_line import which
+
+    which(level, part)
+    if not sys.stdin.isatty():
+        why = "an exercise needs a terminal to type at; `grade` does without"
+        click.echo(f"napt-lab: {why}", err=True)
+        sys.exit(WRONG_USAGE)
+    _enter_sandbox()
+    from labs.exercises.session import run_session
+
+    sys.exit(run_session(*which(level, part)))
+
+
+@main.command()
+@click.argument("level", metavar="LEVEL[/NAME]", envvar="LEVEL")
+@click.option(
+    "--rules",
+    envvar="RULES",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The file of answers: rules and commands, by the name of the exercise.",
+)
+@click.option("--json", "as_json", type=click.Path(path_type=Path), help="Write the marks as JSON.")
+@click.option("--junit", type=click.Path(path_type=Path), help="… as JUnit's XML.")
+def grade(level: str, rules: Path, as_json: Path | None, junit: Path | None) -> None:
+    """Grade a file of answers to the exercises of LEVEL (labs/exercises/README.md)."""
+    from labs.exercises.command_line import read_tasks
+    from topologies.errors import TopologyError
+
+    try:
+        tasks = read_tasks(level, rules)
+    except TopologyError as error:
+        _refuse_file(error)
+    _enter_sandbox()
+    from labs.exercises.grade import run_grade
+
+    sys.exit(run_grade(tasks, as_json, junit))
+
+
+@main.command()
 @click.option(
     "--seconds",
     type=click.FloatRange(0.2, 60),
@@ -307,9 +352,13 @@ def _load(file: Path) -> Topology:
     try:
         return load(file)
     except TopologyError as error:
-        for problem in error.problems:
-            click.echo(problem, err=True)
-        sys.exit(WRONG_USAGE)
+        _refuse_file(error)
+
+
+def _refuse_file(error: TopologyError) -> NoReturn:
+    for problem in error.problems:
+        click.echo(problem, err=True)
+    sys.exit(WRONG_USAGE)
 
 
 def _stop_unless_ready() -> None:

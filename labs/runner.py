@@ -78,7 +78,7 @@ def play(lab: Lab, parts: Sequence[Part], narration: Narration, pause: Pause | N
     if not kept:
         return CANNOT_RUN
     if run.unbuilt is not None:
-        return _cannot_build(run.unbuilt)
+        return cannot_build(run.unbuilt)
     return PASSED if passed else FAILED
 
 
@@ -143,7 +143,7 @@ def _on_network(use: Callable[[], int]) -> int:
     try:
         return use()
     except BuildError as error:
-        return _cannot_build(error)
+        return cannot_build(error)
     except (ProgramError, ProgramEnded, ControlError, DeadlinePassed) as error:
         print(f"napt-lab: {error}", file=sys.stderr)
         return FAILED
@@ -160,7 +160,7 @@ def run_check(
     try:
         passed = check_topologies(topologies, junit, as_json, Telling(on_stderr=on_stderr))
     except BuildError as error:
-        return _cannot_build(error)
+        return cannot_build(error)
     return PASSED if passed else FAILED
 
 
@@ -169,7 +169,8 @@ def _refuse(why: str) -> int:
     return WRONG_USAGE
 
 
-def _cannot_build(error: BuildError) -> int:
+def cannot_build(error: BuildError) -> int:
+    """Say that it is this machine's fault; returns the exit status."""
     print(f"napt-lab: this machine cannot build the network: {error}", file=sys.stderr)
     print(
         "  mend it: `make doctor` shows what this machine lacks; if it finds nothing, a limit is\n"

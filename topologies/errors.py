@@ -43,14 +43,15 @@ class Problems:
     def fatal(self, line: int, message: str) -> TopologyError:
         """The error to raise where a problem of the file as a whole ends the reading."""
         self.add(line, "", message)
-        return TopologyError(self._lines())
+        return TopologyError(self.lines())
 
     def raise_if_any(self) -> None:
         """Raise TopologyError with everything noted so far, if anything was."""
         if self._found:
-            raise TopologyError(self._lines())
+            raise TopologyError(self.lines())
 
-    def _lines(self) -> list[str]:
+    def lines(self) -> list[str]:
+        """The problems noted so far, as lines to print, sorted."""
         return [
             f"{self._file}:{line}: {path}: {message}" if path else f"{self._file}:{line}: {message}"
             for line, path, message in sorted(self._found)

@@ -67,6 +67,11 @@ def loads(data: bytes, path: Path) -> Topology:
     return topology
 
 
+def read_topology(entry: Entry, path: Path) -> Topology:
+    """The topology at `entry`, a part of the file at `path`; what is wrong is noted there."""
+    return _Reader(path.parent).topology(entry, path)
+
+
 class _Reader:
     """One pass over one file, remembering what must be unique across it."""
 

@@ -18,7 +18,8 @@ class Vocabulary:
     nodes: dict[str, list[str]]  # to its interfaces
     napts: dict[str, tuple[str, list[str]]]  # to its public address, and its hosts' addresses
     addresses: list[str]
-    commands: dict[str, list[str]] = field(default_factory=dict)  # to what may follow
+    commands: list[str] = field(default_factory=list)
+    following: dict[str, list[str]] = field(default_factory=dict)  # what may follow other commands
 
     def candidates(self, before: Sequence[str]) -> list[str]:
         """The words that may follow those in `before`."""
@@ -51,8 +52,8 @@ class Vocabulary:
                 return self.candidates(rest)
             case [node] if node in self.nodes:
                 return list(PROGRAMS)
-            case [word, *rest] if word in self.commands and not rest:
-                return self.commands[word]
+            case [word] if word in self.following:
+                return self.following[word]
             case [node, *_] if node in self.nodes:
                 return [*self.addresses, *(f"http://{address}:" for address in self.addresses)]
         return []

@@ -68,7 +68,7 @@ class LabCLI(SafeCLI):
         self._why = Why(net)
         interfaces = {node.name: list(node.interfaces) for node in net}
         self._words = vocabulary(net.topology, interfaces)
-        self._words.commands.update({name: [] for name in self.commands()})
+        self._words.commands.extend(self.commands())
         self._matches: list[str] = []
 
     def read(self) -> bool:

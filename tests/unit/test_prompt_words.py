@@ -44,7 +44,7 @@ def state(tmp_path, monkeypatch):
 )
 def test_tab_offers_what_can_come_next(before, offered):
     words = vocabulary(load(TOPOLOGIES / "two-sites.yaml"), INTERFACES)
-    words.commands.update({name: [] for name in ("draw", "rule", "rules", "time")})
+    words.commands.extend(["draw", "rule", "rules", "time"])
     found = words.candidates(before.split())
     assert set(offered) <= set(found)
     assert bool(found) == bool(offered)

@@ -1,0 +1,138 @@
+"""Answers: what a student does, as lines, one command each.
+
+    set napt mapping endpoint-independent          where the exercise lets a setting be changed
+    rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080
+    rule del napt_a tcp 24.9.3.7:8080
+    bob curl -m 2 -o holiday.jpg http://24.9.3.7:8080/holiday.jpg
+    alice python -m servers.turn.client … &         goes on while the next lines are done
+
+They are the lines that are typed at the prompt of an exercise, in their order: a rule that is
+added after the connection was tried is so in a file as well. A file has them by exercise:
+
+    door:
+      - rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080
+      - bob curl -m 2 -o holiday.jpg http://24.9.3.7:8080/holiday.jpg
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from labs.exercises.programs import check_program
+from topologies.errors import Problems, not_one_of, quoted
+from topologies.yaml_nodes import MAX_BYTES, Entry, compose
+
+MAX_LINES = 50
+MAX_LINE = 500  # characters
+PROTOCOLS = ("tcp", "udp")
+_ENDPOINT = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}:[0-9]{1,5}")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of an answer; `number` is its line in the file that it came from."""
+
+    text: str
+    words: tuple[str, ...]
+    number: int = 1
+
+    @property
+    def background(self) -> bool:
+        return self.words[-1] == "&"
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """A file of answers: lines by the name of an exercise."""
+
+    path: Path
+    lines: dict[str, tuple[Line, ...]]
+
+
+def parse_line(text: str, number: int = 1) -> Line:
+    """A line of this language, whatever its words mean. Raises ValueError."""
+    if not text.isprintable() or len(text) > MAX_LINE:
+        raise ValueError(f"{quoted(text)} is no line; allowed: at most {MAX_LINE} characters")
+    words = tuple(shlex.split(text))
+    if not words:
+        raise ValueError("an empty line; allowed: a command, as in: rule add …")
+    return Line(" ".join(text.split()), words, number)
+
+
+def load_answers(path: Path, exercises: Iterable[str]) -> Answers:
+    """The answers in the file at `path` to these exercises.
+
+    Raises TopologyError, whose lines say what is wrong with the file and where.
+    """
+    problems = Problems(str(path))
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise problems.fatal(1, f"cannot be read: {error.strerror}; allowed: a YAML file") from None
+    top = compose(data, problems)
+    names = list(exercises)
+    lines: dict[str, tuple[Line, ...]] = {}
+    for name, entry in top.named().items():
+        if name not in names:
+            entry.refuse(not_one_of(f"there is no exercise {quoted(name)} here", name, names))
+            continue
+        lines[name] = tuple(line for item in entry.items() if (line := _read(item)))
+        _check_order(entry, lines[name])
+    problems.raise_if_any()
+    return Answers(path, lines)
+
+
+def _read(item: Entry) -> Line | None:
+    def parse(text: str) -> Line:
+        line = parse_line(text, item.line)
+        check_line(line)
+        return line
+
+    return item.read(parse)
+
+
+def check_line(line: Line) -> None:
+    """Raises ValueError unless this line may stand in a file that is graded."""
+    match line.words:
+        case ("rule", "add" | "del" as do, _napt, protocol, *ends) if (
+            protocol in PROTOCOLS
+            and len(ends) == (2 if do == "add" else 1)
+            and all(_ENDPOINT.fullmatch(end) for end in ends)
+        ):
+            return
+        case ("rule", *_):
+            raise ValueError(
+                f"{quoted(line.text)} is no rule; allowed: rule add NAPT tcp|udp EXTERNAL INTERNAL"
+                " or rule del NAPT tcp|udp EXTERNAL, as in: rule add napt_a tcp 24.9.3.7:8080 "
+                "10.0.0.7:8080"
+            )
+        case ("set", _gateway, _key, _value):
+            return
+        case (_node, *program) if program and program != ["&"]:
+            words = program[:-1] if line.background else program
+            check_program(words, background=line.background)
+        case _:
+            raise ValueError(
+                f"{quoted(line.text)} is no command; allowed: rule add …, rule del …, set …, or a "
+                "node's name and what to run there"
+            )
+
+
+def _check_order(entry: Entry, lines: tuple[Line, ...]) -> None:
+    if len(lines) > MAX_LINES:
+        entry.refuse(f"{len(lines)} lines; allowed: {MAX_LINES}")
+    begun = False
+    for line in lines:
+        if line.words[0] != "set":
+            begun = True
+        elif begun:
+            entry.problems.add(
+                line.number,
+                entry.path,
+                "`set` builds the network anew, without what was done before; allowed: set first",
+            )

@@ -1,0 +1,170 @@
+"""One try at an exercise: a network that runs, and the lines that are done on it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from labs.exercises.answers import Line
+from labs.exercises.exercise import Exercise
+from labs.exercises.facts import Since, gather, place
+from labs.exercises.patterns import Pattern
+from labs.wire import Wire
+from topologies import sandbox
+from topologies.builder import Network
+from topologies.model import Topology
+from topologies.napt_control import ControlError
+from topologies.processes import DeadlinePassed, Event, Process, ProgramEnded
+
+LINE_SECONDS = 20.0  # how long a command in the foreground may take
+BEGUN_SECONDS = 5.0  # … and one in the background until it says that it serves
+ECHO_SECONDS = 0.3  # until all programs have reported what a probe did to them
+RELAYED = "$relayed"
+_ENDPOINT = re.compile(r"[0-9.]{7,15}:[0-9]{1,5}")
+
+#: What a program that goes on in the background says once it can be used.
+BEGUN = {"servers.turn.client": {"permission"}, "servers.dial": {"connected"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a line led to, in words; `well` is whether it did what it should."""
+
+    text: str
+    well: bool = True
+
+
+@contextlib.contextmanager
+def fresh_network(topology: Topology) -> Iterator[tuple[Network, Wire]]:
+    """A network and its wires; no node finds files of a network that was before."""
+    for folder in sandbox.RUN_DIRECTORY.iterdir():
+        if folder.is_dir():
+            shutil.rmtree(folder)
+    with Network(topology) as net, Wire(net) as wire:
+        yield net, wire
+
+
+class Attempt:
+    """What a student has done so far on `net`, whose `wire` watches all of it."""
+
+    def __init__(self, exercise: Exercise, net: Network, wire: Wire) -> None:
+        self.exercise = exercise
+        self.net = net
+        self.wire = wire
+        self.background: list[Process] = []
+        self._done: list[str] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        """The files that the exercise wants are there; what was before does not count."""
+        for where, size in self.exercise.files.items():
+            path = place(self.net, where)
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(os.urandom(size))
+        self._since = Since(self.wire.mark(), self.net.log.mark())
+
+    @contextlib.contextmanager
+    def probing(self) -> Iterator[None]:
+        """What happens meanwhile does not count as done by the student."""
+        began = time.time()
+        try:
+            yield
+        finally:
+            self._since.left_out.append((began, time.time() + ECHO_SECONDS))
+
+    @property
+    def touched(self) -> bool:
+        """Whether anything was done."""
+        return bool(self._done)
+
+    def note(self, line: str) -> None:
+        """A line was done by somebody else."""
+        self._done.append(f"typed {line}")
+
+    def do(self, line: Line) -> Reply:
+        """Do one line, and wait for its end unless it goes on in the background."""
+        self.note(line.text)
+        try:
+            reply = self._do(line)
+        except (ControlError, DeadlinePassed, ProgramEnded) as error:
+            reply = Reply(str(error), well=False)
+        if not reply.well:
+            self._done.append(f"told {line.text}: {' '.join(reply.text.split())}")
+        return reply
+
+    def _do(self, line: Line) -> Reply:
+        match line.words:
+            case ("rule", "add", napt, protocol, external, internal):
+                rule = self.net.napt(napt).add(protocol, external, internal)["rule"]
+                return Reply(f"{napt} added: {protocol} {rule['external']} → {rule['internal']}")
+            case ("rule", "del", napt, protocol, external):
+                rule = self.net.napt(napt).remove(protocol, external)["rule"]
+                return Reply(f"{napt} removed: {protocol} {rule['external']}")
+            case ("set", gateway, key, value):  # the network was built so
+                self._done.append(f"set {gateway} {key} {value}")
+                return Reply(f"{gateway}: {key} is {value}")
+            case (node, *command):
+                words = self.filled_in(command)
+                if line.background:
+                    return self._start(node, words[:-1])
+                completed = self.net[node].run(words, timeout=LINE_SECONDS)
+                said = (completed.stdout + completed.stderr).strip()
+                if completed.status == 0:
+                    return Reply(said)
+                return Reply(f"{said}\nexit status {completed.status}".strip(), well=False)
+        raise ValueError(line.text)  # parse_line lets no such line through
+
+    def _start(self, node: str, words: Sequence[str]) -> Reply:
+        name = words[2] if words[:2] == ["python", "-m"] else words[0]
+        since = self.net.log.mark()
+        process = self.net[node].start_program(words, name=name)
+        self.background.append(process)
+
+        def is_its(event: Event) -> bool:
+            return (event.node, event.program) == (node, name)
+
+        def over() -> str | None:
+            return None if process.running else "ended"
+
+        if name in BEGUN:
+            with contextlib.suppress(DeadlinePassed, ProgramEnded):
+                self.net.log.wait_for(
+                    lambda e: is_its(e) and e.name in BEGUN[name],
+                    deadline=BEGUN_SECONDS,
+                    what=f"{name} on {node}",
+                    since=since,
+                    give_up=over,
+                )
+        said = [shown(event) for event in self.net.log.since(since) if is_its(event)]
+        if not process.running:
+            completed = process.wait(1.0)
+            said.append(f"{completed.stderr.strip()} (exit status {completed.status})".strip())
+            return Reply("\n".join(said), completed.status == 0)
+        return Reply("\n".join([*said, f"{name} goes on in the background on {node}"]))
+
+    def filled_in(self, words: Sequence[str]) -> list[str]:
+        """`$relayed` stands for the last relayed address that a TURN client was given."""
+        if not any(RELAYED in word for word in words):
+            return list(words)
+        events = self.net.log.since(self._since.log)
+        relayed = [str(e.fields["relayed"]) for e in events if e.name == "allocated"]
+        if not relayed or not _ENDPOINT.fullmatch(relayed[-1]):
+            raise ControlError(f"there is no relayed address yet that {RELAYED} could stand for")
+        return [word.replace(RELAYED, relayed[-1]) for word in words]
+
+    def facts(self, asked: Iterable[Pattern]) -> list[str]:
+        """What has become of it so far, as far as these patterns ask about it (facts.py)."""
+        return self._done + gather(self.net, self.wire, self._since, asked)
+
+
+def shown(event: Event) -> str:
+    """An event as a person reads it."""
+    told = " ".join(
+        f"{key} {value}" for key, value in event.fields.items() if key not in ("event", "time")
+    )
+    return f"{event.name}: {told}" if told else event.name

@@ -1,0 +1,278 @@
+"""An exercise as data: a YAML file in this folder, `LEVEL-NUMBER-NAME.yaml` -> Exercise.
+
+    title: A door for bob
+    task: |
+      What the student is to achieve, in a few sentences.
+    network:                      a topology, as in topologies/README.md
+      internet: {…}
+      sites: {…}
+      expect: […]                 what is probed when the student has done all (points: as there)
+    files: {alice:files/holiday.jpg: 64K}      made of random bytes before it begins
+    may-set: [mapping]            keys of a gateway that `set` may change; usually none
+    done:                         what the student's own doing must have led to
+      - {check: bob has the photograph, fact: "same bob:holiday.jpg alice:files/holiday.jpg",
+         points: 2, message: shown when it is not so}
+    hints: [one, after, the other]
+    solution: [lines as typed at the prompt]
+    mistakes:
+      - {answer: [lines], when: [patterns of facts], says: the message that helps}
+
+Facts and patterns are those of patterns.py; `not …` is a pattern that no fact may match. What is
+wrong with a file is told as of a topology: FILE:LINE: key: what is wrong; what is allowed.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from labs.exercises.patterns import KINDS, Pattern
+from topologies.errors import Problems, TopologyError, not_one_of, quoted
+from topologies.loader import read_topology
+from topologies.model import Topology
+from topologies.yaml_nodes import MAX_BYTES, Entry, Section, compose
+
+FOLDER = Path(__file__).resolve().parent
+LEVELS = ("8", "9a", "9b", "9c")
+LARGEST_FILE = 1 << 20  # bytes
+MAX_POINTS = 100
+MAX_TEXT = 2000  # characters
+
+_FILE_NAME = re.compile(r"(8|9a|9b|9c)-[0-9]+-([a-z][a-z-]*)\.yaml")
+_SIZE = re.compile(r"([0-9]{1,4})K")
+_PLACE = re.compile(r"[a-z][a-z0-9_]*:(?:[A-Za-z0-9_-]+/)?[A-Za-z0-9_-][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Something that must have come about."""
+
+    text: str
+    fact: Pattern
+    points: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A usual mistake: an answer that makes it, the facts by which it is known, what to say."""
+
+    answer: tuple[str, ...]
+    when: tuple[Pattern, ...]
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exercise:
+    """One exercise. `number` counts from 1 within its level."""
+
+    level: str
+    number: int
+    name: str
+    path: Path
+    title: str
+    task: str
+    files: dict[str, int]  # `node:path` to bytes
+    may_set: tuple[str, ...]
+    done: tuple[Done, ...]
+    hints: tuple[str, ...]
+    solution: tuple[str, ...]
+    mistakes: tuple[Mistake, ...]
+
+    @property
+    def id(self) -> str:
+        return f"{self.level}/{self.name}"
+
+    def topology(self, settings: tuple[Setting, ...] = ()) -> Topology:
+        """Its network, with some settings of gateways changed. Raises TopologyError."""
+        return _network(_compose(self.path), self.path, self.may_set, settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """`set napt mapping endpoint-independent`, which came from `line` of `file`."""
+
+    gateway: str
+    key: str
+    value: str
+    file: str = "set"
+    line: int = 1
+
+
+def series(level: str) -> tuple[Exercise, ...]:
+    """The exercises of a level, in order."""
+    return tuple(load(path) for path in _files(level))
+
+
+def names(level: str) -> list[str]:
+    """The names of a level's exercises, in order, without reading them."""
+    matches = (_FILE_NAME.fullmatch(path.name) for path in _files(level))
+    return [match[2] for match in matches if match]
+
+
+def _files(level: str) -> list[Path]:
+    return sorted(p for p in FOLDER.glob(f"{level}-*.yaml") if _FILE_NAME.fullmatch(p.name))
+
+
+@functools.cache
+def load(path: Path) -> Exercise:
+    """The exercise in a file. Raises TopologyError with all that is wrong with it."""
+    top = _compose(path)
+    match = _FILE_NAME.fullmatch(path.name)
+    if match is None:
+        raise top.problems.fatal(1, "a name such as 9c-1-door.yaml is wanted")
+    level, name = match[1], match[2]
+    section = top.section(
+        "title", "task", "network", "files", "may-set", "done", "hints", "solution", "mistakes",
+        required=("title", "task", "network", "hints", "solution"),
+    )  # fmt: skip
+    exercise = Exercise(
+        level=level,
+        number=_files(level).index(path) + 1 if path.parent == FOLDER else 1,
+        name=name,
+        path=path,
+        title=section.value_or("title", _text, ""),
+        task=section.value_or("task", _text, ""),
+        files=_sizes(section["files"]) if "files" in section else {},
+        may_set=_texts(section, "may-set"),
+        done=tuple(d for item in _items(section, "done") if (d := _done(item))),
+        hints=_texts(section, "hints"),
+        solution=_texts(section, "solution"),
+        mistakes=tuple(m for item in _items(section, "mistakes") if (m := _mistake(item))),
+    )
+    top.problems.raise_if_any()
+    exercise.topology()  # or every error in its network
+    return exercise
+
+
+def _compose(path: Path) -> Entry:
+    problems = Problems(str(path))
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise problems.fatal(1, f"cannot be read: {error.strerror}") from error
+    return compose(data, problems)
+
+
+def _network(
+    top: Entry, path: Path, may_set: tuple[str, ...], settings: tuple[Setting, ...]
+) -> Topology:
+    entry = top.named()["network"]
+    problems: list[str] = []
+    for setting in settings:
+        problems += _apply(entry, may_set, setting)
+    if problems:
+        raise TopologyError(problems)
+    topology = read_topology(entry, path)
+    entry.problems.raise_if_any()
+    return topology
+
+
+def _apply(network: Entry, may_set: tuple[str, ...], setting: Setting) -> list[str]:
+    """Write a setting into the network's YAML, for the loader to judge; what is wrong with it."""
+    problems = Problems(setting.file)
+    sites = network.named()["sites"].named() if "sites" in network.named() else {}
+    gateways = {_gateway_name(name, site): site.named()["gateway"] for name, site in sites.items()}
+    if setting.gateway not in gateways:
+        wrong = f"{quoted(setting.gateway)} is no gateway"
+        problems.add(setting.line, "", not_one_of(wrong, setting.gateway, gateways))
+    elif setting.key not in may_set:
+        wrong = f"{quoted(setting.key)} cannot be set in this exercise"
+        problems.add(setting.line, "", not_one_of(wrong, setting.key, may_set))
+    else:
+        node = gateways[setting.gateway].node
+        mark = yaml.Mark(setting.file, 0, setting.line - 1, 0, None, 0)
+        pairs = [(k, v) for k, v in node.value if k.value != setting.key]
+        key, value = (
+            yaml.ScalarNode("tag:yaml.org,2002:str", text, mark, mark)
+            for text in (setting.key, setting.value)
+        )
+        node.value = [*pairs, (key, value)]
+        trial = Problems(setting.file)
+        read_topology(Entry(network.node, network.line, "", trial), Path(setting.file))
+        return trial.lines()
+    return problems.lines()
+
+
+def _gateway_name(site: str, entry: Entry) -> str:
+    gateway = entry.named()["gateway"].named()
+    if "name" in gateway:
+        return str(gateway["name"].node.value)
+    return f"napt_{site}"
+
+
+# ── single values ──────────────────────────────────────────────────────────────────────────
+
+
+def _items(section: Section, key: str) -> list[Entry]:
+    return section[key].items() if key in section else []
+
+
+def _texts(section: Section, key: str) -> tuple[str, ...]:
+    return tuple(text for item in _items(section, key) if (text := item.read(_text)))
+
+
+def _done(entry: Entry) -> Done | None:
+    keys = ("check", "fact", "points", "message")
+    section = entry.section(*keys, required=("check", "fact"))
+    fact = section.value("fact", _pattern)
+    if fact is None:
+        return None
+    return Done(
+        section.value_or("check", _text, ""),
+        fact,
+        section.value_or("points", _number(0, MAX_POINTS), 1),
+        section.value_or("message", _text, ""),
+    )
+
+
+def _mistake(entry: Entry) -> Mistake | None:
+    keys = ("answer", "when", "says")
+    section = entry.section(*keys, required=keys)
+    when = tuple(p for item in _items(section, "when") if (p := item.read(_pattern)))
+    return Mistake(_texts(section, "answer"), when, section.value_or("says", _text, ""))
+
+
+def _sizes(entry: Entry) -> dict[str, int]:
+    sizes = {}
+    for place, size in entry.named().items():
+        if not _PLACE.fullmatch(place):
+            size.refuse("not a place; allowed: NODE:FILE or NODE:FOLDER/FILE")
+        sizes[place] = size.read(_size) or 0
+    return sizes
+
+
+def _size(text: str) -> int:
+    match = _SIZE.fullmatch(text)
+    if not match or not 0 < int(match[1]) << 10 <= LARGEST_FILE:
+        raise ValueError(f"{quoted(text)} is not a size; allowed: 1K to 1024K")
+    return int(match[1]) << 10
+
+
+def _text(text: str) -> str:
+    lines = text.strip()
+    if not lines or len(lines) > MAX_TEXT or not lines.replace("\n", "").isprintable():
+        raise ValueError(f"{quoted(text)} is not a text; allowed: at most {MAX_TEXT} characters")
+    return lines
+
+
+def _pattern(text: str) -> Pattern:
+    pattern = Pattern.parse(text)
+    if pattern.kind not in KINDS:
+        raise ValueError(not_one_of(f"{quoted(pattern.kind)} is no fact", pattern.kind, KINDS))
+    return pattern
+
+
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdecimal() or not least <= int(text[:9]) <= most:
+            raise ValueError(f"{quoted(text)} is not a number; allowed: {least} to {most}")
+        return int(text)
+
+    return parse

@@ -1,0 +1,210 @@
+"""The prompt of an exercise: that of the labs, with check, hint, solve, set, reset and next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import Enum, auto
+
+from rich.console import Console
+from rich.text import Text
+
+from labs.check.outcome import Verdict
+from labs.exercises.answers import Line, parse_line
+from labs.exercises.attempt import Attempt
+from labs.exercises.exercise import Setting, series
+from labs.exercises.marking import Marks, mark
+from labs.exercises.progress import Result, read_progress, save_result
+from labs.prompt.lab_cli import LabCLI
+from labs.rule_lines import count
+from labs.wire import CaptureIncomplete
+from topologies.builder import Network
+from topologies.errors import TopologyError
+
+HINT = "check · hint · task · reset · solve · next · ? for help · quit"
+_STYLES = {Verdict.PASSED: "green", Verdict.FAILED: "red", Verdict.ERROR: "magenta"}
+_SIGNS = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.ERROR: "!"}
+
+
+class Leave(Enum):
+    """Why the prompt ended."""
+
+    QUIT = auto()
+    NEXT = auto()
+    RESET = auto()
+    SOLVE = auto()
+    SET = auto()
+
+
+class ExerciseCLI(LabCLI):
+    """A prompt that knows what is to be achieved."""
+
+    EXAMPLES = (
+        ("task", "what is to be done, once more"),
+        ("check", "what holds so far, and its points"),
+        ("hint", "a hint; each time one more"),
+        ("reset", "the network as it was in the beginning"),
+        ("solve", "see the solution done, on a fresh network"),
+        ("next", "the next exercise"),
+        ("progress", "what you have solved"),
+        *LabCLI.EXAMPLES,
+        ("alice COMMAND &", "let a program go on in the background"),
+    )
+
+    def __init__(self, net: Network, console: Console, attempt: Attempt, hints: int) -> None:
+        super().__init__(net, console, HINT)
+        self.prompt = f"{attempt.exercise.id}> "
+        self.hints = hints
+        self.leaving = Leave.QUIT
+        self.setting = Line("", ())
+        self._attempt = attempt
+        self._exercise = attempt.exercise
+        self._shown = False
+        gateways = [site.gateway.name for site in net.topology.sites]
+        self._words.following["set"] = gateways if self._exercise.may_set else []
+
+    def perform(self, lines: Sequence[Line]) -> None:
+        """Do some lines as if they were typed, and show them."""
+        self._shown = any(line.words[0] != "set" for line in lines)
+        for line in lines:
+            self.show(Text.assemble((self.prompt, "dim"), (line.text, "bold")))
+            self._do(line)
+        if self._shown:
+            self.do_check([])
+
+    # ── what is typed ──────────────────────────────────────────────────────────────────
+
+    def default(self, words: list[str]) -> None:
+        """A node's name and a command: one that goes on in the background is the attempt's."""
+        if len(words) > 2 and words[-1] == "&" and words[0] in self.net.nodes:
+            self._do(parse_line(self._line))
+            return
+        self._attempt.note(self._line)
+        super().default(self._attempt.filled_in(words))
+
+    def onecmd(self, line: str) -> bool:
+        self._line = " ".join(line.split())
+        return super().onecmd(line)
+
+    def do_rule(self, words: list[str]) -> None:
+        whole = {"add": 5, "del": 4}
+        if words and whole.get(words[0]) == len(words) and words[1] in self._napts():
+            self._do(parse_line(self._line))
+        else:
+            super().do_rule(words)
+
+    def _do(self, line: Line) -> None:
+        reply = self._attempt.do(line)
+        for text in reply.text.splitlines():
+            self.show(Text(text) if reply.well else Text(text, style="red"))
+
+    # ── the exercise ───────────────────────────────────────────────────────────────────
+
+    def do_task(self, _words: list[str]) -> None:
+        """task: what is to be done"""
+        show_task(self.console, self._exercise.task)
+
+    def do_check(self, _words: list[str]) -> None:
+        """check: what holds so far, and its points"""
+        try:
+            marks = mark(self._attempt)
+        except CaptureIncomplete as error:
+            self.say(f"Nobody can tell any more what passed ({error}): type reset.")
+            return
+        self._tell(marks)
+        before = read_progress().get(self._exercise.id, Result())
+        shown = self._shown or (before.shown and not before.solved)
+        try:
+            save_result(self._exercise.id, Result(marks.got, marks.of, self.hints, shown))
+        except OSError as error:
+            self.say(f"This cannot be kept for the next run: {error}")
+
+    def _tell(self, marks: Marks) -> None:
+        for made in marks.marks:
+            points = f" ({count(made.points, 'point')})" if made.points else ""
+            sign = (f"{_SIGNS[made.verdict]} ", f"bold {_STYLES[made.verdict]}")
+            self.console.print(Text.assemble(sign, made.text, (points, "dim")))
+            if made.verdict is not Verdict.PASSED:
+                for text in (made.message, *made.evidence[-1:]):
+                    if text:
+                        self.console.print(Text(f"  {text}", style="dim"))
+        for advice in marks.advice:
+            self.console.print(Text.assemble(("→ ", "bold yellow"), (advice, "yellow")))
+        score = f"{marks.got} of {count(marks.of, 'point')}."
+        if not marks.full:
+            self.show(Text(score, style="bold"))
+        elif self._shown:
+            self.show(Text(f"{score} That was the solution: reset and do it yourself, or next."))
+        else:
+            self.show(Text(f"{score} Solved! next goes on.", style="bold green"))
+
+    def do_hint(self, _words: list[str]) -> None:
+        """hint: one hint more each time"""
+        hints = self._exercise.hints
+        self.hints = min(self.hints + 1, len(hints))
+        for number, hint in enumerate(hints[: self.hints], start=1):
+            style = "dim" if number < self.hints else "yellow"
+            self.console.print(Text(f"{number}. {hint}", style=style))
+        if self.hints == len(hints):
+            self.say("There are no more hints; solve shows the solution.")
+
+    def do_reset(self, _words: list[str]) -> bool:
+        """reset: the network as it was in the beginning"""
+        self.leaving = Leave.RESET
+        return True
+
+    def do_solve(self, _words: list[str]) -> bool:
+        """solve: the solution, done on a fresh network"""
+        self.leaving = Leave.SOLVE
+        return True
+
+    def do_next(self, _words: list[str]) -> bool:
+        """next: the next exercise"""
+        self.leaving = Leave.NEXT
+        return True
+
+    def do_progress(self, _words: list[str]) -> None:
+        """progress: what you have solved"""
+        progress = read_progress()
+        for exercise in series(self._exercise.level):
+            known = progress.get(exercise.id)
+            if known is None:
+                words = "not tried yet"
+            else:
+                words = f"{known.points} of {count(known.of, 'point')}"
+                words += f", {count(known.hints, 'hint')}" if known.hints else ""
+                words += ", after its solution was shown" if known.shown else ""
+            solved = known is not None and known.solved
+            sign = " " if known is None or not solved else "○" if known.shown else "✓"
+            self.show(f"  {sign} {exercise.name:14} {exercise.title}: {words}")
+
+    def do_set(self, words: list[str]) -> bool:
+        """set GATEWAY KEY VALUE: build the network anew with another setting"""
+        allowed = self._exercise.may_set
+        if not allowed:
+            self.say("In this exercise no setting can be changed.")
+        elif len(words) != 3:
+            self.say(f"as in: set GATEWAY {allowed[0]} VALUE; of the keys: {', '.join(allowed)}")
+        else:
+            try:
+                self._exercise.topology((Setting(words[0], words[1], words[2]),))
+            except TopologyError as error:
+                for problem in error.problems:
+                    self.say(problem.partition(": ")[2])
+                return False
+            self.setting = replace(parse_line(self._line), number=1)
+            self.leaving = Leave.SET
+            self.say("The network is built anew; what was done by hand is gone.")
+            return True
+        return False
+
+
+def show_task(console: Console, task: str) -> None:
+    """Paragraphs are wrapped; indented lines, which are to be typed, stay as they are."""
+    console.print()
+    for paragraph in task.split("\n\n"):
+        if paragraph.startswith(" "):
+            console.print(Text(paragraph, style="bold"), soft_wrap=True)
+        else:
+            console.print(Text(" ".join(paragraph.split())))
+        console.print()

@@ -1,0 +1,174 @@
+"""Grading without a person: a file of answers -> a score, and why.
+
+Each exercise gets a network of its own, on which its lines are done in their order. One that the
+file has no answer to gives no points; an empty list is an answer: the exercise left as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labs.check.outcome import Verdict
+from labs.exercises.attempt import Attempt, fresh_network
+from labs.exercises.marking import Mark, Marks, mark, unanswered
+from labs.exercises.tasks import Task
+from labs.results import xml_text
+from labs.rule_lines import count
+from labs.runner import CANNOT_RUN, FAILED, PASSED, cannot_build
+from topologies.builder import BuildError
+
+_SIGNS = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.ERROR: "!"}
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """What came of one exercise; `seconds` with the building of its network."""
+
+    task: Task
+    marks: Marks
+    said: tuple[str, ...]  # by lines that were refused
+    seconds: float
+
+
+def grade(tasks: Sequence[Task], listen: Callable[[Graded], None]) -> list[Graded]:
+    """Do and mark all of them, one after the other. BuildError if a network cannot be built."""
+    graded = []
+    for task in tasks:
+        graded.append(_grade(task))
+        listen(graded[-1])
+    return graded
+
+
+def _grade(task: Task) -> Graded:
+    began = time.monotonic()
+    if task.lines is None:
+        return Graded(task, unanswered(task.exercise, task.topology), (), 0.0)
+    with fresh_network(task.topology) as (net, wire):
+        attempt = Attempt(task.exercise, net, wire)
+        replies = [(line, attempt.do(line)) for line in task.lines]
+        marks = mark(attempt)
+    said = tuple(f"{line.text}: {_last(reply.text)}" for line, reply in replies if not reply.well)
+    return Graded(task, marks, said, time.monotonic() - began)
+
+
+def _last(text: str) -> str:
+    return "; ".join([line.strip() for line in text.splitlines() if line.strip()][-2:])
+
+
+# ── telling ────────────────────────────────────────────────────────────────────────────────
+
+
+def lines_of(marks: Marks) -> list[str]:
+    """Marks and messages for a person."""
+    lines = []
+    for made in marks.marks:
+        points = f" ({count(made.points, 'point')})" if made.points else ""
+        lines.append(f"  {_SIGNS[made.verdict]} {made.text}{points}")
+        if made.verdict is not Verdict.PASSED:
+            lines += [f"    {text}" for text in (made.message, *made.evidence[-1:]) if text]
+    return [*lines, *(f"  → {advice}" for advice in marks.advice)]
+
+
+def summary(graded: Graded) -> list[str]:
+    """One graded exercise for a person."""
+    exercise, marks = graded.task.exercise, graded.marks
+    score = f"{marks.got} of {count(marks.of, 'point')}"
+    return [
+        f"{exercise.id}: {exercise.title}: {score}",
+        *(f"    {said}" for said in graded.said),
+        *lines_of(marks),
+    ]
+
+
+def as_json(graded: Sequence[Graded]) -> dict[str, Any]:
+    """The stable interface for other programs."""
+    return {
+        "level": graded[0].task.exercise.level,
+        "points": sum(g.marks.got for g in graded),
+        "of": sum(g.marks.of for g in graded),
+        "passed": all(g.marks.full for g in graded),
+        "exercises": [
+            {
+                "name": g.task.exercise.name,
+                "title": g.task.exercise.title,
+                "answered": g.task.lines is not None,
+                "points": g.marks.got,
+                "of": g.marks.of,
+                "seconds": round(g.seconds, 3),
+                "checks": [_check(made) for made in g.marks.marks],
+                "advice": list(g.marks.advice),
+                "refused": list(g.said),
+            }
+            for g in graded
+        ],
+    }
+
+
+def _check(made: Mark) -> dict[str, Any]:
+    return {
+        "text": made.text,
+        "points": made.got,
+        "of": made.points,
+        "verdict": made.verdict.value,
+        "message": made.message if made.verdict is not Verdict.PASSED else "",
+        "evidence": list(made.evidence),
+    }
+
+
+def write_json(path: Path, graded: Sequence[Graded]) -> None:
+    """As JSON, to a file. Raises OSError."""
+    text = json.dumps(as_json(graded), indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def write_junit(path: Path, graded: Sequence[Graded]) -> None:
+    """In the form that CI systems read: a suite for each exercise. Raises OSError."""
+    suites = ET.Element("testsuites")
+    for g in graded:
+        name = f"exercise {g.task.exercise.id}"
+        suite = ET.SubElement(suites, "testsuite", name=name, time=f"{g.seconds:.3f}")
+        counts = {"tests": len(g.marks.marks), "failures": 0, "errors": 0}
+        for made in g.marks.marks:
+            case = ET.SubElement(suite, "testcase", classname=name, name=xml_text(made.text))
+            if made.verdict is Verdict.PASSED:
+                ET.SubElement(case, "system-out").text = xml_text("\n".join(made.evidence))
+                continue
+            kind = "error" if made.verdict is Verdict.ERROR else "failure"
+            counts[f"{kind}s"] += 1
+            why = made.message or (made.evidence[-1] if made.evidence else "it does not hold")
+            trouble = ET.SubElement(case, kind, message=xml_text(why))
+            trouble.text = xml_text("\n".join([*g.said, *made.evidence, *g.marks.advice]))
+        suite.attrib.update({key: str(number) for key, number in counts.items()})
+    tree = ET.ElementTree(suites)
+    ET.indent(tree)
+    tree.write(path, encoding="utf-8", xml_declaration=True)
+
+
+def run_grade(tasks: Sequence[Task], json_path: Path | None, junit: Path | None) -> int:
+    """Grade, tell, write; returns the exit status."""
+
+    def tell(graded: Graded) -> None:
+        print("\n".join(summary(graded)), flush=True)
+
+    try:
+        graded = grade(tasks, tell)
+    except BuildError as error:
+        return cannot_build(error)
+    got, of = (sum(getattr(g.marks, key) for g in graded) for key in ("got", "of"))
+    print(f"Score: {got} of {count(of, 'point')}.")
+    try:
+        if json_path is not None:
+            write_json(json_path, graded)
+        if junit is not None:
+            write_junit(junit, graded)
+    except OSError as error:
+        print(f"napt-lab: cannot write the marks: {error}", file=sys.stderr)
+        return CANNOT_RUN
+    return PASSED if all(g.marks.full for g in graded) else FAILED

@@ -1,0 +1,112 @@
+"""A person at an exercise: its network, a prompt on it, and what to do when the prompt ends.
+
+What needs a fresh network (reset, solve, set, next) ends the prompt; the network goes, the next one
+comes, in about a second. What was typed is forgotten with the network; what was reached is kept.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.rule import Rule
+from rich.text import Text
+
+from labs.drawing import draw
+from labs.exercises.answers import Line, parse_line
+from labs.exercises.attempt import Attempt, fresh_network
+from labs.exercises.exercise import Exercise, Setting, series
+from labs.exercises.exercise_cli import ExerciseCLI, Leave, show_task
+from labs.exercises.progress import read_progress
+from labs.narration import Narration
+from labs.runner import FAILED, PASSED, cannot_build
+from topologies.builder import BuildError
+from topologies.napt_control import ControlError
+from topologies.processes import DeadlinePassed, ProgramEnded
+from topologies.programs import ProgramError
+
+
+@dataclass
+class _Turn:
+    """What the next network is for."""
+
+    exercise: Exercise
+    lines: Sequence[Line] = ()  # done before the prompt: `set`, or a solution
+    hints: int = 0  # that were given so far
+    again: bool = False  # the task has been read
+
+
+def run_session(level: str, name: str | None) -> int:
+    """Exercises of a level until the student leaves. Returns the exit status."""
+    console = Narration().console
+    exercises = series(level)
+    turn: _Turn | None = _Turn(_first(exercises, name))
+    try:
+        while turn is not None:
+            turn = _play(turn, exercises, console)
+    except BuildError as error:
+        return cannot_build(error)
+    except (ProgramError, ProgramEnded, ControlError, DeadlinePassed) as error:
+        print(f"napt-lab: {error}", file=sys.stderr)
+        return FAILED
+    return PASSED
+
+
+def _first(exercises: Sequence[Exercise], name: str | None) -> Exercise:
+    """The one that was named, or the first that is not solved yet."""
+    progress = read_progress()
+    for exercise in exercises:
+        known = progress.get(exercise.id)
+        if exercise.name == name or (name is None and not (known and known.solved)):
+            return exercise
+    return exercises[0]
+
+
+def _play(turn: _Turn, exercises: Sequence[Exercise], console: Console) -> _Turn | None:
+    """One network, from its building to the end of the prompt on it."""
+    exercise = turn.exercise
+    if not turn.again:
+        _present(exercise, len(exercises), console)
+    sets = [line for line in turn.lines if line.words[0] == "set"]
+    settings = tuple(Setting(line.words[1], line.words[2], line.words[3]) for line in sets)
+    topology = exercise.topology(settings)
+    if not turn.again:
+        for line in draw(topology):
+            console.print(Text(f"  {line}", style="cyan"), soft_wrap=True)
+        console.print()
+    with fresh_network(topology) as (net, wire):
+        cli = ExerciseCLI(net, console, Attempt(exercise, net, wire), turn.hints)
+        if turn.again:
+            cli.say("A fresh network is up.")
+        cli.perform(turn.lines)
+        cli.read()
+    lines = [] if cli.leaving is Leave.RESET else sets
+    match cli.leaving:
+        case Leave.NEXT:
+            return _after(exercise, exercises, console)
+        case Leave.SOLVE:
+            lines = [parse_line(text) for text in exercise.solution]
+        case Leave.SET:
+            key = cli.setting.words[1:3]
+            lines = [*(line for line in sets if line.words[1:3] != key), cli.setting]
+        case Leave.QUIT:
+            return None
+    return _Turn(exercise, lines, cli.hints, again=True)
+
+
+def _after(exercise: Exercise, exercises: Sequence[Exercise], console: Console) -> _Turn | None:
+    if exercise.number < len(exercises):
+        return _Turn(exercises[exercise.number])
+    progress = read_progress()
+    solved = [e for e in exercises if (known := progress.get(e.id)) and known.solved]
+    score = f"{len(solved)} of {len(exercises)} solved"
+    console.print(f"That was the last one of level {exercise.level}: {score}.")
+    return None
+
+
+def _present(exercise: Exercise, of: int, console: Console) -> None:
+    title = f"Exercise {exercise.id} ({exercise.number} of {of}): {exercise.title}"
+    console.print(Rule(Text(title, style="bold"), align="left"))
+    show_task(console, exercise.task)

@@ -1,0 +1,66 @@
+"""What is to be graded: exercises with somebody's answers, found good before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labs.exercises.answers import Answers, Line
+from labs.exercises.exercise import Exercise, Setting
+from topologies.errors import Problems, TopologyError, not_one_of, quoted
+from topologies.model import ROUTER_NAME, Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One exercise with somebody's answer to it; `lines` is None if there is none."""
+
+    exercise: Exercise
+    topology: Topology
+    lines: tuple[Line, ...] | None
+
+
+def prepare(exercises: Sequence[Exercise], answers: Answers) -> list[Task]:
+    """All that is to be graded. Raises TopologyError with what is wrong in the file of answers."""
+    problems: list[str] = []
+    tasks = []
+    for exercise in exercises:
+        lines = answers.lines.get(exercise.name)
+        try:
+            topology = exercise.topology(settings(lines or (), answers.path))
+        except TopologyError as error:
+            problems += error.problems
+            continue
+        problems += _strangers(exercise, topology, lines or (), answers.path)
+        tasks.append(Task(exercise, topology, lines))
+    if problems:
+        raise TopologyError(problems)
+    return tasks
+
+
+def settings(lines: Sequence[Line], path: Path) -> tuple[Setting, ...]:
+    """The `set` lines of an answer."""
+    return tuple(
+        Setting(line.words[1], line.words[2], line.words[3], str(path), line.number)
+        for line in lines
+        if line.words[0] == "set"
+    )
+
+
+def _strangers(
+    exercise: Exercise, topology: Topology, lines: Sequence[Line], path: Path
+) -> list[str]:
+    """Lines that name no node of this exercise."""
+    problems = Problems(str(path))
+    gateways = {site.gateway.name: site.gateway for site in topology.sites}
+    nodes = [host.name for host in topology.hosts()] + [*gateways, ROUTER_NAME]
+    napts = [name for name, gateway in gateways.items() if gateway.napt is not None]
+    for line in lines:
+        if line.words[0] == "rule" and line.words[2] not in napts:
+            wrong = not_one_of(f"{quoted(line.words[2])} is no NAPT", line.words[2], napts)
+            problems.add(line.number, exercise.name, wrong)
+        elif line.words[0] not in ("rule", "set", *nodes):
+            wrong = not_one_of(f"there is no node {quoted(line.words[0])}", line.words[0], nodes)
+            problems.add(line.number, exercise.name, wrong)
+    return problems.lines()
