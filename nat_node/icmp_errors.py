@@ -21,6 +21,7 @@ An error never makes a rule, never keeps one alive and never ends one
 from __future__ import annotations
 
 from nat_node.behavior import Endpoint
+from nat_node.icmp import answer_echo
 from nat_node.identification import Identifications
 from nat_node.packet import ECHO_REQUEST, ICMP, ICMP_ERRORS, Malformed, Packet, Side
 from nat_node.settings import Settings, is_unroutable
@@ -49,7 +50,8 @@ def translate(
         translated = _inbound(packet, quoted, settings, table, numbers)
     else:
         translated = _outbound(packet, quoted, settings, table, numbers)
-    packet.carry_into_icmp_checksum(before)
+    if translated == [packet]:
+        packet.carry_into_icmp_checksum(before)
     return translated
 
 
@@ -65,6 +67,9 @@ def _outbound(
     hairpin = packet.destination == settings.external
     if own and not hairpin and quoted.destination == settings.external:
         # Our own kernel, about a packet that has not been translated yet.
+        if _is_whole_ping(quoted):
+            # It was for us, and had just enough hops to get here.
+            return answer_echo(Packet(bytearray(quoted.data), Side.OUTSIDE))
         packet.rewrite_source((settings.external, 0))
         return [packet]
     source, destination = quoted_endpoints(quoted)
@@ -106,6 +111,12 @@ def _inbound(
     quoted.rewrite_source(internal)
     packet.rewrite_destination((internal[0], 0))
     return [packet]
+
+
+def _is_whole_ping(quoted: Packet) -> bool:
+    if quoted.protocol != ICMP or quoted.icmp_type != ECHO_REQUEST or quoted.is_fragment:
+        return False
+    return int.from_bytes(quoted.data[2:4], "big") == len(quoted.data)
 
 
 def quotation(error: Packet) -> Packet:

@@ -318,6 +318,18 @@ def test_our_own_kernels_error_about_a_packet_not_yet_translated():
     assert quoted(left) == probe[:28]
 
 
+def test_a_ping_that_had_just_enough_hops_to_get_here_is_answered():
+    """Our kernel says that it has none left; but it was for us, and a router answers it."""
+    nat = Nat()
+    came = ping(SERVER, EXTERNAL, 77, ttl=1)
+    (answer,) = nat.inside(error(ROUTER, SERVER, came, EXPIRED, quote=None))
+    seen = IP(answer)
+    assert (seen.src, seen.dst, seen[ICMP].type, seen[ICMP].id) == (EXTERNAL, SERVER, 0, 77)
+    long = ping(SERVER, EXTERNAL, data=b"x" * 1000, ttl=1)  # not all of it is quoted
+    (told,) = nat.inside(error(ROUTER, SERVER, long, EXPIRED, quote=548))
+    assert IP(told)[ICMP].type == 11
+
+
 # -- hairpinned errors ------------------------------------------------------------------------
 
 
