@@ -52,6 +52,7 @@ and then the rest of the world:
     icmp_errors.py, icmp.py    errors about translated packets; pings to ourselves, refusals
     unsolicited.py             SYNs that nobody asked for, and what their senders are told
     fragments.py               packets in pieces
+    identification.py          whose numbers keep pieces apart
     flow_cache.py              the fast path
     port_control/              programs ask for rules: PCP and NAT-PMP
     events.py, report.py       what those who watch are told
@@ -62,5 +63,6 @@ devices), `kernel_datapath` (flows that the kernel carries, where speed is asked
 `port_control/listener` (a socket), `routing` (how the kernel is told to use them), `control`
 (rules from outside), `node` (the loop that joins all), `keeper` (who starts it again when it
 dies), `state_file` (where its memory is), `announce` (what it says), and `startup`, `client`,
-`__main__` (the command line).
+`__main__` (the command line). `student/` runs somebody else's translator in this one's place, and
+`kernel_nat/` answers for the kernel's.
 """

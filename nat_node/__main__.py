@@ -44,6 +44,12 @@ def _parser() -> argparse.ArgumentParser:
         default="python",
         help="who carries the packets of established flows",
     )
+    run.add_argument(
+        "--engine",
+        choices=("python", "nftables"),
+        default="python",
+        help="who translates; nftables: the kernel, with the tables that are loaded already",
+    )
     run.add_argument("--ports", metavar="FIRST-LAST", help="the pool, e.g. 1024-65535")
     run.add_argument("--refuse-syn", action=argparse.BooleanOptionalAction)
     for name, what in (

@@ -38,6 +38,10 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if arguments.translator is not None:
             return _run_student(settings, interfaces, control, rules, arguments.translator)
+        if arguments.engine == "nftables":
+            from nat_node.kernel_nat.node import KernelNat
+
+            KernelNat(settings, interfaces.inside, control, rules).run()
         doors = Doors.make(interfaces, control, state, port_control=limits is not None)
         if arguments.datapath == "kernel":
             let_past(interfaces)

@@ -4,7 +4,8 @@ What it is, in RFC 4787's words: connection tracking knows *sessions*, not mappi
 and filtering are address-and-port-dependent, and nothing can make them otherwise. Ports are
 preserved where that gives no clash, or chosen at random. Hairpinning works to explicit rules,
 for only they say who inside is meant. Times are settings of the namespace's connection tracking
-(sysctl), in whole seconds.
+(sysctl), in whole seconds. What it drops it counts and logs, and nat_node/kernel_nat/ answers for
+it on a control socket, so that labs and checks see no difference.
 
 So of the keys of a NAPT some can be kept, word for word, and the others are refused: a lab must
 not say that a behavior was tested when another one was.
@@ -18,6 +19,7 @@ from math import ceil
 from topologies.model import Behavior, Engine, Gateway, NaptSettings, PortAssignment
 from topologies.presets import USUAL
 
+LOG = 7  # where nat_node/kernel_nat/packet_log.py listens
 _ASSIGNED = {PortAssignment.PRESERVE: "", PortAssignment.RANDOM: " fully-random"}
 
 
@@ -86,18 +88,23 @@ def ruleset(gateway: Gateway, settings: NaptSettings) -> str:
   chain to_ourselves {{
     type filter hook input priority filter;
     iifname {{ "lan0", "wan0" }} ip daddr {external} meta l4proto {{ tcp, udp }} \
-      ct state new,invalid counter name "no-rule" drop
+      ct state new,invalid {_drop("no-rule")}
   }}
   chain through {{
     type filter hook forward priority filter;
     ct state established,related accept
-    ct state invalid counter name "no-connection" drop
-    iifname "wan0" ct status ! dnat counter name "not-for-us" drop
+    ct state invalid {_drop("no-connection")}
+    iifname "wan0" ct status ! dnat {_drop("not-for-us")}
     oifname "wan0" ip daddr {{ 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 }} \
-      counter name "private-destination" reject with icmp admin-prohibited
+      {_drop("private-destination", "reject with icmp admin-prohibited")}
   }}
 }}
 """
+
+
+def _drop(reason: str, how: str = "drop") -> str:
+    """What counts a packet, logs it, and ends it."""
+    return f'counter name "{reason}" log prefix "{reason}" group {LOG} {how}'
 
 
 def _elements(protocol: str, settings: NaptSettings) -> str:

@@ -58,13 +58,12 @@ def start_programs(topology: Topology, nodes: Mapping[str, Node]) -> None:
 
 def _start_gateway(site: Site, node: Node, fast: bool) -> Iterator[Process]:
     gateway = site.gateway
-    if gateway.napt is not None and gateway.engine is Engine.NFTABLES:
-        _start_kernel(gateway, gateway.napt, node)
-        return
     name = gateway.kind.value
     if gateway.napt is not None:
         name = PROGRAM
         node.napt = NaptControl(gateway.name, node.home / CONTROL)
+        if gateway.engine is Engine.NFTABLES:
+            _start_kernel(gateway, gateway.napt, node)
     argv = [sys.executable, "-m", *gateway_command(site, node.home, fast)]
     yield node.start_program(argv, name=name)
 
@@ -80,7 +79,7 @@ def _start_kernel(gateway: Gateway, settings: NaptSettings, node: Node) -> None:
 
 
 def gateway_command(site: Site, home: PurePath, fast: bool) -> list[str]:
-    """The command line after `python -m` of a gateway with a program: all but engine nftables.
+    """The command line after `python -m` of a gateway's program.
 
     `home`: the node's own folder; `fast`: whether the topology asks for speed.
     """
@@ -88,7 +87,9 @@ def gateway_command(site: Site, home: PurePath, fast: bool) -> list[str]:
     if gateway.napt is None:
         return proxy_command(gateway)
     flags = nat_node_flags(site, gateway.napt, home / CONTROL)
-    if gateway.translator is None:
+    if gateway.engine is Engine.NFTABLES:
+        flags += ["--engine", "nftables"]
+    elif gateway.translator is None:
         usual = Datapath.KERNEL if fast else Datapath.PYTHON
         flags += ["--datapath", (gateway.datapath or usual).value]
     return ["nat_node", "run", *flags]

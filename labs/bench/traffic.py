@@ -57,13 +57,15 @@ class Traffic:
         self.public = net["pc_pasta"]
         """A host that no translator stands in front of."""
         # Nobody listens to the kernel's events either.
-        for ours in ("napt_python", "napt_carried"):
-            net.napt(ours).close()
+        for napt in ("napt_python", "napt_carried", f"napt_{KERNEL}", f"napt_{SCAPY}"):
+            net.napt(napt).close()
         for pc in set(PCS.values()):
             self._set(pc, {"ipv4/ip_local_port_range": "1024 65535"})
         # Like `closing-hold: 1s` of ours: 64,512 ports have to do for more connections than that.
         short = {f"netfilter/nf_conntrack_tcp_timeout_{s}": "1" for s in ("close", "time_wait")}
-        self._set(f"napt_{KERNEL}", short)
+        # And nobody asks what its sessions have carried.
+        uncounted = {f"netfilter/nf_conntrack_{what}": "0" for what in ("acct", "timestamp")}
+        self._set(f"napt_{KERNEL}", short | uncounted)
 
     def _set(self, node: str, settings: dict[str, str]) -> None:
         namespaces.visit(self._net[node].pid, lambda: namespaces.write_sysctls(settings))

@@ -37,6 +37,7 @@ WITH_IO = {
     "node.py",
     "startup.py",
     "__main__.py",
+    *(f"kernel_nat/{name}.py" for name in ("netlink", "conntrack", "packet_log", "node")),
     # What runs a translator that a student wrote:
     *(
         f"student/{name}.py"

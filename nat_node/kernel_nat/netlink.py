@@ -1,0 +1,103 @@
+"""Netlink messages of netfilter (nfnetlink): attributes within attributes.
+
+ struct nlmsghdr              struct nfgenmsg           then attributes, 4 bytes aligned
++--------+------+-------+-----+--------+---------+-----+------+------+---------
+| length | type | flags | ... | family | version | id  | len  | type | value …
++--------+------+-------+-----+--------+---------+-----+------+------+---------
+ machine's byte order                          network's       machine's   mostly network's
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from struct import Struct, pack
+
+NETFILTER = 12
+REQUEST, ACK, DUMP = 1, 4, 0x300
+ERROR, DONE = 2, 3
+NESTED = 0x8000
+SOL_NETLINK, ADD_MEMBERSHIP = 270, 1
+
+_HEADER, _ATTRIBUTE = Struct("=IHHII"), Struct("=HH")
+_PREFIX = _HEADER.size + 4
+_RECEIVE = 1 << 20
+
+Attributes = dict[int, bytes]
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """One attribute."""
+    return _ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def attributes(data: bytes) -> Attributes:
+    """The attributes of a message, or within an attribute, by their type."""
+    found, at = {}, 0
+    while at + 4 <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        if length < 4:
+            break
+        found[kind & 0x3FFF] = data[at + 4 : at + length]
+        at += length + 3 & ~3
+    return found
+
+
+def number(data: bytes | None) -> int:
+    """A number in network byte order; 0 if it is not there."""
+    return int.from_bytes(data or b"", "big")
+
+
+class Netlink:
+    """A socket to netfilter; `groups` are what it is told of unasked. Raises OSError."""
+
+    def __init__(self, *groups: int) -> None:
+        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER)
+        self.socket.bind((0, 0))
+        for group in groups:
+            self.socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def ask(self, kind: int, body: bytes, *, flags: int = ACK, resource: int = 0) -> list[bytes]:
+        """Send a request; gives what comes back until the kernel has said that this was all."""
+        payload = pack("!BBH", socket.AF_INET, 0, resource) + body
+        header = _HEADER.pack(16 + len(payload), kind, REQUEST | flags, 1, 0)
+        self.socket.send(header + payload)
+        found: list[bytes] = []
+        while True:
+            for answer, data in _messages(self.socket.recv(_RECEIVE)):
+                if answer == ERROR:
+                    code = -int.from_bytes(data[:4], "little", signed=True)
+                    if code:
+                        raise OSError(code, os.strerror(code))
+                if answer in (ERROR, DONE):
+                    return found
+                found.append(data[4:])
+
+    def told(self) -> Iterator[tuple[int, bytes]]:
+        """The messages that have come unasked: type and attributes. Lost ones raise ENOBUFS."""
+        while True:
+            try:
+                data = self.socket.recv(_RECEIVE, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            for kind, body in _messages(data):
+                if kind not in (ERROR, DONE):
+                    yield kind, body[4:]
+
+
+def is_overrun(error: OSError) -> bool:
+    """Whether messages were lost because nobody read them in time."""
+    return error.errno == errno.ENOBUFS
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + _HEADER.size <= len(data):
+        length, kind, *_ = _HEADER.unpack_from(data, at)
+        yield kind, data[at + 16 : at + length]
+        at += length + 3 & ~3

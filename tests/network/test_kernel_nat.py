@@ -1,0 +1,90 @@
+"""`engine: nftables`: the kernel's NAT, by the same socket and in the same words as ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from topologies.builder import Network
+from topologies.loader import loads
+from topologies.napt_control import ControlError
+
+pytestmark = pytest.mark.network(timeout=60)
+
+HOME = b"""
+internet: {stackoverflow: {address: 151.101.1.69, runs: [web]}, visitor: 203.0.113.5}
+sites:
+  home:
+    gateway:
+      {name: napt, kind: napt, engine: nftables, public: 24.9.3.7, private: 10.0.0.1/24,
+       closing-hold: 3s, rules: ["tcp 81 -> 10.0.0.8:80"]}
+    hosts: {pc: 10.0.0.7, tv: {address: 10.0.0.8, runs: [web]}}
+"""
+
+
+def fetch(net, node, url):
+    """The exit status of curl: 7 refused or unreachable, 28 timed out."""
+    return (
+        net[node]
+        .run(["curl", "-sS", "--connect-timeout", "0.5", "-o", "/dev/null", url], timeout=10)
+        .status
+    )
+
+
+def wait_for(net, name, condition):
+    return net.log.wait_for(
+        lambda event: event.node == "napt" and event.name == name and condition(event.fields),
+        deadline=10,
+        what=name,
+    ).fields
+
+
+def test_rules_sessions_drops_and_events():
+    with Network(loads(HOME, Path("home.yaml"))) as net:
+        napt = net.napt("napt")
+
+        # a session from the inside is a rule, with its counts, until its time has passed
+        assert fetch(net, "pc", "http://151.101.1.69/") == 0
+        (mine,) = (rule for rule in napt.rules() if rule["internal"].startswith("10.0.0.7:"))
+        assert (mine["protocol"], mine["remote"]) == ("tcp", "151.101.1.69:80")
+        assert mine["external"].startswith("24.9.3.7:")
+        assert mine["made_by"] == "TCP SYN to 151.101.1.69:80"
+        assert not mine["explicit"]
+        assert mine["packets_out"] >= 4 <= mine["packets_in"]
+        assert mine["sessions"][0]["state"] == "closed"
+        wait_for(net, "rule-added", lambda e: e["rule"]["id"] == mine["id"])
+        ended = wait_for(net, "rule-ended", lambda e: e["rule"]["id"] == mine["id"])
+        assert ended["why"] == "closed"
+        assert ended["rule"]["age"] >= 3
+
+        # what is not let through dies with a reason, and private addresses stay inside
+        assert fetch(net, "visitor", "http://24.9.3.7:8080/") == 28
+        dropped = wait_for(net, "drop", lambda e: e["reason"] == "no-rule")
+        assert dropped["packet"].startswith("tcp SYN 203.0.113.5:")
+        assert dropped["packet"].endswith(" > 24.9.3.7:8080")
+        assert dropped["side"] == "outside"
+        assert fetch(net, "pc", "http://192.168.3.3/") == 7
+        refused = wait_for(net, "drop", lambda e: e["reason"] == "private-destination")
+        assert refused["side"] == "inside"
+        drops = napt.stats()["drops"]
+        assert drops["no-rule"] >= 1 <= drops["private-destination"]
+
+        # an explicit rule: the topology's, one by hand, hairpinning, and its removal
+        assert fetch(net, "visitor", "http://24.9.3.7:81/") == 0
+        with pytest.raises(ControlError, match="already has the external port 81"):
+            napt.add("tcp", "24.9.3.7:8080", "10.0.0.8:80")
+        with pytest.raises(ControlError, match=r"there is no host 10\.0\.0\.9"):
+            napt.add("tcp", "24.9.3.7:8080", "10.0.0.9:80")
+        napt.remove("tcp", "24.9.3.7:81")
+        assert fetch(net, "visitor", "http://24.9.3.7:81/") == 28
+        napt.add("tcp", "24.9.3.7:8080", "10.0.0.8:80")
+        for node in ("visitor", "pc", "tv"):
+            assert fetch(net, node, "http://24.9.3.7:8080/") == 0
+        (explicit,) = (rule for rule in napt.rules() if rule["explicit"])
+        assert explicit["session_count"] == 3
+        remotes = {session["remote"].rpartition(":")[0] for session in explicit["sessions"]}
+        assert remotes == {"203.0.113.5", "24.9.3.7"}, "who is hairpinned has our address"
+        napt.remove("tcp", "24.9.3.7:8080")
+        assert not any(rule["explicit"] or rule["sessions"] for rule in napt.rules())
+        wait_for(net, "rule-ended", lambda e: e["why"] == "removed")
