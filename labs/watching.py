@@ -72,7 +72,7 @@ def watch(
         rings = [(place, stack.enter_context(contextlib.closing(_open(place)))) for place in where]
         teller = Teller(time.time_ns(), say)
         command = stack.enter_context(_ended(start())) if start is not None else None
-        with contextlib.suppress(KeyboardInterrupt):
+        try:
             while True:
                 # Asked before reading: what passed before its end is in the rings then.
                 ended = command is not None and command.poll() is not None
@@ -84,6 +84,8 @@ def watch(
                     return
                 if ended:
                     return
+        except KeyboardInterrupt:
+            say(Text())  # the terminal has shown ^C, without a new line
 
 
 def _open(place: Place) -> Ring:

@@ -83,7 +83,9 @@ class Attempt:
         return bool(self._done)
 
     def note(self, line: str) -> None:
-        """A line was done by somebody else."""
+        """A line is about to be done, by `do` or by somebody else."""
+        if self._since.left_out:  # or what it does would be taken for what a probe did
+            time.sleep(max(0.0, self._since.left_out[-1][1] - time.time()))
         self._done.append(f"typed {line}")
 
     def do(self, line: Line) -> Reply:
@@ -122,7 +124,12 @@ class Attempt:
     def _start(self, node: str, words: Sequence[str]) -> Reply:
         name = words[2] if words[:2] == ["python", "-m"] else words[0]
         since = self.net.log.mark()
-        process = self.net[node].start_program(words, name=name)
+        reports = name in BEGUN
+        process = (
+            self.net[node].start_program(words, name=name)
+            if reports
+            else self.net[node].start(words)
+        )
         self.background.append(process)
 
         def is_its(event: Event) -> bool:
@@ -131,7 +138,7 @@ class Attempt:
         def over() -> str | None:
             return None if process.running else "ended"
 
-        if name in BEGUN:
+        if reports:
             with contextlib.suppress(DeadlinePassed, ProgramEnded):
                 self.net.log.wait_for(
                     lambda e: is_its(e) and e.name in BEGUN[name],

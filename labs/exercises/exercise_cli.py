@@ -16,9 +16,9 @@ from labs.exercises.exercise import Setting, series
 from labs.exercises.marking import Marks, mark
 from labs.exercises.progress import Result, read_progress, save_result
 from labs.prompt.lab_cli import LabCLI
+from labs.prompt.why import Why
 from labs.rule_lines import count
 from labs.wire import CaptureIncomplete
-from topologies.builder import Network
 from topologies.errors import TopologyError
 
 HINT = "check · hint · task · reset · solve · next · ? for help · quit"
@@ -51,8 +51,8 @@ class ExerciseCLI(LabCLI):
         ("alice COMMAND &", "let a program go on in the background"),
     )
 
-    def __init__(self, net: Network, console: Console, attempt: Attempt, hints: int) -> None:
-        super().__init__(net, console, HINT)
+    def __init__(self, console: Console, attempt: Attempt, why: Why, hints: int) -> None:
+        super().__init__(attempt.net, console, HINT, why)
         self.prompt = f"{attempt.exercise.id}> "
         self.hints = hints
         self.leaving = Leave.QUIT
@@ -60,7 +60,7 @@ class ExerciseCLI(LabCLI):
         self._attempt = attempt
         self._exercise = attempt.exercise
         self._shown = False
-        gateways = [site.gateway.name for site in net.topology.sites]
+        gateways = [site.gateway.name for site in attempt.net.topology.sites]
         self._words.following["set"] = gateways if self._exercise.may_set else []
 
     def perform(self, lines: Sequence[Line]) -> None:
@@ -92,6 +92,15 @@ class ExerciseCLI(LabCLI):
             self._do(parse_line(self._line))
         else:
             super().do_rule(words)
+
+    def do_shell(self, words: list[str]) -> None:
+        self._attempt.note(self._line)
+        super().do_shell(words)
+
+    def do_packets(self, words: list[str]) -> None:
+        if "while" in words:
+            self._attempt.note(" ".join(words[words.index("while") + 1 :]))
+        super().do_packets(words)
 
     def _do(self, line: Line) -> None:
         reply = self._attempt.do(line)

@@ -16,14 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from labs.check.outcome import Verdict
-from labs.exercises.attempt import Attempt, fresh_network
+from labs.exercises.answers import Line
+from labs.exercises.attempt import Attempt, Reply, fresh_network
 from labs.exercises.marking import Mark, Marks, mark, unanswered
 from labs.exercises.tasks import Task
 from labs.results import xml_text
 from labs.rule_lines import count
 from labs.runner import CANNOT_RUN, FAILED, PASSED, cannot_build
+from labs.wire import CaptureIncomplete
 from topologies.builder import BuildError
+from topologies.napt_control import ControlError
+from topologies.processes import DeadlinePassed, ProgramEnded
+from topologies.programs import ProgramError
 
+UNKNOWN = (ControlError, CaptureIncomplete, DeadlinePassed, ProgramEnded, ProgramError)
 _SIGNS = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.ERROR: "!"}
 
 
@@ -50,10 +56,16 @@ def _grade(task: Task) -> Graded:
     began = time.monotonic()
     if task.lines is None:
         return Graded(task, unanswered(task.exercise, task.topology), (), 0.0)
-    with fresh_network(task.topology) as (net, wire):
-        attempt = Attempt(task.exercise, net, wire)
-        replies = [(line, attempt.do(line)) for line in task.lines]
-        marks = mark(attempt)
+    replies: list[tuple[Line, Reply]] = []
+    try:
+        with fresh_network(task.topology) as (net, wire):
+            attempt = Attempt(task.exercise, net, wire)
+            for line in task.lines:
+                replies.append((line, attempt.do(line)))
+            marks = mark(attempt)
+    except UNKNOWN as error:  # nobody knows what would have come of it
+        broken = f"{type(error).__name__}: {error}"
+        marks = unanswered(task.exercise, task.topology, Verdict.ERROR, broken)
     said = tuple(f"{line.text}: {_last(reply.text)}" for line, reply in replies if not reply.well)
     return Graded(task, marks, said, time.monotonic() - began)
 

@@ -65,12 +65,16 @@ class Marks:
         return any(mark.verdict is Verdict.ERROR for mark in self.marks)
 
 
-def unanswered(exercise: Exercise, topology: Topology) -> Marks:
-    """The marks of an exercise that nobody has tried."""
-    nothing = "there is no answer"
-    done = [Mark(d.text, d.points, Verdict.FAILED, nothing) for d in exercise.done]
-    expected = [Mark(e.text, e.points, Verdict.FAILED, nothing) for e in topology.expect]
-    return Marks((*done, *expected))
+def unanswered(
+    exercise: Exercise,
+    topology: Topology,
+    verdict: Verdict = Verdict.FAILED,
+    why: str = "there is no answer",
+) -> Marks:
+    """The same marks for all of an exercise: nobody has tried it, or it could not be marked."""
+    wanted = [(done.text, done.points) for done in exercise.done]
+    wanted += [(expected.text, expected.points) for expected in topology.expect]
+    return Marks(tuple(Mark(text, points, verdict, why) for text, points in wanted))
 
 
 def mark(attempt: Attempt) -> Marks:

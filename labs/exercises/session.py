@@ -6,6 +6,7 @@ comes, in about a second. What was typed is forgotten with the network; what was
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from labs.exercises.exercise import Exercise, Setting, series
 from labs.exercises.exercise_cli import ExerciseCLI, Leave, show_task
 from labs.exercises.progress import read_progress
 from labs.narration import Narration
+from labs.prompt.why import Why
 from labs.runner import FAILED, PASSED, cannot_build
 from topologies.builder import BuildError
 from topologies.napt_control import ControlError
@@ -76,8 +78,8 @@ def _play(turn: _Turn, exercises: Sequence[Exercise], console: Console) -> _Turn
         for line in draw(topology):
             console.print(Text(f"  {line}", style="cyan"), soft_wrap=True)
         console.print()
-    with fresh_network(topology) as (net, wire):
-        cli = ExerciseCLI(net, console, Attempt(exercise, net, wire), turn.hints)
+    with fresh_network(topology) as (net, wire), contextlib.closing(Why(net)) as why:
+        cli = ExerciseCLI(console, Attempt(exercise, net, wire), why, turn.hints)
         if turn.again:
             cli.say("A fresh network is up.")
         cli.perform(turn.lines)

@@ -6,9 +6,12 @@ prompt (topologies/mininet_cli.py) with other commands.
 
 from __future__ import annotations
 
+import contextlib
+
 from rich.console import Console
 
 from labs.prompt.lab_cli import LabCLI
+from labs.prompt.why import Why
 from topologies.builder import Network
 
 IN_STEP = "Enter: next step · ? for help · quit"
@@ -21,14 +24,26 @@ class Prompt:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._why: Why | None = None
 
     def __call__(self, net: Network, *, last: bool) -> bool:
         """Before a step, or after the `last` one. True to go on, False to stop."""
-        return _SteppingCLI(net, self._console, AT_END if last else IN_STEP).read()
+        if self._why is None or self._why.net is not net:  # the steps in between are seen, too
+            self.close()
+            self._why = Why(net)
+        hint = AT_END if last else IN_STEP
+        return _SteppingCLI(net, self._console, hint, self._why).read()
+
+    def close(self) -> None:
+        """Stop looking for what goes wrong on the network."""
+        if self._why is not None:
+            self._why.close()
+            self._why = None
 
     def explore(self, net: Network) -> None:
         """No lab, only a network to look at."""
-        LabCLI(net, self._console, IN_SHELL).read()
+        with contextlib.closing(Why(net)) as why:
+            LabCLI(net, self._console, IN_SHELL, why).read()
 
 
 class _SteppingCLI(LabCLI):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import readline
+import signal
 import subprocess
 import sys
 import termios
@@ -58,14 +59,14 @@ class LabCLI(SafeCLI):
         ("pingall", "who can ping whom"),
     )
 
-    def __init__(self, net: Network, console: Console, hint: str) -> None:
+    def __init__(self, net: Network, console: Console, hint: str, why: Why) -> None:
         super().__init__(net, cast(TextIO, console.file))
         self.net = net
         self.console = console
         self.goes_on = False  # whether the last command was one to go on with
         self._hint = hint
         self._history: History | None = None
-        self._why = Why(net)
+        self._why = why
         interfaces = {node.name: list(node.interfaces) for node in net}
         self._words = vocabulary(net.topology, interfaces)
         self._words.commands.extend(self.commands())
@@ -77,7 +78,7 @@ class LabCLI(SafeCLI):
         if sys.stdin.isatty():
             self._history = History()
             readline.set_completer_delims(" \t\n")
-        with contextlib.closing(self._why), _terminal_as_it_was():
+        with _terminal_as_it_was():
             while True:
                 try:
                     self.cmdloop()
@@ -278,7 +279,8 @@ class LabCLI(SafeCLI):
         with _terminal_as_it_was():
             status = _wait(process)
         if status != 0:
-            self.say(f"{command[0]} on {node.name}: exit status {status}")
+            how = f"exit status {status}" if status > 0 else signal.strsignal(-status)
+            self.say(f"{command[0]} on {node.name}: {how}")
 
     def do_packets(self, words: list[str]) -> None:
         """packets [NODE [INTERFACE …]] [while NODE COMMAND]: packets, live"""

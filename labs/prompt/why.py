@@ -25,7 +25,7 @@ class Why:
     """Looks for the last things that went wrong on a network. To be closed."""
 
     def __init__(self, net: Network) -> None:
-        self._net = net
+        self.net = net
         self._router = Refusals(net[ROUTER_NAME])
 
     def close(self) -> None:
@@ -34,8 +34,8 @@ class Why:
     def lines(self, napt: str | None = None) -> list[str]:
         """What all witnesses tell, or one NAPT alone."""
         lines: list[str] = []
-        events = self._net.log.since()
-        for node in self._net:
+        events = self.net.log.since()
+        for node in self.net:
             if node.napt is not None and napt in (None, node.name):
                 drops = [e for e in events if e.node == node.name and _is_drop(e)]
                 lines += _said(f"{node.name} dropped", [_drop(event) for event in drops])
@@ -49,7 +49,7 @@ class Why:
         return lines or ["Nothing was dropped so far, as far as anybody here can tell."]
 
     def _unanswered(self) -> Iterator[str]:
-        asked = [(node, node.start(["ip", "-json", "neigh", "show"])) for node in self._net]
+        asked = [(node, node.start(["ip", "-json", "neigh", "show"])) for node in self.net]
         for node, process in asked:
             for neighbor in json.loads(process.wait(5.0).stdout or "[]"):
                 if {"FAILED", "INCOMPLETE"} & set(neighbor.get("state", ())):

@@ -65,11 +65,20 @@ def test_names_that_do_not_exist_are_told_with_those_that_do(monkeypatch):
     assert "say what bob is to run" in shown
 
 
-def test_a_command_is_run_without_a_shell(monkeypatch, capfd):
-    shown = typed(monkeypatch, "bob echo '$HOME; id' >", "bob false", "next")
+def test_a_command_is_run_without_a_shell_or_python(monkeypatch, capfd, tmp_path):
+    made = tmp_path / "made"
+    lines = (
+        f"sh touch {made}", f"!touch {made}", f"shell touch {made}", f"py open('{made}', 'w')",
+        f"px open('{made}', 'w')", f"pingall ; touch {made}", f"time sh touch {made}",
+        f"x bob touch {made}", f"source {made}", f"bob true ; touch {made}",
+        f"bob true $(touch {made})", f"rule add napt_a tcp ;touch {made} x",
+    )  # fmt: skip
+    shown = typed(monkeypatch, "bob echo '$HOME; id' >", "bob false", "next", *lines)
     assert "$HOME; id >\n" in capfd.readouterr().out
     assert "false on bob: exit status 1" in shown
     assert "next is neither a command" in shown
+    assert shown.count("is neither a command") == 1 + 7
+    assert not made.exists()
 
 
 def test_a_node_knows_the_public_names_and_asks_no_name_server(monkeypatch, keyboard, capfd):
@@ -135,16 +144,3 @@ def test_why_says_where_packets_died_and_rules_are_written_by_hand(monkeypatch, 
     assert "napt_a: 0 rules" in shown
     assert "alice -> internet files relay napt_a napt_b X" in shown
     assert "napt_a wan0:isp.2-eth2 lan0:site.1-eth1" in shown
-
-
-def test_no_line_reaches_a_shell_or_python(monkeypatch, tmp_path):
-    made = tmp_path / "made"
-    lines = (
-        f"sh touch {made}", f"!touch {made}", f"shell touch {made}", f"py open('{made}', 'w')",
-        f"px open('{made}', 'w')", f"pingall ; touch {made}", f"time sh touch {made}",
-        f"x bob touch {made}", f"source {made}", f"bob true ; touch {made}",
-        f"bob true $(touch {made})", f"rule add napt_a tcp ;touch {made} x",
-    )  # fmt: skip
-    shown = typed(monkeypatch, *lines)
-    assert not made.exists()
-    assert shown.count("is neither a command") == 7

@@ -15,12 +15,13 @@ from labs.check.outcome import Verdict
 from labs.exercises import progress
 from labs.exercises.answers import check_line, load_answers, parse_line
 from labs.exercises.exercise import FOLDER, LEVELS, Setting, load, names, series
-from labs.exercises.grade import Graded, as_json, write_junit
+from labs.exercises.grade import Graded, as_json, grade, summary, write_junit
 from labs.exercises.marking import Mark, Marks, unanswered
 from labs.exercises.patterns import Pattern
 from labs.exercises.progress import Result, read_progress, save_result
 from labs.exercises.tasks import Task, prepare
 from topologies.errors import TopologyError
+from topologies.programs import ProgramError
 
 ROOT = Path(__file__).parents[2]
 EXERCISES = [exercise for level in LEVELS for exercise in series(level)]
@@ -246,6 +247,18 @@ def test_marks_as_junit(tmp_path):
     assert failed.find("failure").get("message") == "try again"
     assert "on the other NAPT" in failed.find("failure").text
     assert broken.find("error").get("message") == "it broke"
+
+
+def test_what_could_not_be_marked_is_an_error_and_no_failure(monkeypatch):
+    def broken(_topology):
+        raise ProgramError("the translator has gone")
+
+    monkeypatch.setattr("labs.exercises.grade.fresh_network", broken)
+    (made,) = grade([graded().task], lambda _: None)
+    assert made.marks.unknown
+    assert made.marks.got == 0
+    assert {mark.verdict for mark in made.marks.marks} == {Verdict.ERROR}
+    assert "the translator has gone" in "\n".join(summary(made))
 
 
 def test_no_answer_gives_no_points_even_where_nothing_is_asked_for():
