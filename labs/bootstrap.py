@@ -59,7 +59,12 @@ FOR_LABS = {
     "ps": "procps",
 }
 FOR_LAB = {"9d": {"natpmpc": "natpmpc"}}  # what one lab needs, and no other
-FOR_TESTS = {"chromium": "chromium", "turnutils_uclient": "coturn", "natpmpc": "natpmpc"}
+FOR_TESTS = {
+    "chromium": "chromium",
+    "turnutils_uclient": "coturn",
+    "natpmpc": "natpmpc",
+    "/var/lib/dpkg/info/python3-libtorrent.list": "python3-libtorrent",
+}
 SERVICES = {"coturn"}  # packages that start a server of that name at boot; ours need it not
 ADMIN_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where an ordinary user has no PATH to
 

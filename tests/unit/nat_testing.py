@@ -306,7 +306,7 @@ def check_table(translator: Translator) -> None:
         assert table.incoming(mapping.protocol, mapping.external_port, session.remote) is session
         # A filter looser than the mapping lets TCP connections from others in.
         assert (
-            mapping.explicit
+            _is_for_anyone(mapping)
             or settings.mapping.project(session.remote) == mapping.remote
             or (mapping.protocol == wire.TCP and settings.filtering is sharing)
         )
@@ -340,6 +340,11 @@ def check_table(translator: Translator) -> None:
     assert translator.fragments._bytes == sum(len(piece.data) for piece in waiting)
 
 
+def _is_for_anyone(mapping: Mapping) -> bool:
+    """Whether a rule is explicit, or was until its lease ended and connections still use it."""
+    return mapping.explicit or mapping.made_by.endswith(" request")
+
+
 def _same_ends(table: Table, mappings: list[Mapping], sharing: Behavior) -> None:
     assert len(table._by_internal) == len(table._by_external) == len(mappings)
     holders: dict[tuple[int, int], list[Mapping]] = {}
@@ -349,7 +354,7 @@ def _same_ends(table: Table, mappings: list[Mapping], sharing: Behavior) -> None
         assert table._by_internal[inner] is table._by_external[outer] is mapping
         assert mapping.sessions or mapping.explicit, f"nobody uses {mapping.internal}"
         assert 1 <= mapping.external_port <= 65535
-        assert mapping.explicit or mapping.external_port in table.settings.ports
+        assert _is_for_anyone(mapping) or mapping.external_port in table.settings.ports
         assert mapping.protocol in PROTOCOL_NAMES
         holders.setdefault((mapping.protocol, mapping.external_port), []).append(mapping)
     for group in holders.values():

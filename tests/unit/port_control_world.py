@@ -11,7 +11,7 @@ from typing import Any
 from nat_node.behavior import parse_address
 from nat_node.port_control.leases import Limits
 from nat_node.port_control.server import PortControl
-from servers.pcp import PROTOCOLS, in_ipv6
+from servers.pcp.messages import PROTOCOLS, in_ipv6
 from tests.unit.nat_testing import ALICE, Nat, check_table
 
 NONCE, OTHER_NONCE = bytes(range(12)), bytes(range(20, 32))
@@ -82,7 +82,12 @@ class Home(Nat):
 
     def __init__(self, limits: Limits | None = None, **settings: Any) -> None:
         super().__init__(**settings)
-        self.server = PortControl(self.translator, limits or Limits(), self.now)
+        self.limits = limits or Limits()
+        self.server = PortControl(self.translator, self.limits, self.now)
+
+    def kill(self) -> None:
+        super().kill()
+        self.server = PortControl(self.translator, self.limits, self.now)
 
     def send(self, data: bytes, source: str = ALICE) -> bytes | None:
         answer = self.server.answer(data, parse_address(source), self.now)

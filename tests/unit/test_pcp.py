@@ -13,7 +13,7 @@ from nat_node.packet import TCP, UDP
 from nat_node.port_control.leases import Limits
 from nat_node.port_control.server import REQUESTS, REQUESTS_OF_HOST
 from nat_node.verdict import Drop
-from servers import pcp as client
+from servers.pcp import messages as client
 from tests.unit.nat_testing import (
     ALICE,
     APD,
@@ -161,6 +161,39 @@ def test_connections_outlive_the_lease_but_nobody_new_comes_in():
     assert home.ask(8000, 120).port == 8080, "its owner may open it again"
     home.outside(tcp(f"{OTHER}:5000", f"{EXTERNAL}:8080"))
     assert home.drop is None
+
+
+def test_where_mapping_is_per_remote_endpoint_they_outlive_it_too():
+    home = Home(mapping=APD, filtering=APD)
+    home.ask(8000, 120, wish=80)
+    home.outside(tcp(f"{SERVER}:5000", f"{EXTERNAL}:80"))
+    home.out(tcp(f"{ALICE}:8000", f"{SERVER}:5000", "SA"))
+    home.outside(tcp(f"{SERVER}:5000", f"{EXTERNAL}:80", "A"))
+    home.wait(200)
+    assert source(home.out(tcp(f"{ALICE}:8000", f"{SERVER}:5000", "PA"))) == f"{EXTERNAL}:80"
+    home.outside(tcp(f"{OTHER}:5000", f"{EXTERNAL}:80"))
+    assert home.drop is Drop.FILTERED
+    home.wait(8000)
+    assert_empty(home.translator)
+
+
+def test_a_translator_that_was_killed_knows_connections_but_no_leases():
+    """Clients ask again (section 14), and get what they had."""
+    home = Home()
+    home.add_rule(TCP, 22, f"{BOB}:22")
+    for port in (80, 81):
+        home.ask(port, 600, wish=port)
+    home.outside(tcp(f"{SERVER}:5000", f"{EXTERNAL}:80"))
+    home.out(tcp(f"{ALICE}:80", f"{SERVER}:5000", "SA"))
+    home.kill()
+    left = [(rule.external_port, rule.explicit, rule.lease) for rule in home.rules]
+    assert left == [(22, True, None), (80, False, None)]
+    assert home.outside(tcp(f"{SERVER}:5000", f"{EXTERNAL}:80", "A"))
+    home.outside(tcp(f"{OTHER}:5000", f"{EXTERNAL}:80"))
+    assert home.drop is Drop.FILTERED
+    assert [home.ask(port, 600, wish=port).port for port in (80, 81)] == [80, 81]
+    reply = home.ask(22, 0, client=BOB)
+    assert (reply.result, reply.epoch) == (NOT_AUTHORIZED, 3), "by hand, as before"
 
 
 # -- what there is already --------------------------------------------------------------------
