@@ -22,6 +22,7 @@ help:
 	  'labs' 'run all labs, one after another' \
 	  $(foreach level,$(EXERCISES),'exercise-$(level)' 'exercises on level $(level), by hand') \
 	  'grade LEVEL= RULES=' 'mark a file of answers to exercises' \
+	  'grade TRANSLATOR=' 'mark a translator that you wrote (labs/translator/README.md)' \
 	  'test' 'run all tests' \
 	  'lint' 'check style and types' \
 	  'bench' 'compare the translator with the kernel'\''s own' \

@@ -188,18 +188,42 @@ def exercise(level: str, part: str | None) -> None:
 
 
 @main.command()
-@click.argument("level", metavar="LEVEL[/NAME]", envvar="LEVEL")
+@click.argument("level", metavar="[LEVEL[/NAME]]", required=False, envvar="LEVEL")
 @click.option(
     "--rules",
     envvar="RULES",
-    required=True,
     type=click.Path(path_type=Path),
     help="The file of answers: rules and commands, by the name of the exercise.",
 )
+@click.option(
+    "--translator",
+    envvar="TRANSLATOR",
+    type=click.Path(path_type=Path),
+    help="A Python file with a translate(packet, now) of your own.",
+)
 @click.option("--json", "as_json", type=click.Path(path_type=Path), help="Write the marks as JSON.")
 @click.option("--junit", type=click.Path(path_type=Path), help="… as JUnit's XML.")
-def grade(level: str, rules: Path, as_json: Path | None, junit: Path | None) -> None:
-    """Grade a file of answers to the exercises of LEVEL (labs/exercises/README.md)."""
+def grade(
+    level: str | None,
+    rules: Path | None,
+    translator: Path | None,
+    as_json: Path | None,
+    junit: Path | None,
+) -> None:
+    """Grade answers to the exercises of LEVEL (labs/exercises/README.md), or a translator that
+    you wrote, by the claims of the labs or of LEVEL (labs/translator/README.md).
+    """
+    if translator is not None and rules is None:
+        from labs.translator.claims import earned_in
+
+        wanted = earned_in(level)
+        _stop_unless_ready()  # each part has a sandbox of its own
+        from labs.translator.grade import grade_translator
+
+        sys.exit(grade_translator(translator, wanted, as_json, junit))
+    if level is None or rules is None or translator is not None:
+        what = "LEVEL and --rules FILE, or --translator FILE"
+        raise click.UsageError(f"say what is to be graded: {what}")
     from labs.exercises.command_line import read_tasks
     from topologies.errors import TopologyError
 

@@ -44,9 +44,22 @@ class Play:
     """One run of a lab."""
 
     def __init__(
-        self, lab: Lab, parts: Sequence[Part], stream: Stream, folder: Path, pause: Pause | None
+        self,
+        lab: Lab,
+        parts: Sequence[Part],
+        stream: Stream,
+        folder: Path,
+        pause: Pause | None,
+        translator: Path | None = None,
+        persistent: bool = False,
     ) -> None:
-        """Captures go to `folder`; `pause` is called before each step acts, and at the end."""
+        """Captures go to `folder`; `pause` is called before each step acts, and at the end.
+
+        `translator` is a file that translates in our place, on every NAPT. A `persistent` run
+        goes on with the next step when one has been broken off.
+        """
+        self._persistent = persistent
+        self._translator = translator
         self._lab = lab
         self._parts = parts
         self._stream = stream
@@ -87,6 +100,8 @@ class Play:
     def _play_part(self, part: Part) -> None:
         topology = load(part.topology_path)
         topology = replace(topology, offload=part.offload or topology.offload)
+        if self._translator is not None:
+            topology = topology.translated_by(self._translator)
         self._stream.emit(
             "part",
             part=part.name,
@@ -123,9 +138,15 @@ class Play:
         self._acting = True
         failed_before, self._failed = self._failed, False
         self._stream.emit("working", what=step.title)
+        broken_off = ""
         self._tell_tables(stage.net, "before")
         try:
             step.action(stage)
+        except Exception as error:
+            if not self._persistent:
+                raise
+            self._stream.emit("trouble", text=str(error), trace=traceback.format_exc())
+            broken_off = f"{type(error).__name__}: {error}"
         finally:
             self._tell_tables(stage.net, "after")
             # An exception goes on to `run`, which reports what this step did not come to.
@@ -133,8 +154,8 @@ class Play:
                 self._show_tables(stage.net)
             self._failed = self._failed or failed_before
         for claim in step.proves:
-            if claim not in self._checked:
-                self._unchecked(claim, "the step ended without a check of it")
+            if broken_off or claim not in self._checked:
+                self._unchecked(claim, broken_off or "the step ended without a check of it")
         self._to_come.pop(0)
         self._acting = False
 

@@ -35,7 +35,7 @@ def explain(error: BaseException, file: Path, doing: str) -> str:
     ]
     lines = []
     for frame in own[-FRAMES:]:
-        lines.append(f"{_shown(frame.filename, file)}:{frame.lineno}, in {frame.name}")
+        lines.append(f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}")
         if frame.line:
             lines.append(f"    {frame.line}")
     return "\n".join([*lines, _words(error, doing)])
@@ -118,8 +118,3 @@ def _assigned(tree: ast.Module) -> set[str]:
             case ast.alias(name=name, asname=other):
                 found.add(other or name)
     return found
-
-
-def _shown(name: str, file: Path) -> str:
-    """The file by the name that the student gave it."""
-    return str(file) if Path(name).resolve() == file.resolve() else Path(name).name

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
-from nat_node.behavior import parse_address, show_address
+from nat_node.behavior import show_address
 from nat_node.settings import Settings
-from nat_node.student.packet import Endpoint
+from nat_node.student.packet import Endpoint, number
 
 RemoteKey = tuple[str, tuple[str, int], tuple[str, int], tuple[str, int] | None]
 
@@ -29,6 +30,13 @@ class Rule:
     `remote` is the remote endpoint that the rule is for: None for all of them
     (endpoint-independent mapping), port 0 for all of an address's (address-dependent).
     """
+
+    # 65,535 of them are a lot. A dictionary is only made for who adds something.
+    __slots__ = (
+        "__dict__", "bytes_in", "bytes_out", "created", "expires", "explicit", "external",
+        "internal", "last_used", "made_by", "packets_in", "packets_out", "protocol", "remote",
+        "seen", "serial", "sessions", "state",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -44,6 +52,8 @@ class Rule:
         self.external = Endpoint(*external)
         self.remote = Endpoint(*remote) if remote is not None else None
         self.explicit = explicit
+        #: Yours to use, for instance for what you must know of each remote endpoint.
+        self.sessions: dict[Any, Any] = {}
         #: For the list of rules: what it is doing (`established`, `closed`, …), and when it ends.
         self.state = ""
         self.expires: float | None = None
@@ -63,6 +73,11 @@ class Rule:
         kind = "explicit rule" if self.explicit else "rule"
         remote = self.remote or "anyone"
         return f"{kind} {self.protocol} {self.internal} <-> {self.external}, remote {remote}"
+
+
+@lru_cache(maxsize=1024)  # 65,535 rules to one server need one text
+def _made_by(kind: str, remote: Endpoint) -> str:
+    return f"{kind} to {remote}"
 
 
 class Rules:
@@ -88,8 +103,7 @@ class Rules:
         rule.serial, rule.created, rule.last_used = self._serial, self.now, self.now
         rule.made_by = "hand"
         if self.packet is not None and not rule.explicit:
-            kind, remote = self.packet
-            rule.made_by = f"{kind} to {remote}"
+            rule.made_by = _made_by(*self.packet)
         self._rules[rule.key] = rule
         self.ever_used = True
         self.news.append((rule, None))
@@ -190,11 +204,11 @@ class Napt:
 
     def is_inside(self, address: str) -> bool:
         """Whether the address belongs to the private network behind this NAPT."""
-        return self._settings.is_inside(parse_address(address))
+        return self._settings.is_inside(number(address))
 
     def is_private(self, address: str) -> bool:
         """Whether the address means nothing on the Internet (RFC 1918, RFC 6890)."""
-        return self._settings.means_nothing_outside(parse_address(address))
+        return self._settings.means_nothing_outside(number(address))
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"napt has no {name!r}; it has {', '.join(self.__annotations__)}")

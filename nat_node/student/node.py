@@ -20,11 +20,12 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from nat_node.announce import announce
 from nat_node.behavior import Endpoint, show, show_address
 from nat_node.control import Control, bind
 from nat_node.flow_cache import VNET_HEADER
@@ -40,6 +41,7 @@ from nat_node.verdict import Drop
 
 BATCH = 64  # packets taken from one device before the others get their turn
 TICK_SECONDS = 0.1
+TICK_SHARE = 5  # the time between two, in times of what one takes
 LOSSES = 3
 STOPPED = "translator-stopped"
 _SHORTEST = 20  # bytes of an IPv4 header
@@ -63,8 +65,9 @@ class StudentNode:
         self._control: Control | None = None
         self._watched = False
         self._losses = 0
-        self._stopped = ""
+        self._stopped = self._last_fault = ""
         self._rules = list(rules)
+        self._reply: dict[str, Any] = {}
         self._worker = WorkerProcess(settings, file)
         self._ticks = False
         self._start_worker()
@@ -81,7 +84,7 @@ class StudentNode:
         signal.signal(signal.SIGTERM, _stop)
         signal.signal(signal.SIGINT, _stop)
         assert self._control is not None
-        _report("ready", external=show_address(self._external), translator=str(self._file))
+        announce("ready", external=show_address(self._external), translator=str(self._file))
         try:
             next_tick = time.monotonic()
             while True:
@@ -92,8 +95,10 @@ class StudentNode:
                     elif self._control.handles(descriptor):
                         self._control.handle(descriptor, events)
                 if self._ticks and time.monotonic() >= next_tick:
-                    self._ask(channel.frame(channel.TICK, _times()))
-                    next_tick = time.monotonic() + TICK_SECONDS
+                    began = time.monotonic()
+                    self._ask([channel.frame(channel.TICK, _times())])
+                    now = time.monotonic()  # a large table is not to take all of the time
+                    next_tick = now + max(TICK_SECONDS, TICK_SHARE * (now - began))
         finally:
             self._path.unlink(missing_ok=True)
             self._worker.end()
@@ -101,16 +106,19 @@ class StudentNode:
     # -- packets ------------------------------------------------------------------------------
 
     def _drain(self, descriptor: int) -> None:
-        for _ in range(BATCH):
+        """Take a batch of packets from one device to the worker, and do what it answers."""
+        batch: list[bytes] = []
+        while len(batch) < BATCH:
             try:
                 length = os.readv(descriptor, [self._buffer])
             except BlockingIOError:
-                return
-            data = bytes(memoryview(self._buffer)[VNET_HEADER:length])
-            inside = descriptor == self._inside
-            stamped = channel.stamp_packet(inside, time.monotonic(), data)
-            if self._ask(channel.frame(channel.PACKET, stamped), descriptor) is None:
-                self._drop(STOPPED, self._stopped or "it has just been lost", data, inside)
+                break
+            batch.append(bytes(memoryview(self._buffer)[VNET_HEADER:length]))
+        inside, now = descriptor == self._inside, time.monotonic()
+        stamped = [channel.stamp_packet(inside, now, data) for data in batch]
+        answered = self._ask([channel.frame(channel.PACKET, one) for one in stamped], descriptor)
+        for data in batch[answered:]:
+            self._drop(STOPPED, self._stopped or "it has just been lost", data, inside)
 
     def _write(self, descriptor: int, body: bytes) -> None:
         data = bytearray(body)
@@ -143,9 +151,10 @@ class StudentNode:
     def _start_worker(self) -> None:
         """A fresh worker, told of everything that does not come from packets."""
         functions, said = self._worker.start()
-        self._take(said, None)
+        for frame in said:
+            self._take(frame)
         self._ticks = "expire" in functions
-        self._ask(channel.frame(channel.WATCH, bytes([self._watched])))
+        self._ask([channel.frame(channel.WATCH, bytes([self._watched]))])
         for protocol, port, internal in self._rules:
             request = {
                 "do": "add",
@@ -157,58 +166,69 @@ class StudentNode:
             if not answer.get("ok"):
                 raise LoadError(f"the rule for port {port} of the topology: {answer.get('error')}")
 
-    def _ask(self, question: bytes, descriptor: int | None = None) -> list[Frame] | None:
-        """Put a question to the worker and do what it answers; None if there is no worker."""
-        if not self._worker.alive:
-            return None
-        try:
-            frames = self._worker.ask(question)
-        except WorkerLost as lost:
-            self._lose(str(lost))
-            return None
-        self._take(frames, descriptor)
-        return frames
+    def _ask(self, questions: Sequence[bytes], descriptor: int | None = None) -> int:
+        """Put questions to the worker and do what it answers; how many it has answered."""
+        answered = 0
+        if self._worker.pid:
+            try:
+                for frame in self._worker.ask(questions):
+                    answered += frame[0] == channel.DONE
+                    self._take(frame, descriptor)
+                    if self._losses >= LOSSES:
+                        self._give_up()
+                        break
+            except WorkerLost as lost:
+                self._lose(str(lost))
+        return answered
 
-    def _take(self, frames: list[Frame], descriptor: int | None) -> None:
-        for kind, body in frames:
-            if kind == channel.SEND and descriptor is not None:
-                self._write(descriptor, body)
-            elif kind == channel.DROP:
-                self._tell_drop(channel.read(body))
-            elif kind == channel.EVENT:
-                self._broadcast(channel.read(body))
-            elif kind == channel.PRINTED:
-                _report("printed", **channel.read(body))
-            elif kind == channel.FAULT:
-                fault = channel.read(body)
-                _report("fault", text=fault["text"])
-                self._losses += bool(fault.get("overrun"))
-                if self._losses >= LOSSES:
-                    self._give_up(fault["text"])
+    def _take(self, frame: Frame, descriptor: int | None = None) -> None:
+        kind, body = frame
+        if kind == channel.SEND and descriptor is not None:
+            self._write(descriptor, body)
+        elif kind == channel.DROP:
+            self._tell_drop(channel.read(body))
+        elif kind == channel.EVENT:
+            self._broadcast(channel.read(body))
+        elif kind == channel.ANSWER:
+            self._reply = channel.read(body)
+        elif kind == channel.PRINTED:
+            announce("printed", **channel.read(body))
+        elif kind == channel.FAULT:
+            fault = channel.read(body)
+            self._fault(fault["text"])
+            self._losses += bool(fault.get("overrun"))
 
     def _lose(self, why: str) -> None:
         self._losses += 1
-        _report("fault", text=why)
+        self._fault(why)
         if self._losses >= LOSSES:
-            self._give_up(why)
+            self._give_up()
             return
         try:
             self._start_worker()
-            _report("fault", text=f"{self._file}: started anew; the rules it had are lost")
-        except (LoadError, ValueError) as error:
-            self._give_up(str(error))
+            announce("fault", text=f"{self._file.name}: started anew; the rules it had are lost")
+        except LoadError as error:
+            self._fault(str(error))
+            self._give_up()
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self) -> None:
         self._worker.end()
         self._ticks = False
-        self._stopped = f"stopped after {LOSSES} times: {why.splitlines()[-1]}"
-        _report("fault", text=f"{self._file}: {self._stopped}; from now on every packet is dropped")
+        self._stopped = f"stopped for good: {self._last_fault}"
+        announce(
+            "fault", text=f"{self._file.name}: {self._stopped}; from now on every packet is dropped"
+        )
+
+    def _fault(self, text: str) -> None:
+        lines = text.splitlines()
+        self._last_fault = f"{lines[-3]}: {lines[-1]}" if len(lines) >= 3 else text
+        announce("fault", text=text)
 
     # -- control ------------------------------------------------------------------------------
 
     def _subscribed(self, anyone: bool) -> None:
         self._watched = anyone
-        self._ask(channel.frame(channel.WATCH, bytes([anyone])))
+        self._ask([channel.frame(channel.WATCH, bytes([anyone]))])
 
     def _broadcast(self, event: dict[str, Any]) -> None:
         if self._control is not None:
@@ -217,24 +237,21 @@ class StudentNode:
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         answer = self._request(request)
         if request.get("do") == "stats" and answer.get("ok"):
-            answer["drops"] = dict(self._drops)
+            answer |= {"pid": self._worker.pid, "drops": dict(self._drops)}
         return answer
 
     def _request(self, request: dict[str, Any]) -> dict[str, Any]:
         body = _times() + json.dumps(request).encode()
-        for kind, answer in self._ask(channel.frame(channel.REQUEST, body)) or []:
-            if kind == channel.ANSWER:
-                found: dict[str, Any] = channel.read(answer)
-                return found
-        return {"ok": False, "error": f"{self._file}: {self._stopped or 'it has just been lost'}"}
+        self._reply = {
+            "ok": False,
+            "error": f"{self._file.name}: {self._stopped or 'it has just been lost'}",
+        }
+        self._ask([channel.frame(channel.REQUEST, body)])
+        return self._reply
 
 
 def _times() -> bytes:
     return channel.stamp_times(time.monotonic(), time.time())
-
-
-def _report(event: str, **fields: object) -> None:
-    print(json.dumps({"event": event, "time": time.time(), **fields}), flush=True)
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:

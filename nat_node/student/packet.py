@@ -25,7 +25,7 @@ _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
 
 #: Numbers as text and back; the same few addresses come again and again.
 show = lru_cache(maxsize=4096)(show_address)
-_number = lru_cache(maxsize=4096)(parse_address)
+number = lru_cache(maxsize=4096)(parse_address)
 
 
 class Endpoint(NamedTuple):
@@ -147,6 +147,11 @@ class Packet:
         """ICMP: somebody could not deliver a packet, and quotes its beginning."""
         return self._icmp_type() in ICMP_ERRORS
 
+    @property
+    def is_fragment(self) -> bool:
+        """A piece of a packet; only the first piece has ports (0 in all others)."""
+        return self.raw.is_fragment
+
     def _icmp_type(self) -> int | None:
         raw = self.raw
         return raw.icmp_type if raw.protocol == ICMP and not raw.is_later_fragment else None
@@ -187,4 +192,4 @@ def _checked(endpoint: tuple[str, int]) -> tuple[int, int]:
         raise TypeError(f"an address is text, such as '24.9.3.7', not {address!r}")
     if not isinstance(port, int) or not 0 <= port <= 65535:
         raise ValueError(f"a port is a number from 0 to 65535, not {port!r}")
-    return _number(address), port
+    return number(address), port

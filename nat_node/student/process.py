@@ -1,8 +1,9 @@
 """The node's side of the worker: start it, ask it, and end it when it does not answer.
 
-A worker is forked, so that the file that it loads finds a fresh process each time. Whether one
-that does not answer is at work or only unlucky on a busy machine is told by the processor time
-that it has taken since it was asked.
+A worker is forked, so that the file that it loads finds a fresh process each time. One that does
+not answer may have no luck on a busy machine. So it is ended only when it has taken so much
+processor time since it was asked (an endless loop), or when it was found asleep so often (it
+waits for something).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nat_node.settings import Settings
@@ -20,9 +22,10 @@ from nat_node.student import channel
 from nat_node.student.channel import Frame, Frames
 from nat_node.student.faults import LoadError
 
-PROCESSOR_SECONDS, CLOCK_SECONDS = 2.0, 12.0  # until a worker that does not answer is ended
-LOAD_SECONDS = 8.0
+PROCESSOR_SECONDS, LOAD_SECONDS = 2.0, 5.0  # of computing until it is ended
 LOOK_SECONDS = 0.25
+ASLEEP = 12  # looks in a row
+CLOCK_SECONDS = 60.0
 TRACE_SECONDS = 1.0  # how long it has for saying where it stands
 TRACE_BYTES = 16_384
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -39,6 +42,11 @@ class WorkerProcess:
         self._settings = settings
         self._file = file
         self._pid = 0
+
+    @property
+    def pid(self) -> int:
+        """The worker's process; 0 if there is none."""
+        return self._pid
 
     def start(self) -> tuple[list[str], list[Frame]]:
         """A fresh worker: which optional functions the file has, and what it said meanwhile.
@@ -61,7 +69,7 @@ class WorkerProcess:
         frames: list[Frame] = []
         try:
             while not any(kind in (channel.READY, channel.FAULT) for kind, _ in frames):
-                frames += self._await(LOAD_SECONDS, LOAD_SECONDS * 3)
+                frames += self._await(LOAD_SECONDS)
         except WorkerLost as lost:
             raise LoadError(f"{self._file}:1: it could not be loaded: {lost}") from None
         for kind, body in frames:
@@ -72,20 +80,17 @@ class WorkerProcess:
                 functions: list[str] = channel.read(body)
         return functions, [frame for frame in frames if frame[0] == channel.PRINTED]
 
-    @property
-    def alive(self) -> bool:
-        return bool(self._pid)
-
-    def ask(self, question: bytes) -> list[Frame]:
-        """All frames of the answer. Raises WorkerLost."""
-        answer: list[Frame] = []
+    def ask(self, questions: Sequence[bytes]) -> Iterator[Frame]:
+        """All frames of the answers; DONE ends each. Raises WorkerLost."""
         try:
-            self._link.sendall(question)
+            self._link.sendall(b"".join(questions))
         except OSError:
             raise self._gone() from None
-        while not answer or answer[-1][0] != channel.DONE:
-            answer += self._await(PROCESSOR_SECONDS, CLOCK_SECONDS)
-        return answer[:-1]
+        missing = len(questions)
+        while missing:
+            for kind, body in self._await(PROCESSOR_SECONDS):
+                missing -= kind == channel.DONE
+                yield kind, body
 
     def end(self) -> None:
         """End it now."""
@@ -97,29 +102,35 @@ class WorkerProcess:
             self._link.close()
             os.close(self._traces)
 
-    def _await(self, processor: float, clock: float) -> list[Frame]:
+    def _await(self, processor: float) -> list[Frame]:
         """The frames that come next."""
-        taken, began = self._processor_time(), time.monotonic()
-        while not select.select([self._link], [], [], LOOK_SECONDS)[0]:
-            computed, waited = self._processor_time() - taken, time.monotonic() - began
-            if computed > processor or waited > clock:
-                raise self._stuck(f"{max(computed, 0):.1f} s of computing, {waited:.1f} s in all")
+        if not select.select([self._link], [], [], LOOK_SECONDS)[0]:
+            self._watch(processor)
         try:
             self._frames.receive()
         except channel.Lost:
             raise self._gone() from None
         return list(self._frames.whole())
 
-    def _processor_time(self) -> float:
-        """Seconds that the worker has computed; 0 if it is gone."""
-        try:
-            fields = Path(f"/proc/{self._pid}/stat").read_text(encoding="ascii", errors="replace")
-        except OSError:
-            return 0.0
-        user, system = fields.rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / _TICKS
+    def _watch(self, processor: float) -> None:
+        """Look at the worker until it says something; WorkerLost if it never will."""
+        (began, taken), asleep = (time.monotonic(), self._look()[1]), 0
+        while not select.select([self._link], [], [], LOOK_SECONDS)[0]:
+            state, total = self._look()
+            asleep = asleep + 1 if state == "S" else 0
+            waited = time.monotonic() - began
+            if asleep >= ASLEEP or waited > CLOCK_SECONDS:
+                raise self._stuck("it waits for something (sleep, a socket?): a NAPT never does")
+            if total - taken > processor:
+                raise self._stuck(f"it has been computing for {total - taken:.0f} s")
 
-    def _stuck(self, how_long: str) -> WorkerLost:
+    def _look(self) -> tuple[str, float]:
+        """What the worker does (R: at work, S: asleep), and the seconds that it has computed."""
+        stat = Path(f"/proc/{self._pid}/stat").read_text(encoding="ascii", errors="replace")
+        state, *fields = stat.rpartition(")")[2].split()
+        return state, (int(fields[10]) + int(fields[11])) / _TICKS
+
+    def _stuck(self, why: str) -> WorkerLost:
         """It hears no signal that Python would handle: ask the C library where it stands."""
         os.kill(self._pid, signal.SIGUSR1)
         trace = b""
@@ -130,7 +141,7 @@ class WorkerProcess:
                 break
         where = _own_lines(trace.decode(errors="replace"), self._file)
         self.end()
-        return WorkerLost(f"{where}it does not come back ({how_long}), so it was ended")
+        return WorkerLost(f"{where}{why}; it had to be ended")
 
     def _gone(self) -> WorkerLost:
         _, status = os.waitpid(self._pid, 0)
@@ -139,13 +150,13 @@ class WorkerProcess:
         os.close(self._traces)
         code = os.waitstatus_to_exitcode(status)
         how = f"with status {code} (os._exit?)" if code >= 0 else f"by {signal.Signals(-code).name}"
-        return WorkerLost(f"{self._file}: its process has ended {how}")
+        return WorkerLost(f"{self._file.name}: its process has ended {how}")
 
 
 def _own_lines(trace: str, file: Path) -> str:
     """From faulthandler's trace, innermost first, the student's lines, innermost last."""
     own = [
-        line.strip().removeprefix("File ").replace('", line ', ":").replace('"', "")
+        line.strip().removeprefix(f'File "{file.resolve().parent}/').replace('", line ', ":")
         for line in trace.splitlines()
         if str(file.resolve()) in line
     ]

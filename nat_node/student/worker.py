@@ -1,9 +1,10 @@
 """The process that has a student's file in it: one question in, an answer out.
 
-Every call of the student's functions is timed: by the processor time that it takes (an endless
-loop; a busy machine does not count) and by the clock (waiting for something). A signal then
-raises Overrun in the very line that takes so long. Where signals are not heard, in the midst of
-one long operation of C, the node notices and ends the process.
+Every call of the student's functions is timed, by the processor time that it takes: a signal
+comes each LOOK_SECONDS of it, and where it finds the call that it has found the last time, it
+raises Overrun in the very line that takes so long. Signals are not heard in the midst of one
+long operation of C, and do not come to who waits for something: that the node notices
+(process.py), and ends the process.
 
 What the file prints is told as events. It has nothing to read from, and bounds on memory, on
 open files and on what it may write.
@@ -15,19 +16,21 @@ import contextlib
 import faulthandler
 import importlib.util
 import io
+import itertools
 import os
 import resource
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
 from nat_node import icmp, icmp_errors
 from nat_node.behavior import parse_endpoint
+from nat_node.events import describe
 from nat_node.packet import ECHO_REQUEST, ICMP, ICMP_ERRORS, TCP, UDP, Malformed, Side
 from nat_node.packet import Packet as RawPacket
 from nat_node.settings import Settings
@@ -37,8 +40,7 @@ from nat_node.student.napt import Rule, napt
 from nat_node.student.packet import Endpoint, Packet, Refusal
 from nat_node.verdict import Drop
 
-PROCESSOR_SECONDS, CLOCK_SECONDS = 0.5, 4.0  # for one call
-LOAD_PROCESSOR_SECONDS = 5.0
+LOOK_SECONDS = 0.5  # of processor time; a call may take one to two of these
 MEMORY = 512 << 20  # bytes of address space
 FILE_SIZE = 16 << 20  # bytes of one file that is written
 OPEN_FILES = 64
@@ -50,6 +52,10 @@ RULES_LISTED, RULES_AT_MOST = 500, 5000
 _MADE_BY = {TCP: "TCP SYN", UDP: "UDP datagram", ICMP: "ICMP echo request"}
 _MEANING = {drop.label: drop.meaning for drop in Drop}
 _FAULTY = "translator-error"
+_MISSING = {
+    "add_rule": "{} has no function add_rule(rule, now), which explicit rules need",
+    "remove_rule": "{} has no function remove_rule(rule), which explicit rules need",
+}
 
 
 def run(link: socket.socket, traces: int, settings: Settings, file: Path) -> NoReturn:
@@ -89,28 +95,32 @@ def _confine(*kept: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     faulthandler.register(signal.SIGUSR1, file=kept[1], all_threads=False)
-    signal.signal(signal.SIGPROF, _overrun)
-    signal.signal(signal.SIGALRM, _overrun)
 
 
-def _overrun(number: int, _frame: FrameType | None) -> NoReturn:
-    if number == signal.SIGPROF:
-        raise Overrun("has been computing for too long: an endless loop?")
-    raise Overrun(
-        f"has been waiting for {CLOCK_SECONDS:g} s: a NAPT never waits (sleep, a socket?)"
-    )
+class Stopwatch:
+    """Interrupts a call that takes too long. Calls have numbers; 0 is none."""
 
+    def __init__(self) -> None:
+        self._calls = itertools.count(1)
+        self._call = self._found = 0
 
-@contextlib.contextmanager
-def _timed(processor: float = PROCESSOR_SECONDS) -> Iterator[None]:
-    try:
-        # Again and again, for `except:` in a loop swallows the first.
-        signal.setitimer(signal.ITIMER_PROF, processor, 0.1)
-        signal.setitimer(signal.ITIMER_REAL, CLOCK_SECONDS + processor, 0.1)
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+    def start(self) -> None:
+        """From now on the processor time is counted."""
+        signal.signal(signal.SIGPROF, self._look)
+        signal.setitimer(signal.ITIMER_PROF, LOOK_SECONDS, LOOK_SECONDS)
+
+    def time(self, function: Callable[..., Any], *arguments: object) -> Any:
+        """Call a function. Raises Overrun out of it."""
+        self._call = next(self._calls)
+        try:
+            return function(*arguments)
+        finally:
+            self._call = 0
+
+    def _look(self, _number: int, _frame: FrameType | None) -> None:
+        if self._call and self._call == self._found:
+            raise Overrun("has been computing for too long: an endless loop?")
+        self._found = self._call
 
 
 class _Said(io.TextIOBase):
@@ -145,7 +155,9 @@ class Worker:
         self._out = bytearray()
         self._module: ModuleType | None = None
         self._watched = False
+        self._faults = 0
         self._told: set[str] = set()
+        self._stopwatch = Stopwatch()
 
     # -- the file -----------------------------------------------------------------------------
 
@@ -153,6 +165,7 @@ class Worker:
         """Run the student's file; READY tells which functions it has, or FAULT why it has none."""
         said = _Said(lambda line: self._say(channel.told(channel.PRINTED, {"text": line})))
         sys.stdout = sys.stderr = said
+        sys.stdin = io.StringIO()
         sys.path.insert(0, str(self._file.resolve().parent))
         functions: list[str] | None = None
         try:
@@ -178,8 +191,7 @@ class Worker:
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
         try:
-            with _timed(LOAD_PROCESSOR_SECONDS):
-                spec.loader.exec_module(module)
+            spec.loader.exec_module(module)
         except BaseException as error:
             raise LoadError(explain(error, file, f"{file}:1: running the file")) from None
         if not callable(getattr(module, "translate", None)):
@@ -195,12 +207,16 @@ class Worker:
     def serve(self) -> NoReturn:
         """Answer until the node is gone. Raises channel.Lost then."""
         frames = channel.Frames(self._link)
+        self._stopwatch.start()
         while True:
             frames.receive()
             for kind, body in frames.whole():
+                faults = self._faults
                 self._answer(kind, body)
                 self._say(channel.frame(channel.DONE))
-                self._send()
+                if self._faults != faults:
+                    self._send()  # the next one may be the last
+            self._send()
 
     def _answer(self, kind: int, body: bytes) -> None:
         if kind == channel.PACKET:
@@ -241,13 +257,17 @@ class Worker:
             self._say(channel.frame(channel.SEND, bytes(own.data)))
             return
         packet = Packet(raw, self._settings.internal)
-        was, before = str(packet), (packet.source, packet.destination)
+        before = packet.source, packet.destination
+
+        def was() -> str:
+            return describe(RawPacket(channel.unstamp_packet(body)[2]))
+
         rules = napt.rules
         rules.now = now
         rules.packet = (_MADE_BY.get(raw.protocol, f"protocol {raw.protocol}"), before[1])
         failed, result = self._call("translate", packet, now)
         if failed:
-            self._drop(_FAULTY, failed, was, side)
+            self._drop(_FAULTY, failed, was(), side)
             return
         packets, reason = self._understand(result, was)
         for one in packets:
@@ -258,9 +278,9 @@ class Worker:
         if reason:
             label, _, words = (part.strip() for part in reason.partition(":"))
             meaning = words or _MEANING.get(label, label)
-            self._drop(label[:REASON], meaning[:LINE], was, side)
+            self._drop(label[:REASON], meaning[:LINE], was(), side)
 
-    def _understand(self, result: object, was: str) -> tuple[list[RawPacket], str]:
+    def _understand(self, result: object, was: Callable[[], str]) -> tuple[list[RawPacket], str]:
         """What translate returned: packets to send, and why the packet itself is dropped."""
         match result:
             case Packet():
@@ -273,15 +293,18 @@ class Worker:
                 return [one.raw for one in result], ""
         shown = "nothing (None)" if result is None else repr(result)[:LINE]
         text = (
-            f"translate returned {shown} for {was}; it returns the packet to send it, "
+            f"translate returned {shown} for {was()}; it returns the packet to send it, "
             "or the reason to drop it, such as 'no-rule'"
         )
-        self._fault(f"{self._file}: {text}")
+        self._fault(f"{self._file.name}: {text}", kind=shown[:20])
         return [], f"{_FAULTY}: {text}"
 
-    def _inspect(self, packet: RawPacket, was: str) -> None:
+    def _inspect(self, packet: RawPacket, was: Callable[[], str]) -> None:
         for problem in inspection.problems(packet.data, packet.side, self._settings):
-            self._fault(f"{self._file}: translate returned a bad packet for {was}: {problem}")
+            self._fault(
+                f"{self._file.name}: translate returned a bad packet for {was()}: {problem}",
+                kind=problem[:20],
+            )
 
     @staticmethod
     def _observe(packet: Packet, source: Endpoint, destination: Endpoint) -> None:
@@ -365,12 +388,9 @@ class Worker:
         """Call a function of the student's. Returns what went wrong, and what it returned."""
         function = self._function(name)
         if function is None:
-            return (
-                (f"{self._file} has no function {name}", None) if name != "expire" else ("", None)
-            )
+            return _MISSING.get(name, "").format(self._file.name), None
         try:
-            with _timed():
-                return "", function(*arguments)
+            return "", self._stopwatch.time(function, *arguments)
         except ValueError as refusal:
             if name in ("add_rule", "remove_rule"):
                 return str(refusal) or "refused", None
@@ -380,13 +400,16 @@ class Worker:
 
     def _failed(self, error: BaseException, name: str) -> str:
         text = explain(error, self._file, name)
-        self._fault(text, overrun=isinstance(error, Overrun))
+        kind = f"{text.splitlines()[:-1]} {type(error).__name__}"
+        self._fault(text, kind=kind, overrun=isinstance(error, Overrun))
         lines = text.splitlines()
         return f"{lines[-3]}: {lines[-1]}" if len(lines) >= 3 else text
 
-    def _fault(self, text: str, *, overrun: bool = False) -> None:
-        if overrun or (text not in self._told and len(self._told) < LINES):
-            self._told.add(text)
+    def _fault(self, text: str, *, kind: str, overrun: bool = False) -> None:
+        """Tell what is wrong; of a kind that was told already only if it took too long again."""
+        self._faults += 1
+        if overrun or (kind not in self._told and len(self._told) < LINES):
+            self._told.add(kind)
             self._say(channel.told(channel.FAULT, {"text": text, "overrun": overrun}))
 
     # -- the node -----------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import pytest
 
 from topologies.builder import Network
 from topologies.loader import load
+from topologies.napt_control import ControlError
 
 pytestmark = pytest.mark.network(timeout=60)
 
@@ -52,3 +53,61 @@ def test_a_few_lines_are_a_napt(tmp_path):
         assert "You are 24.9.3.7:" in page.stdout
         assert net["pc"].run(["ping", "-c", "1", "-W", "2", "151.101.1.69"]).status == 0
         assert net["stackoverflow"].run(["ping", "-c", "1", "-W", "2", "24.9.3.7"]).status == 0
+
+
+#: The same, but one packet is its end.
+MORTAL = """
+import os
+
+print("here I am")
+inside = {}
+
+def translate(packet, now):
+    if packet.destination.port == 81:
+        os._exit(9)
+    if packet.side == "inside":
+        inside[packet.protocol] = packet.source
+        packet.source = ("24.9.3.7", packet.source.port)
+    else:
+        packet.destination = inside[packet.protocol]
+    return packet
+
+def add_rule(rule, now):
+    print(f"a rule for port {rule.external.port}")
+"""
+ENDED = "mine.py: its process has ended with status 9 (os._exit?)"
+
+
+def test_a_translator_that_dies_is_started_anew_until_it_is_enough(tmp_path):
+    (tmp_path / "mine.py").write_text(MORTAL)
+    (tmp_path / "home.yaml").write_text(
+        TOPOLOGY.replace("mine.py}", 'mine.py, rules: ["tcp 8080 -> 10.0.0.7:8080"]}')
+    )
+    with Network(load(tmp_path / "home.yaml")) as net:
+        control = net.napt("napt")
+
+        def told(name):
+            return [e.fields["text"] for e in net.log.since() if e.name == name]
+
+        for death in (1, 2, 3):
+            page = net["pc"].run(["curl", "-sS", "-m", "5", "http://151.101.1.69/"])
+            assert "You are 24.9.3.7:" in page.stdout
+            (rule,) = control.rules()
+            assert (rule["explicit"], rule["external"]) == (True, "24.9.3.7:8080")
+            # The SYN that is its end is not sent again within this time.
+            net["pc"].run(["curl", "-sS", "--connect-timeout", "0.4", "http://151.101.1.69:81/"])
+            net.log.wait_for(
+                lambda event, n=death: told("fault").count(ENDED) == n,
+                deadline=10,
+                what="the end of the worker",
+            )
+        with pytest.raises(ControlError, match=r"mine.py: stopped for good: mine.py: its process"):
+            control.rules()
+        since = net.log.mark()
+        assert net["pc"].run(["ping", "-c", "1", "-W", "1", "151.101.1.69"]).status == 1
+        drop = net.log.wait_for(
+            lambda event: event.name == "drop", deadline=3, what="the ping's drop", since=since
+        )
+        assert drop.fields["reason"] == "translator-stopped"
+        assert told("printed")[:2] == ["here I am", "a rule for port 8080"]
+        assert told("fault")[-1].endswith("from now on every packet is dropped")

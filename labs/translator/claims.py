@@ -1,0 +1,135 @@
+"""The claims that a translator is responsible for, in the order in which they are earned.
+
+Each is checked in a part of a lab (labs/level_8, labs/level_9c), by that lab's own steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import click
+
+
+@dataclass(frozen=True, slots=True)
+class Earned:
+    """A claim, where it is checked, and what to do for it."""
+
+    claim: str
+    lab: str
+    part: str
+    do: str
+    read: str
+
+
+EARNED = (
+    Earned(
+        "8.napt",
+        "8",
+        "napt",
+        "outbound: write (napt.external, a port) into packet.source; inbound: find the rule by the "
+        "port, and write its internal endpoint into packet.destination",
+        "RFC 3022, sections 2.2 and 4.1",
+    ),
+    Earned(
+        "8.upload",
+        "8",
+        "upload",
+        "the same for a longer connection; if only short ones work, look at what you do with "
+        "packets that have no SYN",
+        "RFC 3022, section 3",
+    ),
+    Earned(
+        "8.inbound",
+        "8",
+        "inbound",
+        "a packet from outside for which there is no rule: return 'no-rule'",
+        "RFC 4787, section 5; nat_node/verdict.py has the reasons",
+    ),
+    Earned(
+        "8.rule-per-connection",
+        "8",
+        "rules",
+        "napt.rules.add(Rule(...)) where a rule is made; its key holds as much of the remote "
+        "endpoint as napt.mapping says",
+        "RFC 4787, section 4.1; nat_node/behavior.py",
+    ),
+    Earned(
+        "8.gc-close",
+        "8",
+        "rules",
+        "follow FIN (both ways) and RST; write expire(now): napt.closing_hold seconds later "
+        "napt.rules.remove(rule, 'closed' or 'reset')",
+        "RFC 7857, section 2; RFC 5382, section 5; nat_node/tcp_state.py",
+    ),
+    Earned(
+        "8.gc-idle",
+        "8",
+        "idle",
+        "expire(now): napt.tcp_idle seconds after its last packet napt.rules.remove(rule, 'idle'); "
+        "a TCP packet without SYN that belongs to no rule: 'no-connection'",
+        "RFC 5382, section 5",
+    ),
+    Earned(
+        "9c.private",
+        "9c",
+        "direct",
+        "a private destination: return packet.refused('private-destination'); pings are translated "
+        "like the rest (their identifier stands as the port); no private source leaves",
+        "RFC 3022, section 4.1; RFC 5508, section 3",
+    ),
+    Earned(
+        "9c.no-rule",
+        "9c",
+        "direct",
+        "as 8.inbound, on both sides; and pings to a public server are translated",
+        "RFC 4787, section 5; RFC 5508, section 3",
+    ),
+    Earned(
+        "9c.rule",
+        "9c",
+        "direct",
+        "add_rule(rule, now): an explicit rule lets everybody in by its external port",
+        "RFC 4787, section 5; RFC 6887, section 2.1, tells who asks for them in life",
+    ),
+    Earned(
+        "9c.direct",
+        "9c",
+        "direct",
+        "ICMP errors: rewrite packet.quoted as the packet that it quotes was rewritten, only the "
+        "other way round",
+        "RFC 5508, section 4; nat_node/icmp_errors.py",
+    ),
+    Earned(
+        "9c.both-ways",
+        "9c",
+        "direct",
+        "remove_rule(rule): afterwards nobody comes in by it any more",
+        "RFC 4787, section 5",
+    ),
+    Earned(
+        "8.65536",
+        "8",
+        "65536",
+        "use every port of napt.ports, and one port for several rules as long as their remote "
+        "endpoints differ (mapping and filtering permitting); with no port left return "
+        "packet.refused('ports-exhausted')",
+        "RFC 4787, section 4.2; RFC 5508, section 4.3; nat_node/table.py",
+    ),
+)
+
+
+def earned_in(level: str | None) -> tuple[Earned, ...]:
+    """The claims of one level, or all. Raises click.UsageError."""
+    levels = dict.fromkeys(earned.lab for earned in EARNED)
+    if level is not None and level not in levels:
+        raise click.UsageError(
+            f"a translator earns nothing in level {level!r}, but in: {', '.join(levels)}"
+        )
+    return tuple(earned for earned in EARNED if level in (None, earned.lab))
+
+
+#: Where not even a page comes through, the other parts would only wait for what cannot come.
+BASE = "8.napt"
+WITHOUT_BASE = ("inbound",)
+#: What costs most of a minute is only tried when these hold.
+COSTLY = {"65536": ("8.napt", "8.rule-per-connection", "8.gc-close")}

@@ -1,0 +1,237 @@
+"""`python -m labs grade --translator mine.py`: which claims a student's translator earns.
+
+Each part of a lab that has such claims is played as ever, with the file on every NAPT, in a
+sandbox of its own: the fetch of one page first, then two at a time, for they mostly wait. The one
+that opens 65,536 connections comes last, alone, and only if it has a chance. So it is over after
+three minutes at the worst.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.rule import Rule
+from rich.text import Text
+
+from labs.narration import WIDTH
+from labs.registry import LABS
+from labs.rule_lines import count
+from labs.rundir import RunDirectory
+from labs.translator import score, trial
+from labs.translator.claims import BASE, COSTLY, EARNED, WITHOUT_BASE, Earned
+from labs.translator.score import Mark
+from labs.translator.trial import Trial
+from topologies import sandbox
+
+PASSED, FAILED, WRONG_USAGE, CANNOT_RUN = 0, 1, 2, 3
+AT_A_TIME = 2
+PART_SECONDS, LONG_PART_SECONDS = 50.0, 120.0
+LOAD_SECONDS = 60.0
+FAULTS_SHOWN, LINES_SHOWN, EVIDENCE_SHOWN = 4, 5, 3
+DETAILED = 3  # claims that failed: first things first
+
+
+class CannotGrade(Exception):
+    """This machine cannot run it; the text has been printed."""
+
+
+def grade_translator(
+    translator: Path, wanted: Sequence[Earned], json: Path | None, junit: Path | None
+) -> int:
+    """Grade a file by the wanted claims. Returns the exit status."""
+    console = Console(highlight=False, soft_wrap=False)
+    console.width = min(console.width, WIDTH)
+    status = check_file(translator)
+    if status:
+        return status
+    console.print(Rule(Text.assemble("Your translator ", (str(translator), "bold"))))
+    began = time.monotonic()
+    try:
+        directory = RunDirectory("grade")
+        marks, trials = _try_all(translator, wanted, directory.path, console)
+        found = [fault for one in trials for fault in trial.faults(one)]
+        said = [line for one in trials for line in trial.printed(one)]
+        grade = score.as_json(translator, marks, found, said, time.monotonic() - began)
+        score.write_json(directory.path / "grade.json", grade)
+        score.write_junit(directory.path / "junit.xml", grade)
+        place = os.path.relpath(directory.publish())
+        if json is not None:
+            score.write_json(json, grade)
+        if junit is not None:
+            score.write_junit(junit, grade)
+    except OSError as error:
+        print(f"napt-lab: cannot write the results: {error}", file=sys.stderr)
+        return CANNOT_RUN
+    except CannotGrade:
+        return CANNOT_RUN
+    _show(console, marks, found, said)
+    style = "bold green" if all(mark.held for mark in marks) else "bold"
+    console.print(
+        Text.assemble(
+            (f"Score: {grade['score']} of {count(grade['of'], 'claim')}.", style),
+            (f" {grade['seconds']} s. The packets of each part are in {place}/.", "dim"),
+        )
+    )
+    return PASSED if grade["score"] == grade["of"] else FAILED
+
+
+def check_file(translator: Path) -> int:
+    """Load the file in a sandbox. Returns 0, or 2 when FILE:LINE and why have been printed."""
+    if not translator.is_file():
+        what = "is not a file" if translator.exists() else "there is no such file"
+        allowed = "allowed: a Python file with translate(packet, now)"
+        print(f"{translator}:1: {what}; {allowed}", file=sys.stderr)
+        return WRONG_USAGE
+    with tempfile.TemporaryFile("w+") as words:
+
+        def work() -> int:
+            argv = [sys.executable, "-m", "nat_node.student", str(translator)]
+            return subprocess.run(
+                argv, stdin=subprocess.DEVNULL, stdout=words, stderr=words, check=False,
+                timeout=LOAD_SECONDS,
+            ).returncode  # fmt: skip
+
+        _, status = os.waitpid(sandbox.fork_into(work), 0)
+        words.seek(0)
+        code = os.waitstatus_to_exitcode(status)
+        if code:
+            print(words.read().strip(), file=sys.stderr)
+        return code if code in (0, WRONG_USAGE) else CANNOT_RUN
+
+
+def _try_all(
+    translator: Path, wanted: Sequence[Earned], folder: Path, console: Console
+) -> tuple[list[Mark], list[Trial]]:
+    """Play every part that has a wanted claim, in three rounds. Raises CannotGrade."""
+    base = next(earned for earned in EARNED if earned.claim == BASE)
+    parts = list(dict.fromkeys((earned.lab, earned.part) for earned in (base, *wanted)))
+    trials: list[Trial] = []
+    marks: dict[str, Mark] = {}
+
+    def play(parts: Sequence[tuple[str, str]], seconds: float) -> None:
+        for ended in _play(parts, translator, folder, seconds):
+            if ended.status == CANNOT_RUN:
+                raise CannotGrade
+            trials.append(ended)
+            for earned in (base, *wanted):
+                if (earned.lab, earned.part) == (ended.lab, ended.part):
+                    marks[earned.claim] = score.mark(earned, ended)
+            held = sum(mark.held for mark in marks.values() if mark.earned in wanted)
+            what = f"level {ended.lab}, {ended.part}"
+            text = f"{what:22} {ended.seconds:5.1f} s   {held} of {len(wanted)} so far"
+            console.print(Text(text, style="dim"))
+
+    def leave(parts: Sequence[tuple[str, str]], needed: Sequence[str]) -> None:
+        for earned in wanted:
+            if (earned.lab, earned.part) in parts:
+                marks[earned.claim] = score.untried(earned, needed)
+
+    first = [(base.lab, base.part)]
+    costly = [part for part in parts if part[1] in COSTLY]
+    others = [part for part in parts if part not in (*first, *costly)]
+    play(first, PART_SECONDS)
+    if marks[BASE].begun:
+        play(others, PART_SECONDS)
+    else:
+        play([part for part in others if part[1] in WITHOUT_BASE], PART_SECONDS)
+        leave([part for part in others if part[1] not in WITHOUT_BASE], [BASE])
+    for part in costly:
+        missing = [claim for claim in COSTLY[part[1]] if claim in marks and not marks[claim].held]
+        if missing:
+            leave([part], missing)
+        else:
+            play([part], LONG_PART_SECONDS)
+    return [marks[earned.claim] for earned in wanted], trials
+
+
+def _play(
+    parts: Sequence[tuple[str, str]], translator: Path, folder: Path, seconds: float
+) -> Iterator[Trial]:
+    """Each part as it ends; some at the same time."""
+    waiting, running = list(parts), list[Trial]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < AT_A_TIME:
+                lab_id, name = waiting.pop(0)
+                lab = LABS[lab_id].lab()
+                (part,) = (part for part in lab.parts if part.name == name)
+                running.append(trial.start(lab, part, translator, folder / name, seconds))
+            ended = trial.await_one(running)
+            running.remove(ended)
+            yield ended
+    finally:
+        for left in running:
+            left.overdue = True
+            left.end()
+
+
+# ── on the screen ──────────────────────────────────────────────────────────────────────────
+
+
+def _show(
+    console: Console,
+    marks: Sequence[Mark],
+    faults: Sequence[dict[str, Any]],
+    printed: Sequence[dict[str, Any]],
+) -> None:
+    failed = 0
+    console.print()
+    for mark in marks:
+        sign = ("✓ ", "bold green") if mark.held else ("✗ ", "bold red")
+        console.print(Text.assemble(sign, (mark.earned.claim, "bold")))
+        _print(console, mark.text, "dim")
+        if mark.held:
+            continue
+        if mark.needed:
+            _print(console, mark.why[-1], "red")
+            continue
+        what, *evidence = mark.why
+        failed += 1
+        if failed > DETAILED:
+            _print(console, f"{what}: {evidence[-1]}")
+            continue
+        _print(console, f"{what}:")
+        for line in evidence[-EVIDENCE_SHOWN:-1]:
+            _print(console, line, "dim", indent=6)
+        _print(console, evidence[-1], "red", indent=6)
+        _print(console, f"do: {mark.earned.do}", "yellow")
+        _print(console, f"read: {mark.earned.read}", "yellow")
+    _show_words(console, "What was wrong with the program itself", faults, FAULTS_SHOWN)
+    _show_words(console, "What it printed", printed, LINES_SHOWN)
+    console.print(Rule())
+
+
+def _show_words(console: Console, title: str, words: Sequence[dict[str, Any]], shown: int) -> None:
+    """The first of what the program said, each thing once, however many parts it is from."""
+    times: dict[str, int] = {}
+    for entry in words:
+        times[entry["text"]] = times.get(entry["text"], 0) + entry["times"]
+    if not times:
+        return
+    console.print()
+    console.print(Text(title, style="bold"))
+    for text, number in list(times.items())[:shown]:
+        for line in text.splitlines() or [""]:
+            _print(console, line)
+        if number > 1:
+            _print(console, f"({number} times)", "dim", indent=6)
+    if len(times) > shown:
+        _print(console, f"… and {len(times) - shown} more: runs/grade/grade.json has them", "dim")
+
+
+def _print(console: Console, text: str, style: str = "", indent: int = 4) -> None:
+    """One paragraph; what follows its first line stands a little further in."""
+    own = " " * (indent + len(text) - len(text.lstrip()))
+    for line in textwrap.wrap(
+        text.strip(), console.width, initial_indent=own, subsequent_indent=f"{own}  "
+    ):
+        console.print(Text(line, style), no_wrap=True, crop=False, overflow="ignore")

@@ -1,0 +1,123 @@
+"""Which claims a translator has earned: from what the trials saw, as a table, JSON and JUnit."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labs.claims import CLAIMS
+from labs.results import xml_text
+from labs.translator.claims import Earned
+from labs.translator.trial import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One claim: earned or not. `why`: what failed first, and its evidence, the last line last."""
+
+    earned: Earned
+    held: bool
+    checks: int
+    passed: int
+    begun: bool  # whether its first check passed
+    why: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()  # claims without which this one was not tried
+
+    @property
+    def text(self) -> str:
+        return CLAIMS[self.earned.claim]
+
+
+def mark(earned: Earned, trial: Trial) -> Mark:
+    """What a trial says about a claim. One that it did not come to is not earned."""
+    checks = [
+        record
+        for record in trial.records
+        if record["event"] == "check" and record["claim"] == earned.claim
+    ]
+    failed = [check for check in checks if not check["passed"]]
+    why: tuple[str, ...] = ()
+    if failed:
+        first = failed[0]
+        why = (str(first["text"]), *map(str, first["evidence"]))
+    elif trial.overdue:
+        why = ("this claim is checked to the end", f"not done after {trial.seconds:.0f} s")
+    elif trial.status or not checks:
+        why = ("this claim is checked", f"the lab ended with status {trial.status}")
+    begun = bool(checks) and checks[0]["passed"]
+    return Mark(earned, not why, len(checks), len(checks) - len(failed), begun, why)
+
+
+def untried(earned: Earned, needed: Sequence[str]) -> Mark:
+    """A claim that was not tried, because others must hold first."""
+    why = "this claim is checked", f"not tried: {', '.join(needed)} must hold first"
+    return Mark(earned, False, 0, 0, False, why, tuple(needed))
+
+
+def as_json(
+    translator: Path,
+    marks: Sequence[Mark],
+    faults: Sequence[dict[str, Any]],
+    printed: Sequence[dict[str, Any]],
+    seconds: float,
+) -> dict[str, Any]:
+    """The stable interface: grade.json."""
+    return {
+        "translator": str(translator),
+        "engine": f"translator {translator.name}",
+        "score": sum(mark.held for mark in marks),
+        "of": len(marks),
+        "seconds": round(seconds, 1),
+        "claims": [
+            {
+                "claim": mark.earned.claim,
+                "text": mark.text,
+                "passed": mark.held,
+                "checks": mark.checks,
+                "checks_passed": mark.passed,
+                "evidence": list(mark.why),
+                "next": "" if mark.held else mark.earned.do,
+                "read": "" if mark.held else mark.earned.read,
+            }
+            for mark in marks
+        ],
+        "faults": list(faults),
+        "printed": list(printed),
+    }
+
+
+def write_json(path: Path, grade: dict[str, Any]) -> None:
+    """Raises OSError."""
+    path.write_text(json.dumps(grade, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_junit(path: Path, grade: dict[str, Any]) -> None:
+    """A test case a claim. Raises OSError."""
+    failures = grade["of"] - grade["score"]
+    suite = ET.Element(
+        "testsuite",
+        name=xml_text(grade["engine"]),
+        tests=str(grade["of"]),
+        failures=str(failures),
+        errors="0",
+        time=str(grade["seconds"]),
+    )
+    for claim in grade["claims"]:
+        case = ET.SubElement(suite, "testcase", classname=claim["claim"], name=claim["text"])
+        if not claim["passed"]:
+            what, *evidence = claim["evidence"]
+            failure = ET.SubElement(case, "failure", message=xml_text(f"{what}: {evidence[-1]}"))
+            failure.text = xml_text("\n".join([*evidence, claim["next"], claim["read"]]))
+    if grade["faults"]:
+        ET.SubElement(suite, "system-err").text = xml_text(
+            "\n\n".join(fault["text"] for fault in grade["faults"])
+        )
+    suites = ET.Element("testsuites")
+    suites.append(suite)
+    tree = ET.ElementTree(suites)
+    ET.indent(tree)
+    tree.write(path, encoding="utf-8", xml_declaration=True)

@@ -1,0 +1,129 @@
+"""One part of a lab, played with a student's translator, in a sandbox and a process of its own.
+
+Whatever happens there, it is over at the deadline: the process is killed, and with it the sandbox
+and everything in it. What it saw until then comes through a pipe, a record of the stream a line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from labs.engine import Lab, Part
+from labs.play import Play
+from labs.stream import Record, Stream
+from topologies import sandbox
+
+CANNOT_RUN = sandbox.CANNOT_RUN
+TOLD = {"check", "step", "trouble"}  # of the stream's events
+BY_PROGRAMS = {"fault", "printed"}
+_READ = 1 << 16
+
+
+@dataclass(slots=True)
+class Trial:
+    """A part that runs, and what has come of it so far. Times in seconds."""
+
+    lab: str
+    part: str
+    deadline: float
+    began: float
+    child: int
+    pipe: int
+    seconds: float = 0.0
+    overdue: bool = False
+    status: int | None = None
+    records: list[Record] = field(default_factory=list)
+    _partial: bytes = b""
+
+    def read(self) -> bool:
+        """Take what has come; False at the end."""
+        data = os.read(self.pipe, _READ)
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        self.records += [json.loads(line) for line in lines]
+        return bool(data)
+
+    def end(self) -> None:
+        """Kill what still runs."""
+        if self.status is None:
+            if self.overdue:
+                os.kill(self.child, signal.SIGKILL)
+            _, status = os.waitpid(self.child, 0)
+            self.status = os.waitstatus_to_exitcode(status)
+            os.close(self.pipe)
+            self.seconds = time.monotonic() - self.began
+
+
+def start(lab: Lab, part: Part, translator: Path, folder: Path, seconds: float) -> Trial:
+    """Begin to play `part`; its capture goes to `folder`."""
+    folder.mkdir()
+    pipe, into = os.pipe()
+
+    def work() -> int:
+        os.close(pipe)
+        with os.fdopen(into, "w", encoding="utf-8") as out:
+            _play(lab, part, translator, folder, lambda line: print(line, file=out, flush=True))
+        return 0
+
+    child = sandbox.fork_into(work)
+    os.close(into)
+    now = time.monotonic()
+    return Trial(lab.id, part.name, now + seconds, now, child, pipe)
+
+
+def _play(
+    lab: Lab, part: Part, translator: Path, folder: Path, tell: Callable[[str], None]
+) -> None:
+    def listen(record: Record) -> None:
+        by_program = record["event"] == "program" and record["name"] in BY_PROGRAMS
+        if record["event"] in TOLD or by_program:
+            tell(json.dumps(record, default=str))
+
+    stream = Stream()
+    stream.listen(listen)
+    alone = Lab(lab.id, lab.title, lab.intro, (part,))
+    Play(alone, [part], stream, folder, None, translator, persistent=True).run()
+    stream.silence()
+
+
+def await_one(running: list[Trial]) -> Trial:
+    """The first that ends, by itself or at its deadline."""
+    while True:
+        soonest = min(trial.deadline for trial in running)
+        wait = max(0.0, soonest - time.monotonic())
+        ready, _, _ = select.select([trial.pipe for trial in running], [], [], wait)
+        for trial in running:
+            if trial.pipe in ready and not trial.read():
+                trial.end()
+                return trial
+            if time.monotonic() > trial.deadline:
+                trial.overdue = True
+                trial.end()
+                return trial
+
+
+def faults(trial: Trial) -> list[dict[str, Any]]:
+    """What was wrong with the program, each thing once: node, text, and how often."""
+    return _told(trial, "fault")
+
+
+def printed(trial: Trial) -> list[dict[str, Any]]:
+    """What the program printed."""
+    return _told(trial, "printed")
+
+
+def _told(trial: Trial, name: str) -> list[dict[str, Any]]:
+    counted: dict[str, dict[str, Any]] = {}
+    for record in trial.records:
+        if record["event"] == "program" and record["name"] == name:
+            text = str(record["fields"].get("text", ""))
+            entry = counted.setdefault(text, {"node": record["node"], "text": text, "times": 0})
+            entry["times"] += 1
+    return list(counted.values())
