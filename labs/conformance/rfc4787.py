@@ -134,7 +134,7 @@ def filtering(t: Trial) -> None:
 
 @test("REQ-8a", "MAY", "the filtering behavior can be set; what is set is what is done")
 def filtering_as_set(t: Trial) -> None:
-    wanted = t.stand.setup.settings.filtering.value
+    wanted = t.filtering_setting
     seen = udp_checks.filtering(t, t.host("x2"))
     t.require(seen == wanted, f"set to {wanted}: it is", f"set to {wanted}, but it is {seen}")
 

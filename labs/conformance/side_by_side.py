@@ -145,12 +145,13 @@ def _finish(child: _Child, requirements: Sequence[Requirement]) -> Examination:
     why = child.trouble or (
         f"not done after {LONGEST:g} s" if late else f"the examination ended early, status {status}"
     )
-    outcomes = tuple(
-        from_json(requirement, child.told[requirement.id])
-        if requirement.id in child.told
-        else Outcome(requirement, Verdict.ERROR, why, (), 0.0)
-        for requirement in requirements
-    )
+
+    def outcome(requirement: Requirement) -> Outcome:
+        if requirement.id in child.told:
+            return from_json(requirement, child.told[requirement.id])
+        return Outcome(requirement, Verdict.ERROR, why, (), 0.0)
+
+    outcomes = tuple(map(outcome, requirements))
     return Examination(child.setup, outcomes, child.seconds or LONGEST, status)
 
 

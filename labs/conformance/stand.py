@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from labs.conformance.headers import Probe
-from labs.conformance.requirement import NotProbed
+from labs.conformance.headers import Endpoint, Probe
+from labs.conformance.requirement import NotApplicable, NotProbed
 from labs.conformance.topology import (
     FAR_MTU,
     HOSTS,
@@ -31,6 +31,7 @@ from labs.conformance.topology import (
 from labs.wire import Wire
 from topologies import namespaces
 from topologies.builder import Network
+from topologies.napt_control import ControlError
 from topologies.node import Node
 
 _SILENT = (
@@ -129,10 +130,22 @@ class Stand:
     ) -> None:
         self._cleanup.close()
 
-    @property
-    def rule_port(self) -> int:
-        """The external port of the explicit rule of *main*, which leads to x1."""
-        return RULE_PORT
+    def rule(self) -> Endpoint:
+        """The external endpoint of an explicit rule of *main*, which leads to x1.
+
+        NotApplicable if its translator takes none.
+        """
+        external = self.napts["main"].external, RULE_PORT
+        if self.setup.is_foreign:
+            self.once("an explicit rule", self._add_rule)
+        return external
+
+    def _add_rule(self) -> None:
+        endpoints = f"{PUBLIC['main']}:{RULE_PORT}", f"{self.hosts['x1'].address}:{RULE_PORT}"
+        try:
+            self.net.napt(self.napts["main"].node.name).add("tcp", *endpoints)
+        except ControlError as error:
+            raise NotApplicable(f"it takes no explicit rules: {error}") from error
 
     def port(self) -> int:
         """A port (or identifier) that no other test uses, for either end."""

@@ -79,7 +79,7 @@ def hairpin(t: Trial, one: Host, two: Host) -> tuple[Endpoint, Ip]:
 
 def hairpin_to_rule(t: Trial, one: Host, two: Host) -> None:
     """`one` connects to the explicit rule that leads to `two`."""
-    listening = t.napt("main").external, t.stand.rule_port
+    listening = t.stand.rule()
     flow = TcpFlow(t, one, two, remote_port=listening[1])
     arrived = t.passes(one, tcp(flow.internal, listening, SYN, flow.first), two)
     answer = tcp(arrived.receiver, arrived.sender, SYN | ACK, 1, flow.first + 1)

@@ -63,6 +63,10 @@ def _explain(examination: Examination, console: Console) -> None:
         return
     console.print()
     console.print(Rule(examination.name, align="left"))
+    causes = {outcome.why for outcome in told if outcome.verdict is Verdict.ERROR}
+    if len(causes) == 1 and len(told) == len(examination.outcomes):
+        console.print(Text(f"Nothing could be probed: {causes.pop()}"), style="bold magenta")
+        return
     for outcome in told:
         mark, style = MARKS[outcome.verdict]
         requirement = outcome.requirement

@@ -33,6 +33,8 @@ def lifetime(t: Trial, protocol: str, external: Endpoint, kernel_name: str) -> t
         wanted = f"{external[0]}:{external[1]}"
         for rule in napt.node.napt.rules():
             if rule["protocol"] == protocol and rule["external"] == wanted and rule["sessions"]:
+                if not any(s["expires_in"] for s in rule["sessions"]):
+                    raise NotProbed("its translator does not tell when a rule will end")
                 silent = min(s["idle"] + s["expires_in"] for s in rule["sessions"])
                 return round(silent, 3), "the running NAPT's list of rules"
         raise NotProbed(f"the NAPT lists no {protocol} rule for {wanted}")

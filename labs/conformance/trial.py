@@ -37,6 +37,11 @@ class Trial:
     def napt(self, site: str) -> Napt:
         return self.stand.napts[site]
 
+    @property
+    def filtering_setting(self) -> str:
+        """How the NAPT is set to filter."""
+        return self.stand.setup.settings.filtering.value
+
     def note(self, text: str) -> None:
         """Keep a piece of evidence."""
         self._notes.append(text)
