@@ -32,7 +32,7 @@ from topologies.model import Engine, NaptSettings, Topology
 BRIEF = {"tcp": 5.0, "tcp-transitory": 3.0, "udp": 2.0, "icmp": 2.0}
 BRIEF_HOLD = 1.0
 SMALL_POOL = range(40000, 40008)
-SMALL_UDP = 5.0  # seconds
+SMALL_UDP = 8.0  # seconds
 HOST_LIMIT = 20  # sessions, of the *narrow* NAPT
 NARROW_MTU, FAR_MTU = 1280, 1300
 RULE_PORT = 8080  # main has an explicit rule from here to x1, if it takes any

@@ -1,0 +1,288 @@
+"""Saboteurs of the conformance report: each fault turns its rows red, and no other row.
+
+A fault is a setting that violates a requirement, or an edit of the translator's source. Faults
+that have nothing to do with each other share an examination, for one takes a dozen seconds of
+waiting: its red rows must then be exactly those of all its faults together.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+
+from labs.conformance.chapters import REQUIREMENTS
+from labs.conformance.side_by_side import examine_all
+from labs.conformance.topology import Candidate, read_setup
+from tests.saboteurs.saboteur import Edit, copy_source
+
+DEADLINE = 150.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong, and each row that must fail, with words that its reason must have.
+
+    If it names several rows, a comment says why the fault honestly breaks them all.
+    """
+
+    name: str
+    red: Mapping[str, str]
+    keys: Mapping[str, object] | None = None
+    edits: tuple[Edit, ...] = ()
+
+
+SETTINGS = (
+    (
+        Fault(
+            # With a mapping for each remote endpoint, a peer inside knows an external endpoint by
+            # which it is not addressed: so hairpinned packets seem to come from elsewhere, and an
+            # error about them is about nothing that went through the other's mapping.
+            "mapping-is-endpoint-dependent",
+            {
+                "4787.REQ-1": "at first, but",
+                "4787.REQ-9a": "it comes from",
+                "5382.REQ-1": "at first, but",
+                "5382.REQ-8a": "it comes from",
+                "5508.REQ-1a": "towards one and",
+                "5508.REQ-7": "icmp-unrelated",
+                "5508.REQ-7a": "icmp-unrelated",
+            },
+            {"mapping": "address-and-port-dependent"},
+        ),
+    ),
+    (
+        Fault(
+            # All that is hairpinned: UDP, TCP to both kinds of rules, and errors about it.
+            "no-hairpinning",
+            {
+                "4787.REQ-9": "hairpinning-off",
+                "4787.REQ-9a": "hairpinning-off",
+                "5382.REQ-8": "hairpinning-off",
+                "5382.REQ-8-rule": "hairpinning-off",
+                "5382.REQ-8a": "hairpinning-off",
+                "5508.REQ-7": "hairpinning-off",
+                "5508.REQ-7a": "hairpinning-off",
+            },
+            {"hairpinning": "false"},
+        ),
+        Fault(
+            # Two RFCs ask for the same.
+            "ports-one-after-the-other",
+            {"7857.9": "steps are up by", "6888.REQ-15": "steps are up by"},
+            {"port-assignment": "sequential"},
+        ),
+        Fault(
+            # One setting for both ways to close a connection.
+            "closed-connections-forgotten",
+            {"7857.2.1-default": "30 s instead of 240 s", "7857.2.2-default": "30 s instead"},
+            {"closing-hold": "30s"},
+        ),
+    ),
+    (
+        Fault(
+            # Each is a time-out that a row has a lower bound for; UDP's has two.
+            "time-outs-too-short",
+            {
+                "4787.REQ-5": "60 s instead of 120 s",
+                "4787.REQ-5c": "60 s instead of 300 s",
+                "5382.REQ-5": "600 s instead of 7440 s",
+                "5382.REQ-5-transitory": "30 s instead of 240 s",
+                "5508.REQ-2": "10 s instead of 60 s",
+            },
+            {"idle": {"tcp": "10m", "tcp-transitory": "30s", "udp": "1m", "icmp": "10s"}},
+        ),
+    ),
+)
+
+TRANSLATOR, PACKET = "nat_node/translator.py", "nat_node/packet.py"
+
+SOURCES = (
+    (
+        Fault(
+            "a-napt-is-two-hops",
+            {"3022.TTL": "at napt_main:"},
+            edits=(Edit("nat_node/node.py", "        give_back_hop(packet.data)\n", ""),),
+        ),
+        Fault(
+            # The rows that send a later fragment first, from outside and from inside.
+            "later-fragments-do-not-wait",
+            {"4787.REQ-14-out-of-order": "in pieces", "4787.REQ-14-outbound": "in pieces"},
+            edits=(
+                Edit(
+                    "nat_node/fragments.py",
+                    "        waiting = self._waiting.get(key) or self._wait(key, now)\n",
+                    "        return Drop.FRAGMENTS_FULL\n",
+                ),
+            ),
+        ),
+        Fault(
+            # Half a second is too soon for both: for the silence, and for the answer after it.
+            "unsolicited-syns-refused-soon",
+            {"5382.REQ-4": "answered after 0.", "5382.REQ-4-then": "no ICMP 3/3"},
+            edits=(Edit("nat_node/unsolicited.py", "WAIT = 6.0", "WAIT = 0.5"),),
+        ),
+        Fault(
+            "no-checksum-becomes-some",
+            {"3022.4.1-no-checksum": "the checksum is"},
+            edits=(Edit(PACKET, "            if field == 0:\n", "            if field < 0:\n"),),
+        ),
+        Fault(
+            "damaged-quotations-pass",
+            {"5508.REQ-3a": "was let through"},
+            edits=(
+                Edit(
+                    "nat_node/icmp_errors.py",
+                    "if not quoted.header_checksum_holds():",
+                    "if not quoted.header_length:",
+                ),
+            ),
+        ),
+        Fault(
+            "identifications-clash",
+            {"7857.10": "both have identification"},
+            edits=(
+                Edit(
+                    "nat_node/identification.py",
+                    "        number = self._counters[counter]\n",
+                    "        number = before\n",
+                ),
+            ),
+        ),
+    ),
+    (
+        Fault(
+            "a-reset-is-final",
+            {"7857.2.2-revived": "died there"},
+            edits=(
+                Edit(
+                    "nat_node/tcp_state.py",
+                    "        return state if state in (_CLOSED, _REFUSED) else _RESET\n",
+                    "        return _CLOSED\n",
+                ),
+            ),
+        ),
+        Fault(
+            # Two rows look at what the refused one is told.
+            "full-without-a-word",
+            {"5508.REQ-8": "was told nothing", "5508.REQ-10d-refusals": "was told nothing"},
+            edits=(Edit(TRANSLATOR, "    {Drop.PORTS_EXHAUSTED, ", "    {"),),
+        ),
+        Fault(
+            "the-fast-path-loses-congestion-marks",
+            {"3022.DSCP-and-ECN": "0x01"},
+            edits=(
+                Edit(
+                    "nat_node/flow_cache.py",
+                    "        (field,) = _read_field(frame, at)\n",
+                    "        if frame[11] & 3:\n"
+                    "            _write_field(frame, 20, _read_field(frame, 20)[0] + frame[11])\n"
+                    "            frame[11] = 0\n"
+                    "        (field,) = _read_field(frame, at)\n",
+                ),
+            ),
+        ),
+        Fault(
+            "syns-that-cross-are-dropped",
+            {"5382.REQ-2a": "died there: no-connection"},
+            edits=(
+                Edit(
+                    TRANSLATOR,
+                    "            mapping = session.mapping\n"
+                    "            if protocol == TCP:\n"
+                    "                self._advance(session, packet.tcp_flags, False, now)\n",
+                    "            mapping = session.mapping\n"
+                    "            if protocol == TCP:\n"
+                    "                if packet.side is Side.OUTSIDE and packet.tcp_flags == SYN:\n"
+                    "                    return Drop.NO_CONNECTION\n"
+                    "                self._advance(session, packet.tcp_flags, False, now)\n",
+                ),
+            ),
+        ),
+        Fault(
+            "the-oldest-makes-room",
+            {"6888.REQ-11d": "do not work any more"},
+            edits=(
+                Edit(
+                    TRANSLATOR,
+                    "            if isinstance(rule, Drop):\n                return rule\n",
+                    "            if isinstance(rule, Drop):\n"
+                    "                oldest = next(m for m in self.table if m.protocol == 17)\n"
+                    "                for session in list(oldest.sessions.values()):\n"
+                    "                    self._close(session, 'evicted')\n"
+                    "                return rule\n",
+                ),
+            ),
+        ),
+    ),
+)
+
+
+def assert_red(faults, rows):
+    """Exactly the rows of these faults are red, each for the expected reason."""
+    failed = {row["id"]: row for row in rows if row["verdict"] == "fail"}
+    errors = [row for row in rows if row["verdict"] == "error"]
+    assert not errors, errors
+    expected = {row: words for fault in faults for row, words in fault.red.items()}
+    story = "\n".join(f"{row['id']}: {row['why']} {row['evidence']}" for row in failed.values())
+    assert set(failed) == set(expected), f"expected {sorted(expected)}:\n{story}"
+    for row, words in expected.items():
+        assert words in failed[row]["why"], f"{row} not for the expected reason:\n{story}"
+
+
+def test_settings_that_violate_a_requirement():
+    setups = [
+        read_setup(
+            Candidate(
+                faults[0].name,
+                {"preset": "rfc"} | {k: v for fault in faults for k, v in fault.keys.items()},
+            )
+        )
+        for faults in SETTINGS
+    ]
+    for faults, examination in zip(SETTINGS, examine_all(setups, REQUIREMENTS), strict=True):
+        rows = [
+            {
+                "id": outcome.requirement.id,
+                "verdict": outcome.verdict.value,
+                "why": outcome.why,
+                "evidence": outcome.evidence,
+            }
+            for outcome in examination.outcomes
+        ]
+        assert len(rows) == len(REQUIREMENTS)
+        assert_red(faults, rows)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return copy_source(tmp_path_factory.mktemp("source"))
+
+
+def test_faults_in_the_translator(source, tmp_path):
+    def examine(number):
+        root = tmp_path / str(number) / "copy"
+        shutil.copytree(source, root)
+        for fault in SOURCES[number]:
+            for edit in fault.edits:
+                edit.apply(root)
+        done = subprocess.run(
+            [sys.executable, "-m", "labs", "conformance"],
+            cwd=root, capture_output=True, text=True, timeout=DEADLINE, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == 1, done.stdout + done.stderr
+        text = (root / "runs" / "conformance" / "results.json").read_text(encoding="utf-8")
+        (candidate,) = json.loads(text)["candidates"]
+        return candidate["requirements"]
+
+    with ThreadPoolExecutor(len(SOURCES)) as pool:
+        examined = list(pool.map(examine, range(len(SOURCES))))
+    for faults, rows in zip(SOURCES, examined, strict=True):
+        assert_red(faults, rows)
