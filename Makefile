@@ -1,5 +1,6 @@
 # The front door. `make` alone lists what there is. Everything goes through one program, which
-# first gets ready what is missing (labs/bootstrap.py) and then is `python -m labs …`.
+# first gets ready what is missing (labs/bootstrap.py) and then is `python -m labs …`; or through
+# a container, with ENGINE=docker or podman, and where there can be no Mininet (labs/start.sh).
 #
 # make itself exits with 2 on any error and prints the true status ("Error 3"): 1 a claim failed,
 # 2 wrong usage or wrong YAML, 3 this machine cannot run it. `.venv/bin/python -m labs lab 9c`
@@ -8,7 +9,7 @@
 LABS := 8 9a 9b 9c 9d
 EXERCISES := 8 9a 9b 9c
 
-NAPT := @/usr/bin/python3 -I labs/bootstrap.py
+NAPT := @sh labs/start.sh
 
 # What is set as `make lab-9c STEP=1 PART=…` reaches the program through the environment.
 .PHONY: help labs test lint bench conformance doctor check shell clean distclean \
@@ -32,6 +33,7 @@ help:
 	  'shell TOPOLOGY=FILE' 'build a topology and get a prompt on its nodes' \
 	  'clean' 'remove what running and testing left in this folder' \
 	  'distclean' 'remove the installed Python packages (.venv) as well'
+	@printf '%s\n' '' '  ENGINE=docker or ENGINE=podman with any of them: run it in a container'
 
 $(LABS:%=lab-%): lab-%:
 	$(NAPT) lab $*

@@ -1,11 +1,13 @@
 """What `make` runs first: get ready what is missing, then become `python -m labs …`.
 
     /usr/bin/python3 -I labs/bootstrap.py lab 9c
+    /usr/bin/python3 -I labs/bootstrap.py --install lab     get ready only: for the Dockerfile
 
 Theory of operation: two things may be missing. System packages (Mininet, nft, curl …) come from
 the distribution, through apt-get, as root or with sudo; who has neither is told what to type.
 Python packages come from the lock file into `.venv`, made with the distribution's Python, for
-only that one's Mininet is the distribution's. Each set of Python packages leaves a stamp when it
+only that one's Mininet is the distribution's. (In a container, NAPT_LAB_VENV names another place,
+for the clone's `.venv` is of another machine.) Each set of Python packages leaves a stamp when it
 is complete, and the stamp is all that the next run reads. A venv without its stamp was never
 finished, and is made anew.
 
@@ -38,7 +40,7 @@ APT_LOCK_PATIENCE = 120  # seconds to wait while another program installs packag
 SHOWN_ON_FAILURE = 15  # lines of the failed command's output
 
 ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
+VENV = Path(os.environ.get("NAPT_LAB_VENV", ROOT / ".venv"))
 PYTHON = Path("/usr/bin/python3")
 POLICY = Path("/usr/sbin/policy-rc.d")
 DISTRIBUTION = Path("/usr/lib/python3/dist-packages")
@@ -65,13 +67,22 @@ FOR_TESTS = {
     "natpmpc": "natpmpc",
     "/var/lib/dpkg/info/python3-libtorrent.list": "python3-libtorrent",
 }
+OS_RELEASE = Path("/etc/os-release")
+PODMAN = {  # how each family of distributions installs it
+    "debian": "apt-get install podman uidmap slirp4netns",
+    "fedora": "dnf install podman",
+    "arch": "pacman -S podman",
+    "alpine": "apk add podman",
+    "suse": "zypper install podman",
+}
 SERVICES = {"coturn"}  # packages that start a server of that name at boot; ours need it not
 ADMIN_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where an ordinary user has no PATH to
 
 # A command: the system packages and the Python packages it needs.
 NEEDS = {
     **dict.fromkeys(
-        ("lab", "check", "shell", "exercise", "grade", "bench"), (FOR_LABS, RUNTIME_LOCK)
+        ("lab", "check", "shell", "exercise", "grade", "bench", "conformance", "run-in"),
+        (FOR_LABS, RUNTIME_LOCK),
     ),
     "lint": ({}, TEST_LOCK),
     "test": (FOR_LABS | FOR_TESTS, TEST_LOCK),
@@ -84,19 +95,28 @@ class CannotRun(Exception):
 
 
 def main(arguments: list[str]) -> NoReturn:
+    only_install = arguments[:1] == ["--install"]
+    arguments = arguments[only_install:]
     if not arguments:
-        sys.exit("usage: bootstrap.py COMMAND…")
+        sys.exit("usage: bootstrap.py [--install] COMMAND…")
     os.chdir(ROOT)
     environment = clean_environment()
+    command, _, argument = arguments[0].partition("-")
+    if arguments[0] not in NEEDS and command in NEEDS and argument:
+        arguments = [command, argument, *arguments[1:]]  # `lab-9c`, as make says it
     packages, lock = NEEDS.get(arguments[0], NEEDS_OF_OTHERS)
     if arguments[0] == "lab":
-        packages = packages | FOR_LAB.get("".join(arguments[1:2]), {})
+        for lab in FOR_LAB if only_install else arguments[1:2]:
+            packages = packages | FOR_LAB.get(lab, {})
     try:
         if os.pathsep in str(ROOT):  # PYTHONPATH has no way to say it, and the venv module refuses
             raise CannotRun(f"{ROOT} has a colon in its name: move the clone to a folder without")
         if sys.version_info < OLDEST_PYTHON:
             wanted = ".".join(map(str, OLDEST_PYTHON))
-            raise CannotRun(f"{PYTHON} is older than Python {wanted}: use Debian 12 or newer")
+            raise CannotRun(
+                f"{PYTHON} is older than Python {wanted}: use Debian 12 or newer, Ubuntu 24.04\n"
+                f"or newer, or a container. Type\n    {how_to_get_a_container()}"
+            )
         if missing(packages, environment) or not stamped(lock):
             with one_at_a_time():  # and look again: the one before us may have done it all
                 if not stamped(lock):
@@ -109,6 +129,8 @@ def main(arguments: list[str]) -> NoReturn:
         sys.exit(CANNOT_RUN)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+    if only_install:
+        sys.exit()
     python = str(VENV / "bin/python")  # its whole path, by which Python knows that it is in a venv
     os.execve(python, [python, "-m", "labs", *arguments], environment)
 
@@ -144,7 +166,12 @@ def install_packages(needed: dict[str, str], environment: dict[str, str]) -> Non
         return
     install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
     if not shutil.which("apt-get", path=environment["PATH"]):
-        raise CannotRun(f"install these with this system's package manager: {' '.join(packages)}")
+        raise CannotRun(
+            f"missing: {' '.join(packages)}\n"
+            "These come from Debian (12 or newer) or Ubuntu (24.04 or newer), and this is another\n"
+            "system, without apt-get. It can run the labs in a container. Type\n"
+            f"    {how_to_get_a_container()}"
+        )
     become_root = how_to_become_root(environment)
     if become_root is None:
         # All that the labs will ask for, too, lest the next command stop for want of the rest.
@@ -152,7 +179,8 @@ def install_packages(needed: dict[str, str], environment: dict[str, str]) -> Non
         raise CannotRun(
             "these system packages are missing, and it takes root to install them. Type\n"
             f"    sudo apt-get update && sudo {shlex.join(install)}\n"
-            "(as root: the same without sudo), then try again"
+            "(as root: the same without sudo), then try again. If you may not, a container may do\n"
+            "without: add ENGINE=podman (or docker) to your make command"
         )
     apt = [*become_root, "env", "DEBIAN_FRONTEND=noninteractive", install[0]]
     apt += ["-o", f"DPkg::Lock::Timeout={APT_LOCK_PATIENCE}"]
@@ -167,6 +195,19 @@ def install_packages(needed: dict[str, str], environment: dict[str, str]) -> Non
             subprocess.run(disable, env=environment, check=False, capture_output=True)
     if lacking := missing(needed, environment):
         raise CannotRun(f"installed, but not where expected: {' '.join(lacking)}")
+
+
+def how_to_get_a_container() -> str:
+    """What to type for one, with the words of this distribution."""
+    try:
+        lines = OS_RELEASE.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    said = dict(line.partition("=")[::2] for line in lines)
+    family = " ".join(said.get(key, "").strip("'\"") for key in ("ID", "ID_LIKE")).split()
+    install = next((PODMAN[name] for name in family if name in PODMAN), None)
+    lab = "make lab-9c ENGINE=podman"
+    return f"sudo {install or 'PACKAGE-MANAGER install podman'} && {lab}"
 
 
 def how_to_become_root(environment: dict[str, str]) -> list[str] | None:

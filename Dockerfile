@@ -1,0 +1,49 @@
+# NAPT Lab in a container: docker build -t napt-lab . (or podman). `make lab-9c ENGINE=docker` does
+# it all; README.md says what rights a container needs, and what for.
+#
+# machine   Debian with the labs' system and Python packages, without the project, which
+#           labs/start.sh mounts. Changes only with the lock files and with bootstrap.py.
+# tests     that and what the tests and an editor need
+# napt-lab  (the last, so the default) that and the project: runs by itself
+#
+# Python packages are pinned by the lock files, with hashes. Debian's are not: a stable release gets
+# nothing but mends for security and grave faults, and removes what it replaces, so that a version
+# named here would soon be both unsafe and gone.
+
+FROM docker.io/library/debian:trixie-slim AS machine
+ENV LANG=C.UTF-8 NAPT_LAB_VENV=/opt/napt-lab
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends python3 tini \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
+ && useradd --create-home --uid 1000 lab
+WORKDIR /napt-lab
+COPY requirements.lock requirements-dev.lock ./
+COPY labs/bootstrap.py labs/
+RUN python3 -I labs/bootstrap.py --install lab && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+USER lab
+# Docker and podman give PID 1 to what they start; tini passes on signals and reaps.
+ENTRYPOINT ["tini", "--", "/usr/bin/python3", "-I", "labs/bootstrap.py"]
+
+FROM machine AS tests
+USER root
+RUN python3 -I labs/bootstrap.py --install test \
+ && apt-get update \
+ && apt-get install --yes --no-install-recommends git make \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+USER lab
+
+FROM machine AS napt-lab
+LABEL org.opencontainers.image.title="NAPT Lab" \
+      org.opencontainers.image.description="A teaching lab for NAPT and peer-to-peer networking, on real packets" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.base.name="docker.io/library/debian:trixie-slim"
+USER root
+COPY LICENSE README.md ./
+COPY topologies topologies
+COPY nat_node nat_node
+COPY servers servers
+COPY labs labs
+# Readable whatever the umask of the clone was; and runs/ is anybody's, for --user says who.
+RUN chmod -R a+rX . && mkdir -m 1777 runs
+USER lab
+CMD ["--help"]
