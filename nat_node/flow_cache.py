@@ -24,7 +24,7 @@ from struct import Struct, pack
 from typing import Protocol
 
 from nat_node.behavior import Endpoint
-from nat_node.checksum import MODULUS, difference, update
+from nat_node.checksum import MODULUS, difference
 from nat_node.identification import Identifications
 from nat_node.mapping import Session
 from nat_node.packet import DONT_FRAGMENT, MORE_FRAGMENTS, OFFSET_MASK, TCP, UDP
@@ -137,10 +137,12 @@ class Flows:
     def _number(self, frame: bytearray, length: int, flow: Flow, checksum: int) -> int:
         """Give a packet that may be cut a number of ours; gives the header's new checksum."""
         (before,) = _read_field(frame, 14)
-        mapping, remote = flow.session.mapping, flow.session.remote[0]
-        number = self._numbers.give(remote, mapping.protocol, before, length - VNET_HEADER)
+        session = flow.session
+        number = self._numbers.give(
+            session.remote[0], session.mapping.protocol, before, length - VNET_HEADER
+        )
         _write_field(frame, 14, number)
-        return update(checksum, difference(before, number))
+        return MODULUS - ((MODULUS - checksum + number - before) % MODULUS or MODULUS)
 
 
 class Carrier(Protocol):

@@ -24,9 +24,7 @@ from collections.abc import Callable
 REMEMBERED = 4096
 _COUNTERS = 256
 _SHORTEST_SEGMENT = 512  # bytes: of what the kernel cuts a large TCP segment into
-
-#: Destination, protocol, and a number that we gave.
-Given = tuple[int, int, int]
+_SPREAD = 0x9E3779B1  # so that neighbors do not share a counter (Knuth's multiplicative hashing)
 
 
 class Identifications:
@@ -39,23 +37,22 @@ class Identifications:
     def __init__(self, below: Callable[[int], int]) -> None:
         self._counters = array("H", (below(65536) for _ in range(_COUNTERS)))
         self._salt = below(1 << 32)
-        self._before: dict[Given, int] = {}
+        # A place for each number, modulo their count; destination, protocol, number, and before.
+        self._given: list[tuple[int, int, int, int]] = [(0, 0, 0, 0)] * REMEMBERED
 
     def give(self, destination: int, protocol: int, before: int, length: int) -> int:
         """A number for a packet of `length` bytes that was number `before` to its sender.
 
         A large TCP segment, of which the kernel will make several packets, uses up several.
         """
-        counter = hash((destination, protocol, self._salt)) % _COUNTERS
-        number = self._counters[counter]
-        self._counters[counter] = (number + 1 + length // _SHORTEST_SEGMENT) & 0xFFFF
-        given = (destination, protocol, number)
-        self._before.pop(given, None)
-        if len(self._before) >= REMEMBERED:
-            del self._before[next(iter(self._before))]
-        self._before[given] = before
+        counters = self._counters
+        which = ((destination + protocol ^ self._salt) * _SPREAD >> 16) % _COUNTERS
+        number = counters[which]
+        counters[which] = (number + 1 + length // _SHORTEST_SEGMENT) & 0xFFFF
+        self._given[number % REMEMBERED] = (destination, protocol, number, before)
         return number
 
     def before(self, destination: int, protocol: int, number: int) -> int:
         """What a packet's number was, as far as that is known; else what it is."""
-        return self._before.get((destination, protocol, number), number)
+        *given, before = self._given[number % REMEMBERED]
+        return before if given == [destination, protocol, number] else number

@@ -118,24 +118,21 @@ class HeldPorts:
     def __init__(self) -> None:
         self._until: deque[tuple[float, int, int]] = deque()
         self._held: set[tuple[int, int]] = set()
-        self._count: Counter[tuple[int, int]] = Counter()
+        self.count: Counter[tuple[int, int]] = Counter()
+        """How many are held: by protocol and part of the pool."""
 
     def __contains__(self, key: tuple[int, int]) -> bool:
         return key in self._held
-
-    def count(self, protocol: int, part: int) -> int:
-        """How many ports of a part of the pool are held."""
-        return self._count[(protocol, part)]
 
     def hold(self, protocol: int, port: int, until: float) -> None:
         """Keep a port from being used. `until` never goes back from one call to the next."""
         self._until.append((until, protocol, port))
         self._held.add((protocol, port))
-        self._count[(protocol, part_of(port))] += 1
+        self.count[(protocol, part_of(port))] += 1
 
     def release(self, now: float) -> None:
         """Give back the ports whose time has passed."""
         while self._until and self._until[0][0] <= now:
             _, protocol, port = self._until.popleft()
             self._held.remove((protocol, port))
-            self._count[(protocol, part_of(port))] -= 1
+            self.count[(protocol, part_of(port))] -= 1

@@ -159,7 +159,7 @@ class Table:
             count = self._ports_taken.get((protocol, part, shared_by), 0)
             if shared_by != ANY:
                 count += self._ports_taken.get((protocol, part, ANY), 0)
-            return count + held.count(protocol, part)
+            return count + held.count.get((protocol, part), 0)
 
         port = self._pool.choose(internal[1], is_free, taken)
         if port is None:
@@ -301,7 +301,7 @@ class Table:
                     (protocol, port, ANY) not in by_external and (protocol, port) not in held
                 ),
                 lambda part: (
-                    self._ports_taken.get((protocol, part, ANY), 0) + held.count(protocol, part)
+                    self._ports_taken.get((protocol, part, ANY), 0) + held.count[(protocol, part)]
                 ),
             )
         # A port may have many rules then, and no dictionary knows all of them.

@@ -96,12 +96,11 @@ def test_hairpinned_pieces_are_numbered_anew_and_their_errors_are_right():
 
 
 def test_what_is_remembered_is_bounded():
+    """The latest few thousand; a number that is forgotten stays what it is."""
     nat = Nat()
-    sent = [
-        nat.out(MAKE["udp"](ALICE, id=number)) for number in range(identification.REMEMBERED + 9)
-    ]
-    assert len(nat.translator.numbers._before) == identification.REMEMBERED
+    many = identification.REMEMBERED + 9
+    sent = [nat.out(MAKE["udp"](ALICE, id=number)) for number in range(many)]
     (latest,) = nat.outside(error("203.0.113.1", EXTERNAL, sent[-1]))
-    assert IP(quoted(latest)).id == len(sent) - 1
+    assert IP(quoted(latest)).id == many - 1
     (forgotten,) = nat.outside(error("203.0.113.1", EXTERNAL, sent[0]))
     assert quoted(forgotten)[4:6] == sent[0][4:6]
