@@ -220,7 +220,11 @@ SABOTEURS = (
         "freed-port-is-not-given-back",
         (
             *FEWER_PORTS,
-            Edit(TABLE, "_count_down(self._ports_taken, (protocol, shared_by))", "pass"),
+            Edit(
+                TABLE,
+                "_count_down(self._ports_taken, (protocol, part_of(port), shared_by))",
+                "pass",
+            ),
         ),
         red={EVERY_PORT: "a freed port is used again"},
         part="65536",
@@ -231,11 +235,11 @@ SABOTEURS = (
             *FEWER_PORTS,
             Edit(
                 TABLE,
-                "        if taken >= len(self.settings.ports):\n"
-                "            return Drop.PORTS_EXHAUSTED\n",
-                "        if taken >= len(self.settings.ports):\n"
+                "        if port is None:\n            return Drop.PORTS_EXHAUSTED\n",
+                "        if port is None:\n"
                 "            oldest = next(iter(self.mappings.values()))\n"
-                "            self.close(next(iter(oldest.sessions.values())))\n",
+                "            self.close(next(iter(oldest.sessions.values())))\n"
+                "            port = oldest.external_port\n",
             ),
             *IMPATIENT,
         ),

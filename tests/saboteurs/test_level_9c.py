@@ -32,7 +32,7 @@ PLAN = "topologies/plan.py"
 TWO_SITES = "topologies/two-sites.yaml"
 
 # What several faults replace.
-VERDICT_NO_RULE = "            if rule is None:\n                return Drop.NO_RULE\n"
+NOBODY_COMES_IN = "            if rule is None or not self.table.admits"
 STEP_5_FETCH = '    fetched = stage.run("bob", *fetch_file(NAPT_A))\n'
 TAKE_OUT = (
     '        """Take out an explicit rule whose sessions have been closed."""\n'
@@ -149,7 +149,7 @@ SABOTEURS = (
     ),
     Saboteur(
         "drop-has-another-reason",
-        (Edit(TRANSLATOR, VERDICT_NO_RULE, VERDICT_NO_RULE.replace("NO_RULE", "FILTERED")),),
+        (Edit(TRANSLATOR, "Drop.NO_RULE if rule is None", "Drop.FILTERED if rule is None"),),
         red={NO_RULE: "dropped it, reason filtered", BOTH_WAYS: "dropped it, reason filtered"},
     ),
     Saboteur(
@@ -217,8 +217,8 @@ SABOTEURS = (
         (
             Edit(
                 TRANSLATOR,
-                VERDICT_NO_RULE,
-                VERDICT_NO_RULE.replace(
+                NOBODY_COMES_IN,
+                NOBODY_COMES_IN.replace(
                     "is None", "is None or (rule.explicit and now < rule.created + 0.5)"
                 ),
             ),
@@ -231,8 +231,8 @@ SABOTEURS = (
         (
             Edit(
                 TRANSLATOR,
-                VERDICT_NO_RULE,
-                VERDICT_NO_RULE.replace("is None", f"is None or rule.explicit and {AT_NAPT_A}"),
+                NOBODY_COMES_IN,
+                NOBODY_COMES_IN.replace("is None", f"is None or rule.explicit and {AT_NAPT_A}"),
             ),
             *IMPATIENT,
         ),
