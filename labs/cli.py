@@ -170,13 +170,20 @@ def export(file: Path, form: str, image: str, output: Path | None) -> None:
 
 
 @main.command()
-@click.argument("level", metavar="LEVEL[/NAME]")
+@click.argument("level", metavar="LEVEL[/NAME]|FILE")
 @click.option("--part", envvar="PART", help="Begin with the exercise of this name.")
 def exercise(level: str, part: str | None) -> None:
-    """Do the exercises of LEVEL at a prompt; begins with the first that is not solved yet."""
-    from labs.exercises.command_line import which
+    """Do the exercises of LEVEL at a prompt, or the one in FILE.
 
-    which(level, part)
+    Begins with the first that is not solved yet.
+    """
+    from labs.exercises.command_line import chosen
+    from topologies.errors import TopologyError
+
+    try:
+        exercises, name = chosen(level, part)
+    except TopologyError as error:
+        _refuse_file(error)
     if not sys.stdin.isatty():
         why = "an exercise needs a terminal to type at; `grade` does without"
         click.echo(f"napt-lab: {why}", err=True)
@@ -184,11 +191,11 @@ def exercise(level: str, part: str | None) -> None:
     _enter_sandbox()
     from labs.exercises.session import run_session
 
-    sys.exit(run_session(*which(level, part)))
+    sys.exit(run_session(exercises, name))
 
 
 @main.command()
-@click.argument("level", metavar="[LEVEL[/NAME]]", required=False, envvar="LEVEL")
+@click.argument("level", metavar="[LEVEL[/NAME]|FILE]", required=False, envvar="LEVEL")
 @click.option(
     "--rules",
     envvar="RULES",

@@ -7,24 +7,34 @@ from pathlib import Path
 import click
 
 from labs.exercises.answers import load_answers
-from labs.exercises.exercise import LEVELS, names, series
+from labs.exercises.exercise import LEVELS, Exercise, load, names, series
 from labs.exercises.tasks import Task, prepare
 
+SUFFIX = ".yaml"
 
-def which(text: str, part: str | None = None) -> tuple[str, str | None]:
-    """`9c` or `9c/door` -> the level, and the exercise if one is named (by `part` as well)."""
+
+def chosen(text: str, part: str | None = None) -> tuple[tuple[Exercise, ...], str | None]:
+    """`9c`, `9c/door` or a file -> exercises, and the name of one, if one is meant.
+
+    Raises TopologyError, for what is wrong with a file, and click.UsageError.
+    """
+    if text.endswith(SUFFIX):
+        return (load(Path(text).absolute()),), None
     level, _, name = text.partition("/")
     name = part or name
     if level not in LEVELS:
-        raise click.UsageError(f"there are no exercises {level!r}; there are: {', '.join(LEVELS)}")
+        there = ", ".join(LEVELS)
+        raise click.UsageError(
+            f"there are no exercises {level!r}; there are: {there}, and files of your own (*.yaml)"
+        )
     if name and name not in names(level):
         there = ", ".join(names(level))
         raise click.UsageError(f"level {level} has no exercise {name!r}; there are: {there}")
-    return level, name or None
+    return series(level), name or None
 
 
 def read_tasks(text: str, answers: Path) -> list[Task]:
     """The exercises that `text` names, with the answers in a file. Raises TopologyError."""
-    level, name = which(text)
-    wanted = [exercise for exercise in series(level) if name in (None, exercise.name)]
-    return prepare(wanted, load_answers(answers, names(level)))
+    exercises, name = chosen(text)
+    wanted = [exercise for exercise in exercises if name in (None, exercise.name)]
+    return prepare(wanted, load_answers(answers, [exercise.name for exercise in exercises]))

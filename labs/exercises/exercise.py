@@ -1,4 +1,4 @@
-"""An exercise as data: a YAML file in this folder, `LEVEL-NUMBER-NAME.yaml` -> Exercise.
+"""An exercise as data: a YAML file -> Exercise. Those of the levels stand in this folder.
 
     title: A door for bob
     task: |
@@ -19,6 +19,9 @@
 
 Facts and patterns are those of patterns.py; `not …` is a pattern that no fact may match. What is
 wrong with a file is told as of a topology: FILE:LINE: key: what is wrong; what is allowed.
+
+A file `9c-1-door.yaml` in this folder is `9c/door`, the first of level 9c. One of somebody's own,
+anywhere else, is called as its file.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ from pathlib import Path
 
 import yaml
 
-from labs.exercises.patterns import KINDS, Pattern
+from labs.exercises.answers import check_line, parse_line
+from labs.exercises.patterns import KINDS, OF_FILES, Pattern
 from topologies.errors import Problems, TopologyError, not_one_of, quoted
 from topologies.loader import read_topology
 from topologies.model import Topology
@@ -69,7 +73,7 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Exercise:
-    """One exercise. `number` counts from 1 within its level."""
+    """One exercise. `number` counts from 1 within its level; `level` is empty for one's own."""
 
     level: str
     number: int
@@ -86,7 +90,7 @@ class Exercise:
 
     @property
     def id(self) -> str:
-        return f"{self.level}/{self.name}"
+        return f"{self.level}/{self.name}" if self.level else self.name
 
     def topology(self, settings: tuple[Setting, ...] = ()) -> Topology:
         """Its network, with some settings of gateways changed. Raises TopologyError."""
@@ -123,17 +127,15 @@ def _files(level: str) -> list[Path]:
 def load(path: Path) -> Exercise:
     """The exercise in a file. Raises TopologyError with all that is wrong with it."""
     top = _compose(path)
-    match = _FILE_NAME.fullmatch(path.name)
-    if match is None:
-        raise top.problems.fatal(1, "a name such as 9c-1-door.yaml is wanted")
-    level, name = match[1], match[2]
+    match = _FILE_NAME.fullmatch(path.name) if path.parent == FOLDER else None
+    level, name = (match[1], match[2]) if match else ("", path.stem)
     section = top.section(
         "title", "task", "network", "files", "may-set", "done", "hints", "solution", "mistakes",
         required=("title", "task", "network", "hints", "solution"),
     )  # fmt: skip
     exercise = Exercise(
         level=level,
-        number=_files(level).index(path) + 1 if path.parent == FOLDER else 1,
+        number=_files(level).index(path) + 1 if level else 1,
         name=name,
         path=path,
         title=section.value_or("title", _text, ""),
@@ -142,7 +144,7 @@ def load(path: Path) -> Exercise:
         may_set=_texts(section, "may-set"),
         done=tuple(d for item in _items(section, "done") if (d := _done(item))),
         hints=_texts(section, "hints"),
-        solution=_texts(section, "solution"),
+        solution=_texts(section, "solution", _line),
         mistakes=tuple(m for item in _items(section, "mistakes") if (m := _mistake(item))),
     )
     top.problems.raise_if_any()
@@ -214,8 +216,10 @@ def _items(section: Section, key: str) -> list[Entry]:
     return section[key].items() if key in section else []
 
 
-def _texts(section: Section, key: str) -> tuple[str, ...]:
-    return tuple(text for item in _items(section, key) if (text := item.read(_text)))
+def _texts(
+    section: Section, key: str, parse: Callable[[str], str] | None = None
+) -> tuple[str, ...]:
+    return tuple(text for item in _items(section, key) if (text := item.read(parse or _text)))
 
 
 def _done(entry: Entry) -> Done | None:
@@ -236,7 +240,7 @@ def _mistake(entry: Entry) -> Mistake | None:
     keys = ("answer", "when", "says")
     section = entry.section(*keys, required=keys)
     when = tuple(p for item in _items(section, "when") if (p := item.read(_pattern)))
-    return Mistake(_texts(section, "answer"), when, section.value_or("says", _text, ""))
+    return Mistake(_texts(section, "answer", _line), when, section.value_or("says", _text, ""))
 
 
 def _sizes(entry: Entry) -> dict[str, int]:
@@ -262,10 +266,21 @@ def _text(text: str) -> str:
     return lines
 
 
+def _line(text: str) -> str:
+    """A line of an answer: `solve` does it, so it is bounded as a student's is."""
+    line = parse_line(text)
+    check_line(line)
+    return line.text
+
+
 def _pattern(text: str) -> Pattern:
     pattern = Pattern.parse(text)
     if pattern.kind not in KINDS:
         raise ValueError(not_one_of(f"{quoted(pattern.kind)} is no fact", pattern.kind, KINDS))
+    if pattern.kind in OF_FILES:
+        for where in pattern.text.split()[1:]:
+            if not _PLACE.fullmatch(where):
+                raise ValueError(f"{quoted(where)} is not a place; allowed: NODE:FILE")
     return pattern
 
 

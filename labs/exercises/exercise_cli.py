@@ -12,7 +12,7 @@ from rich.text import Text
 from labs.check.outcome import Verdict
 from labs.exercises.answers import Line, parse_line
 from labs.exercises.attempt import Attempt
-from labs.exercises.exercise import Setting, series
+from labs.exercises.exercise import Exercise, Setting
 from labs.exercises.marking import Marks, mark
 from labs.exercises.progress import Result, read_progress, save_result
 from labs.prompt.lab_cli import LabCLI
@@ -51,13 +51,21 @@ class ExerciseCLI(LabCLI):
         ("alice COMMAND &", "let a program go on in the background"),
     )
 
-    def __init__(self, console: Console, attempt: Attempt, why: Why, hints: int) -> None:
+    def __init__(
+        self,
+        console: Console,
+        attempt: Attempt,
+        why: Why,
+        hints: int,
+        exercises: Sequence[Exercise],
+    ) -> None:
         super().__init__(attempt.net, console, HINT, why)
         self.prompt = f"{attempt.exercise.id}> "
         self.hints = hints
         self.leaving = Leave.QUIT
         self.setting = Line("", ())
         self._attempt = attempt
+        self._exercises = exercises
         self._exercise = attempt.exercise
         self._shown = False
         gateways = [site.gateway.name for site in attempt.net.topology.sites]
@@ -175,7 +183,7 @@ class ExerciseCLI(LabCLI):
     def do_progress(self, _words: list[str]) -> None:
         """progress: what you have solved"""
         progress = read_progress()
-        for exercise in series(self._exercise.level):
+        for exercise in self._exercises:
             known = progress.get(exercise.id)
             if known is None:
                 words = "not tried yet"

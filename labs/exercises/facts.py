@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from labs.evidence import is_syn_to, sha256
-from labs.exercises.patterns import Pattern
+from labs.exercises.patterns import OF_FILES, Pattern
 from labs.wire import Wire
 from topologies.builder import Network
 from topologies.napt_control import PROGRAM
@@ -52,7 +52,7 @@ def gather(net: Network, wire: Wire, since: Since, asked: Iterable[Pattern]) -> 
             for rule in node.napt.rules():
                 if rule["explicit"]:
                     facts += _of_rule(node.name, rule, wire, since)
-    questions = {pattern.text for pattern in asked if pattern.kind in ("same", "has")}
+    questions = {pattern.text for pattern in asked if pattern.kind in OF_FILES}
     facts += [text for text in sorted(questions) if _of_files(net, *text.split()[1:])]
     events = [event for event in net.log.since(since.log) if since.counts(event.time)]
     return facts + [fact for event in events[-MOST_FACTS:] for fact in _of_event(event)]

@@ -25,6 +25,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 KINDS = ("typed", "told", "rule", "first", "late", "same", "has", "drop", "event", "set")
+OF_FILES = ("same", "has")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from rich.text import Text
 from labs.drawing import draw
 from labs.exercises.answers import Line, parse_line
 from labs.exercises.attempt import Attempt, fresh_network
-from labs.exercises.exercise import Exercise, Setting, series
+from labs.exercises.exercise import Exercise, Setting
 from labs.exercises.exercise_cli import ExerciseCLI, Leave, show_task
 from labs.exercises.progress import read_progress
 from labs.narration import Narration
@@ -40,10 +40,9 @@ class _Turn:
     again: bool = False  # the task has been read
 
 
-def run_session(level: str, name: str | None) -> int:
-    """Exercises of a level until the student leaves. Returns the exit status."""
+def run_session(exercises: Sequence[Exercise], name: str | None) -> int:
+    """Exercises of one level until the student leaves. Returns the exit status."""
     console = Narration().console
-    exercises = series(level)
     turn: _Turn | None = _Turn(_first(exercises, name))
     try:
         while turn is not None:
@@ -79,7 +78,7 @@ def _play(turn: _Turn, exercises: Sequence[Exercise], console: Console) -> _Turn
             console.print(Text(f"  {line}", style="cyan"), soft_wrap=True)
         console.print()
     with fresh_network(topology) as (net, wire), contextlib.closing(Why(net)) as why:
-        cli = ExerciseCLI(console, Attempt(exercise, net, wire), why, turn.hints)
+        cli = ExerciseCLI(console, Attempt(exercise, net, wire), why, turn.hints, exercises)
         if turn.again:
             cli.say("A fresh network is up.")
         cli.perform(turn.lines)
@@ -104,7 +103,7 @@ def _after(exercise: Exercise, exercises: Sequence[Exercise], console: Console) 
     progress = read_progress()
     solved = [e for e in exercises if (known := progress.get(e.id)) and known.solved]
     score = f"{len(solved)} of {len(exercises)} solved"
-    console.print(f"That was the last one of level {exercise.level}: {score}.")
+    console.print(f"That was the last one: {score}.")
     return None
 
 

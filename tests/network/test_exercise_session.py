@@ -8,7 +8,7 @@ import pytest
 
 from tests.network.terminal import Terminal
 
-CURL = "bob curl -sS -m 0.5 -o holiday.jpg http://24.9.3.7:8080/holiday.jpg"
+CURL = "bob curl -sS -m {} -o holiday.jpg http://24.9.3.7:8080/holiday.jpg"
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_a_student_solves_an_exercise(tmp_path, state):
     terminal.expect("door> ")
     terminal.type("an unfinished line\x03")  # Ctrl-C
     terminal.expect("Ctrl-D or quit leaves")
-    terminal.type(f"{CURL}\n")
+    terminal.type(f"{CURL.format(0.5)}\n")
     terminal.expect("curl on bob: exit status 28")
     terminal.type("hint\n")
     terminal.expect("1. Let bob try")
@@ -37,7 +37,7 @@ def test_a_student_solves_an_exercise(tmp_path, state):
     terminal.expect("2 of 4 points.")
     terminal.type("check\n")  # what the check itself dialed does not count
     terminal.expect("2 of 4 points.")
-    terminal.type(f"packets napt_b while {CURL}\n")
+    terminal.type(f"packets napt_b while {CURL.format(5)}\n")
     terminal.expect("(was 10.0.0.9:")
     terminal.expect("door> ")
     terminal.type("check\n")

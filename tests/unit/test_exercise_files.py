@@ -14,6 +14,7 @@ import pytest
 from labs.check.outcome import Verdict
 from labs.exercises import progress
 from labs.exercises.answers import check_line, load_answers, parse_line
+from labs.exercises.command_line import read_tasks
 from labs.exercises.exercise import FOLDER, LEVELS, Setting, load, names, series
 from labs.exercises.grade import Graded, as_json, grade, summary, write_junit
 from labs.exercises.marking import Mark, Marks, unanswered
@@ -67,9 +68,9 @@ def test_what_is_wrong_with_an_exercise_is_told_with_its_line(tmp_path):
         "network:\n"
         "  sites: {a: {gateway: {kind: napt, public: 24.9.3.7, private: 10.0.0.1/24, maping: x}}}\n"
         "files: {'bob:../x': 64K, 'bob:x': 2000K}\n"
-        "done: [{check: c, fact: 'shape square'}]\n"
+        "done: [{check: c, fact: 'shape square'}, {check: d, fact: 'has bob:../../x'}]\n"
         "hint: []\n"
-        "solution: [x]\n"
+        "solution: [bob rm -rf /]\n"
     )
     with pytest.raises(TopologyError) as caught:
         load(file)
@@ -79,9 +80,22 @@ def test_what_is_wrong_with_an_exercise_is_told_with_its_line(tmp_path):
         "5: files.'bob:x': '2000K' is not a size; allowed: 1K to 1024K",
         "6: done[0].fact: 'shape' is no fact; allowed: typed, told, rule, first, late, same, has, "
         "drop, event, set (did you mean 'same'?)",
+        "6: done[1].fact: 'bob:../../x' is not a place; allowed: NODE:FILE",
         "7: hint: unknown key; allowed: title, task, network, files, may-set, done, hints, "
         "solution, mistakes (did you mean 'hints'?)",
+        "8: solution[0]: 'rm' cannot be run from a file of answers; allowed: curl, ping, python -m "
+        "servers.turn.client, python -m servers.dial",
     ]
+
+
+def test_an_exercise_of_ones_own_is_called_as_its_file(tmp_path):
+    file, answers = tmp_path / "my-own.yaml", tmp_path / "answers.yaml"
+    file.write_text((FOLDER / "9c-1-door.yaml").read_text())
+    answers.write_text("my-own: [bob ping 24.9.3.7]\n")
+    (task,) = read_tasks(str(file), answers)
+    assert (task.exercise.id, task.exercise.number) == ("my-own", 1)
+    (line,) = task.lines
+    assert line.text == "bob ping 24.9.3.7"
 
 
 def test_settings_are_read_as_if_they_stood_in_the_file():
