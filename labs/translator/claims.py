@@ -46,6 +46,21 @@ EARNED = (
         "RFC 4787, section 5; nat_node/verdict.py has the reasons",
     ),
     Earned(
+        "9c.private",
+        "9c",
+        "direct",
+        "a private destination: return packet.refused('private-destination'); pings are translated "
+        "like the rest (their identifier stands as the port); no private source leaves",
+        "RFC 3022, section 4.1; RFC 5508, section 3",
+    ),
+    Earned(
+        "9c.no-rule",
+        "9c",
+        "direct",
+        "as 8.inbound, on both sides; and pings to a public server are translated",
+        "RFC 4787, section 5; RFC 5508, section 3",
+    ),
+    Earned(
         "8.rule-per-connection",
         "8",
         "rules",
@@ -70,25 +85,11 @@ EARNED = (
         "RFC 5382, section 5",
     ),
     Earned(
-        "9c.private",
-        "9c",
-        "direct",
-        "a private destination: return packet.refused('private-destination'); pings are translated "
-        "like the rest (their identifier stands as the port); no private source leaves",
-        "RFC 3022, section 4.1; RFC 5508, section 3",
-    ),
-    Earned(
-        "9c.no-rule",
-        "9c",
-        "direct",
-        "as 8.inbound, on both sides; and pings to a public server are translated",
-        "RFC 4787, section 5; RFC 5508, section 3",
-    ),
-    Earned(
         "9c.rule",
         "9c",
         "direct",
-        "add_rule(rule, now): an explicit rule lets everybody in by its external port",
+        "add_rule(rule, now): an explicit rule lets everybody in by its external port, and the "
+        "answers go out by it, too",
         "RFC 4787, section 5; RFC 6887, section 2.1, tells who asks for them in life",
     ),
     Earned(

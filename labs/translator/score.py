@@ -45,7 +45,11 @@ def mark(earned: Earned, trial: Trial) -> Mark:
         first = failed[0]
         why = (str(first["text"]), *map(str, first["evidence"]))
     elif trial.overdue:
-        why = ("this claim is checked to the end", f"not done after {trial.seconds:.0f} s")
+        why = (
+            "this claim is checked to the end",
+            f"not done after {trial.seconds:.0f} s: it waits for what does not come, "
+            "or this machine is busy",
+        )
     elif trial.status or not checks:
         why = ("this claim is checked", f"the lab ended with status {trial.status}")
     begun = bool(checks) and checks[0]["passed"]

@@ -10,6 +10,7 @@ import json
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ _READ = 1 << 16
 
 @dataclass(slots=True)
 class Trial:
-    """A part that runs, and what has come of it so far. Times in seconds."""
+    """A part that runs, and what has come of it so far. `deadline` and `began` are monotonic."""
 
     lab: str
     part: str
@@ -61,26 +62,24 @@ class Trial:
             self.seconds = time.monotonic() - self.began
 
 
-def start(lab: Lab, part: Part, translator: Path, folder: Path, seconds: float) -> Trial:
-    """Begin to play `part`; its capture goes to `folder`."""
+def start(lab: Lab, part: Part, translator: Path, folder: Path, deadline: float) -> Trial:
+    """Begin to play `part`; its capture goes to `folder`. `deadline` is a monotonic time."""
     folder.mkdir()
     pipe, into = os.pipe()
 
     def work() -> int:
         os.close(pipe)
         with os.fdopen(into, "w", encoding="utf-8") as out:
-            _play(lab, part, translator, folder, lambda line: print(line, file=out, flush=True))
-        return 0
+            return _play(
+                lab, part, translator, folder, lambda line: print(line, file=out, flush=True)
+            )
 
     child = sandbox.fork_into(work)
     os.close(into)
-    now = time.monotonic()
-    return Trial(lab.id, part.name, now + seconds, now, child, pipe)
+    return Trial(lab.id, part.name, deadline, time.monotonic(), child, pipe)
 
 
-def _play(
-    lab: Lab, part: Part, translator: Path, folder: Path, tell: Callable[[str], None]
-) -> None:
+def _play(lab: Lab, part: Part, translator: Path, folder: Path, tell: Callable[[str], None]) -> int:
     def listen(record: Record) -> None:
         by_program = record["event"] == "program" and record["name"] in BY_PROGRAMS
         if record["event"] in TOLD or by_program:
@@ -89,8 +88,13 @@ def _play(
     stream = Stream()
     stream.listen(listen)
     alone = Lab(lab.id, lab.title, lab.intro, (part,))
-    Play(alone, [part], stream, folder, None, translator, persistent=True).run()
+    run = Play(alone, [part], stream, folder, None, translator, persistent=True)
+    run.run()
     stream.silence()
+    if run.unbuilt is not None:
+        print(f"napt-lab: this machine cannot build the network: {run.unbuilt}", file=sys.stderr)
+        return CANNOT_RUN
+    return 0
 
 
 def await_one(running: list[Trial]) -> Trial:

@@ -1,7 +1,8 @@
 """What is wrong with a student's program, said by the student's own lines.
 
 A traceback through the node and the worker would hide the one line that counts. So only the
-frames of the student's own folder are shown, the innermost last, and below them the error.
+frames of the student's own file, and of others beside it, are shown, the innermost last, and below
+them the error.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ class LoadError(Exception):
 
 def explain(error: BaseException, file: Path, doing: str) -> str:
     """The student's lines that led to an error, and what it says. `doing`: what was called."""
-    folder = str(file.resolve().parent)
+    folder = file.resolve().parent
     own = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename).resolve().is_relative_to(folder)
+        if Path(frame.filename).resolve().parent == folder
     ]
     lines = []
     for frame in own[-FRAMES:]:

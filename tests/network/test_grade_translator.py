@@ -6,6 +6,7 @@ The grader makes sandboxes of its own, within the test's.
 from __future__ import annotations
 
 import json
+import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -47,7 +48,9 @@ def assert_held(part, folder):
     """All claims of a part of level 8 hold for the reference."""
     lab = LABS["8"].lab()
     (played,) = (p for p in lab.parts if p.name == part)
-    ended = trial.await_one([trial.start(lab, played, REFERENCE, folder / part, 60)])
+    ended = trial.await_one(
+        [trial.start(lab, played, REFERENCE, folder / part, time.monotonic() + 60)]
+    )
     marks = [score.mark(earned, ended) for earned in EARNED if earned.part == part]
     assert [mark.why for mark in marks] == [() for _ in marks]
     assert marks
@@ -82,3 +85,15 @@ def test_what_cannot_be_graded(tmp_path, capfd, name, source, words):
         (tmp_path / name).write_text(source)
     assert grade.grade_translator(tmp_path / name, EARNED, None, None) == 2
     assert words in capfd.readouterr().err
+
+
+@pytest.mark.network(timeout=60)
+def test_a_part_is_over_at_its_deadline(tmp_path):
+    lab = LABS["9c"].lab()
+    deadline = time.monotonic() + 1.0
+    ended = trial.await_one([trial.start(lab, lab.parts[0], REFERENCE, tmp_path / "p", deadline)])
+    assert ended.overdue
+    assert ended.seconds < 20  # on a machine that has much else to do
+    (mark,) = [score.mark(earned, ended) for earned in EARNED if earned.claim == "9c.both-ways"]
+    assert not mark.held
+    assert mark.why[-1].startswith("not done after 1 s")

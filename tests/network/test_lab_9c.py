@@ -9,6 +9,8 @@ from scapy.utils import RawPcapNgReader
 
 from labs.engine import Lab, Part
 from labs.level_9c.lab import LAB
+from labs.play import Play
+from labs.stream import Stream
 from tests.network.lab_run import assert_all_hold, checks, play
 
 pytestmark = pytest.mark.network(timeout=60)
@@ -69,6 +71,19 @@ def test_a_broken_step_leaves_its_claims_and_all_later_ones_unchecked(tmp_path):
     unchecked = [r for r in records if r["event"] == "check" and r["broken"]]
     assert all("RuntimeError: out of order" in r["evidence"][0] for r in unchecked)
     assert (tmp_path / "capture.pcapng").stat().st_size > 0
+
+
+def test_a_persistent_run_goes_on_after_a_broken_step(tmp_path):
+    def breaks(stage):
+        good(1)(stage)
+        raise RuntimeError("out of order")
+
+    records, stream = [], Stream()
+    stream.listen(records.append)
+    lab = small_lab(breaks, good(2))
+    assert not Play(lab, lab.parts, stream, tmp_path, None, persistent=True).run()
+    told = [(r["claim"], r["passed"]) for r in records if r["event"] == "check"]
+    assert told == [("x.1", True), ("x.1", False), ("x.2", True)]
 
 
 def test_a_claim_that_a_step_promised_and_forgot_is_unchecked(tmp_path):

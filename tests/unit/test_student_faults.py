@@ -205,6 +205,16 @@ def test_words_are_a_reason_and_known_ones_have_a_meaning(write):
         assert mine.drops[0]["packet"] == "tcp SYN 10.0.0.7:40000 > 151.101.1.69:80"
 
 
+def test_a_reason_that_is_nearly_one_of_those_that_labs_know(write):
+    with Mine(write("def translate(packet, now): return 'no rule: go' if now else 'my own'")) as m:
+        assert m.out(SYN).faults == []
+        (hint,) = m.out(SYN, 1.0).faults
+        assert (
+            hint == "mine.py: the reason 'no rule' is none that labs know: did you mean 'no-rule'?"
+        )
+        assert m.reason == "no rule"
+
+
 def test_without_the_optional_functions_there_are_no_explicit_rules(write):
     rule = {"protocol": "tcp", "external": "24.9.3.7:80", "internal": "10.0.0.7:80"}
     with Mine(write("def translate(packet, now): ...")) as mine:
