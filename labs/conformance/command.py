@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from labs.conformance import report, written
-from labs.conformance.chapters import named
+from labs.conformance.chapters import REQUIREMENTS, named
 from labs.conformance.requirement import Requirement
 from labs.conformance.side_by_side import Examination, examine_all
 from labs.conformance.terminal import show
@@ -75,15 +76,19 @@ def run(found: Sequence[Setup], only: tuple[str, ...], docs: bool) -> int:
     if not requirements:
         print(f"napt-lab: no requirement has {' or '.join(only)} in its id", file=sys.stderr)
         return WRONG_USAGE
+    if docs and only:
+        print("napt-lab: --docs writes the whole table; leave --only out", file=sys.stderr)
+        return WRONG_USAGE
     console = Console(highlight=False)
     try:
         directory = RunDirectory("conformance")
     except OSError as error:
         return _cannot_write(error)
-    examinations = _examine(found, requirements, console)
+    examinations = _examine(found, requirements, directory.path, console)
     if any(examination.status == CANNOT_RUN for examination in examinations):
-        directory.discard()
-        return CANNOT_RUN  # the sandbox has said why
+        directory.discard()  # why has been said
+        print("`make doctor` shows all that this machine needs.", file=sys.stderr)
+        return CANNOT_RUN
     try:
         _write(examinations, directory.path)
         place = os.path.relpath(directory.publish())
@@ -95,12 +100,15 @@ def run(found: Sequence[Setup], only: tuple[str, ...], docs: bool) -> int:
         directory.discard()
         return _cannot_write(error)
     show(examinations, console)
-    console.print(f"Everything that was seen is in {place}/ (report.html).", style="dim")
+    if len(requirements) < len(REQUIREMENTS):
+        few = f"Only {len(requirements)} of {len(REQUIREMENTS)} requirements were tried."
+        console.print(few, style="bold")
+    console.print(f"Everything that was seen is in {place}/: report.html, captures.", style="dim")
     return PASSED if all(examination.passed for examination in examinations) else FAILED
 
 
 def _examine(
-    found: Sequence[Setup], requirements: Sequence[Requirement], console: Console
+    found: Sequence[Setup], requirements: Sequence[Requirement], folder: Path, console: Console
 ) -> list[Examination]:
     total = len(found) * len(requirements)
     names = "; ".join(setup.candidate.name for setup in found)
@@ -115,7 +123,8 @@ def _examine(
     )
     task = progress.add_task(names, total=total)
     try:
-        return examine_all(found, requirements, progress.start, lambda: progress.advance(task))
+        advance = functools.partial(progress.advance, task)
+        return examine_all(found, requirements, folder, progress.start, advance)
     finally:
         progress.stop()
 

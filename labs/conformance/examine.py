@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from labs.conformance.requirement import AT_LAST, AT_ONCE, IN_TURN, Outcome, Requirement, judge
 from labs.conformance.stand import Stand
@@ -22,11 +23,12 @@ AT_A_TIME = 6
 def examine(
     setup: Setup,
     requirements: Sequence[Requirement],
-    progress: Callable[[Outcome], None] = lambda _: None,
+    capture: Path,
+    progress: Callable[[Outcome], None],
 ) -> None:
     """Build the network, try every requirement, and take the network down. In the sandbox.
 
-    `progress` is told each outcome as it comes, by any thread.
+    `progress` is told each outcome as it comes, by any thread. All packets go to `capture`.
     """
     with Stand(setup) as stand:
 
@@ -46,3 +48,4 @@ def examine(
         for requirement in requirements:
             if requirement.when is AT_LAST:
                 work(requirement)
+        stand.wire.save(capture)

@@ -54,6 +54,7 @@ def render(examinations: Sequence[Examination]) -> str:
         ],
         verdicts=list(Verdict),
         marks={verdict: mark for verdict, (mark, _) in MARKS.items()},
+        columns=f"of-{min(len(examinations), 4)}",
         passed=all(examination.passed for examination in examinations),
         when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         style=Markup(style),

@@ -74,7 +74,9 @@ def can_be_asked_for(t: Trial) -> None:
     )
     since = t.stand.wire.mark()
     inside.send(udp((inside.address, port), (napt.internal, PCP_PORT), request))
-    found = t.await_at(inside.where, lambda c: nonce in c.data, since)
+    found = t.await_at(
+        inside.where, lambda c: c.packet.source_port == PCP_PORT and nonce in c.data, since
+    )
     if found is None:
         raise Violation(f"no answer from {napt.internal}:{PCP_PORT} within {WAIT:g} s")
     answer = read(found).data

@@ -12,9 +12,11 @@ import json
 import os
 import selectors
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from labs.conformance.requirement import Outcome, Requirement, Verdict
@@ -63,15 +65,20 @@ class _Child:
 def examine_all(
     setups: Sequence[Setup],
     requirements: Sequence[Requirement],
+    folder: Path,
     started: Callable[[], None] = lambda: None,
     progress: Callable[[], None] = lambda: None,
 ) -> list[Examination]:
     """Examine each candidate. Outside the sandbox, and with no thread running.
 
-    `started` is called when all of them run, `progress` for every outcome.
+    What passed the wires of each goes to `folder`, as capture-1.pcapng and so on. `started` is
+    called when all of them run, `progress` for every outcome.
     """
     with selectors.DefaultSelector() as selector, contextlib.ExitStack() as cleanup:
-        children = [_start(setup, requirements, selector, cleanup) for setup in setups]
+        children = [
+            _start(setup, requirements, folder / f"capture-{number}.pcapng", selector, cleanup)
+            for number, setup in enumerate(setups, start=1)
+        ]
         started()
         end = time.monotonic() + LONGEST
         while selector.get_map() and (left := end - time.monotonic()) > 0:
@@ -87,6 +94,7 @@ def examine_all(
 def _start(
     setup: Setup,
     requirements: Sequence[Requirement],
+    capture: Path,
     selector: selectors.BaseSelector,
     cleanup: contextlib.ExitStack,
 ) -> _Child:
@@ -94,13 +102,17 @@ def _start(
 
     def work() -> int:
         from labs.conformance.examine import examine  # which imports Mininet
+        from topologies.builder import BuildError
 
         def tell(line: dict[str, Any]) -> None:
             os.write(telling, json.dumps(line).encode() + b"\n")
 
         try:
-            examine(setup, requirements, lambda outcome: tell(as_json(outcome)))
-        except Exception as error:  # the network could not be built
+            examine(setup, requirements, capture, lambda outcome: tell(as_json(outcome)))
+        except BuildError as error:
+            print(f"napt-lab: this machine cannot build the network: {error}", file=sys.stderr)
+            return sandbox.CANNOT_RUN
+        except Exception as error:  # a program of the network did not run
             tell({"trouble": f"{type(error).__name__}: {error}"})
             return 1
         return 0

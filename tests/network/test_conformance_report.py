@@ -19,9 +19,9 @@ def told(outcome):
     return f"{outcome.requirement.id}: {outcome.verdict.value}: {outcome.why}, {outcome.evidence}"
 
 
-def test_the_table_in_docs_is_what_is_seen():
+def test_the_table_in_docs_is_what_is_seen(tmp_path):
     examinations = examine_all(
-        setups(candidates(["python", "nftables"], [], PRESETS, {})), REQUIREMENTS
+        setups(candidates(["python", "nftables"], [], PRESETS, {})), REQUIREMENTS, tmp_path
     )
     errors = [
         f"{examination.name}: {told(outcome)}"

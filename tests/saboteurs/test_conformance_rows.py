@@ -150,8 +150,8 @@ SOURCES = (
             edits=(
                 Edit(
                     "nat_node/identification.py",
-                    "        number = self._counters[counter]\n",
-                    "        number = before\n",
+                    "        return number\n",
+                    "        return before\n",
                 ),
             ),
         ),
@@ -236,7 +236,7 @@ def assert_red(faults, rows):
         assert words in failed[row]["why"], f"{row} not for the expected reason:\n{story}"
 
 
-def test_settings_that_violate_a_requirement():
+def test_settings_that_violate_a_requirement(tmp_path):
     setups = [
         read_setup(
             Candidate(
@@ -246,7 +246,9 @@ def test_settings_that_violate_a_requirement():
         )
         for faults in SETTINGS
     ]
-    for faults, examination in zip(SETTINGS, examine_all(setups, REQUIREMENTS), strict=True):
+    for faults, examination in zip(
+        SETTINGS, examine_all(setups, REQUIREMENTS, tmp_path), strict=True
+    ):
         rows = [
             {
                 "id": outcome.requirement.id,
