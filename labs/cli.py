@@ -88,7 +88,7 @@ def check(files: tuple[Path, ...], junit: IO[str] | None, as_json: IO[str] | Non
     they expect.
     """
     topologies = _load_all([find(file) for file in files])
-    to_stdout = any(file is not None and file.name == "<stdout>" for file in (junit, as_json))
+    to_stdout = any(file is not None and file.fileno() == 1 for file in (junit, as_json))
     for topology in topologies:
         if not topology.expect:
             nothing = "no problem found; it has no `expect:`, so there is nothing to test"

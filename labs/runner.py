@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import IO
 
 from labs.check.command import check_topologies
-from labs.check.telling import Telling
 from labs.drawing import draw
 from labs.engine import Lab, Part
 from labs.narration import Narration
@@ -158,7 +157,7 @@ def run_check(
 ) -> int:
     """Build topologies and test what they expect. Returns the exit status."""
     try:
-        passed = check_topologies(topologies, junit, as_json, Telling(on_stderr=on_stderr))
+        passed = check_topologies(topologies, junit, as_json, on_stderr=on_stderr)
     except BuildError as error:
         return cannot_build(error)
     return PASSED if passed else FAILED

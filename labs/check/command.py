@@ -13,7 +13,7 @@ from typing import IO
 from labs.check.github import Annotations
 from labs.check.outcome import Outcome, Verdict
 from labs.check.reports import Checked, write_reports
-from labs.check.run import run_checks
+from labs.check.run import STOPPED, run_checks
 from labs.check.telling import Telling
 from labs.wire import Wire
 from topologies.builder import BuildError, Network
@@ -22,18 +22,21 @@ from topologies.napt_control import ControlError
 from topologies.processes import DeadlinePassed, ProgramEnded
 from topologies.programs import ProgramError
 
-STOPPED = "the run was stopped before this was known"
-
 
 def check_topologies(
-    topologies: Sequence[Topology], junit: IO[str] | None, as_json: IO[str] | None, telling: Telling
+    topologies: Sequence[Topology],
+    junit: IO[str] | None,
+    as_json: IO[str] | None,
+    *,
+    on_stderr: bool,
 ) -> bool:
     """Check them all and write the reports; whether all holds. In the sandbox.
 
+    People are told on stdout, or `on_stderr` where stdout is for a report.
     BuildError if this machine cannot build one of them; the reports are written all the same.
     """
     checked = [Checked(topology) for topology in topologies]
-    annotations = Annotations()
+    annotations, telling = Annotations(on_stderr=on_stderr), Telling(on_stderr=on_stderr)
     try:
         for one in checked:
             if one.topology.expect:

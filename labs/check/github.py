@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +19,15 @@ from labs.check.outcome import Outcome, Verdict
 
 
 class Annotations:
-    """Prints annotations where `environment` says that this is a job of GitHub Actions."""
+    """Prints annotations where `environment` says that this is a job of GitHub Actions.
 
-    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+    GitHub reads stdout and stderr alike; `on_stderr` leaves stdout to somebody else.
+    """
+
+    def __init__(
+        self, environment: Mapping[str, str] = os.environ, *, on_stderr: bool = False
+    ) -> None:
+        self._file = sys.stderr if on_stderr else sys.stdout
         self._active = environment.get("GITHUB_ACTIONS") == "true"
         self._root = Path(environment.get("GITHUB_WORKSPACE") or ".").resolve()
 
@@ -31,11 +38,11 @@ class Annotations:
             yield
             return
         word = secrets.token_hex(16)
-        print(f"::stop-commands::{word}", flush=True)
+        print(f"::stop-commands::{word}", file=self._file, flush=True)
         try:
             yield
         finally:
-            print(f"\n::{word}::", flush=True)
+            print(f"\n::{word}::", file=self._file, flush=True)
 
     def problem(self, file: Path, problem: str) -> None:
         """One line of the loader's, `FILE:LINE: …`."""
@@ -58,7 +65,7 @@ class Annotations:
         shown = os.path.relpath(file.resolve(), self._root)
         properties = {"file": shown, "line": line, "title": title}
         listed = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
-        print(f"::error {listed}::{_data(message)}", flush=True)
+        print(f"::error {listed}::{_data(message)}", file=self._file, flush=True)
 
 
 def _data(text: str) -> str:

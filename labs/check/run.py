@@ -2,7 +2,7 @@
 
 Theory of operation. Each check has sockets and tokens of its own, so most can run at the same
 time. One kind disturbs another: who expects a port to be closed (`because refused`) must not meet
-the listener that another check has put there. These come in a second round, when the first is over.
+the listener that another check has put there. Such a check comes in a second round.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from labs.check.ground import Ground
 from labs.check.hairpin import check_hairpins
 from labs.check.listeners import Listeners
 from labs.check.outcome import Evidence, Outcome, Unmet, Verdict
-from labs.check.reaching import REFUSED, check_cannot_reach, check_reaches
+from labs.check.reaching import check_cannot_reach, check_reaches
 from labs.check.relayed import check_relayed
 from labs.check.transfer import check_gets_file, check_through_file_server
 from labs.wire import Wire
@@ -31,13 +31,17 @@ from topologies.assertions import (
     GetsFileThrough,
     Hairpins,
     Maps,
+    Protocol,
     Reaches,
+    Target,
 )
+from topologies.napt_control import ControlError
 
 if TYPE_CHECKING:  # the builder brings all of Mininet
     from topologies.builder import Network
 
 AT_ONCE = 8  # checks
+STOPPED = "the run was stopped before this was known"
 PAUSE = 0.2  # seconds between two tries, where an assertion may take its time to hold
 
 Listener = Callable[[Outcome], None]
@@ -65,11 +69,9 @@ def run_checks(
             listen(outcome)
 
     with Listeners() as listeners, ThreadPoolExecutor(AT_ONCE) as pool:
-        numbers = range(len(expectations))
         try:
-            for needs_silence in (False, True):
-                group = [n for n in numbers if _needs_silence(expectations[n]) is needs_silence]
-                list(pool.map(check, group))
+            for numbers in _rounds(ground, expectations):
+                list(pool.map(check, numbers))
         except BaseException:
             ground.stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -77,9 +79,29 @@ def run_checks(
     return [outcomes[number] for number in range(len(expectations))]
 
 
-def _needs_silence(expectation: Expectation) -> bool:
-    assertion = expectation.assertion
-    return isinstance(assertion, CannotReach) and assertion.reason == REFUSED
+def _rounds(ground: Ground, expectations: Sequence[Expectation]) -> tuple[list[int], list[int]]:
+    """Which to check first, and which only when no listener of the first is left."""
+    silent, listened = {}, set()
+    for number, expectation in enumerate(expectations):
+        match expectation.assertion:
+            case CannotReach(source, target, protocol, reason="refused"):
+                silent[number] = _place(ground, source, target, protocol)
+            case Reaches(source, target, protocol) | CannotReach(source, target, protocol):
+                listened.add(_place(ground, source, target, protocol))
+            case GetsFile(receiver, target):
+                listened.add(_place(ground, receiver, target, Protocol.HTTP))
+    second = [number for number, place in silent.items() if place in listened]
+    return [n for n in range(len(expectations)) if n not in second], second
+
+
+def _place(
+    ground: Ground, source: str, target: Target, protocol: Protocol
+) -> tuple[bool, tuple[str, int] | None]:
+    """Where somebody listens or does not: by UDP or not, the node and its port."""
+    try:
+        return protocol is Protocol.UDP, ground.behind(target, protocol, source)
+    except ControlError:  # the check itself will say so
+        return False, None
 
 
 def _check(ground: Ground, listeners: Listeners, expectation: Expectation) -> Outcome:
@@ -88,9 +110,10 @@ def _check(ground: Ground, listeners: Listeners, expectation: Expectation) -> Ou
     while True:
         verdict, evidence = _try(ground, listeners, expectation.assertion)
         seconds = time.monotonic() - began
-        over = verdict is Verdict.PASSED or seconds >= expectation.wait
-        if over or ground.stopped.wait(PAUSE):
+        if verdict is Verdict.PASSED or seconds >= expectation.wait:
             return Outcome(expectation, verdict, tuple(evidence), seconds)
+        if ground.stopped.wait(PAUSE):
+            return Outcome(expectation, Verdict.ERROR, (STOPPED,), seconds)
 
 
 def _try(ground: Ground, listeners: Listeners, assertion: Assertion) -> tuple[Verdict, list[str]]:

@@ -56,6 +56,7 @@ class Telling:
                 break
             self._told += 1
             self._tell(following)
+            self._console.file.flush()  # a log is read while the slow ones are awaited
         if self._status is not None:
             done, of = len(self._known), len(self._expected)
             self._status.update(Text(f"{done} of {of} are known", "dim"))
