@@ -21,6 +21,7 @@ from topologies.processes import Event
 
 PORT_CODE = 3  # of ICMP destination unreachable
 PROHIBITED_CODES = (9, 10, 13)
+NO_WAY = ("route", "unreachable", "couldn't connect")  # words for a packet that is not even sent
 ARP_NANOSECONDS = 1_000_000_000  # a question that is still open may be another try's
 
 
@@ -128,7 +129,8 @@ def _open_question(
 
 def _last_place(prober: Prober, tried: Tried, trail: Trail) -> End:
     if not trail:
-        reason = "no-route" if "unreachable" in tried.words else "unanswered"
+        refused = any(word in tried.words.lower() for word in NO_WAY)
+        reason = "no-route" if refused else "unanswered"
         return End(reason, prober.source, (f"{prober.source}: {tried.words}",))
     last = trail.seen[-1]
     node, to = node_of(last), last.packet.destination

@@ -56,7 +56,7 @@ def served(
         speaks_http = service in HTTP_SERVICES
         yield Place(node, port, Speech.HTTP if speaks_http else Speech.NOTHING)
     elif silent:
-        yield Place(node, port, Speech.LINE)
+        yield Place(node, port, Speech.NOTHING)
     else:
         own = str(ground.address(node))
         with listeners.at(ground.net[node], transport, own, port) as ours:

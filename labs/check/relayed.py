@@ -23,7 +23,7 @@ from labs.check.transfer import PATIENCE, SIZE, new_name, removed, require_same
 from labs.packets import ACK, SYN
 from labs.wire import Captured
 from topologies.assertions import GetsFileThrough
-from topologies.processes import Process
+from topologies.processes import DeadlinePassed, Process, ProgramEnded
 from topologies.programs import READY_SECONDS
 
 FIRST_BYTES = 32  # of the file, by which it is known on its way
@@ -63,8 +63,11 @@ def _by_turn(ground: Ground, claim: GetsFileThrough, name: str, evidence: Eviden
         ],
         name=f"turn-{name}",
     )  # fmt: skip
-    told = sender.wait_for("allocated", deadline=READY_SECONDS).fields
-    sender.wait_for("permission", deadline=READY_SECONDS)
+    try:
+        told = sender.wait_for("allocated", deadline=READY_SECONDS).fields
+        sender.wait_for("permission", deadline=READY_SECONDS)
+    except (ProgramEnded, DeadlinePassed) as error:
+        raise _why(ground, sender, claim, str(error)) from error
     address, _, rented = str(told["relayed"]).rpartition(":")
     evidence.add(f"{claim.sender} has rented {told['relayed']}, and permits {outside}")
     receiver = _shell(ground, claim.receiver, f"nc {address} {rented} > {name}")
@@ -84,14 +87,19 @@ def _finish(ground: Ground, process: Process, claim: GetsFileThrough) -> None:
         if completed.status == 0:
             return
         words = completed.stderr.strip() or f"exit status {completed.status}"
+    raise _why(ground, process, claim, words)
+
+
+def _why(ground: Ground, process: Process, claim: GetsFileThrough, words: str) -> Unmet:
+    """Whether it was the server, which is tried once more, or the program that failed."""
     prober = Prober(ground, process.node, PATIENCE)
     address = ground.address(claim.server)
     tried = prober.tcp(str(address), claim.service.port, Speech.NOTHING)
     where = f"{claim.server}:{claim.service.port}"
     if tried.answered:
-        raise Unmet(f"{process.node} by {where}: {words} (it does connect to it)")
+        return Unmet(f"{process.node} connects to {where}, but: {words}")
     end = diagnose(prober, tried, address)
-    raise Unmet(f"{process.node} does not reach {where}: {end}")
+    return Unmet(f"{process.node} does not reach {where}: {end}")
 
 
 def _require_relayed(
