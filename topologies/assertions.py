@@ -46,7 +46,7 @@ DROP_REASONS = (
     "no-rule", "filtered", "not-for-us", "private-destination", "ports-exhausted", "host-limit",
     "hairpinning-off", "no-connection", "spoofed-source", "table-full", "session-clash",
     "icmp-unrelated", "icmp-unsupported", "bad-checksum", "unsupported-protocol", "malformed",
-    "fragment-lost", "fragments-full", "refused-by-kernel",
+    "fragment-lost", "fragments-full", "source-routed", "refused-by-kernel",
 )  # fmt: skip
 
 
