@@ -19,7 +19,7 @@ from topologies import sandbox
 from topologies.builder import Network
 from topologies.model import Topology
 from topologies.napt_control import ControlError
-from topologies.processes import DeadlinePassed, Event, Process, ProgramEnded
+from topologies.processes import DeadlinePassed, Event, ProgramEnded
 
 LINE_SECONDS = 20.0  # how long a command in the foreground may take
 BEGUN_SECONDS = 5.0  # … and one in the background until it says that it serves
@@ -56,7 +56,6 @@ class Attempt:
         self.exercise = exercise
         self.net = net
         self.wire = wire
-        self.background: list[Process] = []
         self._done: list[str] = []
         self._begin()
 
@@ -130,7 +129,6 @@ class Attempt:
             if reports
             else self.net[node].start(words)
         )
-        self.background.append(process)
 
         def is_its(event: Event) -> bool:
             return (event.node, event.program) == (node, name)

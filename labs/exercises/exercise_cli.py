@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from enum import Enum, auto
 
 from rich.console import Console
 from rich.text import Text
 
 from labs.check.outcome import Verdict
-from labs.exercises.answers import Line, parse_line
+from labs.exercises.answers import Line
 from labs.exercises.attempt import Attempt
 from labs.exercises.exercise import Exercise, Setting
-from labs.exercises.marking import Marks, mark
+from labs.exercises.marking import SIGNS, Marks, mark
 from labs.exercises.progress import Result, read_progress, save_result
 from labs.prompt.lab_cli import LabCLI
 from labs.prompt.why import Why
@@ -23,7 +22,6 @@ from topologies.errors import TopologyError
 
 HINT = "check · hint · task · reset · solve · next · ? for help · quit"
 _STYLES = {Verdict.PASSED: "green", Verdict.FAILED: "red", Verdict.ERROR: "magenta"}
-_SIGNS = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.ERROR: "!"}
 
 
 class Leave(Enum):
@@ -85,7 +83,7 @@ class ExerciseCLI(LabCLI):
     def default(self, words: list[str]) -> None:
         """A node's name and a command: one that goes on in the background is the attempt's."""
         if len(words) > 2 and words[-1] == "&" and words[0] in self.net.nodes:
-            self._do(parse_line(self._line))
+            self._do(Line(self._line, tuple(words)))
             return
         self._attempt.note(self._line)
         super().default(self._attempt.filled_in(words))
@@ -97,7 +95,7 @@ class ExerciseCLI(LabCLI):
     def do_rule(self, words: list[str]) -> None:
         whole = {"add": 5, "del": 4}
         if words and whole.get(words[0]) == len(words) and words[1] in self._napts():
-            self._do(parse_line(self._line))
+            self._do(Line(self._line, ("rule", *words)))
         else:
             super().do_rule(words)
 
@@ -139,7 +137,7 @@ class ExerciseCLI(LabCLI):
     def _tell(self, marks: Marks) -> None:
         for made in marks.marks:
             points = f" ({count(made.points, 'point')})" if made.points else ""
-            sign = (f"{_SIGNS[made.verdict]} ", f"bold {_STYLES[made.verdict]}")
+            sign = (f"{SIGNS[made.verdict]} ", f"bold {_STYLES[made.verdict]}")
             self.console.print(Text.assemble(sign, made.text, (points, "dim")))
             if made.verdict is not Verdict.PASSED:
                 for text in (made.message, *made.evidence[-1:]):
@@ -209,7 +207,7 @@ class ExerciseCLI(LabCLI):
                 for problem in error.problems:
                     self.say(problem.partition(": ")[2])
                 return False
-            self.setting = replace(parse_line(self._line), number=1)
+            self.setting = Line(self._line, ("set", *words))
             self.leaving = Leave.SET
             self.say("The network is built anew; what was done by hand is gone.")
             return True

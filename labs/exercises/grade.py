@@ -18,7 +18,7 @@ from typing import Any
 from labs.check.outcome import Verdict
 from labs.exercises.answers import Line
 from labs.exercises.attempt import Attempt, Reply, fresh_network
-from labs.exercises.marking import Mark, Marks, mark, unanswered
+from labs.exercises.marking import SIGNS, Mark, Marks, mark, unanswered
 from labs.exercises.tasks import Task
 from labs.results import xml_text
 from labs.rule_lines import count
@@ -29,8 +29,9 @@ from topologies.napt_control import ControlError
 from topologies.processes import DeadlinePassed, ProgramEnded
 from topologies.programs import ProgramError
 
+ANSWER_SECONDS = 120.0  # that all lines of an answer may take
+TOO_LONG = f"all lines together may take {ANSWER_SECONDS:g} s"
 UNKNOWN = (ControlError, CaptureIncomplete, DeadlinePassed, ProgramEnded, ProgramError)
-_SIGNS = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.ERROR: "!"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,9 @@ def _grade(task: Task) -> Graded:
         with fresh_network(task.topology) as (net, wire):
             attempt = Attempt(task.exercise, net, wire)
             for line in task.lines:
-                replies.append((line, attempt.do(line)))
+                late = time.monotonic() - began > ANSWER_SECONDS
+                reply = Reply(f"not done: {TOO_LONG}", False) if late else attempt.do(line)
+                replies.append((line, reply))
             marks = mark(attempt)
     except UNKNOWN as error:  # nobody knows what would have come of it
         broken = f"{type(error).__name__}: {error}"
@@ -82,7 +85,7 @@ def lines_of(marks: Marks) -> list[str]:
     lines = []
     for made in marks.marks:
         points = f" ({count(made.points, 'point')})" if made.points else ""
-        lines.append(f"  {_SIGNS[made.verdict]} {made.text}{points}")
+        lines.append(f"  {SIGNS[made.verdict]} {made.text}{points}")
         if made.verdict is not Verdict.PASSED:
             lines += [f"    {text}" for text in (made.message, *made.evidence[-1:]) if text]
     return [*lines, *(f"  → {advice}" for advice in marks.advice)]

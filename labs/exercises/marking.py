@@ -22,6 +22,7 @@ from topologies.model import Topology
 SETTLE_SECONDS = 2.0  # until what programs report of the last line has arrived
 MISTAKEN_SECONDS = 0.4  # … if it looks like a known mistake
 ROUND_SECONDS = 0.05
+SIGNS = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.ERROR: "!"}
 
 
 @dataclass(frozen=True, slots=True)

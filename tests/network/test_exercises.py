@@ -31,13 +31,15 @@ class Classroom:
             self._network = fresh_network(topology)
             self.net, self.wire = self._network.__enter__()
         self._tidy()
+        services = {process.pid for node in self.net for process in node.processes}
         attempt = Attempt(self.exercise, self.net, self.wire)
         for line in lines:
             attempt.do(line)
         marks = mark(attempt)
-        for process in attempt.background:
-            process.kill()
-            process.await_end()
+        for process in (process for node in self.net for process in node.processes):
+            if process.pid not in services:  # what the answer has left in the background
+                process.kill()
+                process.await_end()
         return marks
 
     def _tidy(self):
