@@ -36,6 +36,11 @@ def natpmpc(*words: str) -> tuple[str, ...]:
     return ("natpmpc", *words)
 
 
+def visit(port: int) -> tuple[str, ...]:
+    """The command line of a fetch from a port that should be open."""
+    return ("curl", "-sS", "-m", "5", "-o", "/dev/null", f"http://{NAPT_A}:{port}/")
+
+
 def is_port_control(packet: Packet) -> bool:
     """Whether a packet goes to the port for requests, or comes from it."""
     ports = (packet.source_port, packet.destination_port)
@@ -119,9 +124,9 @@ def direct_fetch(stage: Stage, claim_id: str, fetched: Completed, since: int, lo
         claim.require(not seen, f"files:eth0: {count(len(seen), 'packet')}")
 
 
-def comes_in(stage: Stage, claim: Claim, port: int, knocked: Completed, since: int) -> None:
-    """bob's knock at a port was answered, and its SYN came to alice."""
-    require_success(claim, knocked, "curl")
+def comes_in(stage: Stage, claim: Claim, port: int, visited: Completed, since: int) -> None:
+    """bob's fetch from a port was answered, and its SYN came to alice."""
+    require_success(claim, visited, "curl")
     syn = stage.wire.wait_for(
         "alice:eth0", is_syn_to(port, ALICE), deadline=WAIT, what="a SYN", since=since
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from labs.commands import PORT, curl, require_success
+from labs.commands import PORT, require_success
 from labs.engine import Claim, Lab, Part
 from labs.evidence import WAIT
 from labs.level_9c.checks import (
@@ -34,6 +34,7 @@ from labs.level_9d.checks import (
     natpmpc,
     pcp,
     require_lease,
+    visit,
 )
 from labs.level_9d.messages import CANNOT_PROVIDE_EXTERNAL, NOT_AUTHORIZED
 from labs.level_9d.messages import PORT as PORT_CONTROL
@@ -186,9 +187,9 @@ def only_own(stage: Stage) -> None:
         c.require(answer.result == NOT_AUTHORIZED, f"result code {answer.result}")
         still_there(stage, c, nonce)
     since, log = stage.wire.mark(), stage.log.mark()
-    knocked = stage.run("bob", *knock(NAPT_A))
+    visited = stage.run("bob", *visit(PORT))
     with stage.claim("9d.only-own", "bob still gets in") as c:
-        comes_in(stage, c, PORT, knocked, since)
+        comes_in(stage, c, PORT, visited, since)
     deleted = stage.run("alice", *pcp("delete", "tcp", str(PORT), "--nonce", nonce))
     with stage.claim("9d.only-own", "alice, who knows the nonce, can delete it (control)") as c:
         require_success(c, deleted, "the PCP client")
@@ -269,14 +270,11 @@ def lifetime(stage: Stage) -> None:
     )  # fmt: skip
     stage.wait_for_event("alice", "granted", since=log)
     asked = stage.run("alice", *pcp("map", "tcp", str(PORT), "--external", str(PORT), *word))
-    knocks = [
-        (PORT, stage.run("bob", *knock(NAPT_A))),
-        (KEPT_PORT, stage.run("bob", *knock_at(KEPT_PORT))),
-    ]
+    visits = [(port, stage.run("bob", *visit(port))) for port in (PORT, KEPT_PORT)]
     with stage.claim("9d.lifetime", "at first both doors are open (control)") as claim:
         require_success(claim, asked, "the PCP client")
-        for port, knocked in knocks:
-            comes_in(stage, claim, port, knocked, since)
+        for port, visited in visits:
+            comes_in(stage, claim, port, visited, since)
     with stage.claim("9d.lifetime", "the rule that nobody renews is gone after its time") as claim:
         granted = next(
             m for m in exchanged(stage, "alice:eth0", since)
@@ -297,16 +295,11 @@ def lifetime(stage: Stage) -> None:
                             f" + {renewed.fields['lifetime']} s")  # fmt: skip
         rule = require_lease(claim, leased(stage, KEPT_PORT), "PCP", f"{ALICE}:{KEPT_PORT}")
         claim.require(rule["age"] > SHORT, f"it is {rule['age']:.1f} s old")
-        comes_in(stage, claim, KEPT_PORT, stage.run("bob", *knock_at(KEPT_PORT)), since)
+        comes_in(stage, claim, KEPT_PORT, stage.run("bob", *visit(KEPT_PORT)), since)
     kept.terminate()
     with stage.claim("9d.lifetime", "when its program ends, it gives its rule back") as claim:
         over = ended(stage, KEPT_PORT, log, WAIT)
         claim.require(over.fields["rule"]["lease"]["ended"] == "deleted", "napt_a: deleted")
-
-
-def knock_at(port: int) -> tuple[str, ...]:
-    """knock(), at another port."""
-    return (*curl(NAPT_A, "--connect-timeout", "0.5")[:-1], f"http://{NAPT_A}:{port}/")
 
 
 LAB = Lab(

@@ -23,4 +23,6 @@ Both protocols come to one port; the first byte of a message tells which it is. 
 
 Not done, on purpose: PEER (UNSUPP_OPCODE is the answer), THIRD_PARTY (which RFC 6887, section
 13.1, forbids where the network is not fully trusted), mappings for all ports or all protocols.
+A filter keeps newcomers out; connections that there are when it comes go on. Where a port is held
+back after its rule (`port-hold`), it is so for its last owner as well.
 """

@@ -99,9 +99,9 @@ class Refused(Exception):
 class MapRequest:
     """A MAP request (section 11.1). Lifetimes are in seconds; 0 deletes.
 
-    `suggested_address` is 0 for "any", None for what is no IPv4 address. `filters` are added to
-    those that there are, or with `clear_filters` replace them. `options` are the bytes of those
-    that are understood, for the response.
+    `suggested_address` is 0 for "any", None for what is no IPv4 address, and `suggested_text` its
+    16 bytes. `filters` are added to those that there are, or with `clear_filters` replace them.
+    `options` are the bytes of those that are understood, for the response.
     """
 
     nonce: bytes
@@ -109,6 +109,7 @@ class MapRequest:
     internal_port: int
     suggested_port: int
     suggested_address: int | None
+    suggested_text: bytes
     lifetime: int
     prefer_failure: bool = False
     clear_filters: bool = False
@@ -167,7 +168,7 @@ def read_map(data: bytes, source: int) -> MapRequest:
     if internal_port and not protocol:
         raise Refused(Result.MALFORMED_REQUEST)
     return MapRequest(
-        nonce, protocol, internal_port, port, _address(address), lifetime,
+        nonce, protocol, internal_port, port, _address(address), address, lifetime,
         prefer_failure, clear_filters, tuple(filters), bytes(understood),
     )  # fmt: skip
 
@@ -183,10 +184,10 @@ def granted(request: MapRequest, external: int, port: int, lifetime: int, epoch:
 
 def deleted(request: MapRequest, lifetime: int, epoch: int) -> bytes:
     """The response to a deletion: the suggested endpoint comes back as it was (section 15.1)."""
-    suggested = bytes(16) if not request.suggested_address else mapped(request.suggested_address)
     return _header(Opcode.MAP, lifetime, epoch) + _MAP.pack(
-        request.nonce, request.protocol, request.internal_port, request.suggested_port, suggested
-    )
+        request.nonce, request.protocol, request.internal_port, request.suggested_port,
+        request.suggested_text,
+    )  # fmt: skip
 
 
 def announcement(epoch: int) -> bytes:

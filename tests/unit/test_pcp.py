@@ -117,6 +117,8 @@ def test_deletion_by_the_owner_and_again_because_the_answer_was_lost():
         reply = home.ask(8000, 0)
         assert (reply.result, reply.lifetime, reply.port) == (SUCCESS, 0, 0)
         assert home.listed() == []
+    reply = home.ask(8000, 0, wish=77, at=OTHER)
+    assert (reply.port, reply.address) == (77, address(OTHER)), "copied, whatever it means"
 
 
 @pytest.mark.parametrize("lifetime", [0, 3600])
