@@ -24,8 +24,8 @@ from labs.topology_files import find
 # Everything else is imported by the command that needs it, so that `--help` stays fast.
 if TYPE_CHECKING:
     from topologies.errors import TopologyError
+    from topologies.machine import Finding
     from topologies.model import Topology
-    from topologies.preflight import Finding
 
 FAILED, WRONG_USAGE, CANNOT_RUN, INTERRUPTED = 1, 2, 3, 130
 CHECKED_BY_LINT = ["nat_node", "servers", "topologies", "labs", "tests"]
@@ -330,8 +330,9 @@ def doctor() -> None:
     """Show whether this machine can run the labs, and how to mend it."""
     from labs.doctor import show
     from topologies import preflight
+    from topologies.machine import Machine
 
-    findings = preflight.examine(preflight.Machine())
+    findings = preflight.examine(Machine())
     show(findings)
     sys.exit(0 if all(finding.ok for finding in findings) else CANNOT_RUN)
 
@@ -395,19 +396,22 @@ def _refuse_file(error: TopologyError) -> NoReturn:
 def _stop_unless_ready() -> None:
     """Exit with the causes if something is missing that shows without a try."""
     from topologies import preflight
+    from topologies.machine import Machine
 
-    _stop_if_bad(preflight.examine_fast(preflight.Machine()))
+    _stop_if_bad(preflight.examine_fast(Machine()))
 
 
 def _enter_sandbox() -> None:
-    from topologies import preflight, sandbox
+    from topologies import sandbox
+    from topologies.machine import Machine
+    from topologies.refusal import explain_refusal
 
     _stop_unless_ready()
-    machine = preflight.Machine()  # as seen from here: in the sandbox everyone is root
+    machine = Machine()  # as seen from here: in the sandbox everyone is root
     try:
         sandbox.enter()
     except sandbox.SandboxError as error:
-        _stop_if_bad([preflight.explain_refusal(machine, str(error))])
+        _stop_if_bad([explain_refusal(machine, str(error))])
 
 
 def _stop_if_bad(findings: list[Finding]) -> None:

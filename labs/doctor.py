@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from topologies.preflight import Finding
+from topologies.machine import Finding
 
 
 def show(findings: list[Finding]) -> None:

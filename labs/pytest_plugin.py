@@ -57,6 +57,7 @@ def napt_lab(request: pytest.FixtureRequest) -> Iterator[Callable[[str | Path], 
     from topologies.builder import Network
     from topologies.errors import TopologyError
     from topologies.loader import load
+    from topologies.machine import Machine
 
     built: list[Path] = []
     with ExitStack() as stack:
@@ -64,7 +65,7 @@ def napt_lab(request: pytest.FixtureRequest) -> Iterator[Callable[[str | Path], 
         def build(topology: str | Path) -> Network:
             if built:
                 pytest.fail(f"one network a test: {built[0].name} stands already", pytrace=False)
-            bad = [each for each in preflight.examine_fast(preflight.Machine()) if not each.ok]
+            bad = [each for each in preflight.examine_fast(Machine()) if not each.ok]
             if bad:
                 pytest.fail(
                     "\n".join(f"{each.cause}\n  mend it: {each.mend}" for each in bad),

@@ -1,8 +1,7 @@
 """Preflight: can this machine run the labs, and if not, why not, and what mends it.
 
-Theory of operation: each check looks at one thing through `Machine`, whose fields are the only
-way it has to look, so that a test can show a check any broken machine. It gives a `Finding`:
-what was found and, unless all is well, the cause and the exact command that mends it.
+Theory of operation: each check looks at one thing through `Machine` (machine.py). It gives a
+`Finding`: what was found and, unless all is well, the cause and the exact command that mends it.
 
 `examine_fast` looks without trying (a few milliseconds), and runs before every lab.
 `examine` also enters a sandbox and builds in it one of each thing that the labs build, for what
@@ -12,21 +11,14 @@ a kernel refuses shows only when it is asked (trial.py).
 from __future__ import annotations
 
 import errno
-import importlib.util
-import os
-import platform
 import resource
-import shutil
-import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from topologies import sandbox
-from topologies.trial import BUILT, TUN
+from topologies.machine import Finding, Machine
+from topologies.refusal import explain_refusal
+from topologies.trial import BUILT, NODE, TUN
 
-TRIAL_TIMEOUT = 20.0  # seconds
 FEWEST_NAMESPACES = 64  # of a kind: one for each node, and several labs at once
 PROGRAMS = {  # what the labs start, and the Debian package it comes in
     "mnexec": "mininet",
@@ -39,111 +31,6 @@ PROGRAMS = {  # what the labs start, and the Debian package it comes in
     "iperf3": "iperf3",
     "ps": "procps",
 }
-_NAMESPACE_SETTINGS = {  # what a sysctl says when it keeps this user from namespaces
-    **{
-        f"user.max_{kind}_namespaces": ("0", "15000", f"no {kind} namespace may be made at all")
-        for kind in ("user", "net", "mnt", "pid", "uts", "ipc")
-    },
-    "kernel.unprivileged_userns_clone": ("0", "1", "only root may make user namespaces"),
-    "kernel.apparmor_restrict_unprivileged_userns": (
-        "1",
-        "0",
-        "AppArmor takes all rights from user namespaces that ordinary users make",
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check found; `cause` and `mend` are empty if all is well."""
-
-    name: str
-    found: str
-    cause: str = ""
-    mend: str = ""
-
-    @property
-    def ok(self) -> bool:
-        return not self.cause
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What came of building in a sandbox: why there is no sandbox, or what was refused in it."""
-
-    no_sandbox: str = ""
-    refused: dict[str, str] = field(default_factory=dict)
-
-
-def _read(path: str) -> str:
-    return Path(path).read_text(encoding="utf-8", errors="replace")
-
-
-def _open_tun() -> None:
-    os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
-
-
-def _which(program: str) -> str | None:
-    return shutil.which(program, path=sandbox.administrators_path())
-
-
-def _sees_mininet() -> bool:
-    return importlib.util.find_spec("mininet") is not None
-
-
-def _try() -> Trial:
-    command = [sys.executable, "-m", "topologies.trial"]
-    root = Path(__file__).resolve().parent.parent
-    try:
-        tried = subprocess.run(
-            command, cwd=root, capture_output=True, text=True, timeout=TRIAL_TIMEOUT, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return Trial(no_sandbox=f"the trial was not done after {TRIAL_TIMEOUT:g} s")
-    if tried.returncode:
-        return Trial(no_sandbox=tried.stderr.partition("\n")[0].removeprefix("napt-lab: "))
-    lines = (line.partition("\t")[::2] for line in tried.stdout.splitlines())
-    return Trial(refused=dict(lines))
-
-
-@dataclass(frozen=True)
-class Machine:
-    """The ways a check may look at the machine."""
-
-    system: str = platform.system()
-    uid: int = field(default_factory=os.geteuid)
-    read: Callable[[str], str] = _read  # raises OSError
-    exists: Callable[[str], bool] = os.path.exists
-    open_tun: Callable[[], None] = _open_tun  # raises OSError
-    which: Callable[[str], str | None] = _which
-    sees_mininet: Callable[[], bool] = _sees_mininet
-    open_files: Callable[[], tuple[int, int]] = lambda: resource.getrlimit(resource.RLIMIT_NOFILE)
-    attempt: Callable[[], Trial] = _try
-
-    def setting(self, name: str) -> str | None:
-        """The sysctl's value, or None if this kernel does not have it."""
-        try:
-            return self.read(f"/proc/sys/{name.replace('.', '/')}").strip()
-        except OSError:
-            return None
-
-    def mounts_on_proc(self) -> str:
-        """What is mounted over parts of /proc, other than where distributions do it."""
-        try:
-            lines = self.read("/proc/self/mountinfo").splitlines()
-        except OSError:
-            return ""
-        places = dict.fromkeys(line.split()[4] for line in lines)
-        usual = "/proc/sys/fs/binfmt_misc"
-        return " ".join(p for p in places if p.startswith("/proc/") and p != usual)
-
-    def container(self) -> bool:
-        return any(
-            map(self.exists, ("/.dockerenv", "/run/.containerenv", "/run/systemd/container"))
-        )
-
-    def sudo(self, command: str) -> str:
-        return command if self.uid == 0 else f"sudo {command}"
 
 
 def examine_fast(machine: Machine) -> list[Finding]:
@@ -211,6 +98,13 @@ def _tun_refused(machine: Machine, error: OSError) -> Finding:
             if machine.container()
             else f"outside of the user namespace: sudo chmod 666 {TUN}",
         )
+    if closed and machine.container():
+        return Finding(
+            TUN,
+            found,
+            "the container has the TUN device, with the mode that it has outside: closed to you",
+            f"on the machine itself, outside of the container: sudo chmod 666 {TUN}",
+        )
     if closed:
         return Finding(
             TUN,
@@ -238,9 +132,7 @@ def _tun_refused(machine: Machine, error: OSError) -> Finding:
             "the kernel has the device, its file is missing",
             machine.sudo(f"sh -c '{make}'"),
         )
-    return Finding(
-        TUN, found, "the kernel's tun module is not loaded", machine.sudo("modprobe tun")
-    )
+    return Finding(TUN, found, "the kernel's tun module is not loaded", machine.modprobe("tun"))
 
 
 def check_programs(machine: Machine) -> list[Finding]:
@@ -290,7 +182,7 @@ def check_namespaces(machine: Machine) -> list[Finding]:
         most = machine.setting(name)
         if most is not None and int(most) < FEWEST_NAMESPACES:
             cause = f"a lab needs one for each node, and {FEWEST_NAMESPACES} are enough"
-            bad.append(Finding(name, most, cause, _sysctl(machine, name, "15000")))
+            bad.append(Finding(name, most, cause, machine.sysctl(name, "15000")))
     return bad
 
 
@@ -302,64 +194,26 @@ def check_trial(machine: Machine) -> list[Finding]:
     if TUN in trial.refused and check_tun(machine).ok:
         cause = "the device's file opens, but no TUN interface may be made in a namespace"
         findings.append(
-            Finding(f"{TUN} in a sandbox", trial.refused[TUN], cause, machine.sudo("modprobe tun"))
+            Finding(f"{TUN} in a sandbox", trial.refused[TUN], cause, machine.modprobe("tun"))
         )
+    if NODE in trial.refused and machine.which("mnexec"):
+        findings.append(_node_refused(machine, trial.refused[NODE]))
     for what, (command, module) in BUILT.items():
         name, why = f"{what} in a sandbox", trial.refused.get(what)
         if why is None:
             findings.append(Finding(name, "can be made"))
         elif machine.which(command[0]):  # else that is what is missing, and told already
             cause = f"the kernel refuses it; its module {module} may not be loaded"
-            findings.append(Finding(name, why, cause, machine.sudo(f"modprobe {module}")))
+            findings.append(Finding(name, why, cause, machine.modprobe(module)))
     return findings
 
 
-def explain_refusal(machine: Machine, found: str) -> Finding:
-    """Why the kernel refused a sandbox, in the order of what is most certain."""
-    for name, (refusing, allowing, cause) in _NAMESPACE_SETTINGS.items():
-        only_for_users = not name.startswith("user.")
-        if machine.setting(name) == refusing and not (only_for_users and machine.uid == 0):
-            return Finding(
-                "namespaces",
-                found,
-                f"{name} is {refusing}: {cause}",
-                _sysctl(machine, name, allowing),
-            )
-    covered = machine.mounts_on_proc()
-    if "mount proc" in found and covered:
-        container = machine.container()
-        return Finding(
-            "namespaces",
-            found,
-            f"a user namespace gets no /proc while parts of this one are hidden: {covered}",
-            "start the container with: --privileged"
-            if container
-            else machine.sudo(f"umount {covered}"),
-        )
+def _node_refused(machine: Machine, found: str) -> Finding:
+    """A sandbox can be made, but not the namespaces of a node in it."""
     if machine.container():
-        return Finding(
-            "namespaces",
-            found,
-            "the container lacks the right to make namespaces and to mount in them",
-            "start the container with: --privileged",
-        )
-    if machine.uid == 0:
-        return Finding(
-            "namespaces",
-            found,
-            "this root lacks the rights of root (CAP_SYS_ADMIN), or runs in a chroot",
-            "run it outside the chroot, as an ordinary user or as root with all capabilities",
-        )
-    return Finding(
-        "namespaces",
-        found,
-        "this user may not make user namespaces, and no setting we know of says why",
-        "sudo make doctor",
-    )
-
-
-def _sysctl(machine: Machine, name: str, value: str) -> str:
-    return machine.sudo(f"sysctl -w {name}={value}")
+        cause = "Mininet mounts /sys for each node, and the container has only a part of it"
+        return Finding(NODE, found, cause, "start the container with: -v /sys:/sys")
+    return Finding(NODE, found, "mnexec, Mininet's helper, is refused them", "sudo make doctor")
 
 
 def _apt(machine: Machine, packages: list[str]) -> str:

@@ -16,6 +16,7 @@ import sys
 from topologies import sandbox
 
 TUN = "/dev/net/tun"
+NODE = "a node's namespaces"
 _IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR, _TUNSETIFF = 0x0001, 0x1000, 0x4000, 0x4004_54CA
 BUILT = {  # one of each, and the kernel module that offers it
     "a veth pair": (["ip", "link", "add", "veth-a", "type", "veth", "peer", "veth-b"], "veth"),
@@ -32,7 +33,8 @@ def attempt() -> None:
             fcntl.ioctl(device, _TUNSETIFF, request)
     except OSError as error:
         print(f"{TUN}\t{error.strerror}")
-    for what, (command, _) in BUILT.items():
+    node = ["mnexec", "-n", "true"]  # mounts /sys as well
+    for what, command in ((NODE, node), *((what, built) for what, (built, _) in BUILT.items())):
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=5)
         except subprocess.CalledProcessError as error:

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from topologies import preflight
-from topologies.preflight import TUN, Machine, Trial
+from topologies.machine import Machine, Trial
+from topologies.trial import NODE, TUN
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = "/proc/sys/"
@@ -54,6 +55,7 @@ HEALTHY = Machine(
     sees_mininet=lambda: True,
     open_files=lambda: (1024, 1048576),
     attempt=Trial,
+    job=False,
 )
 
 
@@ -109,37 +111,67 @@ def test_a_setting_is_no_problem_where_the_sandbox_can_be_made_all_the_same():
     assert all(finding.ok for finding in preflight.examine(replace(HEALTHY, read=limited)))
 
 
-@pytest.mark.parametrize(
-    ("container", "mend"),
-    [(False, "sudo umount /proc/fs"), (True, "start the container with: --privileged")],
+MOUNTS = "".join(
+    f"1 1 0:1 / {place} rw - tmpfs tmpfs rw\n"
+    for place in ("/", "/proc", "/proc/sys/fs/binfmt_misc", "/proc/fs")
 )
-def test_a_proc_with_hidden_parts(container, mend):
+NO_PROC = "the sandbox cannot be furnished: mount proc: Operation not permitted"
+NO_NAMESPACE = "the kernel refuses a user namespace with namespaces in it: Operation not permitted"
+NO_MAPPING = "root in a user namespace of one's own: Operation not permitted"
+DOCKER, PODMAN = "/.dockerenv", "/run/.containerenv"
+
+
+def refusing(found: str, mark: str = "", uid: int = 1000, **shown: str) -> Machine:
+    """A machine (a container, if it has its `mark`) that refuses, and shows these in /proc/self."""
     read = files()
-    mounts = "".join(
-        f"1 1 0:1 / {place} rw - tmpfs tmpfs rw\n"
-        for place in ("/", "/proc", "/proc/sys/fs/binfmt_misc", "/proc/fs")
-    )
-    refused = Trial(no_sandbox="the sandbox cannot be furnished: mount proc: not permitted")
-    machine = replace(
+    places = {"attr": "/proc/self/attr/current"}
+    known = {places.get(name, f"/proc/self/{name}"): text for name, text in shown.items()}
+    return replace(
         HEALTHY,
-        read=lambda path: mounts if path == "/proc/self/mountinfo" else read(path),
-        exists=lambda path: container and path == "/.dockerenv",
-        attempt=lambda: refused,
+        uid=uid,
+        read=lambda path: known[path] if path in known else read(path),
+        exists=lambda path: path == mark,
+        attempt=lambda: Trial(no_sandbox=found),
     )
-    problem = only_problem(machine)
+
+
+def test_a_proc_with_hidden_parts():
+    problem = only_problem(refusing(NO_PROC, mountinfo=MOUNTS))
     assert problem.cause.endswith(": /proc/fs")
-    assert problem.mend == mend
+    assert problem.mend == "sudo umount /proc/fs"
 
 
-def test_a_container_without_the_right():
-    machine = replace(
-        HEALTHY,
-        uid=0,
-        exists=lambda path: path == "/.dockerenv",
-        attempt=lambda: Trial(no_sandbox="the kernel refuses new namespaces"),
-    )
-    assert "container" in only_problem(machine).cause
-    assert "--privileged" in only_problem(machine).mend
+@pytest.mark.parametrize(
+    ("machine", "causes", "options"),
+    [
+        (refusing(NO_PROC, DOCKER, mountinfo=MOUNTS), ["/proc/fs"],
+         "--security-opt systempaths=unconfined -v /sys:/sys"),
+        (refusing(NO_PROC, PODMAN, mountinfo=MOUNTS), ["/proc/fs"],
+         "--security-opt unmask=ALL -v /sys:/sys"),
+        (refusing(NO_NAMESPACE, DOCKER, status="Name:\tpython\nSeccomp:\t2\n"), ["seccomp filter"],
+         "--security-opt seccomp=labs/seccomp.json -v /sys:/sys"),
+        (refusing(NO_NAMESPACE, DOCKER, status="Seccomp:\t2\n", mountinfo=MOUNTS,
+                  attr="docker-default (enforce)\n"),
+         ["seccomp filter", "AppArmor's docker-default", "/proc/fs"],
+         "--security-opt seccomp=labs/seccomp.json --security-opt apparmor=unconfined"
+         " --security-opt systempaths=unconfined -v /sys:/sys"),
+        (refusing(NO_MAPPING, PODMAN, 0, status="Seccomp:\t2\n", attr="unconfined\n"),
+         ["root without capabilities"], "--user 1000:1000 -v /sys:/sys"),
+        (refusing(NO_NAMESPACE, DOCKER, status="Seccomp:\t0\n"),
+         ["lacks the right to make namespaces"], "--privileged"),
+    ],
+)  # fmt: skip
+def test_a_container_is_told_all_that_it_lacks_at_once(machine, causes, options):
+    problem = only_problem(machine)
+    assert problem.mend == f"start the container with: {options}"
+    for cause in causes:
+        assert cause in problem.cause
+
+
+def test_a_container_whose_nodes_get_no_sys():
+    refused = Trial(refused={NODE: "mount: Operation not permitted"})
+    machine = replace(HEALTHY, attempt=lambda: refused, exists=lambda path: path == DOCKER)
+    assert only_problem(machine).mend == "start the container with: -v /sys:/sys"
 
 
 def test_root_without_roots_rights():
@@ -156,6 +188,8 @@ def test_root_without_roots_rights():
         (errno.ENOENT, "200 tun\n", False,
          "sudo sh -c 'mkdir -p /dev/net && mknod -m 666 /dev/net/tun c 10 200'"),
         (errno.ENOENT, "200 tun\n", True, "start the container with: --device /dev/net/tun"),
+        (errno.EACCES, "", True,
+         "on the machine itself, outside of the container: sudo chmod 666 /dev/net/tun"),
     ],
 )  # fmt: skip
 def test_the_tun_device(number, proc_misc, container, mend):
@@ -219,7 +253,27 @@ def test_other_systems(system, release, mend):
 
 def test_wsl_2_is_fine():
     read = files(kernel__osrelease="5.15.90.1-microsoft-standard-WSL2\n")
-    assert "WSL 2" in preflight.check_system(replace(HEALTHY, read=read)).found
+    machine = replace(HEALTHY, read=read)
+    assert "WSL 2" in preflight.check_system(machine).found
+    assert all(finding.ok for finding in preflight.examine(machine))
+
+
+def test_an_old_kernel_of_wsl_is_mended_by_a_new_one():
+    read = files(kernel__osrelease="5.4.72-microsoft-standard-WSL2\n")
+    refused = Trial(refused={"an nftables table": "Operation not supported"})
+    problem = only_problem(replace(HEALTHY, read=read, attempt=lambda: refused))
+    assert problem.mend == "sudo modprobe nf_tables || wsl.exe --update"
+
+
+def test_on_a_runner_the_mend_is_a_step_of_the_workflow():
+    command = "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+    machine = replace(
+        HEALTHY,
+        job=True,
+        read=files(kernel__apparmor_restrict_unprivileged_userns="1\n"),
+        attempt=lambda: Trial(no_sandbox=NO_PROC),
+    )
+    assert only_problem(machine).mend == f"- run: {command}   # a step before this one"
 
 
 # --- real machines -------------------------------------------------------------------------
