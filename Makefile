@@ -29,7 +29,7 @@ help:
 	  'bench' 'compare the translator with the kernel'\''s own' \
 	  'conformance' 'try what the RFCs ask of a NAPT (ENGINES="python nftables", PRESET=…, TRANSLATOR=FILE)' \
 	  'doctor' 'show whether this machine can run the labs, and how to mend it' \
-	  'check TOPOLOGY=FILE' 'check a topology' \
+	  'check TOPOLOGY=FILE' 'check a topology, and what it expects' \
 	  'shell TOPOLOGY=FILE' 'build a topology and get a prompt on its nodes' \
 	  'clean' 'remove what running and testing left in this folder' \
 	  'distclean' 'remove the installed Python packages (.venv) as well'

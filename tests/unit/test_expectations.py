@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import yaml
 
 from nat_node.verdict import Drop
 from topologies.assertions import (
     DROP_REASONS,
+    SEEN_REASONS,
+    Assertion,
     CannotReach,
     Expectation,
     Filters,
@@ -27,6 +32,7 @@ from topologies.expectations import MAX_EXPECTATIONS
 from topologies.loader import loads
 from topologies.model import Behavior, Service
 
+ROOT = Path(__file__).parents[2]
 HOME = """
 internet:
   stackoverflow: {address: 151.101.1.69, runs: [web]}
@@ -162,6 +168,26 @@ def test_a_node_that_is_wrong_itself_is_complained_about_once():
     with pytest.raises(TopologyError) as caught:
         loads(f"{text}  - pc reaches stackoverflow:80\n".encode(), Path("t.yaml"))
     assert len(caught.value.problems) == 1
+
+
+def test_every_sentence_of_the_handbook_is_understood():
+    handbook = (ROOT / "topologies" / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(title: Everything.*?)```", handbook, re.DOTALL)
+    kinds = {type(e.assertion) for e in loads(example.encode(), Path("t.yaml")).expect}
+    assert kinds == set(get_args(Assertion))
+    for word in (*Protocol, *Via, *SEEN_REASONS):
+        assert f"`{word}`" in handbook or f" {word}`" in handbook, word
+
+
+def test_the_readme_s_examples_are_understood():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    (topology,) = [block for block in blocks if block.startswith("internet:")]
+    (expected,) = [block for block in blocks if block.startswith("expect:")]
+    assert len(loads((topology + expected).encode(), Path("t.yaml")).expect) == 4
+    (workflow,) = [block for block in blocks if block.startswith("on:")]
+    (job,) = yaml.safe_load(workflow)["jobs"].values()
+    assert [set(step) for step in job["steps"]] == [{"uses"}, {"uses", "with"}]
 
 
 def test_every_reason_of_the_translator_can_be_expected():
