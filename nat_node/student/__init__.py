@@ -25,6 +25,8 @@ How it is run
     node.py        reads the two devices and has the control socket, as nat_node/node.py does
       └─ worker.py a process of its own, with your file in it: one packet in, an answer out
            packet.py, napt.py   what your file sees
+           bounds.py            what it may take: time, memory, words
+           host.py              pings to the NAPT itself, which are no matter of yours
            inspection.py        what is wrong with a packet that you return
            faults.py            what is wrong with your program, by your own lines
 

@@ -1,52 +1,37 @@
 """The process that has a student's file in it: one question in, an answer out.
 
-Every call of the student's functions is timed, by the processor time that it takes: a signal
-comes each LOOK_SECONDS of it, and where it finds the call that it has found the last time, it
-raises Overrun in the very line that takes so long. Signals are not heard in the midst of one
-long operation of C, and do not come to who waits for something: that the node notices
-(process.py), and ends the process.
-
-What the file prints is told as events. It has nothing to read from, and bounds on memory, on
-open files and on what it may write.
+What the student's functions return is taken apart here, what they do wrong is told, and what they
+print. A rule's story is put together from what was seen of each packet before and after.
 """
 
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import importlib.util
 import io
-import itertools
 import os
-import resource
-import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import Any, NoReturn
 
-from nat_node import icmp, icmp_errors
 from nat_node.behavior import parse_endpoint
 from nat_node.events import describe
-from nat_node.packet import ECHO_REQUEST, ICMP, ICMP_ERRORS, TCP, UDP, Malformed, Side
+from nat_node.packet import ICMP, TCP, UDP, Malformed, Side
 from nat_node.packet import Packet as RawPacket
 from nat_node.settings import Settings
 from nat_node.student import channel, inspection, listing
+from nat_node.student.bounds import LINE, LINES, Said, Stopwatch, confine
 from nat_node.student.faults import OPTIONAL, LoadError, Overrun, examine, explain
+from nat_node.student.host import answer_as_host
 from nat_node.student.napt import Rule, napt
 from nat_node.student.packet import Endpoint, Packet, Refusal
 from nat_node.verdict import Drop
 
-LOOK_SECONDS = 0.5  # of processor time; a call may take one to two of these
-MEMORY = 512 << 20  # bytes of address space
-FILE_SIZE = 16 << 20  # bytes of one file that is written
-OPEN_FILES = 64
-LINES = 200  # of what is printed, and so many different faults are told
-LINE = 300  # characters
 REASON = 60  # characters of a drop's reason
 RULES_LISTED, RULES_AT_MOST = 500, 5000
 
@@ -64,86 +49,13 @@ def run(link: socket.socket, traces: int, settings: Settings, file: Path) -> NoR
 
     `traces`: where SIGUSR1 shall write what is being done (faulthandler).
     """
-    _confine(link.fileno(), traces)
+    confine(link.fileno(), traces)
     napt.configure(settings)
     worker = Worker(link, settings, file)
     with contextlib.suppress(channel.Lost, BrokenPipeError):
         if worker.load():
             worker.serve()
     os._exit(0)
-
-
-def _confine(*kept: int) -> None:
-    """Close what is not ours, and set bounds."""
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0)
-    os.dup2(2, 1)  # whoever writes past sys.stdout does not reach the node's events
-    low = 3
-    for descriptor in sorted(kept):
-        os.closerange(low, descriptor)
-        low = descriptor + 1
-    os.closerange(low, os.sysconf("SC_OPEN_MAX") if low > 1 << 16 else 1 << 16)
-    for what, bound in (
-        (resource.RLIMIT_AS, MEMORY),
-        (resource.RLIMIT_FSIZE, FILE_SIZE),
-        (resource.RLIMIT_NOFILE, OPEN_FILES),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        _, hard = resource.getrlimit(what)
-        most = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
-        resource.setrlimit(what, (most, most))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    faulthandler.register(signal.SIGUSR1, file=kept[1], all_threads=False)
-
-
-class Stopwatch:
-    """Interrupts a call that takes too long. Calls have numbers; 0 is none."""
-
-    def __init__(self) -> None:
-        self._calls = itertools.count(1)
-        self._call = self._found = 0
-
-    def start(self) -> None:
-        """From now on the processor time is counted."""
-        signal.signal(signal.SIGPROF, self._look)
-        signal.setitimer(signal.ITIMER_PROF, LOOK_SECONDS, LOOK_SECONDS)
-
-    def time(self, function: Callable[..., Any], *arguments: object) -> Any:
-        """Call a function. Raises Overrun out of it."""
-        self._call = next(self._calls)
-        try:
-            return function(*arguments)
-        finally:
-            self._call = 0
-
-    def _look(self, _number: int, _frame: FrameType | None) -> None:
-        if self._call and self._call == self._found:
-            raise Overrun("has been computing for too long: an endless loop?")
-        self._found = self._call
-
-
-class _Said(io.TextIOBase):
-    """sys.stdout and sys.stderr of the student's file: lines, of which the first are told."""
-
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
-        self._begun = ""
-        self._left = LINES
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        *lines, self._begun = (self._begun + text).split("\n")
-        self._begun = self._begun[:LINE]
-        for line in lines[: max(0, self._left)]:
-            self._tell(line[:LINE])
-            self._left -= 1
-            if not self._left:
-                self._tell("… and more, which is not shown")
-        return len(text)
 
 
 class Worker:
@@ -164,7 +76,7 @@ class Worker:
 
     def load(self) -> bool:
         """Run the student's file; READY tells which functions it has, or FAULT why it has none."""
-        said = _Said(lambda line: self._say(channel.told(channel.PRINTED, {"text": line})))
+        said = Said(lambda line: self._say(channel.told(channel.PRINTED, {"text": line})))
         sys.stdout = sys.stderr = said
         sys.stdin = io.StringIO()
         sys.path.insert(0, str(self._file.resolve().parent))
@@ -253,7 +165,7 @@ class Worker:
         except Malformed as error:
             self._drop(Drop.MALFORMED.label, Drop.MALFORMED.meaning, str(error), side)
             return
-        own = _as_a_host(raw, self._settings)
+        own = answer_as_host(raw, self._settings)
         if own is not None:
             self._say(channel.frame(channel.SEND, bytes(own.data)))
             return
@@ -431,30 +343,6 @@ class Worker:
     def _send(self) -> None:
         self._link.sendall(self._out)
         self._out.clear()
-
-
-def _as_a_host(raw: RawPacket, settings: Settings) -> RawPacket | None:
-    """What this node says as a host of its own, which is no translation.
-
-    It answers pings to its public address. What its kernel has to say about a packet that was
-    not translated yet (its time to live is over) goes out in the name of that address.
-    """
-    if raw.protocol != ICMP or raw.is_fragment:
-        return None
-    if raw.icmp_type == ECHO_REQUEST and raw.destination == settings.external:
-        answer = icmp.answer_echo(raw)
-        return None if isinstance(answer, Drop) else answer[0]
-    if (
-        raw.side is Side.INSIDE
-        and raw.icmp_type in ICMP_ERRORS
-        and raw.source in (settings.internal, settings.external)
-        and raw.destination != settings.external
-    ):
-        with contextlib.suppress(Malformed):
-            if icmp_errors.quotation(raw).destination == settings.external:
-                raw.rewrite_source((settings.external, 0))
-                return raw
-    return None
 
 
 def _no(why: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ WITH_IO = {
     # What runs a translator that a student wrote:
     *(
         f"student/{name}.py"
-        for name in ("__main__", "channel", "faults", "node", "process", "worker")
+        for name in ("__main__", "bounds", "channel", "faults", "node", "process", "worker")
     ),
 }
 KEPT_FROM_CORE = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nat_node.student import process, worker
+from nat_node.student import bounds, process
 from nat_node.student.faults import LoadError, examine
 from nat_node.student.process import WorkerLost
 from tests.unit.nat_testing import tcp
@@ -17,8 +17,8 @@ SYN_TO_US = tcp("151.101.1.69:80", "24.9.3.7:8080")
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     """The tests' own process is large, and the machine has better to do than endless loops."""
-    monkeypatch.setattr(worker, "MEMORY", 8 << 30)
-    monkeypatch.setattr(worker, "LOOK_SECONDS", 0.03)
+    monkeypatch.setattr(bounds, "MEMORY", 8 << 30)
+    monkeypatch.setattr(bounds, "LOOK_SECONDS", 0.03)
     monkeypatch.setattr(process, "PROCESSOR_SECONDS", 0.2)
     monkeypatch.setattr(process, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(process, "ASLEEP", 3)
@@ -191,7 +191,7 @@ def test_a_fault_is_told_once_and_a_flood_of_words_is_cut(write):
         write("def translate(packet, now):\n    print('x\\n' * 999)\n    return {}[now]")
     ) as m:
         assert len(m.out(SYN, 1.0).faults) == 1
-        assert len(m.printed) == worker.LINES + 1
+        assert len(m.printed) == bounds.LINES + 1
         assert m.printed[-1] == "… and more, which is not shown"
         assert m.out(SYN, 2.0).faults == []
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nat_node.behavior import Behavior
-from nat_node.student import worker
+from nat_node.student import bounds
 from tests.unit.nat_testing import (
     APD,
     EI,
@@ -30,7 +30,7 @@ PC, SERVER, OTHER = "10.0.0.7:40000", "151.101.1.69:80", "198.51.100.10:80"
 
 @pytest.fixture
 def nat(monkeypatch):
-    monkeypatch.setattr(worker, "MEMORY", 8 << 30)
+    monkeypatch.setattr(bounds, "MEMORY", 8 << 30)
     started: list[Mine] = []
 
     def start(file: Path = REFERENCE, **keys):
