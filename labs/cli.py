@@ -1,8 +1,7 @@
 """The command line: `python -m labs COMMAND`, which is what every `make` target calls.
 
-A command that needs a network goes through the same gate each time: read the topology, look
-whether this machine can run it, and only then enter the sandbox and build. Whatever is wrong is
-found before anything is built.
+A command that needs a network goes through the same gate each time (gate.py), so that whatever
+is wrong is found before anything is built.
 
 Exit status: 0 all held; 1 a claim failed, or the run was quit before its end; 2 wrong usage or
 wrong YAML; 3 this machine cannot run it; 130 ended by Ctrl-C.
@@ -14,20 +13,24 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NoReturn
+from typing import IO, NoReturn
 
 import click
 
+# Everything else is imported by the command that needs it, so that `--help` stays fast.
+from labs.gate import (
+    CANNOT_RUN,
+    WRONG_USAGE,
+    enter_sandbox,
+    load,
+    load_all,
+    refuse_file,
+    stop_unless_ready,
+)
 from labs.standard_streams import make_sturdy
 from labs.topology_files import find
 
-# Everything else is imported by the command that needs it, so that `--help` stays fast.
-if TYPE_CHECKING:
-    from topologies.errors import TopologyError
-    from topologies.machine import Finding
-    from topologies.model import Topology
-
-FAILED, WRONG_USAGE, CANNOT_RUN, INTERRUPTED = 1, 2, 3, 130
+FAILED, INTERRUPTED = 1, 130
 CHECKED_BY_LINT = ["nat_node", "servers", "topologies", "labs", "tests"]
 
 file_argument = click.argument(
@@ -63,8 +66,8 @@ def lab(lab_id: str, step: bool, part: str | None) -> None:
 
     if lab_id not in LABS:
         raise click.UsageError(f"there is no lab {lab_id!r}; there are: {', '.join(LABS)}")
-    _load(LABS[lab_id].topology)
-    _enter_sandbox()
+    load(LABS[lab_id].topology)
+    enter_sandbox()
     from labs.runner import run_lab
 
     sys.exit(run_lab(lab_id, step=step, part=part))
@@ -87,7 +90,7 @@ def check(files: tuple[Path, ...], junit: IO[str] | None, as_json: IO[str] | Non
     """Check topology FILES: list everything that is wrong with them, or build them and test what
     they expect.
     """
-    topologies = _load_all([find(file) for file in files])
+    topologies = load_all([find(file) for file in files])
     to_stdout = any(file is not None and file.fileno() == 1 for file in (junit, as_json))
     for topology in topologies:
         if not topology.expect:
@@ -98,7 +101,7 @@ def check(files: tuple[Path, ...], junit: IO[str] | None, as_json: IO[str] | Non
 
         write_reports([Checked(topology) for topology in topologies], junit, as_json)
         return
-    _enter_sandbox()
+    enter_sandbox()
     from labs.runner import run_check
 
     sys.exit(run_check(topologies, junit, as_json, on_stderr=to_stdout))
@@ -108,8 +111,8 @@ def check(files: tuple[Path, ...], junit: IO[str] | None, as_json: IO[str] | Non
 @file_argument
 def shell(file: Path) -> None:
     """Build the topology in FILE and give a prompt on its nodes."""
-    _load(file)
-    _enter_sandbox()
+    load(file)
+    enter_sandbox()
     from labs.runner import run_shell
 
     sys.exit(run_shell(file))
@@ -130,13 +133,13 @@ def run_in(file: Path, node: str, command: tuple[str, ...], capture: Path | None
     FILE may also be the name of a topology that comes with NAPT Lab, such as two-sites. The
     command sees your files and your terminal, and the topology's network.
     """
-    topology = _load(file)
+    topology = load(file)
     from topologies.plan import node_plans
 
     names = [plan.name for plan in node_plans(topology)]
     if node not in names:
         raise click.UsageError(f"{file} has no node {node!r}; its nodes: {', '.join(names)}")
-    _enter_sandbox()
+    enter_sandbox()
     from labs.runner import run_command
 
     sys.exit(run_command(topology, node, command, capture))
@@ -153,7 +156,7 @@ def run_in(file: Path, node: str, command: tuple[str, ...], capture: Path | None
 )
 def export(file: Path, form: str, image: str, output: Path | None) -> None:
     """Write the topology in FILE for an engine that runs it on a cluster."""
-    topology = _load(file)
+    topology = load(file)
     from labs.export import LEFT_BEHIND, ExportError
     from labs.export import export as write
 
@@ -183,12 +186,12 @@ def exercise(level: str, part: str | None) -> None:
     try:
         exercises, name = chosen(level, part)
     except TopologyError as error:
-        _refuse_file(error)
+        refuse_file(error)
     if not sys.stdin.isatty():
         why = "an exercise needs a terminal to type at; `grade` does without"
         click.echo(f"napt-lab: {why}", err=True)
         sys.exit(WRONG_USAGE)
-    _enter_sandbox()
+    enter_sandbox()
     from labs.exercises.session import run_session
 
     sys.exit(run_session(exercises, name))
@@ -224,7 +227,7 @@ def grade(
         from labs.translator.claims import earned_in
 
         wanted = earned_in(level)
-        _stop_unless_ready()  # each part has a sandbox of its own
+        stop_unless_ready()  # each part has a sandbox of its own
         from labs.translator.grade import grade_translator
 
         sys.exit(grade_translator(translator, wanted, as_json, junit))
@@ -237,8 +240,8 @@ def grade(
     try:
         tasks = read_tasks(level, rules)
     except TopologyError as error:
-        _refuse_file(error)
-    _enter_sandbox()
+        refuse_file(error)
+    enter_sandbox()
     from labs.exercises.grade import run_grade
 
     sys.exit(run_grade(tasks, as_json, junit))
@@ -264,7 +267,7 @@ def grade(
 @click.option("--whole-labs", is_flag=True, envvar="WHOLE_LABS", help="Time every lab as well.")
 def bench(seconds: float, rounds: int, whole_labs: bool) -> None:
     """Compare the translator with the kernel's own masquerade."""
-    _enter_sandbox()
+    enter_sandbox()
     from labs.bench import run_bench
 
     sys.exit(run_bench(seconds, rounds, whole_labs))
@@ -321,7 +324,7 @@ def conformance(
     except command.Unusable as error:
         click.echo(error, err=True)
         sys.exit(WRONG_USAGE)
-    _stop_unless_ready()
+    stop_unless_ready()
     sys.exit(command.run(setups, only, docs))
 
 
@@ -341,7 +344,7 @@ def doctor() -> None:
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 def test(pytest_arguments: tuple[str, ...]) -> None:
     """Run the tests, several at a time; PYTEST_ARGUMENTS are passed on."""
-    _stop_unless_ready()
+    stop_unless_ready()
     processors = len(os.sched_getaffinity(0))
     workers = str(processors + processors // 2)  # half of the time a test waits for a packet
     # The slow tests stand together: whoever is done takes some of another's.
@@ -356,70 +359,3 @@ def lint() -> None:
     commands = [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]]
     results = [subprocess.run([sys.executable, "-m", *c], check=False) for c in commands]
     sys.exit(FAILED if any(result.returncode for result in results) else 0)
-
-
-def _load_all(files: list[Path]) -> list[Topology]:
-    """All of these topologies; if anything is wrong with any of them, all of that, and the end."""
-    from labs.check.github import Annotations
-    from topologies.errors import TopologyError
-    from topologies.loader import load
-
-    annotations, topologies = Annotations(), []
-    for file in files:
-        try:
-            topologies.append(load(file))
-        except TopologyError as error:
-            for problem in error.problems:
-                click.echo(problem, err=True)
-                annotations.problem(file, problem)
-    if len(topologies) < len(files):
-        sys.exit(WRONG_USAGE)
-    return topologies
-
-
-def _load(file: Path) -> Topology:
-    from topologies.errors import TopologyError
-    from topologies.loader import load
-
-    try:
-        return load(file)
-    except TopologyError as error:
-        _refuse_file(error)
-
-
-def _refuse_file(error: TopologyError) -> NoReturn:
-    for problem in error.problems:
-        click.echo(problem, err=True)
-    sys.exit(WRONG_USAGE)
-
-
-def _stop_unless_ready() -> None:
-    """Exit with the causes if something is missing that shows without a try."""
-    from topologies import preflight
-    from topologies.machine import Machine
-
-    _stop_if_bad(preflight.examine_fast(Machine()))
-
-
-def _enter_sandbox() -> None:
-    from topologies import sandbox
-    from topologies.machine import Machine
-    from topologies.refusal import explain_refusal
-
-    _stop_unless_ready()
-    machine = Machine()  # as seen from here: in the sandbox everyone is root
-    try:
-        sandbox.enter()
-    except sandbox.SandboxError as error:
-        _stop_if_bad([explain_refusal(machine, str(error))])
-
-
-def _stop_if_bad(findings: list[Finding]) -> None:
-    bad = [finding for finding in findings if not finding.ok]
-    for finding in bad:
-        click.echo(f"{finding.name}: {finding.found}", err=True)
-        click.echo(f"  why:     {finding.cause}", err=True)
-        click.echo(f"  mend it: {finding.mend}", err=True)
-    if bad:
-        click.echo("`make doctor` shows all that this machine needs.", err=True)
-        sys.exit(CANNOT_RUN)

@@ -324,7 +324,7 @@ def test_a_user_who_may_make_no_namespaces():
 @pytest.mark.network
 def test_a_user_whose_proc_has_hidden_parts():
     """The sandbox's own /proc is refused, which only PID 1 of the sandbox hears."""
-    enter = "import labs.cli; labs.cli._enter_sandbox()"
+    enter = "import labs.gate; labs.gate.enter_sandbox()"
     as_user = ["unshare", "--user", "--map-root-user"]
     subprocess.run("umount /proc/sys/* 2> /dev/null", shell=True, check=False)
     assert run([*as_user, "setpriv", "--bounding-set=-sys_admin"], enter).returncode == 0

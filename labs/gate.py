@@ -1,0 +1,90 @@
+"""The gate before each command that needs a network: what is wrong is found before it is built.
+
+Read the files; look whether this machine can run it; and only then enter the sandbox. Whoever does
+not come through is told why, and the program ends: status 2 for a file, 3 for the machine.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from topologies.errors import TopologyError
+    from topologies.machine import Finding
+    from topologies.model import Topology
+
+WRONG_USAGE, CANNOT_RUN = 2, 3
+
+
+def load_all(files: list[Path]) -> list[Topology]:
+    """All of these topologies; if anything is wrong with any of them, all of that, and the end."""
+    from labs.check.github import Annotations
+    from topologies import loader
+    from topologies.errors import TopologyError
+
+    annotations, topologies = Annotations(), []
+    for file in files:
+        try:
+            topologies.append(loader.load(file))
+        except TopologyError as error:
+            for problem in error.problems:
+                click.echo(problem, err=True)
+                annotations.problem(file, problem)
+    if len(topologies) < len(files):
+        sys.exit(WRONG_USAGE)
+    return topologies
+
+
+def load(file: Path) -> Topology:
+    """This topology; if anything is wrong with it, all of that, and the end."""
+    from topologies import loader
+    from topologies.errors import TopologyError
+
+    try:
+        return loader.load(file)
+    except TopologyError as error:
+        refuse_file(error)
+
+
+def refuse_file(error: TopologyError) -> NoReturn:
+    """Say what is wrong with a file, and exit."""
+    for problem in error.problems:
+        click.echo(problem, err=True)
+    sys.exit(WRONG_USAGE)
+
+
+def stop_unless_ready() -> None:
+    """Exit with the causes if something is missing that shows without a try."""
+    from topologies import preflight
+    from topologies.machine import Machine
+
+    _stop_if_bad(preflight.examine_fast(Machine()))
+
+
+def enter_sandbox() -> None:
+    """Go on in a sandbox, or exit with the cause why there can be none."""
+    from topologies import sandbox
+    from topologies.machine import Machine
+    from topologies.refusal import explain_refusal
+
+    stop_unless_ready()
+    machine = Machine()  # as seen from here: in the sandbox everyone is root
+    try:
+        sandbox.enter()
+    except sandbox.SandboxError as error:
+        _stop_if_bad([explain_refusal(machine, str(error))])
+
+
+def _stop_if_bad(findings: list[Finding]) -> None:
+    bad = [finding for finding in findings if not finding.ok]
+    for finding in bad:
+        click.echo(f"{finding.name}: {finding.found}", err=True)
+        click.echo(f"  why:     {finding.cause}", err=True)
+        click.echo(f"  mend it: {finding.mend}", err=True)
+    if bad:
+        click.echo("`make doctor` shows all that this machine needs.", err=True)
+        sys.exit(CANNOT_RUN)
