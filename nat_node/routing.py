@@ -83,7 +83,7 @@ def set_up(interfaces: Interfaces) -> None:
             *(f"link set {name} mtu 65535 txqueuelen 4096 up" for name in (NAT_IN, NAT_OUT)),
             # The source hint makes our own packets come from the inside address.
             f"route replace default dev {NAT_IN} src {interfaces.internal} table {_TABLE_IN}",
-            f"route replace default dev {NAT_OUT} table {_TABLE_OUT}",
+            f"route replace default dev {NAT_OUT} src {interfaces.internal} table {_TABLE_OUT}",
             *(
                 f"route replace unreachable default metric {_LAST_RESORT} table {table}"
                 for table in (_TABLE_IN, _TABLE_OUT)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from labs.conformance.headers import (
     MARK,
     MAY_BE_CUT,
+    TIME_EXCEEDED,
     UDP,
     UNREACHABLE,
     Endpoint,
@@ -198,4 +199,22 @@ def identifications_differ(t: Trial) -> None:
             (whole.sender, whole.data) == (flow.external, data),
             f"the fragments of {flow.inside.name}, mixed with the other's, make up its datagram",
             f"the fragments of {flow.inside.name} make up {whole}",
+        )
+
+
+def own_errors_come_from_inside(t: Trial) -> None:
+    """To an inside host the NAPT speaks from its inside address (RFC 1812, section 4.3.2.4)."""
+    inside, outside = t.host("n1"), t.host("y1")
+    source, destination = (inside.address, t.stand.port()), (outside.address, t.stand.port())
+    too_long = udp(source, destination, fresh(1400))
+    dies = udp(source, destination, fields=IpFields(ttl=1))
+    for probe, kind, code in ((too_long, UNREACHABLE, 4), (dies, TIME_EXCEEDED, 0)):
+        error = t.answer(inside, probe, kind, code)
+        if error is None:
+            raise NotProbed(f"no ICMP {kind}/{code} came within {WAIT:g} s")
+        internal = t.napt("narrow").internal
+        t.require(
+            error.source == internal,
+            f"ICMP {kind}/{code} comes from {internal}",
+            f"ICMP {kind}/{code} comes from {error.source}, not {internal}",
         )

@@ -20,6 +20,7 @@ from labs.conformance.trial import WAIT, Trial, UdpFlow, carries
 from labs.conformance.udp_checks import ENDPOINT_INDEPENDENT
 from labs.conformance.wires import await_all
 
+BURST = 100  # new sessions
 EXPEDITED = 0xB8  # a class of service (RFC 3246), to be found again in the refusal
 
 
@@ -137,25 +138,65 @@ def ports_are_held(t: Trial) -> None:
 
 def host_limit(t: Trial) -> None:
     """A host gets no more than its share, and others do not suffer by it."""
-    greedy, other, server = t.host("n2"), t.host("n1"), t.host("y2")
-    before = t.open_udp(other, server)
-    for number in range(1, 2 * HOST_LIMIT):
-        flow = UdpFlow(t, greedy, t.stand.port(), server, t.stand.port())
-        since, log = t.stand.wire.mark(), t.stand.net.log.mark()
-        probe = flow.outward()
-        greedy.send(probe)
-        if t.await_at(server.where, carries(probe), since) is None:
-            t.observe(f"session {number} is refused: {t.fate(greedy, probe, since, log)}")
-            break
-    else:
-        raise Violation(f"one host has {2 * HOST_LIMIT - 1} sessions, and no end")
-    before.answer()
-    t.open_udp(other, server).answer()
-    t.note("another host keeps its sessions, and opens a new one")
+    allowed, seen = _use_up(t)
+    if allowed is None:
+        raise Violation(seen)
+    t.observe(f"session {allowed + 1} of one host is refused: {seen}")
+    t.open_udp(t.host("n1"), t.host("y2")).answer()
+    t.note("another host opens a new one at the same time")
+
+
+def host_limit_as_set(t: Trial) -> None:
+    """Its share is what was set."""
+    allowed, seen = _use_up(t)
+    if allowed is None:
+        raise Violation(seen)
     t.require(
-        number == HOST_LIMIT + 1,
+        allowed == HOST_LIMIT,
         f"{HOST_LIMIT} were allowed, as set",
-        f"{number - 1} were allowed, {HOST_LIMIT} are set",
+        f"{allowed} were allowed, {HOST_LIMIT} are set",
+    )
+
+
+def _use_up(t: Trial) -> tuple[int | None, str]:
+    """How many sessions one host could open, and where the next one died; once for all."""
+
+    def use_up() -> tuple[int | None, str]:
+        greedy, server = t.host("n2"), t.host("y2")
+        for number in range(2 * HOST_LIMIT):
+            flow = UdpFlow(t, greedy, t.stand.port(), server, t.stand.port())
+            since, log = t.stand.wire.mark(), t.stand.net.log.mark()
+            probe = flow.outward()
+            greedy.send(probe)
+            if t.await_at(server.where, carries(probe), since) is None:
+                return number, t.fate(greedy, probe, since, log)
+        return None, f"one host has {2 * HOST_LIMIT} sessions, and no end"
+
+    return t.stand.once("one host's share", use_up)
+
+
+def rate_is_limited(t: Trial) -> None:
+    """Many new sessions of one host at once: not all of them get out."""
+    greedy, server = t.host("x3"), t.host("y2")
+    since = t.stand.wire.mark()
+    probes = [
+        UdpFlow(t, greedy, t.stand.port(), server, t.stand.port()).outward() for _ in range(BURST)
+    ]
+    for probe in probes:
+        greedy.send(probe)
+    tests = [carries(probe) for probe in probes]
+    found = await_all(
+        t.stand.wire,
+        server.where,
+        lambda c: not c.outgoing and any(test(c) for test in tests),
+        lambda seen: len(seen) >= BURST,
+        since,
+        WAIT,
+    )
+    t.require(
+        0 < len(found) < BURST,
+        f"{len(found)} of {BURST} new sessions at once got out",
+        f"{len(found)} of {BURST} new sessions at once got out",
     )
 
 

@@ -193,6 +193,11 @@ def too_big(t: Trial) -> None:
     gateway_checks.path_mtu(t)
 
 
+@test("REQ-10a source", "MUST", "its own errors come from the interface they leave by (RFC 1812)")
+def source_of_errors(t: Trial) -> None:
+    fragment_checks.own_errors_come_from_inside(t)
+
+
 @test("REQ-10a2", "MUST", "time exceeded: its own, and that of routers behind it")
 def time_exceeded(t: Trial) -> None:
     gateway_checks.time_exceeded(t)

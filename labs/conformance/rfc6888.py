@@ -25,18 +25,38 @@ inapplicable(
 )  # fmt: skip
 
 
-@test("REQ-4", "MUST", "the sessions, and by them the ports, of one host can be limited")
+@test("REQ-4", "MUST", "the sessions, and by them the ports, of one host are limited")
 def host_limit(t: Trial) -> None:
     full_checks.host_limit(t)
+
+
+@test("REQ-4a", "MUST", "the limit can be set; what is set is what is allowed")
+def host_limit_as_set(t: Trial) -> None:
+    full_checks.host_limit_as_set(t)
 
 
 inapplicable(
     "REQ-4b", "MAY", "limits for each protocol separately",
     "allowed, not required: one limit holds for all",
 )  # fmt: skip
+
+
+@test(
+    "REQ-4c", "RECOMMENDED", "how fast one host makes new mappings is limited, too",
+    Deviation(
+        lambda _: True,
+        "a host's sessions are limited in number, which bounds what it can cost; a limit of their "
+        "rate would make a page of many pictures slow",
+        "none: there is no such setting",
+    ),
+)  # fmt: skip
+def host_rate(t: Trial) -> None:
+    full_checks.rate_is_limited(t)
+
+
 inapplicable(
-    "REQ-5", "SHOULD", "the memory for one host's state can be limited",
-    "here it is the same thing as REQ-4: what is limited is sessions, which are the state",
+    "REQ-5", "SHOULD", "the memory for one host's state is limited, and so is its growth",
+    "here these are the rows of REQ-4: what is limited is sessions, which are the state",
 )  # fmt: skip
 inapplicable(
     "REQ-6", "MUST", "translation can be switched off for some destinations",

@@ -95,6 +95,11 @@ def refused_do_not_refresh(t: Trial) -> None:
     )
 
 
+@test("7 TCP", "SHOULD NOT", "segments that belong to no connection refresh one", when=AT_ONCE)
+def strays_do_not_refresh(t: Trial) -> None:
+    tcp_timer_checks.not_refreshed_by_strays(t)
+
+
 @test("7.1", "SHOULD NOT", "ICMP errors from the inside refresh a mapping", when=AT_ONCE)
 def errors_do_not_refresh(t: Trial) -> None:
     flow, inside, outside = timer_checks.udp_pair(t)

@@ -99,13 +99,39 @@ def opened_simultaneously(t: Trial) -> TcpFlow:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsolicited:
-    """What y1 got back for its SYNs. Seconds since the SYN reached the NAPT."""
+class Answer:
+    """Something that came back for a SYN. Seconds since the SYN reached the NAPT."""
 
-    dialed: int  # the external port by which s1 called meanwhile
-    answers: tuple[tuple[int, float, Ip], ...]  # port, seconds, the packet
+    call: Call
+    seconds: float
+    packet: Ip
+
+    def __str__(self) -> str:
+        return f"{self.call} was answered after {self.seconds:.2f} s: {self.packet}"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A SYN that nobody asked for: by whom, and to which external port."""
+
+    caller: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.caller}'s SYN to port {self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unsolicited:
+    """The calls, which of them was dialed meanwhile, and what came back within so many seconds."""
+
+    calls: tuple[Call, ...]
+    dialed: Call
+    answers: tuple[Answer, ...]
     waited: float
-    called: tuple[int, ...]
+
+    def before(self, seconds: float) -> list[Answer]:
+        return [answer for answer in self.answers if answer.seconds < seconds - CLOCKS_APART]
 
 
 def unsolicited(t: Trial) -> Unsolicited:
@@ -114,46 +140,58 @@ def unsolicited(t: Trial) -> Unsolicited:
 
 
 def _unsolicited(t: Trial) -> Unsolicited:
-    y1, napt, wire = t.host("y1"), t.napt("small"), t.stand.wire
-    remote = y1.address, t.stand.port()
-    since = wire.mark()
-    for port in SMALL_POOL:
-        y1.send(tcp(remote, (napt.external, port), SYN, 1 + t.stand.port()))
-    inside = TcpFlow(t, t.host("s1"), y1, remote_port=remote[1])
+    y1, y2, napt, wire = t.host("y1"), t.host("y2"), t.napt("small"), t.stand.wire
+    since, remote_port = wire.mark(), t.stand.port()
+    calls = [Call(y1.name, port) for port in SMALL_POOL]
+    for call in calls:
+        _dial(t, call, napt.external, remote_port)
+    inside = TcpFlow(t, t.host("s1"), y1, remote_port=remote_port)
     dialed = t.given(inside.inside, inside.outward(SYN), y1).source_port
+    # A port in use is nobody's, too, for somebody else whom a filter keeps out.
+    stranger = Call(y2.name, dialed)
+    _dial(t, stranger, napt.external, remote_port)
+    if t.await_at(inside.inside.where, lambda c: c.packet.source == y2.address, since, 1) is None:
+        calls.append(stranger)
     time.sleep(SILENCE + ANSWERED_WITHIN)
-
-    def is_syn(captured: Captured) -> bool:
-        packet = captured.packet
-        return packet.destination == napt.external and packet.source_port == remote[1]
-
-    arrived = {
-        c.packet.destination_port: c.time
-        for c in wire.captured(napt.outside, lambda c: not c.outgoing and is_syn(c), since=since)
-    }
-    if set(arrived) != set(SMALL_POOL):
-        raise NotProbed(f"not all SYNs reached {napt.outside}")
     answers = []
-    for captured in wire.captured(y1.where, lambda c: not c.outgoing, since=since):
-        packet = read_frame(captured.data)
-        port = _answers_to(packet, remote, napt.external)
-        if packet is not None and port in arrived:
-            answers.append((port, captured.time - arrived[port], packet))
-    return Unsolicited(dialed, tuple(answers), SILENCE + ANSWERED_WITHIN, tuple(SMALL_POOL))
+    for call in calls:
+        where = t.host(call.caller)
+        began = _arrival(t, call, where.address, remote_port, since)
+        for captured in wire.captured(where.where, lambda c: not c.outgoing, since=since):
+            packet = read_frame(captured.data)
+            if packet is not None and _answers(packet, napt.external, call.port, remote_port):
+                answers.append(Answer(call, captured.time - began, packet))
+    waited = SILENCE + ANSWERED_WITHIN
+    return Unsolicited(tuple(calls), Call(y1.name, dialed), tuple(answers), waited)
 
 
-def _answers_to(packet: Ip | None, remote: Endpoint, external: str) -> int:
-    """Which of the external ports this is an answer from; 0 if it is something else."""
-    if packet is None or packet.source != external:
-        return 0
+def _dial(t: Trial, call: Call, external: str, remote_port: int) -> None:
+    caller = t.host(call.caller)
+    source = caller.address, remote_port
+    caller.send(tcp(source, (external, call.port), SYN, 1 + t.stand.port()))
+
+
+def _arrival(t: Trial, call: Call, source: str, remote_port: int, since: int) -> float:
+    """When the SYN reached the NAPT. NotProbed if it did not."""
+    ends = source, remote_port, call.port
+
+    def is_it(captured: Captured) -> bool:
+        packet = captured.packet
+        return (packet.source, packet.source_port, packet.destination_port) == ends
+
+    outside = t.napt("small").outside
+    seen = t.stand.wire.captured(outside, lambda c: not c.outgoing and is_it(c), since=since)
+    if not seen:
+        raise NotProbed(f"{call} never reached {outside}")
+    return seen[0].time
+
+
+def _answers(packet: Ip, external: str, port: int, remote_port: int) -> bool:
+    """Whether this comes back for a SYN from `remote_port` to `port`: a RST, or an error."""
+    if packet.source != external:
+        return False
     if packet.quoted is not None:
-        return packet.quoted.destination_port if packet.quoted.sender == remote else 0
-    answers = packet.receiver == remote and packet.flags & (RST | ACK)
-    return packet.source_port if answers else 0
-
-
-def describe(answers: tuple[tuple[int, float, Ip], ...]) -> str:
-    """The first of some answers."""
-    port, seconds, packet = answers[0]
-    more = f" and {len(answers) - 1} more" if len(answers) > 1 else ""
-    return f"port {port} answered after {seconds:.2f} s: {packet}{more}"
+        about = packet.quoted
+        return (about.source_port, about.destination_port) == (remote_port, port)
+    is_reply = bool(packet.flags & (RST | ACK))
+    return is_reply and (packet.source_port, packet.destination_port) == (port, remote_port)

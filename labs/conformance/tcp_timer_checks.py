@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 
 from labs.conformance.conversation import TcpFlow, open_tcp
-from labs.conformance.headers import ACK, FIN, PSH, RST, SYN, Probe, fresh
+from labs.conformance.headers import ACK, FIN, PSH, RST, SYN, Probe, fresh, tcp
 from labs.conformance.requirement import NotProbed
-from labs.conformance.timer_checks import MARGIN, TOO_SLOW
+from labs.conformance.timer_checks import EVERY, MARGIN, TOO_SLOW, keep_busy
 from labs.conformance.topology import BRIEF, BRIEF_HOLD
 from labs.conformance.trial import Trial
 
@@ -124,3 +124,16 @@ def reset_is_undone(t: Trial) -> None:
     flow.back(PSH | ACK, fresh())
     t.note(f"data after the RST: it lives on after {CLOSED + MARGIN:g} s, {CLOSED:g} s are set")
     gone(t, stale, stale.inward(PSH | ACK, fresh()), "one that was left alone is gone")
+
+
+def not_refreshed_by_strays(t: Trial) -> None:
+    """Segments from elsewhere to a connection's external endpoint do not make it last."""
+    flow = connection(t)
+    stranger = t.host("far")
+    source = stranger.address, t.stand.port()
+    since = t.stand.wire.mark()
+    stray = tcp(source, flow.external, PSH | ACK, 1 + t.stand.port(), 1, fresh())
+    keep_busy(lambda: stranger.send(stray), ESTABLISHED + MARGIN, ESTABLISHED)
+    t.fate(stranger, stray, since, t.stand.net.log.mark())  # they did reach the NAPT
+    what = f"gone after {ESTABLISHED + MARGIN:g} s, with a stray segment every {EVERY:g} s"
+    gone(t, flow, flow.inward(PSH | ACK, fresh()), what)

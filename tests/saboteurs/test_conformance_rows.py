@@ -267,24 +267,45 @@ def source(tmp_path_factory):
     return copy_source(tmp_path_factory.mktemp("source"))
 
 
+def examine(root, *arguments):
+    """The rows of an examination that runs in a copy of the source, and must not pass."""
+    done = subprocess.run(
+        [sys.executable, "-m", "labs", "conformance", *arguments],
+        cwd=root, capture_output=True, text=True, timeout=DEADLINE, check=False,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    text = (root / "runs" / "conformance" / "results.json").read_text(encoding="utf-8")
+    (candidate,) = json.loads(text)["candidates"]
+    return candidate["requirements"]
+
+
+def sabotaged(source, root, *edits):
+    shutil.copytree(source, root)
+    for edit in edits:
+        edit.apply(root)
+    return root
+
+
 def test_faults_in_the_translator(source, tmp_path):
-    def examine(number):
-        root = tmp_path / str(number) / "copy"
-        shutil.copytree(source, root)
-        for fault in SOURCES[number]:
-            for edit in fault.edits:
-                edit.apply(root)
-        done = subprocess.run(
-            [sys.executable, "-m", "labs", "conformance"],
-            cwd=root, capture_output=True, text=True, timeout=DEADLINE, check=False,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        assert done.returncode == 1, done.stdout + done.stderr
-        text = (root / "runs" / "conformance" / "results.json").read_text(encoding="utf-8")
-        (candidate,) = json.loads(text)["candidates"]
-        return candidate["requirements"]
+    def work(number):
+        edits = [edit for fault in SOURCES[number] for edit in fault.edits]
+        return examine(sabotaged(source, tmp_path / str(number), *edits))
 
     with ThreadPoolExecutor(len(SOURCES)) as pool:
-        examined = list(pool.map(examine, range(len(SOURCES))))
+        examined = list(pool.map(work, range(len(SOURCES))))
     for faults, rows in zip(SOURCES, examined, strict=True):
         assert_red(faults, rows)
+
+
+def test_a_report_on_packets_that_were_never_sent_is_all_errors(source, tmp_path):
+    nothing_is_sent = Edit(
+        "labs/conformance/stand.py",
+        "        self._socket.sendto(probe.data, (destination, 0))\n",
+        "",
+    )
+    root = sabotaged(source, tmp_path / "copy", nothing_is_sent)
+    rows = examine(root, "--only", "3022.", "--only", "4787.REQ-12")
+    assert len(rows) > 10
+    assert {row["verdict"] for row in rows} == {"error"}
+    assert all("never reached" in row["why"] for row in rows), rows
