@@ -13,7 +13,7 @@ from array import array
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from nat_node import report
 from nat_node.announce import announce
@@ -24,10 +24,6 @@ from nat_node.flow_cache import NEEDS_CHECKSUM, VNET_HEADER, Carrier, Flows
 from nat_node.mapping import Mapping
 from nat_node.memory import TOUCH
 from nat_node.packet import PROTOCOL_NAMES, Packet, Side, give_back_hop
-from nat_node.port_control import listener
-from nat_node.port_control.leases import Limits
-from nat_node.port_control.listener import Listener
-from nat_node.port_control.server import PortControl
 from nat_node.routing import NAT_IN, NAT_OUT, Interfaces, set_up
 from nat_node.settings import Settings
 from nat_node.state_file import recover
@@ -35,6 +31,11 @@ from nat_node.table import RuleRefused
 from nat_node.translator import Translator
 from nat_node.tun import FRAME_SIZE, PLAIN, DeviceGone, open_tun
 from nat_node.verdict import Drop
+
+# Most NAPTs have no port control, and need not wait for it at their start.
+if TYPE_CHECKING:
+    from nat_node.port_control.leases import Limits
+    from nat_node.port_control.listener import Listener
 
 #: Packets taken from one device before the others get their turn.
 BATCH = 64
@@ -83,7 +84,11 @@ class Doors:
         """Raises OSError (TunError, RoutingError among them)."""
         inside, outside = open_tun(NAT_IN), open_tun(NAT_OUT)
         set_up(interfaces)
-        asked = listener.bind(interfaces.inside, interfaces.internal) if port_control else None
+        asked = None
+        if port_control:
+            from nat_node.port_control import listener
+
+            asked = listener.bind(interfaces.inside, interfaces.internal)
         return cls(inside, outside, bind(control), asked, state)
 
 
@@ -126,6 +131,9 @@ class Node:
         self._control = Control(doors.control, self._poll, self._answer, self._subscribed)
         self._port_control: Listener | None = None
         if limits is not None and doors.port_control is not None:
+            from nat_node.port_control.listener import Listener
+            from nat_node.port_control.server import PortControl
+
             server = PortControl(self.translator, limits, now)
             self._port_control = Listener(server, doors.port_control, self._poll)
 

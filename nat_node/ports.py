@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from math import gcd
+from typing import NamedTuple
 
 from nat_node.settings import PortAssignment
 
@@ -34,6 +35,13 @@ _WELL_KNOWN = 1024
 def part_of(port: int) -> int:
     """Which of the four parts a port lies in: bit 0 its parity, bit 1 whether it is above 1023."""
     return (port & 1) | (port >= _WELL_KNOWN) << 1
+
+
+class Vacancies(NamedTuple):
+    """Whether a port is free, and how many ports of a part of the pool are not."""
+
+    is_free: Callable[[int], bool]
+    taken: Callable[[int], int]
 
 
 class PortPool:

@@ -7,17 +7,19 @@ import math
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nat_node.announce import announce, complain
 from nat_node.behavior import Behavior, Endpoint, parse_address, parse_endpoint
 from nat_node.flow_cache import Carrier
 from nat_node.keeper import keep
 from nat_node.node import PROTOCOLS, Doors, Node
-from nat_node.port_control.leases import Limits
 from nat_node.routing import Interfaces, let_past
 from nat_node.settings import PortAssignment, Settings
 from nat_node.table import RuleRefused
+
+if TYPE_CHECKING:
+    from nat_node.port_control.leases import Limits
 
 _RULE = re.compile(r"(tcp|udp)\s+(\d{1,5})\s*->\s*(\S+)")
 
@@ -128,6 +130,10 @@ def _settings(arguments: argparse.Namespace) -> tuple[Settings, Interfaces]:
 
 
 def _limits(arguments: argparse.Namespace) -> Limits | None:
+    if not arguments.port_control:
+        return None
+    from nat_node.port_control.leases import Limits
+
     given = {
         name: value
         for name in ("min_lifetime", "max_lifetime", "quota")
@@ -139,7 +145,7 @@ def _limits(arguments: argparse.Namespace) -> Limits | None:
             f"--min-lifetime {limits.min_lifetime} --max-lifetime {limits.max_lifetime}: whole "
             "seconds from 1 on, the first not above the second"
         )
-    return limits if arguments.port_control else None
+    return limits
 
 
 def _ports(text: str) -> range:

@@ -28,14 +28,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from nat_node.behavior import ANY, Behavior, Endpoint, show, show_address
 from nat_node.deadlines import Deadlines
 from nat_node.mapping import BY_HAND, Mapping, Session
 from nat_node.memory import Memory
 from nat_node.packet import PROTOCOL_NAMES, TCP, UDP
-from nat_node.ports import HeldPorts, PortPool, part_of
+from nat_node.ports import HeldPorts, PortPool, Vacancies, part_of
 from nat_node.settings import Settings
 from nat_node.tcp_state import TcpState
 from nat_node.verdict import Drop
@@ -47,13 +47,6 @@ T = TypeVar("T", bound=Hashable)
 
 class RuleRefused(ValueError):
     """An explicit rule that cannot be; the text says why."""
-
-
-class Vacancies(NamedTuple):
-    """Whether a port is free, and how many ports of a part of the pool are not."""
-
-    is_free: Callable[[int], bool]
-    taken: Callable[[int], int]
 
 
 class Table:
