@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from nat_node import icmp, icmp_errors
 from nat_node.behavior import Endpoint
+from nat_node.calls import Calls
 from nat_node.events import Dropped, Event, RuleAdded, RuleEnded, describe
 from nat_node.flow_cache import FlowCache
 from nat_node.fragments import Fragments, datagram
@@ -79,6 +80,7 @@ class Translator:
         self.flows = FlowCache(settings.external, self.numbers)
         self.fragments = Fragments()
         self.unsolicited = UnsolicitedSyns()
+        self.calls = Calls()
         self._telling = icmp.Budget(_TOLD_RATE, burst=_TOLD_RATE)
         self.drops: Counter[Drop] = Counter()
         self.notify = notify
@@ -287,10 +289,15 @@ class Translator:
     ) -> Session | Drop:
         settings = self.settings
         if mapping.protocol == TCP:
+            if not outbound and not self.calls.may_come(mapping.internal[0]):
+                return Drop.UNANSWERED
             state = TcpState.OPENING_OUT if outbound else TcpState.OPENING_IN
             session = self.table.open(mapping, remote, now, self._tcp_lifetime[state], state)
-            if self.unsolicited and not isinstance(session, Drop):
-                self.unsolicited.forget(mapping.external_port, remote)
+            if not isinstance(session, Drop):
+                if not outbound:
+                    self.calls.add(session)
+                if self.unsolicited:
+                    self.unsolicited.forget(mapping.external_port, remote)
             return session
         lifetime = settings.udp_idle if mapping.protocol == UDP else settings.icmp_idle
         return self.table.open(mapping, remote, now, lifetime)
@@ -306,6 +313,7 @@ class Translator:
         if not (state is TcpState.REFUSED and outbound and session.state is TcpState.OPENING_IN):
             session.last_used = now  # but not by a refusal (RFC 7857, section 7.1)
         session.state = state
+        self.calls.advance(session)
         before, session.lifetime = session.lifetime, self._tcp_lifetime[state]
         if session.lifetime < before:
             self.table.deadlines.schedule(session)
@@ -317,6 +325,7 @@ class Translator:
     def _close(self, session: Session, why: str) -> Mapping | None:
         """End a session; gives its rule if that has ended with it."""
         self.flows.forget(session)
+        self.calls.remove(session)
         mapping = self.table.close(session)
         if mapping and self.notify:
             self.notify(RuleEnded(mapping, why))

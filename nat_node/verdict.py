@@ -15,6 +15,7 @@ class Drop(Enum):
     # from the outside
     NO_RULE = "no-rule", "nobody inside has this port: there is no rule for it"
     FILTERED = "filtered", "there is a rule, but its filter does not admit this remote endpoint"
+    UNANSWERED = "unanswered", "too many others wait for an answer from this inside host"
     NOT_FOR_US = "not-for-us", "the packet is not addressed to the NAPT's external address"
     # from the inside
     PRIVATE_DESTINATION = (

@@ -370,7 +370,7 @@ def assert_empty(translator: Translator) -> None:
         table.mappings, table._by_internal, table._by_external, table._outgoing, table._incoming,
         table.session_count, table._addresses, table._ports_taken, table.deadlines,
         translator.flows.inside, translator.flows.outside, translator.fragments,
-        translator.unsolicited,
+        translator.unsolicited, translator.calls, translator.calls._by_host,
     ):  # fmt: skip
         assert len(holder) == 0, holder
     assert translator.next_deadline() is None

@@ -2,10 +2,22 @@
 
 import pytest
 
+from nat_node import calls
 from nat_node.events import RuleEnded
 from nat_node.tcp_state import TcpState, follow
 from nat_node.verdict import Drop
-from tests.unit.nat_testing import ALICE, BEHAVIORS, EI, HOUR, MINUTE, SERVER, Nat, source, tcp
+from tests.unit.nat_testing import (
+    ALICE,
+    BEHAVIORS,
+    EI,
+    HOUR,
+    MINUTE,
+    OTHER,
+    SERVER,
+    Nat,
+    source,
+    tcp,
+)
 
 PC, WEB = f"{ALICE}:40000", f"{SERVER}:80"
 IDLE, TRANSITORY, HOLD = 2 * HOUR + 4 * MINUTE, 4 * MINUTE, 4 * MINUTE
@@ -21,7 +33,15 @@ FLAGS = {"S": 2, "SA": 18, "A": 16, "PA": 24, "F": 1, "FA": 17, "R": 4, "RA": 20
         (">S <S", "ESTABLISHED"),  # simultaneous open (RFC 5382 REQ-2)
         (">S <S >SA <SA", "ESTABLISHED"),
         ("<S", "OPENING_IN"),  # through an explicit rule
-        ("<S >SA", "ESTABLISHED"),
+        ("<S >SA", "ANSWERED"),  # nobody knows yet whether the caller is who he says
+        ("<S >SA >SA <S", "ANSWERED"),
+        ("<S >SA <A", "ESTABLISHED"),
+        ("<S >SA <PA >PA", "ESTABLISHED"),
+        ("<S >SA >FA", "HALF_CLOSED_OUT"),
+        ("<S >SA <FA", "HALF_CLOSED_IN"),
+        ("<S >SA >R", "REFUSED"),
+        ("<S >S", "ANSWERED"),  # simultaneous open, the other way round
+        ("<S >S <SA", "ESTABLISHED"),
         (">S >A", "OPENING_OUT"),  # nothing came back
         (">S >F", "OPENING_OUT"),
         (">S <SA >A >PA <PA", "ESTABLISHED"),
@@ -107,6 +127,46 @@ def test_how_long_silence_may_last(segments, silence):
     assert nat.drop is Drop.NO_RULE
     assert nat.inside(tcp(PC, WEB, "A")) == []
     assert nat.drop is Drop.NO_CONNECTION
+
+
+@pytest.mark.parametrize(
+    ("segments", "silence"),
+    [
+        ("<S", TRANSITORY),
+        ("<S >SA", TRANSITORY),  # not established: only one side has sent an ACK (RFC 5382, 5)
+        ("<S >SA <A", IDLE),
+    ],
+)
+def test_how_long_a_call_from_outside_may_be_silent(segments, silence):
+    nat = Nat()
+    nat.add_rule(6, 8080, PC)
+    for segment in segments.split():
+        nat.now += 1
+        ends = (PC, WEB) if segment[0] == ">" else (WEB, "24.9.3.7:8080")
+        assert (nat.inside if segment[0] == ">" else nat.outside)(tcp(*ends, segment[1:]))
+    nat.wait(silence - 0.001)
+    assert nat.sessions == 1
+    nat.wait(0.001)
+    assert nat.sessions == 0
+
+
+@pytest.mark.parametrize("answer", ["", "SA", "RA"])
+def test_a_flood_of_calls_leaves_the_host_its_own_connections(answer, monkeypatch):
+    """However the inside answers them; and whoever does get through counts no longer."""
+    monkeypatch.setattr(calls, "LIMIT", 10)
+    nat = Nat(filtering=EI, host_limit=100)
+    external = nat.connect(PC, WEB)
+    for port in range(1, 200):
+        if nat.outside(tcp(f"{OTHER}:{port}", external, "S")) and answer:
+            nat.out(tcp(PC, f"{OTHER}:{port}", answer))
+    assert nat.drop is Drop.UNANSWERED
+    assert nat.sessions == 11
+    nat.connect(f"{ALICE}:40001", WEB)
+    if answer == "SA":
+        assert nat.outside(tcp(f"{OTHER}:1", external, "A"))
+        assert nat.outside(tcp(f"{OTHER}:1000", external, "S"))
+    nat.wait(HOLD)
+    assert nat.outside(tcp(f"{OTHER}:2000", external, "S")), "the flood is over"
 
 
 @pytest.mark.parametrize("sender", "><")
