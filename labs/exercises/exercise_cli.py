@@ -14,6 +14,7 @@ from labs.exercises.attempt import Attempt
 from labs.exercises.exercise import Exercise, Setting
 from labs.exercises.marking import SIGNS, Marks, mark
 from labs.exercises.progress import Result, read_progress, save_result
+from labs.prompt.examples import EXAMPLES
 from labs.prompt.lab_cli import LabCLI
 from labs.prompt.why import Why
 from labs.rule_lines import count
@@ -37,7 +38,7 @@ class Leave(Enum):
 class ExerciseCLI(LabCLI):
     """A prompt that knows what is to be achieved."""
 
-    EXAMPLES = (
+    examples = (
         ("task", "what is to be done, once more"),
         ("check", "what holds so far, and its points"),
         ("hint", "a hint; each time one more"),
@@ -45,7 +46,7 @@ class ExerciseCLI(LabCLI):
         ("solve", "see the solution done, on a fresh network"),
         ("next", "the next exercise"),
         ("progress", "what you have solved"),
-        *LabCLI.EXAMPLES,
+        *EXAMPLES,
         ("alice COMMAND &", "let a program go on in the background"),
     )
 

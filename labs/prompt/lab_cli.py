@@ -22,7 +22,8 @@ from rich.text import Text
 
 from labs.drawing import draw
 from labs.prompt.completion import vocabulary
-from labs.prompt.history import History
+from labs.prompt.examples import EXAMPLES, Examples, suited
+from labs.prompt.history import History, history
 from labs.prompt.pingall import pingall
 from labs.prompt.why import Why
 from labs.rule_lines import count, rule_lines
@@ -44,20 +45,7 @@ class LabCLI(SafeCLI):
     """Reads commands from the terminal until one of them says how to go on."""
 
     prompt = "> "
-    EXAMPLES: tuple[tuple[str, str], ...] = (  # what is typed, what it does
-        ("bob ping -c 1 10.0.0.1", "run one command on a node, without a shell"),
-        ("shell bob", "a shell on a node"),
-        ("draw", "the network with its addresses"),
-        ("nodes", "the nodes and their interfaces"),
-        ("rules napt_a", "list a NAPT's rules (all NAPTs' without a name)"),
-        ("rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080", "add an explicit rule"),
-        ("rule del napt_a tcp 24.9.3.7:8080", "… and take it away"),
-        ("packets", "the NAPTs' packets, live, until Enter"),
-        ("packets bob eth0", "a node's packets"),
-        ("packets bob while alice COMMAND", "… until the command on the other node ends"),
-        ("why", "what was dropped last, where and for what reason"),
-        ("pingall", "who can ping whom"),
-    )
+    examples: Examples = EXAMPLES
 
     def __init__(self, net: Network, console: Console, hint: str, why: Why) -> None:
         super().__init__(net, cast(TextIO, console.file))
@@ -76,7 +64,7 @@ class LabCLI(SafeCLI):
         """Do what is typed until the end. True if it ended with a command to go on."""
         self.say(self._hint)
         if sys.stdin.isatty():
-            self._history = History()
+            self._history = history()
             readline.set_completer_delims(" \t\n")
         with _terminal_as_it_was():
             while True:
@@ -160,7 +148,8 @@ class LabCLI(SafeCLI):
     def do_help(self, _words: list[str]) -> None:
         """help: this list"""
         column = 34 if self.console.width >= 80 else 0  # else the meaning stands below
-        for example, meaning in self.EXAMPLES:
+        for usual, meaning in self.examples:
+            example = suited(usual, self.net.topology)
             if len(example) <= column:
                 self.show(f"  {example.ljust(column)} {meaning}")
             else:
@@ -247,7 +236,7 @@ class LabCLI(SafeCLI):
                 asked = {"do": "remove", "protocol": protocol, "external": external}
                 self._change(name, "removed", asked)
             case _:
-                self.say(RULE_USAGE)
+                self.say(suited(RULE_USAGE, self.net.topology))
 
     def _change(self, name: str, done: str, request: dict[str, str]) -> None:
         answer = self._ask(name, request)

@@ -11,6 +11,7 @@ import pytest
 
 from labs.prompt import history
 from labs.prompt.completion import vocabulary
+from labs.prompt.examples import EXAMPLES, suited
 from labs.registry import TOPOLOGIES
 from labs.state import state_folder
 from labs.watching import REWRITTEN, Place, Teller
@@ -48,6 +49,15 @@ def test_tab_offers_what_can_come_next(before, offered):
     found = words.candidates(before.split())
     assert set(offered) <= set(found)
     assert bool(found) == bool(offered)
+
+
+def test_examples_have_the_names_of_the_network():
+    one = load(TOPOLOGIES / "one-site.yaml")
+    usual = "rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080"
+    assert suited(usual, one) == "rule add napt tcp 24.9.3.7:8080 10.0.0.7:8080"
+    assert suited("packets bob while alice COMMAND", one) == "packets pc3 while pc COMMAND"
+    two = load(TOPOLOGIES / "two-sites.yaml")
+    assert all(suited(example, two) == example for example, _ in EXAMPLES)
 
 
 INTERFACES = {

@@ -1,0 +1,45 @@
+"""What can be typed at a prompt, by example, with the names that the network has."""
+
+from __future__ import annotations
+
+import re
+
+from topologies.model import Topology
+
+Examples = tuple[tuple[str, str], ...]
+
+EXAMPLES: Examples = (  # what is typed, what it does
+    ("bob ping -c 1 10.0.0.1", "run one command on a node, without a shell"),
+    ("shell bob", "a shell on a node"),
+    ("draw", "the network with its addresses"),
+    ("nodes", "the nodes and their interfaces"),
+    ("rules napt_a", "list a NAPT's rules (all NAPTs' without a name)"),
+    ("rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080", "add an explicit rule"),
+    ("rule del napt_a tcp 24.9.3.7:8080", "… and take it away"),
+    ("packets", "the NAPTs' packets, live, until Enter"),
+    ("packets bob eth0", "a node's packets"),
+    ("packets bob while alice COMMAND", "… until the command on the other node ends"),
+    ("why", "what was dropped last, where and for what reason"),
+    ("pingall", "who can ping whom"),
+)
+
+
+def suited(text: str, topology: Topology) -> str:
+    """An example with the names and addresses of `topology` in the place of the usual ones."""
+    inside = [host for site in topology.sites for host in site.hosts]
+    hosts = inside or list(topology.internet)
+    names: dict[str, str] = {}
+    if hosts:
+        names |= {"alice": hosts[0].name, "bob": hosts[-1].name}
+    for site in topology.sites[:1]:
+        names |= {
+            "napt_a": site.gateway.name,
+            "24.9.3.7": str(site.gateway.public.ip),
+            "10.0.0.1": str(site.gateway.private.ip),
+        }
+        if site.hosts:
+            names["10.0.0.7"] = str(site.hosts[0].address.ip)
+    if not names:
+        return text
+    known = "|".join(map(re.escape, names))
+    return re.sub(rf"\b(?:{known})\b", lambda match: names[match[0]], text)
