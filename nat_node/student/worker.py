@@ -125,7 +125,10 @@ class Worker:
             frames.receive()
             for kind, body in frames.whole():
                 faults = self._faults
-                self._answer(kind, body)
+                try:
+                    self._answer(kind, body)
+                except Exception as error:  # in our own lines, but by what the student's left there
+                    self._stumble(kind, error)
                 self._say(channel.frame(channel.DONE))
                 if self._faults != faults:
                     self._send()  # the next one may be the last
@@ -146,14 +149,21 @@ class Worker:
                 self._say(channel.told(channel.ANSWER, answer))
         self._tell_news()
 
+    def _stumble(self, kind: int, error: Exception) -> None:
+        what = "a rule or a packet is not what it should be any more"
+        text = f"{self._file.name}: {what}: {type(error).__name__}: {error}"
+        self._fault(text, kind=text)
+        if kind == channel.REQUEST:
+            self._say(channel.told(channel.ANSWER, _no(text)))
+
     def _tell_news(self) -> None:
         rules = napt.rules
+        news, rules.news = rules.news, []
         if self._watched:
             wall = time.time()
-            for rule, why in rules.news:
+            for rule, why in news:
                 event = listing.news(rule, why, rules.now, wall)
                 self._say(channel.told(channel.EVENT, event))
-        rules.news.clear()
 
     # -- packets ------------------------------------------------------------------------------
 

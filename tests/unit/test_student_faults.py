@@ -205,6 +205,23 @@ def test_words_are_a_reason_and_known_ones_have_a_meaning(write):
         assert mine.drops[0]["packet"] == "tcp SYN 10.0.0.7:40000 > 151.101.1.69:80"
 
 
+def test_a_rule_that_cannot_be_listed_any_more(write):
+    source = """
+from nat_node.student import Rule, napt
+def translate(packet, now):
+    rule = Rule("tcp", packet.source, ("24.9.3.7", 1025))
+    napt.rules.add(rule)
+    rule.expires = "soon"
+    rule.remote = 7
+    return "my own"
+"""
+    with Mine(write(source)) as mine:
+        (fault,) = mine.out(SYN).faults
+        assert fault.startswith("mine.py: a rule or a packet is not what it should be any more: ")
+        assert "'int' object has no attribute" in mine.request("rules")["error"]
+        assert mine.request("stats")["ok"]
+
+
 def test_a_reason_that_is_nearly_one_of_those_that_labs_know(write):
     with Mine(write("def translate(packet, now): return 'no rule: go' if now else 'my own'")) as m:
         assert m.out(SYN).faults == []
