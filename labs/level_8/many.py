@@ -32,7 +32,7 @@ from labs.level_8.checks import (
 from labs.packets import UNREACHABLE
 from labs.stage import Stage
 from labs.wire import Wire
-from topologies.processes import Event
+from topologies.processes import DeadlinePassed, Event
 from topologies.programs import READY_SECONDS
 
 WEB, OTHER = f"{STACKOVERFLOW}:80", f"{SERVERFAULT}:80"
@@ -122,12 +122,17 @@ def open_all(stage: Stage) -> list[Event]:
     waiting = set(PCS)
     deadline = time.monotonic() + FILL_SECONDS
     while waiting:
-        stage.log.wait_for(
-            lambda event: event.name in ("progress", "opened"),
-            deadline=max(0.0, deadline - time.monotonic()),
-            what=f"{', '.join(sorted(waiting))} to open {SHARE:,} connections each",
-            since=mark,
-        )
+        left = max(0.0, deadline - time.monotonic())
+        try:
+            stage.log.wait_for(
+                lambda event: event.name in ("progress", "opened"),
+                deadline=left,
+                what="progress",
+                since=mark,
+            )
+        except DeadlinePassed:
+            what = f"{WANTED:,} connections, of which {sum(tried.values()):,} were tried by then"
+            raise DeadlinePassed(what, FILL_SECONDS) from None
         news = stage.log.since(mark)
         mark += len(news)
         for event in news:
