@@ -46,7 +46,8 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 DISTRIBUTION = Path("/usr/lib/python3/dist-packages")
 RUNTIME_LOCK, TEST_LOCK = ROOT / "requirements.lock", ROOT / "requirements-dev.lock"
 
-# What tells that a package is there (a command, or a file if it has a slash), and the package.
+# What tells that a package is there (commands of which one suffices, or a file if it has a slash),
+# and the package.
 FOR_VENV = {f"/usr/lib/python3.{sys.version_info.minor}/ensurepip": "python3-venv"}
 FOR_LABS = {
     "mnexec": "mininet",
@@ -62,7 +63,7 @@ FOR_LABS = {
 }
 FOR_LAB = {"9d": {"natpmpc": "natpmpc"}}  # what one lab needs, and no other
 FOR_TESTS = {
-    "chromium": "chromium",
+    "chromium|google-chrome": "chromium",
     "turnutils_uclient": "coturn",
     "natpmpc": "natpmpc",
     "/var/lib/dpkg/info/python3-libtorrent.list": "python3-libtorrent",
@@ -151,7 +152,9 @@ def missing(needed: dict[str, str], environment: dict[str, str]) -> list[str]:
     """The packages, sorted, whose command or file is not there."""
 
     def present(sign: str) -> bool:
-        return Path(sign).exists() if "/" in sign else bool(shutil.which(sign, path=path))
+        if "/" in sign:
+            return Path(sign).exists()
+        return any(shutil.which(command, path=path) for command in sign.split("|"))
 
     path = environment["PATH"]
     return sorted({package for sign, package in needed.items() if not present(sign)})
@@ -194,7 +197,13 @@ def install_packages(needed: dict[str, str], environment: dict[str, str]) -> Non
             disable = [*become_root, "update-rc.d", service, "disable"]
             subprocess.run(disable, env=environment, check=False, capture_output=True)
     if lacking := missing(needed, environment):
-        raise CannotRun(f"installed, but not where expected: {' '.join(lacking)}")
+        hint = ""
+        if "chromium" in lacking:
+            hint = (
+                "\nUbuntu's chromium is a snap, which no sandbox can run. Install Google's package"
+                "\ngoogle-chrome-stable, or add ENGINE=podman (or docker) to your make command"
+            )
+        raise CannotRun(f"installed, but not where expected: {' '.join(lacking)}{hint}")
 
 
 def how_to_get_a_container() -> str:

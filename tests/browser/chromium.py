@@ -38,7 +38,7 @@ class Chromium:
     """The browser's process and the pipe to it."""
 
     def __init__(self, profile: Path) -> None:
-        program = shutil.which("chromium")
+        program = shutil.which("chromium") or shutil.which("google-chrome")
         assert program, "chromium is missing: apt-get install chromium (make test does it)"
         read, self._to_browser = os.pipe()
         self._from_browser, write = os.pipe()

@@ -65,6 +65,7 @@ def test_missing_packages_are_told_by_command_and_by_file(tmp_path):
         str(tmp_path / "there"): "package-c",
         str(tmp_path / "nothing"): "package-d",
         "nor-this": "package-b",
+        "not-there|there": "package-e",
     }
     found = bootstrap.missing(needed, {"PATH": str(tmp_path)})
     assert found == ["package-b", "package-d"]
@@ -87,6 +88,78 @@ def test_without_root_it_says_what_to_type(monkeypatch, commands):
     expected = "sudo apt-get install --yes --no-install-recommends curl mininet\n"
     assert expected in str(stopped.value)
     assert commands == []
+
+
+@pytest.mark.parametrize(
+    ("release", "words"),
+    [
+        ('ID=rocky\nID_LIKE="rhel centos fedora"\n', "sudo dnf install podman && make lab-9c"),
+        ("NAME=Arch\nID=arch\n", "sudo pacman -S podman && make lab-9c ENGINE=podman"),
+        ("ID=alpine\n", "sudo apk add podman && make lab-9c ENGINE=podman"),
+        ("ID=slackware\n", "sudo PACKAGE-MANAGER install podman && make lab-9c ENGINE=podman"),
+        (None, "sudo PACKAGE-MANAGER install podman && make lab-9c ENGINE=podman"),
+    ],
+)
+def test_where_there_is_no_apt_it_names_a_container(
+    monkeypatch, tmp_path, commands, release, words
+):
+    monkeypatch.setattr(bootstrap, "OS_RELEASE", tmp_path / "os-release")
+    if release is not None:
+        bootstrap.OS_RELEASE.write_text(release)
+    with pytest.raises(bootstrap.CannotRun) as stopped:
+        bootstrap.install_packages({"no-such-command": "mininet"}, {"PATH": str(tmp_path)})
+    assert str(stopped.value).startswith("missing: mininet\n")
+    assert words in str(stopped.value)
+    assert commands == []
+
+
+def test_a_browser_that_is_a_snap_is_not_taken_for_one(monkeypatch, commands):
+    """On Ubuntu the package installs without complaint, and no command appears."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(bootstrap, "POLICY", Path(os.devnull))
+    with pytest.raises(bootstrap.CannotRun, match="google-chrome-stable"):
+        bootstrap.install_packages({"no-such-command": "chromium"}, dict(os.environ))
+    assert [command[-1] for command in commands] == ["update", "chromium"]
+
+
+@pytest.fixture
+def wanted(monkeypatch):
+    """What main() would see to and become; nothing is missing and nothing is installed."""
+    seen: dict[str, object] = {}
+    monkeypatch.setattr(bootstrap, "stamped", lambda lock: seen.update(lock=lock.name) or True)
+    monkeypatch.setattr(bootstrap, "missing", lambda needed, _: seen.update(needed=needed))
+
+    def become(program, arguments, environment):
+        seen["became"] = arguments[1:]
+        sys.exit()
+
+    monkeypatch.setattr(os, "execve", become)
+    monkeypatch.chdir(ROOT)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("typed", "became"),
+    [
+        (["lab-9d"], ["lab", "9d"]),
+        (["lab", "9d"], ["lab", "9d"]),
+        (["run-in", "home", "pc"], ["run-in", "home", "pc"]),
+        (["no-such"], ["no-such"]),
+    ],
+)
+def test_a_command_may_be_said_as_make_says_it(wanted, typed, became):
+    with pytest.raises(SystemExit):
+        bootstrap.main(typed)
+    assert wanted["became"] == ["-m", "labs", *became]
+    assert ("natpmpc" in wanted["needed"]) == (became == ["lab", "9d"])
+
+
+def test_only_to_install_takes_what_any_lab_needs_and_starts_nothing(wanted):
+    with pytest.raises(SystemExit) as ended:
+        bootstrap.main(["--install", "lab"])
+    assert not ended.value.code
+    assert wanted["needed"].items() >= {"mnexec": "mininet", "natpmpc": "natpmpc"}.items()
+    assert "became" not in wanted
 
 
 def test_a_colon_in_the_clones_path_is_refused(monkeypatch, tmp_path, capsys):
