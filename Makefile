@@ -12,7 +12,7 @@ EXERCISES := 8 9a 9b 9c
 NAPT := @sh labs/start.sh
 
 # What is set as `make lab-9c STEP=1 PART=…` reaches the program through the environment.
-.PHONY: help labs test lint bench conformance doctor check shell clean distclean \
+.PHONY: help labs test lint bench fuzz conformance doctor check shell clean distclean \
   $(LABS:%=lab-%) $(EXERCISES:%=exercise-%) grade
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
@@ -27,6 +27,7 @@ help:
 	  'test' 'run all tests' \
 	  'lint' 'check style and types' \
 	  'bench' 'compare the translator with the kernel'\''s own' \
+	  'fuzz' 'a million packets that nobody thought of (PACKETS=…, SEED=…, STORY=…)' \
 	  'conformance' 'try what the RFCs ask of a NAPT (ENGINES="python nftables", PRESET=…, TRANSLATOR=FILE)' \
 	  'doctor' 'show whether this machine can run the labs, and how to mend it' \
 	  'check TOPOLOGY=FILE' 'check a topology, and what it expects' \
@@ -46,7 +47,7 @@ $(EXERCISES:%=exercise-%): exercise-%:
 grade:
 	$(NAPT) $@
 
-test lint bench conformance doctor:
+test lint bench fuzz conformance doctor:
 	$(NAPT) $@
 
 check shell:

@@ -354,6 +354,17 @@ def test(pytest_arguments: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.option("--packets", type=int, envvar="PACKETS", help="How many (default: 1,000,000).")
+@click.option("--seed", type=int, envvar="SEED", help="To have the same packets again.")
+@click.option("--story", type=int, envvar="STORY", help="Only this story of the seed's.")
+def fuzz(packets: int | None, seed: int | None, story: int | None) -> None:
+    """Send the translator's core packets that nobody thought of, and judge what comes out."""
+    given = {"--packets": packets, "--seed": seed, "--story": story}
+    words = [word for name, n in given.items() if n is not None for word in (name, str(n))]
+    os.execv(sys.executable, [sys.executable, "-m", "tests.fuzz", *words])
+
+
+@main.command()
 def lint() -> None:
     """Check style (ruff) and types (mypy)."""
     commands = [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]]

@@ -126,6 +126,8 @@ class Flows:
         mapping = session.mapping
         if flow.refreshes:
             session.last_used = now
+            if now >= session.remember_at:
+                session.remember()
         if flow.outbound:
             mapping.packets_out += 1
             mapping.bytes_out += length - VNET_HEADER

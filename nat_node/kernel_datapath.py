@@ -133,7 +133,7 @@ class KernelDatapath:
                 session = carried.session
                 # As in flow_cache.py: what comes from outside keeps no UDP rule alive.
                 if carried.outbound or session.mapping.protocol == TCP:
-                    session.last_used = now
+                    session.use(now)
 
     def _run(self, command: str) -> str:
         """Carry out a command; if nftables refuses, nothing is carried any more."""

@@ -11,12 +11,22 @@ until the lease ends that a program got for it (lease.py).
 
 from __future__ import annotations
 
+from math import inf
+from typing import Protocol
+
 from nat_node.behavior import Endpoint
 from nat_node.lease import Lease
 from nat_node.tcp_state import TcpState
 
 NOWHERE = -1
 BY_HAND = "hand"
+
+
+class Remembers(Protocol):
+    """What memory.py does for a session."""
+
+    def touch(self, session: Session) -> None:
+        """Write down when it was last used."""
 
 
 class Mapping:
@@ -62,12 +72,12 @@ class Session:
 
     `lifetime` is how long silence may last now, in seconds; `state` stays None but for TCP.
     `look_again_at` belongs to deadlines.py, `cached` to flow_cache.py, `carried` to
-    kernel_datapath.py, `place` to memory.py.
+    kernel_datapath.py; `place`, `memory` and `remember_at` to memory.py.
     """
 
     __slots__ = (
-        "cached", "carried", "last_used", "lifetime", "look_again_at", "mapping", "place",
-        "remote", "serial", "state",
+        "cached", "carried", "last_used", "lifetime", "look_again_at", "mapping", "memory",
+        "place", "remember_at", "remote", "serial", "state",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +92,19 @@ class Session:
         self.look_again_at: float | None = None
         self.cached = self.carried = False
         self.place = NOWHERE
+        self.memory: Remembers | None = None
+        self.remember_at = inf
+
+    def use(self, now: float) -> None:
+        """A packet has passed that keeps the session alive."""
+        self.last_used = now
+        if now >= self.remember_at:
+            self.remember()
+
+    def remember(self) -> None:
+        """Have it outlive the translator that the session is in use."""
+        if self.memory is not None:
+            self.memory.touch(self)
 
     @property
     def deadline(self) -> float:

@@ -12,9 +12,10 @@ killed between any two bytes, and a record is there or it is not.
     session   2  life │ its serial, its rule's serial, remote endpoint             │ checksum
 
 A rule that a packet made has its first session in its own record: most have no other. `life` is
-what changes: the state of a TCP connection with every segment that changes it, the last use of
-all sessions at once, every `TOUCH` seconds at most. So a session is given that much more when it
-comes back: a rule may live a little too long, never too short.
+what changes: the state of a TCP connection with every segment that changes it, the last use with
+the first packet that comes `TOUCH` seconds after the last one for which it was written. So a
+session is given that much more when it comes back: a rule may live a little too long, never too
+short.
 
 Not kept, because connections live without: leases (lease.py), counters, fragments that wait for
 others, ports that are held back for a while, the fast path (which is learnt anew). Times are of
@@ -25,13 +26,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from math import inf
 from struct import Struct
 from zlib import crc32
 
 from nat_node.mapping import BY_HAND, NOWHERE, Mapping, Session
 from nat_node.settings import Settings
 
-#: Seconds between two looks at when sessions were last used.
+#: Seconds between two times that a session's last use is written.
 TOUCH = 1.0
 FREE, RULE, SESSION = 0, 1, 2
 
@@ -79,9 +81,8 @@ class Memory:
         self._records[place + LIFE_AT] = NO_SESSION
         serial = 0
         if first is not None:
-            first.place = place
             serial = first.serial
-            self.advance(first)
+            self._begin(first, place)
         # Who asked for a lease asks again when we begin anew (RFC 6887, section 14): only the
         # connections through it must be known then, and a packet's rule will do for them.
         by_hand = mapping.explicit and mapping.made_by == BY_HAND
@@ -99,9 +100,9 @@ class Memory:
             if not mapping.explicit and session.remote == mapping.first_remote:
                 self.keep_rule(mapping, session)
             return  # else its rule had no room
-        session.place = place = self._take()
+        place = self._take()
         if place != NOWHERE:
-            self.advance(session)
+            self._begin(session, place)
             body = _pack_session(session.serial, mapping.serial, *session.remote)
             self._put(place, body, SESSION)
 
@@ -111,20 +112,19 @@ class Memory:
         if place != NOWHERE:
             state = NO_STATE if session.state is None else session.state
             _put_life(self._records, place + LIFE_AT, state, session.last_used, session.lifetime)
+            session.remember_at = session.last_used + TOUCH
 
-    def touch(self, sessions: Iterable[Session]) -> None:
-        """Remember when each of these was last used."""
-        records = self._records
-        for session in sessions:
-            if session.place != NOWHERE:
-                _put_used(records, session.place + USED_AT, session.last_used)
+    def touch(self, session: Session) -> None:
+        """Remember when a session was last used."""
+        _put_used(self._records, session.place + USED_AT, session.last_used)
+        session.remember_at = session.last_used + TOUCH
 
     def forget_session(self, session: Session) -> None:
         """A session has ended."""
         place = session.place
         if place == NOWHERE:
             return
-        session.place = NOWHERE
+        session.place, session.memory, session.remember_at = NOWHERE, None, inf
         if place == session.mapping.place:
             self._records[place + LIFE_AT] = NO_SESSION
         else:
@@ -138,9 +138,18 @@ class Memory:
             self._free.append(mapping.place)
             mapping.place = NOWHERE
 
+    def adopt(self, sessions: Iterable[Session]) -> None:
+        """Go on with sessions that were restored from these records."""
+        for session in sessions:
+            self._begin(session, session.place)
+
     def snapshot(self) -> bytes:
         """All records as they are now."""
         return bytes(self._records)
+
+    def _begin(self, session: Session, place: int) -> None:
+        session.place, session.memory = place, self
+        self.advance(session)
 
     def _take(self) -> int:
         if not self._free:

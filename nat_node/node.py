@@ -22,7 +22,6 @@ from nat_node.control import Control, bind
 from nat_node.events import Event
 from nat_node.flow_cache import NEEDS_CHECKSUM, VNET_HEADER, Carrier, Flows
 from nat_node.mapping import Mapping
-from nat_node.memory import TOUCH
 from nat_node.packet import PROTOCOL_NAMES, Packet, Side, give_back_hop
 from nat_node.routing import NAT_IN, NAT_OUT, Interfaces, set_up
 from nat_node.settings import Settings
@@ -120,7 +119,7 @@ class Node:
             for protocol, port, internal in rules:
                 self.translator.add_rule(protocol, port, internal, now)
         self.translator.flows.carrier = self._carrier = carrier
-        self._counters_read = self._touch_at = now
+        self._counters_read = now
         self._inside, self._outside, self._keeper = doors.inside, doors.outside, keeper
         self._frame = bytearray(FRAME_SIZE)
         self._view = memoryview(self._frame)
@@ -185,9 +184,6 @@ class Node:
                 self._send(self._outside if packet.side is Side.OUTSIDE else self._inside, packet)
             if port_control:
                 port_control.expire(now)
-        if now >= self._touch_at:
-            self._touch_at = now + TOUCH
-            translator.table.touch()
 
     def _drain(self, descriptor: int, side: Side, flows: Flows) -> None:
         """Take a batch of packets from one device, and give back what becomes of them."""

@@ -97,10 +97,9 @@ def _rule(
     ):
         raise Damaged(f"record {number}: a rule that no NAPT would make")
     maker = made_by.rstrip(b"\0").decode(errors="replace")
-    # What a program has asked for it asks for again, when it learns that we have forgotten it.
     mapping = Mapping(
         serial, protocol, (address, port), external, (remote_address, remote_port), created,
-        maker, bool(explicit) and maker == "hand",
+        maker, bool(explicit),
     )  # fmt: skip
     if first_address:
         mapping.first_remote = (first_address, first_port)

@@ -134,7 +134,7 @@ def recover(
     if records is None:
         records = file.make_room(b"", FEWEST)
     if records is not None:
-        translator.table.memory = Memory(records, most, file.make_room)
+        translator.table.remember_in(Memory(records, most, file.make_room))
     return translator, had_one
 
 

@@ -344,10 +344,10 @@ class Table:
             self._serial = max(self._serial, session.serial)
             self._enlist(session)
 
-    def touch(self) -> None:
-        """Have `memory` know when each session was last used."""
-        if self.memory:
-            self.memory.touch(self._outgoing.values())
+    def remember_in(self, memory: Memory) -> None:
+        """From now on keep the picture in `memory` up to date, which shows the table as it is."""
+        self.memory = memory
+        memory.adopt(self._outgoing.values())
 
     # -- both directories at once -------------------------------------------------------------
 

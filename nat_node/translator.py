@@ -195,7 +195,7 @@ class Translator:
             if protocol == TCP:
                 self._advance(session, packet.tcp_flags, True, now)
             else:
-                session.last_used = now
+                session.use(now)
             return session
 
         # Whoever has a session has passed this: only the first packet is asked.
@@ -308,7 +308,7 @@ class Translator:
         state = follow(session.state, flags, outbound)
         if state is session.state:
             if outbound or state not in NOT_KEPT_FROM_OUTSIDE:
-                session.last_used = now
+                session.use(now)
             return
         if not (state is TcpState.REFUSED and outbound and session.state is TcpState.OPENING_IN):
             session.last_used = now  # but not by a refusal (RFC 7857, section 7.1)

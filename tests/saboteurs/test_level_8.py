@@ -196,7 +196,7 @@ SABOTEURS = (
             Edit("nat_node/flow_cache.py", "session.last_used = now", "pass"),
             Edit(
                 TRANSLATOR,
-                "    session.last_used = now\n            return\n",
+                "    session.use(now)\n            return\n",
                 "    pass\n            return\n",
             ),
         ),

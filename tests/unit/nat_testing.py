@@ -201,7 +201,7 @@ class Nat:
         table = self.translator.table
         if records:
             restore(records, table, self.now)
-        table.memory = Memory(records, most_records(self.settings), make_room)
+        table.remember_in(Memory(records, most_records(self.settings), make_room))
 
     def kill(self) -> None:
         """The translator dies, and another one takes its place."""

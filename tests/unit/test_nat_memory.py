@@ -116,7 +116,6 @@ def test_an_idle_time_goes_on_where_it_was_and_never_ends_too_early():
     nat.out(udp(f"{ALICE}:53", f"{SERVER}:53"))
     nat.wait(60)
     nat.out(udp(f"{ALICE}:53", f"{SERVER}:53"))
-    nat.translator.table.touch()
     nat.wait(50)
     nat.kill()
     nat.wait(49.9)
@@ -148,8 +147,8 @@ def test_the_room_grows_with_the_table_and_all_of_it_is_kept():
 def test_where_there_is_no_room_rules_are_made_but_not_remembered():
     nat = Nat()
     asked = []
-    nat.translator.table.memory = Memory(
-        make_room(b"", 2), 9999, lambda contents, count: asked.append(count)
+    nat.translator.table.remember_in(
+        Memory(make_room(b"", 2), 9999, lambda contents, count: asked.append(count))
     )
     for port in range(1, 5):
         nat.out(udp(f"{ALICE}:{port}", f"{SERVER}:53"))

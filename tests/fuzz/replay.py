@@ -1,0 +1,297 @@
+"""One story, step by step, with the judge beside each packet; and the shortest that goes wrong.
+
+A packet takes the way that it takes in the node: first the flow cache, then the translator, with
+one hop given back. In some stories a twin without the flow cache gets the same packets: both must
+say the same, byte by byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+from nat_node.flow_cache import VNET_HEADER
+from nat_node.memory import Memory, most_records
+from nat_node.packet import Side, give_back_hop
+from nat_node.restore import restore
+from nat_node.settings import Settings
+from nat_node.table import RuleRefused
+from nat_node.translator import Translator
+from nat_node.verdict import Drop
+from tests.fuzz.judge import (
+    Broken,
+    Seen,
+    blank,
+    judge_own_words,
+    judge_place,
+    judge_translation,
+    right_checksums,
+)
+from tests.fuzz.model import Model
+from tests.fuzz.packets import ICMP, TCP, UDP, Endpoint
+from tests.unit.nat_testing import assert_empty, check_table, make_room
+
+WAITING = 1000  # fragments that may come out later
+CHECKED_EACH = 8  # steps
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that happens: a packet, or `wait`, `add`, `remove`, `kill`."""
+
+    what: str
+    side: Side = Side.INSIDE
+    data: bytes = b""
+    partial: bool = False
+    seconds: float = 0.0
+    protocol: int = 0
+    port: int = 0
+    internal: Endpoint = (0, 0)
+
+    def __str__(self) -> str:
+        if self.what == "packet":
+            partial = ", partial=True" if self.partial else ""
+            return f"nat.pass_through(bytes.fromhex({self.data.hex()!r}), {self.side}{partial})"
+        values = {"wait": self.seconds, "add": (self.protocol, self.port, self.internal),
+                  "remove": (self.protocol, self.port), "kill": ""}  # fmt: skip
+        return f"{self.what} {values[self.what]}"
+
+
+@dataclass(slots=True)
+class Bench:
+    """A NAPT on the bench. Raises Broken, or whatever the translator raises."""
+
+    settings: Settings
+    seed: int
+    with_twin: bool = False
+    now: float = 1000.0
+    seen: Counter[str] = field(default_factory=Counter)
+    packets: int = 0
+    _steps: int = 0
+    _waiting: list[Seen] = field(default_factory=list)
+    _chances: list[random.Random] = field(init=False)
+    translators: list[Translator] = field(init=False)
+    model: Model = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.model = Model(self.settings)
+        self._chances = [random.Random(self.seed) for _ in range(1 + self.with_twin)]
+        self.translators = [self._begin(b"", chance) for chance in self._chances]
+
+    def play(self, step: Step) -> list[bytes]:
+        """Let it happen; what came out of the NAPT."""
+        self._steps += 1
+        sent: list[bytes] = []
+        match step.what:
+            case "packet":
+                self.packets += 1
+                sent = self._packet(step)
+            case "wait":
+                self._wait(step.seconds)
+            case "add" | "remove":
+                self._rule(step)
+            case "kill":
+                self.model.killed()
+                self._waiting.clear()
+                self.translators = [
+                    self._begin(translator.table.memory.snapshot(), chance)
+                    for translator, chance in zip(self.translators, self._chances, strict=True)
+                ]
+        if self._steps % CHECKED_EACH == 0:
+            check_table(self.translators[0])
+        return sent
+
+    def end(self) -> None:
+        """Without rules and after a long silence nothing is left."""
+        for protocol, port in list(self.model.explicit):
+            self._rule(Step("remove", protocol=protocol, port=port))
+        self._wait(3 * 7440.0)
+        self.seen[Drop.FRAGMENT_LOST.label] += self.translators[0].drops[Drop.FRAGMENT_LOST]
+        for translator in self.translators:
+            check_table(translator)
+            assert_empty(translator)
+
+    def _begin(self, records: bytes, chance: random.Random) -> Translator:
+        translator = Translator(self.settings, chance.randrange, lambda event: None)
+        table, room = translator.table, memoryview(bytearray(records))
+        restore(room, table, self.now)
+        table.remember_in(Memory(room, most_records(self.settings), make_room))
+        return translator
+
+    def _wait(self, seconds: float) -> None:
+        until = self.now + seconds
+        for translator in self.translators:
+            now = self.now
+            while (deadline := translator.next_deadline()) is not None and deadline <= until:
+                now = max(now, deadline)
+                for packet in translator.expire(now):
+                    seen = Seen.of(bytes(packet.data))
+                    assert seen is not None
+                    judge_place(seen, self.settings)
+                    judge_own_words(None, seen)
+                if (left := translator.next_deadline()) is not None and left <= now:
+                    raise Broken("what should have ended has not")
+        self.now = until
+
+    def _rule(self, step: Step) -> None:
+        key = (step.protocol, step.port)
+        for translator in self.translators:
+            with contextlib.suppress(RuleRefused):
+                if step.what == "add":
+                    translator.add_rule(*key, step.internal, self.now)
+                    self.model.add(key, step.internal)
+                else:
+                    translator.remove_rule(*key)
+                    self.model.explicit.setdefault(key, step.internal)
+                    self.model.remove(key)
+
+    # -- packets ------------------------------------------------------------------------------
+
+    def _packet(self, step: Step) -> list[bytes]:
+        sent, drop = self._pass(self.translators[0], step, fast=True)
+        came = Seen.of(step.data)
+        for twin in self.translators[1:]:
+            same = self._pass(twin, step, fast=False)
+            # Of a sum that was wrong it does not matter in which of two ways it stays so.
+            if came and "header" in right_checksums(came) and (sent, drop) != same:
+                raise Broken("the flow cache and the translator do not agree")
+        seen = [Seen.of(data) for data in sent]
+        for left in seen:
+            assert left is not None
+            judge_place(left, self.settings)
+        if drop is not None:
+            self.seen[drop.label] += 1
+            if len(seen) > 1:
+                raise Broken("more than one word about a packet that was dropped")
+            for left in seen:
+                self.seen["told"] += 1
+                judge_own_words(came, left)
+            outward = came is not None and step.side is Side.INSIDE and not came.later
+            if outward and came.destination == self.settings.external:
+                here, there = came.ports
+                self.model.tried_in_vain(
+                    came.protocol, (came.source, here), (came.destination, there)
+                )
+            return sent
+        if came is None:
+            raise Broken("what is no packet was neither dropped nor has it a reason")
+        if not seen:
+            if not came.later:
+                raise Broken("it vanished without a reason")
+            self.seen["waits"] += 1
+            self._waiting = [*self._waiting[-WAITING:], came]
+            return sent
+        first, *others = seen
+        outbound = step.side is Side.INSIDE
+        if self._is_answer(came, first):
+            self.seen["answered"] += 1
+            judge_own_words(came, first)
+        else:
+            judge_translation(came, first, step.partial, outbound)
+            self._compare_with_model(came, first, outbound)
+        for left in others:
+            self._judge_sibling(left, outbound)
+        return sent
+
+    def _pass(
+        self, translator: Translator, step: Step, *, fast: bool
+    ) -> tuple[list[bytes], Drop | None]:
+        flows = translator.flows.inside if step.side is Side.INSIDE else translator.flows.outside
+        frame = bytearray(VNET_HEADER) + step.data
+        frame[0] = step.partial
+        # The flow cache relies on the kernel, which hands over no packet of a wrong length.
+        fast = fast and int.from_bytes(step.data[2:4], "big") == len(step.data)
+        if fast and flows.forward(frame, len(frame), self.now):
+            self.seen["fast"] += 1
+            return [bytes(frame[VNET_HEADER:])], None
+        verdict = translator.receive(
+            memoryview(frame)[VNET_HEADER:], step.side, self.now, step.partial
+        )
+        for packet in verdict.packets:
+            give_back_hop(packet.data)
+        return [bytes(packet.data) for packet in verdict.packets], verdict.drop
+
+    def _is_answer(self, came: Seen, left: Seen) -> bool:
+        """Whether this is (a piece of) what we say to a ping for us."""
+        to_us = came.protocol == ICMP and came.destination == self.settings.external
+        return to_us and (came.is_ping or (came.later and left.destination == came.source))
+
+    def _judge_sibling(self, left: Seen, outbound: bool) -> None:
+        self.seen["sibling"] += 1
+        for came in self._waiting:
+            if blank(came, outbound) == blank(left, outbound):
+                if self._is_answer(came, left):
+                    judge_own_words(came, left)
+                else:
+                    judge_translation(came, left, False, outbound)
+                self._waiting.remove(came)
+                return
+        raise Broken("a fragment comes out that never came in")
+
+    def _compare_with_model(self, came: Seen, left: Seen, outbound: bool) -> None:
+        if came.later:
+            self.seen["later fragment"] += 1
+            return
+        self.seen[f"{'out' if outbound else 'in'} {came.protocol}"] += 1
+        protocol, model = came.protocol, self.model
+        if came.is_error:
+            self.seen["error"] += 1
+            if not outbound:
+                self._judge_error(came, left)
+            return
+        (from_port, to_port), (port, new_to) = came.ports, left.ports
+        if protocol == ICMP:
+            to_port = 0
+        remote = (came.destination, to_port)
+        if outbound:
+            model.went_out(protocol, (came.source, from_port), port, remote, self.now)
+            if came.destination == self.settings.external:
+                self.seen["hairpin"] += 1
+                model.came_in(protocol, (left.destination, new_to), to_port, (left.source, port),
+                              self.now)  # fmt: skip
+            return
+        internal = (left.destination, new_to)
+        if protocol == ICMP:
+            model.came_in(protocol, internal, from_port, (came.source, 0), self.now)
+        else:
+            model.came_in(protocol, internal, to_port, (came.source, from_port), self.now)
+
+    def _judge_error(self, came: Seen, left: Seen) -> None:
+        was, is_now = Seen.of(came.body[8:]), Seen.of(left.body[8:])
+        assert was is not None
+        assert is_now is not None
+        if is_now.source != left.destination:
+            raise Broken("an error is delivered to someone who did not send what it quotes")
+        if was.protocol in (TCP, UDP, ICMP) and not self.model.knows(
+            was.protocol, was.ports[0], (is_now.source, is_now.ports[0])
+        ):
+            raise Broken("an error about something that was never sent is delivered")
+
+
+def shortest(settings: Settings, seed: int, with_twin: bool, steps: list[Step]) -> list[Step]:
+    """A part of the steps that still goes wrong, from which nothing can be left out."""
+
+    def goes_wrong(part: list[Step]) -> bool:
+        bench = Bench(settings, seed, with_twin)
+        try:
+            for step in part:
+                bench.play(step)
+            check_table(bench.translators[0])
+            bench.end()
+        except Exception:
+            return True
+        return False
+
+    size = len(steps) // 2
+    while size:
+        at = 0
+        while at < len(steps):
+            part = steps[:at] + steps[at + size :]
+            if goes_wrong(part):
+                steps = part
+            else:
+                at += size
+        size //= 2
+    return steps
