@@ -194,14 +194,6 @@ def open_tcp(
     return TcpFlow(trial, inside, outside, port=port, remote_port=remote_port).handshake()
 
 
-def with_port(flow: TcpFlow, outside: Host, remote_port: int) -> TcpFlow:
-    """Another connection of the same internal endpoint (and, it should be, external one)."""
-    return TcpFlow(
-        flow._trial, flow.inside, outside, port=flow.port, remote_port=remote_port,
-        external=flow.external,
-    )  # fmt: skip
-
-
 def _after(sequence: int, flags: int, data: bytes) -> int:
     return (sequence + len(data) + bool(flags & SYN) + bool(flags & FIN)) % MODULUS
 

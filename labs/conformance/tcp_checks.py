@@ -150,9 +150,9 @@ def _unsolicited(t: Trial) -> Unsolicited:
     # A port in use is nobody's, too, for somebody else whom a filter keeps out.
     stranger = Call(y2.name, dialed)
     _dial(t, stranger, napt.external, remote_port)
-    if t.await_at(inside.inside.where, lambda c: c.packet.source == y2.address, since, 1) is None:
-        calls.append(stranger)
     time.sleep(SILENCE + ANSWERED_WITHIN)
+    if not wire.packets(inside.inside.where, lambda p: p.source == y2.address, since=since):
+        calls.append(stranger)
     answers = []
     for call in calls:
         where = t.host(call.caller)

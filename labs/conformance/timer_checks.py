@@ -57,7 +57,7 @@ def lasts_at_least(
 
 
 def keep_busy(send: Callable[[], object], seconds: float, limit: float) -> None:
-    """Call `send` every 0.4 s for so long. NotProbed if this machine made a pause of `limit`."""
+    """Call `send` again and again for so long. NotProbed if there was a pause of `limit`."""
     end = time.monotonic() + seconds
     last = time.monotonic()
     while last < end:
@@ -83,23 +83,23 @@ def has_expired(t: Trial, flow: UdpFlow, what: str) -> None:
 
 
 def udp_expires(t: Trial) -> None:
-    """With a time-out of 2 s: in use at 1 s, gone after it."""
+    """Open in the middle of its time-out, gone after it."""
     flow, _, _ = udp_pair(t)
     early = t.open_udp(flow.inside, flow.outside)
     sent = time.monotonic()
-    time.sleep(UDP / 2)
+    time.sleep(UDP / 3)
     control = t.open_udp(flow.inside, flow.outside).inward()
     came = t.let_in(flow.outside, early.inward(), flow.inside, control)
     if time.monotonic() - sent > UDP * TOO_SLOW:
         raise NotProbed("this machine was too slow to try within the time-out")
-    t.require(came is not None, f"set to {UDP:g} s, open after {UDP / 2:g} s",
-              f"gone after {UDP / 2:g} s, though set to {UDP:g} s")  # fmt: skip
-    time.sleep(UDP / 2 + MARGIN)
+    t.require(came is not None, f"set to {UDP:g} s, open after {UDP / 3:g} s",
+              f"gone after {UDP / 3:g} s, though set to {UDP:g} s")  # fmt: skip
+    time.sleep(UDP * 2 / 3 + MARGIN)
     has_expired(t, flow, f"gone after {UDP + MARGIN:g} s")
 
 
 def udp_outbound_refreshes(t: Trial) -> None:
-    """Sent to every 0.4 s for twice the time-out, the mapping is there still."""
+    """Used by the inside for twice the time-out, the mapping is there still."""
     flow, inside, _ = udp_pair(t)
     before = flow.external
     keep_busy(lambda: inside.send(flow.outward()), 2 * UDP, UDP)
@@ -131,14 +131,14 @@ def query_expires(t: Trial) -> None:
     late.ask()
     early.ask()
     asked = time.monotonic()
-    time.sleep(ICMP / 2)
+    time.sleep(ICMP / 3)
     reply = early.reply()
     came = t.let_in(early.outside, reply, early.inside, _fresh_reply(t))
     if time.monotonic() - asked > ICMP * TOO_SLOW:
         raise NotProbed("this machine was too slow to try within the time-out")
-    t.require(came is not None, f"set to {ICMP:g} s: a reply after {ICMP / 2:g} s passes",
-              f"gone after {ICMP / 2:g} s, though set to {ICMP:g} s")  # fmt: skip
-    time.sleep(ICMP / 2 + MARGIN)
+    t.require(came is not None, f"set to {ICMP:g} s: a reply after {ICMP / 3:g} s passes",
+              f"gone after {ICMP / 3:g} s, though set to {ICMP:g} s")  # fmt: skip
+    time.sleep(ICMP * 2 / 3 + MARGIN)
     t.refused(late.outside, late.reply(), late.inside, _fresh_reply(t))
 
 

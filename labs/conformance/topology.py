@@ -29,8 +29,8 @@ from topologies.loader import load
 from topologies.model import Engine, NaptSettings, Topology
 
 #: Seconds, of the *brief* NAPT. The kernel knows only whole ones.
-BRIEF = {"tcp": 5.0, "tcp-transitory": 3.0, "udp": 2.0, "icmp": 2.0}
-BRIEF_HOLD = 1.0
+BRIEF = {"tcp": 6.0, "tcp-transitory": 4.0, "udp": 3.0, "icmp": 3.0}
+BRIEF_HOLD = 2.0
 SMALL_POOL = range(40000, 40008)
 SMALL_UDP = 8.0  # seconds
 HOST_LIMIT = 20  # sessions, of the *narrow* NAPT

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from labs.conformance.headers import USUAL, Endpoint, IpFields, Probe, udp
-from labs.conformance.reading import Ip, Sum, read_frame
+from labs.conformance.reading import Ip, read_frame
 from labs.conformance.requirement import NotProbed, Violation
 from labs.conformance.stand import Host, Napt, Stand
 from labs.wire import Captured
@@ -304,8 +304,3 @@ def read(captured: Captured) -> Ip:
 
 def show(endpoint: Endpoint) -> str:
     return f"{endpoint[0]}:{endpoint[1]}"
-
-
-def checksums_hold(packet: Ip) -> bool:
-    """Header and transport, as far as they can be known."""
-    return packet.header_sum is Sum.HOLDS and packet.sum is not Sum.WRONG
