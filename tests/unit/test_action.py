@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from labs.cli import check
+from labs.cli import check, grade
 
 ROOT = Path(__file__).parents[2]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
@@ -27,18 +27,19 @@ def steps_of(workflow):
     return [step for job in jobs.values() for step in job["steps"]]
 
 
-def run_check(tmp_path, topologies):
-    """The step that checks, in a folder of somebody's own. Returns what bootstrap.py was told."""
+def run_step(tmp_path, program, **inputs):
+    """Run the step that calls this, in a folder of somebody's own; what bootstrap.py was told."""
     action, work = tmp_path / "action", tmp_path / "work"
     (action / "labs").mkdir(parents=True)
     (action / "labs" / "bootstrap.py").write_text(SAYS_HOW)
     (work / "nets").mkdir(parents=True)
     for name in ("a.yaml", "b c.yaml", "d.txt"):
         (work / "nets" / name).touch()
-    (step,) = [step for step in ACTION["runs"]["steps"] if "check" in step.get("run", "")]
+    steps = ACTION["runs"]["steps"]
+    (step,) = [s for s in steps if f'bootstrap.py" {program}' in s.get("run", "")]
     environment = {
         **os.environ,
-        "TOPOLOGIES": topologies,
+        **inputs,
         "REPORTS": ACTION["inputs"]["reports"]["default"],
         "GITHUB_ACTION_PATH": str(action),
     }
@@ -48,7 +49,11 @@ def run_check(tmp_path, topologies):
     )  # fmt: skip
     reports = work / "napt-lab-reports"
     assert reports.is_dir()
-    said = ran.stdout.splitlines()
+    return work, reports, ran.stdout.splitlines()
+
+
+def run_check(tmp_path, topologies):
+    work, reports, said = run_step(tmp_path, "check", TOPOLOGIES=topologies)
     options, files = said[: said.index("--")], said[said.index("--") + 1 :]
     junit, as_json = f"{reports}/junit.xml", f"{reports}/report.json"
     assert options == ["check", "--junit", junit, "--json", as_json]
@@ -70,10 +75,25 @@ def test_the_action_checks_the_files_that_it_is_given(tmp_path, topologies, file
     assert not (tmp_path / "work" / "gotcha").exists()
 
 
+@pytest.mark.parametrize(
+    ("exercises", "told"), [("9c/door", "9c/door"), ("nets/b c.yaml", "{}/nets/b c.yaml")]
+)
+def test_the_action_marks_the_answers_that_it_is_given(tmp_path, exercises, told):
+    work, reports, said = run_step(
+        tmp_path, "grade", ANSWERS="$(touch gotcha).yaml", EXERCISES=exercises
+    )
+    assert said == [
+        "grade", "--rules", f"{work}/$(touch gotcha).yaml", "--junit", f"{reports}/marks.xml",
+        "--json", f"{reports}/marks.json", "--", told.format(work),
+    ]  # fmt: skip
+    assert not (work / "gotcha").exists()
+
+
 def test_what_the_action_calls_exists():
     assert (ROOT / "labs" / "bootstrap.py").is_file()
-    options = {option for parameter in check.params for option in parameter.opts}
-    assert {"--junit", "--json"} <= options
+    for command, wanted in ((check, set()), (grade, {"--rules"})):
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {"--junit", "--json"} | wanted <= options
 
 
 def test_the_action_uses_inputs_that_it_has_and_no_others():
