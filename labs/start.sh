@@ -137,12 +137,13 @@ build() {
   say "building the image $image (once; a minute or two) …"
   log=$(mktemp)
   trap 'rm -f "$log"' EXIT
+  trap 'exit 130' INT TERM
   if ! "$ENGINE" build --target "$1" --tag "$image" . > "$log" 2>&1; then
     tail -n 20 "$log" >&2
     stop 3 "the image could not be built; see above. It takes the network, to the registry and to Debian"
   fi
   rm -f "$log"
-  trap - EXIT
+  trap - EXIT INT TERM
 }
 
 # --- the container -------------------------------------------------------------------------
