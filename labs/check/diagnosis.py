@@ -49,12 +49,13 @@ def diagnose(prober: Prober, tried: Tried, address: IPv4Address) -> End:
 def _signs(prober: Prober, tried: Tried, trail: Trail, address: IPv4Address) -> Iterator[End]:
     ground, log_since = prober.ground, prober.log_since
     error = _icmp_error(prober, tried)
+    reset = _reset(prober, tried)
     drop = dropped(ground, trail, log_since)
-    if drop is None and error is not None:
-        drop = drop_at(ground, node_of(error), trail, log_since)
+    if drop is None and reset is None and (node := _silent_node(trail, error)):
+        drop = drop_at(ground, node, trail, log_since)
     if drop is not None:
         yield _drop(drop)
-    if (reset := _reset(prober, tried)) is not None:
+    if reset is not None:
         yield _said(reset, "refused")
     if (question := _open_question(prober, tried, trail, address)) is not None:
         words = f"{question.where}: {question.packet}, and nobody answers"
@@ -66,6 +67,14 @@ def _signs(prober: Prober, tried: Tried, trail: Trail, address: IPv4Address) -> 
         elif kind == UNREACHABLE:
             yield _said(error, "prohibited" if code in PROHIBITED_CODES else "no-route")
     yield _last_place(prober, tried, trail)
+
+
+def _silent_node(trail: Trail, error: Captured | None) -> str | None:
+    """Who has stopped the packet and may still report that it was dropped."""
+    if error is not None:
+        of_a_socket = error.packet.icmp == (UNREACHABLE, PORT_CODE)
+        return None if of_a_socket else node_of(error)
+    return node_of(trail.seen[-1]) if trail and not trail.seen[-1].outgoing else None
 
 
 def _drop(event: Event) -> End:

@@ -6,7 +6,7 @@ from labs.check.ground import Ground
 from labs.check.trail import Trail, node_of
 from topologies.processes import DeadlinePassed, Event
 
-DROP_SECONDS = 2.0  # in which a translator that refuses in ICMP also reports the drop
+DROP_SECONDS = 5.0  # in which a translator that has stopped a packet says so
 
 
 def dropped(ground: Ground, trail: Trail, log_since: int) -> Event | None:
@@ -18,7 +18,7 @@ def dropped(ground: Ground, trail: Trail, log_since: int) -> Event | None:
 
 
 def drop_at(ground: Ground, node: str, trail: Trail, log_since: int) -> Event | None:
-    """The report of the translator on `node`, which has answered the packet with an ICMP error."""
+    """The report of the translator on `node`, if there is one, of a packet that ended there."""
     if ground.net[node].napt is None:
         return None
     try:
@@ -29,7 +29,7 @@ def drop_at(ground: Ground, node: str, trail: Trail, log_since: int) -> Event | 
             since=log_since,
         )
     except DeadlinePassed:
-        return None  # then it was the kernel of that node that refused
+        return None  # then it was the kernel of that node
 
 
 def _is_about(event: Event, trail: Trail) -> bool:

@@ -32,6 +32,7 @@ from topologies.namespaces import visit
 
 POLL = 0.05  # seconds between two looks whether a try is dead already
 CURL_NOT_TRIED = frozenset({1, 2, 3, 126, 127})  # wrong usage; no curl (mnexec: 1)
+IP_RECVERR = 11  # ip(7); Python has no name for it
 _TOLD = re.compile(r"You are ([0-9.]+:[0-9]+)")
 
 
@@ -227,7 +228,9 @@ def _tcp_socket() -> socket.socket:
 
 
 def _udp_socket() -> socket.socket:
-    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)  # any ICMP error ends the wait
+    return sock
 
 
 def _free_port() -> int:

@@ -83,11 +83,13 @@ class Telling:
     def _tell(self, outcome: Outcome) -> None:
         mark, style, style_of_why = MARKS[outcome.verdict]
         expectation = outcome.expectation
-        self._console.print(
-            Text.assemble((mark, style), (expectation.text, "bold")).append(
-                f"  line {expectation.line}, {outcome.seconds:.2f} s", "not bold dim"
-            )
-        )
+        head = Text.assemble((mark, style), (expectation.text, "bold"))
+        place = f"line {expectation.line}, {outcome.seconds:.2f} s"
+        if len(head) + len(place) + 2 <= self._console.width:
+            self._console.print(head.append(f"  {place}", "not bold dim"))
+        else:
+            self._console.print(head)
+            self._indented(Text(place, "dim"))
         *evidence, last = outcome.evidence or ("",)
         for line in evidence:
             self._indented(Text(line, "dim"))

@@ -96,9 +96,9 @@ def classify(source: str, target: str, trail: Trail) -> tuple[Via, list[str]]:
         return Via.DIRECT, [*ends, f"it arrived at the address that was dialed, {end.to}"]
     changed = _who_rewrote(trail)
     came_in, went_out = trail.at(changed, outgoing=False), trail.at(changed, outgoing=True)
-    ways = [captured.where for captured in (came_in, went_out) if captured is not None]
-    words = f"{changed} rewrote {begin.to} to {end.to}; it came in and left by {', '.join(ways)}"
-    turned = ways == [f"{changed}:lan0"] * 2
+    by, out = (captured.where if captured else changed for captured in (came_in, went_out))
+    words = f"{changed} rewrote {begin.to} to {end.to}: in by {by}, out by {out}"
+    turned = by == out == f"{changed}:lan0"
     return (Via.HAIRPINNED if turned else Via.FORWARDED), [*ends, words]
 
 

@@ -36,7 +36,7 @@ HOLDS = {
     "pc reaches stackoverflow as 24.9.3.7": "echo request",
     "pc reaches pc2:9 as 10.0.0.7 via direct": "pc → pc2",
     "bob reaches 24.9.3.7:8080 by http as 203.0.113.77 via forwarded": "rewrote 24.9.3.7:8080",
-    "pc2 reaches pc:80 at napt_a:8080 as 24.9.3.7 via hairpinned": "napt_a:lan0, napt_a:lan0",
+    "pc2 reaches pc:80 at napt_a:8080 as 24.9.3.7 via hairpinned": "in by napt_a:lan0, out by",
     "files cannot reach pc:80 because no-route at internet": "about 198.51.100.10:",
     "files cannot reach pc because no-route at internet": "control: napt_a does reach pc",
     "files cannot reach pc:80 at 24.9.3.7 because no-rule at napt_a": "napt_a dropped tcp SYN",
