@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import NoReturn
 
 import click
 
@@ -84,27 +84,30 @@ def labs() -> None:
 
 @main.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--junit", type=click.File("w", "utf-8"), help="Write the outcome as JUnit's XML.")
-@click.option("--json", "as_json", type=click.File("w", "utf-8"), help="… as JSON (-: stdout).")
-def check(files: tuple[Path, ...], junit: IO[str] | None, as_json: IO[str] | None) -> None:
+@click.option("--junit", metavar="FILE", help="Write the outcome as JUnit's XML (-: to stdout).")
+@click.option("--json", "json_", metavar="FILE", help="… as JSON.")
+def check(files: tuple[Path, ...], junit: str | None, json_: str | None) -> None:
     """Check topology FILES: list everything that is wrong with them, or build them and test what
     they expect.
     """
     topologies = load_all([find(file) for file in files])
-    to_stdout = any(file is not None and file.fileno() == 1 for file in (junit, as_json))
+    from labs.check.reports import Checked, Reports
+
+    try:
+        reports = Reports(junit, json_)  # opened while this machine's files are still in sight
+    except OSError as error:
+        raise click.UsageError(f"cannot write the report: {error}") from error
     for topology in topologies:
         if not topology.expect:
             nothing = "no problem found; it has no `expect:`, so there is nothing to test"
-            click.echo(f"{topology.path}: {topology.title}: {nothing}", err=to_stdout)
+            click.echo(f"{topology.path}: {topology.title}: {nothing}", err=reports.on_stdout)
     if not any(topology.expect for topology in topologies):
-        from labs.check.reports import Checked, write_reports
-
-        write_reports([Checked(topology) for topology in topologies], junit, as_json)
+        reports.write([Checked(topology) for topology in topologies])
         return
     enter_sandbox()
     from labs.runner import run_check
 
-    sys.exit(run_check(topologies, junit, as_json, on_stderr=to_stdout))
+    sys.exit(run_check(topologies, reports))
 
 
 @main.command()

@@ -7,9 +7,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
 
 from labs.check.command import check_topologies
+from labs.check.reports import CannotReport, Reports
 from labs.drawing import draw
 from labs.engine import Lab, Part
 from labs.narration import Narration
@@ -148,18 +148,14 @@ def _on_network(use: Callable[[], int]) -> int:
         return FAILED
 
 
-def run_check(
-    topologies: Sequence[Topology],
-    junit: IO[str] | None,
-    as_json: IO[str] | None,
-    *,
-    on_stderr: bool,
-) -> int:
+def run_check(topologies: Sequence[Topology], reports: Reports) -> int:
     """Build topologies and test what they expect. Returns the exit status."""
     try:
-        passed = check_topologies(topologies, junit, as_json, on_stderr=on_stderr)
+        passed = check_topologies(topologies, reports)
     except BuildError as error:
         return cannot_build(error)
+    except CannotReport as error:
+        return _cannot_write(error.error)
     return PASSED if passed else FAILED
 
 

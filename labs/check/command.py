@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import IO
 
 from labs.check.github import Annotations
 from labs.check.outcome import Outcome, Verdict
-from labs.check.reports import Checked, write_reports
+from labs.check.reports import Checked, Reports
 from labs.check.run import STOPPED, run_checks
 from labs.check.telling import Telling
 from labs.wire import Wire
@@ -23,18 +22,13 @@ from topologies.processes import DeadlinePassed, ProgramEnded
 from topologies.programs import ProgramError
 
 
-def check_topologies(
-    topologies: Sequence[Topology],
-    junit: IO[str] | None,
-    as_json: IO[str] | None,
-    *,
-    on_stderr: bool,
-) -> bool:
+def check_topologies(topologies: Sequence[Topology], reports: Reports) -> bool:
     """Check them all and write the reports; whether all holds. In the sandbox.
 
-    People are told on stdout, or `on_stderr` where stdout is for a report.
-    BuildError if this machine cannot build one of them; the reports are written all the same.
+    People are told on stdout, or on stderr where stdout is for a report. BuildError if this
+    machine cannot build one of them; the reports are written all the same.
     """
+    on_stderr = reports.on_stdout
     checked = [Checked(topology) for topology in topologies]
     annotations, telling = Annotations(on_stderr=on_stderr), Telling(on_stderr=on_stderr)
     try:
@@ -48,7 +42,7 @@ def check_topologies(
         telling.rest()
         for one in checked:
             _fill(one, STOPPED)
-        write_reports(checked, junit, as_json)
+        reports.write(checked)
     return all(one.passed for one in checked)
 
 

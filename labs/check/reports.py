@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any
 
 from labs.check.outcome import Outcome, Verdict
@@ -30,14 +32,37 @@ class Checked:
         return sum(outcome.verdict is verdict for outcome in self.outcomes)
 
 
-def write_reports(
-    checked: Sequence[Checked], junit: IO[str] | None, as_json: IO[str] | None
-) -> None:
-    """Write what was asked for."""
-    if junit is not None:
-        _write_junit(checked, junit)
-    if as_json is not None:
-        _write_json(checked, as_json)
+class CannotReport(Exception):
+    """A report could not be written."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Reports:
+    """The files that were asked for; `-` is stdout."""
+
+    def __init__(self, junit: str | None = None, as_json: str | None = None) -> None:
+        """OSError if one of them cannot be written."""
+        self.on_stdout = "-" in (junit, as_json)
+        self._junit, self._json = _open(junit), _open(as_json)
+
+    def write(self, checked: Sequence[Checked]) -> None:
+        """Write them; CannotReport if there is no room, for instance."""
+        try:
+            if self._junit is not None:
+                _write_junit(checked, self._junit)
+            if self._json is not None:
+                _write_json(checked, self._json)
+        except OSError as error:
+            raise CannotReport(error) from error
+
+
+def _open(path: str | None) -> IO[str] | None:
+    if path is None:
+        return None
+    return sys.stdout if path == "-" else Path(path).open("w", encoding="utf-8")
 
 
 def _write_json(checked: Sequence[Checked], file: IO[str]) -> None:

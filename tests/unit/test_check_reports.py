@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from labs.check.github import Annotations
 from labs.check.outcome import Outcome, Verdict
-from labs.check.reports import Checked, write_reports
+from labs.check.reports import Checked, Reports
 from topologies.loader import loads
 
 YAML = """
@@ -35,13 +34,19 @@ def checked():
     return Checked(topology, outcomes, 1.25)
 
 
-def written(checked):
-    junit, as_json = io.StringIO(), io.StringIO()
-    write_reports(checked, junit, as_json)
-    return ET.fromstring(junit.getvalue()), json.loads(as_json.getvalue())
+@pytest.fixture
+def written(tmp_path):
+    """What is in the reports of these."""
+
+    def write(checked):
+        junit, as_json = tmp_path / "junit.xml", tmp_path / "report.json"
+        Reports(str(junit), str(as_json)).write(checked)
+        return ET.parse(junit).getroot(), json.loads(as_json.read_text(encoding="utf-8"))
+
+    return write
 
 
-def test_json_has_every_check(checked):
+def test_json_has_every_check(checked, written):
     _, whole = written([checked])
     (file,) = whole["files"]
     assert (whole["passed"], file["passed"], file["file"]) == (False, False, "home.yaml")
@@ -58,7 +63,7 @@ def test_json_has_every_check(checked):
     }
 
 
-def test_junit_tells_failures_from_errors(checked):
+def test_junit_tells_failures_from_errors(checked, written):
     suites, _ = written([checked])
     (suite,) = suites
     counts = {key: suite.get(key) for key in ("tests", "failures", "errors")}
@@ -72,7 +77,7 @@ def test_junit_tells_failures_from_errors(checked):
     assert "gotcha" in unknown.find("error").text
 
 
-def test_all_that_passed_passed(checked):
+def test_all_that_passed_passed(checked, written):
     checked.outcomes = checked.outcomes[:1]
     suites, whole = written([checked])
     assert whole["passed"]

@@ -51,6 +51,7 @@ def test_make_without_a_topology_lists_them(target):
         (["lab"], "Missing argument 'ID'"),
         (["nonsense"], "No such command 'nonsense'"),
         (["check"], "Missing argument 'FILES...'"),
+        (["check", "topologies/bench.yaml", "--json", "no-such-folder/x"], "no-such-folder/x"),
         (["check", "no-such-file.yaml"], "there is no file no-such-file.yaml"),
         (["shell", "no-such-file.yaml"], "there is no file no-such-file.yaml"),
     ],
