@@ -19,10 +19,14 @@ from pathlib import Path
 from servers.events import emit, endpoint
 
 CHUNK = 256 << 10  # bytes
+MOST = 1 << 30  # bytes that are received: whoever sends may be anybody
 
 
 async def dial(options: argparse.Namespace) -> None:
-    """The whole conversation. OSError, or TimeoutError after `wait` seconds of silence."""
+    """The whole conversation.
+
+    OSError if it breaks or too much comes, TimeoutError after `wait` seconds of silence.
+    """
     host, port = options.server
     reader, writer = await asyncio.wait_for(asyncio.open_connection(host, port), options.wait)
     emit("connected", peer=endpoint(writer.get_extra_info("peername")))
@@ -57,6 +61,8 @@ async def _receive(
             file.write(chunk)
             digest.update(chunk)
             received += len(chunk)
+            if received > MOST:
+                raise OSError(f"more than {MOST:,} bytes came")
     return received, digest.hexdigest()
 
 

@@ -18,6 +18,11 @@ from topologies.loader import load
 pytestmark = pytest.mark.network(timeout=30)
 
 
+@pytest.fixture(autouse=True)
+def nobodys_history(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+
 @pytest.fixture
 def keyboard(monkeypatch):
     """A standard input on which nobody types unless the test does; returns its other end."""
