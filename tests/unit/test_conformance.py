@@ -107,6 +107,22 @@ def test_a_deviation_is_of_the_python_translator_unless_the_kernel_has_the_setti
     assert verdict_of(violates, kernel, both).verdict is Verdict.DEVIATION
 
 
+DEVIATIONS = [(r.id, each) for r in REQUIREMENTS for each in r.deviations]
+
+
+@pytest.mark.parametrize(("name", "declared"), DEVIATIONS, ids=[name for name, _ in DEVIATIONS])
+def test_what_is_said_to_remove_a_deviation_does(name, declared):
+    if declared.removed_by.startswith("none: "):
+        return
+    key, value = declared.removed_by.split(": ")
+    # Some deviate only where another setting, or this one, is not the usual one.
+    for other in ({}, {"filtering": "endpoint-independent"}, {"refuse-syn": "false"}):
+        if declared.when(read_setup(Candidate("with it", other))):
+            assert not declared.when(read_setup(Candidate("without", {**other, key: value})))
+            return
+    pytest.fail("there are no settings for which it is declared")
+
+
 @pytest.mark.parametrize(("rfc", "last"), [(4787, 14), (5382, 10), (5508, 11), (6888, 15)])
 def test_every_requirement_of_the_rfc_has_a_row(rfc, last):
     chapter = next(chapter for chapter in CHAPTERS if chapter.rfc == rfc)
