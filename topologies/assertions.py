@@ -39,14 +39,14 @@ SEEN_REASONS = (
     "refused",  # nobody listens: TCP RST, or ICMP port unreachable
     "no-neighbor",  # its address was asked for (ARP), and nobody answered
     "not-forwarded",  # it came to a node that neither passed it on nor said anything
-    "unanswered",  # it arrived, and no answer came back
+    "no-answer",  # it arrived, and no answer came back
 )
 #: … and what the Python translator says of packets that it drops (nat_node/verdict.py).
 DROP_REASONS = (
-    "no-rule", "filtered", "not-for-us", "private-destination", "ports-exhausted", "host-limit",
-    "hairpinning-off", "no-connection", "spoofed-source", "table-full", "session-clash",
-    "icmp-unrelated", "icmp-unsupported", "bad-checksum", "unsupported-protocol", "malformed",
-    "fragment-lost", "fragments-full", "source-routed", "refused-by-kernel",
+    "no-rule", "filtered", "unanswered", "not-for-us", "private-destination", "ports-exhausted",
+    "host-limit", "hairpinning-off", "no-connection", "spoofed-source", "table-full",
+    "session-clash", "icmp-unrelated", "icmp-unsupported", "bad-checksum", "unsupported-protocol",
+    "malformed", "fragment-lost", "fragments-full", "source-routed", "refused-by-kernel",
 )  # fmt: skip
 
 

@@ -139,16 +139,16 @@ def _open_question(
 def _last_place(prober: Prober, tried: Tried, trail: Trail) -> End:
     if not trail:
         refused = any(word in tried.words.lower() for word in NO_WAY)
-        reason = "no-route" if refused else "unanswered"
+        reason = "no-route" if refused else "no-answer"
         return End(reason, prober.source, (f"{prober.source}: {tried.words}",))
     last = trail.seen[-1]
     node, to = node_of(last), last.packet.destination
     words = f"last seen at {last.where}: {last.packet}"
     if last.outgoing:
-        return End("unanswered", node, (f"{words}; it left, and came nowhere",))
+        return End("no-answer", node, (f"{words}; it left, and came nowhere",))
     if prober.ground.holder(IPv4Address(str(to)), node) != node:
         return End("not-forwarded", node, (f"{words}; {node} neither passed it on nor answered",))
-    return End("unanswered", node, (f"{words}; it is there, and {_what_then(prober, tried)}",))
+    return End("no-answer", node, (f"{words}; it is there, and {_what_then(prober, tried)}",))
 
 
 def _what_then(prober: Prober, tried: Tried) -> str:

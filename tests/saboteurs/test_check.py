@@ -165,17 +165,17 @@ def program(node, port, argv, divert):
 SABOTEURS = {
     "bob reaches stackoverflow:7": (
         drop("stackoverflow", 1, "tcp dport 7"),
-        "unanswered at stackoverflow",
+        "no-answer at stackoverflow",
     ),
     "bob reaches stackoverflow:53 by udp": (
         drop("stackoverflow", 2, "udp dport 53"),
-        "no answer to the datagram: unanswered at stackoverflow",
+        "no answer to the datagram: no-answer at stackoverflow",
     ),
     "bob reaches stackoverflow": (
         drop("stackoverflow", 3, "icmp type echo-request"),
-        "unanswered at stackoverflow",
+        "no-answer at stackoverflow",
     ),
-    "bob reaches stackoverflow:80 by http": (paused_web_server, "unanswered at stackoverflow"),
+    "bob reaches stackoverflow:80 by http": (paused_web_server, "no-answer at stackoverflow"),
     "alice reaches stackoverflow:8 as 24.9.3.7": (
         nft("internet", 5, f"{NAT.format('postrouting', 100)} tcp dport 8 masquerade"),
         "sees 151.101.1.1",
