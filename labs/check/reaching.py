@@ -18,8 +18,8 @@ from topologies.assertions import CannotReach, GetsFile, Protocol, Reaches, Targ
 from topologies.model import GatewayKind
 from topologies.programs import PROXY_PORT
 
-PATIENCE = 5.0  # seconds that an answer may take which is to come …
-SILENCE = 2.0  # … and one that is not to come
+PATIENCE = 8.0  # seconds that an answer may take which is to come …
+SILENCE = 5.0  # … and one that is not to come; most negatives end much earlier, by a sign
 REFUSED = "refused"  # the one reason for which nobody must listen
 
 
