@@ -67,12 +67,11 @@ def transport(
 
 def tcp(
     source: Endpoint, destination: Endpoint, flags: int, payload: bytes = b"",
-    tcp_options: bytes = b"", **ip: int | bytes,
+    tcp_options: bytes = b"", numbers: tuple[int, int] = (1000, 2000), **ip: int | bytes,
 ) -> bytes:  # fmt: skip
+    """A segment; `numbers` are its sequence and acknowledgment numbers."""
     offset = (20 + len(tcp_options)) << 2
-    body = struct.pack(
-        "!HHIIBBHHH", source[1], destination[1], 1000, 2000, offset, flags, 512, 0, 0
-    )
+    body = struct.pack("!HHIIBBHHH", source[1], destination[1], *numbers, offset, flags, 512, 0, 0)
     return transport(TCP, source, destination, body + tcp_options + payload, 16, **ip)
 
 
