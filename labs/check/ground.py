@@ -3,7 +3,7 @@
 Theory of operation. The same private address may belong to hosts of several sites, and means
 nothing on the Internet. So an address is looked up from somewhere: a site's own first, then the
 public ones. What a NAPT's explicit rules lead to is asked of the NAPT at that moment, for rules
-come and go; of the kernel's NAT the topology's own rules are known.
+come and go.
 """
 
 from __future__ import annotations
@@ -129,21 +129,10 @@ class Ground:
         return (inside, internal[1]) if inside is not None else None
 
     def _explicit(self, site: Site, transport: str, port: int) -> tuple[IPv4Address, int] | None:
-        gateway = site.gateway
-        control = self.net[gateway.name].napt
-        if control is None:
-            rules = gateway.napt.rules if gateway.napt else ()
-            for rule in rules:
-                if (rule.protocol, rule.external_port) == (transport, port):
-                    return rule.internal_address, rule.internal_port
-            return None
-        for known in control.rules():
-            external = f"{gateway.public.ip}:{port}"
-            if known["explicit"] and (known["protocol"], known["external"]) == (
-                transport,
-                external,
-            ):
-                address, _, number = known["internal"].rpartition(":")
+        external = f"{site.gateway.public.ip}:{port}"
+        for rule in self.net.napt(site.gateway.name).rules():
+            if rule["explicit"] and (rule["protocol"], rule["external"]) == (transport, external):
+                address, _, number = str(rule["internal"]).rpartition(":")
                 return IPv4Address(address), int(number)
         return None
 

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from labs.check import stun
 from labs.check.ground import Ground
 from labs.check.outcome import CannotTell
-from labs.check.trail import carries, follow
 from topologies.model import Site
 from topologies.namespaces import visit
 
@@ -55,7 +54,6 @@ class Vantage:
         self.ground = ground
         self.site = site
         self.napt = site.gateway.name
-        self.since = ground.wire.mark()
         self._sockets = sockets
         outside = ground.public_places()[:2]
         if len(outside) < 2:
@@ -86,34 +84,24 @@ class Vantage:
 
     def seen_as(self, inside: Spot, outside: Spot) -> Endpoint:
         """Ask from inside, answer from outside: the endpoint that the request came from."""
-        return self.ask(inside, outside)[0]
-
-    def ask(self, inside: Spot, outside: Spot) -> tuple[Endpoint, list[tuple[Endpoint, bytes]]]:
-        """As `seen_as`, with all that has come to `inside` up to the answer."""
         transaction = secrets.token_bytes(stun.TRANSACTION_BYTES)
         asked = stun.request(transaction)
         inside.sock.sendto(asked, outside.endpoint)
-        *_, (peer, _) = received(outside, asked, f"a datagram from {inside.node} to {outside.node}")
+        peer = _receive(outside, asked, f"a datagram from {inside.node} to {outside.node}")
         answer = stun.answer(asked, peer)
         assert answer is not None
         outside.sock.sendto(answer, peer)
-        what = f"the answer from {outside.node} to {inside.node}"
-        return peer, received(inside, answer, what)
+        _receive(inside, answer, f"the answer from {outside.node} to {inside.node}")
+        return peer
 
     def fate(self, sender: Spot, to: Endpoint, receiver: Spot) -> tuple[Endpoint | None, str]:
         """Send a datagram by way of the NAPT: whom the receiver saw, or None and why it ended.
 
-        Our translators report what they drop. For the kernel's NAT, a control that is sent after
-        it must come through, and cannot have overtaken it.
+        Nobody has to wait for one that does not come: a NAPT reports what it drops.
         """
         token = stun.request(secrets.token_bytes(stun.TRANSACTION_BYTES))
         log_since = self.ground.net.log.mark()
         sender.sock.sendto(token, to)
-        if self.ground.net[self.napt].napt is None:
-            self._await_at_napt(token, sender)
-            before = self.ask(receiver, self.four[0])[1]
-            peers = [peer for peer, data in before if data == token]
-            return (peers[0], "") if peers else (None, "no sign of it behind the NAPT")
         ends = f"{show(sender.endpoint)} > {show(to)}"
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end and not self.ground.stopped.is_set():
@@ -129,24 +117,15 @@ class Vantage:
             f"{self.napt} neither passed a datagram ({ends}) on nor said that it dropped it"
         )
 
-    def _await_at_napt(self, token: bytes, sender: Spot) -> None:
-        """Return once the datagram has come to one of the NAPT's interfaces."""
-        end = time.monotonic() + PATIENCE
-        while follow(self.ground, carries(token), self.since).at(self.napt, outgoing=False) is None:
-            if time.monotonic() > end or self.ground.stopped.wait(POLL):
-                raise CannotTell(f"a datagram from {sender.node} never came to {self.napt}")
 
-
-def received(spot: Spot, last: bytes, what: str) -> list[tuple[Endpoint, bytes]]:
-    """All datagrams until `last` has come, with their sources; CannotTell if it does not come."""
-    found: list[tuple[Endpoint, bytes]] = []
+def _receive(spot: Spot, wanted: bytes, what: str) -> Endpoint:
+    """Wait for this datagram and tell its source; CannotTell if it does not come."""
     end = time.monotonic() + PATIENCE
-    while not found or found[-1][1] != last:
-        if not select.select([spot.sock], [], [], max(0.0, end - time.monotonic()))[0]:
-            raise CannotTell(f"{what} did not come within {PATIENCE:g} s")
+    while select.select([spot.sock], [], [], max(0.0, end - time.monotonic()))[0]:
         data, peer = spot.sock.recvfrom(UDP_BYTES)
-        found.append(((str(peer[0]), int(peer[1])), data))
-    return found
+        if data == wanted:
+            return str(peer[0]), int(peer[1])
+    raise CannotTell(f"{what} did not come within {PATIENCE:g} s")
 
 
 @contextmanager
