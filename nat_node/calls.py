@@ -13,6 +13,7 @@ that was refused counts until its session has gone.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from nat_node.mapping import Session
 from nat_node.tcp_state import TcpState
@@ -36,6 +37,12 @@ class Calls:
     def may_come(self, host: int) -> bool:
         """Whether one more may come in for an inside host."""
         return self._by_host.get(host, 0) < LIMIT
+
+    def adopt(self, sessions: Iterable[Session]) -> None:
+        """Count the calls among the sessions of a table that was restored."""
+        for session in sessions:
+            if session.state in (TcpState.OPENING_IN, TcpState.ANSWERED):
+                self.add(session)
 
     def add(self, session: Session) -> None:
         """A call has come in."""

@@ -127,6 +127,8 @@ def recover(
         records = file.open()
         if records is not None:
             restore(records, translator.table, now)
+            for mapping in translator.table:
+                translator.calls.adopt(mapping.sessions.values())
     except Damaged as damage:
         file.set_aside(str(damage))
         translator, records = make(), None

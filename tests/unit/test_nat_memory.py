@@ -245,6 +245,7 @@ def test_the_file_has_the_rules_for_its_owner_only(path):
     translator, goes_on = start(path, nat)
     assert goes_on
     assert picture(translator.table) == picture(nat.translator.table)
+    assert len(translator.calls) == len(nat.translator.calls) == 1
     assert path.stat().st_mode & 0o777 == 0o600
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
