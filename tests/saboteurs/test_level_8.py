@@ -265,6 +265,7 @@ SABOTEURS = (
         (
             *FEWER_PORTS,
             Edit(TABLE, "settings.mapping.looser(settings.filtering)", "settings.filtering"),
+            Edit(TABLE, "projected = self.settings.mapping.project(remote)", "projected = remote"),
         ),
         red={EVERY_PORT: "endpoint-independent: without a free port"},
         part="65536",

@@ -349,7 +349,7 @@ SABOTEURS = (
     Saboteur(
         "napt-gives-no-hop-back",
         (Edit("nat_node/packet.py", "if ttl < 255:", "if ttl > 255:"),),
-        red={DIRECT: "10.0.0.1 → 203.0.113.77 → 203.0.113.1"},
+        red={DIRECT: "10.0.0.1 → 10.0.0.1 → 203.0.113.1"},
     ),
     # ── 9c.both-ways: and without the rule again after its removal ─────────────────────────────
     Saboteur(
