@@ -348,10 +348,9 @@ def doctor() -> None:
 def test(pytest_arguments: tuple[str, ...]) -> None:
     """Run the tests, several at a time; PYTEST_ARGUMENTS are passed on."""
     stop_unless_ready()
-    processors = len(os.sched_getaffinity(0))
-    workers = str(processors + processors // 2)  # half of the time a test waits for a packet
-    # The slow tests stand together: whoever is done takes some of another's.
-    spread = ["-n", workers, "--dist", "worksteal"]
+    workers = str(2 * len(os.sched_getaffinity(0)))  # half of the time a test waits for a packet
+    # One test at a time to whoever is free, the slow ones first (tests/conftest.py).
+    spread = ["-n", workers, "--dist", "load", "--maxschedchunk", "1"]
     command = [sys.executable, "-m", "pytest", *spread, *pytest_arguments]
     os.execv(sys.executable, command)
 

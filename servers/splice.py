@@ -62,7 +62,7 @@ async def splice(
     forth = _Direction(first, second, names)
     back = _Direction(second, first, names[::-1])
     tasks = [asyncio.create_task(forth.run()), asyncio.create_task(back.run())]
-    watch = asyncio.create_task(_watch(first, second, names))
+    watch = asyncio.create_task(_watch(forth, back))
     try:
         reason = await _outcome(tasks, watch, forth, back, idle)
     finally:
@@ -96,16 +96,21 @@ async def _outcome(
                 return str(error)
             if error is not None:
                 raise error
-        if running == {watch}:
+        if running <= {watch}:
             return "closed"
         if loop.time() >= max(forth.last_moved, back.last_moved) + idle:
             return "idle"
 
 
-async def _watch(first: socket.socket, second: socket.socket, names: tuple[str, str]) -> None:
-    broken = await failed(first, second)
-    number = broken.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    raise Broken(_how(names[0] if broken is first else names[1], number))
+async def _watch(forth: _Direction, back: _Direction) -> None:
+    """Wait for the failure of either source, and see to it that nobody takes it for an end."""
+    broken = await failed(forth.source, back.source)
+    direction = forth if broken is forth.source else back
+    # The kernel tells this once: whoever asks next is told that there is no more to read.
+    if number := broken.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        direction.failure = Broken(_how(direction.names[0], number))
+        raise direction.failure
+    # Otherwise the direction itself was told, and says so.
 
 
 class Broken(Exception):
@@ -122,6 +127,7 @@ class _Direction:
     def __init__(self, source: socket.socket, sink: socket.socket, names: tuple[str, str]) -> None:
         self.source, self.sink = source, sink
         self.names = names
+        self.failure: Broken | None = None
         self.moved = 0
         self.last_moved = asyncio.get_running_loop().time()
 
@@ -139,11 +145,15 @@ class _Direction:
     async def _fill(self, inlet: int) -> int:
         while True:
             try:
-                return os.splice(self.source.fileno(), inlet, PIPE_BYTES)
+                filled = os.splice(self.source.fileno(), inlet, PIPE_BYTES)
             except BlockingIOError:
                 await readable(self.source)
+                continue
             except OSError as error:
                 raise self._broken(self.names[0], error) from error
+            if self.failure is not None:
+                raise self.failure
+            return filled
 
     async def _drain(self, outlet: int, left: int) -> None:
         loop = asyncio.get_running_loop()

@@ -18,6 +18,7 @@ from labs.pytest_plugin import DEADLINE, in_sandbox
 settings.register_profile("lab", deadline=None, database=None)
 settings.load_profile("lab")
 
+SLOW_FIRST = ("saboteurs", "network", "browser", "loopback", "unit")
 LONGEST_NAME = 16  # bytes of a parameter that may stand in a test's name
 
 
@@ -27,6 +28,11 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if marker is None:
         return None
     return in_sandbox(item, nextitem, marker.kwargs.get("timeout", DEADLINE))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first: at the end, small ones keep all processors busy until the last."""
+    items.sort(key=lambda item: SLOW_FIRST.index(item.path.parent.name))
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

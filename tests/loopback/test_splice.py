@@ -6,7 +6,10 @@ import asyncio
 import socket
 import time
 
-from servers.splice import failed, reset
+import pytest
+
+from servers import splice as splicing
+from servers.splice import failed, readable, reset, splice
 
 
 def connection() -> tuple[socket.socket, socket.socket]:
@@ -45,3 +48,29 @@ def test_an_orderly_end_of_both_directions_is_no_failure_and_does_not_spin() -> 
         assert await asyncio.wait_for(watching, 10) is near
 
     asyncio.run(watch())
+
+
+@pytest.mark.parametrize("turns", range(5))
+def test_a_reset_is_passed_on_as_a_reset_whoever_sees_it_first(turns, monkeypatch) -> None:
+    """The kernel gives a socket's error to one asker only; to the next it looks like an end."""
+
+    async def late(sock) -> None:
+        await readable(sock)
+        if isinstance(sock, socket.socket):  # not the watch
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+    async def play() -> None:
+        (near, far), (other_near, other_far) = connection(), connection()
+        other_far.setblocking(False)
+        joined = asyncio.create_task(splice(near, other_near, 60))
+        far.sendall(b"half a file")
+        loop = asyncio.get_running_loop()
+        assert await loop.sock_recv(other_far, 100) == b"half a file"
+        reset(far)
+        assert (await asyncio.wait_for(joined, 10)).reason == "first: connection reset by peer"
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(loop.sock_recv(other_far, 100), 10)
+
+    monkeypatch.setattr(splicing, "readable", late)
+    asyncio.run(play())

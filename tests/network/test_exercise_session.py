@@ -18,39 +18,38 @@ def state(tmp_path):
 
 def test_a_student_solves_an_exercise(tmp_path, state):
     """The test's own process needs no sandbox: the program makes its own."""
-    terminal = Terminal(
+    with Terminal(
         ["-m", "labs", "exercise", "9c"],
         {"XDG_STATE_HOME": str(tmp_path), "TERM": "xterm", "COLUMNS": "100"},
-    )
-    terminal.expect("Exercise 9c/door (1 of 4)")
-    terminal.expect("door> ")
-    terminal.type("an unfinished line\x03")  # Ctrl-C
-    terminal.expect("Ctrl-D or quit leaves")
-    terminal.type(f"{CURL.format(0.5)}\n")
-    terminal.expect("curl on bob: exit status 28")
-    terminal.type("hint\n")
-    terminal.expect("1. Let bob try")
-    terminal.type("ru\t add napt_a t\t2\t8080 10.0.0.7\t8080\n")
-    terminal.expect("napt_a added: tcp 24.9.3.7:8080 → 10.0.0.7:8080")
-    terminal.type("check\n")
-    terminal.expect("Your rule is right, but it came after bob's SYN")
-    terminal.expect("2 of 4 points.")
-    terminal.type("check\n")  # what the check itself dialed does not count
-    terminal.expect("2 of 4 points.")
-    terminal.type(f"packets napt_b while {CURL.format(5)}\n")
-    terminal.expect("(was 10.0.0.9:")
-    terminal.expect("door> ")
-    terminal.type("check\n")
-    terminal.expect("4 of 4 points. Solved!")
-    terminal.type("packets\n")
-    terminal.expect("until Enter.")
-    terminal.type("\x03")
-    terminal.expect("door> ")
-    terminal.type("next\n")
-    terminal.expect("Exercise 9c/both-ways (2 of 4)")
-    terminal.expect("both-ways> ")
-    terminal.type("\x04")  # Ctrl-D
-    assert terminal.status() == 0
+    ) as terminal:
+        terminal.expect("Exercise 9c/door (1 of 4)")
+        terminal.expect("door> ")
+        terminal.type("an unfinished line")
+        terminal.interrupt("Ctrl-D or quit leaves")
+        terminal.type(f"{CURL.format(0.5)}\n")
+        terminal.expect("curl on bob: exit status 28")
+        terminal.type("hint\n")
+        terminal.expect("1. Let bob try")
+        terminal.type("ru\t add napt_a t\t2\t8080 10.0.0.7\t8080\n")
+        terminal.expect("napt_a added: tcp 24.9.3.7:8080 → 10.0.0.7:8080")
+        terminal.type("check\n")
+        terminal.expect("Your rule is right, but it came after bob's SYN")
+        terminal.expect("2 of 4 points.")
+        terminal.type("check\n")  # what the check itself dialed does not count
+        terminal.expect("2 of 4 points.")
+        terminal.type(f"packets napt_b while {CURL.format(5)}\n")
+        terminal.expect("(was 10.0.0.9:")
+        terminal.expect("door> ")
+        terminal.type("check\n")
+        terminal.expect("4 of 4 points. Solved!")
+        terminal.type("packets\n")
+        terminal.expect("until Enter.")
+        terminal.interrupt("door> ")
+        terminal.type("next\n")
+        terminal.expect("Exercise 9c/both-ways (2 of 4)")
+        terminal.expect("both-ways> ")
+        terminal.type("\x04")  # Ctrl-D
+        assert terminal.status() == 0
     assert json.loads((state / "progress.json").read_text()) == {
         "9c/door": {"points": 4, "of": 4, "hints": 1, "shown": False}
     }

@@ -72,7 +72,8 @@ def test_what_a_program_keeps_is_found():
         keeper.wait_for("kept", deadline=10)
         look = footprint(node)
         assert look.folder == 1000
-        assert 15_001_000 <= look.in_memory - before.in_memory < 15_100_000
+        # With nobody on the node yet nothing was looked at: the NAPT's own file is in it, too.
+        assert 15_001_000 <= look.in_memory - before.in_memory < 15_200_000
         assert look.written >= 10_001_000
         assert look.most_resident >= look.resident - 4096 > 30_000_000
         (nameless,) = open_files(node)
