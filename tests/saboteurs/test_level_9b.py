@@ -24,10 +24,10 @@ def keeping(setting_up: str, keep: str) -> tuple[Edit, ...]:
     return (
         Edit(
             "servers/splice.py",
-            "                return os.splice(self.source.fileno(), inlet, PIPE_BYTES)\n",
+            "                filled = os.splice(self.source.fileno(), inlet, PIPE_BYTES)\n",
             "                data = self.source.recv(PIPE_BYTES, socket.MSG_PEEK)\n"
             f"                {keep}\n"
-            "                return os.splice(self.source.fileno(), inlet, len(data) or 1)\n",
+            "                filled = os.splice(self.source.fileno(), inlet, len(data) or 1)\n",
         ),
         Edit("servers/splice.py", "PIPE_BYTES = 65_536\n", f"PIPE_BYTES = 65_536\n{setting_up}\n"),
     )
