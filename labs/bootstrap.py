@@ -145,6 +145,9 @@ def clean_environment() -> dict[str, str]:
     environment["PATH"] = os.pathsep.join(path)
     if os.geteuid() == 0 and owner() != 0:
         environment["PYTHONDONTWRITEBYTECODE"] = "1"  # no root's files in someone's clone
+    if sys.version_info < (3, 12):
+        # Mininet compares versions with distutils, for which setuptools would load all of itself.
+        environment["SETUPTOOLS_USE_DISTUTILS"] = "stdlib"
     return environment
 
 

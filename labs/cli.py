@@ -348,7 +348,7 @@ def doctor() -> None:
 def test(pytest_arguments: tuple[str, ...]) -> None:
     """Run the tests, several at a time; PYTEST_ARGUMENTS are passed on."""
     stop_unless_ready()
-    workers = str(2 * len(os.sched_getaffinity(0)))  # half of the time a test waits for a packet
+    workers = str(5 * len(os.sched_getaffinity(0)) // 2)  # a test often waits for a packet
     # One test at a time to whoever is free, the slow ones first (tests/conftest.py).
     spread = ["-n", workers, "--dist", "load", "--maxschedchunk", "1"]
     command = [sys.executable, "-m", "pytest", *spread, *pytest_arguments]

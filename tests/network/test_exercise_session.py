@@ -25,6 +25,7 @@ def test_a_student_solves_an_exercise(tmp_path, state):
         terminal.expect("Exercise 9c/door (1 of 4)")
         terminal.expect("door> ")
         terminal.type("an unfinished line")
+        terminal.expect("an unfinished line")  # readline is deaf to Ctrl-C while it reads a burst
         terminal.interrupt("Ctrl-D or quit leaves")
         terminal.type(f"{CURL.format(0.5)}\n")
         terminal.expect("curl on bob: exit status 28")
