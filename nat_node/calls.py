@@ -27,7 +27,9 @@ _OPENING = frozenset({TcpState.OPENING_IN, TcpState.ANSWERED, TcpState.REFUSED})
 class Calls:
     """The calls that count, by inside host."""
 
-    def __init__(self) -> None:
+    def __init__(self, host_limit: int) -> None:
+        """`host_limit`: sessions of one inside host; a quarter of them at most are calls."""
+        self._limit = max(1, min(LIMIT, host_limit // 4))
         self._sessions: set[Session] = set()
         self._by_host: Counter[int] = Counter()
 
@@ -36,7 +38,7 @@ class Calls:
 
     def may_come(self, host: int) -> bool:
         """Whether one more may come in for an inside host."""
-        return self._by_host.get(host, 0) < LIMIT
+        return self._by_host.get(host, 0) < self._limit
 
     def adopt(self, sessions: Iterable[Session]) -> None:
         """Count the calls among the sessions of a table that was restored."""

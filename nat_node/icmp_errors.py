@@ -64,6 +64,10 @@ def _outbound(
         return Drop.SPOOFED_SOURCE
     if settings.means_nothing_outside(packet.destination):
         return Drop.PRIVATE_DESTINATION
+    # An error goes to whoever sent what it quotes (RFC 1122, section 3.2.2). Else a quotation
+    # could carry any address out.
+    if packet.destination != quoted.source:
+        return Drop.ICMP_UNRELATED
     hairpin = packet.destination == settings.external
     if own and not hairpin and quoted.destination == settings.external:
         # Our own kernel, about a packet that has not been translated yet.

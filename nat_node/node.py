@@ -43,6 +43,8 @@ RULES_LISTED = 500
 LONGEST_WAIT = 3600.0
 #: Seconds between two looks at the counters of flows that the kernel carries.
 LOOK_EVERY = 1.0
+#: … and when something may be about to end as idle.
+LOOK_AGAIN = 0.02
 PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
 
 
@@ -177,9 +179,11 @@ class Node:
             else:
                 raise KeeperGone("the process that would start the translator again is gone")
         now = time.monotonic()
-        if self._carrier and now > self._counters_read + LOOK_EVERY:
+        due = deadline is not None and now >= deadline  # most wake-ups are for a packet or two
+        # Nothing ends as idle that the kernel has carried since the last look.
+        if self._carrier and now >= self._counters_read + (LOOK_AGAIN if due else LOOK_EVERY):
             self._read_counters()
-        if deadline is not None and now >= deadline:  # most wake-ups are for a packet or two
+        if due:
             for packet in translator.expire(now):
                 self._send(self._outside if packet.side is Side.OUTSIDE else self._inside, packet)
             if port_control:

@@ -122,8 +122,11 @@ def _alive(
     state, last_used, lifetime = LIFE.unpack_from(records, number * RECORD + LIFE_AT)
     if (state == NO_STATE) == (rule.protocol == TCP) or state not in (*TcpState, NO_STATE):
         raise Damaged(f"record {number}: no state of its protocol is {state}")
-    if not (isfinite(last_used) and last_used <= now and isfinite(lifetime) and lifetime >= 0):
-        raise Damaged(f"record {number}: a session from the future")
+    if not (isfinite(lifetime) and lifetime >= 0):
+        raise Damaged(f"record {number}: no lifetime is {lifetime}")
+    # What is written once a second may have been half written: then it was used a moment ago.
+    if not (isfinite(last_used) and 0 <= last_used <= now):
+        last_used = now
     session = Session(serial, rule, remote, min(now, last_used + TOUCH), lifetime)
     session.state = None if state == NO_STATE else TcpState(state)
     session.place = number * RECORD

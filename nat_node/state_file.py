@@ -60,6 +60,8 @@ class StateFile:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 raise Damaged("it is not an ordinary file")
+            if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+                raise Damaged("somebody else may have written it")
             if found.st_size < _HEAD_SIZE:
                 raise Damaged(f"it ends after {found.st_size} bytes, within its head")
             head = os.pread(descriptor, _HEAD_SIZE, 0)

@@ -48,7 +48,7 @@ _OPENING_OUT, _OPENING_IN, _ESTABLISHED, _FIN_OUT, _FIN_IN, _CLOSED, _RESET, _RE
 STEADY = frozenset({TcpState.ESTABLISHED, TcpState.HALF_CLOSED_OUT, TcpState.HALF_CLOSED_IN})
 OVER = frozenset({TcpState.CLOSED, TcpState.RESET, TcpState.REFUSED})
 #: In these, what comes from outside keeps nothing alive: anyone could send it for ever.
-NOT_KEPT_FROM_OUTSIDE = OVER | {TcpState.OPENING_IN, TcpState.ANSWERED}
+NOT_KEPT_FROM_OUTSIDE = OVER | {TcpState.OPENING_OUT, TcpState.OPENING_IN, TcpState.ANSWERED}
 
 
 def follow(state: TcpState, flags: int, outbound: bool) -> TcpState:

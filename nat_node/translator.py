@@ -80,7 +80,7 @@ class Translator:
         self.flows = FlowCache(settings.external, self.numbers)
         self.fragments = Fragments()
         self.unsolicited = UnsolicitedSyns()
-        self.calls = Calls()
+        self.calls = Calls(settings.host_limit)
         self._telling = icmp.Budget(_TOLD_RATE, burst=_TOLD_RATE)
         self.drops: Counter[Drop] = Counter()
         self.notify = notify

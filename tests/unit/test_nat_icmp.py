@@ -450,3 +450,13 @@ def test_with_options_a_ping_to_us_is_answered_too():
     request = with_right_header_checksum(ping(SERVER, EXTERNAL, options=b"\x94\x04\0\0"))
     (answer,) = nat.outside(request)
     assert (IP(answer).src, IP(answer).dst) == (EXTERNAL, SERVER)
+
+
+@pytest.mark.parametrize("sender", [ALICE, "10.0.0.1", EXTERNAL])
+def test_an_error_carries_nobodys_address_out_but_that_of_its_receiver(sender):
+    """RFC 1122, section 3.2.2: it goes to whoever sent what it quotes."""
+    nat = Nat(filtering=EI)
+    nat.out(udp(f"{ALICE}:4000", f"{SERVER}:53"))
+    for quotation in (udp("10.0.0.99:5", f"{ALICE}:4000"), udp("10.0.0.99:5", f"{EXTERNAL}:4000")):
+        assert not nat.inside(error(sender, OTHER, quotation))
+        assert nat.drop is Drop.ICMP_UNRELATED

@@ -208,9 +208,7 @@ def test_a_hairpinned_packet_that_is_refused_is_spoken_of_as_it_came(busy):
     nat = Nat(host_limit=2)
     nat.add_rule(6, 8080, f"{BOB}:80")
     for port in (1, 2):
-        nat.inside(tcp(f"{ALICE}:{port}", WEB)) if busy == ALICE else nat.outside(
-            tcp(f"{OTHER}:{port}", BOBS)
-        )
+        nat.inside(tcp(f"{busy}:{port}", WEB))
     refused = tcp(PC, BOBS)
     (told,) = nat.inside(refused)
     assert (nat.drop, IP(told).dst, quoted(told)) == (Drop.HOST_LIMIT, ALICE, refused)
@@ -284,8 +282,9 @@ def test_a_flood_of_syns_to_an_explicit_rule_is_bounded_and_ends():
     nat.add_rule(6, 8080, f"{BOB}:80")
     for port in range(1, 100):
         nat.outside(tcp(f"{OTHER}:{port}", BOBS))
-    assert nat.sessions == 20
+    assert nat.sessions == 5  # a quarter of what BOB may have
     assert nat.out(udp(PC, WEB))  # ALICE does not notice
+    assert nat.out(udp(f"{BOB}:5000", WEB))  # nor does BOB, who dials out
     nat.wait(240)
     assert nat.outside(tcp(WEB, BOBS))
 
@@ -344,3 +343,12 @@ def test_an_error_cannot_make_a_rule():
     nat.inside(error(ALICE, SERVER, udp(WEB, PC)))
     nat.outside(error(SERVER, EXTERNAL, udp(OURS, WEB)))
     assert_empty(nat.translator)
+
+
+def test_a_dial_that_nobody_answers_is_not_kept_alive_from_outside():
+    nat = Nat()
+    ours = source(nat.out(tcp(PC, WEB, "S")))
+    for _ in range(3):
+        nat.wait(200)
+        nat.outside(tcp(WEB, ours, "A"))
+    assert not nat.rules
