@@ -61,4 +61,4 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf -- {} +
 
 distclean: clean
-	rm -rf -- .venv
+	rm -rf -- .venv build *.egg-info

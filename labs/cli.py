@@ -25,6 +25,7 @@ from labs.gate import (
     load,
     load_all,
     refuse_file,
+    refuse_private_places,
     stop_unless_ready,
 )
 from labs.standard_streams import make_sturdy
@@ -100,7 +101,8 @@ def check(files: tuple[Path, ...], junit: str | None, json_: str | None) -> None
     for topology in topologies:
         if not topology.expect:
             nothing = "no problem found; it has no `expect:`, so there is nothing to test"
-            click.echo(f"{topology.path}: {topology.title}: {nothing}", err=reports.on_stdout)
+            said = ": ".join(filter(None, (str(topology.path), topology.title, nothing)))
+            click.echo(said, err=reports.on_stdout)
     if not any(topology.expect for topology in topologies):
         reports.write([Checked(topology) for topology in topologies])
         return
@@ -142,6 +144,7 @@ def run_in(file: Path, node: str, command: tuple[str, ...], capture: Path | None
     names = [plan.name for plan in node_plans(topology)]
     if node not in names:
         raise click.UsageError(f"{file} has no node {node!r}; its nodes: {', '.join(names)}")
+    refuse_private_places({"--capture": capture})
     enter_sandbox()
     from labs.runner import run_command
 
@@ -244,6 +247,7 @@ def grade(
         tasks = read_tasks(level, rules)
     except TopologyError as error:
         refuse_file(error)
+    refuse_private_places({"--json": as_json, "--junit": junit})
     enter_sandbox()
     from labs.exercises.grade import run_grade
 

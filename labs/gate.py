@@ -6,6 +6,7 @@ not come through is told why, and the program ends: status 2 for a file, 3 for t
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -31,8 +32,10 @@ def load_all(files: list[Path]) -> list[Topology]:
         try:
             topologies.append(loader.load(file))
         except TopologyError as error:
+            with annotations.silenced():
+                for problem in error.problems:
+                    click.echo(problem, err=True)
             for problem in error.problems:
-                click.echo(problem, err=True)
                 annotations.problem(file, problem)
     if len(topologies) < len(files):
         sys.exit(WRONG_USAGE)
@@ -52,9 +55,29 @@ def load(file: Path) -> Topology:
 
 def refuse_file(error: TopologyError) -> NoReturn:
     """Say what is wrong with a file, and exit."""
-    for problem in error.problems:
-        click.echo(problem, err=True)
+    from labs.check.github import Annotations
+
+    with Annotations().silenced():
+        for problem in error.problems:
+            click.echo(problem, err=True)
     sys.exit(WRONG_USAGE)
+
+
+def refuse_private_places(outputs: dict[str, Path | None]) -> None:
+    """Refuse what the sandbox has for itself alone, and folders that cannot be written to.
+
+    `outputs`: files that are to be written, by the option that names them.
+    """
+    from topologies.sandbox import PRIVATE_MEMORY
+
+    alone = " or ".join(map(str, PRIVATE_MEMORY))
+    places = {"the working directory": Path.cwd(), **outputs}
+    for what, path in places.items():
+        if path is not None and any(path.resolve().is_relative_to(p) for p in PRIVATE_MEMORY):
+            raise click.UsageError(f"{what} is below {alone}, which is a lab's own while it runs")
+    for what, path in outputs.items():
+        if path is not None and not os.access(path.resolve().parent, os.W_OK):
+            raise click.UsageError(f"{what}: no file can be made in {path.resolve().parent}")
 
 
 def stop_unless_ready() -> None:

@@ -9,7 +9,10 @@ status becomes ours.
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +22,7 @@ from topologies.builder import Network
 from topologies.model import Topology
 from topologies.node import Node
 
+NOT_FOUND = 127  # as a shell has it
 PROXY_SETTINGS = frozenset({"http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"})
 
 
@@ -28,11 +32,10 @@ def run_in(topology: Topology, name: str, command: Sequence[str], capture: Path 
     `capture`: where to write what passed all interfaces of all nodes, as pcapng.
     """
     with Network(topology) as net, ExitStack() as stack:
-        wire = stack.enter_context(Wire(net)) if capture is not None else None
-        status = _wait(net[name], command)
-        if wire is not None and capture is not None:
-            wire.save(capture)
-        return status
+        if capture is not None:
+            wire = stack.enter_context(Wire(net))
+            stack.callback(wire.save, capture)
+        return _wait(net[name], command)
 
 
 def environment(node: Node, ours: Mapping[str, str]) -> dict[str, str]:
@@ -44,13 +47,20 @@ def environment(node: Node, ours: Mapping[str, str]) -> dict[str, str]:
 
 
 def _wait(node: Node, command: Sequence[str]) -> int:
+    if shutil.which(command[0]) is None:
+        print(f"napt-lab: {command[0]}: there is no such command", file=sys.stderr)
+        return NOT_FOUND
     process = subprocess.Popen([*node.entry, *command], env=environment(node, os.environ))
-    while True:
-        try:
-            status = process.wait()
-            break
-        except KeyboardInterrupt:  # it was meant for the command, which got it as well
-            continue
+
+    def pass_on(number: int, _frame: object) -> None:
+        # What is typed at a terminal has reached the command, too.
+        if number != signal.SIGINT or not sys.stdin.isatty():
+            process.send_signal(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, pass_on)
+    status = process.wait()
     if status < 0:
         return 128 - status
     return status

@@ -42,6 +42,11 @@ MAX_NODES = 120  # hosts, gateways and the internet router
 
 def load(path: Path) -> Topology:
     """The topology in the file at `path`; raises TopologyError, which holds all problems."""
+    return loads(read_file(path), path)
+
+
+def read_file(path: Path) -> bytes:
+    """What is in a YAML file, up to a byte more than is allowed; raises TopologyError."""
     problems = Problems(str(path))
     try:
         mode = path.stat().st_mode
@@ -49,14 +54,13 @@ def load(path: Path) -> Topology:
             what = "a directory" if stat.S_ISDIR(mode) else "not an ordinary file"
             raise problems.fatal(1, f"{what}; allowed: a YAML file")
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            return file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise problems.fatal(1, f"there is no file {path}; allowed: a YAML file") from error
     except OSError as error:
         raise problems.fatal(
             1, f"cannot be read: {error.strerror}; allowed: a YAML file"
         ) from error
-    return loads(data, path)
 
 
 def loads(data: bytes, path: Path) -> Topology:

@@ -16,6 +16,7 @@ from labs.check.probes import Prober, Speech, Tried
 from labs.check.trail import classify
 from topologies.assertions import CannotReach, GetsFile, Protocol, Reaches, Target, Via
 from topologies.model import GatewayKind
+from topologies.napt_control import ControlError
 from topologies.programs import PROXY_PORT
 
 PATIENCE = 8.0  # seconds that an answer may take which is to come …
@@ -67,6 +68,10 @@ def require_way(
         evidence.require(via is claim.via, f"the path is {via.value}", claim.via.value)
 
 
+BROKEN = ("translator-error", "translator-stopped")
+"""A translator that somebody wrote did not answer, or not with a packet."""
+
+
 def check_cannot_reach(
     ground: Ground, listeners: Listeners, claim: CannotReach, evidence: Evidence
 ) -> None:
@@ -89,7 +94,20 @@ def check_cannot_reach(
         evidence.lines += end.evidence
         _control_target(ground, listeners, claim, place, evidence)
         _control_prober(ground, listeners, claim, evidence)
+    _all_at_work(ground)
+    if end.reason in BROKEN and claim.reason != end.reason:
+        raise CannotTell(f"it ends because of {end}: a fault protects nobody")
     _compare(claim, end)
+
+
+def _all_at_work(ground: Ground) -> None:
+    """A NAPT that is dead stops everything, which says nothing about what it would have done."""
+    for node in ground.net:
+        if node.napt is not None:
+            try:
+                node.napt.stats()
+            except ControlError as error:
+                raise CannotTell(str(error)) from error
 
 
 def _answered_by_another(prober: Prober, tried: Tried, place: Place) -> End:

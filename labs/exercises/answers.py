@@ -24,7 +24,8 @@ from pathlib import Path
 
 from labs.exercises.programs import check_program
 from topologies.errors import Problems, not_one_of, quoted
-from topologies.yaml_nodes import MAX_BYTES, Entry, compose
+from topologies.loader import read_file
+from topologies.yaml_nodes import Entry, compose
 
 MAX_LINES = 50
 MAX_LINE = 500  # characters
@@ -69,12 +70,7 @@ def load_answers(path: Path, exercises: Iterable[str]) -> Answers:
     Raises TopologyError, whose lines say what is wrong with the file and where.
     """
     problems = Problems(str(path))
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise problems.fatal(1, f"cannot be read: {error.strerror}; allowed: a YAML file") from None
-    top = compose(data, problems)
+    top = compose(read_file(path), problems)
     names = list(exercises)
     lines: dict[str, tuple[Line, ...]] = {}
     for name, entry in top.named().items():

@@ -37,9 +37,9 @@ import yaml
 from labs.exercises.answers import check_line, parse_line
 from labs.exercises.patterns import KINDS, OF_FILES, Pattern
 from topologies.errors import Problems, TopologyError, not_one_of, quoted
-from topologies.loader import read_topology
+from topologies.loader import read_file, read_topology
 from topologies.model import Topology
-from topologies.yaml_nodes import MAX_BYTES, Entry, Section, compose
+from topologies.yaml_nodes import Entry, Section, compose
 
 FOLDER = Path(__file__).resolve().parent
 LEVELS = ("8", "9a", "9b", "9c")
@@ -153,13 +153,7 @@ def load(path: Path) -> Exercise:
 
 
 def _compose(path: Path) -> Entry:
-    problems = Problems(str(path))
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise problems.fatal(1, f"cannot be read: {error.strerror}") from error
-    return compose(data, problems)
+    return compose(read_file(path), Problems(str(path)))
 
 
 def _network(

@@ -37,11 +37,14 @@ class Result:
 
 def read_progress() -> dict[str, Result]:
     """All results by exercise; none where there is no file, or one that makes no sense."""
+    path = state_folder() / NAME
+    if not path.is_file():  # a FIFO would wait for its writer
+        return {}
     try:
-        with (state_folder() / NAME).open("rb") as file:
+        with path.open("rb") as file:
             read = json.loads(file.read(MOST_BYTES))
         return {str(key): _result(value) for key, value in read.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -81,3 +82,34 @@ def test_what_cannot_be_run_is_told(words, message, tmp_path):
     done = run_in(*words, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+ENDS_IN_ORDER = """\
+trap 'echo told; exit 9' TERM INT HUP
+echo ready
+while :; do sleep 0.05; done
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_reaches_the_command_and_the_capture_is_kept(number, tmp_path):
+    argv = ["run-in", "two-sites", "bob", "--capture", "seen.pcapng", "--", "bash", "-c"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "labs", *argv, ENDS_IN_ORDER], cwd=tmp_path, env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    assert process.communicate(timeout=20)[0] == "told\n"
+    assert process.returncode == 9
+    assert (tmp_path / "seen.pcapng").stat().st_size > 0
+
+
+def test_what_the_sandbox_has_for_itself_is_refused(tmp_path):
+    assert run_in("two-sites", "bob", "--", "no-such-command", cwd=tmp_path).returncode == 127
+    for capture in ("/dev/shm/x.pcapng", "nowhere/x.pcapng"):
+        done = run_in("two-sites", "bob", "--capture", capture, "--", "true", cwd=tmp_path)
+        assert done.returncode == 2
+        assert "--capture" in done.stderr

@@ -1,0 +1,45 @@
+"""What a dead or faulty NAPT stops says nothing about what a NAPT would have stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from labs.check import run_checks
+from labs.wire import Wire
+from topologies.builder import Network
+from topologies.loader import loads
+
+pytestmark = pytest.mark.network(timeout=60)
+
+TOPOLOGY = """
+internet: {{web: 151.101.1.69, visitor: 203.0.113.5}}
+sites:
+  home:
+    gateway: {{name: napt, kind: napt, public: 24.9.3.7, private: 10.0.0.1/24,
+              translator: {translator}}}
+    hosts: {{pc: 10.0.0.7}}
+expect:
+  - pc cannot reach web:80
+  - visitor cannot reach pc:22 at 24.9.3.7
+"""
+FAULTS = {
+    "dead.py": (
+        "import os, signal\n"
+        "def translate(packet, now):\n"
+        "    os.kill(os.getppid(), signal.SIGKILL)\n"
+        "    return packet\n"
+    ),
+    "faulty.py": "def translate(packet, now):\n    return 1 / 0\n",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_napt_that_is_no_napt_any_more_protects_nobody(fault, tmp_path):
+    (tmp_path / fault).write_text(FAULTS[fault])
+    source = TOPOLOGY.format(translator=fault).encode()
+    topology = loads(source, Path(tmp_path / "home.yaml"))
+    with Network(topology) as net, Wire(net) as wire:
+        outcomes = run_checks(net, wire, topology.expect)
+    assert [outcome.verdict for outcome in outcomes] == ["error", "error"], outcomes
