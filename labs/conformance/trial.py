@@ -17,7 +17,7 @@ from labs.conformance.stand import Host, Napt, Stand
 from labs.wire import Captured
 from topologies.processes import DeadlinePassed
 
-WAIT = 6.0  # seconds until a packet that must come has come
+WAIT = 3.0  # seconds until a packet that must come has come
 REASON_WAIT = 0.3  # seconds until a NAPT has told why it dropped a packet
 _PROTOCOL_AT = 14 + 9
 SHOWN, FIRST = 8, 3  # notes of one test that are kept, and how many of them are its first ones
