@@ -22,9 +22,7 @@ main() {
     *) stop 2 "ENGINE=$ENGINE: it can be docker, podman or none" ;;
   esac
   cd "$(dirname "$0")/.."
-  case $PWD in *[:,]*)
-    stop 3 "$PWD has a colon or a comma in its name: move the clone to a folder without" ;;
-  esac
+  can_be_shown "$PWD"
   require_engine
   choose_user
   build "$(stage_for "$1")"
@@ -174,23 +172,33 @@ run_in_container() {
   if [ -z "$rootless" ]; then set -- --security-opt apparmor=unconfined "$@"; fi
   if [ -e /sys/fs/selinux/enforce ]; then set -- --security-opt label=disable "$@"; fi
   for variable in $(passed_on); do set -- --env "$variable" "$@"; done
-  for file in "${TOPOLOGY:-}" "${TRANSLATOR:-}" "${RULES:-}"; do
+  for file in "${TOPOLOGY:-}" "${TRANSLATOR:-}" "${RULES:-}" "${LEVEL:-}"; do
     [ -f "$file" ] || continue
     file=$(cd "$(dirname "$file")" && pwd)/$(basename "$file")
-    case $file in "$PWD"/*) ;; *)
-      set -- --mount "type=bind,source=$file,target=$file,readonly" "$@" ;;
-    esac
+    case $file in "$PWD"/*) continue ;; esac
+    can_be_shown "$file"
+    set -- --volume "$file:$file:ro" "$@"
   done
   # The exercises solved and the lines typed (labs/state.py) outlive the container.
-  state=${XDG_STATE_HOME:-${HOME:-/dev/null}/.local/state}/napt-lab
+  state=${HOME:-/dev/null}/.local/state
+  case ${XDG_STATE_HOME:-} in /*) state=$XDG_STATE_HOME ;; esac
+  state=$state/napt-lab
+  can_be_shown "$state"
   if mkdir -p "$state" 2> /dev/null; then
-    set -- --mount "type=bind,source=$state,target=/tmp/.local/state/napt-lab" "$@"
+    set -- --volume "$state:/tmp/.local/state/napt-lab" "$@"
   fi
   if [ -t 0 ] && [ -t 1 ]; then set -- --tty --interactive "$@"
   elif ! [ -t 0 ]; then set -- --interactive "$@"; fi
   exec "$ENGINE" run --rm --network none --hostname napt-lab \
     --cap-drop ALL --security-opt no-new-privileges --user "$user" --env HOME=/tmp \
-    --mount "type=bind,source=$PWD,target=$PWD" --workdir "$PWD" "$@"
+    --volume "$PWD:$PWD" --workdir "$PWD" "$@"
+}
+
+# An engine reads --volume FROM:TO. (--mount would know no comma.)
+can_be_shown() {
+  case $1 in *:*)
+    stop 3 "$1 has a colon in its name, and no container can be shown it: move it to where there is none" ;;
+  esac
 }
 
 # What the commands read from the environment; the options of click say it.

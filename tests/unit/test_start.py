@@ -205,10 +205,17 @@ def test_an_image_that_cannot_be_built(machine):
     assert [call[1] for call in started.calls] == ["info", "image", "build"]
 
 
-def test_a_folder_with_a_comma_cannot_be_mounted(tmp_path):
-    machine = ImaginedMachine(tmp_path / "a,b")
+def test_a_place_with_a_colon_cannot_be_mounted(machine, tmp_path):
     machine.has_engine("docker")
-    assert "has a colon or a comma in its name" in machine.start("lab", ENGINE="docker").errors
+    (tmp_path / "a:b.yaml").touch()
+    for wrong in ({"RULES": "../a:b.yaml"}, {"XDG_STATE_HOME": f"{tmp_path}/a:b"}):
+        started = machine.start("grade", ENGINE="docker", **wrong)
+        assert started.status == 3
+        assert f"{tmp_path}/a:b" in started.errors
+        assert "a colon in its name" in started.errors
+        assert "run" not in [call[1] for call in started.calls]
+    machine.clone = machine.clone.rename(tmp_path / "a:b")
+    assert "/a:b has a colon in its name" in machine.start("lab", ENGINE="docker").errors
 
 
 # --- the image ---------------------------------------------------------------------------------
@@ -253,8 +260,7 @@ def test_a_user_gets_no_capability(machine, engine):
     assert started.given("--security-opt") == USERS_RIGHTS[engine] | {"no-new-privileges"}
     assert started.given("--userns") == ({"keep-id"} if engine == "podman" else set())
     assert started.given("--device") == {"/dev/net/tun"}
-    assert started.given("--volume") == {"/sys:/sys"}
-    assert f"type=bind,source={machine.clone},target={machine.clone}" in started.given("--mount")
+    assert started.given("--volume") == {"/sys:/sys", f"{machine.clone}:{machine.clone}"}
     assert started.given("--workdir") == {str(machine.clone)}
 
 
@@ -298,22 +304,27 @@ def test_what_the_commands_read_from_the_environment_is_passed_on(machine):
 
 def test_what_the_lab_knows_of_a_person_outlives_the_container(machine, tmp_path):
     machine.has_engine("podman")
-    mounts = machine.start("exercise", "9c", ENGINE="podman", HOME=str(tmp_path)).given("--mount")
+    shown = machine.start("exercise", "9c", ENGINE="podman", HOME=str(tmp_path)).given("--volume")
     state = tmp_path / ".local/state/napt-lab"
-    assert f"type=bind,source={state},target=/tmp/.local/state/napt-lab" in mounts
+    assert f"{state}:/tmp/.local/state/napt-lab" in shown
     assert state.is_dir()
 
 
-def test_a_file_elsewhere_is_shown_to_the_container_alone_and_read_only(machine, tmp_path):
+@pytest.mark.parametrize("variable", ["TOPOLOGY", "LEVEL", "RULES", "TRANSLATOR"])
+def test_a_file_elsewhere_is_shown_to_the_container_alone_and_read_only(
+    machine, tmp_path, variable
+):
     machine.has_engine("docker")
-    outside = tmp_path / "my home.yaml"
+    outside = tmp_path / "my home, sweet.yaml"
     outside.touch()
     inside = machine.write("inside.yaml", "")
-    mounts = machine.start("check", ENGINE="docker", TOPOLOGY="../my home.yaml").given("--mount")
-    assert f"type=bind,source={outside},target={outside},readonly" in mounts
+    own = {"/sys:/sys", f"{machine.clone}:{machine.clone}"}
+    named = {variable: "../my home, sweet.yaml"}
+    shown = machine.start("check", ENGINE="docker", **named).given("--volume")
+    assert shown == own | {f"{outside}:{outside}:ro"}
     machine.log.unlink()
-    mounts = machine.start("check", ENGINE="docker", TOPOLOGY=str(inside)).given("--mount")
-    assert len(mounts) == 1
+    shown = machine.start("check", ENGINE="docker", **{variable: str(inside)}).given("--volume")
+    assert shown == own
 
 
 def test_without_a_terminal_none_is_asked_for(machine):
