@@ -111,7 +111,7 @@ def _reports(item: pytest.Item, timeout: float) -> list[pytest.TestReport]:
     item.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
     stacks = os.memfd_create("stacks")
     results, results_in = os.pipe()
-    started = time.time()
+    started, deadline = time.time(), time.monotonic() + timeout
 
     def work() -> int:
         os.close(results)
@@ -125,7 +125,7 @@ def _reports(item: pytest.Item, timeout: float) -> list[pytest.TestReport]:
     os.close(results_in)
     try:
         # The stacks are written at the deadline, and the kill must come after them.
-        pickled = _read_until_end(results, started + timeout + 0.5)
+        pickled = _read_until_end(results, deadline + 0.5)
     except TimeoutError:
         os.kill(child, signal.SIGKILL)
         where = os.pread(stacks, READ_SIZE, 0).decode(errors="replace")
@@ -145,7 +145,7 @@ def _reports(item: pytest.Item, timeout: float) -> list[pytest.TestReport]:
 
 def _read_until_end(descriptor: int, until: float) -> bytes:
     chunks: list[bytes] = []
-    while select.select([descriptor], [], [], max(0.0, until - time.time()))[0]:
+    while select.select([descriptor], [], [], max(0.0, until - time.monotonic()))[0]:
         chunk = os.read(descriptor, READ_SIZE)
         if not chunk:
             return b"".join(chunks)

@@ -71,7 +71,8 @@ def _try() -> Trial:
     except subprocess.TimeoutExpired:
         return Trial(no_sandbox=f"the trial was not done after {TRIAL_TIMEOUT:g} s")
     if tried.returncode:
-        return Trial(no_sandbox=tried.stderr.partition("\n")[0].removeprefix("napt-lab: "))
+        *_, said = ["", *tried.stderr.splitlines()]  # of a traceback, too, the last line tells
+        return Trial(no_sandbox=said or f"the trial ended with status {tried.returncode}")
     lines = (line.partition("\t")[::2] for line in tried.stdout.splitlines())
     return Trial(refused=dict(lines))
 

@@ -32,6 +32,7 @@ import socket
 import struct
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -41,7 +42,7 @@ PRIVATE_MEMORY = (Path("/run"), Path("/dev/shm"))  # each a tmpfs of the sandbox
 RUN_DIRECTORY = Path("/run/napt-lab")
 GRACE = 3.0  # seconds the work has for leaving after a signal, before it is killed
 OPEN_FILES = 1024  # what a lab may need at once, with its nodes and captures
-CANNOT_RUN = 3  # exit status: this machine cannot run it
+FAILED, CANNOT_RUN = 1, 3  # exit statuses; the latter: this machine cannot run it
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x0002_0000, 0x0400_0000, 0x0800_0000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x1000_0000, 0x2000_0000, 0x4000_0000
@@ -92,7 +93,8 @@ def fork_into(work: Callable[[], int]) -> int:
     """Run `work` in a sandbox, in a child process; its value is the child's exit status.
 
     Returns the process number of the child, which ends when the work has ended and the sandbox
-    is gone. Killing it, or the end of the caller, ends the sandbox.
+    is gone. Killing it, or the end of the caller, ends the sandbox. If there can be none, the
+    status is CANNOT_RUN; if `work` raises an exception, that is shown and the status FAILED.
     """
     sys.stdout.flush()  # else both processes would write what is still in the buffer
     sys.stderr.flush()
@@ -100,7 +102,7 @@ def fork_into(work: Callable[[], int]) -> int:
     child = os.fork()
     if child:
         return child
-    status = CANNOT_RUN
+    status = FAILED
     try:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() == caller:  # else the caller died before we asked for the signal
@@ -108,6 +110,9 @@ def fork_into(work: Callable[[], int]) -> int:
             status = work()
     except SandboxError as error:
         print(f"napt-lab: {error}", file=sys.stderr)
+        status = CANNOT_RUN
+    except Exception:
+        traceback.print_exc()
     finally:  # never back into the caller's stack
         sys.stdout.flush()
         sys.stderr.flush()

@@ -350,3 +350,17 @@ def test_the_command_line_says_so_and_exits_with_3(tmp_path):
     assert stopped.returncode == 3
     assert "mnexec: not found" in stopped.stderr
     assert "apt-get install --no-install-recommends mininet" in stopped.stderr
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "found"),
+    [
+        (3, "the kernel refuses new namespaces\n", "the kernel refuses new namespaces"),
+        (1, "Traceback:\n  line 1\nOSError: broken\n", "OSError: broken"),
+        (-9, "", "the trial ended with status -9"),
+    ],
+)
+def test_a_trial_that_failed_is_no_trial_passed(monkeypatch, status, said, found):
+    ended = subprocess.CompletedProcess([], status, stdout="", stderr=said)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: ended)
+    assert Machine().attempt() == Trial(no_sandbox=found)
