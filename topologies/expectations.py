@@ -17,15 +17,15 @@ from functools import partial
 from topologies.assertions import Expectation
 from topologies.errors import quoted
 from topologies.roster import Roster
-from topologies.scalars import duration
+from topologies.scalars import duration, one_line
 from topologies.sentences import sentence
 from topologies.yaml_nodes import Entry
 
 MAX_EXPECTATIONS = 100
-MAX_MESSAGE = 200  # characters
 MAX_POINTS = 100
 
 _wait = duration("0s", "5m")
+_message = one_line("a message", 200)
 
 
 def expectations(entry: Entry, roster: Roster) -> tuple[Expectation, ...]:
@@ -62,14 +62,6 @@ def _expectation(item: Entry, roster: Roster) -> Expectation | None:
 
 def _text(entry: Entry) -> str:
     return " ".join(str(entry.node.value).split())
-
-
-def _message(text: str) -> str:
-    if not text or not text.isprintable() or len(text) > MAX_MESSAGE:
-        raise ValueError(
-            f"{quoted(text)} cannot be a message; allowed: one line, 1 to {MAX_MESSAGE} characters"
-        )
-    return text
 
 
 def _points(text: str) -> int:

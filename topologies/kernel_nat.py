@@ -18,6 +18,7 @@ from math import ceil
 
 from topologies.model import Behavior, Engine, Gateway, NaptSettings, PortAssignment
 from topologies.presets import USUAL
+from topologies.scalars import PRIVATE
 
 LOG = 7  # where nat_node/kernel_nat/packet_log.py listens
 _ASSIGNED = {PortAssignment.PRESERVE: "", PortAssignment.RANDOM: " fully-random"}
@@ -95,7 +96,7 @@ def ruleset(gateway: Gateway, settings: NaptSettings) -> str:
     ct state established,related accept
     ct state invalid {_drop("no-connection")}
     iifname "wan0" ct status ! dnat {_drop("not-for-us")}
-    oifname "wan0" ip daddr {{ 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 }} \
+    oifname "wan0" ip daddr {{ {", ".join(map(str, PRIVATE))} }} \
       {_drop("private-destination", "reject with icmp admin-prohibited")}
   }}
 }}

@@ -39,6 +39,8 @@ from topologies.yaml_nodes import MAX_BYTES, Entry, compose
 
 MAX_NODES = 120  # hosts, gateways and the internet router
 
+_title = scalars.one_line("a title", 100)
+
 
 def load(path: Path) -> Topology:
     """The topology in the file at `path`; raises TopologyError, which holds all problems."""
@@ -94,7 +96,7 @@ class _Reader:
         topology = Topology(
             name=path.stem,
             path=path,
-            title=section.value_or("title", scalars.title, ""),
+            title=section.value_or("title", _title, ""),
             isps=self._public.isps(),
             internet=internet,
             sites=sites,

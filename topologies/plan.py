@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 
 from topologies.model import ROUTER_NAME, Topology
-
-PRIVATE_SPACE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")  # RFC 1918
+from topologies.scalars import PRIVATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class NodePlan:
             commands.append(f"route add default via {self.next_hop}")
         else:
             # The Internet knows its ISPs' networks. To anything else it says no (ICMP).
-            commands += [f"route add unreachable {prefix}" for prefix in PRIVATE_SPACE]
+            commands += [f"route add unreachable {prefix}" for prefix in PRIVATE]
             commands.append("route add unreachable default")
         return commands
 

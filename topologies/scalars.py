@@ -18,7 +18,6 @@ from topologies.errors import not_one_of, quoted
 from topologies.model import ROUTER_NAME, StaticRule
 
 MAX_NAME = 13  # Linux allows 15 for an interface: two are left for a suffix
-MAX_TITLE = 100
 LEAST_PREFIX, MOST_PREFIX = 8, 30
 DEFAULT_PREFIX = 24
 
@@ -46,7 +45,7 @@ _SEGMENT = re.compile(r"(?:isp|site)[0-9]+")  # the builder's bridges
 _INTERFACES = "all any default lo localhost tun0"
 RESERVED = frozenset([ROUTER_NAME, *_PROMPT.split(), *_INTERFACES.split(), *keyword.kwlist])
 
-PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
+PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))  # RFC 1918
 
 # The IANA special-purpose registry (RFC 6890), without the documentation ranges: those stand
 # for the real Internet in labs. Shared space belongs between a site and its carrier's NAT.
@@ -84,13 +83,17 @@ def node_name(text: str) -> str:
     return text
 
 
-def title(text: str) -> str:
-    """One line for people."""
-    if not text or not text.isprintable() or len(text) > MAX_TITLE:
-        raise ValueError(
-            f"{quoted(text)} cannot be a title; allowed: one line, 1 to {MAX_TITLE} characters"
-        )
-    return text
+def one_line(what: str, most: int) -> Callable[[str], str]:
+    """A parser for what people read: one line of at most `most` characters; `what` names it."""
+
+    def parse(text: str) -> str:
+        if not text or not text.isprintable() or len(text) > most:
+            raise ValueError(
+                f"{quoted(text)} cannot be {what}; allowed: one line, 1 to {most} characters"
+            )
+        return text
+
+    return parse
 
 
 def flag(text: str) -> bool:
