@@ -33,28 +33,49 @@ def rule_lines(rules: Sequence[Rule], total: int | None = None) -> list[str]:
         endpoints = (rule[key] for key in ("protocol", "internal", "external", "remote"))
         lines.append(_COLUMNS.format(*endpoints).rstrip())
         packets = f"{rule['packets_out']} out, {rule['packets_in']} in"
-        text = f"{_life(rule)}; {packets}; made by {rule['made_by']}"
+        text = f"{life(rule)}; {packets}; made by {rule['made_by']}"
         lines += textwrap.wrap(text, WIDTH, initial_indent=_BELOW, subsequent_indent=_BELOW)
     if total is not None and total > len(rules):
         lines.append(f"… {count(total, 'rule')} in all")
     return lines
 
 
-def _life(rule: Rule) -> str:
-    """The states of a rule's sessions, and how long it would live if it were not used."""
+def life(rule: Rule) -> str:
+    """How long a rule stays, and the states of the sessions that use it.
+
+    A rule made by a packet lives as long as they do; one that stays by itself is not closed when
+    a connection through it is. nat_node/client.py says the same.
+    """
+    sessions = rule["sessions"]
+    lease = rule.get("lease")  # a student's translator knows none
+    if lease and not lease["ended"]:
+        stays = f"leased by {lease['protocol']} for another {lease['expires_in']:.1f} s"
+    elif rule["explicit"]:
+        stays = "stays until it is removed"
+    elif sessions:
+        longest = max(session["expires_in"] for session in sessions)
+        return f"{_states(rule)}, expires in {max(0.0, longest):.1f} s"
+    else:
+        return "ending"
+    if not sessions:
+        return stays
+    noun = "connection" if rule["protocol"] == "tcp" else "session"
+    return f"{stays}; {count(_number(rule), noun)} through it: {_states(rule)}"
+
+
+def _states(rule: Rule) -> str:
+    """What the sessions that are listed do, and how many are not listed."""
     sessions = rule["sessions"]
     states = Counter(session["state"] or "in use" for session in sessions)
     words = [
         state if len(sessions) == 1 else f"{number} {state}" for state, number in states.items()
     ]
-    lease = rule.get("lease")
-    if lease and not lease["ended"]:
-        words.append(f"leased by {lease['protocol']} for another {lease['expires_in']:.1f} s")
-    elif rule["explicit"]:
-        words.append("stays until it is removed")
-    elif sessions:
-        longest = max(session["expires_in"] for session in sessions)
-        words.append(f"expires in {max(0.0, longest):.1f} s")
+    if _number(rule) > len(sessions):
+        words.append(f"{_number(rule) - len(sessions):,} more")
     if any(session.get("carried_by") == "kernel" for session in sessions):
         words.append("carried by the kernel")
-    return ", ".join(words).replace("_", " ") or "ending"
+    return ", ".join(words).replace("_", " ")
+
+
+def _number(rule: Rule) -> int:
+    return int(rule.get("session_count", len(rule["sessions"])))

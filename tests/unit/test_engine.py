@@ -10,15 +10,16 @@ import xml.etree.ElementTree as ET
 import pytest
 from rich.console import Console
 
+from labs import rule_lines
 from labs.claims import CLAIMS
 from labs.drawing import draw
 from labs.engine import Claim
 from labs.narration import Narration
 from labs.registry import LABS, TOPOLOGIES
 from labs.results import Results
-from labs.rule_lines import rule_lines
 from labs.rundir import RunDirectory
 from labs.stream import Stream
+from nat_node import client
 from topologies.loader import load
 from topologies.processes import DeadlinePassed, EventLog, ProgramEnded
 
@@ -186,13 +187,51 @@ def test_rules_fit_a_terminal_and_keep_their_endpoints_whole():
         "explicit": False, "packets_out": 10**9, "packets_in": 10**9, "sessions": [session],
         "made_by": f"ICMP echo request to {longest}",
     }  # fmt: skip
-    lines = rule_lines([rule], total=2)
+    lines = rule_lines.rule_lines([rule], total=2)
     text = "\n".join(lines)
     assert max(map(len, lines)) <= 78
     assert text.count(longest) == 4
     assert "half closed out, expires in 7440.0 s" in text
     assert lines[-1] == "… 2 rules in all"
-    assert rule_lines([]) == ["no rules"]
+    assert rule_lines.rule_lines([]) == ["no rules"]
+
+
+def used_by(*sessions, **rule):
+    """An explicit TCP rule with sessions in these states."""
+    listed = [{"state": state, "expires_in": 240.0} for state in sessions]
+    return {"protocol": "tcp", "explicit": True, "sessions": listed} | rule
+
+
+LEASE = {"protocol": "pcp", "expires_in": 60.0, "ended": False}
+LIVES = [
+    (used_by(), "stays until it is removed"),
+    (used_by("closed"), "stays until it is removed; 1 connection through it: closed"),
+    (
+        used_by("established", "half_closed_in", "established"),
+        "stays until it is removed; 3 connections through it: 2 established, 1 half closed in",
+    ),
+    (
+        used_by(None, None, protocol="udp", session_count=1002),
+        "stays until it is removed; 1,002 sessions through it: 2 in use, 1,000 more",
+    ),
+    (used_by(lease=LEASE), "leased by pcp for another 60.0 s"),
+    (
+        used_by("refused", lease=LEASE),
+        "leased by pcp for another 60.0 s; 1 connection through it: refused",
+    ),
+    (
+        used_by("established", explicit=False, lease=LEASE | {"ended": "expired"}),
+        "established, expires in 240.0 s",
+    ),
+    (used_by("closed", explicit=False), "closed, expires in 240.0 s"),
+    (used_by(explicit=False), "ending"),
+]
+
+
+@pytest.mark.parametrize(("rule", "words"), LIVES)
+def test_an_explicit_rule_is_not_closed_with_its_connections(rule, words):
+    assert rule_lines.life(rule) == words
+    assert client.life(rule) == words, "the labs and `python -m nat_node rules` say the same"
 
 
 def test_the_drawing_has_every_name_and_address_and_fits():
