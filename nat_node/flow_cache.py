@@ -159,8 +159,11 @@ class Carrier(Protocol):
 
     def release(self, session: Session) -> None: ...
 
-    def account(self, now: float) -> None:
-        """Bring the counters, and when each session was last used, up to `now`."""
+    def account(self, now: float) -> list[Session]:
+        """Bring the counters, and when each session was last used, up to `now`.
+
+        Gives the sessions that should be looked at anew (`FlowCache.forget`).
+        """
 
 
 class FlowCache:

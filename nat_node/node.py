@@ -230,7 +230,8 @@ class Node:
         """See what the flows that the kernel carries have done meanwhile."""
         if self._carrier:
             self._counters_read = time.monotonic()
-            self._carrier.account(self._counters_read)
+            for session in self._carrier.account(self._counters_read):
+                self.translator.flows.forget(session)
 
     # -- control ------------------------------------------------------------------------------
 

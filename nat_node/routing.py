@@ -24,10 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NAT_IN, NAT_OUT = "nat-in", "nat-out"
-TRANSLATED = 0x8000_0000
-"""The bit in a packet's mark that says: its addresses are the other side's already."""
 _TABLE_IN, _TABLE_OUT = 100, 101
-_RULES = range(8, 17)
+_RULES = range(10, 17)
 _LOCAL = 100
 _LAST_RESORT = 0xFFFFFFFF  # the metric that every other route is preferred to
 
@@ -45,23 +43,6 @@ class Interfaces:
     external: str
     internal: str
     network: str
-
-
-def let_past(interfaces: Interfaces) -> None:
-    """Send packets with the mark TRANSLATED past the translator (kernel_datapath.py).
-
-    Their source is our own address when they leave, which Linux takes from no neighbor unless it
-    is told to; who forges it still meets the translator. Raises RoutingError.
-    """
-    _write(Path("/proc/sys/net/ipv4/conf") / interfaces.inside / "accept_local", "1")
-    _ip(
-        [
-            f"rule add pref 8 fwmark {TRANSLATED:#x}/{TRANSLATED:#x} lookup main",
-            f"rule add pref 9 iif {interfaces.inside} from {interfaces.external} "
-            f"lookup {_TABLE_IN}",
-        ],
-        strict=True,
-    )
 
 
 def set_up(interfaces: Interfaces) -> None:

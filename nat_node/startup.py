@@ -14,7 +14,7 @@ from nat_node.behavior import Behavior, Endpoint, parse_address, parse_endpoint
 from nat_node.flow_cache import Carrier
 from nat_node.keeper import keep
 from nat_node.node import PROTOCOLS, Doors, Node
-from nat_node.routing import Interfaces, let_past
+from nat_node.routing import Interfaces
 from nat_node.settings import PortAssignment, Settings
 from nat_node.table import RuleRefused
 
@@ -45,8 +45,6 @@ def run(arguments: argparse.Namespace) -> int:
 
             KernelNat(settings, interfaces.inside, control, rules).run()
         doors = Doors.make(interfaces, control, state, port_control=limits is not None)
-        if arguments.datapath == "kernel":
-            let_past(interfaces)
     except (OSError, ValueError) as error:
         complain(str(error))
         return 1

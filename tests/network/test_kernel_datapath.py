@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
 
 from labs.wire import Wire
+from nat_node.kernel_datapath import CAPACITY, SILENT, KernelDatapath
+from nat_node.mapping import Mapping, Session
+from nat_node.routing import Interfaces
 from topologies.builder import Network
 from topologies.loader import loads
 
@@ -69,7 +73,6 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         data, peer = server.recvfrom(2048)
         server.sendto(data, peer)
 """
-# Then it is silent, but for what the lines on its standard input ask for.
 UDP_CLIENT = f"""
 import socket, sys
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -181,6 +184,10 @@ def await_counts(net, wire, napt, protocol):
     )
 
 
+def listed(net):
+    return net["napt_k"].run(["nft", "list", "table", "netdev", "carried"]).stdout
+
+
 def play(net, script):
     """The same client at both sites, to its end."""
     for client in [python(net[pc], script) for pc in SITES]:
@@ -231,8 +238,7 @@ def test_both_translate_and_account_alike():
             silent = ended.time - last.time
             assert silent > 5.9, napt
             assert silent < 6 + late + 5, napt  # a busy machine is late, too
-        table = net["napt_k"].run(["nft", "list", "table", "ip", "carried"]).stdout
-        assert "elements" not in table, table
+        assert "elements" not in listed(net)
 
         for napt in SITES.values():
             for layer in (TCP, UDP):
@@ -246,14 +252,84 @@ def test_a_killed_translator_leaves_no_flow_carried():
         await_that(lambda: listens(server, 53), "the server")
         done = python(alice, UDP_CLIENT).wait(20)
         assert done.status == 0, done.stderr
-        table = net["napt_k"].run(["nft", "list", "table", "ip", "carried"]).stdout
         assert re.search(
-            r"10\.0\.0\.7 \. 151\.101\.1\.69 \. 5000 \. 53 counter packets [1-9]", table
+            r"10\.0\.0\.7 \. 151\.101\.1\.69 \. 5000 \. 53 counter packets [1-9]", listed(net)
         )
         (translator,) = net["napt_k"].processes
         translator._signal(signal.SIGKILL)
         translator.await_end()
         await_that(
-            lambda: net["napt_k"].run(["nft", "list", "table", "ip", "carried"]).status != 0,
+            lambda: net["napt_k"].run(["nft", "list", "table", "netdev", "carried"]).status != 0,
             "the table's end",
         )
+
+
+ASK = f"""
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    client.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER: always Don't Fragment
+    client.bind(("", 5000))
+    client.connect(("{SERVER}", 53))
+    client.settimeout(5)
+    for _ in range(20):
+        client.send(bytes(int(sys.argv[1])))
+        client.recv(2048)
+"""
+
+
+def test_what_routing_would_have_known():
+    """A carried flow is not routed; when routing would decide otherwise, it is again."""
+    with Network(loads(TOPOLOGY, Path("two.yaml"))) as net:
+        server, napt = net["server"], net["napt_k"]
+        python(server, UDP_SERVER)
+        await_that(lambda: listens(server, 53), "the server")
+
+        def ask(size):
+            return net["alice"].run(["python", "-c", ASK, str(size)])
+
+        def carries():
+            assert ask(100).status == 0
+            return "10.0.0.7 . 151.101.1.69 . 5000 . 53 counter" in listed(net)
+
+        await_that(carries, "the flow to be carried")
+        assert napt.run(["ip", "link", "set", "wan0", "mtu", "1280"]).status == 0
+        await_that(lambda: not carries(), "the flow to be taken back")
+        # Now somebody is there to say that this is too large, and Python carries the rest.
+        await_that(lambda: "Message too long" in ask(1400).stderr, "a word about the size")
+        assert ask(1200).status == 0
+        assert napt.run(["ip", "link", "set", "wan0", "mtu", "1500"]).status == 0
+        await_that(carries, "the flow to be carried again")
+
+
+def test_room_for_others():
+    """Real maps, an invented clock, sessions by hand: who may stay, and who comes next."""
+    for command in ("add lan0 type veth peer name wan0", "set lan0 up", "set wan0 up"):
+        subprocess.run(["ip", "link", *command.split()], check=True)
+    for command in ("address add 24.9.3.7/24 dev wan0", "route add default via 24.9.3.1"):
+        subprocess.run(["ip", *command.split()], check=True)
+    kernel = KernelDatapath(Interfaces("lan0", "wan0", "24.9.3.7", "10.0.0.1", "10.0.0.0/24"))
+    mapping = Mapping(1, 17, (0x0A000007, 5000), 1025, (0, 0), 0.0, "UDP datagram", False)
+
+    def session(number):
+        return Session(number, mapping, (0x97650145, number), now=0.0, lifetime=300.0)
+
+    sessions = [session(number) for number in range(1, CAPACITY + 2)]
+    for each in sessions:
+        kernel.carry(each, outbound=True)
+    assert len(kernel) == CAPACITY
+    last = sessions.pop()
+    assert not last.carried
+    assert all(each.carried for each in sessions)
+
+    assert kernel.account(SILENT - 0.1) == []
+    assert kernel.account(SILENT) == [*sessions, last]  # silent: room, and who waited may try
+    for each in sessions:
+        kernel.release(each)
+    assert len(kernel) == 0
+    kernel.carry(last, outbound=True)
+    assert last.carried
+    subprocess.run(["ip", "route", "del", "default"], check=True)
+    assert kernel.account(1.0) == [last]
+    kernel.release(last)
+    kernel.carry(last, outbound=True)  # there is no way to it now
+    assert not last.carried

@@ -31,6 +31,7 @@ WITH_IO = {
     "tun.py",
     "port_control/listener.py",
     "kernel_datapath.py",
+    "next_hops.py",
     "routing.py",
     "control.py",
     "client.py",
