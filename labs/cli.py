@@ -30,9 +30,9 @@ from labs.gate import (
 )
 from labs.standard_streams import make_sturdy
 from labs.topology_files import find
+from topologies.checkout import IN_CHECKOUT
 
 FAILED, INTERRUPTED = 1, 130
-CHECKED_BY_LINT = ["nat_node", "servers", "topologies", "labs", "tests"]
 
 file_argument = click.argument(
     "file", type=click.Path(path_type=Path), callback=lambda _context, _argument, file: find(file)
@@ -42,6 +42,10 @@ file_argument = click.argument(
 @click.group()
 def main() -> None:
     """NAPT Lab: why two PCs behind NAPTs cannot talk, and what an explicit rule changes."""
+
+
+# For contributors: what pip installs has no tests, and is no place to write figures to.
+contributors = main if IN_CHECKOUT else click.Group()
 
 
 def run() -> NoReturn:
@@ -254,7 +258,7 @@ def grade(
     sys.exit(run_grade(tasks, as_json, junit))
 
 
-@main.command()
+@contributors.command()
 @click.option(
     "--seconds",
     type=click.FloatRange(0.2, 60),
@@ -308,7 +312,12 @@ def bench(seconds: float, rounds: int, whole_labs: bool) -> None:
 )
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A gateway's key.")
 @click.option("--only", multiple=True, metavar="TEXT", help="Only requirements with it in the id.")
-@click.option("--docs", is_flag=True, help="Write the table to docs/conformance.md, too.")
+@click.option(
+    "--docs",
+    is_flag=True,
+    hidden=not IN_CHECKOUT,
+    help="Write the table to docs/conformance.md, too.",
+)
 def conformance(
     engines: tuple[str, ...],
     translators: tuple[Path, ...],
@@ -318,6 +327,8 @@ def conformance(
     docs: bool,
 ) -> None:
     """Try on real packets, requirement by requirement, what the RFCs ask of a NAPT."""
+    if docs and not IN_CHECKOUT:
+        raise click.UsageError("--docs is for a checkout; here is no docs/conformance.md")
     for pair in pairs:
         if "=" not in pair:
             raise click.UsageError(f"--set {pair!r} is not KEY=VALUE, such as filtering=...")
@@ -347,7 +358,7 @@ def doctor() -> None:
     sys.exit(0 if all(finding.ok for finding in findings) else CANNOT_RUN)
 
 
-@main.command(context_settings={"ignore_unknown_options": True})
+@contributors.command(context_settings={"ignore_unknown_options": True})
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 def test(pytest_arguments: tuple[str, ...]) -> None:
     """Run the tests, several at a time; PYTEST_ARGUMENTS are passed on."""
@@ -359,7 +370,7 @@ def test(pytest_arguments: tuple[str, ...]) -> None:
     os.execv(sys.executable, command)
 
 
-@main.command()
+@contributors.command()
 @click.option("--packets", type=int, envvar="PACKETS", help="How many (default: 1,000,000).")
 @click.option("--seed", type=int, envvar="SEED", help="To have the same packets again.")
 @click.option("--story", type=int, envvar="STORY", help="Only this story of the seed's.")
@@ -370,7 +381,7 @@ def fuzz(packets: int | None, seed: int | None, story: int | None) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "tests.fuzz", *words])
 
 
-@main.command()
+@contributors.command()
 def lint() -> None:
     """Check style (ruff) and types (mypy)."""
     commands = [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]]

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from topologies.checkout import DOCTOR
+
 if TYPE_CHECKING:
     from topologies.errors import TopologyError
     from topologies.machine import Finding
@@ -109,5 +111,5 @@ def _stop_if_bad(findings: list[Finding]) -> None:
         click.echo(f"  why:     {finding.cause}", err=True)
         click.echo(f"  mend it: {finding.mend}", err=True)
     if bad:
-        click.echo("`make doctor` shows all that this machine needs.", err=True)
+        click.echo(f"`{DOCTOR}` shows all that this machine needs.", err=True)
         sys.exit(CANNOT_RUN)

@@ -23,10 +23,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from labs.bootstrap import give_to_owner
+from topologies.checkout import IN_CHECKOUT, ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 # In a checkout it is the checkout's; an installed package is no place to write to.
-RUNS = (ROOT if (ROOT / "Makefile").exists() else Path.cwd()) / "runs"
+RUNS = (ROOT if IN_CHECKOUT else Path.cwd()) / "runs"
 
 
 class RunDirectory:

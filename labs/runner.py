@@ -23,6 +23,7 @@ from labs.run_in import run_in
 from labs.rundir import RunDirectory
 from labs.stream import Stream
 from topologies.builder import BuildError, Network
+from topologies.checkout import DOCTOR
 from topologies.loader import load
 from topologies.model import Topology
 from topologies.napt_control import ControlError
@@ -168,7 +169,7 @@ def cannot_build(error: BuildError) -> int:
     """Say that it is this machine's fault; returns the exit status."""
     print(f"napt-lab: this machine cannot build the network: {error}", file=sys.stderr)
     print(
-        "  mend it: `make doctor` shows what this machine lacks; if it finds nothing, a limit is\n"
+        f"  mend it: `{DOCTOR}` shows what this machine lacks; if it finds nothing, a limit is\n"
         "           reached outside, such as a container's: end what else runs there, or raise it",
         file=sys.stderr,
     )

@@ -15,6 +15,7 @@ import resource
 import sys
 
 from topologies import sandbox
+from topologies.checkout import DOCTOR, IN_CHECKOUT
 from topologies.machine import Finding, Machine
 from topologies.refusal import explain_refusal
 from topologies.trial import BUILT, NODE, TUN
@@ -158,7 +159,9 @@ def check_mininet(machine: Machine) -> Finding:
         "Mininet in Python",
         "cannot be imported",
         f"the package mininet is installed, but {sys.executable} does not see it",
-        "make distclean doctor",
+        "make distclean doctor"
+        if IN_CHECKOUT
+        else "/usr/bin/python3 -m venv --system-site-packages ~/napt-lab   # and install it there",
     )
 
 
@@ -213,7 +216,7 @@ def _node_refused(machine: Machine, found: str) -> Finding:
     if machine.container():
         cause = "Mininet mounts /sys for each node, and the container has only a part of it"
         return Finding(NODE, found, cause, "start the container with: -v /sys:/sys")
-    return Finding(NODE, found, "mnexec, Mininet's helper, is refused them", "sudo make doctor")
+    return Finding(NODE, found, "mnexec, Mininet's helper, is refused them", f"sudo {DOCTOR}")
 
 
 def _apt(machine: Machine, packages: list[str]) -> str:

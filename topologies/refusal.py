@@ -12,6 +12,7 @@ each of which leaves a mark in /proc:
 
 from __future__ import annotations
 
+from topologies.checkout import DOCTOR
 from topologies.machine import Finding, Machine
 
 _NAMESPACE_SETTINGS = {  # what a sysctl says when it keeps this user from namespaces
@@ -57,7 +58,7 @@ def explain_refusal(machine: Machine, found: str) -> Finding:
         "namespaces",
         found,
         "this user may not make user namespaces, and no setting we know of says why",
-        "sudo make doctor",
+        f"sudo {DOCTOR}",
     )
 
 

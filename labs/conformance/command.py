@@ -18,6 +18,7 @@ from labs.conformance.side_by_side import Examination, examine_all
 from labs.conformance.terminal import show
 from labs.conformance.topology import Candidate, Setup, read_setup
 from labs.rundir import RunDirectory
+from topologies.checkout import DOCTOR
 from topologies.errors import TopologyError
 
 PASSED, FAILED, WRONG_USAGE, CANNOT_RUN = 0, 1, 2, 3
@@ -87,7 +88,7 @@ def run(found: Sequence[Setup], only: tuple[str, ...], docs: bool) -> int:
     examinations = _examine(found, requirements, directory.path, console)
     if any(examination.status == CANNOT_RUN for examination in examinations):
         directory.discard()  # why has been said
-        print("`make doctor` shows all that this machine needs.", file=sys.stderr)
+        print(f"`{DOCTOR}` shows all that this machine needs.", file=sys.stderr)
         return CANNOT_RUN
     try:
         _write(examinations, directory.path)

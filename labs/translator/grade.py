@@ -31,6 +31,7 @@ from labs.translator.claims import BASE, COSTLY, EARNED, WITHOUT_BASE, Earned
 from labs.translator.score import Mark
 from labs.translator.trial import Trial
 from topologies import sandbox
+from topologies.checkout import DOCTOR
 
 PASSED, FAILED, WRONG_USAGE, CANNOT_RUN = 0, 1, 2, 3
 AT_A_TIME = 2
@@ -121,7 +122,7 @@ def _try_all(
     def play(parts: Sequence[tuple[str, str]], seconds: float) -> None:
         for ended in _play(parts, translator, folder, seconds, end):
             if ended.status == CANNOT_RUN:
-                print("`make doctor` shows what this machine lacks.", file=sys.stderr)
+                print(f"`{DOCTOR}` shows what this machine lacks.", file=sys.stderr)
                 raise CannotGrade
             trials.append(ended)
             for earned in (base, *wanted):

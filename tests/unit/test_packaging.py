@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 
 from labs import topology_files
+from labs.cli import main
 from labs.registry import TOPOLOGIES
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +42,22 @@ def test_every_file_of_the_packages_is_installed():
     assert len(files) > 100
     left_out = [path for path in files if not any(fnmatch(path.name, each) for each in patterns)]
     assert left_out == []
+
+
+def test_what_is_for_contributors_is_not_offered_where_it_is_installed(tmp_path):
+    for package in ("labs", "topologies"):
+        shutil.copytree(ROOT / package, tmp_path / package)
+    started = [
+        subprocess.run(
+            [sys.executable, "-m", "labs", *words], cwd=tmp_path, capture_output=True, text=True
+        )
+        for words in (["--help"], ["test"], ["conformance", "--docs"])
+    ]
+    assert [ended.returncode for ended in started] == [0, 2, 2]
+    offered = set(re.findall(r"^  ([a-z-]+)  ", started[0].stdout, re.MULTILINE))
+    assert set(main.commands) - offered == {"bench", "fuzz", "lint", "test"}
+    assert "No such command 'test'" in started[1].stderr
+    assert "--docs is for a checkout" in started[2].stderr
 
 
 def test_a_topology_is_found_by_file_or_by_name(tmp_path, monkeypatch):
