@@ -56,9 +56,9 @@ def describe(packet: Packet) -> str:
             f"{show_address(packet.destination)}"
         )
     ends = f"{show(packet.source_endpoint)} > {show(packet.destination_endpoint)}"
-    if packet.protocol == TCP:
+    if packet.protocol == TCP and packet.has_tcp_flags:
         return f"tcp {flag_names(packet.tcp_flags)} {ends}"
-    return f"udp {ends}"
+    return f"{name} {ends}"
 
 
 def flag_names(flags: int) -> str:

@@ -127,6 +127,11 @@ class Packet:
         return bool(self.fragment & bits == DONT_FRAGMENT)
 
     @property
+    def has_tcp_flags(self) -> bool:
+        """Whether a TCP segment is long enough for its flags: a quoted one may not be."""
+        return len(self.data) > self.header_length + 13
+
+    @property
     def tcp_flags(self) -> int:
         """FIN 1, SYN 2, RST 4, PSH 8, ACK 16."""
         return int(self.data[self.header_length + 13])

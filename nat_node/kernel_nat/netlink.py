@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from struct import Struct, pack
 
@@ -71,7 +72,7 @@ class Netlink:
         while True:
             for answer, data in _messages(self.socket.recv(_RECEIVE)):
                 if answer == ERROR:
-                    code = -int.from_bytes(data[:4], "little", signed=True)
+                    code = -int.from_bytes(data[:4], sys.byteorder, signed=True)
                     if code:
                         raise OSError(code, os.strerror(code))
                 if answer in (ERROR, DONE):
@@ -80,7 +81,7 @@ class Netlink:
 
     def told(self) -> Iterator[tuple[int, bytes]]:
         """The messages that have come unasked: type and attributes. Lost ones raise ENOBUFS."""
-        while True:
+        while self.socket.fileno() >= 0:  # whoever is told may close it
             try:
                 data = self.socket.recv(_RECEIVE, socket.MSG_DONTWAIT)
             except BlockingIOError:

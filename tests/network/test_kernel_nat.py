@@ -22,6 +22,13 @@ sites:
     hosts: {pc: 10.0.0.7, tv: {address: 10.0.0.8, runs: [web]}}
 """
 
+#: A TCP segment of 8 bytes: it ends before its flags.
+SEND_PORTS_ONLY = """
+import socket
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+raw.sendto(bytes([0, 5, 0x1F, 0x91, 0, 0, 0, 0]), ('24.9.3.7', 0))
+"""
+
 
 def fetch(net, node, url):
     """The exit status of curl: 7 refused or unreachable, 28 timed out."""
@@ -64,6 +71,8 @@ def test_rules_sessions_drops_and_events():
         assert dropped["packet"].startswith("tcp SYN 203.0.113.5:")
         assert dropped["packet"].endswith(" > 24.9.3.7:8080")
         assert dropped["side"] == "outside"
+        net["visitor"].run(["python3", "-c", SEND_PORTS_ONLY], timeout=10)
+        wait_for(net, "drop", lambda e: e["packet"] == "tcp 203.0.113.5:5 > 24.9.3.7:8081")
         assert fetch(net, "pc", "http://192.168.3.3/") == 7
         refused = wait_for(net, "drop", lambda e: e["reason"] == "private-destination")
         assert refused["side"] == "inside"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from nat_node.packet import Packet as RawPacket
 from nat_node.student import bounds, process
 from nat_node.student.faults import LoadError, examine
+from nat_node.student.packet import Packet
 from nat_node.student.process import WorkerLost
-from tests.unit.nat_testing import tcp
+from tests.unit.nat_testing import error, tcp
 from tests.unit.student_worker import Mine
 
 SYN = tcp("10.0.0.7:40000", "151.101.1.69:80")
@@ -31,6 +33,11 @@ def write(tmp_path):
         return tmp_path / "mine.py"
 
     return write_file
+
+
+def test_a_quotation_that_ends_before_its_flags_can_be_printed():
+    about = RawPacket(bytearray(error("203.0.113.1", "24.9.3.7", SYN, quote=28)))
+    assert str(Packet(about, 0).quoted) == "tcp 10.0.0.7:40000 > 151.101.1.69:80"
 
 
 # -- a file that cannot be used -----------------------------------------------------------------
