@@ -129,7 +129,7 @@ class Packet:
     @property
     def has_tcp_flags(self) -> bool:
         """Whether a TCP segment is long enough for its flags: a quoted one may not be."""
-        return len(self.data) > self.header_length + 13
+        return bool(len(self.data) > self.header_length + 13)
 
     @property
     def tcp_flags(self) -> int:
