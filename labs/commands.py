@@ -8,7 +8,7 @@ from collections.abc import Callable
 from labs.engine import Claim
 from topologies.processes import Completed, DeadlinePassed
 
-CURL_REFUSED, CURL_TIMED_OUT = 7, 28  # curl's exit statuses
+CURL_REFUSED, CURL_HTTP_ERROR, CURL_TIMED_OUT, CURL_RESET = 7, 22, 28, 56  # curl's statuses
 CURL_NOT_TRIED = frozenset({1, 2, 3, 126, 127})  # wrong usage; no curl (mnexec: 1)
 PORT = 8080  # where files are served
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from labs.packets import ACK, FIN, RST, SYN, Packet
+from labs.packets import ACK, FIN, RST, SYN, UNREACHABLE, Packet
 from labs.wire import Captured, Wire
 
 WAIT = 2.0  # seconds until a packet that must come has come
@@ -33,6 +33,17 @@ def is_syn_to(port: int, address: str | None = None) -> Callable[[Packet], bool]
         p.is_tcp(flags=SYN)
         and p.destination_port == port
         and (address is None or p.destination == address)
+    )
+
+
+def is_unreachable(router: str, wanted: str) -> Callable[[Packet], bool]:
+    """Whether with a packet `router` says that it cannot forward one for `wanted` (RFC 792)."""
+    return lambda p: (
+        p.icmp is not None
+        and p.icmp[0] == UNREACHABLE
+        and p.source == router
+        and p.quoted is not None
+        and p.quoted.destination == wanted
     )
 
 

@@ -1,4 +1,4 @@
-"""Levels 9a, 9b and 9c: who is who (topologies/two-sites.yaml), and what evidence they share."""
+"""Levels 9a to 9d: who is who (topologies/two-sites.yaml), and what evidence they share."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from labs.commands import require_success
 from labs.engine import Claim
 from labs.evidence import WAIT, Handshake
 from labs.packets import ACK, RST, Packet
@@ -20,8 +21,6 @@ from topologies.programs import READY_SECONDS
 PC, GATEWAY, PUBLIC = "10.0.0.7", "10.0.0.1", "24.9.3.7"
 STACKOVERFLOW, SERVERFAULT, FILES = "151.101.1.69", "151.101.1.70", "198.51.100.10"
 ROUTER_AT_STACKOVERFLOW = "151.101.1.1"
-CURL_REFUSED, CURL_HTTP_ERROR, CURL_TIMED_OUT, CURL_RESET = 7, 22, 28, 56  # curl's statuses
-CURL_NOT_TRIED = frozenset({1, 2, 3, 126, 127})  # wrong usage; no curl (mnexec: 1)
 INITIAL_TTL = 64
 COMMAND_SECONDS = 15.0  # longer than connections.py itself waits for answers
 
@@ -67,20 +66,6 @@ def tell_connections(stage: Stage, node: str, command: str, fifo: str = "connect
 
 
 # ── evidence ───────────────────────────────────────────────────────────────────────────────
-
-
-def require_success(claim: Claim, completed: Completed, what: str) -> None:
-    """A command ended well; its own words are the evidence if it did not."""
-    words = completed.stderr.strip() or f"exit status {completed.status}"
-    claim.require(completed.status == 0, f"{what}: {'done' if completed.status == 0 else words}")
-
-
-def require_failure(claim: Claim, completed: Completed, status: int) -> None:
-    """curl failed, and in the way it should. That it could not try is not a failure to connect."""
-    words = completed.stderr.strip() or "it said nothing"
-    if completed.status in CURL_NOT_TRIED:
-        raise OSError(f"{completed.argv[0]}: exit status {completed.status}: {words}")
-    claim.require(completed.status == status, f"exit status {completed.status}: {words}")
 
 
 def server_sees(

@@ -14,17 +14,15 @@ import resource
 import time
 from pathlib import Path
 
+from labs.commands import CURL_REFUSED, require_failure, require_success
 from labs.engine import Claim, Part
 from labs.evidence import WAIT, is_syn_to
 from labs.level_8.checks import (
-    CURL_REFUSED,
     PUBLIC,
     SERVERFAULT,
     STACKOVERFLOW,
     curl,
     open_connections,
-    require_failure,
-    require_success,
     start_connections,
     story,
     tell_connections,

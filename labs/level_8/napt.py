@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from labs.commands import CURL_REFUSED, require_failure, require_success
 from labs.engine import Claim, Part
 from labs.evidence import WAIT, find_handshake
 from labs.level_8 import fields
 from labs.level_8.checks import (
-    CURL_REFUSED,
     FILES,
     INITIAL_TTL,
     PC,
     PUBLIC,
     STACKOVERFLOW,
     curl,
-    require_failure,
     require_one_connection,
     require_only_to,
-    require_success,
     server_sees,
     wait_for_reset,
 )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 
-from labs.engine import Claim, Part
-from labs.evidence import WAIT, is_syn_to, sha256
-from labs.level_8.checks import (
+from labs.commands import (
     CURL_HTTP_ERROR,
     CURL_REFUSED,
     CURL_TIMED_OUT,
+    require_failure,
+    require_success,
+)
+from labs.engine import Claim, Part
+from labs.evidence import WAIT, is_syn_to, is_unreachable, sha256
+from labs.level_8.checks import (
     FILES,
     PC,
     PUBLIC,
@@ -17,11 +21,8 @@ from labs.level_8.checks import (
     STACKOVERFLOW,
     curl,
     knock,
-    require_failure,
-    require_success,
     wait_for_drop,
 )
-from labs.packets import UNREACHABLE, Packet
 from labs.stage import Stage
 from topologies.programs import READY_SECONDS
 
@@ -81,18 +82,12 @@ def stackoverflow_calls(stage: Stage) -> None:
 
 
 def _router_has_no_route(stage: Stage, claim: Claim, since: int) -> None:
-    def is_refusal(p: Packet) -> bool:
-        quoted = p.quoted
-        return (
-            p.icmp is not None
-            and p.icmp[0] == UNREACHABLE
-            and p.source == ROUTER_AT_STACKOVERFLOW
-            and quoted is not None
-            and quoted.destination == PC
-        )
-
     refusal = stage.wire.wait_for(
-        "stackoverflow:eth0", is_refusal, deadline=WAIT, what="the router's ICMP", since=since
+        "stackoverflow:eth0",
+        is_unreachable(ROUTER_AT_STACKOVERFLOW, PC),
+        deadline=WAIT,
+        what="the router's ICMP",
+        since=since,
     )
     claim.require(True, f"stackoverflow:eth0: {refusal.packet}")
     routes = stage.run("internet", "ip", "route", "get", PC)

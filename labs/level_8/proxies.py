@@ -6,12 +6,10 @@ not told:  pc ══ TCP "to" 151.101.1.69:80 ══ tproxy ══ TCP ══ st
 
 from __future__ import annotations
 
+from labs.commands import CURL_REFUSED, CURL_RESET, CURL_TIMED_OUT, require_failure, require_success
 from labs.engine import Part
 from labs.evidence import WAIT, find_handshake, is_syn_to
 from labs.level_8.checks import (
-    CURL_REFUSED,
-    CURL_RESET,
-    CURL_TIMED_OUT,
     FILES,
     GATEWAY,
     INITIAL_TTL,
@@ -19,9 +17,7 @@ from labs.level_8.checks import (
     STACKOVERFLOW,
     curl,
     knock,
-    require_failure,
     require_only_to,
-    require_success,
     require_two_connections,
     server_sees,
     wait_for_reset,

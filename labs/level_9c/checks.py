@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from labs.commands import PORT, curl
 from labs.engine import Claim
-from labs.evidence import WAIT, is_syn_to
-from labs.packets import SYN, UNREACHABLE, Packet
+from labs.evidence import WAIT, is_syn_to, is_unreachable
+from labs.packets import SYN
 from labs.rule_lines import count
 from labs.stage import Stage
-from labs.two_sites import ALICE, BOB, NAPT_A, NAPT_B, ROUTER_AT_FILES
+from labs.two_sites import ALICE, BOB, NAPT_A, NAPT_B, ROUTER_AT_FILES, make_file
 
 FILE = "holiday.jpg"
 SIZE = 1 << 18  # bytes: some two hundred packets
@@ -35,6 +35,17 @@ SITES = {
     "napt_a": Side(NAPT_A, "alice", ALICE, visitor="bob", from_=NAPT_B),
     "napt_b": Side(NAPT_B, "bob", BOB, visitor="alice", from_=NAPT_A),
 }
+
+
+def share(stage: Stage, pc: str) -> None:
+    """Make the file on a PC and serve its folder."""
+    folder = stage.net[pc].home / "shared"
+    folder.mkdir()
+    make_file(stage, pc, f"{folder.name}/{FILE}", SIZE)
+    stage.serve(
+        pc, "python", "-m", "servers.files", "--port", str(PORT), "--read-only",
+        "--folder", folder.name, name="shared",
+    )  # fmt: skip
 
 
 def fetch_file(address: str) -> tuple[str, ...]:
@@ -67,17 +78,12 @@ def stays_inside(stage: Stage, claim: Claim, napt: str, wanted: str, since: int)
 
 
 def no_route(stage: Stage, claim: Claim, wanted: str, since: int) -> None:
-    def is_refusal(p: Packet) -> bool:
-        return (
-            p.icmp is not None
-            and p.icmp[0] == UNREACHABLE
-            and p.source == ROUTER_AT_FILES
-            and p.quoted is not None
-            and p.quoted.destination == wanted
-        )
-
     refusal = stage.wire.wait_for(
-        "files:eth0", is_refusal, deadline=WAIT, what="the router's ICMP unreachable", since=since
+        "files:eth0",
+        is_unreachable(ROUTER_AT_FILES, wanted),
+        deadline=WAIT,
+        what="the router's ICMP unreachable",
+        since=since,
     )
     claim.require(True, f"files:eth0: {refusal.packet}")
 

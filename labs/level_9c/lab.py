@@ -7,7 +7,6 @@ Each step runs the programs that a person would run; checks.py looks at the wire
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
@@ -20,15 +19,7 @@ from labs.commands import (
     require_success,
 )
 from labs.engine import Lab, Part
-from labs.evidence import (
-    WAIT,
-    connections,
-    find_handshake,
-    is_new,
-    is_syn_to,
-    journey,
-    sha256,
-)
+from labs.evidence import WAIT, connections, find_handshake, is_new, is_syn_to
 from labs.level_9c.checks import (
     FILE,
     SITES,
@@ -39,6 +30,7 @@ from labs.level_9c.checks import (
     no_route,
     nobody_at_home,
     none_was_dropped,
+    share,
     stays_inside,
     went_by,
 )
@@ -46,7 +38,18 @@ from labs.level_9c.ways import three_ways
 from labs.packets import SYN
 from labs.rule_lines import count
 from labs.stage import Stage
-from labs.two_sites import ALICE, BOB, FILES, HOME, NAPT_A, NAPT_B, RELAY, wait_for_peer
+from labs.two_sites import (
+    ALICE,
+    BOB,
+    FILES,
+    HOME,
+    NAPT_A,
+    NAPT_B,
+    RELAY,
+    require_path,
+    require_same,
+    wait_for_peer,
+)
 from topologies.programs import READY_SECONDS
 
 direct = Part("direct", topology="two-sites.yaml")
@@ -78,17 +81,6 @@ def both_are_online(stage: Stage) -> None:
         for public in (NAPT_A, NAPT_B):
             peer = wait_for_peer(stage, "files", since, f"{public}:")
             claim.require(True, f"the server `files` was asked by {peer}")
-
-
-def share(stage: Stage, pc: str) -> None:
-    """Make a file on a PC and serve its folder."""
-    folder = stage.net[pc].home / "shared"
-    folder.mkdir()
-    (folder / FILE).write_bytes(os.urandom(SIZE))
-    stage.serve(
-        pc, "python", "-m", "servers.files", "--port", str(PORT), "--read-only",
-        "--folder", "shared", name="shared",
-    )  # fmt: skip
 
 
 # ── 2 ──────────────────────────────────────────────────────────────────────────────────────
@@ -221,9 +213,8 @@ def exchange(stage: Stage, claim_id: str, napt: str) -> None:
         none_was_dropped(stage, claim, napt, log_since)
     with stage.claim(claim_id, f"{site.pc}'s file is at {site.visitor}, byte for byte") as claim:
         require_success(claim, fetched, "curl")
-        sent = sha256(stage.net[site.pc].home / "shared" / FILE)
-        received = sha256(stage.net[site.visitor].home / FILE)
-        claim.require(sent == received, f"SHA-256 {sent[:16]}… sent, {received[:16]}… received")
+        sent = stage.net[site.pc].home / "shared" / FILE
+        require_same(claim, sent, stage.net[site.visitor].home / FILE)
     with stage.claim(claim_id, f"{site.pc}'s server sees the other NAPT, {site.from_}") as claim:
         peer = wait_for_peer(stage, site.pc, log_since, "")
         claim.require(peer.startswith(f"{site.from_}:"), f"the request came from {peer}")
@@ -271,10 +262,8 @@ def nobody_in_between(stage: Stage) -> None:
             what="data from alice",
             since=since,
         )
-        passed = journey(stage.wire, first.packet.sequence, PORT, since)
-        nodes = list(dict.fromkeys(captured.where.split(":")[0] for captured in passed))
-        stage.see(*(f"{captured.where:14} {captured.packet}" for captured in passed))
-        claim.require(nodes == ["alice", "napt_a", "internet", "napt_b", "bob"], " → ".join(nodes))
+        nodes = ["alice", "napt_a", "internet", "napt_b", "bob"]
+        require_path(stage, claim, first, PORT, since, nodes)
     trace = stage.start(
         "bob", "traceroute", "-n", "-T", "-p", str(PORT), "-q", "1", "-w", "2", "-m", "8", NAPT_A
     )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from labs.commands import curl, require_success, shell
 from labs.engine import Claim
 from labs.evidence import WAIT
+from labs.level_9b.who import RELAY_PORT
 from labs.packets import SYN
 from labs.stage import Stage
 from labs.two_sites import FILES, NAPT_A, RELAY, make_file, require_same
@@ -23,7 +24,6 @@ from topologies.processes import Completed
 CLAIM = "9c.direct"
 FILM = "film.mkv"
 LENGTH = 1 << 19  # bytes
-RELAY_PORT = 9000
 SERVERS = ("files:eth0", "relay:eth0")
 
 

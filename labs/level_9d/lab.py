@@ -8,19 +8,10 @@ Each step runs the programs that a person would run; checks.py looks at the wire
 
 from __future__ import annotations
 
-import os
-
 from labs.commands import PORT, require_success
 from labs.engine import Claim, Lab, Part
 from labs.evidence import WAIT
-from labs.level_9c.checks import (
-    FILE,
-    SIZE,
-    dies_for_want_of_a_rule,
-    fetch_file,
-    knock,
-    no_route,
-)
+from labs.level_9c.checks import dies_for_want_of_a_rule, fetch_file, knock, no_route, share
 from labs.level_9d.checks import (
     GATEWAY,
     WRONG_NONCE,
@@ -63,13 +54,7 @@ asking = Part("asking", topology="two-sites-pcp.yaml")
     proves=["9d.ask"],
 )
 def shut(stage: Stage) -> None:
-    folder = stage.net["alice"].home / "shared"
-    folder.mkdir()
-    (folder / FILE).write_bytes(os.urandom(SIZE))
-    stage.serve(
-        "alice", "python", "-m", "servers.files", "--port", str(PORT), "--read-only",
-        "--folder", "shared", name="shared",
-    )  # fmt: skip
+    share(stage, "alice")
     stage.serve("alice", "python", "-m", "servers.web", "--port", str(KEPT_PORT), name="web")
     for name in ("shared", "web"):
         wait_for_server(stage, name)
