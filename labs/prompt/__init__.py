@@ -7,6 +7,7 @@ prompt (topologies/mininet_cli.py) with other commands.
 from __future__ import annotations
 
 import contextlib
+import readline
 
 from rich.console import Console
 
@@ -14,7 +15,7 @@ from labs.prompt.lab_cli import LabCLI
 from labs.prompt.why import Why
 from topologies.builder import Network
 
-IN_STEP = "Enter: next step · ? for help · quit"
+IN_STEP = "Enter: next step · ? for help · quit (or Ctrl-C)"
 AT_END = "That was the last step. Enter: finish · ? for help"
 IN_SHELL = "? for help · quit"
 
@@ -32,7 +33,12 @@ class Prompt:
             self.close()
             self._why = Why(net)
         hint = AT_END if last else IN_STEP
-        return _SteppingCLI(net, self._console, hint, self._why).read()
+        try:
+            return _SteppingCLI(net, self._console, hint, self._why).read()
+        except KeyboardInterrupt:
+            if last:
+                return True  # there is nothing left to stop
+            raise
 
     def close(self) -> None:
         """Stop looking for what goes wrong on the network."""
@@ -47,7 +53,10 @@ class Prompt:
 
 
 class _SteppingCLI(LabCLI):
-    """Between two steps Enter goes on, and Ctrl-C ends the run as it does while a step acts."""
+    """Between two steps Enter goes on, and Ctrl-C ends the run as it does while a step acts.
+
+    Unless it was meant for a line half typed, or for a command.
+    """
 
     def emptyline(self) -> bool:
         return self.do_next([])
@@ -58,4 +67,6 @@ class _SteppingCLI(LabCLI):
         return True
 
     def interrupted(self) -> None:
-        raise KeyboardInterrupt
+        if not self.at_work and not readline.get_line_buffer():
+            raise KeyboardInterrupt
+        super().interrupted()

@@ -59,6 +59,7 @@ class LabCLI(SafeCLI):
         self._words = vocabulary(net.topology, interfaces)
         self._words.commands.extend(self.commands())
         self._matches: list[str] = []
+        self.at_work = False  # whether a command is being done
 
     def read(self) -> bool:
         """Do what is typed until the end. True if it ended with a command to go on."""
@@ -73,13 +74,19 @@ class LabCLI(SafeCLI):
                     return self.goes_on
                 except KeyboardInterrupt:
                     self.interrupted()
+                    self.at_work = False
 
     # ── how lines are read ─────────────────────────────────────────────────────────────
 
     def precmd(self, line: str) -> str:
         if self._history is not None and line != "EOF":
             self._history.add(line)
+        self.at_work = True
         return line
+
+    def postcmd(self, stop: bool, line: str) -> bool:
+        self.at_work = False
+        return stop
 
     def emptyline(self) -> bool:
         return False
@@ -103,7 +110,7 @@ class LabCLI(SafeCLI):
         self.say(why)
 
     def interrupted(self) -> None:
-        """Ctrl-C was typed: the line is dropped."""
+        """Ctrl-C was typed: the line is dropped, or the command was."""
         self.console.print()
         self.say("Ctrl-D or quit leaves.")
 

@@ -1,0 +1,87 @@
+"""What Ctrl-C does at the prompts, typed by nobody: no network is asked for anything here."""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from labs import prompt
+from labs.prompt.lab_cli import LabCLI
+from labs.registry import TOPOLOGIES
+from topologies.loader import load
+
+
+class NoNodes(list):
+    mininet = None
+    topology = load(TOPOLOGIES / "two-sites.yaml")
+    nodes = ()
+
+
+@pytest.fixture
+def ctrl_c(monkeypatch):
+    """Somebody types some lines; one that ends in ^C is broken off there. Returns the prompt."""
+
+    def type_at(cli, *lines):
+        waiting = deque(lines)
+
+        def read(_prompt):
+            if not waiting:
+                raise EOFError
+            line = waiting.popleft()
+            monkeypatch.setattr("readline.get_line_buffer", lambda: line.removesuffix("^C"))
+            if line.endswith("^C"):
+                raise KeyboardInterrupt
+            monkeypatch.setattr("readline.get_line_buffer", str)
+            return line
+
+        def interrupted_command(_net):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("builtins.input", read)
+        monkeypatch.setattr("labs.prompt.lab_cli.pingall", interrupted_command)
+        out = io.StringIO()
+        at = cli(NoNodes(), Console(file=out, width=80), "hint", SimpleNamespace())
+        try:
+            return at.read(), out.getvalue()
+        except KeyboardInterrupt:
+            return "ended", out.getvalue()
+
+    return type_at
+
+
+def test_at_an_empty_line_it_ends_the_lab(ctrl_c):
+    assert ctrl_c(prompt._SteppingCLI, "^C", "next")[0] == "ended"
+    assert "Ctrl-C" in prompt.IN_STEP
+
+
+@pytest.mark.parametrize("line", ["bob curl^C", "pingall"])
+def test_a_line_or_a_command_is_broken_off_and_the_lab_goes_on(ctrl_c, line):
+    ended, shown = ctrl_c(prompt._SteppingCLI, line, "next")
+    assert ended is True
+    assert "Ctrl-D or quit leaves" in shown
+    assert ctrl_c(prompt._SteppingCLI, line, "^C", "next")[0] == "ended"
+
+
+def test_where_there_is_no_lab_to_end_it_drops_the_line(ctrl_c):
+    ended, shown = ctrl_c(LabCLI, "^C", "quit")
+    assert ended is False
+    assert shown.count("Ctrl-D or quit leaves") == 1
+
+
+def test_after_the_last_step_there_is_nothing_left_to_stop(ctrl_c, monkeypatch):
+    def interrupted(_self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prompt._SteppingCLI, "read", interrupted)
+    monkeypatch.setattr(prompt, "Why", lambda net: SimpleNamespace(net=net))
+    pause, net = prompt.Prompt(Console(file=io.StringIO())), NoNodes()
+    with pytest.raises(KeyboardInterrupt):
+        pause(net, last=False)
+    try:
+        assert pause(net, last=True)
+    except KeyboardInterrupt:  # which would end all tests
+        pytest.fail("a run that is whole was stopped")
