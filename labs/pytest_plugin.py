@@ -88,20 +88,36 @@ def napt_lab(request: pytest.FixtureRequest) -> Iterator[Callable[[str | Path], 
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     if "napt_lab" not in getattr(item, "fixturenames", ()):
         return None
-    marker = item.get_closest_marker("napt_lab")
-    timeout = marker.kwargs.get("timeout", DEADLINE) if marker else DEADLINE
-    return in_sandbox(item, nextitem, timeout)
+    return in_sandbox(item, nextitem, item.get_closest_marker("napt_lab"))
 
 
-def in_sandbox(item: pytest.Item, nextitem: pytest.Item | None, timeout: float) -> bool:
-    """Run one test in a sandbox, for at most `timeout` seconds; True, for the hook."""
+def in_sandbox(item: pytest.Item, nextitem: pytest.Item | None, marker: pytest.Mark | None) -> bool:
+    """Run one test in a sandbox, for as long as its marker says; True, for the hook."""
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for report in _reports(item, timeout):
+    try:
+        timeout = _seconds(marker)
+    except ValueError as error:
+        reports = [_broken(item, time.time(), str(error))]
+    else:
+        reports = _reports(item, timeout)
+    for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     # Set-up that was left standing for this item (its module's) was torn down in the child alone.
     item.session._setupstate.teardown_exact(nextitem)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
+
+
+def _seconds(marker: pytest.Mark | None) -> float:
+    """How long a test may take. Raises ValueError for a marker that says anything else."""
+    if marker is None:
+        return DEADLINE
+    words = [*map(repr, marker.args), *(f"{key}={value!r}" for key, value in marker.kwargs.items())]
+    timeout = marker.kwargs.get("timeout", DEADLINE)
+    if len(words) != ("timeout" in marker.kwargs) or not isinstance(timeout, int | float):
+        said = f"{marker.name}({', '.join(words)})"
+        raise ValueError(f"{said}: it takes timeout=SECONDS and nothing else")
+    return timeout
 
 
 def _reports(item: pytest.Item, timeout: float) -> list[pytest.TestReport]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
-from labs.pytest_plugin import DEADLINE, in_sandbox
+from labs.pytest_plugin import in_sandbox
 
 # How long an example takes depends on what else the machine does. What it finds does not go into
 # the checkout.
@@ -27,7 +27,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     marker = item.get_closest_marker("network")
     if marker is None:
         return None
-    return in_sandbox(item, nextitem, marker.kwargs.get("timeout", DEADLINE))
+    return in_sandbox(item, nextitem, marker)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

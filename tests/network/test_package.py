@@ -29,6 +29,10 @@ def test_that_never_ends(napt_lab):
     net = napt_lab("two-sites")
     net["bob"].run(["sleep", "3600"], timeout=3600)
 
+@pytest.mark.napt_lab(5)
+def test_with_seconds_that_are_not_named(napt_lab):
+    napt_lab("one-site.yaml")
+
 def test_two_networks(napt_lab):
     napt_lab("one-site.yaml")
     napt_lab("one-site.yaml")
@@ -46,9 +50,13 @@ def test_the_plugin_in_a_project_of_others(tmp_path):
         command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=55,
         check=False,
     )  # fmt: skip
-    assert "3 failed, 2 passed" in done.stdout, done.stdout + done.stderr
+    assert "4 failed, 2 passed" in done.stdout, done.stdout + done.stderr
     assert "mine.yaml:1: internet.web.adress: unknown key" in done.stdout
     assert "not done after 2 s; it stood here" in done.stdout
+    assert (
+        "_that_are_not_named: napt_lab(5): it takes timeout=SECONDS"
+        in done.stdout
+    )
     assert "one network a test: one-site.yaml stands already" in done.stdout
 
 
