@@ -53,10 +53,7 @@ def test_the_plugin_in_a_project_of_others(tmp_path):
     assert "4 failed, 2 passed" in done.stdout, done.stdout + done.stderr
     assert "mine.yaml:1: internet.web.adress: unknown key" in done.stdout
     assert "not done after 2 s; it stood here" in done.stdout
-    assert (
-        "_that_are_not_named: napt_lab(5): it takes timeout=SECONDS"
-        in done.stdout
-    )
+    assert "_that_are_not_named: napt_lab(5): it takes timeout=SECONDS" in done.stdout
     assert "one network a test: one-site.yaml stands already" in done.stdout
 
 
