@@ -42,6 +42,7 @@ _field, _put_field = Struct("!H").unpack_from, Struct("!H").pack_into
 _put_address = Struct("!I").pack_into
 _CHECKSUM_AT = {TCP: 16, UDP: 6, ICMP: 2}
 _SHORTEST = {TCP: 20, UDP: 8, ICMP: 8}
+_LONGEST = 65_535
 DONT_FRAGMENT, MORE_FRAGMENTS, OFFSET_MASK = 0x4000, 0x2000, 0x1FFF
 _END_OF_OPTIONS, _NO_OPERATION = 0, 1
 _SOURCE_ROUTES = (131, 137)  # loose, strict
@@ -96,6 +97,8 @@ class Packet:
             raise Malformed("the length in the header is not the packet's length")
         self.source_port = self.destination_port = 0
         if self.fragment & OFFSET_MASK:
+            if (self.fragment & OFFSET_MASK) * 8 + length > _LONGEST:
+                raise Malformed("a fragment that would end beyond the longest datagram (RFC 791)")
             if self.protocol == TCP and self.fragment & OFFSET_MASK == 1:
                 raise Malformed("a fragment that would overwrite TCP's flags (RFC 3128)")
             return

@@ -27,6 +27,11 @@ def ihl(packet, words):
     return set_bytes(packet, 0, bytes([0x40 | words]))
 
 
+def fragment_at(offset, size):
+    """The last fragment of a datagram whose header has 20 bytes."""
+    return bytes(IP(src=ALICE, dst=SERVER, proto=17, frag=offset // 8) / (b"x" * size))
+
+
 @pytest.mark.parametrize(
     ("packet", "why"),
     [
@@ -43,6 +48,8 @@ def ihl(packet, words):
         (tcp(PC, f"{SERVER}:0"), "port 0"),
         (fragments(tcp(PC, WEB, payload=b"x" * 40), 8)[0], "shorter than its transport header"),
         (fragments(tcp(PC, WEB, payload=b"x" * 40), 8)[1], "overwrite TCP's flags"),  # RFC 3128
+        (fragment_at(65_528, 8), "end beyond the longest datagram"),
+        (fragment_at(65_512, 4), "end beyond the longest datagram"),
     ],
 )
 def test_malformed(packet, why):
@@ -60,6 +67,7 @@ def test_malformed(packet, why):
         tcp(PC, WEB, payload=b"x" * 1400),
         udp(PC, WEB, options=b"\x07\x07\x04\0\0\0\0\0"),  # record route, and padding
         set_bytes(UDP_PACKET, 9, b"\x2f"),  # GRE: not ours, but whole
+        fragment_at(65_512, 3),  # 65,535 bytes in all
     ],
 )
 def test_well_formed(packet):
