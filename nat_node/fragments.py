@@ -8,12 +8,14 @@ is why they are not put together here: each goes on as it came.
 
 Anyone can send pieces that lead nowhere. So the datagrams whose first fragment has passed are
 kept apart from those that wait or were dropped, and a flood of the one kind pushes out none of
-the other (RFC 4787, REQ-14a): whoever comes in order passes, whatever else is going on.
+the other (RFC 4787, REQ-14a): whoever comes in order passes, whatever else is going on. Among
+those that wait, who needs room gets it from whoever has taken most, so that one host inside can
+push out nothing but his own. Everyone outside counts as one, for a source is easily forged there.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 
 from nat_node.packet import Packet, Side
@@ -22,9 +24,9 @@ from nat_node.verdict import Drop
 #: A datagram's pieces arrive within seconds or not at all (RFC 791 suggests 15 s).
 LIFETIME = 15.0
 PASSING_DATAGRAMS = 4096
-DATAGRAMS = 256
 WAITING_PIECES = 64
-WAITING_BYTES = 1 << 20
+ROOM, ENTRY = 1 << 20, 4096
+"""Bytes for all that wait, and what a datagram takes of them besides its pieces."""
 
 Datagram = tuple[Side, int, int, int, int]
 
@@ -60,7 +62,7 @@ class Fragments:
     def __init__(self) -> None:
         self._passing: OrderedDict[Datagram, _Passing] = OrderedDict()
         self._waiting: OrderedDict[Datagram, _Waiting] = OrderedDict()
-        self._bytes = 0
+        self._taken: Counter[int] = Counter()  # of the room, by sender
         self.lost = 0  # pieces that waited in vain
 
     def __len__(self) -> int:
@@ -70,11 +72,9 @@ class Fragments:
         """Remember what became of a first fragment; gives the siblings that waited, rewritten."""
         # An identification that is used again is another datagram, with a time of its own.
         self._passing.pop(original, None)
-        waited = self._waiting.pop(original, None)
-        pieces = waited.pieces if waited else []
-        self._bytes -= sum(len(piece.data) for piece in pieces)
+        pieces = self._take_out(original)
         if isinstance(verdict, Drop):
-            self._wait(original, now).dropped = verdict
+            self._wait(original, 0, now).dropped = verdict
             return []
         if len(self._passing) >= PASSING_DATAGRAMS:
             self._passing.popitem(last=False)
@@ -89,15 +89,13 @@ class Fragments:
         passing = self._passing.get(key)
         if passing is not None:
             return [passing.rewrite(piece)]
-        waiting = self._waiting.get(key) or self._wait(key, now)
-        if waiting.dropped:
+        waiting = self._waiting.get(key)
+        if waiting and waiting.dropped:
             return waiting.dropped
-        size = len(piece.data)
-        if len(waiting.pieces) >= WAITING_PIECES or self._bytes + size > WAITING_BYTES:
+        if waiting and len(waiting.pieces) >= WAITING_PIECES:
             return Drop.FRAGMENTS_FULL
         piece.data = bytearray(piece.data)  # the caller's buffer is used again
-        waiting.pieces.append(piece)
-        self._bytes += size
+        self._wait(key, len(piece.data), now).pieces.append(piece)
         return []
 
     def expire(self, now: float) -> None:
@@ -105,7 +103,7 @@ class Fragments:
         while self._passing and next(iter(self._passing.values())).expires <= now:
             self._passing.popitem(last=False)
         while self._waiting and next(iter(self._waiting.values())).expires <= now:
-            self._forget_oldest()
+            self._forget(next(iter(self._waiting)))
 
     def next_deadline(self) -> float | None:
         """When `expire` has something to do."""
@@ -118,16 +116,37 @@ class Fragments:
             break
         return min(times, default=None)
 
-    def _wait(self, key: Datagram, now: float) -> _Waiting:
-        if len(self._waiting) >= DATAGRAMS:
-            self._forget_oldest()
-        self._waiting[key] = entry = _Waiting(now + LIFETIME)
+    def _wait(self, key: Datagram, size: int, now: float) -> _Waiting:
+        """The entry of a datagram for which `size` bytes more are taken of the room."""
+        while self._taken.total() + size + ENTRY * (key not in self._waiting) > ROOM:
+            ((greediest, _),) = self._taken.most_common(1)
+            self._forget(next(one for one in self._waiting if _sender(one) == greediest))
+        entry = self._waiting.get(key)
+        if entry is None:
+            self._waiting[key] = entry = _Waiting(now + LIFETIME)
+            size += ENTRY
+        self._taken[_sender(key)] += size
         return entry
 
-    def _forget_oldest(self) -> None:
-        _, entry = self._waiting.popitem(last=False)
-        self.lost += len(entry.pieces)
-        self._bytes -= sum(len(piece.data) for piece in entry.pieces)
+    def _forget(self, key: Datagram) -> None:
+        self.lost += len(self._take_out(key))
+
+    def _take_out(self, key: Datagram) -> list[Packet]:
+        """The pieces of a datagram that waits no longer, if it did."""
+        entry = self._waiting.pop(key, None)
+        if entry is None:
+            return []
+        sender = _sender(key)
+        self._taken[sender] -= ENTRY + sum(len(piece.data) for piece in entry.pieces)
+        if not self._taken[sender]:
+            del self._taken[sender]
+        return entry.pieces
+
+
+def _sender(key: Datagram) -> int:
+    """The host inside, or 0 for everyone outside."""
+    side, source, *_ = key
+    return source if side is Side.INSIDE else 0
 
 
 def datagram(packet: Packet) -> Datagram:

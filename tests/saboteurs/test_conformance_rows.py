@@ -117,7 +117,7 @@ SOURCES = (
             edits=(
                 Edit(
                     "nat_node/fragments.py",
-                    "        waiting = self._waiting.get(key) or self._wait(key, now)\n",
+                    "        waiting = self._waiting.get(key)\n",
                     "        return Drop.FRAGMENTS_FULL\n",
                 ),
             ),

@@ -18,6 +18,7 @@ from scapy.utils import checksum
 from nat_node import packet as wire
 from nat_node.behavior import ANY, Behavior, parse_address, parse_endpoint
 from nat_node.events import Event
+from nat_node.fragments import ENTRY, ROOM
 from nat_node.mapping import Mapping
 from nat_node.memory import RECORD, Memory, most_records
 from nat_node.packet import PROTOCOL_NAMES, Side
@@ -336,8 +337,12 @@ def check_table(translator: Translator) -> None:
     for flows in (translator.flows.inside, translator.flows.outside):
         for flow in (*flows.tcp.values(), *flows.udp.values()):
             assert id(flow.session) in living, "a flow outlived its session"
-    waiting = [piece for entry in translator.fragments._waiting.values() for piece in entry.pieces]
-    assert translator.fragments._bytes == sum(len(piece.data) for piece in waiting)
+    room: Counter[int] = Counter()
+    for key, entry in translator.fragments._waiting.items():
+        sender = key[1] if key[0] is INSIDE else 0
+        room[sender] += ENTRY + sum(len(piece.data) for piece in entry.pieces)
+    assert translator.fragments._taken == room
+    assert room.total() <= ROOM
 
 
 def _is_for_anyone(mapping: Mapping) -> bool:
@@ -370,8 +375,8 @@ def assert_empty(translator: Translator) -> None:
         table.mappings, table._by_internal, table._by_external, table._outgoing, table._incoming,
         table.session_count, table._addresses, table._ports_taken, table.deadlines,
         translator.flows.inside, translator.flows.outside, translator.fragments,
-        translator.unsolicited, translator.calls, translator.calls._by_host,
+        translator.fragments._taken, translator.unsolicited, translator.calls,
+        translator.calls._by_host,
     ):  # fmt: skip
         assert len(holder) == 0, holder
     assert translator.next_deadline() is None
-    assert translator.fragments._bytes == 0

@@ -18,6 +18,7 @@ from tests.unit.nat_testing import (
     SERVER,
     UDP,
     Nat,
+    check_table,
     fragments,
     ping,
     pong,
@@ -33,10 +34,15 @@ from tests.unit.nat_testing import (
 
 PC, WEB = f"{ALICE}:40000", f"{SERVER}:80"
 DATA = bytes(range(200))
+FLOOD = 300  # datagrams: more than there is room for
 
 
 def sent_through(pass_on, pieces):
     return [piece for came in pieces for piece in pass_on(came)]
+
+
+def numbered(piece, identification):
+    return with_right_header_checksum(set_bytes(piece, 4, identification.to_bytes(2, "big")))
 
 
 @pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
@@ -203,13 +209,13 @@ def test_a_flood_of_pieces_of_one_datagram():
 def test_a_flood_of_datagrams_without_a_first_piece():
     nat = Nat()
     later = fragments(udp(f"{OTHER}:1", f"{EXTERNAL}:1", DATA), 48)[1]
-    for ident in range(2000):
-        piece = with_right_header_checksum(set_bytes(later, 4, ident.to_bytes(2, "big")))
-        assert nat.translator.receive(bytearray(piece), OUTSIDE, nat.now).packets == []
-    assert len(nat.translator.fragments) == limits.DATAGRAMS
+    for ident in range(FLOOD):
+        piece = bytearray(numbered(later, ident))
+        assert nat.translator.receive(piece, OUTSIDE, nat.now).packets == []
+    assert len(nat.translator.fragments) == limits.ROOM // (limits.ENTRY + len(later))
     nat.wait(limits.LIFETIME)
     assert len(nat.translator.fragments) == 0
-    assert nat.translator.drops[Drop.FRAGMENT_LOST] == 2000
+    assert nat.translator.drops[Drop.FRAGMENT_LOST] == FLOOD
     # the positive control: pieces pass again
     assert len(sent_through(nat.inside, fragments(udp(PC, WEB, DATA), 48))) == 2
 
@@ -223,13 +229,11 @@ def test_who_comes_in_order_passes_through_a_flood(flood):
     sent = nat.outside(in_order[0])
     which = flood == "later pieces"
     noise = fragments(udp(f"{OTHER}:1", f"{EXTERNAL}:1", b"x" * 8000), 48)[which]
-    for ident in range(2000):
-        piece = with_right_header_checksum(set_bytes(noise, 4, ident.to_bytes(2, "big")))
-        nat.translator.receive(bytearray(piece), OUTSIDE, nat.now)
+    for ident in range(FLOOD):
+        nat.translator.receive(bytearray(numbered(noise, ident)), OUTSIDE, nat.now)
     sent += [*nat.outside(in_order[1]), *nat.outside(in_order[2])]
     assert show(reassemble(sent)) == f"udp {WEB} > {PC}"
-    assert nat.translator.fragments._bytes <= limits.WAITING_BYTES
-    assert len(nat.translator.fragments) <= limits.DATAGRAMS + 1
+    assert len(nat.translator.fragments) <= limits.ROOM // limits.ENTRY + 1
 
 
 def test_the_datagrams_that_pass_are_bounded_too(monkeypatch):
@@ -243,13 +247,38 @@ def test_the_datagrams_that_pass_are_bounded_too(monkeypatch):
 def test_a_flood_of_large_pieces():
     nat = Nat()
     later = fragments(udp(f"{OTHER}:1", f"{EXTERNAL}:1", b"x" * 65000), 8)[1]
-    full = 0
     for ident in range(40):
-        piece = with_right_header_checksum(set_bytes(later, 4, ident.to_bytes(2, "big")))
-        nat.outside(piece)
-        full += nat.drop is Drop.FRAGMENTS_FULL
-    assert nat.translator.fragments._bytes <= limits.WAITING_BYTES
-    assert full == 40 - limits.WAITING_BYTES // len(later)
+        nat.outside(numbered(later, ident))
+    assert len(nat.translator.fragments) == limits.ROOM // (limits.ENTRY + len(later))
+    nat.wait(limits.LIFETIME)
+    assert nat.translator.drops == {Drop.FRAGMENT_LOST: 40}
+
+
+@pytest.mark.parametrize("flooder", [BOB, OTHER])
+@pytest.mark.parametrize("size", [100, 8000])
+def test_whoever_floods_pushes_out_what_is_his_own(flooder, size):
+    """Everyone outside counts as one, for out there a source is easily forged."""
+    nat = Nat()
+    mine = fragments(udp(PC, WEB, DATA), 48, 96)
+    assert sent_through(nat.inside, mine[1:]) == []
+    side, to = (INSIDE, WEB) if flooder == BOB else (OUTSIDE, f"{EXTERNAL}:1")
+    noise = fragments(udp(f"{flooder}:1", to, b"x" * size), 48)[1]
+    for number in range(FLOOD):
+        if side is OUTSIDE:
+            noise = set_bytes(noise, 13, number.to_bytes(3, "big"))
+        nat.translator.receive(bytearray(numbered(noise, number)), side, nat.now)
+    check_table(nat.translator)
+    assert len(nat.inside(mine[0])) == 3
+    nat.wait(limits.LIFETIME)
+    assert nat.translator.drops == {Drop.FRAGMENT_LOST: FLOOD}
+
+
+def test_a_datagram_that_is_alone_and_too_large_gives_way_to_itself(monkeypatch):
+    monkeypatch.setattr(limits, "ROOM", limits.ENTRY + 1000)
+    nat = Nat()
+    pieces = fragments(udp(PC, WEB, b"x" * 1600), 400, 800, 1200)
+    assert sent_through(nat.inside, pieces[1:]) == []
+    assert len(nat.inside(pieces[0])) == 2, "itself, and the last of the others"
 
 
 def test_the_buffer_is_used_again_while_a_piece_waits():
