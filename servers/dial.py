@@ -16,6 +16,7 @@ import hashlib
 import sys
 from pathlib import Path
 
+from servers.arguments import address_and_port
 from servers.events import emit, endpoint
 
 CHUNK = 256 << 10  # bytes
@@ -71,7 +72,7 @@ def main() -> None:
         prog="python -m servers.dial", description="Send or receive a file over one connection."
     )
     add = parser.add_argument
-    add("server", type=_endpoint, metavar="ADDRESS:PORT")
+    add("server", type=address_and_port, metavar="ADDRESS:PORT")
     add("--word", metavar="TOKEN", help="the first line, as the plain relay wants it")
     add("--send", type=Path, metavar="FILE")
     add("--receive", type=Path, metavar="FILE")
@@ -84,11 +85,6 @@ def main() -> None:
         sys.exit(f"dial: nothing came for {options.wait:g} s")
     except OSError as error:
         sys.exit(f"dial: {error}")
-
-
-def _endpoint(argument: str) -> tuple[str, int]:
-    host, _, port = argument.rpartition(":")
-    return host, int(port)
 
 
 if __name__ == "__main__":

@@ -29,11 +29,11 @@ import secrets
 import socket
 import sys
 from dataclasses import dataclass
-from ipaddress import IPv4Network
 
 import h11
 
 from servers import proxy_request
+from servers.arguments import add_proxying, port_number
 from servers.destinations import Destinations, NotDialledError
 from servers.events import emit, endpoint
 from servers.proxy_request import RefusedError, Target
@@ -43,7 +43,6 @@ from servers.tcp_server import (
     Limits,
     close_gently,
     listen,
-    port_number,
     port_of,
     run,
     serve,
@@ -298,15 +297,6 @@ def main() -> int:
     add = options.add_argument
     add("--listen", metavar="ADDRESS", default="0.0.0.0", help="default: %(default)s")
     add("--port", type=port_number, default=3128, help="TCP port, default: %(default)s")
-    add("--source", metavar="ADDRESS", help="own address to connect from")
-    add(
-        "--allow",
-        metavar="CIDR",
-        type=IPv4Network,
-        action="append",
-        default=[],
-        help="network that may be reached although it is not public; can be repeated",
-    )
     add(
         "--tunnel-port",
         metavar="PORT",
@@ -315,7 +305,6 @@ def main() -> int:
         default=[],
         help="port that CONNECT may reach besides 443; can be repeated",
     )
-    add("--connect-time", type=float, default=10, help="seconds, default: %(default)s")
     add(
         "--head-time",
         type=float,
@@ -323,8 +312,7 @@ def main() -> int:
         help="seconds for a whole request head, default: %(default)s",
     )
     add("--idle-time", type=float, default=120, help="seconds without a byte, default: %(default)s")
-    add("--connections", type=int, default=500, help="at once, default: %(default)s")
-    add("--per-client", type=int, default=100, help="of these, default: %(default)s")
+    add_proxying(options)
     given = options.parse_args()
 
     async def program() -> None:

@@ -36,10 +36,11 @@ import sys
 from dataclasses import dataclass
 
 from servers import rendezvous, tcp_server
+from servers.arguments import port_number
 from servers.events import emit, endpoint
 from servers.rendezvous import Failures, Meeting, RefusedError, Rendezvous, WrongTokenError
 from servers.splice import failed, readable, splice
-from servers.tcp_server import Endpoint, close_gently, listen, port_number, run, serve
+from servers.tcp_server import Endpoint, close_gently, listen, run, serve
 
 
 @dataclass(frozen=True, slots=True)

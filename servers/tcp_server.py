@@ -7,10 +7,8 @@ and on those of one address, SIGTERM. A connection over a limit is answered with
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
-import resource
 import signal
 import socket
 import sys
@@ -20,6 +18,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from servers import descriptors
 from servers.events import emit, endpoint
 from servers.splice import DESCRIPTORS_PER_PAIR, reset
 
@@ -144,9 +143,7 @@ class _Acceptor:
 
 def _affordable(limits: Limits) -> Limits:
     """Take as many file descriptors as this process may have, and promise no more than that."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    affordable = (hard - _DESCRIPTORS_SPARE) // DESCRIPTORS_PER_PAIR
+    affordable = (descriptors.take_all() - _DESCRIPTORS_SPARE) // DESCRIPTORS_PER_PAIR
     return Limits(min(limits.connections, affordable), limits.per_client)
 
 
@@ -164,13 +161,6 @@ async def close_gently(sock: socket.socket) -> None:
             while left > 0 and (data := await loop.sock_recv(sock, 65_536)):
                 left -= len(data)
     sock.close()
-
-
-def port_number(text: str) -> int:
-    """A TCP port as the command line has it; 0 lets the kernel choose. Raises ArgumentTypeError."""
-    if not (text.isdecimal() and text.isascii() and int(text) < 65_536):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 0 to 65535")
-    return int(text)
 
 
 def run(program: Coroutine[Any, Any, None]) -> int:

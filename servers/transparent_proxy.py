@@ -41,12 +41,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Network
 
+from servers.arguments import add_proxying, port_number
 from servers.destinations import Destinations, NotDialledError
 from servers.events import emit, endpoint
 from servers.splice import readable, reset, splice
-from servers.tcp_server import Endpoint, Limits, listen, port_number, port_of, run, serve
+from servers.tcp_server import Endpoint, Limits, listen, port_of, run, serve
 
 SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h
 SILENCE_SECONDS = 1.0
@@ -145,19 +145,8 @@ def main() -> int:
     add("--listen", metavar="ADDRESS", default="0.0.0.0", help="default: %(default)s")
     add("--port", type=port_number, default=8080, help="TCP port, default: %(default)s")
     add("--intercept", metavar="INTERFACE:PORT", type=Interception.parse, help="add the nft rule")
-    add("--source", metavar="ADDRESS", help="own address to connect from")
-    add(
-        "--allow",
-        metavar="CIDR",
-        type=IPv4Network,
-        action="append",
-        default=[],
-        help="network that may be reached although it is not public; can be repeated",
-    )
-    add("--connect-time", type=float, default=10, help="seconds, default: %(default)s")
     add("--idle-time", type=float, default=300, help="seconds without a byte, default: %(default)s")
-    add("--connections", type=int, default=500, help="at once, default: %(default)s")
-    add("--per-client", type=int, default=100, help="of these, default: %(default)s")
+    add_proxying(options)
     given = options.parse_args()
 
     async def program() -> None:

@@ -20,13 +20,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import resource
 import signal
 import socket
 import sys
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from servers.arguments import port_number
+from servers.descriptors import take_all
 from servers.events import emit, endpoint
 
 MAX_HEAD = 8192  # bytes: request line and header fields together
@@ -296,10 +297,10 @@ def serve_with(listeners: list[socket.socket], settings: Settings) -> int:
 
 def main() -> int:
     """The command line. Exit status: 0 told to stop, 1 cannot run, 2 wrong usage."""
-    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    descriptors = take_all()
     parser = argparse.ArgumentParser("python -m servers.web", description="Say who is asking.")
     parser.add_argument("--listen", default="0.0.0.0", metavar="ADDRESS")
-    parser.add_argument("--port", type=int, default=80, help="0 lets the kernel choose")
+    parser.add_argument("--port", type=port_number, default=80, help="0 lets the kernel choose")
     parser.add_argument(
         "--processes", type=int, default=1, help="processes that share the port (default 1)"
     )
@@ -320,9 +321,8 @@ def main() -> int:
     )
     parser.add_argument("--quiet-requests", action="store_true", help="no `request` events")
     options = parser.parse_args()
-    if options.processes < 1 or not 0 <= options.port <= 65535:
-        parser.error("--processes is at least 1, --port 0 to 65535")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+    if options.processes < 1:
+        parser.error("--processes is at least 1")
     settings = Settings(options.head, options.idle, options.max_connections, options.quiet_requests)
     try:
         listeners = listen(options.listen, options.port, options.processes)

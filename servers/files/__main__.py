@@ -20,6 +20,7 @@ from pathlib import Path
 from aiohttp import BadContentDispositionHeader, web
 from aiohttp.http import HttpProcessingError
 
+from servers.arguments import port_number
 from servers.events import emit, endpoint
 from servers.files.application import Application
 from servers.files.receiving import PIECE
@@ -88,7 +89,7 @@ def main() -> int:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--listen", default="0.0.0.0", metavar="ADDRESS", help="where to listen")
-    parser.add_argument("--port", type=int, default=8080, help="0 lets the kernel choose")
+    parser.add_argument("--port", type=port_number, default=8080, help="0 lets the kernel choose")
     parser.add_argument(
         "--folder", type=Path, required=True, help="where the files are; made if missing"
     )
@@ -107,8 +108,6 @@ def main() -> int:
     ):
         parser.add_argument(flag, type=float, default=seconds, metavar="SECONDS", help=meaning)
     options = parser.parse_args()
-    if not 0 <= options.port <= 65535:
-        parser.error("--port is 0 to 65535")
     limits = Limits(options.max_file, options.max_total, options.max_files, options.max_uploads)
     family = socket.AF_INET6 if ":" in options.listen else socket.AF_INET
     try:

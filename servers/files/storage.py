@@ -237,6 +237,7 @@ class Upload:
         """Give back what was reserved and, unless published, remove every trace."""
         with self._lock:
             os.close(self.descriptor)
+            self.descriptor = -1  # so that a thread which comes only now fails
             if not self.published:
                 os.unlink(self.temporary, dir_fd=self._folder.descriptor)
             self._folder.release(self.reserved)

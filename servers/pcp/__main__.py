@@ -11,6 +11,7 @@ import secrets
 import sys
 from ipaddress import IPv4Address, IPv4Network
 
+from servers.arguments import port_number
 from servers.events import emit
 from servers.pcp.client import PORT, Client, default_gateway, forge
 from servers.pcp.keeping import delete, keep
@@ -110,9 +111,9 @@ def _arguments() -> argparse.Namespace:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 1 <= port <= 65535:
-        raise ValueError
+    port = port_number(text)
+    if not port:
+        raise argparse.ArgumentTypeError("0 is no program's port")
     return port
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import resource
 import signal
-import socket
 import sys
 from ipaddress import IPv4Address, IPv4Network
 from random import SystemRandom
 
+from servers import descriptors
+from servers.arguments import account, port_number
+from servers.destinations import is_own
 from servers.events import emit
 from servers.turn.credentials import Credentials
 from servers.turn.framing import CHANNELS, RFC5766_CHANNELS
@@ -31,14 +31,14 @@ def main() -> None:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    _raise_descriptor_limit()
+    descriptors.take_all()  # an allocation takes one, a data connection seven
     random = SystemRandom()
     ports = Ports(str(options.relay_address))
     server = Server(
         credentials=Credentials(
             options.realm, dict(options.user), random.randbytes, options.nonce_lifetime
         ),
-        policy=PeerPolicy(str(options.relay_address), _is_own, options.allow_peer),
+        policy=PeerPolicy(str(options.relay_address), is_own, options.allow_peer),
         ports=ports,
         relay_ports=options.relay_ports,
         limits=Limits(
@@ -59,23 +59,6 @@ async def _serve(options: argparse.Namespace) -> None:
     await node.close()
 
 
-def _is_own(address: str) -> bool:
-    """Whether this machine has the address: only then can a socket be bound to it."""
-    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
-        try:
-            probe.bind((address, 0))
-        except OSError:
-            return False
-    return True
-
-
-def _raise_descriptor_limit() -> None:
-    """Every allocation is a descriptor, every data connection seven: use what we are allowed."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m servers.turn", description="A TURN server (RFC 8656, RFC 6062)."
@@ -88,11 +71,11 @@ def _arguments() -> argparse.Namespace:
         metavar="ADDRESS",
         help="address for clients; name it if this machine has several (default: %(default)s)",
     )
-    add("--port", type=int, default=3478, help="UDP and TCP port (default: %(default)s)")
+    add("--port", type=port_number, default=3478, help="UDP and TCP port (default: %(default)s)")
     add("--realm", required=True, help="the realm of the credentials, such as napt.lab")
     add(
         "--user",
-        type=_user,
+        type=account,
         action="append",
         required=True,
         metavar="NAME:PASSWORD",
@@ -163,16 +146,9 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _user(text: str) -> tuple[str, str]:
-    name, colon, password = text.partition(":")
-    if not (name and colon and password):
-        raise argparse.ArgumentTypeError("NAME:PASSWORD is needed")
-    return name, password
-
-
 def _ports(text: str) -> range:
     first, _, last = text.partition("-")
-    ports = range(int(first), int(last) + 1)
+    ports = range(port_number(first), port_number(last) + 1)
     if not ports or ports[0] < 1024 or ports[-1] > 65535:
         raise argparse.ArgumentTypeError("FIRST-LAST within 1024-65535 is needed")
     return ports

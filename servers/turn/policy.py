@@ -24,7 +24,7 @@ class PeerPolicy:
     def __init__(
         self,
         relay: str,
-        is_own: Callable[[str], bool],
+        is_own: Callable[[IPv4Address], bool],
         allowed: Iterable[IPv4Network] = (),
     ) -> None:
         """`relay`: the address on which allocations are made; `is_own`: whether an address is
@@ -46,7 +46,7 @@ class PeerPolicy:
             return True
         if any(IPv4Address(address) in network for network in NOT_PUBLIC):
             return False
-        return address == self._relay or not self._is_own(address)
+        return address == self._relay or not self._is_own(IPv4Address(address))
 
     def _is_allowed(self, address: str) -> bool:
         return any(IPv4Address(address) in network for network in self._allowed)

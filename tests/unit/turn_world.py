@@ -75,7 +75,9 @@ class World:
         self.server = Server(
             Credentials(realm, {"alice": "secret", "bob": "hunter2"}, rng.randbytes),
             PeerPolicy(
-                RELAY, lambda address: address in (RELAY, "203.0.113.11"), map(IPv4Network, allow)
+                RELAY,
+                lambda address: str(address) in (RELAY, "203.0.113.11"),
+                map(IPv4Network, allow),
             ),
             self.ports,
             ports,

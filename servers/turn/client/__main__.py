@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
-import sys
 import time
 from pathlib import Path
 from typing import BinaryIO
@@ -18,18 +17,14 @@ from typing import BinaryIO
 from servers.events import emit
 from servers.events import endpoint as text
 from servers.turn.attributes import Transport
-from servers.turn.client.arguments import add_common
-from servers.turn.client.endpoint import PeerStream, TurnError, connected
+from servers.turn.client.arguments import add_common, converse
+from servers.turn.client.endpoint import PeerStream, connected
 
 CHUNK = 256 << 10  # bytes
 
 
 def main() -> None:
-    options = _arguments()
-    try:
-        asyncio.run(_run(options))
-    except (OSError, TurnError) as error:
-        sys.exit(f"turn client: {error}")
+    converse(_run(_arguments()))
 
 
 async def _run(options: argparse.Namespace) -> None:

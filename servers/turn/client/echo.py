@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 
 from servers.events import emit
 from servers.events import endpoint as text
 from servers.turn.attributes import Transport
-from servers.turn.client.arguments import add_common
-from servers.turn.client.endpoint import TurnError, connected
+from servers.turn.client.arguments import add_common, converse
+from servers.turn.client.endpoint import connected
 
 
 def main() -> None:
@@ -23,10 +22,7 @@ def main() -> None:
         prog="python -m servers.turn.client.echo", description="Answer one datagram."
     )
     add_common(parser)
-    try:
-        asyncio.run(_run(parser.parse_args()))
-    except (OSError, TurnError) as error:
-        sys.exit(f"turn client: {error}")
+    converse(_run(parser.parse_args()))
 
 
 async def _run(options: argparse.Namespace) -> None:

@@ -13,9 +13,9 @@ import os
 import socket
 import time
 
+from servers.arguments import account, address_and_port
 from servers.events import emit
 from servers.turn.attributes import Address, Transport
-from servers.turn.client.arguments import address, user
 from servers.turn.client.endpoint import TurnError, connected
 from servers.turn.client.session import Finished, Login, Session
 
@@ -90,9 +90,17 @@ async def _stream(server: Address, login: tuple[str, str], peer: Address, second
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m servers.turn.client.load")
     add = parser.add_argument
-    add("--server", type=address, required=True, metavar="ADDRESS:PORT", help="TURN server")
-    add("--user", type=user, required=True, metavar="NAME:PASSWORD")
-    add("--peer", type=address, required=True, metavar="ADDRESS:PORT", help="who receives it")
+    add(
+        "--server", type=address_and_port, required=True, metavar="ADDRESS:PORT", help="TURN server"
+    )
+    add("--user", type=account, required=True, metavar="NAME:PASSWORD")
+    add(
+        "--peer",
+        type=address_and_port,
+        required=True,
+        metavar="ADDRESS:PORT",
+        help="who receives it",
+    )
     add("--relay", choices=("udp", "tcp"), required=True, help="what is relayed")
     add("--size", type=int, default=1000, metavar="BYTES", help="of data in a packet")
     add("--seconds", type=float, default=1.0, help="for which to send (default: %(default)s)")

@@ -1,0 +1,49 @@
+"""What several servers have on their command lines: how a word is read, and options in common.
+
+All parsers are argparse types: they raise ArgumentTypeError with words for whoever typed it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from ipaddress import IPv4Network
+
+
+def port_number(text: str) -> int:
+    """A TCP or UDP port; 0 lets the kernel choose."""
+    if not (text.isdecimal() and text.isascii() and len(text) < 6 and int(text) < 65_536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 0 to 65535")
+    return int(text)
+
+
+def address_and_port(text: str) -> tuple[str, int]:
+    """A server, as in 198.51.100.11:9000."""
+    host, _, port = text.rpartition(":")
+    if not host:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ADDRESS:PORT")
+    return host, port_number(port)
+
+
+def account(text: str) -> tuple[str, str]:
+    """A user and a password."""
+    name, _, password = text.partition(":")
+    if not (name and password):
+        raise argparse.ArgumentTypeError("NAME:PASSWORD is needed")
+    return name, password
+
+
+def add_proxying(parser: argparse.ArgumentParser) -> None:
+    """Whom a proxy reaches, from where, and for how many at once."""
+    add = parser.add_argument
+    add("--source", metavar="ADDRESS", help="own address to connect from")
+    add(
+        "--allow",
+        metavar="CIDR",
+        type=IPv4Network,
+        action="append",
+        default=[],
+        help="network that may be reached although it is not public; can be repeated",
+    )
+    add("--connect-time", type=float, default=10, help="seconds, default: %(default)s")
+    add("--connections", type=int, default=500, help="at once, default: %(default)s")
+    add("--per-client", type=int, default=100, help="of these, default: %(default)s")
