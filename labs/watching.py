@@ -10,7 +10,9 @@ in an ordinary user's sandbox. So this reads the interfaces as the labs' own cap
 from __future__ import annotations
 
 import contextlib
+import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -66,7 +68,8 @@ def watch(
 ) -> None:
     """Say each packet that passes until Enter is typed or Ctrl-C.
 
-    `start` starts a command once the interfaces are watched; its end is the end of watching.
+    `start` starts a command once the interfaces are watched, in a process group of its own; its
+    end is the end of watching.
     """
     with contextlib.ExitStack() as stack:
         rings = [(place, stack.enter_context(contextlib.closing(_open(place)))) for place in where]
@@ -94,11 +97,12 @@ def _open(place: Place) -> Ring:
 
 @contextlib.contextmanager
 def _ended(command: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """Whatever happens, the command does not outlive this."""
+    """Whatever happens, nothing of the command outlives this."""
     try:
         yield command
     finally:
-        command.kill()
+        with contextlib.suppress(ProcessLookupError):  # it has ended, and all that it started
+            os.killpg(command.pid, signal.SIGKILL)
         command.wait()
 
 

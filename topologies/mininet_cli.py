@@ -1,12 +1,12 @@
 """Mininet's own prompt, without the commands that would reach a shell of this machine.
 
-Mininet's CLI is a `cmd.Cmd` that evaluates Python (`py`, `px`), runs shell lines (`sh`, and any
-line that begins with a node's name, which it types into that node's shell), and calls programs
-that a lab does not need (`xterm`, `dpctl`). Here only what `KEPT` names is left of it; whatever
-else a prompt can do, a class built on this one adds, as methods `do_NAME(words)`.
+Mininet's CLI is a `cmd.Cmd` that evaluates Python (`py`, `px`), runs shell lines (`sh`), and calls
+programs that a lab does not need (`xterm`, `dpctl`). Here only what `KEPT` names is left of it;
+whatever else a prompt can do, a class built on this one adds, as methods `do_NAME(words)`.
 
-A line is split into words as a shell would (quotes count), and the words stay words: no
-variable, pipe or redirection, neither of this machine nor of a node.
+A command's line is split into words as a shell would (quotes count), and the words stay words: no
+variable, pipe or redirection. A line that begins with a node's name is left whole, for a shell on
+that node, as in Mininet.
 """
 
 from __future__ import annotations
@@ -27,12 +27,16 @@ Command = Callable[[Any], bool | None]
 
 
 class SafeCLI(CLI):  # type: ignore[misc]  # Mininet has no types
-    """Reads lines and calls `do_NAME` with their words, until one returns True."""
+    """Reads lines and calls `do_NAME` with the words after it, until one returns True.
+
+    `rest` is what followed the first word, as it was typed.
+    """
 
     def __init__(self, net: Network, stdout: TextIO) -> None:
         # Not CLI's own, which begins to read at once and has one history for all of Mininet.
         Cmd.__init__(self, stdout=stdout)
         self.mn = net.mininet
+        self.rest = ""
         lg.ch.setStream(stdout)  # where Mininet's own commands write
 
     def commands(self) -> list[str]:
@@ -46,21 +50,26 @@ class SafeCLI(CLI):  # type: ignore[misc]  # Mininet has no types
             return bool(self.end_of_input())
         if line.lstrip().startswith("#"):
             return False
+        if not line.strip():
+            return bool(self.emptyline())
+        name, self.rest = (*line.strip().split(maxsplit=1), "")[:2]
+        command = self._command(name)
+        if command is None:
+            return bool(self.default(name))
         try:
-            words = shlex.split(line)
+            words = shlex.split(self.rest)
         except ValueError as error:  # a quote without its end
             self.refuse(f"{error}: nothing was done")
             return False
-        if not words:
-            return bool(self.emptyline())
-        command = self._command(words[0])
-        if command is not None:
-            return bool(command(words[1:]))
-        return bool(self.default(words))
+        return bool(command(words))
 
     def do_time(self, words: list[str]) -> bool:
         """time COMMAND: how long a command takes"""
-        return bool(super().do_time(shlex.join(words))) if words else False
+        return bool(super().do_time(self.rest)) if words else False
+
+    def default(self, name: str) -> bool | None:
+        """The first word of a line is no command."""
+        raise NotImplementedError
 
     def end_of_input(self) -> bool:
         """Ctrl-D was typed."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 from collections.abc import Sequence
 from enum import Enum, auto
 
@@ -10,7 +12,7 @@ from rich.text import Text
 
 from labs.check.outcome import Verdict
 from labs.exercises.answers import Line
-from labs.exercises.attempt import Attempt
+from labs.exercises.attempt import RELAYED, Attempt
 from labs.exercises.exercise import Exercise, Setting
 from labs.exercises.marking import SIGNS, Marks, mark
 from labs.exercises.progress import Result, read_progress, save_result
@@ -22,6 +24,7 @@ from labs.wire import CaptureIncomplete
 from topologies.errors import TopologyError
 
 HINT = "check · hint · task · reset · solve · next · ? for help · quit"
+_SHELLS_OWN = set("|&;<>()`$*~")
 _STYLES = {Verdict.PASSED: "green", Verdict.FAILED: "red", Verdict.ERROR: "magenta"}
 
 
@@ -47,7 +50,6 @@ class ExerciseCLI(LabCLI):
         ("next", "the next exercise"),
         ("progress", "what you have solved"),
         *EXAMPLES,
-        ("alice COMMAND &", "let a program go on in the background"),
     )
 
     def __init__(
@@ -81,13 +83,15 @@ class ExerciseCLI(LabCLI):
 
     # ── what is typed ──────────────────────────────────────────────────────────────────
 
-    def default(self, words: list[str]) -> None:
+    def default(self, name: str) -> None:
         """A node's name and a command: one that goes on in the background is the attempt's."""
-        if len(words) > 2 and words[-1] == "&" and words[0] in self.net.nodes:
-            self._do(Line(self._line, tuple(words)))
+        words = _in_background(self.rest)
+        if words and name in self.net.nodes:
+            self._do(Line(self._line, (name, *words)))
             return
         self._attempt.note(self._line)
-        super().default(self._attempt.filled_in(words))
+        [self.rest] = self._attempt.filled_in([self.rest])
+        super().default(name)
 
     def onecmd(self, line: str) -> bool:
         self._line = " ".join(line.split())
@@ -213,6 +217,16 @@ class ExerciseCLI(LabCLI):
             self.say("The network is built anew; what was done by hand is gone.")
             return True
         return False
+
+
+def _in_background(line: str) -> list[str]:
+    """The words of `PROGRAM … &`; none if a shell has more to do than that."""
+    program = line.removesuffix("&").rstrip()
+    if program == line or not program or set(program.replace(RELAYED, "")) & _SHELLS_OWN:
+        return []
+    with contextlib.suppress(ValueError):  # a quote without its end: the shell tells
+        return [*shlex.split(program), "&"]
+    return []
 
 
 def show_task(console: Console, task: str) -> None:

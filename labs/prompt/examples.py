@@ -9,7 +9,9 @@ from topologies.model import Topology
 Examples = tuple[tuple[str, str], ...]
 
 EXAMPLES: Examples = (  # what is typed, what it does
-    ("bob ping -c 1 10.0.0.1", "run one command on a node, without a shell"),
+    ("bob ping -c 1 10.0.0.1", "run a command on a node"),
+    ("bob ip route | head -1 > got", "… with pipes and files, by its shell"),
+    ("alice COMMAND &", "… in the background"),
     ("shell bob", "a shell on a node"),
     ("draw", "the network with its addresses"),
     ("nodes", "the nodes and their interfaces"),

@@ -1,7 +1,8 @@
 """The commands that every prompt of the lab has.
 
-Nothing of a line reaches a shell: its words are passed to the program on the node as they are.
-Whoever needs pipes types `shell NODE`, and is in that node's shell.
+What follows a node's name goes to a shell on that node, as in Mininet: pipes, redirections into
+files of the node's own folder, `&`. Nothing reaches a shell outside. A name of a node stays a name
+there (Mininet puts an address in its place, which another node may have as well).
 """
 
 from __future__ import annotations
@@ -91,14 +92,13 @@ class LabCLI(SafeCLI):
     def emptyline(self) -> bool:
         return False
 
-    def default(self, words: list[str]) -> None:
+    def default(self, name: str) -> None:
         """The first word is no command."""
-        name, *command = words
         if name not in self.net.nodes:
             self.say(f"{name} is neither a command (? lists them) nor a node.")
             self._list_nodes()
-        elif command:
-            self.run_on(self.net[name], command)
+        elif self.rest:
+            self.run_on(self.net[name], self.rest)
         else:
             self.say(f"say what {name} is to run, or: shell {name}")
 
@@ -269,22 +269,23 @@ class LabCLI(SafeCLI):
             with _terminal_as_it_was():
                 _start(self.net[words[0]], ["bash", "--norc", "--noprofile", "-i"]).wait()
 
-    def run_on(self, node: Node, command: Sequence[str]) -> None:
-        """Run a command on a node to its end, at this terminal."""
-        process = _start(node, command)
+    def run_on(self, node: Node, line: str) -> None:
+        """Run a line in a shell on a node to its end, at this terminal."""
+        process = _start(node, _in_shell(line))
         with _terminal_as_it_was():
             status = _wait(process)
         if status != 0:
             how = f"exit status {status}" if status > 0 else signal.strsignal(-status)
-            self.say(f"{command[0]} on {node.name}: {how}")
+            self.say(f"{node.name}: {how}")
 
     def do_packets(self, words: list[str]) -> None:
         """packets [NODE [INTERFACE …]] [while NODE COMMAND]: packets, live"""
-        where, other, command = words, "", list[str]()
+        where, other, line = words, "", ""
         if "while" in words:
-            at = words.index("while")
-            where, other, command = words[:at], "".join(words[at + 1 : at + 2]), words[at + 2 :]
-            if not command:
+            where = words[: words.index("while")]
+            _, _, after = f" {self.rest} ".partition(" while ")
+            other, line = (*after.strip().split(maxsplit=1), "", "")[:2]
+            if not line:
                 self.say("say what is to run, as in: packets napt_a while bob ping -c 1 10.0.0.1")
                 return
         if not self._has_nodes(*where[:1], *([other] if other else [])):
@@ -298,8 +299,8 @@ class LabCLI(SafeCLI):
             self.say("There is no NAPT here: say which node, as in: packets bob eth0")
             return
         start: Callable[[], subprocess.Popen[bytes]] | None = None
-        if command:
-            start = partial(_start, self.net[other], command, stdin=subprocess.DEVNULL)
+        if line:
+            start = partial(_start, self.net[other], _in_shell(line), apart=True)
         else:
             names = [place.label.strip() for place in places(nodes, where[1:])]
             at_node = f" at {where[0]}" if where else ""
@@ -314,9 +315,18 @@ class LabCLI(SafeCLI):
             self.say("say which node, as in: watch bob eth0")
 
 
-def _start(node: Node, command: Sequence[str], stdin: int | None = None) -> subprocess.Popen[bytes]:
+def _in_shell(line: str) -> list[str]:
+    return ["bash", "-c", line]
+
+
+def _start(node: Node, command: Sequence[str], *, apart: bool = False) -> subprocess.Popen[bytes]:
+    """A process that has the terminal; or, `apart`, a group of processes without its keys."""
     return subprocess.Popen(
-        [*node.entry, *command], env=node.environment, cwd=node.home, stdin=stdin
+        [*node.entry, *command],
+        env=node.environment,
+        cwd=node.home,
+        stdin=subprocess.DEVNULL if apart else None,
+        process_group=0 if apart else None,
     )
 
 

@@ -28,7 +28,7 @@ def test_a_student_solves_an_exercise(tmp_path, state):
         terminal.expect("an unfinished line")  # readline is deaf to Ctrl-C while it reads a burst
         terminal.interrupt("Ctrl-D or quit leaves")
         terminal.type(f"{CURL.format(0.5)}\n")
-        terminal.expect("curl on bob: exit status 28")
+        terminal.expect("bob: exit status 28")
         terminal.type("hint\n")
         terminal.expect("1. Let bob try")
         terminal.type("ru\t add napt_a t\t2\t8080 10.0.0.7\t8080\n")

@@ -62,7 +62,13 @@ def test_watch_ends_with_enter(monkeypatch, keyboard):
 
 def test_names_that_do_not_exist_are_told_with_those_that_do(monkeypatch):
     shown = typed(
-        monkeypatch, "shell nobody", "watch bob wlan0", "watch nobody", "nobody ls", "bob 'x", "bob"
+        monkeypatch,
+        "shell nobody",
+        "watch bob wlan0",
+        "watch nobody",
+        "nobody ls",
+        "draw 'x",
+        "bob",
     )
     assert shown.count("The nodes: internet, files, relay, napt_a, alice, napt_b, bob") == 3
     assert "bob has no wlan0; it has eth0" in shown
@@ -70,20 +76,39 @@ def test_names_that_do_not_exist_are_told_with_those_that_do(monkeypatch):
     assert "say what bob is to run" in shown
 
 
-def test_a_command_is_run_without_a_shell_or_python(monkeypatch, capfd, tmp_path):
+def test_no_command_reaches_python_or_a_shell_outside_a_node(monkeypatch, tmp_path):
     made = tmp_path / "made"
     lines = (
         f"sh touch {made}", f"!touch {made}", f"shell touch {made}", f"py open('{made}', 'w')",
         f"px open('{made}', 'w')", f"pingall ; touch {made}", f"time sh touch {made}",
-        f"x bob touch {made}", f"source {made}", f"bob true ; touch {made}",
-        f"bob true $(touch {made})", f"rule add napt_a tcp ;touch {made} x",
+        f"x bob touch {made}", f"source {made}", f"rule add napt_a tcp ;touch {made} x",
+        f"rules $(touch {made})",
     )  # fmt: skip
-    shown = typed(monkeypatch, "bob echo '$HOME; id' >", "bob false", "next", *lines)
-    assert "$HOME; id >\n" in capfd.readouterr().out
-    assert "false on bob: exit status 1" in shown
+    shown = typed(monkeypatch, "next", *lines)
     assert "next is neither a command" in shown
     assert shown.count("is neither a command") == 1 + 7
     assert not made.exists()
+
+
+def test_a_nodes_line_is_done_by_a_shell_on_that_node(monkeypatch, keyboard, capfd):
+    shown = typed(
+        monkeypatch,
+        "bob ip -br addr show dev eth0 | tr -s ' ' | cut -d ' ' -f 3",
+        "bob echo 'a;  b' > kept && cat < kept; cat $HOME/kept",
+        "bob false | true",
+        "bob true | false",
+        "time bob echo c | tr c d",
+        "bob sleep 99 & echo early",
+        "packets bob while bob sleep 0.3; ping -q -c 1 10.0.0.1 | tail -n 2 | tr a-z A-Z",
+        "packets bob while bob",
+    )
+    said = capfd.readouterr().out
+    assert said.startswith("10.0.0.9/24\na;  b\na;  b\nd\nearly\n")
+    assert "RTT MIN" in said
+    assert shown.count("bob: exit status 1") == 1
+    assert "Elapsed time" in shown
+    assert "10.0.0.9 → 10.0.0.1 icmp echo request" in shown
+    assert "say what is to run, as in: packets" in shown
 
 
 def test_a_node_knows_the_public_names_and_asks_no_name_server(monkeypatch, keyboard, capfd):
@@ -95,7 +120,7 @@ def test_a_node_knows_the_public_names_and_asks_no_name_server(monkeypatch, keyb
         "watch bob while bob getent hosts nobody.example",
     )
     assert "PING files (198.51.100.10)" in capfd.readouterr().out
-    assert "grep on bob: exit status 1" in shown
+    assert "bob: exit status 1" in shown
     assert ":53" not in shown
     assert Path("/etc/hosts").read_text() == before
 
