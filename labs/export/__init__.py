@@ -12,7 +12,7 @@ Every node is a container of the project's own image. `LEFT_BEHIND` is what does
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from pathlib import Path
 
 from labs.export import containerlab, kathara
@@ -27,6 +27,11 @@ LEFT_BEHIND = (
 )
 
 
+# What is written down is read by other programs: their words, and nothing to be quoted.
+IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
+NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
+
+
 class ExportError(Exception):
     """This topology, or this place, is none for an export; the message says why."""
 
@@ -36,6 +41,8 @@ def export(topology: Topology, form: str, image: str, folder: Path) -> list[Path
 
     `image`: the name of the project's image there. Raises ExportError, or OSError.
     """
+    if not IMAGE.fullmatch(image):
+        raise ExportError(f"{image!r} is no image's name; one is napt-lab, or HOST/napt-lab:TAG")
     for site in topology.sites:
         if site.gateway.translator is not None:
             raise ExportError(
@@ -44,7 +51,8 @@ def export(topology: Topology, form: str, image: str, folder: Path) -> list[Path
             )
     if folder.exists():
         raise ExportError(f"{folder} exists already; name another place with --output")
-    written: Mapping[str, str] = FORMATS[form](topology, image)
+    lab = NOT_IN_NAMES.sub("-", topology.path.stem).strip("-._") or "lab"
+    written = FORMATS[form](topology, lab, image)
     for name, text in written.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -65,7 +65,7 @@ def _services(host: Host) -> Iterator[str]:
         command = service_command(service, host, HOME)
         if service.name == "file-server":
             yield f"mkdir -p {HOME / 'files'}"
-        yield from _background(command, service.name)
+        yield from _background(command, f"{service.name}-{service.port}")
 
 
 def _background(command: Sequence[str], name: str) -> Iterator[str]:

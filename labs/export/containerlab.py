@@ -16,8 +16,8 @@ from topologies.model import Topology
 from topologies.plan import node_plans, segments
 
 
-def files(topology: Topology, image: str) -> dict[str, str]:
-    """The files, by their names: the topology and a script for each node."""
+def files(topology: Topology, lab: str, image: str) -> dict[str, str]:
+    """The files of the lab of this name, by theirs: the topology and a script for each node."""
     scripts = boot.scripts(topology)
     nodes: dict[str, Any] = {name: _node(image, name) for name in scripts}
     links = []
@@ -36,11 +36,10 @@ def files(topology: Topology, image: str) -> dict[str, str]:
             {"endpoints": [f"{switch}:{cable}", f"{name}:{port.interface}"]}
             for cable, (name, port) in zip(cables, ports, strict=True)
         ]
-    name = topology.path.stem
-    document = {"name": name, "topology": {"nodes": nodes, "links": links}}
-    text = f"# {topology.title}: containerlab deploy --topo {name}.clab.yml\n"
+    document = {"name": lab, "topology": {"nodes": nodes, "links": links}}
+    text = f"# {topology.title}: containerlab deploy --topo {lab}.clab.yml\n"
     text += yaml.safe_dump(document, sort_keys=False)
-    return {f"{name}.clab.yml": text} | {f"boot/{n}.sh": script for n, script in scripts.items()}
+    return {f"{lab}.clab.yml": text} | {f"boot/{n}.sh": script for n, script in scripts.items()}
 
 
 def _node(image: str, name: str) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from topologies.model import Topology
 from topologies.plan import NodePlan, node_plans
 
 
-def files(topology: Topology, image: str) -> dict[str, str]:
-    """The files, by their names: lab.conf, and a startup script for each node."""
-    title = topology.title.replace('"', "")
+def files(topology: Topology, lab: str, image: str) -> dict[str, str]:
+    """The files of the lab of this name, by theirs: lab.conf, and a startup script a node."""
+    # Its parser knows no way to say these in a value.
+    title = topology.title.replace('"', "").replace("=", ":")
     lines = [
         "# sudo kathara lstart --privileged: a translator makes devices and sets the kernel up",
-        f'LAB_NAME="{topology.path.stem}"',
+        f'LAB_NAME="{lab}"',
         f'LAB_DESCRIPTION="{title}"',
         "",
     ]

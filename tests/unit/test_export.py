@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import yaml
 from Kathara.parser.netkit.LabParser import LabParser
 
-from labs.export import FORMATS, ExportError, export
+from labs.export import FORMATS, ExportError, boot, export
 from labs.registry import TOPOLOGIES
 from topologies.loader import load, loads
 from topologies.plan import node_plans, segments
@@ -90,22 +91,41 @@ sites:
 """
 
 
-def small(tmp_path, title="A home", more=""):
-    return loads(SMALL.format(title=title, more=more).encode(), tmp_path / "small.yaml")
+def small(tmp_path, title="A home", more="", file="small.yaml"):
+    return loads(SMALL.format(title=title, more=more).encode(), tmp_path / file)
 
 
-def test_a_title_is_only_a_title(tmp_path):
-    topology = small(tmp_path, title="""'a "quoted" $(reboot) `reboot`'""")
+def test_a_title_is_only_a_title_and_a_file_may_have_any_name(tmp_path, validator):
+    topology = small(
+        tmp_path, title="""'a "quoted" $(reboot) `reboot` x=1'""", file="my 'home'=x.yaml"
+    )
     for form in FORMATS:
         export(topology, form, "napt-lab", tmp_path / form)
-    document = yaml.safe_load((tmp_path / "containerlab/small.clab.yml").read_text())
+    document = yaml.safe_load((tmp_path / "containerlab/my--home--x.clab.yml").read_text())
     assert set(document) == {"name", "topology"}
-    assert LabParser.parse(str(tmp_path / "kathara")).description == "a quoted $(reboot) `reboot`"
+    assert [error.message for error in validator.iter_errors(document)] == []
+    lab = LabParser.parse(str(tmp_path / "kathara"))
+    assert lab.name == document["name"] == "my--home--x"
+    assert lab.description == "a quoted $(reboot) `reboot` x:1"
+
+
+def test_two_services_of_a_kind_have_a_log_each(tmp_path):
+    text = SMALL.format(title="Two", more="").replace(
+        "{web: 151.101.1.69}", "{web: {address: 151.101.1.69, runs: [web, {web: {port: 8080}}]}}"
+    )
+    script = boot.scripts(loads(text.encode(), tmp_path / "two.yaml"))["web"]
+    assert re.findall(r" > (\S+\.log)", script) == [
+        "/run/napt-lab/web-80.log",
+        "/run/napt-lab/web-8080.log",
+    ]
 
 
 def test_what_cannot_be_exported_is_told(tmp_path):
     (tmp_path / "mine.py").write_text("")
     with pytest.raises(ExportError, match=r"napt_home runs mine\.py, which is not in the image"):
         export(small(tmp_path, more=", translator: mine.py"), "kathara", "x", tmp_path / "k")
+    for image in ("", "-v", "my image", 'x"\npc[exec]="reboot', "x'y"):
+        with pytest.raises(ExportError, match="is no image's name"):
+            export(small(tmp_path), "kathara", image, tmp_path / "k")
     with pytest.raises(ExportError, match="exists already; name another place with --output"):
         export(small(tmp_path), "kathara", "x", tmp_path)
