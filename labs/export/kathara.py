@@ -16,7 +16,8 @@ def files(topology: Topology, lab: str, image: str) -> dict[str, str]:
     # Its parser knows no way to say these in a value.
     title = topology.title.replace('"', "").replace("=", ":")
     lines = [
-        "# sudo kathara lstart --privileged: a translator makes devices and sets the kernel up",
+        "# sudo kathara lstart --privileged: a translator makes devices and sets the kernel up.",
+        "# Kathara runs a node as its image's user, who must be root for that: docs/engineer.md",
         f'LAB_NAME="{lab}"',
         f'LAB_DESCRIPTION="{title}"',
         "",
@@ -27,6 +28,7 @@ def files(topology: Topology, lab: str, image: str) -> dict[str, str]:
         for number, port in enumerate(plan.ports):
             lines.append(f'{plan.name}[{number}]="{port.segment.replace(".", "_")}"')
         lines.append(f'{plan.name}[image]="{image}"')
+        lines.append(f'{plan.name}[entrypoint]="sleep infinity"')
         lines.append(f'{plan.name}[bridged]="false"')
         lines.append("")
         written[f"{plan.name}.startup"] = _renamed(plan) + scripts[plan.name]

@@ -76,6 +76,7 @@ def test_kathara(path, tmp_path):
     for plan in node_plans(topology):
         machine = lab.machines[plan.name]
         assert machine.meta["image"] == "napt-lab"
+        assert machine.meta["entrypoint"] == "sleep infinity", "the image's own says --help"
         seen = [interface.link.name for interface in machine.interfaces.values()]
         assert seen == [port.segment.replace(".", "_") for port in plan.ports]
         assert_is_shell((tmp_path / "lab" / f"{plan.name}.startup").read_text())
