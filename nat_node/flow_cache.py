@@ -44,7 +44,7 @@ _NO_OPTIONS = 0x45
 _FRAGMENT = MORE_FRAGMENTS | OFFSET_MASK
 _SHORTEST = VNET_HEADER + 20 + 8
 _SHORTEST_TCP = VNET_HEADER + 20 + 20
-_HANDSHAKE = 3  # packets
+_QUESTION, _HANDSHAKE = 1, 3  # packets; many a flow has no more
 _WORTH_CARRYING = 16  # packets; most connections are over before
 _ONE_HOP_BACK = 0x0100  # the time to live is the high byte of its word
 
@@ -184,7 +184,8 @@ class FlowCache:
         if self.carrier is not None and packets < _WORTH_CARRYING:
             return  # once it is kept here, nobody would look at it again
         if mapping.protocol != TCP:
-            self._keep(session, outbound)
+            if packets > _QUESTION:
+                self._keep(session, outbound)
         elif packets > _HANDSHAKE:
             # A connection that is only held needs no fast path; one that is used flows both ways.
             self._keep(session, True)

@@ -54,7 +54,6 @@ class Table:
 
     def __init__(self, settings: Settings, below: Callable[[int], int]) -> None:
         self.settings = settings
-        self.mappings: dict[int, Mapping] = {}
         self.deadlines: Deadlines[Session] = Deadlines()
         self.session_count: Counter[int] = Counter()  # by inside host's address
         self.static: dict[int, Mapping] = {}  # explicit rules by hand, by serial number
@@ -126,10 +125,10 @@ class Table:
         return mapping if mapping is not None and self.admits(mapping, remote) else None
 
     def __len__(self) -> int:
-        return len(self.mappings)
+        return len(self._by_internal)
 
     def __iter__(self) -> Iterator[Mapping]:
-        return iter(list(self.mappings.values()))
+        return iter(list(self._by_internal.values()))
 
     # -- rules made by packets ----------------------------------------------------------------
 
@@ -298,7 +297,7 @@ class Table:
                 ),
             )
         # A port may have many rules then, and no dictionary knows all of them.
-        rules = self.mappings.values()
+        rules = self._by_internal.values()
         taken = {rule.external_port for rule in rules if rule.protocol == protocol}
         parts = Counter(part_of(port) for port in taken if port in self.settings.ports)
         return Vacancies(lambda port: port not in taken, parts.__getitem__)
@@ -318,7 +317,7 @@ class Table:
         return next(
             (
                 mapping
-                for mapping in self.mappings.values()
+                for mapping in self._by_internal.values()
                 if mapping.protocol == protocol and mapping.external_port == port
             ),
             None,
@@ -356,7 +355,6 @@ class Table:
             self.static[mapping.serial] = mapping
         protocol, port = mapping.protocol, mapping.external_port
         shared_by = self._sharing.project(mapping.remote)
-        self.mappings[mapping.serial] = mapping
         self._by_internal[(protocol, mapping.internal, mapping.remote)] = mapping
         self._by_external[(protocol, port, shared_by)] = mapping
         if port in self.settings.ports:
@@ -376,7 +374,6 @@ class Table:
         protocol, port = mapping.protocol, mapping.external_port
         # A looser filter than mapping blanks more of the remote endpoint than the mapping did.
         shared_by = self._sharing.project(mapping.remote)
-        del self.mappings[mapping.serial]
         self.static.pop(mapping.serial, None)
         del self._by_internal[(protocol, mapping.internal, mapping.remote)]
         del self._by_external[(protocol, port, shared_by)]

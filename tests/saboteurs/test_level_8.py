@@ -237,7 +237,7 @@ SABOTEURS = (
                 TABLE,
                 "        if port is None:\n            return Drop.PORTS_EXHAUSTED\n",
                 "        if port is None:\n"
-                "            oldest = next(iter(self.mappings.values()))\n"
+                "            oldest = next(iter(self._by_internal.values()))\n"
                 "            self.close(next(iter(oldest.sessions.values())))\n"
                 "            port = oldest.external_port\n",
             ),

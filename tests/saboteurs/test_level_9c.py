@@ -121,7 +121,7 @@ SABOTEURS = (
                 TABLE,
                 "            (protocol, port, self._sharing.project(remote))\n        )\n",
                 "            (protocol, port, self._sharing.project(remote))\n        ) or next(\n"
-                "            (m for m in self.mappings.values() if m.protocol == protocol), None\n"
+                "            (m for m in self if m.protocol == protocol), None\n"
                 "        )\n",
             ),
             Edit(
@@ -363,7 +363,10 @@ SABOTEURS = (
             Edit(
                 TABLE,
                 TAKE_OUT,
-                TAKE_OUT.replace("self._take_out(mapping)", "del self.mappings[mapping.serial]"),
+                TAKE_OUT.replace(
+                    "self._take_out(mapping)",
+                    "del self._by_internal[(mapping.protocol, mapping.internal, ANY)]",
+                ),
             ),
             *IMPATIENT,
         ),

@@ -295,7 +295,7 @@ class Nat:
 def check_table(translator: Translator) -> None:
     """Both directories agree, no port is given twice, and nothing is counted wrongly."""
     table, settings = translator.table, translator.settings
-    mappings = list(table.mappings.values())
+    mappings = list(table)
     sessions = [session for mapping in mappings for session in mapping.sessions.values()]
     sharing = settings.mapping.looser(settings.filtering)
 
@@ -372,7 +372,7 @@ def assert_empty(translator: Translator) -> None:
     """Nothing is left, not even a counter."""
     table = translator.table
     for holder in (
-        table.mappings, table._by_internal, table._by_external, table._outgoing, table._incoming,
+        table._by_internal, table._by_external, table._outgoing, table._incoming,
         table.session_count, table._addresses, table._ports_taken, table.deadlines,
         translator.flows.inside, translator.flows.outside, translator.fragments,
         translator.fragments._taken, translator.unsolicited, translator.calls,
