@@ -218,7 +218,7 @@ class Leases:
     def _must_be_within_quota(self, host: int) -> None:
         if len(self._of(host)) >= self._limits.quota:
             raise Refused(Result.USER_EX_QUOTA)
-        if sum(map(len, self._by_host.values())) >= self._limits.leases:
+        if sum(len(self._of(other)) for other in [*self._by_host]) >= self._limits.leases:
             raise Refused(Result.NO_RESOURCES)
 
     def _of(self, host: int) -> list[Lease]:

@@ -1,7 +1,9 @@
 """One datagram in, one or none out (RFC 6887, section 8.2; RFC 6886, section 3).
 
 Only inside hosts are heard, and only so often: what is more than that is dropped without a word,
-as both RFCs allow, for a client that gets no answer asks again. Whatever the bytes are, the answer
+as both RFCs allow, for a client that gets no answer asks again. To a host its own requests count
+more than those of others, so that a few greedy ones do not use up what all may have: one alone
+gets 10 answers in a second, five get 30 of 50 together. Whatever the bytes are, the answer
 is never longer than a request that makes sense, so that nobody can be flooded through this server.
 
 When the server has started it says so to all on the inside (RFC 6887, section 14.1.3; RFC 6886,
@@ -18,8 +20,8 @@ from nat_node.port_control.leases import Leases, Limits, Wish
 from nat_node.port_control.pcp import Opcode, Refused, Result
 from nat_node.translator import Translator
 
-REQUESTS_OF_HOST, REQUESTS = 10, 50
-"""Requests that are answered in one second: of one host, and in all."""
+REQUESTS, AGAIN = 50, 5
+"""Requests that are answered in one second; to a host each of its own counts so many times."""
 ANNOUNCEMENTS = 10
 FIRST_PAUSE = 0.25  # seconds
 
@@ -90,7 +92,9 @@ class PortControl:
         if int(now) != self._second:
             self._second = int(now)
             self._answered.clear()
-        if self._answered[host] >= REQUESTS_OF_HOST or self._answered.total() >= REQUESTS:
+        own = self._answered[host]
+        others = self._answered.total() - own
+        if others + AGAIN * own >= REQUESTS:
             return False
         self._answered[host] += 1
         return True

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nat_node.events import RuleAdded, RuleChanged, RuleEnded
 from nat_node.packet import TCP, UDP
 from nat_node.port_control.leases import Limits
-from nat_node.port_control.server import REQUESTS, REQUESTS_OF_HOST
+from nat_node.port_control.server import AGAIN, REQUESTS
 from nat_node.verdict import Drop
 from servers.pcp import messages as client
 from tests.unit.nat_testing import (
@@ -240,10 +240,10 @@ def test_a_rule_by_hand_is_told_and_not_touched():
 
 
 def test_a_leased_rule_can_be_removed_by_hand():
-    home = Home(Limits(quota=1))
-    home.ask(8000, 120, wish=8080)
-    home.remove_rule(TCP, 8080)
-    assert home.ask(8001, 120).result == SUCCESS, "it counts no more"
+    home = Home(Limits(quota=1, leases=1))
+    for client in (ALICE, ALICE, BOB):
+        assert home.ask(8000, 120, wish=8080, client=client).result == SUCCESS, "it counts no more"
+        home.remove_rule(TCP, 8080)
     home.wait(500)
     assert_empty(home.translator)
     assert home.server.next_deadline() is None
@@ -285,19 +285,23 @@ def test_no_port_is_left():
 
 def test_more_requests_than_one_answers_are_dropped():
     home = Home()
-    announce = [
-        struct.pack("!BBHI16s", 2, 0, 0, 0, address(f"10.0.0.{host}")) for host in range(20, 40)
-    ]
-    of_one = [home.send(announce[0], "10.0.0.20") for _ in range(2 * REQUESTS_OF_HOST)]
-    assert sum(answer is not None for answer in of_one) == REQUESTS_OF_HOST
-    of_all = [
-        home.send(request, f"10.0.0.{host}")
-        for host, request in enumerate(announce, start=20)
-        for _ in range(10)
-    ]
-    assert sum(answer is not None for answer in of_all) == REQUESTS - REQUESTS_OF_HOST
+
+    def answered(*hosts):
+        """How many requests of these are answered, in this order."""
+        requests = [
+            (struct.pack("!BBHI16s", 2, 0, 0, 0, address(f"10.0.0.{host}")), f"10.0.0.{host}")
+            for host in hosts
+        ]
+        return sum(home.send(request, host) is not None for request, host in requests)
+
+    assert answered(*[20] * 100) == REQUESTS // AGAIN, "of one"
     home.wait(1)
-    assert home.send(announce[0], "10.0.0.20")
+    many = [*range(20, 20 + REQUESTS)]
+    assert answered(*many * 2) == REQUESTS, "of all"
+    home.wait(1)
+    greedy, modest = [20, 21, 22, 23, 24] * 100, [*range(30, 50)]
+    assert answered(*greedy) == 30
+    assert answered(*modest) == len(modest), "who asks often leaves room for those who do not"
 
 
 def test_addresses_of_which_nobody_may_ask():
