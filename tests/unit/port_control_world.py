@@ -14,11 +14,19 @@ from nat_node.port_control.server import PortControl
 from servers.pcp.messages import PROTOCOLS, in_ipv6
 from tests.unit.nat_testing import ALICE, Nat, check_table
 
+SUCCESS, UNSUPP_VERSION, NOT_AUTHORIZED, MALFORMED_REQUEST, UNSUPP_OPCODE = range(5)
+UNSUPP_OPTION, MALFORMED_OPTION, _, NO_RESOURCES, UNSUPP_PROTOCOL = range(5, 10)
+USER_EX_QUOTA, CANNOT_PROVIDE_EXTERNAL, ADDRESS_MISMATCH, EXCESSIVE_REMOTE_PEERS = range(10, 14)
+FOREVER = 0xFFFFFFFF
+SHORT, LONG = 30, 1800
 NONCE, OTHER_NONCE = bytes(range(12)), bytes(range(20, 32))
 
 
 def option(code: int, data: bytes = b"") -> bytes:
     return struct.pack("!BxH", code, len(data)) + data + bytes(-len(data) % 4)
+
+
+EXACTLY = option(2)  # PREFER_FAILURE
 
 
 def address(text: str) -> bytes:
