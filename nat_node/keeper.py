@@ -53,7 +53,8 @@ def keep(work: Callable[[int], int]) -> int:
             _run(work, alive)
         status, asked = _supervise(child)
         if asked or status in (0, 1):
-            return 1 if status else 0
+            # The signal kills a translator that has not come so far as to listen for it.
+            return 0 if status in (0, -signal.SIGTERM) else 1
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else "ended by an error"
         deaths.append(time.monotonic())
         if len(deaths) == DEATHS and deaths[-1] - deaths[0] < WITHIN:

@@ -72,6 +72,13 @@ def test_asked_to_end_the_keeper_asks_its_child(start):
     assert ended(keeper) == (0, [], "")
 
 
+def test_asked_to_end_before_the_child_can_hear_it_is_no_failure(start):
+    keeper = start("time.sleep(60)")
+    assert keeper.stdout.readline().strip().isdigit()
+    keeper.terminate()
+    assert ended(keeper) == (0, [], "")
+
+
 def test_a_child_learns_that_its_keeper_is_gone(start):
     """No signal says so: the end of a pipe does."""
     gone = "import select; select.select([alive], [], []); os.write(1, b'gone')"
