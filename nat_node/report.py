@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from nat_node.behavior import ANY, show, show_address
@@ -23,7 +24,6 @@ SESSIONS_SHOWN = 16
 
 def rule(mapping: Mapping, external: int, now: float, wall: Wall) -> dict[str, Any]:
     """One rule and its life so far. Times in seconds, counters in packets and bytes of IPv4."""
-    sessions = list(mapping.sessions.values())
     made_by = mapping.made_by
     if mapping.first_remote is not None:
         made_by = f"{made_by} to {show(mapping.first_remote)}"
@@ -45,7 +45,7 @@ def rule(mapping: Mapping, external: int, now: float, wall: Wall) -> dict[str, A
         "packets_in": mapping.packets_in,
         "bytes_out": mapping.bytes_out,
         "bytes_in": mapping.bytes_in,
-        "session_count": len(sessions),
+        "session_count": len(mapping.sessions),
         "sessions": [
             {
                 "remote": show(session.remote),
@@ -54,7 +54,7 @@ def rule(mapping: Mapping, external: int, now: float, wall: Wall) -> dict[str, A
                 "expires_in": round(session.deadline - now, 6),
                 "carried_by": "kernel" if session.carried else "python",
             }
-            for session in sessions[:SESSIONS_SHOWN]
+            for session in islice(mapping.sessions.values(), SESSIONS_SHOWN)
         ],
     }
 

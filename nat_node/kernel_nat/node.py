@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -296,7 +297,11 @@ def _lifetime(entry: Entry) -> float:
         TcpState.CLOSED: "tcp_timeout_time_wait",
         TcpState.RESET: "tcp_timeout_close",
     }
-    name = names.get(entry.state, "tcp_timeout_established")
+    return _timeout(names.get(entry.state, "tcp_timeout_established"))
+
+
+@cache  # set before the NAPT starts, and a list may have 65,535 sessions
+def _timeout(name: str) -> float:
     return float((_TRACKING / f"nf_conntrack_{name}").read_text())
 
 
