@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from topologies.checkout import DOCTOR
+from topologies.checkout import DOCTOR, ROOT
 
 if TYPE_CHECKING:
     from topologies.errors import TopologyError
@@ -46,13 +46,7 @@ def load_all(files: list[Path]) -> list[Topology]:
 
 def load(file: Path) -> Topology:
     """This topology; if anything is wrong with it, all of that, and the end."""
-    from topologies import loader
-    from topologies.errors import TopologyError
-
-    try:
-        return loader.load(file)
-    except TopologyError as error:
-        refuse_file(error)
+    return load_all([file])[0]
 
 
 def refuse_file(error: TopologyError) -> NoReturn:
@@ -73,7 +67,7 @@ def refuse_private_places(outputs: dict[str, Path | None]) -> None:
     from topologies.sandbox import PRIVATE_MEMORY
 
     alone = " or ".join(map(str, PRIVATE_MEMORY))
-    places = {"the working directory": Path.cwd(), **outputs}
+    places = {"NAPT Lab itself": ROOT, "the working directory": Path.cwd(), **outputs}
     for what, path in places.items():
         if path is not None and any(path.resolve().is_relative_to(p) for p in PRIVATE_MEMORY):
             raise click.UsageError(f"{what} is below {alone}, which is a lab's own while it runs")
@@ -87,6 +81,7 @@ def stop_unless_ready() -> None:
     from topologies import preflight
     from topologies.machine import Machine
 
+    refuse_private_places({})
     _stop_if_bad(preflight.examine_fast(Machine()))
 
 

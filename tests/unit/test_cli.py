@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+from labs import gate
 from labs.registry import LABS
 
 ROOT = Path(__file__).parents[2]
@@ -106,6 +108,12 @@ def test_check_annotates_problems_on_github(tmp_path, monkeypatch):
     silenced, annotated = checked.stdout.split("\n\n")  # the problem itself is for people
     assert silenced.startswith("::stop-commands::")
     assert "\n::error file=bad.yaml,line=2,title=wrong topology::wrong: " in f"\n{annotated}"
+
+
+def test_a_project_in_what_the_sandbox_hides_is_refused_before_anything_is_built(monkeypatch):
+    monkeypatch.setattr(gate, "ROOT", Path("/run/media/me/napt-lab"))
+    with pytest.raises(click.UsageError, match="NAPT Lab itself is below /run or /dev/shm"):
+        gate.stop_unless_ready()
 
 
 def test_help_imports_nothing_slow():
