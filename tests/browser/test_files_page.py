@@ -146,7 +146,7 @@ def test_what_the_server_would_refuse_is_not_sent(page, server, tmp_path):
     page.until("document.querySelectorAll('#uploads li').length == 2")
     page.until(f"/does not take this name/.test({LAST_STATE})")
     assert "too large" in page.evaluate("document.querySelector('#uploads p').textContent")
-    assert server.events(event="request", method="PUT") == []
+    assert server.told("request", method="PUT") == []
 
 
 def test_a_name_that_looks_like_html_stays_a_name(page, server, tmp_path):
@@ -180,7 +180,7 @@ def test_nothing_comes_from_elsewhere(page, server, source):
     asked = [url for url in page.requested() if not url.startswith("data:")]
     assert len(asked) > 3
     assert all(url.startswith(server.url) for url in asked)
-    assert {event["status"] for event in server.events(event="request")} <= {200, 201, 404}
+    assert {event["status"] for event in server.told("request")} <= {200, 201, 404}
 
 
 def test_without_javascript(chromium, server, folder, source):
@@ -323,7 +323,7 @@ def test_another_site_can_neither_read_nor_write(page, server, folder, other_sit
     got = {name: page.evaluate(how.format(url=server.url, mode=mode)) for name, how in
            ATTACKS.items()}  # fmt: skip
     assert got == {"put": "blocked", "post": "blocked", "get": "blocked"}
-    refused = server.event(event="request", method="POST")
+    refused = server.event("request", method="POST")
     assert refused["status"] == 403
     assert names_in(folder) == ["secret"]
     # The control: the same from the server's own page.

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,70 +11,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-DEADLINE = 20.0  # seconds, for what takes milliseconds on an idle machine
+from tests.server_program import DEADLINE, Program
 
 
-class Server:
+class Server(Program):
     """`python -m MODULE` on an ephemeral port, from its ready event to its end."""
 
     def __init__(self, module: str, *flags: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", module, "--listen", "127.0.0.1", "--port", "0", *flags],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        super().__init__(
+            module, "--listen", "127.0.0.1", "--port", "0", *flags, stderr=subprocess.PIPE
         )
-        self._events: list[dict[str, Any]] = []
-        self._changed = threading.Condition()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        ready = self.event(event="ready")
-        self.port = int(ready["listening"][0].rpartition(":")[2])
+        self.port = int(self.ready["listening"][0].rpartition(":")[2])
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with self._changed:
-                self._events.append(json.loads(line))
-                self._changed.notify_all()
-
-    def events(self, **wanted: Any) -> list[dict[str, Any]]:
-        """What the server has told so far."""
-        with self._changed:
-            return [event for event in self._events if wanted.items() <= event.items()]
-
-    def event(self, **wanted: Any) -> dict[str, Any]:
-        """The first event with these fields, awaited."""
-        until = time.monotonic() + DEADLINE
-        with self._changed:
-            while True:
-                for event in self._events:
-                    if wanted.items() <= event.items():
-                        return event
-                if not self._changed.wait(until - time.monotonic()):
-                    raise AssertionError(f"no event {wanted}, only {self._events}")
-
     def peak_memory(self) -> int:
         """The most that was resident so far, in bytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        match = re.search(r"VmHWM:\s+(\d+) kB", status)
-        assert match is not None
-        return 1024 * int(match[1])
+        return 1024 * self.status("VmHWM")
 
     def end(self) -> str:
         """SIGTERM; what it had to complain about."""
-        self.process.terminate()
         assert self.process.stderr is not None
-        complaints = self.process.stderr.read()
-        status = self.process.wait(DEADLINE)
-        self._reader.join(DEADLINE)
-        assert status == 0, complaints
+        self.process.terminate()
+        complaints = self.process.stderr.read().decode()
+        assert self.stop() == 0, complaints
         return complaints
 
 

@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from tests.loopback.running import ROOT
+from tests.server_program import ROOT
 
 
 @pytest.fixture

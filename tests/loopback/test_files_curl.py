@@ -270,10 +270,10 @@ def test_each_request_is_told_with_the_endpoint_that_the_server_saw(server, stor
         capture_output=True, text=True, check=True, timeout=20,
     )  # fmt: skip
     path = "/" + stored.rpartition("/")[2]
-    event = server.event(event="request", path=f"{path}?told")
+    event = server.event("request", path=f"{path}?told")
     assert event["peer"] == done.stdout
     assert (event["method"], event["status"], event["bytes"]) == ("GET", 200, len(CONTENT))
-    upload = server.event(event="request", path=path, method="PUT")
+    upload = server.event("request", path=path, method="PUT")
     assert (upload["status"], upload["bytes"]) == (201, len(CONTENT))
 
 

@@ -14,7 +14,8 @@ import threading
 
 import pytest
 
-from tests.loopback.running import DEADLINE, Server, curl, names_in, running, until
+from tests.loopback.running import Server, curl, names_in, running, until
+from tests.server_program import DEADLINE
 
 MEGABYTE = 1_000_000
 LARGE = int(os.environ.get("NAPT_LAB_LARGE", "300")) * MEGABYTE
@@ -122,7 +123,7 @@ def test_a_cut_connection_leaves_nothing(folder, how):
         if how == "rst":
             upload.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         upload.close()
-        event = server.event(event="request", path="/a")
+        event = server.event("request", path="/a")
         assert (event["status"], event["cut"]) == (None, True)
         assert names_in(folder) == []
         assert curl(server.url).json["used"] == 0
@@ -135,7 +136,7 @@ def test_a_chunked_upload_without_its_end_leaves_nothing(folder):
         upload.sendall(b"5\r\nwhole\r\n")
         until(lambda: temporary_files(folder), "a temporary file")
         upload.close()
-        assert server.event(event="request", path="/a")["cut"]
+        assert server.event("request", path="/a")["cut"]
         assert names_in(folder) == []
 
 
@@ -255,7 +256,7 @@ def test_a_client_that_does_not_read(folder):
     with running("servers.files", "--folder", str(folder), "--idle", "0.5") as server:
         download = connect(server)
         download.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
-        event = server.event(event="request", path="/a")
+        event = server.event("request", path="/a")
         assert event["cut"]
         assert event["bytes"] < 30 * MEGABYTE
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.loopback.running import DEADLINE, ROOT, Server, curl, running, until
+from tests.loopback.running import Server, curl, running, until
+from tests.server_program import DEADLINE, ROOT
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -49,7 +50,7 @@ def test_curl_reads_how_it_is_seen(server):
     page, _, local = answer.body.decode().rpartition("\n")
     assert answer.status == 200
     assert f"You are {local}<" in page
-    event = server.event(event="request", peer=local)
+    event = server.event("request", peer=local)
     assert (event["method"], event["path"], event["status"]) == ("GET", "/", 200)
     assert event["bytes"] == len(page)
 
@@ -69,7 +70,7 @@ def test_an_old_connection_still_carries_data(server):
         answer = connection.recv(65536)
         assert f"You are {endpoint(connection)}".encode() in answer
         assert f"request {nth} ".encode() in answer
-    assert server.event(peer=endpoint(connection), nth=3)
+    assert server.event("request", peer=endpoint(connection), nth=3)
 
 
 def test_requests_sent_at_once_are_answered_in_order(server):
@@ -190,7 +191,7 @@ def test_several_processes_share_the_connections():
         for connection in connections:
             connection.sendall(GET)
             assert b"request 2 " in connection.recv(65536)
-        assert server.events(event="request") == []
+        assert server.told("request") == []
 
 
 def gone(pid):

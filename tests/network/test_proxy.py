@@ -13,7 +13,7 @@ import time
 import pytest
 from aiohttp import web
 
-from tests.network.server_program import Program
+from tests.server_program import Program
 
 pytestmark = pytest.mark.network
 PROXY = ("127.0.0.1", 3128)

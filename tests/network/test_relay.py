@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.network.server_program import Program
+from tests.server_program import Program
 
 pytestmark = pytest.mark.network
 TOKEN = "00112233445566778899aabbccddeeff"

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.network.server_program import Program
+from tests.server_program import Program
 
 pytestmark = pytest.mark.network
 NETWORK = """

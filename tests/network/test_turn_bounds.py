@@ -149,6 +149,7 @@ def test_a_flood_of_allocate_requests_leaves_nothing_behind():
         assert 0 < received < sent + 16_384
         assert server.status("VmRSS") - before < ALLOWED_GROWTH
         await_descriptors(server, descriptors)
+        assert server.stop() == 0  # all that it told has been read then
         assert [event["event"] for event in server.events] == ["ready"]
 
 

@@ -13,7 +13,6 @@ import pytest
 
 from servers.turn.attributes import Transport
 from servers.turn.client.endpoint import TurnError, connected
-from tests.network.server_program import ROOT, Program
 from tests.network.turn_programs import (
     PASSWORD,
     SERVER,
@@ -24,6 +23,7 @@ from tests.network.turn_programs import (
     need,
     turn_server,
 )
+from tests.server_program import ROOT, Events
 
 pytestmark = pytest.mark.network
 UDP, TCP = Transport.UDP, Transport.TCP
@@ -269,16 +269,9 @@ class Transfer:
         subprocess.run(["sh", "-c", command], cwd=self.theirs.parent, check=True, timeout=20)
         done = events.event("done")
         assert client.wait(10) == 0
+        events.read_to_end()
         client.stdout.close()
         return done
-
-
-class Events(Program):
-    """Events from a pipe, read as from a server program."""
-
-    def __init__(self, stdout):
-        self.process = type("Pipe", (), {"stdout": stdout})
-        self.events, self._rest = [], b""
 
 
 @pytest.mark.parametrize("direction", ["--send", "--receive"])

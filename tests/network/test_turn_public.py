@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from tests.network.server_program import Program
 from tests.network.turn_programs import DEADLINE, PASSWORD, USER, coturn_client, need
+from tests.server_program import Program
 
 pytestmark = pytest.mark.network
 SERVER, CLIENT, PEER, PRIVATE_PEER = "203.0.113.10", "24.9.3.7", "198.51.100.7", "10.0.0.7"

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 
-from tests.network.server_program import Program
+from tests.server_program import Program
 
 SERVER = ("127.0.0.1", 3478)
 USER, PASSWORD = "alice", "secret"
