@@ -74,6 +74,7 @@ class Fragments:
         self._passing.pop(original, None)
         pieces = self._take_out(original)
         if isinstance(verdict, Drop):
+            self.lost += len(pieces)
             self._wait(original, 0, now).dropped = verdict
             return []
         if len(self._passing) >= PASSING_DATAGRAMS:

@@ -36,7 +36,7 @@ class Drop(Enum):
     SOURCE_ROUTED = "source-routed", "its sender chose the way, by addresses of one side only"
     UNSUPPORTED_PROTOCOL = "unsupported-protocol", "neither TCP, UDP nor ICMP: no ports to map"
     MALFORMED = "malformed", "the headers contradict each other or the packet ends too early"
-    FRAGMENT_LOST = "fragment-lost", "a fragment whose first fragment did not come in time"
-    FRAGMENTS_FULL = "fragments-full", "more fragments are waiting than may wait"
+    FRAGMENT_LOST = "fragment-lost", "a fragment that waited in vain for its first fragment to pass"
+    FRAGMENTS_FULL = "fragments-full", "more fragments of its packet are waiting than may wait"
     # at the device
     REFUSED_BY_KERNEL = "refused-by-kernel", "the kernel would not take the translated packet"

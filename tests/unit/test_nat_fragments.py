@@ -138,6 +138,8 @@ def test_the_siblings_of_a_dropped_one_are_dropped(first, side, drop, first_come
         assert all(show(sent).startswith("icmp 3") for sent in pass_on(head))
         assert nat.drop is drop
         assert pass_on(tail[0]) == []
+        nat.wait(limits.LIFETIME)
+        assert nat.translator.drops == {drop: 2, Drop.FRAGMENT_LOST: 2}
 
 
 def test_a_later_datagram_with_the_same_identification_is_judged_anew():
