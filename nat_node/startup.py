@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings, interfaces = _settings(arguments)
         rules = [_rule(text) for text in arguments.rule]
         limits = _limits(arguments)
-        if arguments.control is None:
+        if arguments.control is None or not arguments.control.name:
             raise ValueError("--control: where is the control socket to be?")
     except ValueError as error:
         print(f"nat_node: {error}", file=sys.stderr)
@@ -138,6 +138,8 @@ def _limits(arguments: argparse.Namespace) -> Limits | None:
         if (value := getattr(arguments, name)) is not None
     }
     limits = Limits(**given)
+    if limits.quota < 0:
+        raise ValueError(f"--quota {limits.quota}: a number, not below 0")
     if not 1 <= limits.min_lifetime <= limits.max_lifetime < 2**32:
         raise ValueError(
             f"--min-lifetime {limits.min_lifetime} --max-lifetime {limits.max_lifetime}: whole "

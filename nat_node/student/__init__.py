@@ -29,6 +29,9 @@ How it is run
            host.py              pings to the NAPT itself, which are no matter of yours
            inspection.py        what is wrong with a packet that you return
            faults.py            what is wrong with your program, by your own lines
+           listing.py           your rules, as the control socket tells them
+    process.py     starts the worker, asks it, and ends it when it does not answer
+    channel.py     what the two say to each other
 
 So an endless loop, `exit()` or a full memory ends a process that the node can start anew, and
 never the lab. This guards against mistakes. It does not guard against malice: your file runs

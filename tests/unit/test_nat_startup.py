@@ -23,6 +23,8 @@ def run(capsys, *more, **replaced):
     ("more", "error"),
     [
         ([], "nat_node: --control: where is the control socket to be?"),
+        (["--control", "/"], "nat_node: --control: where is the control socket to be?"),
+        (["--port-control", "--quota", "-1"], "nat_node: --quota -1: a number, not below 0"),
         (["--ports", "0-10"], "nat_node: --ports 0-10: a range within 1-65535"),
         (["--ports", "10-1"], "nat_node: --ports 10-1: a range within 1-65535"),
         (["--ports", "1-65536"], "nat_node: --ports 1-65536: a range within 1-65535"),
