@@ -17,8 +17,9 @@ from nat_node.packet import Malformed, Packet
 
 GROUP = 7
 _CONFIG, _PACKET = 0x401, 0x400
-_COMMAND, _MODE = 1, 2
+_COMMAND, _MODE, _DELAY = 1, 2, 4
 _BIND, _COPY_PACKET = b"\1", 2
+_HUNDREDTHS = 1  # of a second: how long the kernel gathers packets (it would be a whole one)
 _INTERFACE, _PAYLOAD, _PREFIX = 4, 9, 10
 #: An IPv4 header with all its options, and the ports and flags behind it.
 _BYTES = 60 + 20
@@ -30,6 +31,7 @@ def listen() -> Netlink:
     for setting in (
         attribute(_COMMAND, _BIND),
         attribute(_MODE, pack("!IBx", _BYTES, _COPY_PACKET)),
+        attribute(_DELAY, pack("!I", _HUNDREDTHS)),
     ):
         netlink.ask(_CONFIG, setting, resource=GROUP)
     return netlink
