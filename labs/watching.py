@@ -1,7 +1,8 @@
 """The packets of some nodes, live: one line each, until somebody has seen enough.
 
 A packet that was seen before, at the other side of a NAPT, is known again (labs/identity.py): what
-has been rewritten since is highlighted, and the line ends with what it was.
+has been rewritten since is highlighted, and the line ends with what it was. What a NAPT dropped is
+no packet any more: its own report stands there, below the packet that came (`why` says more).
 
 tcpdump would do as well, but it gives its rights away by changing to a user that does not exist
 in an ordinary user's sandbox. So this reads the interfaces as the labs' own capture does.
@@ -20,6 +21,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 
 from rich.text import Text
 
@@ -27,13 +29,18 @@ from labs.identity import SAME_SECONDS, endpoints, identity
 from labs.packets import decode_frame
 from labs.ring import Ring
 from topologies.namespaces import visit
+from topologies.napt_control import PROGRAM
 from topologies.node import Node
 from topologies.plan import Port
+from topologies.processes import Event, EventLog
 
 LINES_AT_ONCE = 100  # of one interface; a burst beyond that is only counted
 ROUND_SECONDS = 0.1  # how often it looks whether the command has ended
+LATE_SECONDS = 0.1  # after the command's end, for what it has just set off
+INTERFACES = {"inside": "lan0", "outside": "wan0"}  # by which a NAPT's packets come in
 REMEMBERED = 2000  # packets that may be known again
 REWRITTEN = "bold black on yellow"
+DROPPED = "bold red"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +70,32 @@ def places(nodes: Sequence[Node], interfaces: Sequence[str] = ()) -> list[Place]
 
 def watch(
     where: Sequence[Place],
+    log: EventLog,
     say: Callable[[Text], None],
     start: Callable[[], subprocess.Popen[bytes]] | None = None,
 ) -> None:
-    """Say each packet that passes until Enter is typed or Ctrl-C.
+    """Say each packet that passes, and from `log` which were dropped, until Enter or Ctrl-C.
 
     `start` starts a command once the interfaces are watched, in a process group of its own; its
     end is the end of watching.
     """
     with contextlib.ExitStack() as stack:
         rings = [(place, stack.enter_context(contextlib.closing(_open(place)))) for place in where]
-        teller = Teller(time.time_ns(), say)
+        teller, drops = Teller(time.time_ns(), say), _Drops(where, log)
         command = stack.enter_context(_ended(start())) if start is not None else None
+        until = float("inf")
         try:
             while True:
-                # Asked before reading: what passed before its end is in the rings then.
                 ended = command is not None and command.poll() is not None
+                until = min(until, time.monotonic() + LATE_SECONDS) if ended else until
                 wanted = [sys.stdin, *(ring for _, ring in rings)]
                 ready, _, _ = select.select(wanted, [], [], ROUND_SECONDS)
-                _tell(rings, teller)
+                # Drops first: then the packets that they are about are in the rings.
+                _tell(drops.read(), rings, teller)
                 if sys.stdin in ready:
                     sys.stdin.readline()
                     return
-                if ended:
+                if time.monotonic() > until:
                     return
         except KeyboardInterrupt:
             say(Text())  # the terminal has shown ^C, without a new line
@@ -106,18 +116,49 @@ def _ended(command: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]
         command.wait()
 
 
-def _tell(rings: Sequence[tuple[Place, Ring]], teller: Teller) -> None:
-    """Say what is in the rings, in the order in which it passed."""
-    seen = []
+class _Drops:
+    """What the NAPTs report of packets that they dropped, by where these came in."""
+
+    def __init__(self, where: Sequence[Place], log: EventLog) -> None:
+        self._places: dict[tuple[str, str | None], Place] = {
+            (place.node.name, place.port.interface): place for place in where
+        }
+        self._log = log
+        self._mark = log.mark()
+
+    def read(self) -> list[tuple[Place, Event]]:
+        """Those since the last time."""
+        events = self._log.since(self._mark)
+        self._mark += len(events)
+        drops = [event for event in events if (event.program, event.name) == (PROGRAM, "drop")]
+        came_in = [(event.node, INTERFACES.get(str(event.fields["side"]))) for event in drops]
+        return [
+            (self._places[where], event)
+            for where, event in zip(came_in, drops, strict=True)
+            if where in self._places
+        ]
+
+
+def _tell(
+    drops: Sequence[tuple[Place, Event]], rings: Sequence[tuple[Place, Ring]], teller: Teller
+) -> None:
+    """Say what is in the rings and what was dropped, in the order in which it happened."""
+    seen: list[tuple[int, Callable[[], None]]] = []
     left_out = 0
-    for index, (_, ring) in enumerate(rings):
-        for number, (nanoseconds, outgoing, _, data) in enumerate(ring.read()):
+    for number, (place, event) in enumerate(drops):
+        if number < LINES_AT_ONCE:
+            at = int(event.time * 1e9)
+            seen.append((at, partial(teller.tell_drop, at, place, event)))
+        else:
+            left_out += 1
+    for place, ring in rings:
+        for number, (at, outgoing, _, data) in enumerate(ring.read()):
             if number < LINES_AT_ONCE:
-                seen.append((nanoseconds, index, outgoing, data))
+                seen.append((at, partial(teller.tell, at, place, outgoing, data)))
             else:
                 left_out += 1
-    for nanoseconds, index, outgoing, data in sorted(seen):
-        teller.tell(nanoseconds, rings[index][0], outgoing, data)
+    for _, tell in sorted(seen, key=itemgetter(0)):
+        tell()
     if left_out:
         teller.say(Text(f"        … and {left_out:,} more, too fast to show"))
 
@@ -131,12 +172,21 @@ class Teller:
         self._began = began
         self._seen: OrderedDict[Hashable, tuple[int, tuple[str, str]]] = OrderedDict()
 
+    def tell_drop(self, nanoseconds: int, place: Place, event: Event) -> None:
+        """A packet that came in at `place` and went no further, as the NAPT reports it."""
+        line = self._begun(nanoseconds, place, "✗  ")
+        line.append(f"{event.fields['packet']} ")
+        line.append(f"dropped: {event.fields['reason']}", style=DROPPED)
+        self.say(line)
+
+    def _begun(self, nanoseconds: int, place: Place, way: str) -> Text:
+        seconds = (nanoseconds - self._began) / 1e9
+        return Text(f"{seconds:7.3f} {place.label} {way} ")
+
     def tell(self, nanoseconds: int, place: Place, outgoing: bool, data: bytes) -> None:
         """One frame that passed `place`."""
         packet = decode_frame(data)
-        way = "out" if outgoing else "in "
-        seconds = (nanoseconds - self._began) / 1e9
-        line = Text(f"{seconds:7.3f} {place.label} {way} ")
+        line = self._begun(nanoseconds, place, "out" if outgoing else "in ")
         if packet.source is None or packet.arp is not None:
             line.append(str(packet))
             self.say(line)

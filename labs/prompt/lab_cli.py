@@ -305,7 +305,7 @@ class LabCLI(SafeCLI):
             names = [place.label.strip() for place in places(nodes, where[1:])]
             at_node = f" at {where[0]}" if where else ""
             self.say(f"Packets{at_node} ({', '.join(names)}), until Enter.")
-        watch(places(nodes, where[1:]), self.show, start)
+        watch(places(nodes, where[1:]), self.net.log, self.show, start)
 
     def do_watch(self, words: list[str]) -> None:
         """watch NODE …: as packets"""
