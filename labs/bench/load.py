@@ -185,7 +185,7 @@ def connect(address: str, port: int, seconds: float) -> None:
     """Open and reset TCP connections for `seconds`, some at the same time."""
     poll = select.epoll()
     opening: dict[int, socket.socket] = {}
-    end = math.inf  # the time runs from the first one on, as it does for `accept`
+    count, end = 0, math.inf  # the time runs from the first one on, as it does for `accept`
     while time.monotonic() < end:
         while len(opening) < AT_ONCE:
             client = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -195,7 +195,9 @@ def connect(address: str, port: int, seconds: float) -> None:
             poll.register(client, select.EPOLLOUT)
         for descriptor, _ in poll.poll(1.0):
             opening.pop(descriptor).close()
+            count += 1
             end = min(end, time.monotonic() + seconds)
+    report(event="opened", count=count)
 
 
 def fill(address: str, port: int, count: float) -> None:

@@ -47,6 +47,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOPOLOGIES = ROOT / "topologies"
 RESULT = ROOT / "bench.json"
 FEW = "python, few rules"
+OWN, IN_KERNEL = "python, its own code", "the kernel, on its behalf"
 HOSTS = (10, 50, 100)
 
 PASSED, FAILED = 0, 1
@@ -133,6 +134,17 @@ class Suite:
             (*THREE, DIRECT),
             lambda engine: opened.add(engine, traffic.connections(engine, seconds)),
         )
+        cost = self.row(
+            "connection-cost", "processor time of a new TCP connection", "µs", less=True
+        )
+
+        def profile(_: str) -> None:
+            for part, microseconds in zip(
+                (OWN, IN_KERNEL), traffic.connection_cost(seconds), strict=True
+            ):
+                cost.add(part, microseconds)
+
+        yield from self._in_turns(cost, [OURS], profile)
         yield from self._relaying(Relaying(traffic))
         yield from self._many_rules(traffic)
 
