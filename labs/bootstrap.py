@@ -34,7 +34,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-CANNOT_RUN = 3
+WRONG_USAGE, CANNOT_RUN = 2, 3
 OLDEST_PYTHON = (3, 11)
 APT_LOCK_PATIENCE = 120  # seconds to wait while another program installs packages
 SHOWN_ON_FAILURE = 15  # lines of the failed command's output
@@ -99,7 +99,8 @@ def main(arguments: list[str]) -> NoReturn:
     only_install = arguments[:1] == ["--install"]
     arguments = arguments[only_install:]
     if not arguments:
-        sys.exit("usage: bootstrap.py [--install] COMMAND…")
+        say("usage: bootstrap.py [--install] COMMAND…")
+        sys.exit(WRONG_USAGE)
     os.chdir(ROOT)
     environment = clean_environment()
     command, _, argument = arguments[0].partition("-")

@@ -16,6 +16,7 @@
 set -eu
 
 main() {
+  [ $# -gt 0 ] || stop 2 "usage: sh labs/start.sh COMMAND…"
   case ${ENGINE:=$(suitable_engine)} in
     none) run_here "$@" ;;
     docker | podman) ;;

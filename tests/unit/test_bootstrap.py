@@ -154,6 +154,13 @@ def test_a_command_may_be_said_as_make_says_it(wanted, typed, became):
     assert ("natpmpc" in wanted["needed"]) == (became == ["lab", "9d"])
 
 
+def test_without_a_command_it_says_its_usage(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        bootstrap.main(["--install"])
+    assert stopped.value.code == 2
+    assert "usage: bootstrap.py" in capsys.readouterr().err
+
+
 def test_only_to_install_takes_what_any_lab_needs_and_starts_nothing(wanted):
     with pytest.raises(SystemExit) as ended:
         bootstrap.main(["--install", "lab"])

@@ -174,7 +174,8 @@ def test_an_engine_that_is_not_installed(machine, system, engine, words):
     assert words in started.errors
 
 
-def test_an_engine_that_there_is_not(machine):
+def test_an_engine_that_there_is_not_and_no_command(machine):
+    assert machine.start(ENGINE="podman").status == 2
     started = machine.start("lab", "9c", ENGINE="lxc")
     assert started.status == 2
     assert "ENGINE=lxc: it can be docker, podman or none" in started.errors
