@@ -62,13 +62,13 @@ def test_sequential_goes_round_and_leaves_no_gap():
 def test_random_ports_are_all_over_the_pool_and_follow_no_pattern():
     """RFC 6056: the next port cannot be guessed from the last one."""
     nat = Nat(port_assignment=RANDOM, ports=range(1024, 65536))
-    ports = ports_for(nat, range(1, 201))
-    assert len(set(ports)) == 200
+    ports = ports_for(nat, range(1, 101))
+    assert len(set(ports)) == 100
     eighths = {(port - 1024) * 8 // 64512 for port in ports}
     assert eighths == set(range(8))
     steps = {b - a for a, b in pairwise(ports)}
-    assert len(steps) > 195
-    assert ports != ports_for(Nat(seed=1), range(1, 201))
+    assert len(steps) > 95
+    assert ports[:10] != ports_for(Nat(seed=1), range(1, 11))
 
 
 @pytest.mark.parametrize("assignment", list(PortAssignment))
@@ -214,14 +214,14 @@ def test_a_port_is_shared_only_if_both_behaviors_tell_the_remotes_apart(
 
 def test_the_limit_is_one_per_remote_endpoint_where_mapping_is_per_destination():
     """The course's 65,536: per remote endpoint there, in all where it is endpoint-independent."""
-    pool = range(2000, 2100)
-    for behavior, for_another_server in ((APD, 100), (EI, 0)):
+    pool = range(2000, 2040)
+    for behavior, for_another_server in ((APD, 40), (EI, 0)):
         nat = Nat(mapping=behavior, filtering=APD, ports=pool)
-        assert sum(bool(nat.connect(f"{ALICE}:{n}", WEB)) for n in range(1, 101)) == 100
+        assert sum(bool(nat.connect(f"{ALICE}:{n}", WEB)) for n in range(1, 41)) == 40
         nat.inside(tcp(f"{BOB}:1", WEB))
         assert nat.drop is Drop.PORTS_EXHAUSTED
         made = 0
-        for n in range(1, 101):
+        for n in range(1, 41):
             nat.inside(tcp(f"{BOB}:{n}", f"{OTHER}:80"))
             made += nat.drop is None
         assert made == for_another_server
