@@ -27,8 +27,8 @@ from nat_node.behavior import Endpoint
 from nat_node.checksum import MODULUS, difference
 from nat_node.identification import Identifications
 from nat_node.mapping import Session
-from nat_node.packet import DONT_FRAGMENT, MORE_FRAGMENTS, OFFSET_MASK, TCP, UDP
-from nat_node.tcp_state import STEADY
+from nat_node.packet import DONT_FRAGMENT, MORE_FRAGMENTS, OFFSET_MASK, TCP, UDP, Packet
+from nat_node.tcp_state import CONTROL, STEADY
 
 VNET_HEADER = 10
 NEEDS_CHECKSUM = 1
@@ -93,7 +93,7 @@ class Flows:
         if version != _NO_OPTIONS or fragment & _FRAGMENT or ttl == 255:
             return False
         if protocol == TCP:
-            if length < _SHORTEST_TCP or frame[43] & 0x07:
+            if length < _SHORTEST_TCP or frame[43] & CONTROL:
                 return False
             flow = self.tcp.get(endpoints)
             at = 46
@@ -145,6 +145,11 @@ class Flows:
         )
         _write_field(frame, 14, number)
         return MODULUS - ((MODULUS - checksum + number - before) % MODULUS or MODULUS)
+
+
+def is_plain(packet: Packet) -> bool:
+    """Whether the rest of its flow may look like this packet: what the fast path can take."""
+    return not packet.is_fragment and (packet.protocol == UDP or not packet.tcp_flags & CONTROL)
 
 
 class Carrier(Protocol):

@@ -24,6 +24,8 @@ from __future__ import annotations
 from enum import IntEnum
 
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
+CONTROL = FIN | SYN | RST
+"""What a segment carries that begins or ends a connection."""
 
 
 class TcpState(IntEnum):

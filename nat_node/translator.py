@@ -13,6 +13,8 @@ Inbound, a packet passes only by a rule, and only if the filtering behavior admi
 Hairpinning needs nothing of its own: a packet from the inside to our external address is first
 an outbound packet, and the result is an inbound one (RFC 4787, REQ-9).
 
+docs/one-packet.md follows one connection through all of this, call by call.
+
 Nothing here does I/O or reads a clock. `now` is a time in seconds on any clock that does not run
 backwards; packets are rewritten in the buffer they came in.
 """
@@ -27,7 +29,7 @@ from nat_node import icmp, icmp_errors
 from nat_node.behavior import Endpoint
 from nat_node.calls import Calls
 from nat_node.events import Dropped, Event, RuleAdded, RuleEnded, describe
-from nat_node.flow_cache import FlowCache
+from nat_node.flow_cache import FlowCache, is_plain
 from nat_node.fragments import Fragments, datagram
 from nat_node.identification import Identifications
 from nat_node.mapping import Mapping, Session
@@ -44,11 +46,20 @@ from nat_node.packet import (
 )
 from nat_node.settings import Settings
 from nat_node.table import Table
-from nat_node.tcp_state import NOT_KEPT_FROM_OUTSIDE, OVER, STEADY, SYN, TcpState, follow
+from nat_node.tcp_state import (
+    ACK,
+    CONTROL,
+    NOT_KEPT_FROM_OUTSIDE,
+    OVER,
+    STEADY,
+    SYN,
+    TcpState,
+    follow,
+)
 from nat_node.unsolicited import UnsolicitedSyns
 from nat_node.verdict import Drop
 
-_OPENS = 0x17  # of SYN, FIN, RST and ACK only SYN is set in a segment that opens a connection
+_OPENS = CONTROL | ACK  # of these only SYN is set in a segment that opens a connection
 _MADE_BY = {TCP: "TCP SYN", UDP: "UDP datagram", ICMP: "ICMP echo request"}
 
 #: Refusals that the sender inside is told about (RFC 5508, REQ-8).
@@ -75,12 +86,12 @@ class Translator:
         notify: Callable[[Event], None] | None = None,
     ) -> None:
         self.settings = settings
-        self.table = Table(settings, below)
-        self.numbers = Identifications(below)
-        self.flows = FlowCache(settings.external, self.numbers)
+        self.table = Table(settings, below)  # rules and sessions
+        self.numbers = Identifications(below)  # of packets that may be cut into fragments
+        self.flows = FlowCache(settings.external, self.numbers)  # the fast path
         self.fragments = Fragments()
-        self.unsolicited = UnsolicitedSyns()
-        self.calls = Calls(settings.host_limit)
+        self.unsolicited = UnsolicitedSyns()  # that nobody has asked for, and no rule takes
+        self.calls = Calls(settings.host_limit)  # connections from outside, not answered yet
         self._telling = icmp.Budget(_TOLD_RATE, burst=_TOLD_RATE)
         self.drops: Counter[Drop] = Counter()
         self.notify = notify
@@ -97,7 +108,10 @@ class Translator:
     def receive(
         self, data: bytearray | memoryview, side: Side, now: float, partial: bool = False
     ) -> Verdict:
-        """Translate a packet as it came from a device: any bytes at all."""
+        """Translate a packet as it came from a device: any bytes at all.
+
+        `partial`: its TCP or UDP checksum is yet to be finished by a device (checksum.py).
+        """
         try:
             packet = Packet(data, side, partial)
         except Malformed as error:
@@ -176,9 +190,9 @@ class Translator:
         if hairpin:
             delivered = self._deliver(packet, now)
             if isinstance(delivered, Drop):
-                packet.rewrite_source(mapping.internal)  # it is spoken of as it came
+                packet.rewrite_source(mapping.internal)  # as it came: so the drop is told
             return delivered
-        if _is_plain(packet):
+        if is_plain(packet):
             self.flows.learn(session, outbound=True)
         return [packet]
 
@@ -274,7 +288,7 @@ class Translator:
         mapping.packets_in += 1
         mapping.bytes_in += len(packet.data)
         packet.rewrite_destination(mapping.internal)
-        if session is not None and packet.side is Side.OUTSIDE and _is_plain(packet):
+        if session is not None and packet.side is Side.OUTSIDE and is_plain(packet):
             self.flows.learn(session, outbound=False)
         return [packet]
 
@@ -388,8 +402,3 @@ class Translator:
         if self.notify:
             self.notify(RuleEnded(mapping, "removed"))
         return mapping
-
-
-def _is_plain(packet: Packet) -> bool:
-    """Whether the rest of its flow may look like this packet: what the fast path can take."""
-    return not packet.is_fragment and (packet.protocol == UDP or not packet.tcp_flags & 0x07)
