@@ -13,18 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.chromium import Chromium
 from tests.loopback.running import curl, names_in, running, until
 
 EVIL = "<img src=x onerror=\"document.title='owned'\">&amp;'.txt"
 LAST_STATE = "document.querySelector('#uploads li:last-child p').textContent"
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    browser = Chromium(tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
 
 
 @pytest.fixture

@@ -13,20 +13,12 @@ from pathlib import Path
 import pytest
 
 from labs.report.page import write_report
-from tests.browser.chromium import Chromium
 from tests.unit.report_run import tell
 
 EVIL = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 PICTURES = os.environ.get("NAPT_LAB_SCREENSHOTS")
 SEEN = "document.querySelector('.deeds').checkVisibility({contentVisibilityAuto: true})"
 OPEN_STEPS = "document.querySelectorAll('details.answer[open]').length"
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    browser = Chromium(tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
 
 
 @pytest.fixture

@@ -1,0 +1,14 @@
+"""One browser for the tests of a module."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.browser.chromium import Chromium
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    browser = Chromium(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
