@@ -95,21 +95,25 @@ def check(files: tuple[Path, ...], junit: str | None, json_: str | None) -> None
     """Check topology FILES: list everything that is wrong with them, or build them and test what
     they expect.
     """
-    topologies = load_all([find(file) for file in files])
-    from labs.check.reports import Checked, Reports
+    from labs.check.reports import CannotReport, Checked, Reports
 
     try:
         reports = Reports(junit, json_)  # opened while this machine's files are still in sight
     except OSError as error:
         raise click.UsageError(f"cannot write the report: {error}") from error
-    for topology in topologies:
-        if not topology.expect:
-            nothing = "no problem found; it has no `expect:`, so there is nothing to test"
-            said = ": ".join(filter(None, (str(topology.path), topology.title, nothing)))
-            click.echo(said, err=reports.on_stdout)
-    if not any(topology.expect for topology in topologies):
-        reports.write([Checked(topology) for topology in topologies])
-        return
+    try:
+        topologies = load_all([find(file) for file in files], reports)
+        for topology in topologies:
+            if not topology.expect:
+                nothing = "no problem found; it has no `expect:`, so there is nothing to test"
+                said = ": ".join(filter(None, (str(topology.path), topology.title, nothing)))
+                click.echo(said, err=reports.on_stdout)
+        if not any(topology.expect for topology in topologies):
+            reports.write([Checked(topology) for topology in topologies])
+            return
+    except CannotReport as error:
+        click.echo(f"napt-lab: cannot write the report: {error}", err=True)
+        sys.exit(CANNOT_RUN)
     enter_sandbox()
     from labs.runner import run_check
 

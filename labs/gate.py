@@ -16,6 +16,7 @@ import click
 from topologies.checkout import DOCTOR, ROOT
 
 if TYPE_CHECKING:
+    from labs.check.reports import Reports
     from topologies.errors import TopologyError
     from topologies.machine import Finding
     from topologies.model import Topology
@@ -23,23 +24,31 @@ if TYPE_CHECKING:
 WRONG_USAGE, CANNOT_RUN = 2, 3
 
 
-def load_all(files: list[Path]) -> list[Topology]:
-    """All of these topologies; if anything is wrong with any of them, all of that, and the end."""
+def load_all(files: list[Path], reports: Reports | None = None) -> list[Topology]:
+    """All of these topologies; if anything is wrong with any of them, all of that, and the end.
+
+    The `reports` say the same; CannotReport if they cannot be written.
+    """
     from labs.check.github import Annotations
     from topologies import loader
     from topologies.errors import TopologyError
 
-    annotations, topologies = Annotations(), []
+    annotations = Annotations(on_stderr=reports is not None and reports.on_stdout)
+    topologies: list[Topology] = []
+    wrong: dict[Path, list[str]] = {}
     for file in files:
         try:
             topologies.append(loader.load(file))
         except TopologyError as error:
+            wrong[file] = error.problems
             with annotations.silenced():
                 for problem in error.problems:
                     click.echo(problem, err=True)
             for problem in error.problems:
                 annotations.problem(file, problem)
-    if len(topologies) < len(files):
+    if wrong:
+        if reports is not None:
+            reports.refuse(wrong, topologies)
         sys.exit(WRONG_USAGE)
     return topologies
 

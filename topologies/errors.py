@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 LONGEST_QUOTE = 40  # characters of the file's own text shown in a message
 
@@ -56,6 +57,12 @@ class Problems:
             f"{self._file}:{line}: {path}: {message}" if path else f"{self._file}:{line}: {message}"
             for line, path, message in sorted(self._found)
         ]
+
+
+def placed(file: Path, problem: str) -> tuple[int, str]:
+    """One of the lines about `file`, taken apart: the number of the file's line, the message."""
+    line, _, message = problem.removeprefix(f"{file}:").partition(": ")
+    return int(line), message
 
 
 def quoted(text: str) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 from labs.check.github import Annotations
-from labs.check.outcome import Outcome, Verdict
+from labs.check.outcome import Outcome
 from labs.check.reports import Checked, Reports
 from labs.check.run import STOPPED, run_checks
 from labs.check.telling import Telling
@@ -41,7 +41,7 @@ def check_topologies(topologies: Sequence[Topology], reports: Reports) -> bool:
     finally:
         telling.rest()
         for one in checked:
-            _fill(one, STOPPED)
+            one.give_up(STOPPED)
         reports.write(checked)
     return all(one.passed for one in checked)
 
@@ -60,11 +60,11 @@ def _check(checked: Checked, telling: Telling) -> None:
         with Network(topology) as net, Wire(net) as wire:
             checked.outcomes = run_checks(net, wire, topology.expect, listen)
     except (ProgramError, ProgramEnded, ControlError, DeadlinePassed) as error:
-        _fill(checked, f"the network did not come up: {error}")
+        checked.give_up(f"the network did not come up: {error}")
         for outcome in checked.outcomes:
             telling(outcome)
     except BuildError as error:
-        _fill(checked, f"this machine cannot build the network: {error}")
+        checked.give_up(f"this machine cannot build the network: {error}")
         raise
     except BaseException:  # Ctrl-C, or a signal
         order = {id(expectation): n for n, expectation in enumerate(topology.expect)}
@@ -73,12 +73,3 @@ def _check(checked: Checked, telling: Telling) -> None:
     finally:
         checked.seconds = time.monotonic() - began
     telling.end(checked)
-
-
-def _fill(checked: Checked, why: str) -> None:
-    """What has no outcome yet could not be checked."""
-    known = {id(outcome.expectation): outcome for outcome in checked.outcomes}
-    checked.outcomes = [
-        known.get(id(expectation)) or Outcome(expectation, Verdict.ERROR, (why,), 0.0)
-        for expectation in checked.topology.expect
-    ]

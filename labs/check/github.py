@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from labs.check.outcome import Outcome, Verdict
+from topologies.errors import placed
 
 
 class Annotations:
@@ -46,7 +47,7 @@ class Annotations:
 
     def problem(self, file: Path, problem: str) -> None:
         """One line of the loader's, `FILE:LINE: …`."""
-        line, _, message = problem.removeprefix(f"{file}:").partition(": ")
+        line, message = placed(file, problem)
         self._error(file, line, "wrong topology", message)
 
     def outcome(self, file: Path, outcome: Outcome) -> None:
@@ -57,13 +58,13 @@ class Annotations:
         failed = outcome.verdict is Verdict.FAILED
         title = "does not hold" if failed else "could not be checked"
         words = [expectation.text, outcome.evidence[-1], expectation.message]
-        self._error(file, str(expectation.line), title, "\n".join(filter(None, words)))
+        self._error(file, expectation.line, title, "\n".join(filter(None, words)))
 
-    def _error(self, file: Path, line: str, title: str, message: str) -> None:
+    def _error(self, file: Path, line: int, title: str, message: str) -> None:
         if not self._active:
             return
         shown = os.path.relpath(file.resolve(), self._root)
-        properties = {"file": shown, "line": line, "title": title}
+        properties = {"file": shown, "line": str(line), "title": title}
         listed = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
         print(f"::error {listed}::{_data(message)}", file=self._file, flush=True)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from labs.check.outcome import Outcome, Verdict
 from labs.results import xml_text
+from topologies.errors import placed
 from topologies.model import Topology
 
 
@@ -27,9 +28,25 @@ class Checked:
     def passed(self) -> bool:
         return all(outcome.verdict is Verdict.PASSED for outcome in self.outcomes)
 
+    def give_up(self, why: str) -> None:
+        """What has no outcome yet could not be checked."""
+        known = {id(outcome.expectation): outcome for outcome in self.outcomes}
+        self.outcomes = [
+            known.get(id(expectation)) or Outcome(expectation, Verdict.ERROR, (why,), 0.0)
+            for expectation in self.topology.expect
+        ]
+
     def count(self, verdict: Verdict) -> int:
         """How many ended so."""
         return sum(outcome.verdict is verdict for outcome in self.outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """A file that is no topology, and what is wrong with it: the loader's lines."""
+
+    path: Path
+    problems: tuple[str, ...]
 
 
 class CannotReport(Exception):
@@ -48,7 +65,14 @@ class Reports:
         self.on_stdout = "-" in (junit, as_json)
         self._junit, self._json = _open(junit), _open(as_json)
 
-    def write(self, checked: Sequence[Checked]) -> None:
+    def refuse(self, wrong: Mapping[Path, Sequence[str]], others: Sequence[Topology]) -> None:
+        """Write what is wrong with some files (the loader's lines), wherefore none was built."""
+        unchecked = [Checked(topology) for topology in others]
+        for one in unchecked:
+            one.give_up("nothing was built: another of the files is wrong")
+        self.write([*(Wrong(path, tuple(lines)) for path, lines in wrong.items()), *unchecked])
+
+    def write(self, checked: Sequence[Checked | Wrong]) -> None:
         """Write them; CannotReport if there is no room, for instance."""
         try:
             if self._junit is not None:
@@ -65,19 +89,20 @@ def _open(path: str | None) -> IO[str] | None:
     return sys.stdout if path == "-" else Path(path).open("w", encoding="utf-8")
 
 
-def _write_json(checked: Sequence[Checked], file: IO[str]) -> None:
+def _write_json(checked: Sequence[Checked | Wrong], file: IO[str]) -> None:
     """All of it, as one object."""
-    whole = {"passed": all(c.passed for c in checked), "files": [_as_json(c) for c in checked]}
+    files = [_wrong_as_json(c) if isinstance(c, Wrong) else _as_json(c) for c in checked]
+    whole = {"passed": all(file["passed"] for file in files), "files": files}
     json.dump(whole, file, indent=2, ensure_ascii=False)
     file.write("\n")
     file.flush()
 
 
-def _write_junit(checked: Sequence[Checked], file: IO[str]) -> None:
-    """A suite for each file, a case for each expectation."""
+def _write_junit(checked: Sequence[Checked | Wrong], file: IO[str]) -> None:
+    """A suite for each file, a case for each expectation, or for each problem of the file."""
     suites = ET.Element("testsuites")
     for one in checked:
-        suites.append(_suite(one))
+        suites.append(_wrong_suite(one) if isinstance(one, Wrong) else _suite(one))
     ET.indent(suites)
     file.write('<?xml version="1.0" encoding="utf-8"?>\n')
     file.write(ET.tostring(suites, encoding="unicode") + "\n")
@@ -110,6 +135,20 @@ def _as_json(checked: Checked) -> dict[str, Any]:
     }
 
 
+def _wrong_as_json(wrong: Wrong) -> dict[str, Any]:
+    problems = [placed(wrong.path, problem) for problem in wrong.problems]
+    return {
+        "file": str(wrong.path),
+        "title": "",
+        "passed": False,
+        "seconds": 0.0,
+        "points": 0,
+        "of_points": 0,
+        "problems": [{"line": line, "problem": message} for line, message in problems],
+        "checks": [],
+    }
+
+
 def _suite(checked: Checked) -> ET.Element:
     path = str(checked.topology.path)
     suite = ET.Element(
@@ -138,4 +177,21 @@ def _suite(checked: Checked) -> ET.Element:
         kind = "failure" if outcome.verdict is Verdict.FAILED else "error"
         why = expectation.message or outcome.evidence[-1]
         ET.SubElement(case, kind, message=xml_text(why)).text = evidence
+    return suite
+
+
+def _wrong_suite(wrong: Wrong) -> ET.Element:
+    path, count = xml_text(str(wrong.path)), str(len(wrong.problems))
+    suite = ET.Element("testsuite", name=path, tests=count, failures="0", errors=count, time="0")
+    for line, message in (placed(wrong.path, problem) for problem in wrong.problems):
+        case = ET.SubElement(
+            suite,
+            "testcase",
+            classname=xml_text(wrong.path.stem),
+            name=f"line {line}",
+            file=path,
+            line=str(line),
+            time="0",
+        )
+        ET.SubElement(case, "error", message=xml_text(message))
     return suite

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import click
@@ -85,6 +86,23 @@ def test_check_names_the_problems_of_all_files_before_anything_is_built(tmp_path
     assert checked.returncode == 2
     assert checked.stdout == ""
     assert checked.stderr.startswith(f"{bad}:2: wrong: unknown key")
+    unread, unchecked = ET.parse(reports[0]).getroot()
+    assert unchecked.find("testcase/error").get("message").startswith("nothing was built: ")
+    assert unread.get("errors") == unread.get("tests") == "1"
+    assert unread.find("testcase").get("line") == "2"
+    assert unread.find("testcase/error").get("message").startswith("wrong: unknown key")
+    whole = json.loads(reports[1].read_text())
+    assert [file["passed"] for file in whole["files"]] == [False, False]
+    assert whole["files"][0]["problems"][0]["line"] == 2
+
+
+def test_a_report_on_stdout_is_that_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    checked = labs("check", str(tmp_path / "none.yaml"), "--junit", "-")
+    assert checked.returncode == 2
+    error = ET.fromstring(checked.stdout).find("testsuite/testcase/error")
+    assert error.get("message").startswith(f"there is no file {tmp_path / 'none.yaml'}")
+    assert "title=wrong topology::there is no file" in checked.stderr
 
 
 def test_check_says_that_nothing_is_expected(tmp_path):
