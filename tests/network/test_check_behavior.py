@@ -28,6 +28,7 @@ NAPTS = {  # settings in YAML: mapping, filtering, and whether it hairpins (None
     f"mapping: {BOTH}": (BOTH, BOTH, None),
     f"mapping: {BOTH}, port-assignment: preserve, hairpinning: false": (BOTH, BOTH, False),
     "engine: nftables, preset: symmetric": (BOTH, BOTH, None),
+    "engine: nftables": (BOTH, BOTH, None),  # keeps a port until a session would clash
 }
 
 
