@@ -44,7 +44,8 @@ def _hairpins(around: Vantage, evidence: Evidence) -> bool:
     evidence.add(f"none of {ROUNDS * len(pair)} datagrams came through: {', '.join(reasons)}")
     if reasons & NO_VERDICT:
         raise CannotTell(
-            f"{around.napt}'s mapping or filtering stops what might be hairpinned; write "
-            "`reaches … at … via hairpinned` with an explicit rule in its place"
+            "what one host sent to the other's external port was dropped before it could be sent "
+            f"back, for {around.napt} keeps that port for those whom it was made for. Try it with "
+            "an explicit rule: HOST reaches OTHER:80 at ADDRESS:PORT via hairpinned"
         )
     return False

@@ -17,7 +17,7 @@ from labs.check.behavior import check_filters, check_maps
 from labs.check.ground import Ground
 from labs.check.hairpin import check_hairpins
 from labs.check.listeners import Listeners
-from labs.check.outcome import Evidence, Outcome, Unmet, Verdict
+from labs.check.outcome import CannotTell, Evidence, Outcome, Unmet, Verdict
 from labs.check.reaching import check_cannot_reach, check_reaches
 from labs.check.relayed import check_relayed
 from labs.check.transfer import check_gets_file, check_through_file_server
@@ -138,6 +138,8 @@ def _try(ground: Ground, listeners: Listeners, assertion: Assertion) -> tuple[Ve
                 check_hairpins(ground, assertion, evidence)
     except Unmet as unmet:
         return Verdict.FAILED, [*evidence.lines, str(unmet)]
+    except (CannotTell, ControlError) as error:
+        return Verdict.ERROR, [*evidence.lines, f"cannot tell: {error}"]
     except Exception as error:  # whatever it was, it is no verdict on the topology
         return Verdict.ERROR, [*evidence.lines, f"{type(error).__name__}: {error}"]
     return Verdict.PASSED, evidence.lines
