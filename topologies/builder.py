@@ -35,28 +35,16 @@ from topologies import namespaces, sandbox
 from topologies.model import Topology
 from topologies.napt_control import NaptControl
 from topologies.node import Node
-from topologies.plan import NodePlan, node_plans, segments
+from topologies.plan import PLAIN, QUIET, NodePlan, node_plans, segments
 from topologies.processes import EventLog
 from topologies.programs import start_programs
 
 BATCH_SECONDS = 10.0  # how long one `ip -batch` may take
 GROUP = 54  # marks the links in the sandbox's namespace, to delete them all at once
 
-QUIET = {  # what a node sends unasked would be noise in a capture
-    "ipv6/conf/all/disable_ipv6": "1",
-    "ipv6/conf/default/disable_ipv6": "1",
-}
 # Where br_netfilter is loaded, each bridge shows every packet to netfilter once more, as if the
 # cable between two nodes were a firewall.
 PLAIN_BRIDGES = {f"bridge/bridge-nf-call-{tables}": "0" for tables in ("iptables", "arptables")}
-PLAIN = {  # a new namespace inherits these from the machine, where they may be anything
-    "ipv4/ip_forward": "0",
-    "ipv4/conf/all/rp_filter": "0",
-    "ipv4/conf/default/rp_filter": "0",
-    "ipv4/conf/all/send_redirects": "0",
-    "ipv4/conf/default/send_redirects": "0",
-    "ipv4/icmp_ratelimit": "0",  # each packet that dies at a router is to be heard of
-}
 # Three unanswered ARP requests mean "no such neighbor". On a wire of no length 0.2 s is long
 # enough between them; the usual second would make a student wait.
 ARP_PATIENCE = {"ipv4/neigh/{interface}/retrans_time_ms": "200"}

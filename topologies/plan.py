@@ -1,4 +1,4 @@
-"""What has to be made for a topology: each node's interfaces, addresses and routes, as data.
+"""What has to be made for a topology: each node's interfaces, addresses, routes and settings.
 
 Segments are called `isp.1`, `isp.2`, … and `site.1`, `site.2`, …: a dot is not allowed in the
 name of a node, so no node can be mistaken for one. A gateway has `wan0` and `lan0`, a host
@@ -13,6 +13,20 @@ from ipaddress import IPv4Address, IPv4Interface
 
 from topologies.model import ROUTER_NAME, Topology
 from topologies.scalars import PRIVATE
+
+# Every node's settings, below /proc/sys/net.
+QUIET = {  # what a node sends unasked would be noise in a capture
+    "ipv6/conf/all/disable_ipv6": "1",
+    "ipv6/conf/default/disable_ipv6": "1",
+}
+PLAIN = {  # a new namespace inherits these from the machine, where they may be anything
+    "ipv4/ip_forward": "0",
+    "ipv4/conf/all/rp_filter": "0",
+    "ipv4/conf/default/rp_filter": "0",
+    "ipv4/conf/all/send_redirects": "0",
+    "ipv4/conf/default/send_redirects": "0",
+    "ipv4/icmp_ratelimit": "0",  # each packet that dies at a router is to be heard of
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from topologies import kernel_nat
 from topologies.model import Engine, Gateway, Host, Topology
-from topologies.plan import NodePlan, node_plans
+from topologies.plan import PLAIN, QUIET, NodePlan, node_plans
 from topologies.programs import gateway_command, service_command
 
 PYTHON = "/opt/napt-lab/bin/python"  # in the project's image
@@ -39,11 +39,14 @@ def scripts(topology: Topology) -> dict[str, str]:
 
 
 def _network(plan: NodePlan) -> Iterator[str]:
+    for name, value in (QUIET | PLAIN).items():
+        # The interfaces are there already, each with what the machine has for new ones.
+        if "/default/" not in name:
+            files = f"/proc/sys/net/{name.replace('/all/', '/*/')}"
+            yield f"for file in {files}; do [ ! -e $file ] || echo {value} > $file; done"
     for command in plan.ip_commands():
         # The engine may have given the node a default route of its own.
         yield f"ip {command.replace('route add default', 'route replace default')}"
-    ipv6 = "/proc/sys/net/ipv6/conf/all/disable_ipv6"
-    yield f"[ ! -e {ipv6} ] || echo 1 > {ipv6}"
     if plan.forwards:
         yield "echo 1 > /proc/sys/net/ipv4/ip_forward"
 

@@ -37,6 +37,7 @@ class Containers:
             # Names and files of its own, as in a container.
             (hosts / name).write_text("127.0.0.1 localhost\n")
             begin = (
+                "echo 1 > /proc/sys/net/ipv4/ip_forward && "  # as on a machine with Docker
                 f"mount --bind {hosts / name} /etc/hosts && mount -t tmpfs tmpfs /run && echo up"
             )
             argv = ["unshare", "--net", "--mount", "sh", "-c", f"{begin} && exec sleep 300"]
@@ -66,6 +67,7 @@ def test_two_sites_fetch_and_forward(tmp_path):
              "--retry-max-time", "15", "-m", "2"]  # fmt: skip
     # Public names, the router, a NAPT and a service: all of it works, or nothing comes.
     assert '"files"' in lab.run("alice", *fetch, "http://files:8080/")
+    assert lab.run("alice", "cat", "/proc/sys/net/ipv4/ip_forward") == "0\n"
     # An explicit rule of alice's NAPT, by the translator's own command line.
     control = ["--control", "/run/napt-lab/control.sock"]
     rule = ["tcp", "24.9.3.7:8080", "10.0.0.7:8080"]
