@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,10 +20,11 @@ from topologies import sandbox
 from topologies.builder import Network
 from topologies.model import Topology
 from topologies.napt_control import ControlError
-from topologies.processes import DeadlinePassed, Event, ProgramEnded
+from topologies.processes import DeadlinePassed, Event, Process, ProgramEnded
 
 LINE_SECONDS = 20.0  # how long a command in the foreground may take
 BEGUN_SECONDS = 5.0  # … and one in the background until it says that it serves
+AT_ONCE_SECONDS = 0.2  # … and until it is taken for one that goes on; what ends later is told later
 ECHO_SECONDS = 0.3  # until all programs have reported what a probe did to them
 RELAYED = "$relayed"
 _ENDPOINT = re.compile(r"[0-9.]{7,15}:[0-9]{1,5}")
@@ -57,6 +59,8 @@ class Attempt:
         self.net = net
         self.wire = wire
         self._done: list[str] = []
+        self._background: list[tuple[str, str, Process]] = []  # its line, its name
+        self._news: list[str] = []
         self._begin()
 
     def _begin(self) -> None:
@@ -112,7 +116,7 @@ class Attempt:
             case (node, *command):
                 words = self.filled_in(command)
                 if line.background:
-                    return self._start(node, words[:-1])
+                    return self._start(line, node, words[:-1])
                 completed = self.net[node].run(words, timeout=LINE_SECONDS)
                 said = (completed.stdout + completed.stderr).strip()
                 if completed.status == 0:
@@ -120,7 +124,22 @@ class Attempt:
                 return Reply(f"{said}\nexit status {completed.status}".strip(), well=False)
         raise ValueError(line.text)  # parse_line lets no such line through
 
-    def _start(self, node: str, words: Sequence[str]) -> Reply:
+    def news(self) -> list[str]:
+        """Which programs in the background have failed since this was asked last."""
+        self._look_after_background()
+        news, self._news = self._news, []
+        return news
+
+    def _look_after_background(self) -> None:
+        ended = [one for one in self._background if not one[2].running]
+        for one in ended:
+            self._background.remove(one)
+            line, name, process = one
+            if process.wait(1.0).status != 0:
+                self._news.append(_end(name, process))
+                self._done.append(f"told {line}: {self._news[-1]}")
+
+    def _start(self, line: Line, node: str, words: Sequence[str]) -> Reply:
         name = words[2] if words[:2] == ["python", "-m"] else words[0]
         since = self.net.log.mark()
         reports = name in BEGUN
@@ -145,11 +164,11 @@ class Attempt:
                     since=since,
                     give_up=over,
                 )
+        at_once = process.ends_within(AT_ONCE_SECONDS)
         said = [shown(event) for event in self.net.log.since(since) if is_its(event)]
-        if not process.running:
-            completed = process.wait(1.0)
-            said.append(f"{completed.stderr.strip()} (exit status {completed.status})".strip())
-            return Reply("\n".join(said), completed.status == 0)
+        if at_once:
+            return Reply("\n".join([*said, _end(name, process)]), process.wait(1.0).status == 0)
+        self._background.append((line.text, name, process))
         return Reply("\n".join([*said, f"{name} goes on in the background on {node}"]))
 
     def filled_in(self, words: Sequence[str]) -> list[str]:
@@ -164,7 +183,18 @@ class Attempt:
 
     def facts(self, asked: Iterable[Pattern]) -> list[str]:
         """What has become of it so far, as far as these patterns ask about it (facts.py)."""
+        self._look_after_background()
         return self._done + gather(self.net, self.wire, self._since, asked)
+
+
+def _end(name: str, process: Process) -> str:
+    """How a program in the background ended."""
+    completed = process.wait(1.0)
+    last = (completed.stderr.strip() or "it said nothing").splitlines()[-1]
+    how = f"exit status {completed.status}"
+    if completed.status < 0:
+        how = signal.strsignal(-completed.status) or f"signal {-completed.status}"
+    return f"{name} on {process.node} ended" + (f", {how}: {last}" if completed.status else "")
 
 
 def shown(event: Event) -> str:

@@ -78,8 +78,18 @@ class ExerciseCLI(LabCLI):
         for line in lines:
             self.show(Text.assemble((self.prompt, "dim"), (line.text, "bold")))
             self._do(line)
+        self._tell_news()
         if self._shown:
             self.do_check([])
+
+    def postcmd(self, stop: bool, line: str) -> bool:
+        self._tell_news()
+        return super().postcmd(stop, line)
+
+    def _tell_news(self) -> None:
+        """What has failed in the background would be silent for ever."""
+        for text in self._attempt.news():
+            self.show(Text(text, style="red"))
 
     # ── what is typed ──────────────────────────────────────────────────────────────────
 

@@ -40,7 +40,7 @@ class Graded:
 
     task: Task
     marks: Marks
-    said: tuple[str, ...]  # by lines that were refused
+    said: tuple[str, ...]  # by lines that were refused, or failed in the background
     seconds: float
 
 
@@ -58,6 +58,7 @@ def _grade(task: Task) -> Graded:
     if task.lines is None:
         return Graded(task, unanswered(task.exercise, task.topology), (), 0.0)
     replies: list[tuple[Line, Reply]] = []
+    failed_later: list[str] = []
     try:
         with fresh_network(task.topology) as (net, wire):
             attempt = Attempt(task.exercise, net, wire)
@@ -66,11 +67,12 @@ def _grade(task: Task) -> Graded:
                 reply = Reply(f"not done: {TOO_LONG}", False) if late else attempt.do(line)
                 replies.append((line, reply))
             marks = mark(attempt)
+            failed_later = attempt.news()
     except UNKNOWN as error:  # nobody knows what would have come of it
         broken = f"{type(error).__name__}: {error}"
         marks = unanswered(task.exercise, task.topology, Verdict.ERROR, broken)
-    said = tuple(f"{line.text}: {_last(reply.text)}" for line, reply in replies if not reply.well)
-    return Graded(task, marks, said, time.monotonic() - began)
+    said = [f"{line.text}: {_last(reply.text)}" for line, reply in replies if not reply.well]
+    return Graded(task, marks, (*said, *failed_later), time.monotonic() - began)
 
 
 def _last(text: str) -> str:
