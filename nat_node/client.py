@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import socket
 import sys
 import textwrap
@@ -31,6 +32,8 @@ def talk(arguments: argparse.Namespace) -> int:
             lines = connection.makefile("r", encoding="utf-8")
             connection.sendall(json.dumps(request).encode() + b"\n")
             answer = json.loads(lines.readline() or "{}")
+            # Nothing is sent any more; who reads what is printed may have enough (| head).
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             if arguments.command == "events" and answer.get("ok"):
                 connection.settimeout(None)
                 for line in lines:
