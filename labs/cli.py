@@ -18,9 +18,8 @@ from typing import NoReturn
 import click
 
 # Everything else is imported by the command that needs it, so that `--help` stays fast.
+from labs.exit_status import CANNOT_RUN, FAILED, INTERRUPTED, PASSED, WRONG_USAGE
 from labs.gate import (
-    CANNOT_RUN,
-    WRONG_USAGE,
     enter_sandbox,
     load,
     load_all,
@@ -31,8 +30,6 @@ from labs.gate import (
 from labs.standard_streams import make_sturdy
 from labs.topology_files import find
 from topologies.checkout import IN_CHECKOUT
-
-FAILED, INTERRUPTED = 1, 130
 
 file_argument = click.argument(
     "file", type=click.Path(path_type=Path), callback=lambda _context, _argument, file: find(file)
@@ -359,7 +356,7 @@ def doctor() -> None:
 
     findings = preflight.examine(Machine())
     show(findings)
-    sys.exit(0 if all(finding.ok for finding in findings) else CANNOT_RUN)
+    sys.exit(PASSED if all(finding.ok for finding in findings) else CANNOT_RUN)
 
 
 @contributors.command(context_settings={"ignore_unknown_options": True})
@@ -390,4 +387,4 @@ def lint() -> None:
     """Check style (ruff) and types (mypy)."""
     commands = [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]]
     results = [subprocess.run([sys.executable, "-m", *c], check=False) for c in commands]
-    sys.exit(FAILED if any(result.returncode for result in results) else 0)
+    sys.exit(FAILED if any(result.returncode for result in results) else PASSED)

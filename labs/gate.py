@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from labs.exit_status import CANNOT_RUN, WRONG_USAGE
 from topologies.checkout import DOCTOR, ROOT
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from topologies.errors import TopologyError
     from topologies.machine import Finding
     from topologies.model import Topology
-
-WRONG_USAGE, CANNOT_RUN = 2, 3
 
 
 def load_all(files: list[Path], reports: Reports | None = None) -> list[Topology]:

@@ -12,6 +12,7 @@ from labs.check.command import check_topologies
 from labs.check.reports import CannotReport, Reports
 from labs.drawing import draw
 from labs.engine import Lab, Part
+from labs.exit_status import CANNOT_RUN, FAILED, INTERRUPTED, PASSED, WRONG_USAGE
 from labs.narration import Narration
 from labs.pcapng import join_pcapng
 from labs.play import Pause, Play
@@ -29,8 +30,6 @@ from topologies.model import Topology
 from topologies.napt_control import ControlError
 from topologies.processes import DeadlinePassed, ProgramEnded
 from topologies.programs import ProgramError
-
-PASSED, FAILED, WRONG_USAGE, CANNOT_RUN, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def run_lab(lab_id: str, *, step: bool, part: str | None) -> int:

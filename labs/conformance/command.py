@@ -17,11 +17,11 @@ from labs.conformance.requirement import Requirement
 from labs.conformance.side_by_side import Examination, examine_all
 from labs.conformance.terminal import show
 from labs.conformance.topology import Candidate, Setup, read_setup
+from labs.exit_status import CANNOT_RUN, FAILED, PASSED, WRONG_USAGE
 from labs.rundir import RunDirectory
 from topologies.checkout import DOCTOR
 from topologies.errors import TopologyError
 
-PASSED, FAILED, WRONG_USAGE, CANNOT_RUN = 0, 1, 2, 3
 NO_PRESET = "none"
 
 

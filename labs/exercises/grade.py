@@ -20,9 +20,10 @@ from labs.exercises.answers import Line
 from labs.exercises.attempt import Attempt, Reply, fresh_network
 from labs.exercises.marking import SIGNS, Mark, Marks, mark, unanswered
 from labs.exercises.tasks import Task
+from labs.exit_status import CANNOT_RUN, FAILED, PASSED
 from labs.results import xml_text
 from labs.rule_lines import count
-from labs.runner import CANNOT_RUN, FAILED, PASSED, cannot_build
+from labs.runner import cannot_build
 from labs.wire import CaptureIncomplete
 from topologies.builder import BuildError
 from topologies.napt_control import ControlError

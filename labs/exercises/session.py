@@ -21,9 +21,10 @@ from labs.exercises.attempt import Attempt, fresh_network
 from labs.exercises.exercise import Exercise, Setting
 from labs.exercises.exercise_cli import ExerciseCLI, Leave, show_task
 from labs.exercises.progress import read_progress
+from labs.exit_status import FAILED, PASSED
 from labs.narration import Narration
 from labs.prompt.why import Why
-from labs.runner import FAILED, PASSED, cannot_build
+from labs.runner import cannot_build
 from topologies.builder import BuildError
 from topologies.napt_control import ControlError
 from topologies.processes import DeadlinePassed, ProgramEnded

@@ -1,7 +1,7 @@
 """PCP messages as they passed a wire (RFC 6887, sections 7 and 11), read for evidence.
 
 Neither the server's reading nor the client's: the lab looks for itself at the fixed places of the
-fields. Of NAT-PMP only the version is read.
+fields. NAT-PMP's messages have another version, and are passed over.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from labs.wire import Captured
 
 PORT = 5351
-PCP, NAT_PMP = 2, 0
+PCP = 2  # the version
 NOT_AUTHORIZED, CANNOT_PROVIDE_EXTERNAL = 2, 11
 RESULTS = {0: "SUCCESS", NOT_AUTHORIZED: "NOT_AUTHORIZED",
            CANNOT_PROVIDE_EXTERNAL: "CANNOT_PROVIDE_EXTERNAL"}  # fmt: skip

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
+from labs.exit_status import CANNOT_RUN, FAILED, PASSED, WRONG_USAGE
 from labs.narration import WIDTH
 from labs.registry import LABS
 from labs.rule_lines import count
@@ -33,7 +34,6 @@ from labs.translator.trial import Trial
 from topologies import sandbox
 from topologies.checkout import DOCTOR
 
-PASSED, FAILED, WRONG_USAGE, CANNOT_RUN = 0, 1, 2, 3
 AT_A_TIME = 2
 PART_SECONDS, LONG_PART_SECONDS, ALL_SECONDS = 80.0, 130.0, 180.0
 LOAD_SECONDS = 60.0

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from labs.engine import Lab, Part
+from labs.exit_status import CANNOT_RUN
 from labs.play import Play
 from labs.stream import Record, Stream
 from topologies import sandbox
 
-CANNOT_RUN = sandbox.CANNOT_RUN
 TOLD = {"check", "step", "trouble"}  # of the stream's events
 BY_PROGRAMS = {"fault", "printed"}
 _READ = 1 << 16

@@ -38,7 +38,6 @@ from typing import TypeAlias
 HEADER_LENGTH = 20  # bytes
 MAGIC_COOKIE = 0x2112A442
 FINGERPRINT_XOR = 0x5354554E
-TRANSACTION_ID_LENGTH = 12  # bytes
 
 _HEADER = struct.Struct("!HHI12s")
 _ATTRIBUTE = struct.Struct("!HH")
