@@ -11,9 +11,12 @@ EXERCISES := 8 9a 9b 9c
 
 NAPT := @sh labs/start.sh
 
+TARGETS := $(LABS:%=lab-%) labs $(EXERCISES:%=exercise-%) grade test lint bench fuzz conformance \
+  doctor check shell clean distclean help
+FOLDERS := docs nat_node servers tests topologies
+
 # What is set as `make lab-9c STEP=1 PART=…` reaches the program through the environment.
-.PHONY: help labs test lint bench fuzz conformance doctor check shell clean distclean \
-  $(LABS:%=lab-%) $(EXERCISES:%=exercise-%) grade
+.PHONY: $(TARGETS) $(FOLDERS)
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -45,6 +48,9 @@ $(EXERCISES:%=exercise-%): exercise-%:
 	$(NAPT) exercise $*
 
 grade:
+	@test -n "$$TRANSLATOR" || { test -n "$$LEVEL" && test -n "$$RULES"; } || { \
+	  printf 'Say what is to be marked: make grade LEVEL=%s RULES=FILE, or make grade TRANSLATOR=FILE\n' \
+	    "$$(echo $(EXERCISES) | tr ' ' '|')" >&2; exit 2; }
 	$(NAPT) $@
 
 test lint bench fuzz conformance doctor:
@@ -62,3 +68,19 @@ clean:
 
 distclean: clean
 	rm -rf -- .venv build *.egg-info
+
+# A name that there is not (a folder's is none): what may have been meant. By any Python, for ours
+# may not be installed yet.
+define MISSPELT
+@python3 -I -c 'import difflib, sys; \
+  near = difflib.get_close_matches(sys.argv[1], sys.argv[2:], n=1); \
+  meant = "".join(" (did you mean `make %s`?)" % name for name in near); \
+  print("There is no `make %s`%s: `make` alone lists what there is" % (sys.argv[1], meant))' \
+  '$@' $(TARGETS) >&2; exit 2
+endef
+
+$(FOLDERS):
+	$(MISSPELT)
+
+.DEFAULT:
+	$(MISSPELT)

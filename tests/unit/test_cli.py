@@ -35,12 +35,36 @@ def test_make_has_a_target_for_each_lab():
     assert line.split() == list(LABS)
 
 
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    unset = {"TOPOLOGY", "LEVEL", "RULES", "TRANSLATOR", "MAKEFLAGS", "MAKELEVEL"}
+    return subprocess.run(
+        ["make", *arguments],
+        cwd=ROOT,
+        env={k: v for k, v in os.environ.items() if k not in unset},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("lab9c", "lab-9c"), ("tests", "test")])
+def test_make_knows_what_a_misspelt_target_was_meant_to_be(typed, meant):
+    made = make(typed)
+    assert made.returncode == 2
+    assert made.stderr.startswith(f"There is no `make {typed}` (did you mean `make {meant}`?): ")
+
+
+@pytest.mark.parametrize("given", [(), ("LEVEL=9c",), ("RULES=answers.yaml",)])
+def test_make_grade_says_what_it_wants(given):
+    made = make("grade", *given)
+    assert made.returncode == 2
+    assert made.stderr.startswith("Say what is to be marked: make grade LEVEL=")
+    assert ", or make grade TRANSLATOR=FILE\n" in made.stderr
+
+
 @pytest.mark.parametrize("target", ["check", "shell"])
 def test_make_without_a_topology_lists_them(target):
-    environment = {k: v for k, v in os.environ.items() if k != "TOPOLOGY"}
-    made = subprocess.run(
-        ["make", target], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30
-    )
+    made = make(target)
     assert made.returncode == 2
     assert made.stderr.startswith(f"Say which topology: make {target} TOPOLOGY=FILE. There are:\n")
     own = {f"  topologies/{path.name}" for path in (ROOT / "topologies").glob("*.yaml")}
