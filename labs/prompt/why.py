@@ -1,8 +1,8 @@
 """`why`: what was dropped last, where, and for what reason.
 
 Three kinds of witnesses: the NAPTs (each drop has a reason) and the servers that turn someone
-away; the router, which answers with ICMP what it cannot forward; and each node's own list of
-neighbors that did not answer its ARP requests.
+away; the router, which answers with ICMP what it cannot forward, and passes on what others answer;
+and each node's own list of neighbors that did not answer its ARP requests.
 """
 
 from __future__ import annotations
@@ -43,10 +43,21 @@ class Why:
             return lines or [f"{napt} has dropped nothing so far."]
         refused = [e for e in events if e.name in REFUSALS and "reason" in e.fields]
         lines += _said("turned away", [_refusal(event) for event in refused])
-        said = [f"{_ago(r.time)} {r.packet}" for r in self._router.last()]
-        lines += _said(f"{self._router.node} (the router) answered", said)
+        answers: dict[str, list[str]] = {}
+        for error in self._router.last():
+            said = answers.setdefault(self._who_has(error.packet.source), [])
+            said.append(f"{_ago(error.time)} {error.packet}")
+        for who, said in answers.items():
+            lines += _said(f"{who} answered", said)
         lines += _said("no neighbor answered (ARP)", list(self._unanswered()))
         return lines or ["Nothing was dropped so far, as far as anybody here can tell."]
+
+    def _who_has(self, address: str | None) -> str:
+        """Who sent what the router sent or passed on, as far as its source says so."""
+        has = [n.name for n in self.net if address in [str(p.address.ip) for p in n.ports]]
+        if len(has) != 1:  # a private address may be that of many
+            return str(address)
+        return f"{has[0]} (the router)" if has[0] == ROUTER_NAME else has[0]
 
     def _unanswered(self) -> Iterator[str]:
         asked = [(node, node.start(["ip", "-json", "neigh", "show"])) for node in self.net]

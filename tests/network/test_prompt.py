@@ -146,6 +146,7 @@ def test_why_says_where_packets_died_and_rules_are_written_by_hand(monkeypatch, 
         "packets while bob curl -sS -m 0.5 http://24.9.3.7:8080/",
         "bob ping -q -c 1 -W 1 198.51.100.10",
         "files ping -q -c 1 -W 1 10.0.0.7",
+        "bob bash -c 'echo anybody > /dev/udp/198.51.100.10/9'",
         "bob ping -q -c 1 -W 2 10.0.0.7",
         "why",
         "why napt_b",
@@ -168,7 +169,11 @@ def test_why_says_where_packets_died_and_rules_are_written_by_hand(monkeypatch, 
     dropped = lines[came + 1]
     assert "napt_a:wan0 ✗   tcp SYN 203.0.113.77:" in dropped
     assert dropped.endswith(" > 24.9.3.7:8080 dropped: no-rule")
-    assert "198.51.100.1 → 198.51.100.10 icmp destination unreachable (host)" in shown
+    answered = [n for n, line in enumerate(lines) if line.endswith(" answered:")]
+    assert [lines[n] for n in answered] == ["internet (the router) answered:", "files answered:"]
+    host, port = (lines[n + 1] for n in answered)
+    assert "198.51.100.10 → 203.0.113.77 icmp destination unreachable (port)" in port
+    assert "198.51.100.1 → 198.51.100.10 icmp destination unreachable (host)" in host
     assert "bob asked its own network for 10.0.0.7" in shown
     assert "napt_b has dropped nothing so far" in shown
     assert "napt_a added: tcp 24.9.3.7:8080 → 10.0.0.7:8080" in shown
