@@ -89,7 +89,10 @@ def sentence(text: str, roster: Roster) -> Assertion:
             words.clauses({})
             return Hairpins(_napt(source, roster), does=False)
         case verb:
-            raise ValueError(not_one_of(f"{quoted(verb)} is not a verb", verb, VERBS))
+            # By its letters, 'can' is nearest to 'cannot reach', the opposite of what is meant.
+            can = verb == "can" and words.peek() != "not"
+            meant = "reaches" if can else verb.replace("n't", "not")
+            raise ValueError(not_one_of(f"{quoted(verb)} is not a verb", meant, VERBS))
 
 
 def _reaches(source: str, words: Words, roster: Roster) -> Reaches:
