@@ -1,8 +1,8 @@
 """runs/: a folder for each run, put in place whole.
 
     runs/9c          a symbolic link to the newest finished run of lab 9c
-    runs/latest      … and to the newest of all
-    runs/9c-stopped  the newest run of lab 9c that somebody stopped before its end
+    runs/9c-stopped  … to the newest one that somebody stopped before its end
+    runs/latest      … to the newest of all that have a report, also if it was stopped
     runs/.9c-x3k     the folders themselves, those of unfinished runs as well
 
 A run writes to a folder of its own, which it keeps locked (flock). At the end the links are
@@ -45,20 +45,20 @@ class RunDirectory:
             self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
 
-    def publish(self, *, stopped: bool = False) -> Path:
-        """Make this run the newest one; returns where it can be found.
+    def publish(self, *, stopped: bool = False, latest: bool = True) -> Path:
+        """Make this run the newest of its kind, and the `latest`; returns where it can be found.
 
         One that was `stopped` has a place of its own, and replaces no finished one.
         """
-        names = (f"{self._lab}-stopped",) if stopped else (self._lab, "latest")
+        own = f"{self._lab}-stopped" if stopped else self._lab
         with _locked(self._runs):
-            for name in names:
+            for name in (own, "latest") if latest else (own,):
                 _replace_link(self._runs / name, self.path.name)
             os.close(self._lock)
             _remove_old(self._runs)
             with contextlib.suppress(OSError):  # the owner is unknown in this user's sandbox
                 give_to_owner(self._runs)
-        return self._runs / names[0]
+        return self._runs / own
 
     def discard(self) -> None:
         """Leave nothing of this run, and no `latest`, which would be taken for it."""

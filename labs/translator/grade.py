@@ -64,7 +64,7 @@ def grade_translator(
         grade = score.as_json(translator, marks, found, said, time.monotonic() - began)
         score.write_json(directory.path / "grade.json", grade)
         score.write_junit(directory.path / "junit.xml", grade)
-        place = os.path.relpath(directory.publish())
+        place = os.path.relpath(directory.publish(latest=False))  # it has no report
         if json is not None:
             score.write_json(json, grade)
         if junit is not None:

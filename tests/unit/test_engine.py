@@ -285,10 +285,17 @@ def test_a_run_that_was_stopped_replaces_no_finished_one(tmp_path):
         directory = RunDirectory("9c", tmp_path)
         (directory.path / "results.json").write_text(text)
         assert directory.publish(stopped=True) == tmp_path / "9c-stopped"
-    for link in ("9c", "latest"):
-        assert (tmp_path / link / "results.json").read_text() == "finished"
-    assert (tmp_path / "9c-stopped" / "results.json").read_text() == "stopped again"
+    assert (tmp_path / "9c" / "results.json").read_text() == "finished"
+    for link in ("9c-stopped", "latest"):
+        assert (tmp_path / link / "results.json").read_text() == "stopped again"
     assert len([path for path in tmp_path.iterdir() if not path.is_symlink()]) == 2
+
+
+def test_what_has_no_report_is_not_the_latest(tmp_path):
+    finished_run(tmp_path)
+    graded = RunDirectory("grade", tmp_path)
+    assert graded.publish(latest=False).resolve() == graded.path
+    assert (tmp_path / "latest").resolve() == (tmp_path / "9c").resolve() != graded.path
 
 
 def test_a_run_under_way_is_left_alone_and_a_dead_one_is_removed(tmp_path):
