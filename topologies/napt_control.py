@@ -81,7 +81,12 @@ class NaptControl:
     def _subscribe(self) -> BufferedReader:
         channel = self._connect()
         events = channel.makefile("rb")
-        self._exchange(channel, events, {"do": "events"})
+        try:
+            self._exchange(channel, events, {"do": "events"})
+        except ControlError:
+            events.close()
+            channel.close()
+            raise
         channel.settimeout(None)
         self._events = channel
         return events

@@ -14,7 +14,7 @@ from labs.evidence import WAIT, is_syn_to, is_unreachable
 from labs.packets import SYN
 from labs.rule_lines import count
 from labs.stage import Stage
-from labs.two_sites import ALICE, BOB, NAPT_A, NAPT_B, ROUTER_AT_FILES, make_file
+from labs.two_sites import ALICE, BOB, NAPT_A, NAPT_B, ROUTER_AT_FILES, make_file, require_path
 
 FILE = "holiday.jpg"
 SIZE = 1 << 18  # bytes: some two hundred packets
@@ -110,6 +110,19 @@ def dies_for_want_of_a_rule(
             where, lambda p: p.is_tcp(flags=SYN) and p.source == site.from_, since=since
         )
         claim.require(not inside, f"{where}: {count(len(inside), 'SYN')} from {site.from_}")
+
+
+def passes_napts_only(stage: Stage, claim: Claim, since: int) -> None:
+    """The first data from alice passed the two NAPTs and the router, and no other node."""
+    first = stage.wire.wait_for(
+        "alice:eth0",
+        lambda p: p.source_port == PORT and p.payload > 0,
+        deadline=WAIT,
+        what="data from alice",
+        since=since,
+    )
+    nodes = ["alice", "napt_a", "internet", "napt_b", "bob"]
+    require_path(stage, claim, first, PORT, since, nodes)
 
 
 def none_was_dropped(stage: Stage, claim: Claim, napt: str, log_since: int) -> None:

@@ -138,6 +138,7 @@ def test_what_the_server_would_refuse_is_not_sent(page, server, tmp_path):
     page.until("document.querySelectorAll('#uploads li').length == 2")
     page.until(f"/does not take this name/.test({LAST_STATE})")
     assert "too large" in page.evaluate("document.querySelector('#uploads p').textContent")
+    server.event("request", method="HEAD", status=400)  # what was asked last
     assert server.told("request", method="PUT") == []
 
 

@@ -191,7 +191,7 @@ def test_several_processes_share_the_connections():
         for connection in connections:
             connection.sendall(GET)
             assert b"request 2 " in connection.recv(65536)
-        assert server.told("request") == []
+    assert server.told("request") == []  # to its end
 
 
 def gone(pid):
