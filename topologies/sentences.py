@@ -91,7 +91,7 @@ def sentence(text: str, roster: Roster) -> Assertion:
         case verb:
             # By its letters, 'can' is nearest to 'cannot reach', the opposite of what is meant.
             can = verb == "can" and words.peek() != "not"
-            meant = "reaches" if can else verb.replace("n't", "not")
+            meant = "reaches" if can else verb.replace("'t", "not")
             raise ValueError(not_one_of(f"{quoted(verb)} is not a verb", meant, VERBS))
 
 
