@@ -110,8 +110,9 @@ def _inbound(
     internal = session.mapping.internal
     if quoted.protocol == ICMP:
         quoted.rewrite_identifier(internal[1])
-    number = numbers.before(quoted.destination, quoted.protocol, quoted.identification)
-    quoted.rewrite_identification(number)
+    if not quoted.is_atomic:  # what cannot be cut has kept its number
+        number = numbers.before(quoted.destination, quoted.protocol, quoted.identification)
+        quoted.rewrite_identification(number)
     quoted.rewrite_source(internal)
     packet.rewrite_destination((internal[0], 0))
     return [packet]

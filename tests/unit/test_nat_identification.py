@@ -86,6 +86,16 @@ def test_an_error_quotes_the_number_that_its_reader_gave(make):
     assert quoted(arrived) == about[:28]
 
 
+@every_protocol
+def test_an_error_quotes_the_number_that_a_whole_packet_has_kept(make):
+    """Another packet may just have been given that number, in place of its own."""
+    nat = Nat()
+    given = IP(nat.out(make(ALICE, id=7))).id
+    about = make(BOB, id=given, flags="DF")
+    (arrived,) = nat.outside(error("203.0.113.1", EXTERNAL, nat.out(about)))
+    assert quoted(arrived) == about[:28]
+
+
 def test_hairpinned_pieces_are_numbered_anew_and_their_errors_are_right():
     nat = Nat(filtering=EI)
     external = source(nat.out(udp(f"{BOB}:53", WEB)))
