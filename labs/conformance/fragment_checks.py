@@ -152,7 +152,7 @@ def too_big_is_told(t: Trial) -> None:
     since = t.stand.wire.mark()
     error = t.answer(inside, probe, UNREACHABLE, 4)
     if error is None:
-        raise Violation("no ICMP fragmentation needed came within 3 s")
+        raise Violation(f"no ICMP fragmentation needed came within {WAIT:g} s")
     t.require(
         error.rest & 0xFFFF == NARROW_MTU,
         f"{error}, next-hop MTU {NARROW_MTU}",

@@ -17,7 +17,7 @@ from labs.conformance.stand import Host, Napt, Stand
 from labs.wire import Captured
 from topologies.processes import DeadlinePassed
 
-WAIT = 3.0  # seconds until a packet that must come has come
+WAIT = 6.0  # seconds until a packet that must come has come
 REASON_WAIT = 0.3  # seconds until a NAPT has told why it dropped a packet
 _PROTOCOL_AT = 14 + 9
 SHOWN, FIRST = 8, 3  # notes of one test that are kept, and how many of them are its first ones
@@ -156,6 +156,12 @@ class Trial:
                 return f"{probe.what} left {place} as {read(left[0])}, and did not arrive"
         return f"{probe.what} reached {entry} and died there{self._reason(napt, probe, told)}"
 
+    def trail(self, probe: Probe, since: int) -> str:
+        """Where a packet, or an error that quotes it, was seen; to be read when it went astray."""
+        seen = self.stand.wire.everywhere(lambda c: probe.mark in c.data, since=since)
+        places = (f"{'from' if c.outgoing else 'at'} {c.where}: {read(c)}" for c in seen)
+        return "seen " + ("; ".join(places) or "nowhere")
+
     def _on_the_way(self, sender: Host, probe: Probe) -> Napt:
         if sender.site is not None:
             return self.napt(sender.site)
@@ -190,13 +196,11 @@ class Trial:
 
     # -- what is answered ---------------------------------------------------------------------
 
-    def answer(
-        self, sender: Host, probe: Probe, kind: int, code: int | None = None, wait: float = WAIT
-    ) -> Ip | None:
+    def answer(self, sender: Host, probe: Probe, kind: int, code: int | None = None) -> Ip | None:
         """The ICMP error about `probe` that its sender gets; None if none comes."""
         since = self.stand.wire.mark()
         sender.send(probe)
-        return self.error_about(sender, probe, kind, code, since, wait)
+        return self.error_about(sender, probe, kind, code, since)
 
     def error_about(
         self,
