@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 from nat_node.announce import announce
 from nat_node.behavior import Endpoint, show, show_address
 from nat_node.control import Control, bind
+from nat_node.events import describe
 from nat_node.flow_cache import VNET_HEADER
 from nat_node.packet import PROTOCOL_NAMES, Malformed, Packet, give_back_hop
 from nat_node.routing import NAT_IN, NAT_OUT, Interfaces, set_up
@@ -132,15 +133,11 @@ class StudentNode:
 
     def _drop(self, reason: str, meaning: str, data: bytes, inside: bool) -> None:
         try:
-            packet = Packet(bytearray(data))
-        except Malformed:
-            return
-        name = PROTOCOL_NAMES.get(packet.protocol, f"protocol {packet.protocol}")
-        ends = f"{show(packet.source_endpoint)} > {show(packet.destination_endpoint)}"
+            packet = describe(Packet(bytearray(data)))
+        except Malformed as error:
+            packet = str(error)
         side = "inside" if inside else "outside"
-        self._tell_drop(
-            {"reason": reason, "meaning": meaning, "packet": f"{name} {ends}", "side": side}
-        )
+        self._tell_drop({"reason": reason, "meaning": meaning, "packet": packet, "side": side})
 
     def _tell_drop(self, fields: dict[str, Any]) -> None:
         self._drops[fields["reason"]] += 1

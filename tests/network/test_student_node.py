@@ -109,5 +109,6 @@ def test_a_translator_that_dies_is_started_anew_until_it_is_enough(tmp_path):
             lambda event: event.name == "drop", deadline=3, what="the ping's drop", since=since
         )
         assert drop.fields["reason"] == "translator-stopped"
+        assert drop.fields["packet"] == "icmp type 8 10.0.0.7 > 151.101.1.69"
         assert told("printed")[:2] == ["here I am", "a rule for port 8080"]
         assert told("fault")[-1].endswith("from now on every packet is dropped")
