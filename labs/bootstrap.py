@@ -61,6 +61,7 @@ FOR_LABS = {
     "iperf3": "iperf3",
     "ps": "procps",
 }
+FOR_BENCH = {"turnserver": "coturn", "brctl": "bridge-utils", "natpmpc": "natpmpc"}  # its peers
 FOR_LAB = {"9d": {"natpmpc": "natpmpc"}}  # what one lab needs, and no other
 FOR_TESTS = {
     "chromium|google-chrome": "chromium",
@@ -82,9 +83,10 @@ ADMIN_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where an ordinary u
 # A command: the system packages and the Python packages it needs.
 NEEDS = {
     **dict.fromkeys(
-        ("lab", "check", "shell", "exercise", "grade", "bench", "conformance", "run-in"),
+        ("lab", "check", "shell", "exercise", "grade", "conformance", "run-in"),
         (FOR_LABS, RUNTIME_LOCK),
     ),
+    "bench": (FOR_LABS | FOR_BENCH, RUNTIME_LOCK),
     "lint": ({}, TEST_LOCK),
     "test": (FOR_LABS | FOR_TESTS, TEST_LOCK),
 }

@@ -13,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from labs.bench.traffic import BenchError
+from topologies.checkout import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0  # seconds
 
 

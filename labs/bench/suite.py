@@ -38,13 +38,12 @@ from labs.bench.relaying import SERVERS, Relaying
 from labs.bench.table import table
 from labs.bench.traffic import MANY_RULES, BenchError, Traffic, put_scapy_in_place
 from labs.bootstrap import give_to_owner
-from labs.registry import LABS
+from labs.registry import LABS, TOPOLOGIES
 from topologies.builder import BuildError, Network
+from topologies.checkout import ROOT
 from topologies.loader import load
 from topologies.processes import DeadlinePassed, ProgramEnded
 
-ROOT = Path(__file__).resolve().parents[2]
-TOPOLOGIES = ROOT / "topologies"
 RESULT = ROOT / "bench.json"
 FEW = "python, few rules"
 OWN, IN_KERNEL = "python, its own code", "the kernel, on its behalf"
