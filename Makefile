@@ -31,7 +31,7 @@ help:
 	  'lint' 'check style and types' \
 	  'bench' 'compare the translator with the kernel'\''s own' \
 	  'fuzz' 'a million packets that nobody thought of (PACKETS=…, SEED=…, STORY=…)' \
-	  'conformance' 'try what the RFCs ask of a NAPT (ENGINES="python nftables", PRESET=…, TRANSLATOR=FILE)' \
+	  'conformance' 'try what the RFCs ask of a NAPT (ENGINES="python nftables", PRESET=…, TRANSLATOR=FILE, ONLY=5382)' \
 	  'doctor' 'show whether this machine can run the labs, and how to mend it' \
 	  'check TOPOLOGY=FILE' 'check a topology, and what it expects' \
 	  'shell TOPOLOGY=FILE' 'build a topology and get a prompt on its nodes' \

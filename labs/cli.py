@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 import click
 
@@ -34,6 +34,12 @@ from topologies.checkout import IN_CHECKOUT
 file_argument = click.argument(
     "file", type=click.Path(path_type=Path), callback=lambda _context, _argument, file: find(file)
 )
+
+
+class BySemicolon(click.types.StringParamType):
+    """A text whose environment variable has several with `;` between them."""
+
+    envvar_list_splitter: ClassVar[str] = ";"
 
 
 @click.group()
@@ -312,7 +318,14 @@ def bench(seconds: float, rounds: int, whole_labs: bool) -> None:
     help="The behavior of all but the kernel (none: what a topology has by itself).",
 )
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A gateway's key.")
-@click.option("--only", multiple=True, metavar="TEXT", help="Only requirements with it in the id.")
+@click.option(
+    "--only",
+    multiple=True,
+    type=BySemicolon(),
+    metavar="ID",
+    envvar="ONLY",
+    help="Only requirements with this in their id, as in 5382, 4787.REQ-1 or 'RFC 4787, REQ-1'.",
+)
 @click.option(
     "--docs",
     is_flag=True,

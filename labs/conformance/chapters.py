@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from labs.conformance import rfc3022, rfc4787, rfc5382, rfc5508, rfc6888, rfc7857
 from labs.conformance.requirement import Chapter, Requirement
 
@@ -14,7 +16,23 @@ REQUIREMENTS: tuple[Requirement, ...] = tuple(
 
 
 def named(parts: tuple[str, ...]) -> tuple[Requirement, ...]:
-    """The requirements whose id contains one of `parts`; all, if there are no parts."""
+    """The requirements that `parts` name, by their whole id or some of it; all without parts.
+
+    An id may also be written as the reports show it: `RFC 4787, REQ-1` is 4787.REQ-1.
+    """
     if not parts:
         return REQUIREMENTS
-    return tuple(r for r in REQUIREMENTS if any(part.lower() in r.id.lower() for part in parts))
+    wanted = {part for written in parts if (part := _as_id(written))}
+    whole = {requirement.id.lower() for requirement in REQUIREMENTS} & wanted
+    some = wanted - whole
+    return tuple(
+        requirement
+        for requirement in REQUIREMENTS
+        if (name := requirement.id.lower()) in whole or any(part in name for part in some)
+    )
+
+
+def _as_id(written: str) -> str:
+    """`RFC 4787, REQ-14 outbound` -> 4787.req-14-outbound."""
+    plain = re.sub(r"^rfc\s*", "", written.strip().lower())
+    return re.sub(r"\s+", "-", re.sub(r"\s*[,:]\s*", ".", plain))

@@ -75,7 +75,9 @@ def run(found: Sequence[Setup], only: tuple[str, ...], docs: bool) -> int:
     """Examine them side by side, print the table, fill runs/conformance/. The exit status."""
     requirements = named(only)
     if not requirements:
-        print(f"napt-lab: no requirement has {' or '.join(only)} in its id", file=sys.stderr)
+        what = f"there is no requirement {' or '.join(map(repr, only))}"
+        forms = "an id as 4787.REQ-1 or 'RFC 4787, REQ-1', or a part of it, as 5382"
+        print(f"napt-lab: {what}; allowed: {forms}", file=sys.stderr)
         return WRONG_USAGE
     if docs and only:
         print("napt-lab: --docs writes the whole table; leave --only out", file=sys.stderr)

@@ -146,7 +146,11 @@ def test_each_row_has_an_id_of_its_own_and_is_tried_or_says_why_not():
 
 def test_requirements_are_chosen_by_a_part_of_their_id():
     assert {r.rfc for r in named(("5382.",))} == {5382}
-    assert named(("no such",)) == ()
+    assert {r.id for r in named(("RFC 4787, REQ-1", "rfc 5382: req-2 Inbound"))} == {
+        "4787.REQ-1", "5382.REQ-2-inbound"
+    }  # fmt: skip
+    assert {r.id for r in named(("7857.2.1",))} == {"7857.2.1"}
+    assert named(("no such",)) == named(("",)) == ()
 
 
 # -- packets ------------------------------------------------------------------------------------
