@@ -51,7 +51,7 @@ ESTABLISHED = "01"  # in /proc/net/tcp
 
 many = Part(
     "65536", topology="level-8-65536.yaml", title="65,536", watch=("pc", "lodger")
-)  # the other wires would see some million packets
+)  # the other wires see some hundred thousand packets each
 
 
 @many.step(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import json
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from aiohttp import web
 
@@ -147,7 +147,8 @@ class Application:
         if site is not None:
             same = site in ("same-origin", "none")
         else:
-            same = origin is None or urlsplit(origin).netloc == _host(request)
+            # An origin is scheme://host:port and nothing else (RFC 6454, section 6.2), or "null".
+            same = origin is None or origin.partition("://")[1:] == ("://", _host(request))
         if not same:
             raise Refused(403, "a page of another site may not write here")
 
