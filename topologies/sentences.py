@@ -113,7 +113,7 @@ def _gets(receiver: str, words: Words, roster: Roster) -> GetsFile | GetsFileThr
             if service.port == target.service_port and service.name != "file-server":
                 raise ValueError(
                     f"port {service.port} of {target.node} is that of {service.name}, which has no "
-                    "files; allowed: a file server's port, or one of which nobody has said anything"
+                    "files; allowed: a file server's port, or one with no service in `runs`"
                 )
         return GetsFile(receiver, target, *_way(clauses, roster))
     if sender == receiver:
