@@ -249,7 +249,7 @@ def grade(
 
         sys.exit(grade_translator(translator, wanted, as_json, junit))
     if level is None or rules is None or translator is not None:
-        what = "LEVEL and --rules FILE, or --translator FILE"
+        what = "LEVEL and --rules FILE (RULES=FILE), or --translator FILE (TRANSLATOR=FILE)"
         raise click.UsageError(f"say what is to be graded: {what}")
     from labs.exercises.command_line import read_tasks
     from topologies.errors import TopologyError

@@ -10,3 +10,4 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 IN_CHECKOUT = (ROOT / "Makefile").exists()
 DOCTOR = "make doctor" if IN_CHECKOUT else "napt-lab doctor"
+PROGRAM = ".venv/bin/python -m labs" if IN_CHECKOUT else "napt-lab"

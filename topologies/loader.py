@@ -29,6 +29,7 @@ from pathlib import Path
 
 from topologies import scalars
 from topologies.address_plan import PublicPlan, SitePlan
+from topologies.checkout import PROGRAM
 from topologies.errors import Problems, not_one_of, quoted
 from topologies.expectations import expectations
 from topologies.gateways import GatewayDraft
@@ -88,6 +89,9 @@ class _Reader:
         self._nodes: dict[str, Entry] = {}
 
     def topology(self, top: Entry, path: Path) -> Topology:
+        if top.is_mapping() and {"task", "network"} <= top.named().keys():
+            how = f"{PROGRAM} exercise {path}"
+            raise top.problems.fatal(1, f"an exercise; allowed: a topology. To do it: {how}")
         section = top.section("title", "offload", "internet", "sites", "expect")
         if top.is_mapping() and not section.keys() & {"internet", "sites"}:
             top.refuse("there is nothing in this topology; allowed: internet, sites or both")
