@@ -260,12 +260,15 @@ class Exchange:
             headers.append(("Allow", proxy_request.ALLOWED))
         reason = REASONS.get(refusal.status, "Refused")
         self._tell(refusal.status, reason=str(refusal)[:EVENT_TEXT])
+        answer: list[h11.Event] = [
+            h11.Response(status_code=refusal.status, headers=headers, reason=reason),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        ]
+        if self.story.get("method") == "HEAD":  # it is answered without a body
+            del answer[1]
         try:
-            for event in (
-                h11.Response(status_code=refusal.status, headers=headers, reason=reason),
-                h11.Data(data=body),
-                h11.EndOfMessage(),
-            ):
+            for event in answer:
                 await client.send(event, self.settings.head_seconds)
         except (OSError, TimeoutError):
             reset(client.sock)

@@ -17,7 +17,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from aiohttp import BadContentDispositionHeader, web
+from aiohttp import BadContentDispositionHeader, BadContentDispositionParam, web
 from aiohttp.http import HttpProcessingError
 
 from servers.arguments import port_number
@@ -49,7 +49,8 @@ def be_quiet_about_clients() -> None:
         return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
     logging.getLogger("aiohttp.server").addFilter(is_ours)
-    warnings.simplefilter("ignore", BadContentDispositionHeader)
+    for of_a_form in (BadContentDispositionHeader, BadContentDispositionParam):
+        warnings.simplefilter("ignore", of_a_form)
 
 
 async def serve(

@@ -152,6 +152,7 @@ def test_a_form(server, source):
         (b"--x\r\nContent-Disposition: form-data; name=f; filename=../up\r\n\r\nx\r\n--x--", "x"),
         (b"--x\r\nContent-Disposition: form-data; name=f; filename=.up\r\n\r\nx\r\n--x--", "x"),
         (b"--x\r\nContent-Disposition: form-data; name=f\r\n\r\nx\r\n--x--", "x"),
+        (b"--x\r\nContent-Disposition: form-data; name=f; filename*=x\r\n\r\nx\r\n--x--", "x"),
         (b"--x--", "y" * 100),
     ],
 )

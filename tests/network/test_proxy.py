@@ -223,6 +223,7 @@ POST = b"POST http://127.0.0.1:8000/ HTTP/1.1\r\nHost: a\r\n"
         pytest.param(b"TRACE http://127.0.0.1/ HTTP/1.1\r\nHost: a\r\n\r\n", 405, id="TRACE"),
         pytest.param(b"CONNECT 127.0.0.1 HTTP/1.1\r\nHost: a\r\n\r\n", 400, id="no port"),
         pytest.param(b"CONNECT 127.0.0.1:25 HTTP/1.1\r\nHost: a\r\n\r\n", 403, id="mail"),
+        pytest.param(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", 400, id="HEAD, without a body"),
         pytest.param(
             POST + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400,
             id="CL and TE",
