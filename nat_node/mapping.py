@@ -16,10 +16,13 @@ from typing import Protocol
 
 from nat_node.behavior import Endpoint
 from nat_node.lease import Lease
+from nat_node.packet import ICMP, TCP, UDP
 from nat_node.tcp_state import TcpState
 
 NOWHERE = -1
 BY_HAND = "hand"
+MADE_BY = {TCP: "TCP SYN", UDP: "UDP datagram", ICMP: "ICMP echo request"}
+"""The kinds of packet that a rule is made by."""
 
 
 class Remembers(Protocol):

@@ -144,3 +144,33 @@ class HeldPorts:
             _, protocol, port = self._until.popleft()
             self._held.remove((protocol, port))
             self.count[(protocol, part_of(port))] -= 1
+
+
+class SharedPorts:
+    """How many rules each port has, where one port can serve several remote endpoints."""
+
+    def __init__(self, pool: range) -> None:
+        self._pool = pool
+        self._rules: Counter[tuple[int, int]] = Counter()
+        self.count: Counter[tuple[int, int]] = Counter()
+        """How many ports have any: by protocol and part of the pool."""
+
+    def __contains__(self, key: tuple[int, int]) -> bool:
+        return key in self._rules
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+    def add(self, protocol: int, port: int) -> None:
+        """A rule is on this port from now on."""
+        if (protocol, port) not in self._rules and port in self._pool:
+            self.count[(protocol, part_of(port))] += 1
+        self._rules[(protocol, port)] += 1
+
+    def remove(self, protocol: int, port: int) -> None:
+        """A rule that was on this port has ended."""
+        self._rules[(protocol, port)] -= 1
+        if not self._rules[(protocol, port)]:
+            del self._rules[(protocol, port)]
+            if port in self._pool:
+                self.count[(protocol, part_of(port))] -= 1

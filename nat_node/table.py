@@ -35,7 +35,7 @@ from nat_node.deadlines import Deadlines
 from nat_node.mapping import BY_HAND, Mapping, Session
 from nat_node.memory import Memory
 from nat_node.packet import PROTOCOL_NAMES, TCP, UDP
-from nat_node.ports import HeldPorts, PortPool, Vacancies, part_of
+from nat_node.ports import HeldPorts, PortPool, SharedPorts, Vacancies, part_of
 from nat_node.settings import Settings
 from nat_node.tcp_state import TcpState
 from nat_node.verdict import Drop
@@ -62,6 +62,9 @@ class Table:
         # How many ports of the pool are taken: by protocol, part of the pool, and whom for.
         self._ports_taken: Counter[tuple[int, int, Endpoint]] = Counter()
         self._held = HeldPorts()
+        # What `by_external` cannot tell where a port may have several rules.
+        shares = self._sharing.project((1, 1)) != ANY
+        self._shared = SharedPorts(settings.ports) if shares else None
         self._by_internal: dict[Key, Mapping] = {}
         self._by_external: dict[PortKey, Mapping] = {}
         self._outgoing: dict[Key, Session] = {}
@@ -285,22 +288,19 @@ class Table:
 
     def vacancies(self, protocol: int, now: float) -> Vacancies:
         """The external ports that nobody has, for whatever remote endpoint."""
-        by_external, held = self._by_external, self._held
+        by_external, held, shared = self._by_external, self._held, self._shared
         held.release(now)
-        if self._sharing.project((1, 1)) == ANY:
+        if shared is not None:
             return Vacancies(
-                lambda port: (
-                    (protocol, port, ANY) not in by_external and (protocol, port) not in held
-                ),
-                lambda part: (
-                    self._ports_taken.get((protocol, part, ANY), 0) + held.count[(protocol, part)]
-                ),
+                lambda port: (protocol, port) not in shared,
+                lambda part: shared.count[(protocol, part)],
             )
-        # A port may have many rules then, and no dictionary knows all of them.
-        rules = self._by_internal.values()
-        taken = {rule.external_port for rule in rules if rule.protocol == protocol}
-        parts = Counter(part_of(port) for port in taken if port in self.settings.ports)
-        return Vacancies(lambda port: port not in taken, parts.__getitem__)
+        return Vacancies(
+            lambda port: (protocol, port, ANY) not in by_external and (protocol, port) not in held,
+            lambda part: (
+                self._ports_taken.get((protocol, part, ANY), 0) + held.count[(protocol, part)]
+            ),
+        )
 
     def choose_port(
         self, wanted: int, vacancies: Vacancies, allowed: Callable[[int], bool]
@@ -312,15 +312,14 @@ class Table:
 
     def _holder(self, protocol: int, port: int) -> Mapping | None:
         """Whoever has an external port now, for whatever remote endpoint."""
-        if self._sharing.project((1, 1)) == ANY:
+        if self._shared is None:
             return self._by_external.get((protocol, port, ANY))
+        if (protocol, port) not in self._shared:
+            return None
         return next(
-            (
-                mapping
-                for mapping in self._by_internal.values()
-                if mapping.protocol == protocol and mapping.external_port == port
-            ),
-            None,
+            mapping
+            for mapping in self._by_internal.values()
+            if mapping.protocol == protocol and mapping.external_port == port
         )
 
     # -- what a predecessor had ---------------------------------------------------------------
@@ -359,6 +358,8 @@ class Table:
         self._by_external[(protocol, port, shared_by)] = mapping
         if port in self.settings.ports:
             self._ports_taken[(protocol, part_of(port), shared_by)] += 1
+        if self._shared is not None:
+            self._shared.add(protocol, port)
 
     def _enlist(self, session: Session) -> None:
         mapping, remote = session.mapping, session.remote
@@ -379,6 +380,8 @@ class Table:
         del self._by_external[(protocol, port, shared_by)]
         if port in self.settings.ports:
             _count_down(self._ports_taken, (protocol, part_of(port), shared_by))
+        if self._shared is not None:
+            self._shared.remove(protocol, port)
         if self.memory:
             self.memory.forget_rule(mapping)
 

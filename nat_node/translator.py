@@ -32,7 +32,7 @@ from nat_node.events import Dropped, Event, RuleAdded, RuleEnded, describe
 from nat_node.flow_cache import FlowCache, is_plain
 from nat_node.fragments import Fragments, datagram
 from nat_node.identification import Identifications
-from nat_node.mapping import Mapping, Session
+from nat_node.mapping import MADE_BY, Mapping, Session
 from nat_node.packet import (
     ECHO_REPLY,
     ECHO_REQUEST,
@@ -60,7 +60,6 @@ from nat_node.unsolicited import UnsolicitedSyns
 from nat_node.verdict import Drop
 
 _OPENS = CONTROL | ACK  # of these only SYN is set in a segment that opens a connection
-_MADE_BY = {TCP: "TCP SYN", UDP: "UDP datagram", ICMP: "ICMP echo request"}
 
 #: Refusals that the sender inside is told about (RFC 5508, REQ-8).
 _TOLD = frozenset(
@@ -124,7 +123,9 @@ class Translator:
     def translate(self, packet: Packet, now: float) -> Verdict:
         """Decide about one packet and rewrite it in place."""
         if packet.is_later_fragment:
-            result = self.fragments.later(packet, now)
+            # Each sender inside has a share of what may wait, so nobody goes under many names.
+            forged = packet.side is Side.INSIDE and not self.settings.is_inside(packet.source)
+            result = Drop.SPOOFED_SOURCE if forged else self.fragments.later(packet, now)
         elif packet.is_fragment:
             key = datagram(packet)
             first = self._decide(packet, now)
@@ -222,7 +223,7 @@ class Translator:
         mapping = self.table.rule_for_internal(protocol, internal, remote)
         made: Mapping | None = None
         if mapping is None:
-            rule = self.table.make_rule(protocol, internal, remote, now, _MADE_BY[protocol])
+            rule = self.table.make_rule(protocol, internal, remote, now, MADE_BY[protocol])
             if isinstance(rule, Drop):
                 return rule
             mapping = made = rule

@@ -30,8 +30,8 @@ from nat_node.events import Dropped, RuleAdded, RuleEnded
 from nat_node.kernel_nat import conntrack, packet_log
 from nat_node.kernel_nat.conntrack import Entry
 from nat_node.kernel_nat.netlink import Netlink, is_overrun
-from nat_node.mapping import Mapping, Session
-from nat_node.packet import ICMP, PROTOCOL_NAMES, TCP, UDP
+from nat_node.mapping import MADE_BY, Mapping, Session
+from nat_node.packet import ICMP, PROTOCOL_NAMES
 from nat_node.settings import Settings
 from nat_node.table import RuleRefused, Table
 from nat_node.tcp_state import TcpState
@@ -43,7 +43,6 @@ LONGEST_WAIT = 3600.0  # seconds
 _LATE = 0.05  # seconds: the kernel counts in ticks
 _PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
 _DROPS = {drop.label: drop for drop in Drop}
-_MADE_BY = {TCP: "TCP SYN", UDP: "UDP datagram", ICMP: "ICMP echo request"}
 _WHY = {TcpState.CLOSED: "closed", TcpState.RESET: "reset"}
 _TRACKING = Path("/proc/sys/net/netfilter")
 
@@ -172,7 +171,7 @@ class KernelNat:
 
     def _mapping(self, entry: Entry, now: float) -> Mapping:
         started = now - (time.time() - entry.started) if entry.started else now
-        port, made_by = entry.external[1], _MADE_BY.get(entry.protocol, "packet")
+        port, made_by = entry.external[1], MADE_BY.get(entry.protocol, "packet")
         mapping = Mapping(
             entry.id, entry.protocol, entry.internal, port, entry.remote, started, made_by, False
         )

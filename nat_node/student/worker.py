@@ -21,7 +21,8 @@ from typing import Any, NoReturn
 
 from nat_node.behavior import parse_endpoint
 from nat_node.events import describe
-from nat_node.packet import ICMP, TCP, UDP, Malformed, Side
+from nat_node.mapping import MADE_BY
+from nat_node.packet import Malformed, Side
 from nat_node.packet import Packet as RawPacket
 from nat_node.settings import Settings
 from nat_node.student import channel, inspection, listing
@@ -35,7 +36,6 @@ from nat_node.verdict import Drop
 REASON = 60  # characters of a drop's reason
 RULES_LISTED, RULES_AT_MOST = 500, 5000
 
-_MADE_BY = {TCP: "TCP SYN", UDP: "UDP datagram", ICMP: "ICMP echo request"}
 _MEANING = {drop.label: drop.meaning for drop in Drop}
 _FAULTY = "translator-error"
 _MISSING = {
@@ -187,7 +187,7 @@ class Worker:
 
         rules = napt.rules
         rules.now = now
-        rules.packet = (_MADE_BY.get(raw.protocol, f"protocol {raw.protocol}"), before[1])
+        rules.packet = (MADE_BY.get(raw.protocol, f"protocol {raw.protocol}"), before[1])
         failed, result = self._call("translate", packet, now)
         if failed:
             self._drop(_FAULTY, failed, was(), side)

@@ -324,6 +324,11 @@ def check_table(translator: Translator) -> None:
         if m.external_port in settings.ports
     )
     assert table._ports_taken == taken
+    if table._shared is not None:
+        rules_on = Counter((m.protocol, m.external_port) for m in mappings)
+        assert table._shared._rules == rules_on
+        in_pool = Counter((p, part_of(port)) for p, port in rules_on if port in settings.ports)
+        assert +table._shared.count == in_pool
 
     looks = {id(session): when for when, _, session in table.deadlines._heap}
     for session in sessions:
@@ -377,6 +382,7 @@ def assert_empty(translator: Translator) -> None:
         translator.flows.inside, translator.flows.outside, translator.fragments,
         translator.fragments._taken, translator.unsolicited, translator.calls,
         translator.calls._by_host,
+        table._shared or (),
     ):  # fmt: skip
         assert len(holder) == 0, holder
     assert translator.next_deadline() is None

@@ -118,7 +118,7 @@ def test_each_piece_keeps_its_own_header():
         (udp(PC, "192.168.3.3:80", DATA), "inside", Drop.PRIVATE_DESTINATION),
         (udp(f"{OTHER}:1", f"{EXTERNAL}:2000", DATA), "outside", Drop.FILTERED),
         (tcp(PC, WEB, "A", DATA), "inside", Drop.NO_CONNECTION),
-        (udp("192.168.3.3:1", WEB, DATA), "inside", Drop.SPOOFED_SOURCE),
+        (udp("10.0.0.255:1", WEB, DATA), "inside", Drop.SPOOFED_SOURCE),  # everybody, so nobody
     ],
 )
 @pytest.mark.parametrize("first_comes", ["first", "last"])
@@ -140,6 +140,17 @@ def test_the_siblings_of_a_dropped_one_are_dropped(first, side, drop, first_come
         assert pass_on(tail[0]) == []
         nat.wait(limits.LIFETIME)
         assert nat.translator.drops == {drop: 2, Drop.FRAGMENT_LOST: 2}
+
+
+def test_a_later_piece_from_an_address_that_is_not_inside_does_not_wait():
+    nat = Nat()
+    _, later = fragments(udp("192.168.3.3:1", WEB, DATA), 48)[:2]
+    assert nat.inside(later) == []
+    assert nat.drop is Drop.SPOOFED_SOURCE
+    assert len(nat.translator.fragments) == 0
+    nat.inside(fragments(udp(PC, WEB, DATA), 48)[1])  # the control: it waits for its first piece
+    assert nat.drop is None
+    assert len(nat.translator.fragments) == 1
 
 
 def test_a_later_datagram_with_the_same_identification_is_judged_anew():
