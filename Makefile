@@ -47,6 +47,9 @@ labs: $(LABS:%=lab-%)
 $(EXERCISES:%=exercise-%): exercise-%:
 	$(NAPT) exercise $*
 
+$(addprefix exercise-,$(filter-out $(EXERCISES),$(LABS))): exercise-%:
+	@echo 'Level $* has no exercises; there are: $(EXERCISES:%=exercise-%)' >&2; exit 2
+
 grade:
 	@test -n "$$TRANSLATOR" || { test -n "$$LEVEL" && test -n "$$RULES"; } || { \
 	  printf 'Say what is to be marked: make grade LEVEL=%s RULES=FILE, or make grade TRANSLATOR=FILE\n' \
