@@ -7,7 +7,7 @@ with control characters escaped, so that no file can draw on the reader's termin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -74,11 +74,13 @@ def not_one_of(wrong: str, given: str, choices: Iterable[str]) -> str:
     """The message for a word that is none of `choices`, with the nearest of them."""
     words = list(choices)
     message = f"{wrong}; allowed: {', '.join(words)}"
-    near = _nearest(given[:LONGEST_QUOTE].lower(), words)
+    near = nearest(given, words)
     return f"{message} (did you mean '{near}'?)" if near else message
 
 
-def _nearest(given: str, words: list[str]) -> str | None:
+def nearest(given: str, words: Sequence[str]) -> str | None:
+    """The one of `words` that was probably meant, if any."""
+    given = given[:LONGEST_QUOTE].lower()
     if (now := OLD_NAMES.get(given)) in words:
         return now
     begun = [word for word in words if given and (given.startswith(word) or word.startswith(given))]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import readline
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from labs.prompt.why import Why
 from labs.rule_lines import count, rule_lines
 from labs.watching import places, watch
 from topologies.builder import Network
+from topologies.errors import nearest
 from topologies.mininet_cli import SafeCLI
 from topologies.napt_control import ControlError, NaptControl
 from topologies.node import Node
@@ -37,6 +39,7 @@ from topologies.processes import DeadlinePassed, ProgramEnded
 
 SHOWN_RULES = 100
 ABBREVIATIONS = {"?": "help", "h": "help", "q": "quit", "n": "next"}  # unless a node is called so
+OTHERWISE_CALLED = {"solution": "solve", "answer": "solve", "list": "rules"}
 RULE_USAGE = (
     "as in: rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080 · rule del napt_a tcp 24.9.3.7:8080"
 )
@@ -95,12 +98,25 @@ class LabCLI(SafeCLI):
     def default(self, name: str) -> None:
         """The first word is no command."""
         if name not in self.net.nodes:
-            self.say(f"{name} is neither a command (? lists them) nor a node.")
-            self._list_nodes()
+            self._no_such_word(name)
         elif self.rest:
             self.run_on(self.net[name], self.rest)
         else:
             self.say(f"say what {name} is to run, or: shell {name}")
+
+    def _no_such_word(self, name: str) -> None:
+        unknown = f"{name} is neither a command (? lists them) nor a node"
+        commands = self.commands()
+        other = OTHERWISE_CALLED.get(name.lower())
+        if name == "clear":
+            self.say(f"{unknown}: Ctrl-L clears the screen.")
+        elif shutil.which(name):
+            self.say(f"{unknown}: programs run on a node, as in: {suited('bob', self.net.topology)} {name}")
+        elif near := other if other in commands else nearest(name, [*commands, *self.net.nodes]):
+            self.say(f"{unknown}: did you mean {near}?")
+        else:
+            self.say(f"{unknown}.")
+            self._list_nodes()
 
     def end_of_input(self) -> bool:
         self.console.print()
@@ -242,6 +258,8 @@ class LabCLI(SafeCLI):
             case ["del", name, protocol, external]:
                 asked = {"do": "remove", "protocol": protocol, "external": external}
                 self._change(name, "removed", asked)
+            case ["list" | "ls" | "show", *_]:
+                self.say("rules lists them")
             case _:
                 self.say(suited(RULE_USAGE, self.net.topology))
 

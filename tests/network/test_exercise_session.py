@@ -36,6 +36,8 @@ def test_a_student_solves_an_exercise(tmp_path, state):
         terminal.expect("timeout goes on in the background on bob")
         terminal.type("bob sleep 1\n")
         terminal.expect("timeout on bob ended, exit status 124: it said nothing")
+        terminal.type("solution\n")
+        terminal.expect("did you mean solve?")
         terminal.type("hint\n")
         terminal.expect("1. Let bob try")
         terminal.type("ru\t add napt_a t\t2\t8080 10.0.0.7\t8080\n")

@@ -69,11 +69,24 @@ def test_names_that_do_not_exist_are_told_with_those_that_do(monkeypatch):
         "nobody ls",
         "draw 'x",
         "bob",
+        "DRWA",
+        "alcie ls",
+        "curl -m 1 http://198.51.100.10/",
+        "clear",
+        "rule list",
+        "solution",
     )
-    assert shown.count("The nodes: internet, files, relay, napt_a, alice, napt_b, bob") == 3
+    assert shown.count("The nodes: internet, files, relay, napt_a, alice, napt_b, bob") == 4
     assert "bob has no wlan0; it has eth0" in shown
     assert "No closing quotation: nothing was done" in shown
     assert "say what bob is to run" in shown
+    neither = "is neither a command (? lists them) nor a node"
+    assert f"DRWA {neither}: did you mean draw?" in shown
+    assert f"alcie {neither}: did you mean alice?" in shown
+    assert f"curl {neither}: programs run on a node, as in: bob curl" in shown.replace("\n", " ")
+    assert f"clear {neither}: Ctrl-L clears the screen." in shown
+    assert "rules lists them" in shown
+    assert f"solution {neither}.\n" in shown, "there is no solve at this prompt"
 
 
 def test_no_command_reaches_python_or_a_shell_outside_a_node(monkeypatch, tmp_path):
