@@ -111,7 +111,8 @@ class LabCLI(SafeCLI):
         if name == "clear":
             self.say(f"{unknown}: Ctrl-L clears the screen.")
         elif shutil.which(name):
-            self.say(f"{unknown}: programs run on a node, as in: {suited('bob', self.net.topology)} {name}")
+            node = suited("bob", self.net.topology)
+            self.say(f"{unknown}: programs run on a node, as in: {node} {name}")
         elif near := other if other in commands else nearest(name, [*commands, *self.net.nodes]):
             self.say(f"{unknown}: did you mean {near}?")
         else:

@@ -83,7 +83,7 @@ def test_names_that_do_not_exist_are_told_with_those_that_do(monkeypatch):
     neither = "is neither a command (? lists them) nor a node"
     assert f"DRWA {neither}: did you mean draw?" in shown
     assert f"alcie {neither}: did you mean alice?" in shown
-    assert f"curl {neither}: programs run on a node, as in: bob curl" in shown.replace("\n", " ")
+    assert f"curl {neither}: programs run on a node, as in: bob curl" in " ".join(shown.split())
     assert f"clear {neither}: Ctrl-L clears the screen." in shown
     assert "rules lists them" in shown
     assert f"solution {neither}.\n" in shown, "there is no solve at this prompt"
