@@ -22,33 +22,45 @@ from typing import Any, TypeVar
 import yaml
 
 from topologies.errors import Problems, not_one_of, quoted
+from topologies.yaml_mistakes import explain
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 20
 MAX_NODES = 5000
-MAX_SYNTAX_MESSAGE = 300  # characters
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 T = TypeVar("T")
 
 
-class _Refused(yaml.MarkedYAMLError):
-    def __init__(self, problem: str, mark: Any) -> None:
-        super().__init__(problem=problem, problem_mark=mark)
+class _Refused(Exception):
+    """Good YAML that we do not take; on which line, and why."""
+
+    def __init__(self, mark: Any, why: str) -> None:
+        super().__init__(why)
+        self.line: int = mark.line + 1
 
 
 class _Composer(yaml.SafeLoader):
     """PyYAML's composer in Python: the same words on every machine, and a bound on its depth."""
 
     _depth = 0
+    last: yaml.Token | None = None  # that fitted
+
+    def get_token(self) -> yaml.Token | None:
+        self.last = super().get_token()  # type: ignore[no-untyped-call]
+        return self.last
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
         if self._depth == MAX_DEPTH:
-            raise _Refused("it is nested too deep", event.start_mark)
+            what = f"it is nested too deep; allowed: at most {MAX_DEPTH} levels"
+            raise _Refused(event.start_mark, what)
         if getattr(event, "tag", None) is not None:
-            raise _Refused("a tag (!…) stands here", event.start_mark)
+            what = (
+                "a tag (!…) stands here; allowed: none, and quotes around a text with '!' in front"
+            )
+            raise _Refused(event.start_mark, what)
         self._depth += 1
         node: yaml.Node | None = super().compose_node(parent, index)
         self._depth -= 1
@@ -189,24 +201,17 @@ def _compose_text(text: str, problems: Problems) -> yaml.Node | None:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         message = f"the character {quoted(text[error.position])} is not allowed in YAML"
+        message += "; allowed: text, line ends and tabs"
+    except _Refused as refused:
+        line, message = refused.line, str(refused)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        message = ", ".join(part for part in (error.context, error.problem) if part)
-        if "'\\t'" in message:
-            raise problems.fatal(
-                line, "a tab stands here; allowed: spaces to indent with"
-            ) from None
+        line, message = explain(error, text, composer.last if composer else None)
     except (ValueError, OverflowError):
         # PyYAML lets them out for "\U00110000", for "\UFFFFFFFF", and for a %YAML version of
         # 5,000 digits.
         line = composer.line + 1 if composer else 1
-        message = "a number in an escape or a directive is out of bounds"
-    raise problems.fatal(
-        line,
-        f"cannot be read: {message[:MAX_SYNTAX_MESSAGE]}; "
-        f"allowed: one YAML document, without tags, at most {MAX_DEPTH} levels deep",
-    )
+        message = "a number in an escape or a directive is out of bounds; allowed: a smaller one"
+    raise problems.fatal(line, message)
 
 
 def _expanded_size(root: yaml.Node) -> int:

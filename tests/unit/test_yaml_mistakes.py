@@ -1,0 +1,85 @@
+"""Mistakes that people make in YAML: where each was made, what it is, and how to mend it."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from topologies.errors import TopologyError
+from topologies.loader import loads
+
+COLUMNS = "allowed: one column for all that belong together"
+END = "allowed: the same quote at the end of the text"
+NO_COLON = "has no ': '; allowed: key: value, or '- ' before a list's item"
+WHOLE = "allowed: one pair of quotes around the whole text, and others within it"
+
+MISTAKES = {
+    "title: Lesson 1: A shop": "1: ': ' in column 16 stands in a text without quotes; "
+    "allowed: quotes around it, as in title: 'Lesson 1: A shop'",
+    "expect:\n  - check: a\n    message: see: b": "3: ': ' in column 17 stands in a text without "
+    "quotes; allowed: quotes around it, as in message: 'see: b'",
+    "title: x\ninternet\n  a: 1": f"2: 'internet' {NO_COLON}",
+    "internet:\n  # two\n\n  a 1\n  b: 2": f"4: 'a 1' {NO_COLON}",
+    "a:\n  gateway\n    kind: napt": f"2: 'gateway' {NO_COLON}",
+    "title:x\nsites: {}": "1: no space behind the colon of 'title:x'; allowed: 'title: x'",
+    "title: x\n internet: {}": f"2: it begins in column 2, and line 1 in column 1; {COLUMNS} "
+    "(1 space too many?)",
+    "internet:\n    a: 1\n  b: 2": f"3: it begins in column 3, and line 2 in column 5; {COLUMNS} "
+    "(2 spaces too few?)",
+    "expect:\n  - a\n - c": f"3: it begins in column 2, and line 2 in column 3; {COLUMNS} "
+    "(1 space too few?)",
+    "expect:\n  - check: y\n     wait: 5s": "3: it begins in column 6, and line 2 in column 5; "
+    f"{COLUMNS} (1 space too many?)",
+    "expect:\n  -check: x\n  - check: y": "2: no space behind '-' of '-check: x'; "
+    "allowed: '- check: x'",
+    "expect:\n  - check: y\n  -check: x": "3: no space behind '-' of '-check: x'; "
+    "allowed: '- check: x'",
+    "expect:\n  - check: y\n  wait: 5s": "3: a key stands among a list's items; allowed: '- ' "
+    "before an item, and the column of an item's first key for its others",
+    "a:\n  b: 1\n  - c": "3: a list's item stands among keys; allowed: one or the other",
+    "expect: - a": "1: a list begins behind a key; allowed: each item on a line of its own, "
+    "behind '- '",
+    "internet:\n  a: {b: 1\nsites:\n  a: {}": "2: '{' in column 6 is not closed before line 3; "
+    "allowed: '}' at its end",
+    "internet:\n  a: {b: 1\n": "2: '{' in column 6 is never closed; allowed: '}' at its end",
+    "a: {b: 1, c: [web}": "1: '}' in column 18 closes what '[' opened in line 1, column 14; "
+    "allowed: ']'",
+    "a: {b: 1}}": "1: '}' in column 10 is one too many; allowed: leave it out",
+    "a: {b: 1 c: 2}": "1: no comma before column 11, or a text without quotes that needs them; "
+    "allowed: a comma between two entries of {…}",
+    "a:\n  b: {c: 1\n      d: 2}": "2: no comma at the end, between '{' (line 2, column 6) and "
+    "'}'; allowed: a comma between two entries",
+    'title: "x\ninternet: {}\n': f"1: the quote that is opened in column 8 is never closed; {END}",
+    'title: "x\ninternet:\n  a: "1"': "1: the quote that is opened in column 8 is closed only in "
+    f"line 3; {END}",
+    "title: 'it's'": "1: something stands behind the quote that ends the text in column 11; "
+    f"{WHOLE}",
+    r'title: "C:\dir"': "1: a backslash before 'd' means nothing; allowed: two of them, or quotes "
+    "of the other kind (') around the text",
+    "title: @home": "1: a text begins with '@'; allowed: quotes around such a text",
+    "title: *home": "1: a text begins with '*'; allowed: quotes around such a text",
+    "title: > b": "1: a text begins with '>'; allowed: quotes around such a text",
+    "a: {b: 1} c": "1: something stands behind the bracket that closes in column 9; "
+    "allowed: nothing more in this line",
+    "a: !!str b": "1: a tag (!…) stands here; allowed: none, and quotes around a text with '!' in "
+    "front",
+    "a: {b: :}": "1: cannot be read: while parsing a flow node, expected the node content, but "
+    "found ':'; allowed: YAML",
+}
+
+
+@pytest.mark.parametrize(("text", "told"), MISTAKES.items(), ids=MISTAKES)
+def test_a_mistake_is_named_where_it_was_made(text, told):
+    with pytest.raises(TopologyError) as refused:
+        loads(text.encode(), Path("t.yaml"))
+    assert refused.value.problems == [f"t.yaml:{told}"]
+
+
+@given(st.text(alphabet="ab:-{}[],'\"\\ \n#@*&!|>?\t%", max_size=60))
+def test_whatever_it_is_a_topology_error_comes_out(text):
+    with contextlib.suppress(TopologyError):
+        loads(text.encode(), Path("t.yaml"))
