@@ -48,7 +48,7 @@ def output(*command: str) -> str:
 def host() -> dict[str, object]:
     """Everything a sandbox could leave behind or change, as this test's own "host" shows it."""
     return {
-        "processes": {p.name for p in Path("/proc").iterdir() if p.name.isdigit() and not ended(p)},
+        "processes": processes(),
         "links": output("ip", "-o", "link"),
         "addresses": output("ip", "-o", "address"),
         "rules": output("ip", "rule"),
@@ -61,6 +61,10 @@ def host() -> dict[str, object]:
     }
 
 
+def processes() -> set[str]:
+    return {p.name for p in Path("/proc").iterdir() if p.name.isdigit() and not ended(p)}
+
+
 def ended(process: Path) -> bool:
     try:
         return (process / "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
@@ -70,6 +74,9 @@ def ended(process: Path) -> bool:
 
 def await_same(before: dict[str, object], seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
+    # A whole look starts processes itself: only when those of the sandbox have gone.
+    while processes() != before["processes"] and time.monotonic() < deadline:
+        time.sleep(0.002)
     while (now := host()) != before and time.monotonic() < deadline:
         time.sleep(0.005)
     assert now == before
