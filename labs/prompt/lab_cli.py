@@ -8,7 +8,9 @@ there (Mininet puts an address in its place, which another node may have as well
 from __future__ import annotations
 
 import contextlib
+import os
 import readline
+import select
 import shutil
 import signal
 import subprocess
@@ -38,6 +40,7 @@ from topologies.node import Node
 from topologies.processes import DeadlinePassed, ProgramEnded
 
 SHOWN_RULES = 100
+PATIENCE_SECONDS = 5.0  # with a command, until it is said how to end it
 ABBREVIATIONS = {"?": "help", "h": "help", "q": "quit", "n": "next"}  # unless a node is called so
 OTHERWISE_CALLED = {"solution": "solve", "answer": "solve", "list": "rules"}
 RULE_USAGE = (
@@ -292,10 +295,14 @@ class LabCLI(SafeCLI):
         """Run a line in a shell on a node to its end, at this terminal."""
         process = _start(node, _in_shell(line))
         with _terminal_as_it_was():
-            status = _wait(process)
+            status = _wait(process, PATIENCE_SECONDS, self._tell_how_to_end)
         if status != 0:
             how = f"exit status {status}" if status > 0 else signal.strsignal(-status)
             self.say(f"{node.name}: {how}")
+
+    def _tell_how_to_end(self) -> None:
+        if not _is_drawn_on():
+            self.say("… still running: Ctrl-C ends it")
 
     def do_packets(self, words: list[str]) -> None:
         """packets [NODE [INTERFACE …]] [while NODE COMMAND]: packets, live"""
@@ -349,12 +356,28 @@ def _start(node: Node, command: Sequence[str], *, apart: bool = False) -> subpro
     )
 
 
-def _wait(process: subprocess.Popen[bytes]) -> int:
+def _wait(process: subprocess.Popen[bytes], patience: float, remark: Callable[[], None]) -> int:
+    """Its status, at its end; if that does not come within `patience` seconds, after a remark."""
+    end = os.pidfd_open(process.pid)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):  # it was meant for the command
+            if not select.select([end], [], [], patience)[0]:
+                remark()
+    finally:
+        os.close(end)
     while True:
         try:
             return process.wait()
-        except KeyboardInterrupt:  # it was meant for the command, which got it as well
+        except KeyboardInterrupt:  # the command got it as well
             continue
+
+
+def _is_drawn_on() -> bool:
+    """Whether a program has the terminal's keys one by one (a pager, an editor)."""
+    try:
+        return not termios.tcgetattr(sys.stdin)[3] & termios.ICANON
+    except (termios.error, OSError, ValueError):  # no terminal
+        return False
 
 
 @contextlib.contextmanager

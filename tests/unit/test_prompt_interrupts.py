@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 from collections import deque
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from labs import prompt
+from labs.prompt import lab_cli
 from labs.prompt.lab_cli import LabCLI
 from labs.registry import TOPOLOGIES
 from topologies.loader import load
@@ -85,3 +87,14 @@ def test_after_the_last_step_there_is_nothing_left_to_stop(ctrl_c, monkeypatch):
         assert pause(net, last=True)
     except KeyboardInterrupt:  # which would end all tests
         pytest.fail("a run that is whole was stopped")
+
+
+def test_a_command_that_takes_long_is_said_to_end_with_ctrl_c():
+    said = []
+    quick, slow = subprocess.Popen(["true"]), subprocess.Popen(["sleep", "0.3"])
+    assert lab_cli._wait(quick, 30, lambda: said.append("quick")) == 0
+    assert lab_cli._wait(slow, 0.05, lambda: said.append("slow")) == 0
+    assert said == ["slow"]
+    out = io.StringIO()
+    LabCLI(NoNodes(), Console(file=out), "hint", SimpleNamespace())._tell_how_to_end()
+    assert "Ctrl-C ends it" in out.getvalue()
