@@ -7,16 +7,12 @@ there (Mininet puts an address in its place, which another node may have as well
 
 from __future__ import annotations
 
-import contextlib
-import os
 import readline
-import select
 import shutil
 import signal
 import subprocess
 import sys
-import termios
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TextIO, cast
 
@@ -25,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from labs.drawing import draw
+from labs.prompt.at_terminal import in_shell, is_drawn_on, start, terminal_as_it_was, wait
 from labs.prompt.completion import vocabulary
 from labs.prompt.examples import EXAMPLES, Examples, suited
 from labs.prompt.history import History, history
@@ -74,7 +71,7 @@ class LabCLI(SafeCLI):
         if sys.stdin.isatty():
             self._history = history()
             readline.set_completer_delims(" \t\n")
-        with _terminal_as_it_was():
+        with terminal_as_it_was():
             while True:
                 try:
                     self.cmdloop()
@@ -288,20 +285,20 @@ class LabCLI(SafeCLI):
             self.say("say which node, as in: shell bob")
         elif self._has_nodes(words[0]):
             self.say(f"You are on {words[0]}; `exit` or Ctrl-D leads back.")
-            with _terminal_as_it_was():
-                _start(self.net[words[0]], ["bash", "--norc", "--noprofile", "-i"]).wait()
+            with terminal_as_it_was():
+                start(self.net[words[0]], ["bash", "--norc", "--noprofile", "-i"]).wait()
 
     def run_on(self, node: Node, line: str) -> None:
         """Run a line in a shell on a node to its end, at this terminal."""
-        process = _start(node, _in_shell(line))
-        with _terminal_as_it_was():
-            status = _wait(process, PATIENCE_SECONDS, self._tell_how_to_end)
+        process = start(node, in_shell(line))
+        with terminal_as_it_was():
+            status = wait(process, PATIENCE_SECONDS, self._tell_how_to_end)
         if status != 0:
             how = f"exit status {status}" if status > 0 else signal.strsignal(-status)
             self.say(f"{node.name}: {how}")
 
     def _tell_how_to_end(self) -> None:
-        if not _is_drawn_on():
+        if not is_drawn_on():
             self.say("… still running: Ctrl-C ends it")
 
     def do_packets(self, words: list[str]) -> None:
@@ -324,14 +321,14 @@ class LabCLI(SafeCLI):
         if not nodes:
             self.say("There is no NAPT here: say which node, as in: packets bob eth0")
             return
-        start: Callable[[], subprocess.Popen[bytes]] | None = None
+        begin: Callable[[], subprocess.Popen[bytes]] | None = None
         if line:
-            start = partial(_start, self.net[other], _in_shell(line), apart=True)
+            begin = partial(start, self.net[other], in_shell(line), apart=True)
         else:
             names = [place.label.strip() for place in places(nodes, where[1:])]
             at_node = f" at {where[0]}" if where else ""
             self.say(f"Packets{at_node} ({', '.join(names)}), until Enter.")
-        watch(places(nodes, where[1:]), self.net.log, self.show, start)
+        watch(places(nodes, where[1:]), self.net.log, self.show, begin)
 
     def do_watch(self, words: list[str]) -> None:
         """watch NODE …: as packets"""
@@ -339,57 +336,3 @@ class LabCLI(SafeCLI):
             self.do_packets(words)
         else:
             self.say("say which node, as in: watch bob eth0")
-
-
-def _in_shell(line: str) -> list[str]:
-    return ["bash", "-c", line]
-
-
-def _start(node: Node, command: Sequence[str], *, apart: bool = False) -> subprocess.Popen[bytes]:
-    """A process that has the terminal; or, `apart`, a group of processes without its keys."""
-    return subprocess.Popen(
-        [*node.entry, *command],
-        env=node.environment,
-        cwd=node.home,
-        stdin=subprocess.DEVNULL if apart else None,
-        process_group=0 if apart else None,
-    )
-
-
-def _wait(process: subprocess.Popen[bytes], patience: float, remark: Callable[[], None]) -> int:
-    """Its status, at its end; if that does not come within `patience` seconds, after a remark."""
-    end = os.pidfd_open(process.pid)
-    try:
-        with contextlib.suppress(KeyboardInterrupt):  # it was meant for the command
-            if not select.select([end], [], [], patience)[0]:
-                remark()
-    finally:
-        os.close(end)
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:  # the command got it as well
-            continue
-
-
-def _is_drawn_on() -> bool:
-    """Whether a program has the terminal's keys one by one (a pager, an editor)."""
-    try:
-        return not termios.tcgetattr(sys.stdin)[3] & termios.ICANON
-    except (termios.error, OSError, ValueError):  # no terminal
-        return False
-
-
-@contextlib.contextmanager
-def _terminal_as_it_was() -> Iterator[None]:
-    """What a program did to the terminal (no echo, raw keys) ends with it, however it ended."""
-    try:
-        settings = termios.tcgetattr(sys.stdin)
-    except (termios.error, OSError, ValueError):  # no terminal
-        yield
-        return
-    try:
-        yield
-    finally:
-        with contextlib.suppress(termios.error, OSError):
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, settings)

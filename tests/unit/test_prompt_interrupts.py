@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from labs import prompt
-from labs.prompt import lab_cli
+from labs.prompt import at_terminal
 from labs.prompt.lab_cli import LabCLI
 from labs.registry import TOPOLOGIES
 from topologies.loader import load
@@ -92,8 +92,8 @@ def test_after_the_last_step_there_is_nothing_left_to_stop(ctrl_c, monkeypatch):
 def test_a_command_that_takes_long_is_said_to_end_with_ctrl_c():
     said = []
     quick, slow = subprocess.Popen(["true"]), subprocess.Popen(["sleep", "0.3"])
-    assert lab_cli._wait(quick, 30, lambda: said.append("quick")) == 0
-    assert lab_cli._wait(slow, 0.05, lambda: said.append("slow")) == 0
+    assert at_terminal.wait(quick, 30, lambda: said.append("quick")) == 0
+    assert at_terminal.wait(slow, 0.05, lambda: said.append("slow")) == 0
     assert said == ["slow"]
     out = io.StringIO()
     LabCLI(NoNodes(), Console(file=out), "hint", SimpleNamespace())._tell_how_to_end()
