@@ -30,6 +30,11 @@ class Side:
     visitor: str
     from_: str
 
+    @property
+    def door(self) -> str:
+        """Where a visitor knocks."""
+        return f"{self.public}:{PORT}"
+
 
 SITES = {
     "napt_a": Side(NAPT_A, "alice", ALICE, visitor="bob", from_=NAPT_B),

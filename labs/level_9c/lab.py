@@ -8,6 +8,8 @@ Each step runs the programs that a person would run; checks.py looks at the wire
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from labs.commands import (
@@ -135,7 +137,33 @@ def private_addresses(stage: Stage) -> None:
     proves=["9c.no-rule"],
 )
 def without_a_rule(stage: Stage) -> None:
-    knock_at_both(stage, "9c.no-rule")
+    with own_rules_set_aside(stage):
+        knock_at_both(stage, "9c.no-rule")
+
+
+@contextmanager
+def own_rules_set_aside(stage: Stage) -> Iterator[None]:
+    """Meanwhile the NAPTs do without the doors that a student has opened already."""
+    gateways = [site.gateway for site in stage.net.topology.sites]
+    from_the_start = {gateway.name for gateway in gateways if gateway.napt and gateway.napt.rules}
+    doors = [
+        (napt, rule)
+        for napt, site in SITES.items()
+        if napt not in from_the_start
+        for rule in stage.net.napt(napt).rules()
+        if rule["explicit"] and (rule["protocol"], rule["external"]) == ("tcp", site.door)
+    ]
+    for napt, rule in doors:
+        stage.see(
+            f"You have added the rule {rule['external']} → {rule['internal']} already: {napt} does "
+            "without it in this step, and has it again at its end."
+        )
+        stage.net.napt(napt).remove("tcp", rule["external"])
+    try:
+        yield
+    finally:
+        for napt, rule in doors:
+            stage.net.napt(napt).add("tcp", rule["external"], rule["internal"])
 
 
 def knock_at_both(stage: Stage, claim_id: str) -> None:
@@ -183,7 +211,7 @@ def exchange(stage: Stage, claim_id: str, napt: str) -> None:
     """Open the door at `napt`, fetch the file from the other side, and check all of it."""
     site = SITES[napt]
     since, log_since = stage.wire.mark(), stage.log.mark()
-    endpoint, inside = f"{site.public}:{PORT}", f"{site.private}:{PORT}"
+    endpoint, inside = site.door, f"{site.private}:{PORT}"
     added = None
     if explicit_rules(stage, napt, endpoint, inside):
         stage.see(f"You have added the rule {endpoint} → {inside} already.")
