@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import ARP, Ether
 
@@ -69,6 +71,7 @@ def answer(places, owner, asker, ms):
     return [frame(w, w == places[0], layers, ms) for w in places]
 
 
+@functools.cache  # scapy takes half a second for it
 def connection(ms=10.0, segments=100):
     """bob opens a connection to alice's server, which sends him `segments`; FIN both ways."""
     frames = segment(BOB_TO_ALICE, ms)
@@ -81,7 +84,7 @@ def connection(ms=10.0, segments=100):
     end = ms + 4 + segments / 10
     frames += segment(ALICE_TO_BOB, end, "FA", 5001 + 100 * segments, 1001, 99)
     frames += segment(BOB_TO_ALICE, end + 1, "FA", 1001, 5002 + 100 * segments, 9)
-    return frames
+    return tuple(frames)
 
 
 def write_frames(path, frames):
@@ -140,6 +143,6 @@ def tell(folder, text="plain", *, passed=True, frames=None, end=True):
         stream.emit("end", time=BEGAN + 1, passed=passed, seconds=1.0)
     if frames is None:
         ends = ((NAPT_B, 40009), (NAPT_A, 8080))
-        frames = connection() + segment([("napt_a:wan0", IN, ends)], 5, seq=77)
+        frames = [*connection(), *segment([("napt_a:wan0", IN, ends)], 5, seq=77)]
     write_frames(folder / "capture.pcapng", frames)
     return story

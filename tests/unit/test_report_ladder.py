@@ -117,7 +117,7 @@ def test_what_turns_back_is_not_drawn_on_the_line_on_which_it_came():
 
 
 def test_both_directions_are_one_connection_and_its_bulk_is_counted():
-    (flow,) = ladder(connection(segments=100)).flows
+    (flow,) = ladder(connection()).flows
     titles = [journey.title for journey in flow.journeys]
     assert titles == ["SYN", "SYN ACK", "ACK", "100 bytes", "FIN ACK", "FIN ACK"]
     assert (flow.folded, flow.folded_bytes) == (99, 9900)
