@@ -14,6 +14,7 @@ from rich.status import Status
 from rich.text import Text
 
 from labs.claims import CLAIMS
+from labs.code_in_text import pieces
 from labs.rule_lines import rule_lines
 from labs.stream import Record
 
@@ -144,7 +145,8 @@ class Narration:
         self.console.print(Rule(title, align="left"))
         self._say(record["say"])
         if record["ask"]:
-            self._print(Text.assemble(("Predict: ", "bold yellow"), (record["ask"], "yellow")))
+            predict = Text("Predict: ", "bold yellow")
+            self._print(predict.append_text(self._with_code(record["ask"], "yellow")))
         self.console.print()
 
     def _tell_command(self, record: Record) -> None:
@@ -207,7 +209,14 @@ class Narration:
 
     def _say(self, text: str) -> None:
         if text:
-            self._print(Text(text))
+            self._print(self._with_code(text))
+
+    def _with_code(self, text: str, style: str = "") -> Text:
+        """What stands between backticks is bold; in a pipe nothing is, and they stay."""
+        if not self.console.is_terminal:
+            return Text(text, style)
+        styled = ((piece, f"bold {style}" if code else style) for piece, code in pieces(text))
+        return Text.assemble(*styled)
 
     def _print(self, text: Text, *, indent: int = 0, wrap: bool = True) -> None:
         self.console.print(

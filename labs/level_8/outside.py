@@ -74,7 +74,7 @@ def stackoverflow_calls(stage: Stage) -> None:
             )
             claim.require(not inside, f"{where}: {len(inside)} packets from stackoverflow")
     with stage.claim("8.inbound", "the same request succeeds where it can (control)") as claim:
-        require_success(claim, other.finish(), "stackoverflow to the public server `files`")
+        require_success(claim, other.finish(), "stackoverflow to files, a public server")
         require_success(claim, neighbor.finish(), "the PC's neighbor to the PC")
         require_success(claim, ping.finish(), f"stackoverflow's ping to {PUBLIC}")
         same = sha256(shared / FILE) == sha256(stage.net["pc2"].home / FILE)

@@ -82,7 +82,7 @@ def both_are_online(stage: Stage) -> None:
             require_success(claim, ping.finish(), "ping")
         for public in (NAPT_A, NAPT_B):
             peer = wait_for_peer(stage, "files", since, f"{public}:")
-            claim.require(True, f"the server `files` was asked by {peer}")
+            claim.require(True, f"files, the public server, was asked by {peer}")
 
 
 # ── 2 ──────────────────────────────────────────────────────────────────────────────────────

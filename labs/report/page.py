@@ -20,6 +20,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from labs.code_in_text import pieces
 from labs.report.capture import pick
 from labs.report.ladder import Ladder, make_ladder
 from labs.report.ladder_drawing import Picture, draw_flow
@@ -83,7 +84,7 @@ def render(story: Story, folder: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"mark": _MARKS.get, "verdict": _WORDS.get}
+    environment.filters |= {"mark": _MARKS.get, "verdict": _WORDS.get, "with_code": with_code}
     style = (_HERE / "page.css").read_text(encoding="utf-8")
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     parts, number = [], 0
@@ -117,6 +118,12 @@ def visible(value: object) -> object:
     if len(value) > TEXT_SHOWN:
         value = f"{value[:TEXT_SHOWN]} … ({len(value) - TEXT_SHOWN:,} characters more)"
     return _INVISIBLE.sub(lambda found: f"⟨{ord(found[0]):04X}⟩", value)
+
+
+def with_code(text: str) -> Markup:
+    """Text in which what stands between backticks is code."""
+    forms = {False: Markup("{}"), True: Markup("<code>{}</code>")}
+    return Markup().join(forms[code].format(visible(piece)) for piece, code in pieces(text))
 
 
 def _part(part: PartStory, folder: Path, number: int) -> PartPage:

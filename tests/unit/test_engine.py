@@ -179,6 +179,18 @@ def test_a_run_that_was_stopped_says_so_in_one_line(stream):
     assert "Claims: 1 holds." in text
 
 
+def test_what_stands_between_backticks_is_bold_on_a_terminal(stream):
+    pipe, terminal = io.StringIO(), io.StringIO()
+    stream.listen(Narration(Console(file=pipe, width=80)))
+    colors = {"force_terminal": True, "color_system": "standard", "no_color": False}
+    stream.listen(Narration(Console(file=terminal, width=80, highlight=False, **colors)))
+    step = {"number": 1, "of": 1, "title": "t", "proves": []}
+    stream.emit("step", say="port 80 of `files`", ask="who is `files`?", **step)
+    assert "port 80 of `files`" in pipe.getvalue()
+    assert "port 80 of \x1b[1mfiles\x1b[0m" in terminal.getvalue()
+    assert "who is \x1b[0m\x1b[1;33mfiles\x1b[0m" in terminal.getvalue()
+
+
 def test_rules_fit_a_terminal_and_keep_their_endpoints_whole():
     longest = "255.255.255.255:65535"
     session = {"remote": longest, "state": "half_closed_out", "idle": 1, "expires_in": 7440.0}

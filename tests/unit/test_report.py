@@ -214,9 +214,12 @@ def test_the_drawing_has_every_address_and_no_two_boxes_overlap(path):
 
 def test_a_run_that_was_stopped_is_called_so(tmp_path):
     story = tell(tmp_path, end=False)
+    story.intro = "Port 80 of `files`, by `curl <URL>`"
     story({"event": "stopped", "time": BEGAN + 2, "where": "before step 2", "unchecked": []})
     story({"event": "end", "time": BEGAN + 2, "passed": False, "seconds": 2.0})
     page_text = render(story, tmp_path)
     assert "<title>Level 9c: stopped</title>" in page_text
     assert "The run was stopped before step 2: not every claim was checked." in page_text
     assert "Not all claims hold" not in page_text
+    code = "Port 80 of <code>files</code>, by <code>curl &lt;URL&gt;</code>"
+    assert code in page_text
