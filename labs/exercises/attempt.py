@@ -98,6 +98,9 @@ class Attempt:
             reply = self._do(line)
         except (ControlError, DeadlinePassed, ProgramEnded) as error:
             reply = Reply(str(error), well=False)
+        if reply.well and line.words[0] == "rule":
+            told = f"told rule add {line.words[2]} "
+            self._done = [fact for fact in self._done if not fact.startswith(told)]
         if not reply.well:
             self._done.append(f"told {line.text}: {' '.join(reply.text.split())}")
         return reply

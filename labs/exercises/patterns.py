@@ -3,7 +3,8 @@
 A fact is a line:
 
     typed bob curl -o holiday.jpg http://24.9.3.7:8080/holiday.jpg        a line of the answer
-    told rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080: …               … that was refused
+    told rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080: …     … that was refused; of rules, until
+                                                                one is added or removed there
     rule napt_a tcp 24.9.3.7:8080 10.0.0.7:8080                           an explicit rule, present
     first napt_a tcp 24.9.3.7:8080     … which was there before the SYN of the last connection to it
     late napt_a tcp 24.9.3.7:8080      … which came after that SYN
