@@ -50,6 +50,7 @@ from servers.tcp_server import Endpoint, Limits, listen, port_of, run, serve
 
 SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h
 SILENCE_SECONDS = 1.0
+NFT_SECONDS = 10.0
 TABLE = "napt_lab_transparent_proxy"
 
 
@@ -94,9 +95,12 @@ def intercepting(interception: Interception, to_port: int) -> Iterator[None]:
 
 
 def _nft(commands: str) -> None:
-    done = subprocess.run(
-        ["nft", "-f", "-"], input=commands, text=True, capture_output=True, timeout=10
-    )
+    try:
+        done = subprocess.run(
+            ["nft", "-f", "-"], input=commands, text=True, capture_output=True, timeout=NFT_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        raise OSError(f"nft: not done after {NFT_SECONDS:g} s") from error
     if done.returncode:
         raise OSError(f"nft: {done.stderr.strip().splitlines()[0] if done.stderr else 'failed'}")
 

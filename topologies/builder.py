@@ -39,7 +39,7 @@ from topologies.plan import PLAIN, QUIET, NodePlan, node_plans, segments
 from topologies.processes import EventLog
 from topologies.programs import start_programs
 
-BATCH_SECONDS = 10.0  # how long one `ip -batch` may take
+BATCH_SECONDS = 20.0  # how long one `ip -batch` may take
 GROUP = 54  # marks the links in the sandbox's namespace, to delete them all at once
 
 # Where br_netfilter is loaded, each bridge shows every packet to netfilter once more, as if the
@@ -280,12 +280,17 @@ class _IpBatch:
             text=True,
         )
         assert self._popen.stdin is not None
-        self._popen.stdin.write("\n".join(commands) + "\n")
-        self._popen.stdin.close()
+        # If it has ended already, `finish` says why.
+        with contextlib.suppress(BrokenPipeError), self._popen.stdin as lines:
+            lines.write("\n".join(commands) + "\n")
         self._popen.stdin = None
 
     def finish(self, where: str) -> None:
-        """Wait for the end; BuildError if a command was refused."""
-        _, stderr = self._popen.communicate(timeout=BATCH_SECONDS)
+        """Wait for the end; BuildError if a command was refused, or took too long."""
+        try:
+            _, stderr = self._popen.communicate(timeout=BATCH_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            self._popen.kill()
+            raise BuildError(f"{where}: ip was not done after {BATCH_SECONDS:g} s") from error
         if self._popen.returncode != 0:
             raise BuildError(f"{where}: ip: {stderr.strip()}")
