@@ -35,7 +35,7 @@ help:
 	  'doctor' 'show whether this machine can run the labs, and how to mend it' \
 	  'check TOPOLOGY=FILE' 'check a topology, and what it expects' \
 	  'shell TOPOLOGY=FILE' 'build a topology and get a prompt on its nodes' \
-	  'clean' 'remove what running and testing left in this folder' \
+	  'clean' 'remove what running, testing and pip left in this folder' \
 	  'distclean' 'remove the installed Python packages (.venv) as well'
 	@printf '%s\n' '' '  ENGINE=docker or ENGINE=podman with any of them: run it in a container'
 
@@ -66,11 +66,11 @@ check shell:
 	$(NAPT) $@ "$$TOPOLOGY"
 
 clean:
-	rm -rf -- runs .pytest_cache .mypy_cache .ruff_cache .hypothesis bench.json
+	rm -rf -- runs .pytest_cache .mypy_cache .ruff_cache .hypothesis bench.json build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf -- {} +
 
 distclean: clean
-	rm -rf -- .venv build *.egg-info
+	rm -rf -- .venv
 
 # A name that there is not (a folder's is none): what may have been meant. By any Python, for ours
 # may not be installed yet.
