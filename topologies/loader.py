@@ -25,12 +25,13 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from topologies import scalars
 from topologies.address_plan import PublicPlan, SitePlan
 from topologies.checkout import PROGRAM
-from topologies.errors import Problems, not_one_of, quoted
+from topologies.errors import Problems, nearest, not_one_of, quoted
 from topologies.expectations import expectations
 from topologies.gateways import GatewayDraft
 from topologies.model import Host, Service, Site, Topology
@@ -38,6 +39,7 @@ from topologies.roster import Roster
 from topologies.services import SERVICES
 from topologies.yaml_nodes import MAX_BYTES, Entry, compose
 
+MOST_FILES = 500  # beside one that is not there, to find which was meant
 MAX_NODES = 120  # hosts, gateways and the internet router
 
 _title = scalars.one_line("a title", 100)
@@ -59,11 +61,20 @@ def read_file(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
-        raise problems.fatal(1, f"there is no file {path}; allowed: a YAML file") from error
+        raise problems.fatal(1, _no_file(path)) from error
     except OSError as error:
         raise problems.fatal(
             1, f"cannot be read: {error.strerror}; allowed: a YAML file"
         ) from error
+
+
+def _no_file(path: Path) -> str:
+    """The message where nothing is, with the file beside it or among ours that was meant."""
+    allowed = f"there is no file {path}; allowed: the path of a YAML file"
+    beside = [file.name for file in islice(path.parent.glob("*.yaml"), MOST_FILES)]
+    ours = Path(__file__).parent.glob("*.yaml") if path.name == str(path) else ()
+    near = nearest(path.name, sorted([*beside, *(file.stem for file in ours)]))
+    return f"{allowed} (did you mean {near!r}?)" if near else allowed
 
 
 def loads(data: bytes, path: Path) -> Topology:

@@ -268,11 +268,19 @@ def test_each_bad_topology_has_its_expected_text() -> None:
     assert len(stems) > 30
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "none.yaml"
+    missing = f"{path}:1: there is no file {path}; allowed: the path of a YAML file"
     with pytest.raises(TopologyError) as caught:
         load(path)
-    assert caught.value.problems == [f"{path}:1: there is no file {path}; allowed: a YAML file"]
+    assert caught.value.problems == [missing]
+    (tmp_path / "nine.yaml").touch()
+    with pytest.raises(TopologyError) as caught:
+        load(path)
+    assert caught.value.problems == [f"{missing} (did you mean 'nine.yaml'?)"]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TopologyError, match=r"\(did you mean 'two-sites'\?\)"):
+        load(Path("two-site"))
 
 
 def test_a_directory(tmp_path: Path) -> None:
