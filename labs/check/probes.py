@@ -28,10 +28,10 @@ from labs.check.drops import dropped
 from labs.check.ground import Ground
 from labs.check.outcome import CannotTell
 from labs.check.trail import Match, Trail, carries, follow, is_syn, node_of
+from labs.commands import CURL_NOT_TRIED
 from topologies.namespaces import visit
 
 POLL = 0.05  # seconds between two looks whether a try is dead already
-CURL_NOT_TRIED = frozenset({1, 2, 3, 126, 127})  # wrong usage; no curl (mnexec: 1)
 IP_RECVERR = 11  # ip(7); Python has no name for it
 _TOLD = re.compile(r"You are ([0-9.]+:[0-9]+)")
 

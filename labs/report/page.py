@@ -12,6 +12,7 @@ import base64
 import hashlib
 import os
 import re
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,7 +109,8 @@ def render(story: Story, folder: Path) -> str:
 def _bytecode_cache() -> FileSystemBytecodeCache | None:
     """Where Python keeps its own: compiling the template takes longer than all the rest."""
     folder = _HERE / "__pycache__"
-    return FileSystemBytecodeCache(str(folder)) if os.access(folder, os.W_OK) else None
+    may = os.access(folder, os.W_OK) and not sys.dont_write_bytecode  # root in someone's clone
+    return FileSystemBytecodeCache(str(folder)) if may else None
 
 
 def visible(value: object) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from html.parser import HTMLParser
 
 import pytest
@@ -180,6 +181,14 @@ def test_a_story_is_bounded(tmp_path):
     (step,) = story.steps
     assert (len(step.deeds), step.deeds_left_out) == (DEEDS_KEPT, 1002 - DEEDS_KEPT)
     assert (len(step.reports), step.reports_left_out) == (REPORTS_KEPT, 1002 - REPORTS_KEPT)
+
+
+def test_where_python_writes_no_bytecode_the_page_writes_none_either(monkeypatch, tmp_path):
+    (tmp_path / "__pycache__").mkdir()
+    monkeypatch.setattr(page, "_HERE", tmp_path)
+    for off in (False, True):
+        monkeypatch.setattr(sys, "dont_write_bytecode", off)
+        assert (page._bytecode_cache() is None) is off
 
 
 def test_a_page_that_fails_costs_only_the_page(tmp_path, monkeypatch):
