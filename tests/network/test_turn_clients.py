@@ -23,7 +23,7 @@ from tests.network.turn_programs import (
     need,
     turn_server,
 )
-from tests.server_program import ROOT, Events
+from tests.server_program import DEADLINE, ROOT, Events
 
 pytestmark = pytest.mark.network
 UDP, TCP = Transport.UDP, Transport.TCP
@@ -227,6 +227,20 @@ def test_our_client_is_told_what_it_may_not(server, tmp_path):
 
     with either_server(server, tmp_path):
         asyncio.run(attempts())
+
+
+def test_our_client_does_not_wait_for_a_server_that_is_gone():
+    async def wait_in_vain(server):
+        async with connected(SERVER, USER, PASSWORD, TCP) as turn:
+            await turn.allocate(TCP)
+            waiting = asyncio.create_task(turn.accept())
+            server.process.kill()
+            with pytest.raises(ConnectionResetError, match="the server closed the connection"):
+                await asyncio.wait_for(waiting, DEADLINE)
+
+    with turn_server() as server:
+        asyncio.run(wait_in_vain(server))
+        server.process.wait(DEADLINE)
 
 
 def test_loopback_is_forbidden_unless_allowed():

@@ -12,6 +12,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from servers.turn import attributes as value
 from servers.turn.attributes import Address, Transport
@@ -27,6 +28,9 @@ from servers.turn.framing import CHANNEL_HEADER_LENGTH
 from servers.turn.stun import HEADER_LENGTH, Attribute, Message
 
 MAX_WAITING = 1024  # datagrams and connection attempts; the rest is dropped
+CLOSED = "the server closed the connection"
+
+T = TypeVar("T")
 
 
 class TurnError(Exception):
@@ -70,6 +74,7 @@ class Endpoint:
         self._finished: dict[int, asyncio.Future[Message]] = {}
         self._data: asyncio.Queue[Data] = asyncio.Queue(MAX_WAITING)
         self._attempts: asyncio.Queue[ConnectionAttempt] = asyncio.Queue(MAX_WAITING)
+        self._gone = asyncio.Event()  # the connection to the server, for good
 
     async def allocate(self, relayed: Transport) -> Allocated:
         """Rent a relayed transport address. Raises TurnError."""
@@ -103,8 +108,8 @@ class Endpoint:
         self._flush()
 
     async def receive(self) -> Data:
-        """The next datagram from a peer."""
-        return await self._data.get()
+        """The next datagram from a peer. Raises ConnectionResetError."""
+        return await self._next(self._data)
 
     async def connect(self, peer: Address) -> PeerStream:
         """A TCP connection to this peer (RFC 6062). Raises TurnError, OSError."""
@@ -114,7 +119,19 @@ class Endpoint:
 
     async def accept(self) -> PeerStream:
         """The next TCP connection from a peer (RFC 6062). Raises TurnError, OSError."""
-        return await self._data_connection(await self._attempts.get())
+        return await self._data_connection(await self._next(self._attempts))
+
+    async def _next(self, queue: asyncio.Queue[T]) -> T:
+        """The next that comes; ConnectionResetError as soon as nothing can come any more."""
+        tasks = asyncio.create_task(queue.get()), asyncio.create_task(self._gone.wait())
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if not tasks[0].done():
+                raise ConnectionResetError(CLOSED)
+            return tasks[0].result()
+        finally:
+            for task in tasks:
+                task.cancel()
 
     async def _data_connection(self, attempt: ConnectionAttempt) -> PeerStream:
         reader, writer = await asyncio.open_connection(*self._server)
@@ -153,7 +170,8 @@ class Endpoint:
             while True:
                 self.received(await _read_message(reader))
         except (OSError, asyncio.IncompleteReadError):
-            self.lost(ConnectionResetError("the server closed the connection"))
+            self._gone.set()
+            self.lost(ConnectionResetError(CLOSED))
 
     def _close(self) -> None:
         if self._timer is not None:
