@@ -33,11 +33,11 @@ from topologies.address_plan import PublicPlan, SitePlan
 from topologies.checkout import PROGRAM
 from topologies.errors import Problems, nearest, not_one_of, quoted
 from topologies.expectations import expectations
-from topologies.gateways import GatewayDraft
+from topologies.gateways import DEFAULT_NAME, GatewayDraft
 from topologies.model import Host, Service, Site, Topology
 from topologies.roster import Roster
 from topologies.services import SERVICES
-from topologies.yaml_nodes import MAX_BYTES, Entry, compose
+from topologies.yaml_nodes import MAX_BYTES, Entry, Section, compose
 
 MOST_FILES = 500  # beside one that is not there, to find which was meant
 MAX_NODES = 120  # hosts, gateways and the internet router
@@ -98,6 +98,7 @@ class _Reader:
         self._folder = folder
         self._public = PublicPlan()
         self._nodes: dict[str, Entry] = {}
+        self._misread: set[str] = set()  # names, perhaps, where something else is wrong
 
     def topology(self, top: Entry, path: Path) -> Topology:
         if top.is_mapping() and {"task", "network"} <= top.named().keys():
@@ -106,6 +107,7 @@ class _Reader:
         section = top.section("title", "offload", "internet", "sites", "expect")
         if top.is_mapping() and not section.keys() & {"internet", "sites"}:
             top.refuse("there is nothing in this topology; allowed: internet, sites or both")
+        self._note_misread(section)
         internet = self._hosts(section.get("internet"), self._public)
         sites = self._sites(section["sites"]) if "sites" in section else ()
         topology = Topology(
@@ -119,7 +121,7 @@ class _Reader:
         )
         if "expect" not in section:
             return topology
-        roster = Roster(topology, self._nodes)
+        roster = Roster(topology, self._nodes, self._misread)
         return replace(topology, expect=expectations(section["expect"], roster))
 
     def _sites(self, entry: Entry) -> tuple[Site, ...]:
@@ -129,6 +131,9 @@ class _Reader:
     def _site(self, name: str, entry: Entry) -> Site | None:
         named = _is_good(scalars.name, name, entry)
         section = entry.section("gateway", "hosts", required=("gateway",))
+        self._note_misread(section)
+        if not named or "gateway" not in section:
+            self._misread |= _usual_names(name)
         if "gateway" not in section:
             self._hosts(section.get("hosts"), SitePlan(None, entry))
             return None
@@ -141,6 +146,12 @@ class _Reader:
         hosts = self._hosts(section.get("hosts"), plan)
         gateway = draft.finish({host.address.ip for host in hosts})
         return Site(name, gateway, hosts) if gateway else None
+
+    def _note_misread(self, section: Section) -> None:
+        """Under a key that is misspelled there may be nodes."""
+        for entry in section.unknown:
+            for text in entry.texts():
+                self._misread |= {text, *_usual_names(text)}
 
     def _hosts(self, entry: Entry | None, plan: PublicPlan | SitePlan) -> tuple[Host, ...]:
         hosts = []
@@ -156,6 +167,7 @@ class _Reader:
     def _add_node(self, name: str, entry: Entry) -> None:
         """One more node; what is wrong with its name is noted at `entry`."""
         if not _is_good(scalars.node_name, name, entry):
+            self._misread.add(name)
             return
         if name in self._nodes:
             first = self._nodes[name]
@@ -169,6 +181,11 @@ class _Reader:
             entry.refuse(
                 f"one node too many; allowed: {MAX_NODES}, gateways and internet router included"
             )
+
+
+def _usual_names(site: str) -> set[str]:
+    """What the gateway of a site may be called where nobody has given it a name."""
+    return {f"{usual}_{site}" for usual in DEFAULT_NAME.values()}
 
 
 def _is_good(parse: Callable[[str], str], name: str, entry: Entry) -> bool:

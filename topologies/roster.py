@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address
 
 from topologies.errors import not_one_of, quoted
@@ -12,17 +12,24 @@ UNKNOWN = IPv4Address(0)  # of a node whose own description must be mended first
 
 
 class Roster:
-    """The nodes of a topology. `names` also has those that could not be read: they are there."""
+    """The nodes of a topology. `names` also has those that could not be read: they are there.
 
-    def __init__(self, topology: Topology, names: Iterable[str]) -> None:
+    `misread` are what may be names of nodes, at places where something is wrong that is told
+    already. To say of each sentence about them that there is no such node would help nobody.
+    """
+
+    def __init__(
+        self, topology: Topology, names: Iterable[str], misread: Collection[str] = ()
+    ) -> None:
         self._topology = topology
         self._hosts = {host.name: host for host in topology.hosts()}
         self._gateways = {site.gateway.name: site for site in topology.sites}
         self._names = [*names, ROUTER_NAME]
+        self._misread = misread
 
     def node(self, name: str) -> str:
         """`name`, if a node has it. This and all that follow raise ValueError if not."""
-        if name not in self._names:
+        if name not in self._names and name not in self._misread:
             raise ValueError(not_one_of(f"there is no node {quoted(name)}", name, self._names))
         return name
 
@@ -46,6 +53,13 @@ class Roster:
         if name in self._gateways:
             return self._gateways[name].gateway.public.ip
         return self._hosts[name].address.ip if name in self._hosts else UNKNOWN
+
+    def must_be_mended(self, name: str) -> bool:
+        """Whether what is known of a node is not all there is, or nothing."""
+        site = self._gateways.get(name)
+        if site is not None:
+            return not site.hosts and bool(self._misread)
+        return name not in self._hosts and name != ROUTER_NAME
 
     def napts(self) -> list[str]:
         """The NAPTs."""

@@ -190,6 +190,8 @@ def _behavior(words: Words) -> Behavior:
 def _napt(name: str, roster: Roster) -> str:
     """The name of a NAPT whose behavior can be measured: from inside, and two places outside."""
     site = roster.site_behind(name)
+    if roster.must_be_mended(name):
+        return name
     napts = roster.napts()
     if site is None or name not in napts:
         raise ValueError(not_one_of(f"{quoted(name)} is not a NAPT", name, napts or ["a NAPT"]))

@@ -119,6 +119,7 @@ class Entry:
             if key in known:
                 section[key] = entry
             else:
+                section.unknown.append(entry)
                 entry.refuse(not_one_of("unknown key", key, known))
         needed = ", ".join(required)
         if self.is_mapping():
@@ -136,6 +137,19 @@ class Entry:
             Entry(node, node.start_mark.line + 1, f"{self.path}[{index}]", self.problems)
             for index, node in enumerate(self.node.value)
         ]
+
+    def texts(self) -> set[str]:
+        """All keys and single values in it."""
+        found, waiting = set(), [self.node]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, yaml.ScalarNode):
+                found.add(node.value)
+            elif isinstance(node, yaml.MappingNode):
+                waiting += [part for pair in node.value for part in pair]
+            elif isinstance(node, yaml.SequenceNode):
+                waiting += node.value
+        return found
 
     def join(self, key: str) -> str:
         """The path of `key` in this mapping."""
@@ -156,6 +170,7 @@ class Section(dict[str, Entry]):
     def __init__(self, entry: Entry) -> None:
         super().__init__()
         self.entry = entry
+        self.unknown: list[Entry] = []  # which were noted
 
     def value(self, key: str, parse: Callable[[str], T]) -> T | None:
         """The value at `key`; None where it is absent or wrong (and then noted)."""
