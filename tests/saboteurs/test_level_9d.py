@@ -54,8 +54,9 @@ SABOTEURS = (
             Edit(
                 LAB,
                 '    fetched = stage.run("bob", *fetch_file(NAPT_A))\n',
-                '    copy = stage.net["files"].home / "files" / FILE\n'
-                '    copy.write_bytes((stage.net["alice"].home / "shared" / FILE).read_bytes())\n'
+                '    copy = stage.net["files"].home / "files" / "holiday.jpg"\n'
+                '    mine = stage.net["alice"].home / "shared" / "holiday.jpg"\n'
+                "    copy.write_bytes(mine.read_bytes())\n"
                 '    fetched = stage.run("bob", *fetch_file(FILES))\n',
             ),
             *IMPATIENT,
