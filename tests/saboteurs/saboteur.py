@@ -13,6 +13,8 @@ Faults that have nothing to do with each other share a run (`shared`), for a run
 their claims differ, so it still shows which fault turned which claim red, and that no other claim
 moved.
 
+That without a fault all claims hold is what tests/network/test_lab_*.py show.
+
 The text that a fault replaces must be in the file exactly once. If the source has changed so
 that it is not, the test fails: a fault that was not put in would prove nothing either.
 """
@@ -53,6 +55,7 @@ class Edit:
             f"the sabotage no longer applies: {self.file} has this {count} times, not once:\n"
             f"{self.text}"
         )
+        path.unlink()  # all copies share this file
         path.write_text(source.replace(self.text, self.replacement), encoding="utf-8")
 
 
@@ -129,13 +132,18 @@ def copy_source(root: Path) -> Path:
     return root
 
 
+def copy(source: Path, root: Path) -> None:
+    """Another copy, to be edited; what nobody edits is one file in all of them."""
+    shutil.copytree(source, root, copy_function=os.link)
+
+
 def run_lab(lab: str, source: Path, folder: Path, saboteur: Saboteur | None = None) -> Run:
     """Copy `source` into `folder`, let the saboteur at it and run a lab there.
 
     What the lab said is printed, for pytest to show if the test fails.
     """
     root = folder / "copy"
-    shutil.copytree(source, root)
+    copy(source, root)
     command = [sys.executable, "-m", "labs", "lab", lab]
     if saboteur is not None:
         for edit in saboteur.edits:

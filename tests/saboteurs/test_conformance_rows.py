@@ -8,19 +8,16 @@ waiting: its red rows must then be exactly those of all its faults together.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import pytest
-
 from labs.conformance.chapters import REQUIREMENTS
 from labs.conformance.side_by_side import examine_all
 from labs.conformance.topology import Candidate, read_setup
-from tests.saboteurs.saboteur import Edit, copy_source
+from tests.saboteurs.saboteur import Edit, copy
 
 DEADLINE = 150.0  # seconds
 
@@ -262,11 +259,6 @@ def test_settings_that_violate_a_requirement(tmp_path):
         assert_red(faults, rows)
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return copy_source(tmp_path_factory.mktemp("source"))
-
-
 def examine(root, *arguments):
     """The rows of an examination that runs in a copy of the source, and must not pass."""
     done = subprocess.run(
@@ -281,16 +273,16 @@ def examine(root, *arguments):
 
 
 def sabotaged(source, root, *edits):
-    shutil.copytree(source, root)
+    copy(source, root)
     for edit in edits:
         edit.apply(root)
     return root
 
 
-def test_faults_in_the_translator(source, tmp_path):
+def test_faults_in_the_translator(pristine, tmp_path):
     def work(number):
         edits = [edit for fault in SOURCES[number] for edit in fault.edits]
-        return examine(sabotaged(source, tmp_path / str(number), *edits))
+        return examine(sabotaged(pristine, tmp_path / str(number), *edits))
 
     with ThreadPoolExecutor(len(SOURCES)) as pool:
         examined = list(pool.map(work, range(len(SOURCES))))
@@ -298,13 +290,13 @@ def test_faults_in_the_translator(source, tmp_path):
         assert_red(faults, rows)
 
 
-def test_a_report_on_packets_that_were_never_sent_is_all_errors(source, tmp_path):
+def test_a_report_on_packets_that_were_never_sent_is_all_errors(pristine, tmp_path):
     nothing_is_sent = Edit(
         "labs/conformance/stand.py",
         "        self._socket.sendto(probe.data, (destination, 0))\n",
         "",
     )
-    root = sabotaged(source, tmp_path / "copy", nothing_is_sent)
+    root = sabotaged(pristine, tmp_path / "copy", nothing_is_sent)
     # What must pass, what must not, and both; as many as are tried at the same time.
     only = ("3022.TTL", "3022.other", "3022.spoofed", "4787.REQ-12")
     rows = examine(root, *(word for name in only for word in ("--only", name)))

@@ -11,7 +11,6 @@ from tests.saboteurs.faults import (
 from tests.saboteurs.saboteur import (
     Edit,
     Saboteur,
-    assert_holds,
     assert_turns_red,
     run_lab,
     shared,
@@ -69,7 +68,3 @@ SABOTEURS = (
 @pytest.mark.parametrize("saboteur", shared(SABOTEURS), ids=lambda saboteur: saboteur.name)
 def test_saboteur_turns_its_claims_red(saboteur, pristine, tmp_path):
     assert_turns_red(saboteur, run_lab("9a", pristine, tmp_path, saboteur))
-
-
-def test_without_sabotage_all_claims_hold(pristine, tmp_path):
-    assert_holds({EXCHANGE, HOLDS}, run_lab("9a", pristine, tmp_path))
