@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.server_program import Program
 
@@ -120,3 +121,9 @@ def coturn_client(*options, password=PASSWORD, server=SERVER[0], prefix=()):
     counted = re.findall(r"tot_send_msgs=(\d+), tot_recv_msgs=(\d+)", output)
     sent, received = map(int, counted[-1]) if counted else (0, 0)
     return sent, received, output
+
+
+def coturn_clients(*clients, **choices):
+    """The same for several at once, each with options of its own: they mostly wait."""
+    with ThreadPoolExecutor(len(clients)) as pool:
+        return list(pool.map(lambda options: coturn_client(*options, **choices), clients))
