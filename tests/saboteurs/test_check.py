@@ -1,8 +1,8 @@
 """Every kind of assertion has a saboteur: a fault in a running network that turns exactly it red.
 
-One network, on which everything holds. Then half of the faults are put in, and exactly their
-assertions must turn red, each for its own reason, while all others still hold; then the other
-half. A fault is done with what a machine's owner has: packet filters, addresses, rules, programs.
+One network. Half of the faults are put in, and exactly their assertions must turn red, each for
+its own reason, while all others hold; then the other half. A fault is done with what a machine's
+owner has: packet filters, addresses, rules, programs.
 (What a NAPT does by itself, mapping, filtering and hairpinning, is contradicted in
 tests/network/test_check_behavior.py.)
 """
@@ -277,7 +277,6 @@ def test_every_kind_of_assertion_has_a_fault_that_turns_it_red():
     sentences = list(SABOTEURS)
     topology = loads((YAML + "".join(f"  - {s}\n" for s in sentences)).encode(), Path("t.yaml"))
     with Network(topology) as net, Wire(net) as wire:
-        assert_red(run_checks(net, wire, topology.expect), set())
         for half in (sentences[::2], sentences[1::2]):
             with ExitStack() as faults:
                 for sentence in half:
