@@ -40,6 +40,12 @@ def expectations(entry: Entry, roster: Roster) -> tuple[Expectation, ...]:
 def _expectation(item: Entry, roster: Roster) -> Expectation | None:
     parse = partial(sentence, roster=roster)
     if not item.is_mapping():
+        if " - " in _text(item) and item.lines > 1:
+            item.refuse(
+                "this text goes on in the next line, where '- ' stands too far to the right; "
+                "allowed: one column for all '- '"
+            )
+            return None
         assertion = item.read(parse)
         return Expectation(_text(item), item.line, assertion) if assertion else None
     for key in item.named():

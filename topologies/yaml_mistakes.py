@@ -158,15 +158,20 @@ def _colon(complaint: _Complaint) -> Told | None:
 
 def _no_colon(line: _Line) -> Told:
     """A line that is no `key: value`."""
-    if glued := _GLUED_DASH.fullmatch(line.body):
+    return line.number, no_space(line.body) or (
+        f"{quoted(line.body)} has no ': '; allowed: key: value, or '- ' before a list's item"
+    )
+
+
+def no_space(text: str) -> str | None:
+    """What to say of a text that was to be an item, or a key and its value."""
+    if glued := _GLUED_DASH.fullmatch(text):
         what, right = "'-'", f"- {glued[1]}"
-    elif glued := _GLUED_KEY.fullmatch(line.body):
+    elif glued := _GLUED_KEY.fullmatch(text):
         what, right = "the colon", f"{glued[1]}: {glued[2]}"
     else:
-        return line.number, (
-            f"{quoted(line.body)} has no ': '; allowed: key: value, or '- ' before a list's item"
-        )
-    return line.number, f"no space behind {what} of {quoted(line.body)}; allowed: {quoted(right)}"
+        return None
+    return f"no space behind {what} of {quoted(text)}; allowed: {quoted(right)}"
 
 
 def _quote(opened: Any, what: str) -> Told:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import yaml
 
 from topologies.errors import Problems, not_one_of, quoted
-from topologies.yaml_mistakes import explain
+from topologies.yaml_mistakes import explain, no_space
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 20
@@ -83,7 +83,7 @@ class Entry:
     def read(self, parse: Callable[[str], T]) -> T | None:
         """This scalar's text as `parse` understands it; its ValueError is noted, giving None."""
         if not isinstance(self.node, yaml.ScalarNode):
-            self.refuse(f"{self._kind()} stands here; allowed: a single value")
+            self._refuse_kind("a single value")
             return None
         try:
             return parse(self.node.value)
@@ -94,10 +94,15 @@ class Entry:
     def is_mapping(self) -> bool:
         return isinstance(self.node, yaml.MappingNode)
 
+    @property
+    def lines(self) -> int:
+        """How many lines it has."""
+        return int(self.node.end_mark.line - self.node.start_mark.line) + 1
+
     def named(self) -> dict[str, Entry]:
         """The entries of a mapping whose keys are names of the writer's own choice."""
         if not isinstance(self.node, yaml.MappingNode):
-            self.refuse(f"{self._kind()} stands here; allowed: names with values (key: value)")
+            self._refuse_kind("names with values (key: value)")
             return {}
         entries: dict[str, Entry] = {}
         for key, value in self.node.value:
@@ -108,6 +113,9 @@ class Entry:
             entry = Entry(value, line, self.join(key.value), self.problems)
             if key.value in entries:
                 entry.refuse(f"given twice, first on line {entries[key.value].line}; allowed: once")
+                continue
+            if _is_nothing(value) and (glued := no_space(key.value)):
+                entry.refuse(glued)
                 continue
             entries[key.value] = entry
         return entries
@@ -131,7 +139,7 @@ class Entry:
     def items(self) -> list[Entry]:
         """The entries of a list; their paths count from 0."""
         if not isinstance(self.node, yaml.SequenceNode):
-            self.refuse(f"{self._kind()} stands here; allowed: a list ([a, b])")
+            self._refuse_kind("a list ([a, b])")
             return []
         return [
             Entry(node, node.start_mark.line + 1, f"{self.path}[{index}]", self.problems)
@@ -155,6 +163,10 @@ class Entry:
         """The path of `key` in this mapping."""
         step = key if _PLAIN_KEY.fullmatch(key) else quoted(key)
         return f"{self.path}.{step}" if self.path else step
+
+    def _refuse_kind(self, allowed: str) -> None:
+        glued = no_space(self.node.value) if isinstance(self.node, yaml.ScalarNode) else None
+        self.refuse(glued or f"{self._kind()} stands here; allowed: {allowed}")
 
     def _kind(self) -> str:
         if isinstance(self.node, yaml.MappingNode):
@@ -185,6 +197,10 @@ class Section(dict[str, Entry]):
         """Where `key` stands, or would stand: the place of what is said about its value."""
         whole = self.entry
         return self.get(key) or Entry(whole.node, whole.line, whole.join(key), whole.problems)
+
+
+def _is_nothing(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and not node.value and node.style is None
 
 
 def compose(data: bytes, problems: Problems) -> Entry:

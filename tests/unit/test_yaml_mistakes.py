@@ -26,6 +26,14 @@ MISTAKES = {
     "internet:\n  # two\n\n  a 1\n  b: 2": f"4: 'a 1' {NO_COLON}",
     "a:\n  gateway\n    kind: napt": f"2: 'gateway' {NO_COLON}",
     "title:x\nsites: {}": "1: no space behind the colon of 'title:x'; allowed: 'title: x'",
+    "internet:\n  a:198.51.100.2": "1: internet: no space behind the colon of 'a:198.51.100.2'; "
+    "allowed: 'a: 198.51.100.2'",
+    "internet: {a:198.51.100.2}": "1: internet.'a:198.51.100.2': no space behind the colon of "
+    "'a:198.51.100.2'; allowed: 'a: 198.51.100.2'",
+    "internet: {a: 1.1.1.2}\nexpect:\n  -a reaches b": "2: expect: no space behind '-' of "
+    "'-a reaches b'; allowed: '- a reaches b'",
+    "internet: {a: 1.1.1.2}\nexpect:\n  - a reaches b\n   - b": "3: expect[0]: this text goes on "
+    "in the next line, where '- ' stands too far to the right; allowed: one column for all '- '",
     "title: x\n internet: {}": f"2: it begins in column 2, and line 1 in column 1; {COLUMNS} "
     "(1 space too many?)",
     "internet:\n    a: 1\n  b: 2": f"3: it begins in column 3, and line 2 in column 5; {COLUMNS} "
