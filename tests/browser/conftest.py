@@ -1,4 +1,4 @@
-"""One browser for the tests of a module."""
+"""One browser for all these tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from tests.browser.chromium import Chromium
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def chromium(tmp_path_factory):
     browser = Chromium(tmp_path_factory.mktemp("profile"))
     yield browser
