@@ -20,7 +20,8 @@ the table counts what is taken of each.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from array import array
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from math import gcd
 from typing import NamedTuple
@@ -151,26 +152,36 @@ class SharedPorts:
 
     def __init__(self, pool: range) -> None:
         self._pool = pool
-        self._rules: Counter[tuple[int, int]] = Counter()
+        # A number for each port, by protocol: a dictionary of 65,535 keys would take 13 MB.
+        self._rules: defaultdict[int, array[int]] = defaultdict(_all_at_zero)
+        self._used = 0
         self.count: Counter[tuple[int, int]] = Counter()
         """How many ports have any: by protocol and part of the pool."""
 
     def __contains__(self, key: tuple[int, int]) -> bool:
-        return key in self._rules
+        protocol, port = key
+        return self._rules[protocol][port] > 0
 
     def __len__(self) -> int:
-        return len(self._rules)
+        return self._used
 
     def add(self, protocol: int, port: int) -> None:
         """A rule is on this port from now on."""
-        if (protocol, port) not in self._rules and port in self._pool:
-            self.count[(protocol, part_of(port))] += 1
-        self._rules[(protocol, port)] += 1
+        self._rules[protocol][port] += 1
+        if self._rules[protocol][port] == 1:
+            self._count(protocol, port, 1)
 
     def remove(self, protocol: int, port: int) -> None:
         """A rule that was on this port has ended."""
-        self._rules[(protocol, port)] -= 1
-        if not self._rules[(protocol, port)]:
-            del self._rules[(protocol, port)]
-            if port in self._pool:
-                self.count[(protocol, part_of(port))] -= 1
+        self._rules[protocol][port] -= 1
+        if not self._rules[protocol][port]:
+            self._count(protocol, port, -1)
+
+    def _count(self, protocol: int, port: int, change: int) -> None:
+        self._used += change
+        if port in self._pool:
+            self.count[(protocol, part_of(port))] += change
+
+
+def _all_at_zero() -> array[int]:
+    return array("I", bytes(4 * 65_536))
