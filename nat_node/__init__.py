@@ -60,10 +60,10 @@ and then the rest of the world:
     memory.py, restore.py      what is left of the table when the translator is killed
 
 None of these does I/O or reads a clock: the time comes in as `now`. The rest does: `tun` (the
-devices), `kernel_datapath` and `next_hops` (flows that the kernel carries, where speed is asked
-for), `port_control/listener` (a socket), `routing` (how the kernel is told to use them), `control`
-(rules from outside), `node` (the loop that joins all), `keeper` (who starts it again when it
-dies), `state_file` (where its memory is), `announce` (what it says), and `startup`, `client`,
-`__main__` (the command line). `student/` runs somebody else's translator in this one's place, and
-`kernel_nat/` answers for the kernel's.
+devices), `kernel_datapath`, `map_counters` and `next_hops` (flows that the kernel carries, where
+speed is asked for), `netlink` (how one asks the kernel), `port_control/listener` (a socket),
+`routing` (how the kernel is told to use them), `control` (rules from outside), `node` (the loop
+that joins all), `keeper` (who starts it again when it dies), `state_file` (where its memory is),
+`announce` (what it says), and `startup`, `client`, `__main__` (the command line). `student/` runs
+somebody else's translator in this one's place, and `kernel_nat/` answers for the kernel's.
 """

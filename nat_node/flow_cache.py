@@ -11,8 +11,9 @@ Only packets that cannot change anything come this way: no fragment, no IP optio
 RST. All else, and all that is not here, goes through `Translator.translate`. The cache may be
 emptied at any time without harm: it holds nothing that the table does not know.
 
-With a `carrier` (kernel_datapath.py) a flow that moves much is handed on to it, and this cache
-only bridges the time until then.
+With a `carrier` (kernel_datapath.py) a flow that moves much is proposed to it, and this cache
+bridges the time until it is taken. How much it moves, the slow path sees: it keeps the flow a
+little longer then.
 
 A frame is a packet behind the 10 bytes of `virtio_net_hdr` with which the kernel hands it over
 (tun.py): up to 64 KB of TCP at once, with a checksum that may be partial.
@@ -27,7 +28,7 @@ from nat_node.behavior import Endpoint
 from nat_node.checksum import MODULUS, difference
 from nat_node.identification import Identifications
 from nat_node.mapping import Session
-from nat_node.packet import DONT_FRAGMENT, MORE_FRAGMENTS, OFFSET_MASK, TCP, UDP, Packet
+from nat_node.packet import DONT_FRAGMENT, MORE_FRAGMENTS, OFFSET_MASK, TCP, UDP, Packet, Side
 from nat_node.tcp_state import CONTROL, STEADY
 
 VNET_HEADER = 10
@@ -153,21 +154,21 @@ def is_plain(packet: Packet) -> bool:
 
 
 class Carrier(Protocol):
-    """Who can take a session's packets off the translator's hands, direction by direction.
+    """Who can take a session's packets off the translator's hands, direction by direction."""
 
-    The length is how many directions it has.
-    """
+    def propose(self, session: Session, outbound: bool) -> None:
+        """This direction is worth it."""
 
-    def __len__(self) -> int: ...
+    def release(self, session: Session) -> None:
+        """From now on the translator must see all of this session."""
 
-    def carry(self, session: Session, outbound: bool) -> None: ...
+    def next_look(self) -> float | None:
+        """When `account` must be called again at the latest."""
 
-    def release(self, session: Session) -> None: ...
-
-    def account(self, now: float) -> list[Session]:
+    def account(self, now: float) -> list[tuple[Session, bool]]:
         """Bring the counters, and when each session was last used, up to `now`.
 
-        Gives the sessions that should be looked at anew (`FlowCache.forget`).
+        Gives the directions that are the translator's again.
         """
 
 
@@ -180,14 +181,23 @@ class FlowCache:
         self.inside = Flows(numbers)
         self.outside = Flows(numbers)
 
-    def learn(self, session: Session, outbound: bool) -> None:
-        """Keep a session, or this direction, that nothing but silence or a closing can change."""
-        mapping = session.mapping
-        if session.state is not None and session.state not in STEADY:
+    def learn(self, session: Session, packet: Packet) -> None:
+        """Keep a session, or this direction, that nothing but silence or a closing can change.
+
+        `packet` is one of its packets, translated.
+        """
+        mapping, outbound = session.mapping, packet.side is Side.INSIDE
+        if not is_plain(packet) or (session.state is not None and session.state not in STEADY):
+            return
+        if self.carrier is not None:
+            session.slow_packets += 1
+            if session.slow_packets < _WORTH_CARRYING:
+                return
+            self._keep(session, outbound)
+            if packet.is_atomic or not outbound:  # else each packet needs a number of ours
+                self.carrier.propose(session, outbound)
             return
         packets = mapping.packets_out + mapping.packets_in
-        if self.carrier is not None and packets < _WORTH_CARRYING:
-            return  # once it is kept here, nobody would look at it again
         if mapping.protocol != TCP:
             if packets > _QUESTION:
                 self._keep(session, outbound)
@@ -198,30 +208,36 @@ class FlowCache:
 
     def _keep(self, session: Session, outbound: bool) -> None:
         mapping = session.mapping
-        if self.carrier is not None:
-            self.carrier.carry(session, outbound)
         flows = (self.inside if outbound else self.outside).of(mapping.protocol)
         if len(flows) >= CAPACITY:
             flows.clear()
-        internal, external = mapping.internal, (self._external, mapping.external_port)
-        if outbound:
-            before, after = _header(internal, session.remote), _header(external, session.remote)
-        else:
-            before, after = _header(session.remote, external), _header(session.remote, internal)
+        before, after = self._headers(session, outbound)
         flows[before] = Flow(session, outbound, before, after)
         session.cached = True
 
+    def learn_anew(self, session: Session, outbound: bool) -> None:
+        """Look at one direction again: the carrier has given it back."""
+        session.slow_packets = 0
+        flows = (self.inside if outbound else self.outside).of(session.mapping.protocol)
+        flows.pop(self._headers(session, outbound)[0], None)
+
     def forget(self, session: Session) -> None:
         """Leave a session's packets to the translator again."""
-        if session.carried and self.carrier is not None:
-            self.carrier.release(session)
         if not session.cached:
             return
+        if self.carrier is not None:
+            self.carrier.release(session)
+        for outbound in (True, False):
+            self.learn_anew(session, outbound)
         session.cached = False
-        mapping = session.mapping
-        protocol, external = mapping.protocol, (self._external, mapping.external_port)
-        self.inside.of(protocol).pop(_header(mapping.internal, session.remote), None)
-        self.outside.of(protocol).pop(_header(session.remote, external), None)
+
+    def _headers(self, session: Session, outbound: bool) -> tuple[bytes, bytes]:
+        """The 12 bytes of a direction as they arrive, and as they leave."""
+        mapping, remote = session.mapping, session.remote
+        external = self._external, mapping.external_port
+        if outbound:
+            return _header(mapping.internal, remote), _header(external, remote)
+        return _header(remote, external), _header(remote, mapping.internal)
 
 
 def _header(source: Endpoint, destination: Endpoint) -> bytes:

@@ -14,17 +14,20 @@ rewritten where they arrive and passed on to the other device, and never come up
                                                                ip daddr set 10.0.0.7
                                                                fwd ip to 10.0.0.7 device lan0
 
-The mark says which flow it is, and two more maps what becomes of its packets: the port, and the
-next hop. `fwd` takes a hop from the time to live, looks up the neighbor and sends. That happens
-at the device's ingress, before routing and connection tracking, which have no part in it; so
+One look-up cannot give both a port and an address to write, so it gives a mark, and two more
+maps say by the mark what becomes of the packet: the port, and the next hop. `fwd` takes a hop from
+the time to live, looks up the neighbor and sends. That happens at the device's ingress, before
+routing, connection tracking and whatever a firewall may filter there, which have no part in it; so
 the next hop is asked for beforehand (next_hops.py). A packet that is in no map, or that could
-change anything, goes up to the translator as it always did.
+change anything, goes up to the translator as it always did. When a flow changes hands, its packets
+that still wait for the translator come later than those that the kernel has passed on since.
+Checksums are not looked at, only changed with what they cover: a wrong one stays wrong.
 
 What the translator must know of a carried flow it reads from the maps' counters, once a second
 and whenever somebody asks: how many packets and bytes, and whether the flow is still in use. So
 silence is measured to the second, and what may be idle for a few seconds only is not carried.
-A flow that has fallen silent makes room for others, and all are taken back when routes or the
-size of packets change. Whoever goes on sending is handed over again.
+At the same time those that hardly move make room, new ones are handed over, and what has no way
+any more is taken back. Whoever goes on sending is handed over again.
 
 The table belongs to this process (nftables' `owner` flag): when it dies, however it dies, the
 kernel removes the table with the socket that made it. No flow is carried without somebody who
@@ -34,14 +37,13 @@ looks after it. Needs Linux 5.12.
 from __future__ import annotations
 
 import ctypes
-import re
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nat_node.behavior import Endpoint, show_address
+from nat_node.behavior import parse_address, show_address
+from nat_node.map_counters import MapCounters, key, show_key
 from nat_node.mapping import Session
-from nat_node.next_hops import look
+from nat_node.next_hops import NextHops
 from nat_node.packet import PROTOCOL_NAMES, TCP
 from nat_node.routing import Interfaces
 
@@ -49,10 +51,17 @@ LIBRARY = "libnftables.so.1"
 TABLE = "carried"
 CAPACITY = 256
 """Directions of flows carried at the same time: reading their counters takes milliseconds."""
+WAITING = 4 * CAPACITY
+"""Directions that may wait for room, or for a way."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the counters."""
+SOON = 0.1
+"""Seconds between two looks at the least; that long a new flow may wait."""
 SHORTEST_IDLE = 5.0
 """Seconds; a flow that may be idle for less stays with the translator, which sees every packet."""
-SILENT = 10.0
-"""Seconds without a packet after which a flow makes room for others."""
+BUSY, PROBATION = 16, 10.0
+"""Who has moved fewer packets than that in so many seconds makes room for others."""
+
 _RULESET = """
 table netdev carried {
     flags owner;
@@ -64,14 +73,17 @@ table netdev carried {
     map port { type mark : inet_service; }
     map hop { type mark : ipv4_addr; }
 
-    # What only the translator may handle: what is for another neighbor's link-layer address,
-    # fragments, IP options, what has no hop left, and what begins or ends a connection.
+    # What only the translator may handle: what is for another neighbor's link-layer address or for
+    # a VLAN, fragments, IP options, what has no hop left, what begins or ends a connection, and
+    # a datagram without a checksum, which would be given a wrong one.
     chain particular {
         meta pkttype != host accept
+        ether type != ip accept
         ip frag-off & 0x3fff != 0 accept
         ip hdrlength != 5 accept
         ip ttl < 2 accept
         tcp flags & (syn | fin | rst) != 0 accept
+        udp checksum 0 accept
     }
     chain out {
         type filter hook ingress device "INSIDE" priority 0; policy accept;
@@ -105,7 +117,6 @@ table netdev carried {
     }
 }
 """
-_ELEMENT = re.compile(r"([\d.]+ \. [\d.]+ \. \d+ \. \d+) counter packets (\d+) bytes (\d+)")
 
 
 class DatapathError(OSError):
@@ -114,16 +125,41 @@ class DatapathError(OSError):
 
 @dataclass(slots=True)
 class _Carried:
-    """One direction of a session in the kernel's hands, and its counters when last read."""
+    """One direction of a session in the kernel's hands: its next hop, and what it has moved.
+
+    Counters are packets and bytes as last read; `busy_at` and `busy_packets` are of when it had
+    last moved enough.
+    """
 
     session: Session
     outbound: bool
-    moved: float
+    hop: str
+    busy_at: float
+    busy_packets: int = 0
     packets: int = 0
     bytes: int = 0
 
+    def count(self, packets: int, size: int) -> None:
+        """What the kernel has counted so far is the rule's."""
+        mapping = self.session.mapping
+        if self.outbound:
+            mapping.packets_out += packets - self.packets
+            mapping.bytes_out += size - self.bytes
+        else:
+            mapping.packets_in += packets - self.packets
+            mapping.bytes_in += size - self.bytes
+        self.packets, self.bytes = packets, size
 
-_Place = tuple[str, str]  # a map's name, and the key in it as nft writes it
+    def use(self, now: float) -> None:
+        """Something has moved since the last look."""
+        # As in flow_cache.py: what comes from outside keeps no UDP rule alive.
+        if self.outbound or self.session.mapping.protocol == TCP:
+            self.session.use(now)
+        if self.packets - self.busy_packets >= BUSY:
+            self.busy_at, self.busy_packets = now, self.packets
+
+
+_Place = tuple[str, bytes]  # a map's name, and the key in it
 
 
 class KernelDatapath:
@@ -133,8 +169,9 @@ class KernelDatapath:
     """
 
     def __init__(self, interfaces: Interfaces) -> None:
-        self._interfaces = interfaces
-        self._hops = look(interfaces)
+        self._external = parse_address(interfaces.external)
+        self._hops = NextHops(interfaces)
+        self._devices = self._indexes()
         self._nft = _Nft()
         ruleset = (
             _RULESET.replace("INSIDE", interfaces.inside)
@@ -147,142 +184,138 @@ class KernelDatapath:
             raise DatapathError(
                 f"{error} (this kernel cannot carry flows: datapath: python)"
             ) from None
+        self._counters = MapCounters(TABLE)
         self._carried: dict[_Place, _Carried] = {}
-        self._waiting: dict[int, Session] = {}  # by serial; found no room
+        self._waiting: dict[_Place, tuple[Session, bool]] = {}
+        self._looked = 0.0
+        self._asked = False  # since then
         self._given_up = False
 
-    def __len__(self) -> int:
-        return len(self._carried)
-
-    def carry(self, session: Session, outbound: bool) -> None:
-        """Hand one direction of a session to the kernel, if there is room and a way."""
-        place = self._place(session, outbound)
-        if place in self._carried or self._given_up or session.lifetime < SHORTEST_IDLE:
-            return
-        if len(self._carried) >= CAPACITY:
-            if len(self._waiting) < CAPACITY:
-                self._waiting[session.serial] = session
-            return
-        mapping = session.mapping
-        hop: int | None
-        if outbound:
-            port, hop = mapping.external_port, self._hops.outward(session.remote[0])
-        else:  # every host of the inside is our neighbor
-            hop, port = mapping.internal
-            hop = hop if self._hops.inward() else None
-        if hop is None:
-            return
-        name, key = place
-        mark = _mark(session, outbound)
-        self._run(
-            f"add element netdev {TABLE} port {{ {mark} : {port} }}\n"
-            f"add element netdev {TABLE} hop {{ {mark} : {show_address(hop)} }}\n"
-            f"add element netdev {TABLE} {name} {{ {key} : {mark} }}"
-        )
-        if not self._given_up:
-            self._carried[place] = _Carried(session, outbound, session.last_used)
-            session.carried = True
+    def propose(self, session: Session, outbound: bool) -> None:
+        """One direction of a session moves much: take it when there is room and a way."""
+        worth_it = session.lifetime >= SHORTEST_IDLE and not self._given_up
+        if worth_it and len(self._waiting) < WAITING:
+            self._waiting[self._place(session, outbound)] = session, outbound
+            self._asked = True
 
     def release(self, session: Session) -> None:
-        """Take a session back: from now on the translator sees all of it, and has its counts."""
-        session.carried = False
+        """Take a session back at once: from now on the translator sees all of it."""
+        ended = {}
         for outbound in (True, False):
             place = self._place(session, outbound)
-            carried = self._carried.pop(place, None)
-            if carried is None:
-                continue
-            name, key = place
-            for _, packets, size in _counters(
-                self._run(f"get element netdev {TABLE} {name} {{ {key} }}")
-            ):
-                _add(carried, packets, size)
-            mark = _mark(session, outbound)
-            self._run(
-                f"delete element netdev {TABLE} {name} {{ {key} }}\n"
-                f"delete element netdev {TABLE} port {{ {mark} }}\n"
-                f"delete element netdev {TABLE} hop {{ {mark} }}"
-            )
+            self._waiting.pop(place, None)
+            if place in self._carried:
+                ended[place] = self._carried[place]
+                if counted := self._counters.one(*place):
+                    ended[place].count(*counted)
+        self._take_back(ended)
 
-    def account(self, now: float) -> list[Session]:
+    def next_look(self) -> float | None:
+        """When `account` has something to do again; None while nothing is carried or waits."""
+        if not (self._carried or self._waiting):
+            return None
+        return self._looked + (SOON if self._asked else LOOK_EVERY)
+
+    def account(self, now: float) -> list[tuple[Session, bool]]:
         """Read all counters: what has moved since the last time was in use until `now`.
 
-        Gives the sessions that should be looked at anew: those to be taken back, and those that
-        have waited for room.
+        Then hand over who waits. Gives the directions that have been taken back.
         """
+        if self._given_up or now < self._looked + SOON:
+            return []
+        self._looked, self._asked = now, False
         for name in {name for name, _ in self._carried}:
-            for key, packets, size in _counters(self._run(f"list map netdev {TABLE} {name}")):
-                carried = self._carried.get((name, key))
-                if carried is None or packets == carried.packets:
-                    continue
-                _add(carried, packets, size)
-                carried.moved = now
-                session = carried.session
-                # As in flow_cache.py: what comes from outside keeps no UDP rule alive.
-                if carried.outbound or session.mapping.protocol == TCP:
-                    session.use(now)
-        hops = look(self._interfaces)
-        changed, self._hops = hops != self._hops, hops
-        back = [
-            carried.session
-            for carried in self._carried.values()
-            if changed or now >= carried.moved + SILENT
-        ]
-        if len(self._carried) - len(back) < CAPACITY:
-            back += self._waiting.values()
-            self._waiting.clear()
-        return back
+            for found, packets, size in self._counters.all(name):
+                carried = self._carried.get((name, found))
+                if carried is not None and packets != carried.packets:
+                    carried.count(packets, size)
+                    carried.use(now)
+        changed = self._hops.look()
+        if self._indexes() != self._devices:
+            self._give_up("a device of ours is another one now")
+            return []
+        back = {
+            place: carried
+            for place, carried in self._carried.items()
+            if changed or now >= carried.busy_at + PROBATION or not self._hops.answers(carried.hop)
+        }
+        self._take_back(back)
+        self._hand_over(now)
+        return [(carried.session, carried.outbound) for carried in back.values()]
 
-    def _run(self, command: str) -> str:
-        """Carry out a command; if nftables refuses, nothing is carried any more."""
-        if self._given_up:
-            return ""
+    # -- the maps -----------------------------------------------------------------------------
+
+    def _hand_over(self, now: float) -> None:
+        """Whoever waits, as far as there is room: one change of the maps for all of them."""
+        commands = []
+        for place, (session, outbound) in list(self._waiting.items()):
+            if len(self._carried) >= CAPACITY:
+                break
+            mapping = session.mapping
+            if outbound:
+                port, hop = mapping.external_port, self._hops.outward(session.remote[0])
+            else:
+                port, hop = mapping.internal[1], self._hops.inward(mapping.internal[0])
+            if hop is None or not self._hops.answers(show_address(hop)):
+                continue  # it waits until there is a way
+            del self._waiting[place]
+            carried = self._carried[place] = _Carried(session, outbound, show_address(hop), now)
+            session.carried = True
+            name, mark = place[0], _mark(session, outbound)
+            commands += [
+                f"add element netdev {TABLE} port {{ {mark} : {port} }}",
+                f"add element netdev {TABLE} hop {{ {mark} : {carried.hop} }}",
+                f"add element netdev {TABLE} {name} {{ {show_key(place[1])} : {mark} }}",
+            ]
+        self._run(commands)
+
+    def _take_back(self, ended: dict[_Place, _Carried]) -> None:
+        """Whose counters have been read: one change of the maps for all of them."""
+        commands = []
+        for place, carried in ended.items():
+            del self._carried[place]
+            mark = _mark(carried.session, carried.outbound)
+            commands += [
+                f"delete element netdev {TABLE} {place[0]} {{ {show_key(place[1])} }}",
+                f"delete element netdev {TABLE} port {{ {mark} }}",
+                f"delete element netdev {TABLE} hop {{ {mark} }}",
+            ]
+        for carried in ended.values():
+            other = self._place(carried.session, not carried.outbound)
+            carried.session.carried = other in self._carried
+        self._run(commands)
+
+    def _run(self, commands: list[str]) -> None:
+        """Change the maps; if nftables refuses, nothing is carried any more."""
+        if not commands or self._given_up:
+            return
         try:
-            return self._nft.run(command)
+            self._nft.run("\n".join(commands))
         except DatapathError as error:
-            print(f"nat_node: Python carries all flows from now on: {error}", file=sys.stderr)
-            self._given_up = True
-            self._nft.close()
-            for carried in self._carried.values():
-                carried.session.carried = False
-            self._carried.clear()
-            return ""
+            self._give_up(str(error))
+
+    def _give_up(self, why: str) -> None:
+        print(f"nat_node: Python carries all flows from now on: {why}", file=sys.stderr)
+        self._given_up = True
+        self._nft.close()
+        for carried in self._carried.values():
+            carried.session.carried = False
+        self._carried.clear()
+        self._waiting.clear()
+
+    def _indexes(self) -> tuple[int, ...]:
+        return tuple(device.number for device in self._hops.devices)
 
     def _place(self, session: Session, outbound: bool) -> _Place:
         mapping, remote = session.mapping, session.remote
         protocol = PROTOCOL_NAMES[mapping.protocol]
         if outbound:
-            return f"{protocol}_out", _key(_show(mapping.internal), _show(remote))
-        external = self._interfaces.external, mapping.external_port
-        return f"{protocol}_in", _key(_show(remote), external)
-
-
-def _show(endpoint: Endpoint) -> tuple[str, int]:
-    return show_address(endpoint[0]), endpoint[1]
+            return f"{protocol}_out", key(mapping.internal, remote)
+        return f"{protocol}_in", key(remote, (self._external, mapping.external_port))
 
 
 def _mark(session: Session, outbound: bool) -> int:
     return (2 * session.serial + outbound) & 0xFFFFFFFF
-
-
-def _key(source: tuple[str, int], destination: tuple[str, int]) -> str:
-    return f"{source[0]} . {destination[0]} . {source[1]} . {destination[1]}"
-
-
-def _add(carried: _Carried, packets: int, size: int) -> None:
-    mapping = carried.session.mapping
-    if carried.outbound:
-        mapping.packets_out += packets - carried.packets
-        mapping.bytes_out += size - carried.bytes
-    else:
-        mapping.packets_in += packets - carried.packets
-        mapping.bytes_in += size - carried.bytes
-    carried.packets, carried.bytes = packets, size
-
-
-def _counters(listed: str) -> Iterator[tuple[str, int, int]]:
-    """Key, packets and bytes of each element in what nft has listed."""
-    for match in _ELEMENT.finditer(listed):
-        yield match[1], int(match[2]), int(match[3])
 
 
 class _Nft:
@@ -295,22 +328,16 @@ class _Nft:
             raise DatapathError(
                 f"{LIBRARY} is missing: sudo apt-get install libnftables1, or datapath: python"
             ) from None
-        for name in ("nft_ctx_get_error_buffer", "nft_ctx_get_output_buffer"):
-            getattr(self._library, name).restype = ctypes.c_char_p
+        self._library.nft_ctx_get_error_buffer.restype = ctypes.c_char_p
         self._library.nft_ctx_new.restype = ctypes.c_void_p
         self._context = ctypes.c_void_p(self._library.nft_ctx_new(0))
-        self._library.nft_ctx_buffer_output(self._context)
         self._library.nft_ctx_buffer_error(self._context)
 
-    def run(self, command: str) -> str:
-        """Carry out nft commands, all of them or none; what they list."""
-        failed = self._library.nft_run_cmd_from_buffer(self._context, command.encode())
-        output: bytes = self._library.nft_ctx_get_output_buffer(self._context)
-        error: bytes = self._library.nft_ctx_get_error_buffer(self._context)
-        if failed:
-            first = error.decode(errors="replace").partition("\n")[0]
-            raise DatapathError(f"nft: {first}")
-        return output.decode()
+    def run(self, commands: str) -> None:
+        """Carry out nft commands, all of them or none."""
+        if self._library.nft_run_cmd_from_buffer(self._context, commands.encode()):
+            error: bytes = self._library.nft_ctx_get_error_buffer(self._context)
+            raise DatapathError(f"nft: {error.decode(errors='replace').partition(chr(10))[0]}")
 
     def close(self) -> None:
         """Give the table back to the kernel, which removes it with its owner's socket."""

@@ -74,13 +74,13 @@ class Session:
     """One remote endpoint's use of a mapping.
 
     `lifetime` is how long silence may last now, in seconds; `state` stays None but for TCP.
-    `look_again_at` belongs to deadlines.py, `cached` to flow_cache.py, `carried` to
-    kernel_datapath.py; `place`, `memory` and `remember_at` to memory.py.
+    `look_again_at` belongs to deadlines.py, `cached` and `slow_packets` to flow_cache.py, `carried`
+    to kernel_datapath.py; `place`, `memory` and `remember_at` to memory.py.
     """
 
     __slots__ = (
         "cached", "carried", "last_used", "lifetime", "look_again_at", "mapping", "memory",
-        "place", "remember_at", "remote", "serial", "state",
+        "place", "remember_at", "remote", "serial", "slow_packets", "state",
     )  # fmt: skip
 
     def __init__(
@@ -94,6 +94,7 @@ class Session:
         self.state: TcpState | None = None
         self.look_again_at: float | None = None
         self.cached = self.carried = False
+        self.slow_packets = 0
         self.place = NOWHERE
         self.memory: Remembers | None = None
         self.remember_at = inf

@@ -1,10 +1,15 @@
-"""Whom a packet is handed to on its way out: what the kernel's routing would say.
+"""Whom a packet is handed to next, and whether at all: what routing would say of it.
 
 Flows that the kernel carries (kernel_datapath.py) go from one device to the other without being
-routed, so their next hop must be known beforehand: the one of the most specific route in the
-kernel's main table (RFC 1812, section 5.2.4.3), or the destination itself where there is no
-gateway. For the same reason nobody would tell a sender that its packet is too large
-(RFC 1191), so there is no way on where the next link takes less than the one before it.
+routed. So what a router does with every packet is asked beforehand, of the kernel itself:
+
+    to the inside    every host there is a neighbor: the packet's destination is its next hop
+    to the outside   the most specific route says it (RFC 1812, section 5.2.4.3): a gateway, or
+                     the destination itself; what is no ordinary host (a broadcast address, one
+                     of our own) has no next hop
+
+There is none either where nothing is forwarded, and where the next link takes smaller packets
+than the one before it: somebody must tell the sender then (RFC 1191).
 """
 
 from __future__ import annotations
@@ -13,92 +18,99 @@ import fcntl
 import socket
 import struct
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from nat_node.routing import Interfaces
+from nat_node.behavior import parse_address
+from nat_node.netlink import Attributes, Netlink, attribute, attributes, number
+from nat_node.routing import NAT_IN, Interfaces
 
-ROUTES = Path("/proc/self/net/route")
-_UP, _GATEWAY, _REJECT = 1, 2, 0x200
+_OF_NETWORK = Path("/proc/self/net")
+_FORWARDING = "/proc/sys/net/ipv4/conf/{}/forwarding"
 _SIOCGIFMTU = 0x8921
 _REQUEST = struct.Struct("16si20x")  # struct ifreq
+_ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg
+_GET_ROUTE, _UNICAST = 26, 1
+_DESTINATION, _SOURCE, _CAME_BY, _LEAVES_BY, _GATEWAY, _METRICS, _MTU = 1, 2, 3, 4, 5, 8, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One line of the main table. Addresses are numbers; `mtu` is in bytes, 0 if it sets none."""
+class Device(NamedTuple):
+    """What a device is now; all zeros if it is gone. The MTU is in bytes."""
 
-    interface: str
-    destination: int
-    gateway: int
-    flags: int
-    metric: int
-    mask: int
+    number: int
     mtu: int
+    forwards: bool
 
 
-@dataclass(frozen=True, slots=True)
 class NextHops:
-    """What was so when it was looked at: equal if nothing has changed since."""
+    """The next hops of what comes from the other side of a NAPT."""
 
-    outside: str
-    inside_mtu: int
-    outside_mtu: int
-    routes: tuple[Route, ...]
+    def __init__(self, interfaces: Interfaces) -> None:
+        self._interfaces = interfaces
+        self._external = parse_address(interfaces.external)
+        self._internal = parse_address(interfaces.internal)
+        self._netlink = Netlink(protocol=socket.NETLINK_ROUTE)
+        self._silent: frozenset[str] = frozenset()
+        self._routes = ""
+        self.devices = Device(0, 0, False), Device(0, 0, False)
+        self.look()
 
-    def inward(self) -> bool:
-        """Whether what has come in from the outside is small enough for the inside."""
-        return self.inside_mtu >= self.outside_mtu > 0
+    def look(self) -> bool:
+        """Look around anew; whether anything but the neighbors has changed since the last time."""
+        before = self._routes, self.devices
+        self._routes = (_OF_NETWORK / "route").read_text(encoding="ascii")
+        self.devices = _device(self._interfaces.inside), _device(self._interfaces.outside)
+        neighbors = (_OF_NETWORK / "arp").read_text(encoding="ascii").splitlines()[1:]
+        # Address, hardware type, flags: none of them is set if nobody answers.
+        self._silent = frozenset(line.split()[0] for line in neighbors if line.split()[2] == "0x0")
+        return before != (self._routes, self.devices)
+
+    def answers(self, hop: str) -> bool:
+        """Whether a neighbor is not known to be silent."""
+        return hop not in self._silent
+
+    def inward(self, address: int) -> int | None:
+        """The next hop of a packet to an address inside."""
+        inside, outside = self.devices
+        fits = inside.mtu >= outside.mtu > 0
+        if not fits or not outside.forwards or address == self._internal:
+            return None
+        return address
 
     def outward(self, address: int) -> int | None:
-        """The next hop's address; None if it is not on the outside, or takes smaller packets."""
-        fitting = (
-            route
-            for route in self.routes
-            if route.flags & _UP and address & route.mask == route.destination
-        )
-        best = max(fitting, key=lambda route: (route.mask, -route.metric), default=None)
-        if best is None or best.interface != self.outside or best.flags & _REJECT:
+        """The next hop of a translated packet to an address outside."""
+        inside, outside = self.devices
+        if not 0 < inside.mtu <= outside.mtu or not inside.forwards:
             return None
-        if not 0 < self.inside_mtu <= (best.mtu or self.outside_mtu):
+        kind, route = self._ask(address)
+        mtu = _native(attributes(route.get(_METRICS, b"")).get(_MTU)) or outside.mtu
+        if kind != _UNICAST or _native(route.get(_LEAVES_BY)) != outside.number or inside.mtu > mtu:
             return None
-        return best.gateway if best.flags & _GATEWAY else address
+        return number(route.get(_GATEWAY)) or address
+
+    def _ask(self, address: int) -> tuple[int, Attributes]:
+        """The kind of route and its attributes; nothing if the kernel has none or refuses."""
+        # As it is asked for every packet that our translator gives back.
+        question = _ROUTE.pack(socket.AF_INET, 32, 32, 0, 0, 0, 0, 0, 0)
+        question += attribute(_DESTINATION, address.to_bytes(4, "big"))
+        question += attribute(_SOURCE, self._external.to_bytes(4, "big"))
+        try:
+            came_by = socket.if_nametoindex(NAT_IN).to_bytes(4, sys.byteorder)
+            (answer,) = self._netlink.exchange(_GET_ROUTE, question + attribute(_CAME_BY, came_by))
+        except OSError:
+            return 0, {}
+        return answer[7], attributes(answer[_ROUTE.size :])
 
 
-def look(interfaces: Interfaces) -> NextHops:
-    """The next hops as they are now."""
-    return NextHops(
-        interfaces.outside,
-        _mtu(interfaces.inside),
-        _mtu(interfaces.outside),
-        parse(ROUTES.read_text(encoding="ascii")),
-    )
-
-
-def parse(table: str) -> tuple[Route, ...]:
-    """The routes of /proc/net/route, whose addresses stand in the machine's byte order."""
-    routes = []
-    for line in table.splitlines()[1:]:
-        interface, destination, gateway, flags, _, _, metric, mask, mtu, *_ = line.split()
-        routes.append(
-            Route(
-                interface, _address(destination), _address(gateway), int(flags, 16), int(metric),
-                _address(mask), int(mtu),
-            )
-        )  # fmt: skip
-    return tuple(routes)
-
-
-def _address(text: str) -> int:
-    return int.from_bytes(int(text, 16).to_bytes(4, sys.byteorder), "big")
-
-
-def _mtu(interface: str) -> int:
-    """Bytes; 0 if the device is gone."""
+def _device(name: str) -> Device:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         try:
-            answer = fcntl.ioctl(asking, _SIOCGIFMTU, _REQUEST.pack(interface.encode(), 0))
+            answer = fcntl.ioctl(asking, _SIOCGIFMTU, _REQUEST.pack(name.encode(), 0))
+            forwards = Path(_FORWARDING.format(name)).read_text(encoding="ascii") == "1\n"
+            return Device(socket.if_nametoindex(name), _REQUEST.unpack(answer)[1], forwards)
         except OSError:
-            return 0
-    mtu: int = _REQUEST.unpack(answer)[1]
-    return mtu
+            return Device(0, 0, False)
+
+
+def _native(data: bytes | None) -> int:
+    return int.from_bytes(data or b"", sys.byteorder)

@@ -41,10 +41,6 @@ BATCH = 64
 RULES_LISTED = 500
 #: Seconds; a poll cannot wait for longer than some weeks, but an idle time may be.
 LONGEST_WAIT = 3600.0
-#: Seconds between two looks at the counters of flows that the kernel carries.
-LOOK_EVERY = 1.0
-#: … and when something may be about to end as idle.
-LOOK_AGAIN = 0.02
 PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
 
 
@@ -121,7 +117,6 @@ class Node:
             for protocol, port, internal in rules:
                 self.translator.add_rule(protocol, port, internal, now)
         self.translator.flows.carrier = self._carrier = carrier
-        self._counters_read = now
         self._inside, self._outside, self._keeper = doors.inside, doors.outside, keeper
         self._frame = bytearray(FRAME_SIZE)
         self._view = memoryview(self._frame)
@@ -162,11 +157,11 @@ class Node:
         deadline = translator.next_deadline()
         if port_control and (sooner := port_control.next_deadline()) is not None:
             deadline = sooner if deadline is None else min(deadline, sooner)
+        look = self._carrier.next_look() if self._carrier else None
         wait = -1.0
-        if deadline is not None:
-            wait = min(max(0.0, deadline - time.monotonic()), LONGEST_WAIT)
-            if self._carrier:  # whose sessions have deadlines, too
-                wait = min(wait, LOOK_EVERY)
+        if deadline is not None:  # else there is no session that could be carried either
+            next_event = deadline if look is None else min(deadline, look)
+            wait = min(max(0.0, next_event - time.monotonic()), LONGEST_WAIT)
         for descriptor, events in self._poll.poll(wait):
             if descriptor == self._inside:
                 self._drain(descriptor, Side.INSIDE, translator.flows.inside)
@@ -180,9 +175,9 @@ class Node:
                 raise KeeperGone("the process that would start the translator again is gone")
         now = time.monotonic()
         due = deadline is not None and now >= deadline  # most wake-ups are for a packet or two
-        # Nothing ends as idle that the kernel has carried since the last look.
-        if self._carrier and now >= self._counters_read + (LOOK_AGAIN if due else LOOK_EVERY):
-            self._read_counters()
+        if look is not None and (due or now >= look):
+            # Nothing ends as idle that the kernel has carried meanwhile.
+            self._read_counters(now)
         if due:
             for packet in translator.expire(now):
                 self._send(self._outside if packet.side is Side.OUTSIDE else self._inside, packet)
@@ -226,12 +221,11 @@ class Node:
         except OSError:
             self.translator.drops[Drop.REFUSED_BY_KERNEL] += 1
 
-    def _read_counters(self) -> None:
+    def _read_counters(self, now: float) -> None:
         """See what the flows that the kernel carries have done meanwhile."""
         if self._carrier:
-            self._counters_read = time.monotonic()
-            for session in self._carrier.account(self._counters_read):
-                self.translator.flows.forget(session)
+            for session, outbound in self._carrier.account(now):
+                self.translator.flows.learn_anew(session, outbound)
 
     # -- control ------------------------------------------------------------------------------
 
@@ -264,7 +258,7 @@ class Node:
     def _rules(self, limit: object) -> dict[str, Any]:
         if not isinstance(limit, int) or not 0 <= limit <= RULES_LISTED * 10:
             raise RuleRefused(f"limit must be a number from 0 to {RULES_LISTED * 10}")
-        self._read_counters()
+        self._read_counters(time.monotonic())
         table = self.translator.table
         listed = [self._describe(mapping) for mapping, _ in zip(table, range(limit), strict=False)]
         return {"ok": True, "total": len(table), "rules": listed}

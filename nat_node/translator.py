@@ -29,7 +29,7 @@ from nat_node import icmp, icmp_errors
 from nat_node.behavior import Endpoint
 from nat_node.calls import Calls
 from nat_node.events import Dropped, Event, RuleAdded, RuleEnded, describe
-from nat_node.flow_cache import FlowCache, is_plain
+from nat_node.flow_cache import FlowCache
 from nat_node.fragments import Fragments, datagram
 from nat_node.identification import Identifications
 from nat_node.mapping import MADE_BY, Mapping, Session
@@ -193,8 +193,7 @@ class Translator:
             if isinstance(delivered, Drop):
                 packet.rewrite_source(mapping.internal)  # as it came: so the drop is told
             return delivered
-        if is_plain(packet):
-            self.flows.learn(session, outbound=True)
+        self.flows.learn(session, packet)
         return [packet]
 
     def _session_outbound(self, packet: Packet, now: float) -> Session | Drop:
@@ -289,8 +288,8 @@ class Translator:
         mapping.packets_in += 1
         mapping.bytes_in += len(packet.data)
         packet.rewrite_destination(mapping.internal)
-        if session is not None and packet.side is Side.OUTSIDE and is_plain(packet):
-            self.flows.learn(session, outbound=False)
+        if session is not None and packet.side is Side.OUTSIDE:
+            self.flows.learn(session, packet)
         return [packet]
 
     def _is_forged(self, packet: Packet) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nat_node.behavior import Endpoint
-from nat_node.kernel_nat.netlink import DUMP, NESTED, Netlink, attribute, attributes, number
+from nat_node.netlink import DUMP, NESTED, Netlink, attribute, attributes, number
 from nat_node.packet import ICMP, TCP
 from nat_node.tcp_state import TcpState
 

@@ -29,8 +29,8 @@ from nat_node.control import Control, bind
 from nat_node.events import Dropped, RuleAdded, RuleEnded
 from nat_node.kernel_nat import conntrack, packet_log
 from nat_node.kernel_nat.conntrack import Entry
-from nat_node.kernel_nat.netlink import Netlink, is_overrun
 from nat_node.mapping import MADE_BY, Mapping, Session
+from nat_node.netlink import Netlink, is_overrun
 from nat_node.packet import ICMP, PROTOCOL_NAMES
 from nat_node.settings import Settings
 from nat_node.table import RuleRefused, Table

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from struct import pack
 
 from nat_node.events import describe
-from nat_node.kernel_nat.netlink import Netlink, attribute, attributes, number
+from nat_node.netlink import Netlink, attribute, attributes, number
 from nat_node.packet import Malformed, Packet
 
 GROUP = 7

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.l2 import Ether
+from scapy.layers.inet import IP, TCP, UDP, IPOption_Router_Alert
+from scapy.layers.l2 import Dot1Q, Ether
 
 from labs.wire import Wire
-from nat_node.kernel_datapath import CAPACITY, SILENT, KernelDatapath
-from nat_node.mapping import Mapping, Session
-from nat_node.routing import Interfaces
 from topologies.builder import Network
 from topologies.loader import loads
 
@@ -41,6 +37,8 @@ sites:
 SITES = {"alice": "napt_k", "bob": "napt_p"}
 SERVER = "151.101.1.69"
 SIZE, DATAGRAMS = 300_000, 60
+CHUNK = SIZE // 30
+PACE = 0.02  # seconds: a flow is handed over when it has lasted for a while
 ETHERNET = 14  # bytes of its header
 
 TCP_SERVER = f"""
@@ -56,10 +54,12 @@ with socket.create_server(("", 80)) as server:
             connection.sendall(got[::-1])
 """
 TCP_CLIENT = f"""
-import os, socket
+import os, socket, time
 data = os.urandom({SIZE})
 with socket.create_connection(("{SERVER}", 80)) as connection:
-    connection.sendall(data)
+    for at in range(0, {SIZE}, {CHUNK}):
+        connection.sendall(data[at:at + {CHUNK}])
+        time.sleep({PACE})
     back = b""
     while more := connection.recv(65536):
         back += more
@@ -74,7 +74,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.sendto(data, peer)
 """
 UDP_CLIENT = f"""
-import socket, sys
+import socket, time
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
     client.bind(("", 5000))
     client.connect(("{SERVER}", 53))
@@ -82,6 +82,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
     for number in range({DATAGRAMS}):
         client.send(bytes([number]) * 100)
         assert client.recv(2048) == bytes([number]) * 100
+        time.sleep({PACE})
 """
 
 
@@ -275,61 +276,111 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.send(bytes(int(sys.argv[1])))
         client.recv(2048)
 """
+FRAMES = """
+import socket, sys
+interface, *frames = sys.argv[1:]
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+    raw.bind((interface, 0))
+    for frame in frames:
+        raw.send(bytes.fromhex(frame))
+"""
+
+
+def ask(net, pc, size=100):
+    return net[pc].run(["python", "-c", ASK, str(size)])
+
+
+def carries(net, pc="alice"):
+    """Whether alice's questions are carried, once more of them have passed."""
+    assert ask(net, pc).status == 0
+    return "10.0.0.7 . 151.101.1.69 . 5000 . 53 counter" in listed(net)
+
+
+def unusual(net, pc, napt):
+    """Frames of the flow that `ask` has used, each with its name in it, and one of them usual."""
+    (interface,) = [port.interface for port in net[pc].ports]
+    shown = net[napt].run(["ip", "-br", "link", "show", "lan0"]).stdout.split()
+    mac = {"src": "02:00:00:00:00:07", "dst": shown[2]}
+
+    def ip(**options):
+        usual = {"src": "10.0.0.7", "dst": SERVER, "flags": "DF", "ttl": 64}
+        return IP(**usual | options)
+
+    def udp(**options):
+        return UDP(sport=5000, dport=53, **options)
+
+    frames = {
+        "usual": Ether(**mac) / ip() / udp(),
+        "no checksum": Ether(**mac) / ip() / udp(chksum=0),
+        "wrong checksum": Ether(**mac) / ip() / udp(chksum=0x1234),
+        "in a VLAN": Ether(**mac) / Dot1Q(vlan=5) / ip() / udp(),
+        "last hop": Ether(**mac) / ip(ttl=1) / udp(),
+        "last but one": Ether(**mac) / ip(ttl=2) / udp(),
+        "for a neighbor": Ether(**mac | {"dst": "02:00:00:99:99:99"}) / ip() / udp(),
+        "for everybody": Ether(**mac | {"dst": "ff:ff:ff:ff:ff:ff"}) / ip() / udp(),
+        "with an option": Ether(**mac) / ip(options=[IPOption_Router_Alert()]) / udp(),
+        "first of two": Ether(**mac) / ip(flags="MF", id=77) / udp(len=300),
+        "may be cut": Ether(**mac) / ip(flags=0) / udp(),
+        "too long for itself": Ether(**mac) / ip(len=500) / udp(),
+        "of another version": Ether(**mac) / ip(version=6) / udp(),
+    }  # fmt: skip
+    sent = [bytes(frame / name.ljust(24).encode()).hex() for name, frame in frames.items()]
+    done = net[pc].run(["python", "-c", FRAMES, interface, *sent])
+    assert done.status == 0, done.stderr
+
+
+def arrived(wire, napt):
+    """The names of the unusual frames that a NAPT has passed on, and how their checksums are."""
+    found = {}
+    for packet in crossed(wire, napt, "wan0", UDP):
+        if packet[IP].dst == SERVER and len(name := bytes(packet[UDP].payload)) == 24:
+            fresh = packet.copy()
+            del fresh[UDP].chksum
+            right = Ether(bytes(fresh))[UDP].chksum
+            checksum = packet[UDP].chksum
+            found[name.decode().strip()] = "none" if not checksum else checksum == right
+    return found
+
+
+def test_what_is_unusual_fares_alike():
+    with Network(loads(TOPOLOGY, Path("two.yaml"))) as net, Wire(net) as wire:
+        server = net["server"]
+        python(server, UDP_SERVER)
+        await_that(lambda: listens(server, 53), "the server")
+        assert ask(net, "bob").status == 0
+        await_that(lambda: carries(net), "the flow to be carried")
+        for pc, napt in SITES.items():
+            unusual(net, pc, napt)
+            await_that(
+                lambda napt=napt: "may be cut" in arrived(wire, napt), "the last that passes"
+            )
+        assert carries(net)
+        ours, theirs = arrived(wire, "napt_k"), arrived(wire, "napt_p")
+        assert theirs == ours
+        assert theirs == {
+            "usual": True, "no checksum": "none", "wrong checksum": False, "last but one": True,
+            "with an option": True, "first of two": True, "may be cut": True,
+        }  # fmt: skip
 
 
 def test_what_routing_would_have_known():
     """A carried flow is not routed; when routing would decide otherwise, it is again."""
     with Network(loads(TOPOLOGY, Path("two.yaml"))) as net:
         server, napt = net["server"], net["napt_k"]
-        python(server, UDP_SERVER)
-        await_that(lambda: listens(server, 53), "the server")
-
-        def ask(size):
-            return net["alice"].run(["python", "-c", ASK, str(size)])
-
-        def carries():
-            assert ask(100).status == 0
-            return "10.0.0.7 . 151.101.1.69 . 5000 . 53 counter" in listed(net)
-
-        await_that(carries, "the flow to be carried")
+        python(server, UDP_SERVER), python(server, TCP_SERVER)
+        await_that(lambda: listens(server, 53) and listens(server, 80), "the servers")
+        await_that(lambda: carries(net), "the flow to be carried")
         assert napt.run(["ip", "link", "set", "wan0", "mtu", "1280"]).status == 0
-        await_that(lambda: not carries(), "the flow to be taken back")
+        await_that(lambda: not carries(net), "the flow to be taken back")
         # Now somebody is there to say that this is too large, and Python carries the rest.
-        await_that(lambda: "Message too long" in ask(1400).stderr, "a word about the size")
-        assert ask(1200).status == 0
+        too_long = "Message too long"
+        await_that(lambda: too_long in ask(net, "alice", 1400).stderr, "a word about the size")
+        assert ask(net, "alice", 1200).status == 0
         assert napt.run(["ip", "link", "set", "wan0", "mtu", "1500"]).status == 0
-        await_that(carries, "the flow to be carried again")
-
-
-def test_room_for_others():
-    """Real maps, an invented clock, sessions by hand: who may stay, and who comes next."""
-    for command in ("add lan0 type veth peer name wan0", "set lan0 up", "set wan0 up"):
-        subprocess.run(["ip", "link", *command.split()], check=True)
-    for command in ("address add 24.9.3.7/24 dev wan0", "route add default via 24.9.3.1"):
-        subprocess.run(["ip", *command.split()], check=True)
-    kernel = KernelDatapath(Interfaces("lan0", "wan0", "24.9.3.7", "10.0.0.1", "10.0.0.0/24"))
-    mapping = Mapping(1, 17, (0x0A000007, 5000), 1025, (0, 0), 0.0, "UDP datagram", False)
-
-    def session(number):
-        return Session(number, mapping, (0x97650145, number), now=0.0, lifetime=300.0)
-
-    sessions = [session(number) for number in range(1, CAPACITY + 2)]
-    for each in sessions:
-        kernel.carry(each, outbound=True)
-    assert len(kernel) == CAPACITY
-    last = sessions.pop()
-    assert not last.carried
-    assert all(each.carried for each in sessions)
-
-    assert kernel.account(SILENT - 0.1) == []
-    assert kernel.account(SILENT) == [*sessions, last]  # silent: room, and who waited may try
-    for each in sessions:
-        kernel.release(each)
-    assert len(kernel) == 0
-    kernel.carry(last, outbound=True)
-    assert last.carried
-    subprocess.run(["ip", "route", "del", "default"], check=True)
-    assert kernel.account(1.0) == [last]
-    kernel.release(last)
-    kernel.carry(last, outbound=True)  # there is no way to it now
-    assert not last.carried
+        await_that(lambda: carries(net), "the flow to be carried again")
+        # The NAPT's own connections have no next hop inside.
+        own = napt.run(["python", "-c", TCP_CLIENT])
+        assert own.status == 0, own.stderr
+        forward = "/proc/sys/net/ipv4/conf/lan0/forwarding"
+        assert napt.run(["sh", "-c", f"echo 0 > {forward}"]).status == 0
+        await_that(lambda: "5000 . 53 counter" not in listed(net), "the flow to be taken back")

@@ -5,8 +5,8 @@ from struct import pack
 
 import pytest
 
-from nat_node.kernel_nat.netlink import Netlink, attribute
 from nat_node.kernel_nat.packet_log import logged
+from nat_node.netlink import Netlink, attribute
 from tests.unit.nat_testing import ALICE, EXTERNAL, SERVER, set_bytes, tcp, udp
 
 WEB, US = f"{SERVER}:80", f"{EXTERNAL}:8080"

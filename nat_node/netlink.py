@@ -1,4 +1,4 @@
-"""Netlink messages of netfilter (nfnetlink): attributes within attributes.
+"""Netlink messages, such as netfilter's (nfnetlink): attributes within attributes.
 
  struct nlmsghdr              struct nfgenmsg           then attributes, 4 bytes aligned
 +--------+------+-------+-----+--------+---------+-----+------+------+---------
@@ -34,16 +34,20 @@ def attribute(kind: int, value: bytes) -> bytes:
     return _ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
-def attributes(data: bytes) -> Attributes:
-    """The attributes of a message, or within an attribute, by their type."""
-    found, at = {}, 0
+def each_attribute(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The attributes of a message, or within an attribute, with their types."""
+    at = 0
     while at + 4 <= len(data):
         length, kind = _ATTRIBUTE.unpack_from(data, at)
         if length < 4:
             break
-        found[kind & 0x3FFF] = data[at + 4 : at + length]
+        yield kind & 0x3FFF, data[at + 4 : at + length]
         at += length + 3 & ~3
-    return found
+
+
+def attributes(data: bytes) -> Attributes:
+    """The same by their types, where none comes twice."""
+    return dict(each_attribute(data))
 
 
 def number(data: bytes | None) -> int:
@@ -52,10 +56,10 @@ def number(data: bytes | None) -> int:
 
 
 class Netlink:
-    """A socket to netfilter; `groups` are what it is told of unasked. Raises OSError."""
+    """A socket to the kernel; `groups` are what it is told of unasked. Raises OSError."""
 
-    def __init__(self, *groups: int) -> None:
-        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER)
+    def __init__(self, *groups: int, protocol: int = NETFILTER) -> None:
+        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
         self.socket.bind((0, 0))
         for group in groups:
             self.socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
@@ -63,9 +67,21 @@ class Netlink:
     def close(self) -> None:
         self.socket.close()
 
-    def ask(self, kind: int, body: bytes, *, flags: int = ACK, resource: int = 0) -> list[bytes]:
+    def ask(
+        self,
+        kind: int,
+        body: bytes,
+        *,
+        flags: int = ACK,
+        resource: int = 0,
+        family: int = socket.AF_INET,
+    ) -> list[bytes]:
+        """Send a request of netfilter's; gives the attributes of each message of the answer."""
+        payload = pack("!BBH", family, 0, resource) + body
+        return [data[4:] for data in self.exchange(kind, payload, flags)]
+
+    def exchange(self, kind: int, payload: bytes, flags: int = ACK) -> list[bytes]:
         """Send a request; gives what comes back until the kernel has said that this was all."""
-        payload = pack("!BBH", socket.AF_INET, 0, resource) + body
         header = _HEADER.pack(16 + len(payload), kind, REQUEST | flags, 1, 0)
         self.socket.send(header + payload)
         found: list[bytes] = []
@@ -77,7 +93,7 @@ class Netlink:
                         raise OSError(code, os.strerror(code))
                 if answer in (ERROR, DONE):
                     return found
-                found.append(data[4:])
+                found.append(data)
 
     def told(self) -> Iterator[tuple[int, bytes]]:
         """The messages that have come unasked: type and attributes. Lost ones raise ENOBUFS."""

@@ -1,0 +1,146 @@
+"""What the kernel's maps are told, with real devices, routes and nftables, but without packets.
+
+The clock is invented, and the sessions are made by hand.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nat_node.behavior import parse_address, show_address
+from nat_node.kernel_datapath import (
+    CAPACITY,
+    LOOK_EVERY,
+    PROBATION,
+    SHORTEST_IDLE,
+    SOON,
+    KernelDatapath,
+)
+from nat_node.mapping import Mapping, Session
+from nat_node.next_hops import NextHops
+from nat_node.packet import UDP
+from nat_node.routing import Interfaces
+
+pytestmark = pytest.mark.network(timeout=60)
+
+
+def devices():
+    """What a NAPT has, without the NAPT."""
+    for command in (
+        "link add lan0 type veth peer name pc", "link add wan0 type veth peer name isp",
+        "link add nat-in type veth peer name nat-out", "link set lan0 up",
+        "link set wan0 up", "link set pc up", "link set isp up", "link set nat-in up",
+        "address add 24.9.3.7/24 dev wan0", "address add 10.0.0.1/24 dev lan0",
+        "route add default via 24.9.3.1",
+    ):  # fmt: skip
+        subprocess.run(["ip", *command.split()], check=True)
+    for device in ("lan0", "wan0", "nat-in"):
+        conf = Path("/proc/sys/net/ipv4/conf") / device
+        for name, value in (("forwarding", 1), ("accept_local", 1), ("rp_filter", 0)):
+            (conf / name).write_text(str(value))
+    Path("/proc/sys/net/ipv4/conf/all/rp_filter").write_text("0")
+    return Interfaces("lan0", "wan0", "24.9.3.7", "10.0.0.1", "10.0.0.0/24")
+
+
+def test_next_hops():
+    hops = NextHops(devices())
+
+    def outward(address):
+        hop = hops.outward(parse_address(address))
+        return hop and show_address(hop)
+
+    def ip(command):
+        subprocess.run(["ip", *command.split()], check=True)
+        assert hops.look()  # it is seen that something has changed
+        assert not hops.look()
+
+    assert outward("151.101.1.69") == "24.9.3.1"
+    assert outward("24.9.3.99") == "24.9.3.99"  # a neighbor
+    assert outward("24.9.3.255") is None  # all of them
+    assert outward("24.9.3.7") is None  # ourselves
+    assert outward("10.0.0.7") is None  # not outside
+    ip("route add 151.101.0.0/16 via 24.9.3.2 metric 9")
+    ip("route add 151.101.0.0/16 via 24.9.3.3 metric 8")
+    assert outward("151.101.1.69") == "24.9.3.3"
+    ip("route add blackhole 151.101.1.0/24")
+    assert outward("151.101.1.69") is None
+    ip("route replace 151.101.1.0/24 via 24.9.3.4 mtu 1400")
+    assert outward("151.101.1.69") is None  # smaller than what the inside may send
+    ip("link set lan0 mtu 1400")
+    assert outward("151.101.1.69") == "24.9.3.4"
+    inside = parse_address("10.0.0.7")
+    assert hops.inward(inside) is None
+    ip("link set lan0 mtu 1500")
+    assert hops.inward(inside) == inside
+    assert hops.inward(parse_address("10.0.0.1")) is None  # ourselves
+    ip("route del default")
+    assert outward("8.8.8.8") is None
+    assert hops.answers("10.0.0.7")
+    subprocess.run(["ip", "neighbor", "add", "10.0.0.7", "dev", "lan0", "nud", "failed"])
+    hops.look()
+    assert not hops.answers("10.0.0.7")
+    ip("link del isp")  # and wan0 with it
+    assert hops.inward(inside) is None
+
+
+def test_room_for_others():
+    """Who may stay, and who comes next."""
+    kernel = KernelDatapath(devices())
+    mapping = Mapping(1, UDP, (0x0A000007, 5000), 1025, (0, 0), 0.0, "UDP datagram", False)
+
+    def session(number):
+        return Session(number, mapping, (0x97650145, number), now=0.0, lifetime=300.0)
+
+    def carried():
+        return [each.serial for each in sessions if each.carried]
+
+    sessions = [session(number) for number in range(1, CAPACITY + 2)]
+    assert kernel.next_look() is None
+    for each in sessions:
+        kernel.propose(each, outbound=True)
+    assert kernel.next_look() == SOON
+    assert kernel.account(1.0) == []
+    assert carried() == list(range(1, CAPACITY + 1))
+    assert kernel.next_look() == 1.0 + LOOK_EVERY
+
+    kernel.release(sessions[0])
+    assert kernel.account(2.0) == []
+    assert carried() == list(range(2, CAPACITY + 2))  # who has waited longest is next
+    back = kernel.account(1.0 + PROBATION)  # nobody has moved; one has had less time for it
+    assert back == [(each, True) for each in sessions[1:-1]]
+    assert carried() == [CAPACITY + 1]
+
+    subprocess.run(["ip", "route", "del", "default"], check=True)
+    assert kernel.account(1.5 + PROBATION) == [(sessions[-1], True)]
+    kernel.propose(sessions[-1], outbound=True)
+    kernel.account(2.5 + PROBATION)
+    assert carried() == []  # there is no way to it
+    subprocess.run(["ip", "route", "add", "default", "via", "24.9.3.1"], check=True)
+    kernel.account(3.5 + PROBATION)
+    assert carried() == [CAPACITY + 1]
+    kernel.release(sessions[-1])
+    assert kernel.next_look() is None
+    brief = Session(999, mapping, (1, 1), now=0.0, lifetime=SHORTEST_IDLE - 1)
+    kernel.propose(brief, outbound=True)
+    assert kernel.next_look() is None
+
+
+def test_nftables_changed_by_others(capfd):
+    """Whoever reads while somebody else writes is told to read again, and does."""
+    kernel = KernelDatapath(devices())
+    mapping = Mapping(1, UDP, (0x0A000007, 5000), 1025, (0, 0), 0.0, "UDP datagram", False)
+    others = "while :; do nft add table ip other; nft delete table ip other; done"
+    with subprocess.Popen(["sh", "-c", others]) as busy:
+        try:
+            for number in range(1, 200):
+                session = Session(number, mapping, (0x97650145, number), 0.0, 300.0)
+                kernel.propose(session, outbound=True)
+                kernel.account(float(number))
+                assert session.carried
+                kernel.release(session)
+        finally:
+            busy.kill()
+    assert capfd.readouterr().err == ""
