@@ -285,7 +285,7 @@ def run(seconds: float, rounds: int, whole_labs: bool) -> int:
     measured = [row for row in suite.rows if row.samples]
     result = {
         "machine": machine,
-        "command": f"make bench SECONDS={seconds:g} ROUNDS={rounds}",
+        "command": f"make bench SECONDS={seconds:g} ROUNDS={rounds}{' WHOLE_LABS=1' * whole_labs}",
         "seconds": time.monotonic() - begin,
         "problems": problems,
         "rows": [row.as_json() for row in measured],
