@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from shlex import quote
 
 import pytest
 import yaml
@@ -50,8 +51,8 @@ class Containers:
             command("ip", "link", "add", first, *ends[0], "type", "veth", "peer", second, *ends[1])
         for name, node in lab["nodes"].items():
             script = folder / node["binds"][0].split(":")[0]
-            text = script.read_text().replace(boot.PYTHON, sys.executable)
-            script.write_text(text.replace(f"cd {boot.PROJECT}\n", f"cd {ROOT}\n"))
+            text = script.read_text().replace(boot.PYTHON, quote(sys.executable))
+            script.write_text(text.replace(f"cd {boot.PROJECT}\n", f"cd {quote(str(ROOT))}\n"))
             self.run(name, "sh", str(script))
 
     def run(self, name, *argv):
