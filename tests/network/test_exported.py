@@ -77,10 +77,10 @@ def test_two_sites_fetch_and_forward(tmp_path):
         assert time.monotonic() < until, lab.run("napt_a", "cat", "/run/napt-lab/gateway.log")
         time.sleep(0.05)
     lab.run("napt_a", sys.executable, "-m", "nat_node", "add", *rule, *control)
-    serve = f"cd {tmp_path} && echo hello > hello.txt && {sys.executable} -m http.server 8080"
+    (tmp_path / "hello.txt").write_text("hello\n")
+    in_network = ("nsenter", "-t", str(lab.pids["alice"]), "--net", f"--wd={tmp_path}")
     subprocess.Popen(
-        ["nsenter", "-t", str(lab.pids["alice"]), "--net", "--", "sh", "-c", serve],
-        stderr=subprocess.DEVNULL,
+        [*in_network, sys.executable, "-m", "http.server", "8080"], stderr=subprocess.DEVNULL
     )
     assert lab.run("bob", *fetch, "http://24.9.3.7:8080/hello.txt") == "hello\n"
     # And what is private stays so: the router says that it knows no way.
