@@ -10,7 +10,7 @@ from pathlib import Path
 from labs.packets import ACK, FIN, RST, SYN, UNREACHABLE, Packet
 from labs.wire import Captured, Wire
 
-WAIT = 2.0  # seconds until a packet that must come has come
+WAIT = 5.0  # seconds until a packet that must come has come
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ AT_NAPT_A = "self.settings.external == 0x18090307"
 # Where what is awaited does not come, the test need not wait as long as a student would.
 IMPATIENT = (
     Edit("labs/commands.py", '"-m", "5"', '"-m", "2"'),
-    Edit("labs/evidence.py", "WAIT = 2.0", "WAIT = 1.0"),
+    Edit("labs/evidence.py", "WAIT = 5.0", "WAIT = 1.0"),
     Edit("labs/stage.py", "deadline: float = 3.0", "deadline: float = 1.0"),
     Edit(LAB, '"-w", "2"', '"-w", "1"'),
 )

@@ -23,7 +23,7 @@ ROUTING = "nat_node/routing.py"
 
 IMPATIENT = (
     Edit("labs/level_9d/checks.py", '"-m", "5"', '"-m", "2"'),
-    Edit("labs/evidence.py", "WAIT = 2.0", "WAIT = 1.0"),
+    Edit("labs/evidence.py", "WAIT = 5.0", "WAIT = 1.0"),
     Edit("labs/stage.py", "deadline: float = 3.0", "deadline: float = 1.0"),
 )
 
