@@ -194,7 +194,7 @@ class FlowCache:
             if session.slow_packets < _WORTH_CARRYING:
                 return
             self._keep(session, outbound)
-            if packet.is_atomic or not outbound:  # else each packet needs a number of ours
+            if packet.is_atomic or not outbound:  # else its packets need numbers of ours
                 self.carrier.propose(session, outbound)
             return
         packets = mapping.packets_out + mapping.packets_in

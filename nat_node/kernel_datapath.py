@@ -7,10 +7,10 @@ message, and what leaves without Don't Fragment. A flow that has shown that it m
 to the kernel: its 4-tuple goes into maps of an nftables table, and from then on its packets are
 rewritten where they arrive and passed on to the other device, and never come up to the translator.
 
-    lan0   10.0.0.7 . 151.101.1.69 . 40000 . 80 -> mark 14     tcp sport set 1025
+    lan0   10.0.0.7 . 151.101.1.69 . 40000 . 80 -> mark 15     tcp sport set 1025
                                                                ip saddr set 24.9.3.7
                                                                fwd ip to 24.9.3.1 device wan0
-    wan0   151.101.1.69 . 24.9.3.7 . 80 . 1025 -> mark 15      tcp dport set 40000
+    wan0   151.101.1.69 . 24.9.3.7 . 80 . 1025 -> mark 14      tcp dport set 40000
                                                                ip daddr set 10.0.0.7
                                                                fwd ip to 10.0.0.7 device lan0
 
@@ -21,13 +21,14 @@ routing, connection tracking and whatever a firewall may filter there, which hav
 the next hop is asked for beforehand (next_hops.py). A packet that is in no map, or that could
 change anything, goes up to the translator as it always did. When a flow changes hands, its packets
 that still wait for the translator come later than those that the kernel has passed on since.
-Checksums are not looked at, only changed with what they cover: a wrong one stays wrong.
+Checksums are not looked at, only changed with what they cover: a wrong one stays wrong. And what
+fills up a short Ethernet frame goes on with its packet, and is counted.
 
 What the translator must know of a carried flow it reads from the maps' counters, once a second
-and whenever somebody asks: how many packets and bytes, and whether the flow is still in use. So
-silence is measured to the second, and what may be idle for a few seconds only is not carried.
-At the same time those that hardly move make room, new ones are handed over, and what has no way
-any more is taken back. Whoever goes on sending is handed over again.
+and, if that was not just now, whenever somebody asks: how many packets and bytes, and whether the
+flow is still in use. So silence is measured to the second, and what may be idle for a few seconds
+only is not carried. At the same time those that hardly move make room, new ones are handed over,
+and what has no way is the translator's again. Whoever goes on sending is proposed again.
 
 The table belongs to this process (nftables' `owner` flag): when it dies, however it dies, the
 kernel removes the table with the socket that made it. No flow is carried without somebody who
@@ -52,7 +53,9 @@ TABLE = "carried"
 CAPACITY = 256
 """Directions of flows carried at the same time: reading their counters takes milliseconds."""
 WAITING = 4 * CAPACITY
-"""Directions that may wait for room, or for a way."""
+"""Directions that may wait for room."""
+AT_ONCE = 64
+"""Directions handed over in one look: the kernel is asked about the way of each."""
 LOOK_EVERY = 1.0
 """Seconds between two looks at the counters."""
 SOON = 0.1
@@ -74,14 +77,16 @@ table netdev carried {
     map hop { type mark : ipv4_addr; }
 
     # What only the translator may handle: what is for another neighbor's link-layer address or for
-    # a VLAN, fragments, IP options, what has no hop left, what begins or ends a connection, and
-    # a datagram without a checksum, which would be given a wrong one.
+    # a VLAN, fragments, IP options, what has no hop left or not its whole header, what begins or
+    # ends a connection, and a datagram without a checksum, which would be given a wrong one.
     chain particular {
         meta pkttype != host accept
         ether type != ip accept
         ip frag-off & 0x3fff != 0 accept
         ip hdrlength != 5 accept
         ip ttl < 2 accept
+        ip length < 28 accept
+        meta l4proto tcp ip length < 40 accept
         tcp flags & (syn | fin | rst) != 0 accept
         udp checksum 0 accept
     }
@@ -154,7 +159,7 @@ class _Carried:
         """Something has moved since the last look."""
         # As in flow_cache.py: what comes from outside keeps no UDP rule alive.
         if self.outbound or self.session.mapping.protocol == TCP:
-            self.session.use(now)
+            self.session.use(now + SOON)  # sooner than that nobody looks again
         if self.packets - self.busy_packets >= BUSY:
             self.busy_at, self.busy_packets = now, self.packets
 
@@ -170,6 +175,7 @@ class KernelDatapath:
 
     def __init__(self, interfaces: Interfaces) -> None:
         self._external = parse_address(interfaces.external)
+        self._internal = parse_address(interfaces.internal)
         self._hops = NextHops(interfaces)
         self._devices = self._indexes()
         self._nft = _Nft()
@@ -187,16 +193,21 @@ class KernelDatapath:
         self._counters = MapCounters(TABLE)
         self._carried: dict[_Place, _Carried] = {}
         self._waiting: dict[_Place, tuple[Session, bool]] = {}
+        self._refused: list[tuple[Session, bool]] = []
         self._looked = 0.0
         self._asked = False  # since then
         self._given_up = False
 
     def propose(self, session: Session, outbound: bool) -> None:
         """One direction of a session moves much: take it when there is room and a way."""
-        worth_it = session.lifetime >= SHORTEST_IDLE and not self._given_up
-        if worth_it and len(self._waiting) < WAITING:
-            self._waiting[self._place(session, outbound)] = session, outbound
-            self._asked = True
+        place = self._place(session, outbound)
+        own = session.mapping.internal[0] == self._internal  # what is ours comes by no device
+        if place in self._carried or own or session.lifetime < SHORTEST_IDLE or self._given_up:
+            return
+        if len(self._waiting) >= WAITING:
+            self._refused.append(self._waiting.pop(next(iter(self._waiting))))
+        self._waiting[place] = session, outbound
+        self._asked = True
 
     def release(self, session: Session) -> None:
         """Take a session back at once: from now on the translator sees all of it."""
@@ -219,11 +230,11 @@ class KernelDatapath:
     def account(self, now: float) -> list[tuple[Session, bool]]:
         """Read all counters: what has moved since the last time was in use until `now`.
 
-        Then hand over who waits. Gives the directions that have been taken back.
+        Then hand over who waits. Gives the directions that are the translator's again.
         """
         if self._given_up or now < self._looked + SOON:
             return []
-        self._looked, self._asked = now, False
+        self._looked = now
         for name in {name for name, _ in self._carried}:
             for found, packets, size in self._counters.all(name):
                 carried = self._carried.get((name, found))
@@ -237,28 +248,31 @@ class KernelDatapath:
         back = {
             place: carried
             for place, carried in self._carried.items()
-            if changed or now >= carried.busy_at + PROBATION or not self._hops.answers(carried.hop)
+            if changed
+            or now >= carried.busy_at + PROBATION
+            or not self._hops.answers(carried.hop, carried.outbound)
         }
         self._take_back(back)
+        self._refused += [(carried.session, carried.outbound) for carried in back.values()]
         self._hand_over(now)
-        return [(carried.session, carried.outbound) for carried in back.values()]
+        refused, self._refused = self._refused, []
+        return refused
 
     # -- the maps -----------------------------------------------------------------------------
 
     def _hand_over(self, now: float) -> None:
         """Whoever waits, as far as there is room: one change of the maps for all of them."""
         commands = []
-        for place, (session, outbound) in list(self._waiting.items()):
-            if len(self._carried) >= CAPACITY:
-                break
+        for place in list(self._waiting)[: min(AT_ONCE, CAPACITY - len(self._carried))]:
+            session, outbound = self._waiting.pop(place)
             mapping = session.mapping
             if outbound:
                 port, hop = mapping.external_port, self._hops.outward(session.remote[0])
             else:
                 port, hop = mapping.internal[1], self._hops.inward(mapping.internal[0])
-            if hop is None or not self._hops.answers(show_address(hop)):
-                continue  # it waits until there is a way
-            del self._waiting[place]
+            if hop is None or not self._hops.answers(show_address(hop), outbound):
+                self._refused.append((session, outbound))
+                continue
             carried = self._carried[place] = _Carried(session, outbound, show_address(hop), now)
             session.carried = True
             name, mark = place[0], _mark(session, outbound)
@@ -267,6 +281,7 @@ class KernelDatapath:
                 f"add element netdev {TABLE} hop {{ {mark} : {carried.hop} }}",
                 f"add element netdev {TABLE} {name} {{ {show_key(place[1])} : {mark} }}",
             ]
+        self._asked = bool(self._waiting) and len(self._carried) < CAPACITY
         self._run(commands)
 
     def _take_back(self, ended: dict[_Place, _Carried]) -> None:
@@ -297,9 +312,11 @@ class KernelDatapath:
     def _give_up(self, why: str) -> None:
         print(f"nat_node: Python carries all flows from now on: {why}", file=sys.stderr)
         self._given_up = True
-        self._nft.close()
-        for carried in self._carried.values():
+        for place, carried in self._carried.items():
+            if counted := self._counters.one(*place):
+                carried.count(*counted)
             carried.session.carried = False
+        self._nft.close()
         self._carried.clear()
         self._waiting.clear()
 

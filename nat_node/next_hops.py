@@ -22,15 +22,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nat_node.behavior import parse_address
-from nat_node.netlink import Attributes, Netlink, attribute, attributes, number
+from nat_node.netlink import Attributes, Netlink, attribute, attributes, is_overrun, number
 from nat_node.routing import NAT_IN, Interfaces
 
-_OF_NETWORK = Path("/proc/self/net")
+_NEIGHBORS = Path("/proc/self/net/arp")
 _FORWARDING = "/proc/sys/net/ipv4/conf/{}/forwarding"
 _SIOCGIFMTU = 0x8921
 _REQUEST = struct.Struct("16si20x")  # struct ifreq
 _ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg
 _GET_ROUTE, _UNICAST = 26, 1
+_CHANGES = (1, 5, 7, 8)  # groups: links, addresses of IPv4, its routes, its rules
 _DESTINATION, _SOURCE, _CAME_BY, _LEAVES_BY, _GATEWAY, _METRICS, _MTU = 1, 2, 3, 4, 5, 8, 2
 
 
@@ -48,34 +49,40 @@ class NextHops:
     def __init__(self, interfaces: Interfaces) -> None:
         self._interfaces = interfaces
         self._external = parse_address(interfaces.external)
-        self._internal = parse_address(interfaces.internal)
         self._netlink = Netlink(protocol=socket.NETLINK_ROUTE)
-        self._silent: frozenset[str] = frozenset()
-        self._routes = ""
+        self._news = Netlink(*_CHANGES, protocol=socket.NETLINK_ROUTE)
+        self._silent: frozenset[tuple[str, str]] = frozenset()
         self.devices = Device(0, 0, False), Device(0, 0, False)
         self.look()
 
     def look(self) -> bool:
         """Look around anew; whether anything but the neighbors has changed since the last time."""
-        before = self._routes, self.devices
-        self._routes = (_OF_NETWORK / "route").read_text(encoding="ascii")
+        before = self.devices
         self.devices = _device(self._interfaces.inside), _device(self._interfaces.outside)
-        neighbors = (_OF_NETWORK / "arp").read_text(encoding="ascii").splitlines()[1:]
-        # Address, hardware type, flags: none of them is set if nobody answers.
-        self._silent = frozenset(line.split()[0] for line in neighbors if line.split()[2] == "0x0")
-        return before != (self._routes, self.devices)
+        neighbors = [line.split() for line in _NEIGHBORS.read_text("ascii").splitlines()[1:]]
+        # Address, hardware type, flags (none if nobody answers), …, device.
+        self._silent = frozenset((line[0], line[-1]) for line in neighbors if line[2] == "0x0")
+        return self._is_news() or before != self.devices
 
-    def answers(self, hop: str) -> bool:
+    def _is_news(self) -> bool:
+        """Whether links, addresses, routes or rules have changed. Reads all that was told."""
+        try:
+            return len(list(self._news.told())) > 0
+        except OSError as error:
+            if not is_overrun(error):
+                raise
+            return True
+
+    def answers(self, hop: str, outward: bool) -> bool:
         """Whether a neighbor is not known to be silent."""
-        return hop not in self._silent
+        side = self._interfaces.outside if outward else self._interfaces.inside
+        return (hop, side) not in self._silent
 
     def inward(self, address: int) -> int | None:
         """The next hop of a packet to an address inside."""
         inside, outside = self.devices
         fits = inside.mtu >= outside.mtu > 0
-        if not fits or not outside.forwards or address == self._internal:
-            return None
-        return address
+        return address if fits and outside.forwards else None
 
     def outward(self, address: int) -> int | None:
         """The next hop of a translated packet to an address outside."""

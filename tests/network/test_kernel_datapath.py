@@ -325,6 +325,8 @@ def unusual(net, pc, napt):
         "of another version": Ether(**mac) / ip(version=6) / udp(),
     }  # fmt: skip
     sent = [bytes(frame / name.ljust(24).encode()).hex() for name, frame in frames.items()]
+    # Its ports are there, and no more of its header.
+    sent += [bytes(Ether(**mac) / ip(proto=17) / bytes([0x13, 0x88, 0, 53, 0, 14])).hex()]
     done = net[pc].run(["python", "-c", FRAMES, interface, *sent])
     assert done.status == 0, done.stderr
 

@@ -12,11 +12,13 @@ import pytest
 
 from nat_node.behavior import parse_address, show_address
 from nat_node.kernel_datapath import (
+    AT_ONCE,
     CAPACITY,
     LOOK_EVERY,
     PROBATION,
     SHORTEST_IDLE,
     SOON,
+    WAITING,
     KernelDatapath,
 )
 from nat_node.mapping import Mapping, Session
@@ -75,13 +77,18 @@ def test_next_hops():
     assert hops.inward(inside) is None
     ip("link set lan0 mtu 1500")
     assert hops.inward(inside) == inside
-    assert hops.inward(parse_address("10.0.0.1")) is None  # ourselves
-    ip("route del default")
+    ip("rule add to 8.8.8.8 unreachable")
     assert outward("8.8.8.8") is None
-    assert hops.answers("10.0.0.7")
+    assert outward("9.9.9.9") == "24.9.3.1"
+    ip("route replace default via 24.9.3.1 mtu lock 1300")
+    assert outward("9.9.9.9") is None
+    ip("route del default")
+    assert outward("9.9.9.9") is None
+    assert hops.answers("10.0.0.7", outward=False)
     subprocess.run(["ip", "neighbor", "add", "10.0.0.7", "dev", "lan0", "nud", "failed"])
     hops.look()
-    assert not hops.answers("10.0.0.7")
+    assert not hops.answers("10.0.0.7", outward=False)
+    assert hops.answers("10.0.0.7", outward=True)  # another neighbor, on another link
     ip("link del isp")  # and wan0 with it
     assert hops.inward(inside) is None
 
@@ -102,30 +109,63 @@ def test_room_for_others():
     for each in sessions:
         kernel.propose(each, outbound=True)
     assert kernel.next_look() == SOON
-    assert kernel.account(1.0) == []
-    assert carried() == list(range(1, CAPACITY + 1))
-    assert kernel.next_look() == 1.0 + LOOK_EVERY
+    for part in range(1, CAPACITY // AT_ONCE + 1):
+        now = 1.0 + part * 2 * SOON
+        assert kernel.account(now) == []
+        assert carried() == list(range(1, part * AT_ONCE + 1))
+    full = now
+    assert kernel.next_look() == full + LOOK_EVERY
+    kernel.propose(sessions[5], outbound=True)  # is carried already
+    assert kernel.next_look() == full + LOOK_EVERY
 
     kernel.release(sessions[0])
-    assert kernel.account(2.0) == []
+    assert kernel.account(full + 1) == []
     assert carried() == list(range(2, CAPACITY + 2))  # who has waited longest is next
-    back = kernel.account(1.0 + PROBATION)  # nobody has moved; one has had less time for it
+    back = kernel.account(full + PROBATION)  # nobody has moved; one has had less time for it
     assert back == [(each, True) for each in sessions[1:-1]]
     assert carried() == [CAPACITY + 1]
 
     subprocess.run(["ip", "route", "del", "default"], check=True)
-    assert kernel.account(1.5 + PROBATION) == [(sessions[-1], True)]
+    again = full + PROBATION + 1
+    assert kernel.account(again) == [(sessions[-1], True)]
     kernel.propose(sessions[-1], outbound=True)
-    kernel.account(2.5 + PROBATION)
-    assert carried() == []  # there is no way to it
+    assert kernel.account(again + 1) == [(sessions[-1], True)]  # there is no way to it
+    assert kernel.next_look() is None
     subprocess.run(["ip", "route", "add", "default", "via", "24.9.3.1"], check=True)
-    kernel.account(3.5 + PROBATION)
+    kernel.propose(sessions[-1], outbound=True)
+    assert kernel.account(again + 2) == []
     assert carried() == [CAPACITY + 1]
     kernel.release(sessions[-1])
     assert kernel.next_look() is None
-    brief = Session(999, mapping, (1, 1), now=0.0, lifetime=SHORTEST_IDLE - 1)
-    kernel.propose(brief, outbound=True)
+
+
+def test_who_waits_too_long_may_ask_again():
+    kernel = KernelDatapath(devices())
+    mapping = Mapping(1, UDP, (0x0A000007, 5000), 1025, (0, 0), 0.0, "UDP datagram", False)
+    sessions = [
+        Session(number, mapping, (0x97650145, number), now=0.0, lifetime=300.0)
+        for number in range(1, WAITING + 3)
+    ]
+    for each in sessions:
+        kernel.propose(each, outbound=True)
+    assert kernel.account(1.0) == [(each, True) for each in sessions[:2]]
+    assert sessions[2].carried
+
+
+def test_not_worth_it():
+    kernel = KernelDatapath(devices())
+
+    def propose(host, lifetime):
+        mapping = Mapping(
+            1, UDP, (parse_address(host), 1), 1025, (0, 0), 0.0, "UDP datagram", False
+        )
+        kernel.propose(Session(2, mapping, (0x97650145, 53), 0.0, lifetime), outbound=True)
+
+    propose("10.0.0.7", SHORTEST_IDLE - 1)
+    propose("10.0.0.1", 300.0)  # the NAPT's own comes by no device
     assert kernel.next_look() is None
+    propose("10.0.0.7", SHORTEST_IDLE)
+    assert kernel.next_look() is not None
 
 
 def test_nftables_changed_by_others(capfd):
