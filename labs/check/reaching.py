@@ -28,12 +28,20 @@ def check_reaches(ground: Ground, listeners: Listeners, claim: Reaches, evidence
     """Raises Unmet if it does not hold."""
     prober = Prober(ground, claim.source, PATIENCE)
     with served(ground, listeners, claim.target, claim.protocol, claim.source) as place:
+        _tell_of_ours(place, claim.protocol, evidence)
         tried = try_to_reach(prober, claim.target, claim.protocol, place, *_proxy(ground, claim))
         if not tried.answered:
             end = diagnose(prober, tried, claim.target.address)
             evidence.lines += end.evidence
             raise Unmet(f"{tried.words}: {end}")
     require_way(prober, tried, place.node, claim, evidence)
+
+
+def _tell_of_ours(place: Place, protocol: Protocol, evidence: Evidence) -> None:
+    """That somebody listens there only because of the check, which the file does not say."""
+    if place.speech is Speech.LINE:
+        carrier = " by udp" if protocol is Protocol.UDP else ""
+        evidence.add(f"the check put a listener on {place.node}:{place.port}{carrier}")
 
 
 def _proxy(ground: Ground, claim: Reaches) -> tuple[str, ...]:
@@ -85,6 +93,7 @@ def check_cannot_reach(
         claim.source,
         silent=claim.reason == REFUSED,
     ) as place:
+        _tell_of_ours(place, claim.protocol, evidence)
         tried = try_to_reach(prober, claim.target, claim.protocol, place)
         if tried.answered:
             end = _answered_by_another(prober, tried, place)

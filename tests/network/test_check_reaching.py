@@ -52,8 +52,15 @@ HOLDS_NOT = {
     "bob reaches stackoverflow:80 via forwarded": "the path is direct; expected: forwarded",
     "files reaches pc:80 at napt_a": "no answer to the SYN: no-rule at napt_a",
     "bob cannot reach stackoverflow:80": "bob does reach it: bob → napt_b",
+    "pc cannot reach stackoverflow:81": "pc does reach it: pc → napt_a",
     "files cannot reach pc:80 because no-rule": "no-route at internet; expected: no-rule",
     "files cannot reach pc because no-route at napt_a": "expected: no-route at napt_a",
+}
+OUR_LISTENERS = {
+    "pc reaches pc2:9 as 10.0.0.7 via direct": "pc2:9",
+    "bob reaches 24.9.3.7:8080 by http as 203.0.113.77 via forwarded": "pc:80",
+    "files cannot reach pc:53 by udp at napt_a because no-rule at napt_a": "pc:53 by udp",
+    "pc cannot reach stackoverflow:81": "stackoverflow:81",
 }
 
 
@@ -71,3 +78,12 @@ def test_what_holds_passes_and_what_does_not_fails():
         assert outcome.verdict == expected, outcome
         said = outcome.evidence if expected == "passed" else outcome.evidence[-1:]
         assert any(words in line for line in said), outcome
+    listened = {
+        outcome.expectation.text: line
+        for outcome in outcomes
+        for line in outcome.evidence
+        if line.startswith("the check put a listener on ")
+    }
+    for sentence, place in OUR_LISTENERS.items():
+        assert listened[sentence] == f"the check put a listener on {place}"
+    assert not any("stackoverflow:80 " in s or "refused" in s for s in listened)
