@@ -70,11 +70,14 @@ def read_file(path: Path) -> bytes:
 
 def _no_file(path: Path) -> str:
     """The message where nothing is, with the file beside it or among ours that was meant."""
-    allowed = f"there is no file {path}; allowed: the path of a YAML file"
-    beside = [file.name for file in islice(path.parent.glob("*.yaml"), MOST_FILES)]
+    message = f"there is no file {path}; allowed: the path of a YAML file"
+    if ".yaml " in str(path):
+        return f"{message}; several: {PROGRAM} check FILE…"
     ours = Path(__file__).parent.glob("*.yaml") if path.name == str(path) else ()
-    near = nearest(path.name, sorted([*beside, *(file.stem for file in ours)]))
-    return f"{allowed} (did you mean {near!r}?)" if near else allowed
+    beside = islice(path.parent.glob("*.yaml"), MOST_FILES)
+    names = {file.stem: file.stem for file in ours} | {file.stem: file.name for file in beside}
+    near = nearest(path.stem, sorted(names))
+    return f"{message} (did you mean {names[near]!r}?)" if near else message
 
 
 def loads(data: bytes, path: Path) -> Topology:

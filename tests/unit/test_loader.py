@@ -281,6 +281,11 @@ def test_a_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
     with pytest.raises(TopologyError, match=r"\(did you mean 'two-sites'\?\)"):
         load(Path("two-site"))
+    with pytest.raises(TopologyError) as caught:  # .yaml alone is no likeness
+        load(Path("xy.yaml"))
+    assert "did you mean" not in str(caught.value)
+    with pytest.raises(TopologyError, match=r"a YAML file; several: .+ check FILE…$"):
+        load(Path("nine.yaml two.yaml"))
 
 
 def test_a_directory(tmp_path: Path) -> None:
