@@ -18,11 +18,14 @@ from typing import Any
 import yaml
 
 from topologies.errors import quoted
+from topologies.look_alikes import odd_dash, odd_quote, odd_space
 
 MAX_MESSAGE = 300  # characters of a parser's own words
 
 _DASHES = re.compile(r"(?:- +)*")
-_KEY = re.compile(r"(.+?):(?:\s|$)")
+_KEY = re.compile(r"(.+?):(?:[ \t]|$)")
+_PAIR = re.compile(r"[a-z][\w-]*: +\S.*")
+_TEXTS = {"title", "message", "task", "says"}  # keys whose values are sentences
 _GLUED_KEY = re.compile(r"([\w-]+):(\S.*)")
 _GLUED_DASH = re.compile(r"-([^\s-].*)")
 _GOT = re.compile(r"but (?:got|found) '(.*)'")
@@ -92,8 +95,10 @@ def explain(error: yaml.MarkedYAMLError, text: str, before: yaml.Token | None) -
     if error.problem_mark is None and error.context_mark is None:
         return 1, _in_its_own_words(error)
     complaint = _Complaint(error, text, before)
-    told = None
-    if complaint.problem.startswith("mapping values are not allowed"):
+    told: Told | None = None
+    if odd := odd_space(complaint.here.body) or odd_dash(complaint.here.body):
+        told = complaint.here.number, odd
+    elif complaint.problem.startswith("mapping values are not allowed"):
         told = _colon(complaint)
     elif complaint.problem == "could not find expected ':'":
         told = _no_colon(complaint.line(complaint.opened))
@@ -126,11 +131,13 @@ def _simple(complaint: _Complaint) -> Told | None:
             "allowed: two of them, or quotes of the other kind (') around the text"
         )
     line, column = complaint.line(complaint.opened), complaint.opened.column
-    if (
-        "cannot start any token" in problem
-        or "undefined alias" in problem
-        or complaint.context in _SIGNS
-    ):
+    if alias := re.search(r"undefined alias '(.+)'", problem):
+        name = quoted("&" + alias[1])
+        return number, (
+            f"no line before has an anchor {name}; allowed: {name} in front of what is to be "
+            "repeated, or quotes around a text that begins with '*'"
+        )
+    if "cannot start any token" in problem or complaint.context in _SIGNS:
         sign = quoted(line.text[column : column + 1])
         return number, f"a text begins with {sign}; allowed: quotes around such a text"
     return None
@@ -146,6 +153,14 @@ def _colon(complaint: _Complaint) -> Told | None:
     here, column = complaint.here, complaint.mark.column
     if (key := _KEY.match(here.body)) and here.start + key.end(1) < column:
         value = here.body[key.end() :].strip()
+        if odd := odd_quote(value):
+            return here.number, odd
+        if _PAIR.fullmatch(value) and key[1] not in _TEXTS:
+            braces = quoted(f"{key[1]}: {{{value}}}")
+            return here.number, (
+                "a key and its value stand behind a key; allowed: a line of their own each, or "
+                f"braces, as in {braces}, or quotes around what is one text"
+            )
         return here.number, (
             f"': ' in column {column + 1} stands in a text without quotes; "
             f"allowed: quotes around it, as in {quoted(key[1])[1:-1]}: {quoted(value)}"
@@ -165,6 +180,8 @@ def _no_colon(line: _Line) -> Told:
 
 def no_space(text: str) -> str | None:
     """What to say of a text that was to be an item, or a key and its value."""
+    if odd := odd_space(text) or odd_dash(text) or odd_quote(text):
+        return odd
     if glued := _GLUED_DASH.fullmatch(text):
         what, right = "'-'", f"- {glued[1]}"
     elif glued := _GLUED_KEY.fullmatch(text):
@@ -206,6 +223,9 @@ def _block(complaint: _Complaint) -> Told | None:
         opened, closed = before.start_mark, before.end_mark
         if opened.line != closed.line:
             return _quote(opened, f"is closed only in line {closed.line + 1}")
+        if closed.line + 1 < here.number:
+            first = complaint.line(opened)
+            return _no_colon(first if first.indent == opened.column else here)
         return here.number, (
             f"something stands behind the quote that ends the text in column {closed.column}; "
             "allowed: one pair of quotes around the whole text, and others within it"

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import yaml
 
 from topologies.errors import Problems, not_one_of, quoted
+from topologies.look_alikes import odd_quote, odd_space
 from topologies.yaml_mistakes import explain, no_space
 
 MAX_BYTES = 64 * 1024
@@ -88,7 +89,8 @@ class Entry:
         try:
             return parse(self.node.value)
         except ValueError as error:
-            self.refuse(str(error))
+            text = self.node.value if self.node.style is None else ""
+            self.refuse(odd_space(text) or odd_quote(text) or str(error))
             return None
 
     def is_mapping(self) -> bool:
@@ -109,6 +111,9 @@ class Entry:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
                 self.problems.add(line, self.path, "a key is not text; allowed: key: value")
+                continue
+            if key.style is None and (odd := odd_space(key.value)):
+                self.problems.add(line, self.path, odd)
                 continue
             entry = Entry(value, line, self.join(key.value), self.problems)
             if key.value in entries:
@@ -166,7 +171,10 @@ class Entry:
 
     def _refuse_kind(self, allowed: str) -> None:
         glued = no_space(self.node.value) if isinstance(self.node, yaml.ScalarNode) else None
-        self.refuse(glued or f"{self._kind()} stands here; allowed: {allowed}")
+        if glued:
+            self.problems.add(self.node.start_mark.line + 1, self.path, glued)
+        else:
+            self.refuse(f"{self._kind()} stands here; allowed: {allowed}")
 
     def _kind(self) -> str:
         if isinstance(self.node, yaml.MappingNode):
