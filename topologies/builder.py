@@ -278,6 +278,7 @@ class _IpBatch:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            process_group=0,  # Ctrl-C is not for it: whoever waits decides
         )
         assert self._popen.stdin is not None
         # If it has ended already, `finish` says why.

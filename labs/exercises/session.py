@@ -23,6 +23,7 @@ from labs.exercises.exercise_cli import ExerciseCLI, Leave, show_task
 from labs.exercises.progress import read_progress
 from labs.exit_status import FAILED, PASSED
 from labs.narration import Narration
+from labs.prompt.interrupts import Interrupts
 from labs.prompt.why import Why
 from labs.runner import cannot_build
 from topologies.builder import BuildError
@@ -45,14 +46,17 @@ def run_session(exercises: Sequence[Exercise], name: str | None) -> int:
     """Exercises of one level until the student leaves. Returns the exit status."""
     console = Narration().console
     turn: _Turn | None = _Turn(_first(exercises, name))
+    interrupts = Interrupts()
     try:
         while turn is not None:
-            turn = _play(turn, exercises, console)
+            turn = _play(turn, exercises, console, interrupts)
     except BuildError as error:
         return cannot_build(error)
     except (ProgramError, ProgramEnded, ControlError, DeadlinePassed) as error:
         print(f"napt-lab: {error}", file=sys.stderr)
         return FAILED
+    finally:
+        interrupts.release()
     return PASSED
 
 
@@ -66,8 +70,13 @@ def _first(exercises: Sequence[Exercise], name: str | None) -> Exercise:
     return exercises[0]
 
 
-def _play(turn: _Turn, exercises: Sequence[Exercise], console: Console) -> _Turn | None:
-    """One network, from its building to the end of the prompt on it."""
+def _play(
+    turn: _Turn, exercises: Sequence[Exercise], console: Console, interrupts: Interrupts
+) -> _Turn | None:
+    """One network, from its building to the end of the prompt on it.
+
+    Ctrl-C ends the building of the first one only. Later it leads to the prompt, as at a command.
+    """
     exercise = turn.exercise
     if not turn.again:
         _present(exercise, len(exercises), console)
@@ -82,8 +91,16 @@ def _play(turn: _Turn, exercises: Sequence[Exercise], console: Console) -> _Turn
         cli = ExerciseCLI(console, Attempt(exercise, net, wire), why, turn.hints, exercises)
         if turn.again:
             cli.say("A fresh network is up.")
-        cli.perform(turn.lines)
+        try:
+            if interrupts.release():
+                cli.perform(sets)  # the network was built so
+                cli.interrupted()
+            else:
+                cli.perform(turn.lines)
+        except KeyboardInterrupt:
+            cli.interrupted()
         cli.read()
+        interrupts.hold()
     lines = [] if cli.leaving is Leave.RESET else sets
     match cli.leaving:
         case Leave.NEXT:
