@@ -61,6 +61,10 @@ class SafeCLI(CLI):  # type: ignore[misc]  # Mininet has no types
         except ValueError as error:  # a quote without its end
             self.refuse(f"{error}: nothing was done")
             return False
+        why = self.why_not(name, words)
+        if why is not None:
+            self.refuse(why)
+            return False
         return bool(command(words))
 
     def do_time(self, words: list[str]) -> bool:
@@ -73,6 +77,10 @@ class SafeCLI(CLI):  # type: ignore[misc]  # Mininet has no types
 
     def end_of_input(self) -> bool:
         """Ctrl-D was typed."""
+        raise NotImplementedError
+
+    def why_not(self, name: str, words: list[str]) -> str | None:
+        """Why a command cannot be done with these words; None if it may try."""
         raise NotImplementedError
 
     def refuse(self, why: str) -> None:

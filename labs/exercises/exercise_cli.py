@@ -16,6 +16,7 @@ from labs.exercises.attempt import RELAYED, Attempt
 from labs.exercises.exercise import Exercise, Setting
 from labs.exercises.marking import SIGNS, Marks, mark
 from labs.exercises.progress import Result, read_progress, save_result
+from labs.prompt.background import unquoted, without_ampersand
 from labs.prompt.examples import EXAMPLES
 from labs.prompt.lab_cli import LabCLI
 from labs.prompt.why import Why
@@ -24,7 +25,8 @@ from labs.wire import CaptureIncomplete
 from topologies.errors import TopologyError
 
 HINT = "check · hint · task · reset · solve · next · ? for help · quit"
-_SHELLS_OWN = set("|&;<>()`$*~")
+_SHELLS_OWN = set("|&;<>()*~")
+_IN_QUOTES_TOO = set("`$")
 _STYLES = {Verdict.PASSED: "green", Verdict.FAILED: "red", Verdict.ERROR: "magenta"}
 
 
@@ -41,6 +43,7 @@ class Leave(Enum):
 class ExerciseCLI(LabCLI):
     """A prompt that knows what is to be achieved."""
 
+    alone = LabCLI.alone | {"task", "check", "hint", "reset", "solve", "next", "progress"}
     examples = (
         ("task", "what is to be done, once more"),
         ("check", "what holds so far, and its points"),
@@ -78,18 +81,12 @@ class ExerciseCLI(LabCLI):
         for line in lines:
             self.show(Text.assemble((self.prompt, "dim"), (line.text, "bold")))
             self._do(line)
-        self._tell_news()
+        self.tell_news()
         if self._shown:
             self.do_check([])
 
-    def postcmd(self, stop: bool, line: str) -> bool:
-        self._tell_news()
-        return super().postcmd(stop, line)
-
-    def _tell_news(self) -> None:
-        """What has failed in the background would be silent for ever."""
-        for text in self._attempt.news():
-            self.show(Text(text, style="red"))
+    def news(self) -> list[str]:
+        return [*super().news(), *self._attempt.news()]
 
     # ── what is typed ──────────────────────────────────────────────────────────────────
 
@@ -231,8 +228,10 @@ class ExerciseCLI(LabCLI):
 
 def _in_background(line: str) -> list[str]:
     """The words of `PROGRAM … &`; none if a shell has more to do than that."""
-    program = line.removesuffix("&").rstrip()
-    if program == line or not program or set(program.replace(RELAYED, "")) & _SHELLS_OWN:
+    program = without_ampersand(line)
+    if program is None or set(unquoted(program)) & _SHELLS_OWN:
+        return []
+    if set(program.replace(RELAYED, "")) & _IN_QUOTES_TOO:
         return []
     with contextlib.suppress(ValueError):  # a quote without its end: the shell tells
         return [*shlex.split(program), "&"]

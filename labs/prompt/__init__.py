@@ -11,6 +11,7 @@ import readline
 
 from rich.console import Console
 
+from labs.prompt.background import Background
 from labs.prompt.lab_cli import LabCLI
 from labs.prompt.why import Why
 from topologies.builder import Network
@@ -26,6 +27,7 @@ class Prompt:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._why: Why | None = None
+        self._background = Background()
 
     def __call__(self, net: Network, *, last: bool) -> bool:
         """Before a step, or after the `last` one. True to go on, False to stop."""
@@ -34,7 +36,8 @@ class Prompt:
             self._why = Why(net)
         hint = AT_END if last else IN_STEP
         try:
-            return _SteppingCLI(net, self._console, hint, self._why).read()
+            cli = _SteppingCLI(net, self._console, hint, self._why, self._background)
+            return cli.read()
         except KeyboardInterrupt:
             if last:
                 return True  # there is nothing left to stop
@@ -57,6 +60,8 @@ class _SteppingCLI(LabCLI):
 
     Unless it was meant for a line half typed, or for a command.
     """
+
+    alone = LabCLI.alone | {"next"}
 
     def emptyline(self) -> bool:
         return self.do_next([])

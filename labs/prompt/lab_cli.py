@@ -1,12 +1,14 @@
 """The commands that every prompt of the lab has.
 
 What follows a node's name goes to a shell on that node, as in Mininet: pipes, redirections into
-files of the node's own folder, `&`. Nothing reaches a shell outside. A name of a node stays a name
-there (Mininet puts an address in its place, which another node may have as well).
+files of the node's own folder; a last `&` is the prompt's (background.py). Nothing reaches a shell
+outside. A name of a node stays a name there (Mininet puts an address in its place, which another
+node may have as well).
 """
 
 from __future__ import annotations
 
+import re
 import readline
 import shutil
 import signal
@@ -22,6 +24,7 @@ from rich.text import Text
 
 from labs.drawing import draw
 from labs.prompt.at_terminal import in_shell, is_drawn_on, start, terminal_as_it_was, wait
+from labs.prompt.background import Background, unquoted, without_ampersand
 from labs.prompt.completion import vocabulary
 from labs.prompt.examples import EXAMPLES, Examples, suited
 from labs.prompt.history import History, history
@@ -39,6 +42,9 @@ from topologies.processes import DeadlinePassed, ProgramEnded
 SHOWN_RULES = 100
 PATIENCE_SECONDS = 5.0  # with a command, until it is said how to end it
 ABBREVIATIONS = {"?": "help", "h": "help", "q": "quit", "n": "next"}  # unless a node is called so
+NOT_FOUND = 127  # as a shell has it
+SHELLS_OWN = set("|&;<>")
+_LATER_PROGRAMS = re.compile(r"[|&;]\s*(\w+)")
 OTHERWISE_CALLED = {"solution": "solve", "answer": "solve", "list": "rules"}
 RULE_USAGE = (
     "as in: rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080 · rule del napt_a tcp 24.9.3.7:8080"
@@ -50,8 +56,17 @@ class LabCLI(SafeCLI):
 
     prompt = "> "
     examples: Examples = EXAMPLES
+    #: commands after which there is nothing to say
+    alone = frozenset({"quit", "exit", "draw", "nodes", "pingall", "net", "intfs"})
 
-    def __init__(self, net: Network, console: Console, hint: str, why: Why) -> None:
+    def __init__(
+        self,
+        net: Network,
+        console: Console,
+        hint: str,
+        why: Why,
+        background: Background | None = None,
+    ) -> None:
         super().__init__(net, cast(TextIO, console.file))
         self.net = net
         self.console = console
@@ -59,6 +74,7 @@ class LabCLI(SafeCLI):
         self._hint = hint
         self._history: History | None = None
         self._why = why
+        self._background = background or Background()
         interfaces = {node.name: list(node.interfaces) for node in net}
         self._words = vocabulary(net.topology, interfaces)
         self._words.commands.extend(self.commands())
@@ -90,7 +106,25 @@ class LabCLI(SafeCLI):
 
     def postcmd(self, stop: bool, line: str) -> bool:
         self.at_work = False
+        self.tell_news()
         return stop
+
+    def news(self) -> list[str]:
+        """What has failed in the background and would else be silent for ever."""
+        return self._background.news()
+
+    def tell_news(self) -> None:
+        for text in self.news():
+            self.show(Text(text, style="red"))
+
+    def why_not(self, name: str, words: list[str]) -> str | None:
+        own = words[: words.index("while")] if "while" in words else words
+        if name != "time" and SHELLS_OWN & set("".join(own)):
+            example = suited("bob ip addr | head -1", self.net.topology)
+            return f"{name} is the prompt's: | > & belong behind a node's program, as in: {example}"
+        if words and name in self.alone:
+            return f"{name} stands alone in its line: nothing was done"
+        return None
 
     def emptyline(self) -> bool:
         return False
@@ -100,7 +134,7 @@ class LabCLI(SafeCLI):
         if name not in self.net.nodes:
             self._no_such_word(name)
         elif self.rest:
-            self.run_on(self.net[name], self.rest)
+            self.do_line(self.net[name], self.rest)
         else:
             self.say(f"say what {name} is to run, or: shell {name}")
 
@@ -288,6 +322,14 @@ class LabCLI(SafeCLI):
             with terminal_as_it_was():
                 start(self.net[words[0]], ["bash", "--norc", "--noprofile", "-i"]).wait()
 
+    def do_line(self, node: Node, line: str) -> None:
+        """A line in a shell on a node: here until its end, or in the background."""
+        program = without_ampersand(line)
+        if program is None:
+            self.run_on(node, line)
+        elif said := self._background.start(node, program):
+            self.say(said)
+
     def run_on(self, node: Node, line: str) -> None:
         """Run a line in a shell on a node to its end, at this terminal."""
         process = start(node, in_shell(line))
@@ -296,6 +338,10 @@ class LabCLI(SafeCLI):
         if status != 0:
             how = f"exit status {status}" if status > 0 else signal.strsignal(-status)
             self.say(f"{node.name}: {how}")
+        others = set(_LATER_PROGRAMS.findall(unquoted(line))) & set(self.net.nodes)
+        if status == NOT_FOUND and others:
+            other = min(others)
+            self.say(f"The whole line runs on {node.name}: {other} needs a line of its own.")
 
     def _tell_how_to_end(self) -> None:
         if not is_drawn_on():

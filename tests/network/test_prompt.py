@@ -112,13 +112,19 @@ def test_a_nodes_line_is_done_by_a_shell_on_that_node(monkeypatch, keyboard, cap
         "bob true | false",
         "time bob echo c | tr c d",
         "bob sleep 99 & echo early",
+        "bob true & alice ls",
+        "bob false &",
+        "bob echo later | tr a-z A-Z &",
         "packets bob while bob true; ping -q -c 1 10.0.0.1 | tail -n 2 | tr a-z A-Z",
         "packets bob while bob",
     )
     said = capfd.readouterr().out
     assert said.startswith("10.0.0.9/24\na;  b\na;  b\nd\nearly\n")
     assert "RTT MIN" in said
-    assert shown.count("bob: exit status 1") == 1
+    assert "LATER" in said
+    assert "The whole line runs on bob: alice needs a line of its own." in shown
+    assert "false on bob ended, exit status 1" in shown
+    assert shown.count("bob: exit status 1\n") == 1
     assert "Elapsed time" in shown
     assert "10.0.0.9 → 10.0.0.1 icmp echo request" in shown
     assert "say what is to run, as in: packets" in shown

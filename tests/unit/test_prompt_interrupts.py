@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import signal
 import subprocess
 from collections import deque
 from types import SimpleNamespace
@@ -11,6 +14,9 @@ import pytest
 from rich.console import Console
 
 from labs import prompt
+from labs.exercises import session
+from labs.exercises.exercise import series
+from labs.exercises.exercise_cli import Leave
 from labs.prompt import at_terminal
 from labs.prompt.lab_cli import LabCLI
 from labs.registry import TOPOLOGIES
@@ -98,3 +104,59 @@ def test_a_command_that_takes_long_is_said_to_end_with_ctrl_c():
     out = io.StringIO()
     LabCLI(NoNodes(), Console(file=out), "hint", SimpleNamespace())._tell_how_to_end()
     assert "Ctrl-C ends it" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "line", ["quit now", "exit 1", "draw x", "pingall &", "rules napt_a | head -1", "why > page"]
+)
+def test_words_that_mean_nothing_to_a_command_are_refused(ctrl_c, line):
+    shown = " ".join(ctrl_c(LabCLI, line, "quit")[1].split())
+    pipes = f"{line.split()[0]} is the prompt's: | > & belong behind a node's program"
+    alone = f"{line.split()[0]} stands alone in its line: nothing was done"
+    assert (pipes if set(line) & set("|&>") else alone) in shown
+    assert shown.count("hint") == 1
+    assert ctrl_c(prompt._SteppingCLI, "next extra", "next")[1].count("stands alone") == 1
+
+
+def test_ctrl_c_while_a_network_is_built_anew_leads_to_the_prompt(monkeypatch):
+    leaving, did = deque([Leave.SOLVE, Leave.RESET, Leave.QUIT]), []
+
+    class Prompt:
+        hints = 0
+
+        def __init__(self, *_):
+            self.leaving = leaving.popleft()
+
+        def say(self, _text):
+            pass
+
+        def perform(self, lines):
+            did.append(len(lines))
+
+        def interrupted(self):
+            did.append("told")
+
+        def read(self):
+            did.append("prompt")
+
+    @contextlib.contextmanager
+    def network(_topology):
+        if len(leaving) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        yield None, None
+        did.append("gone")
+
+    monkeypatch.setattr(session, "fresh_network", network)
+    monkeypatch.setattr(session, "Why", lambda _net: io.StringIO())
+    monkeypatch.setattr(session, "Attempt", lambda *_: None)
+    monkeypatch.setattr(session, "ExerciseCLI", Prompt)
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert session.run_session(series("9c"), "door") == 0
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    except KeyboardInterrupt:
+        pytest.fail("it threw the student out")
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    first, built_meanwhile, third = [0, "prompt", "gone"], [0, "told", "prompt", "gone"], [0]
+    assert did == [*first, *built_meanwhile, *third, "prompt", "gone"]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import threading
+import time
 from ipaddress import IPv4Address
 from types import SimpleNamespace
 
 import pytest
 
+from labs.exercises.exercise_cli import _in_background
 from labs.prompt import history
+from labs.prompt.background import Background, without_ampersand
 from labs.prompt.completion import vocabulary
 from labs.prompt.examples import EXAMPLES, suited
 from labs.registry import TOPOLOGIES
@@ -160,3 +164,45 @@ def test_what_a_napt_has_rewritten_is_highlighted():
 def test_another_packet_is_not_taken_for_it(later):
     lines = told((1, "lan0", False, frame(INSIDE, SERVER)), later)
     assert "was" not in lines[1].plain
+
+
+@pytest.mark.parametrize(
+    ("line", "program", "words"),
+    [
+        ("false &", "false", ["false", "&"]),
+        ("false&", "false", ["false", "&"]),
+        ("false", None, []),
+        ("&", None, []),
+        ("true && &", "true &&", []),
+        ("true &&", None, []),
+        ("true # &", None, []),
+        ("echo '&", None, []),
+        ("echo a '&'", None, []),
+        ("echo a \\&", None, []),
+        ("sleep 9 & echo a", None, []),
+        ('sh -c "true; exit 5" &', 'sh -c "true; exit 5"', ["sh", "-c", "true; exit 5", "&"]),
+        ('curl "//a/?b=1&c=2" &', 'curl "//a/?b=1&c=2"', ["curl", "//a/?b=1&c=2", "&"]),
+        ("dial $relayed &", "dial $relayed", ["dial", "$relayed", "&"]),
+        ('sh -c "exit $A" &', 'sh -c "exit $A"', []),
+        ("curl a > page &", "curl a > page", []),
+        ("curl a | head -1 &", "curl a | head -1", []),
+    ],
+)  # fmt: skip
+def test_a_last_ampersand_is_the_prompts_unless_it_is_quoted(line, program, words):
+    """What needs no shell is, at the prompt of an exercise, words without quotes."""
+    assert (without_ampersand(line), _in_background(line)) == (program, words)
+
+
+def test_what_fails_in_the_background_is_told_once(tmp_path):
+    bob = SimpleNamespace(name="bob", entry=[], environment=os.environ, home=tmp_path)
+    background = Background()
+    waits = background.start(bob, "until [ -e go ]; do sleep 0.01; done; exit 5")
+    assert waits == "until on bob goes on in the background"
+    assert background.news() == []
+    (tmp_path / "go").touch()
+    end = time.monotonic() + 30
+    while not (news := background.news()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert news == ["until on bob ended, exit status 5"]
+    assert background.news() == []

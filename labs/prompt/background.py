@@ -1,0 +1,69 @@
+"""Lines that end in `&`: the prompt itself has them done, to tell later how they ended.
+
+A shell that is given `PROGRAM &` ends at once and well, and nobody is left to see PROGRAM fail. So
+the prompt takes the `&` off, starts the rest in the background, and looks after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import subprocess
+
+from labs.prompt.at_terminal import in_shell, start
+from topologies.node import Node
+
+AT_ONCE_SECONDS = (
+    0.2  # until a program is taken for one that goes on; what ends later is told later
+)
+_QUOTED = re.compile(r"""\\.|'[^']*(?:'|$)|"(?:\\.|[^"\\])*(?:"|$)""")
+_LAST = re.compile(r"(?<![&|<>])&\s*$")
+_COMMENT = re.compile(r"(?:^|\s)#")
+
+
+def unquoted(line: str) -> str:
+    """The line, as long as it was, with `_` for each character that means nothing to a shell."""
+    return _QUOTED.sub(lambda quoted: "_" * len(quoted[0]), line)
+
+
+def without_ampersand(line: str) -> str | None:
+    """`PROGRAM …` of `PROGRAM … &`; None of a line that goes on in the foreground."""
+    bare = unquoted(line)
+    last = _LAST.search(bare)
+    if last is None or _COMMENT.search(bare):
+        return None
+    return line[: last.start()].strip() or None
+
+
+class Background:
+    """What was started in the background at prompts, until its end was told."""
+
+    def __init__(self) -> None:
+        self._running: list[tuple[str, subprocess.Popen[bytes]]] = []  # "PROGRAM on NODE"
+
+    def start(self, node: Node, line: str) -> str | None:
+        """Have a shell on `node` do a line, without the terminal's keys; what can be said by then.
+
+        It may still write to the terminal. None if it has ended at once, and well.
+        """
+        name = f"{line.split()[0]} on {node.name}"
+        process = start(node, in_shell(line), apart=True)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return _end(name, process.wait(AT_ONCE_SECONDS))
+        self._running.append((name, process))
+        return f"{name} goes on in the background"
+
+    def news(self) -> list[str]:
+        """What has failed since this was asked last."""
+        ended = [(name, process) for name, process in self._running if process.poll() is not None]
+        self._running = [one for one in self._running if one not in ended]
+        ends = [_end(name, process.returncode) for name, process in ended]
+        return [end for end in ends if end is not None]
+
+
+def _end(name: str, status: int) -> str | None:
+    if status == 0:
+        return None
+    how = f"exit status {status}" if status > 0 else signal.strsignal(-status)
+    return f"{name} ended, {how}"
