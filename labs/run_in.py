@@ -50,16 +50,23 @@ def _wait(node: Node, command: Sequence[str]) -> int:
     if shutil.which(command[0]) is None:
         print(f"napt-lab: {command[0]}: there is no such command", file=sys.stderr)
         return NOT_FOUND
-    process = subprocess.Popen([*node.entry, *command], env=environment(node, os.environ))
+    process: subprocess.Popen[bytes] | None = None
+    early: list[int] = []  # that came before there was anybody to pass them on to
 
     def pass_on(number: int, _frame: object) -> None:
+        if process is None:
+            early.append(number)
         # What is typed at a terminal has reached the command, too.
-        if number != signal.SIGINT or not sys.stdin.isatty():
+        elif number != signal.SIGINT or not sys.stdin.isatty():
             process.send_signal(number)
 
+    # First, for the command may say at once that it is ready for a signal.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, pass_on)
+    process = subprocess.Popen([*node.entry, *command], env=environment(node, os.environ))
+    for came in early:
+        pass_on(came, None)
     status = process.wait()
     if status < 0:
         return 128 - status
