@@ -58,7 +58,9 @@ def test_rules_sessions_drops_and_events():
         assert mine["external"].startswith("24.9.3.7:")
         assert mine["made_by"] == "TCP SYN to 151.101.1.69:80"
         assert not mine["explicit"]
-        assert mine["packets_out"] >= 4 <= mine["packets_in"]
+        # A SYN, an ACK and a FIN at least; back a SYN-ACK, and data that may carry all the rest.
+        assert mine["packets_out"] >= 3
+        assert mine["packets_in"] >= 2
         assert mine["sessions"][0]["state"] == "closed"
         wait_for(net, "rule-added", lambda e: e["rule"]["id"] == mine["id"])
         ended = wait_for(net, "rule-ended", lambda e: e["rule"]["id"] == mine["id"])

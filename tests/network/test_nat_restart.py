@@ -81,12 +81,15 @@ def test_killed_in_the_middle_of_transfers_it_comes_back_and_they_complete():
             "server": net["server"].start([*fetch.split(), "http://24.9.3.7:8080/it"]),
         }
         for part in (SIZE // 20, SIZE // 4, SIZE // 2):
-            for name in transfers:
+            for name, transfer in transfers.items():
                 await_that(lambda n=name, p=part: has(net[n].home / "got", p), f"part of {name}'s")
+                transfer._signal(signal.SIGSTOP)  # the other one may be slower to come this far
+            assert all(transfer.running for transfer in transfers.values())
             before = known(net)
+            for transfer in transfers.values():
+                transfer._signal(signal.SIGCONT)
             kill(net)
             assert known(net) == before
-        assert all(transfer.running for transfer in transfers.values())
         for name, transfer in transfers.items():
             assert transfer.wait(40).status == 0, transfer.wait(1).stderr
             assert hashlib.sha256((net[name].home / "got").read_bytes()).digest() == digest
