@@ -216,7 +216,7 @@ class FlowCache:
         session.cached = True
 
     def learn_anew(self, session: Session, outbound: bool) -> None:
-        """Look at one direction again: the carrier has given it back."""
+        """Leave one direction to the translator until it has proved its worth again."""
         session.slow_packets = 0
         flows = (self.inside if outbound else self.outside).of(session.mapping.protocol)
         flows.pop(self._headers(session, outbound)[0], None)

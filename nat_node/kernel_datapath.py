@@ -354,7 +354,8 @@ class _Nft:
         """Carry out nft commands, all of them or none."""
         if self._library.nft_run_cmd_from_buffer(self._context, commands.encode()):
             error: bytes = self._library.nft_ctx_get_error_buffer(self._context)
-            raise DatapathError(f"nft: {error.decode(errors='replace').partition(chr(10))[0]}")
+            first = error.decode(errors="replace").partition("\n")[0]
+            raise DatapathError(f"nft: {first}")
 
     def close(self) -> None:
         """Give the table back to the kernel, which removes it with its owner's socket."""

@@ -55,10 +55,10 @@ class MapCounters:
         self._table = attribute(_TABLE, table.encode() + b"\0")
         self._netlink = Netlink()
 
-    def one(self, name: str, key: bytes) -> tuple[int, int] | None:
-        """Packets and bytes of one element of a map."""
-        wanted = attribute(NESTED | _KEY, attribute(_VALUE, key))
-        elements = attribute(NESTED | _ELEMENTS, attribute(NESTED | _ELEMENT, wanted))
+    def one(self, name: str, wanted: bytes) -> tuple[int, int] | None:
+        """Packets and bytes of one element of a map, by its key."""
+        element = attribute(NESTED | _KEY, attribute(_VALUE, wanted))
+        elements = attribute(NESTED | _ELEMENTS, attribute(NESTED | _ELEMENT, element))
         for _, packets, size in self._ask(name, elements, ACK):
             return packets, size
         return None
@@ -67,8 +67,8 @@ class MapCounters:
         """Key, packets and bytes of each element of a map."""
         return self._ask(name, b"", DUMP)
 
-    def _ask(self, name: str, wanted: bytes, flags: int) -> Iterator[tuple[bytes, int, int]]:
-        question = self._table + attribute(_MAP, name.encode() + b"\0") + wanted
+    def _ask(self, name: str, elements: bytes, flags: int) -> Iterator[tuple[bytes, int, int]]:
+        question = self._table + attribute(_MAP, name.encode() + b"\0") + elements
         try:
             answers = self._netlink.ask(_GET_ELEMENTS, question, flags=flags, family=_NETDEV)
         except OSError:  # the element, or the table, has just gone

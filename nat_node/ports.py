@@ -154,16 +154,12 @@ class SharedPorts:
         self._pool = pool
         # A number for each port, by protocol: a dictionary of 65,535 keys would take 13 MB.
         self._rules: defaultdict[int, array[int]] = defaultdict(_all_at_zero)
-        self._used = 0
         self.count: Counter[tuple[int, int]] = Counter()
         """How many ports have any: by protocol and part of the pool."""
 
     def __contains__(self, key: tuple[int, int]) -> bool:
         protocol, port = key
         return self._rules[protocol][port] > 0
-
-    def __len__(self) -> int:
-        return self._used
 
     def add(self, protocol: int, port: int) -> None:
         """A rule is on this port from now on."""
@@ -178,7 +174,6 @@ class SharedPorts:
             self._count(protocol, port, -1)
 
     def _count(self, protocol: int, port: int, change: int) -> None:
-        self._used += change
         if port in self._pool:
             self.count[(protocol, part_of(port))] += change
 

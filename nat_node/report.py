@@ -50,7 +50,7 @@ def rule(mapping: Mapping, external: int, now: float, wall: Wall) -> dict[str, A
             {
                 "remote": show(session.remote),
                 "state": session.state.name.lower() if session.state is not None else None,
-                "idle": round(now - session.last_used, 6),
+                "idle": max(0.0, round(now - session.last_used, 6)),  # kernel_datapath.py rounds up
                 "expires_in": round(session.deadline - now, 6),
                 "carried_by": "kernel" if session.carried else "python",
             }

@@ -15,6 +15,7 @@ from labs.exercises.answers import Line
 from labs.exercises.exercise import Exercise
 from labs.exercises.facts import Since, gather, place
 from labs.exercises.patterns import Pattern
+from labs.prompt.background import AT_ONCE_SECONDS
 from labs.wire import Wire
 from topologies import sandbox
 from topologies.builder import Network
@@ -24,7 +25,6 @@ from topologies.processes import DeadlinePassed, Event, Process, ProgramEnded
 
 LINE_SECONDS = 20.0  # how long a command in the foreground may take
 BEGUN_SECONDS = 5.0  # … and one in the background until it says that it serves
-AT_ONCE_SECONDS = 0.2  # … and until it is taken for one that goes on; what ends later is told later
 ECHO_SECONDS = 0.3  # until all programs have reported what a probe did to them
 RELAYED = "$relayed"
 _ENDPOINT = re.compile(r"[0-9.]{7,15}:[0-9]{1,5}")

@@ -14,9 +14,8 @@ import subprocess
 from labs.prompt.at_terminal import in_shell, start
 from topologies.node import Node
 
-AT_ONCE_SECONDS = (
-    0.2  # until a program is taken for one that goes on; what ends later is told later
-)
+AT_ONCE_SECONDS = 0.2
+"""Until a program is taken for one that goes on; what ends later is told later."""
 _QUOTED = re.compile(r"""\\.|'[^']*(?:'|$)|"(?:\\.|[^"\\])*(?:"|$)""")
 _LAST = re.compile(r"(?<![&|<>])&\s*$")
 _COMMENT = re.compile(r"(?:^|\s)#")

@@ -5,6 +5,7 @@ The clock is invented, and the sessions are made by hand.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from pathlib import Path
 
@@ -169,10 +170,10 @@ def test_not_worth_it():
 
 
 def test_nftables_changed_by_others(capfd):
-    """Whoever reads while somebody else writes is told to read again, and does."""
+    """What somebody else does with nftables meanwhile is no reason to give up."""
     kernel = KernelDatapath(devices())
     mapping = Mapping(1, UDP, (0x0A000007, 5000), 1025, (0, 0), 0.0, "UDP datagram", False)
-    others = "while :; do nft add table ip other; nft delete table ip other; done"
+    others = "set -e; while :; do nft add table ip other; nft delete table ip other; done"
     with subprocess.Popen(["sh", "-c", others]) as busy:
         try:
             for number in range(1, 200):
@@ -183,4 +184,5 @@ def test_nftables_changed_by_others(capfd):
                 kernel.release(session)
         finally:
             busy.kill()
+            assert busy.wait() == -signal.SIGKILL  # it was at it until now
     assert capfd.readouterr().err == ""
