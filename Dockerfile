@@ -2,7 +2,7 @@
 # it all; README.md says what rights a container needs, and what for.
 #
 # machine   Debian with the labs' system and Python packages, without the project, which
-#           labs/start.sh mounts. Changes only with the lock files and with bootstrap.py.
+#           labs/setup/start.sh mounts. Changes only with the lock files and with bootstrap.py.
 # tests     that and what the tests and an editor need
 # napt-lab  (the last, so the default) that and the project: runs by itself
 #
@@ -18,15 +18,15 @@ RUN apt-get update \
  && useradd --create-home --uid 1000 lab
 WORKDIR /napt-lab
 COPY requirements.lock requirements-dev.lock ./
-COPY labs/bootstrap.py labs/
-RUN python3 -I labs/bootstrap.py --install lab && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+COPY labs/setup/bootstrap.py labs/
+RUN python3 -I labs/setup/bootstrap.py --install lab && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 USER lab
 # Docker and podman give PID 1 to what they start; tini passes on signals and reaps.
-ENTRYPOINT ["tini", "--", "/usr/bin/python3", "-I", "labs/bootstrap.py"]
+ENTRYPOINT ["tini", "--", "/usr/bin/python3", "-I", "labs/setup/bootstrap.py"]
 
 FROM machine AS tests
 USER root
-RUN python3 -I labs/bootstrap.py --install test \
+RUN python3 -I labs/setup/bootstrap.py --install test \
  && apt-get update \
  && apt-get install --yes --no-install-recommends git make \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/*

@@ -1,15 +1,15 @@
 # The front door. `make` alone lists what there is. Everything goes through one program, which
-# first gets ready what is missing (labs/bootstrap.py) and then is `python -m labs …`; or through
-# a container, with ENGINE=docker or podman, and where there can be no Mininet (labs/start.sh).
+# first gets ready what is missing (labs/setup/bootstrap.py) and then is `napt-lab …`; or through
+# a container, with ENGINE=docker or podman, and where there can be no Mininet (labs/setup/start.sh).
 #
 # make itself exits with 2 on any error and prints the true status ("Error 3"): 1 a claim failed,
-# 2 wrong usage or wrong YAML, 3 this machine cannot run it. `.venv/bin/python -m labs lab 9c`
+# 2 wrong usage or wrong YAML, 3 this machine cannot run it. `.venv/bin/napt-lab lab 9c`
 # has the true one.
 
 LABS := 8 9a 9b 9c 9d
 EXERCISES := 8 9a 9b 9c
 
-NAPT := @sh labs/start.sh
+NAPT := @sh labs/setup/start.sh
 
 TARGETS := $(LABS:%=lab-%) labs $(EXERCISES:%=exercise-%) grade test lint bench fuzz conformance \
   doctor check shell clean distclean help

@@ -31,7 +31,7 @@ def main() -> None:
     environment = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": str(COLUMNS)}
     environment |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
     done = subprocess.run(
-        [sys.executable, "-m", "labs", "lab", "9c"],
+        [sys.executable, "-m", "napt_lab.labs", "lab", "9c"],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     lines = done.stdout.splitlines()

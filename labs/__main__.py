@@ -1,5 +1,5 @@
-"""`python -m labs`: the command line."""
+"""`napt-lab`: the command line."""
 
-from labs.cli import run
+from napt_lab.labs.cli.main import run
 
 run()

@@ -1,4 +1,4 @@
-"""The command line: `python -m nat_node run …`, and a client of its control socket."""
+"""The command line: `napt run …`, and a client of its control socket."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a NAPT or talk to one. Exit status: 0 done, 1 refused or cannot run, 2 wrong usage."""
     arguments = _parser().parse_args(argv)
     if arguments.command == "run":
-        from nat_node.startup import run
+        from napt_lab.nat_node.startup import run
 
         return run(arguments)
-    from nat_node.client import talk
+    from napt_lab.nat_node.control.client import talk
 
     return talk(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m nat_node", description="A NAPT (RFC 3022) in Python, and its control."
+        prog="napt", description="A NAPT (RFC 3022) in Python, and its control."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 

@@ -9,17 +9,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nat_node.announce import announce, complain
-from nat_node.behavior import Behavior, Endpoint, parse_address, parse_endpoint
-from nat_node.flow_cache import Carrier
-from nat_node.keeper import keep
-from nat_node.node import PROTOCOLS, Doors, Node
-from nat_node.routing import Interfaces
-from nat_node.settings import PortAssignment, Settings
-from nat_node.table import RuleRefused
+from napt_lab.nat_node.core.behavior import Behavior, Endpoint, parse_address, parse_endpoint
+from napt_lab.nat_node.core.settings import PortAssignment, Settings
+from napt_lab.nat_node.core.table import RuleRefused
+from napt_lab.nat_node.engines.python_engine import PROTOCOLS, Doors, Node
+from napt_lab.nat_node.fast_path.flow_cache import Carrier
+from napt_lab.nat_node.persistence.keeper import keep
+from napt_lab.nat_node.system.announce import announce, complain
+from napt_lab.nat_node.system.routing import Interfaces
 
 if TYPE_CHECKING:
-    from nat_node.port_control.leases import Limits
+    from napt_lab.nat_node.port_control.leases import Limits
 
 _RULE = re.compile(r"(tcp|udp)\s+(\d{1,5})\s*->\s*(\S+)")
 
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.translator is not None:
             return _run_student(settings, interfaces, control, rules, arguments.translator)
         if arguments.engine == "nftables":
-            from nat_node.kernel_nat.node import KernelNat
+            from napt_lab.nat_node.engines.nftables.nftables_engine import KernelNat
 
             KernelNat(settings, interfaces.inside, control, rules).run()
         doors = Doors.make(interfaces, control, state, port_control=limits is not None)
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _carrier(interfaces: Interfaces) -> Carrier:
     """The kernel's part; whoever makes it owns it, so it is made by the translator itself."""
-    from nat_node.kernel_datapath import KernelDatapath
+    from napt_lab.nat_node.offload.kernel_datapath import KernelDatapath
 
     return KernelDatapath(interfaces)
 
@@ -81,8 +81,8 @@ def _run_student(
     rules: list[tuple[int, int, Endpoint]],
     file: Path,
 ) -> int:
-    from nat_node.student.faults import LoadError
-    from nat_node.student.node import StudentNode
+    from napt_lab.nat_node.engines.student.faults import LoadError
+    from napt_lab.nat_node.engines.student.student_engine import StudentNode
 
     try:
         StudentNode(settings, interfaces, control, rules, file).run()
@@ -130,7 +130,7 @@ def _settings(arguments: argparse.Namespace) -> tuple[Settings, Interfaces]:
 def _limits(arguments: argparse.Namespace) -> Limits | None:
     if not arguments.port_control:
         return None
-    from nat_node.port_control.leases import Limits
+    from napt_lab.nat_node.port_control.leases import Limits
 
     given = {
         name: value

@@ -1,8 +1,8 @@
 """Dial a server, say a word to it if it wants one, and send or receive a file.
 
-    python -m servers.dial 198.51.100.11:9000 --word TOKEN --send photo.jpg     to the plain relay
-    python -m servers.dial 198.51.100.11:9000 --word TOKEN --receive photo.jpg  … and from there
-    python -m servers.dial 198.51.100.11:61234 --receive photo.jpg              an address of TURN's
+    dial 198.51.100.11:9000 --word TOKEN --send photo.jpg     to the plain relay
+    dial 198.51.100.11:9000 --word TOKEN --receive photo.jpg  … and from there
+    dial 198.51.100.11:61234 --receive photo.jpg              an address of TURN's
 
 What `nc` does, without the shell that its redirections need. The file ends with the other side's
 FIN. Events: `connected` (peer), `done` (sent and received, bytes; sha256 of what was received).
@@ -16,8 +16,8 @@ import hashlib
 import sys
 from pathlib import Path
 
-from servers.arguments import address_and_port
-from servers.events import emit, endpoint
+from napt_lab.servers.shared.arguments import address_and_port
+from napt_lab.servers.shared.events import emit, endpoint
 
 CHUNK = 256 << 10  # bytes
 MOST = 1 << 30  # bytes that are received: whoever sends may be anybody
@@ -69,7 +69,7 @@ async def _receive(
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m servers.dial", description="Send or receive a file over one connection."
+        prog="dial", description="Send or receive a file over one connection."
     )
     add = parser.add_argument
     add("server", type=address_and_port, metavar="ADDRESS:PORT")

@@ -26,9 +26,9 @@ import sys
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from servers.arguments import port_number
-from servers.descriptors import take_all
-from servers.events import emit, endpoint
+from napt_lab.servers.shared.arguments import port_number
+from napt_lab.servers.shared.descriptors import take_all
+from napt_lab.servers.shared.events import emit, endpoint
 
 MAX_HEAD = 8192  # bytes: request line and header fields together
 MAX_SHOWN = 200  # characters of what a client sent, in an event
@@ -298,7 +298,7 @@ def serve_with(listeners: list[socket.socket], settings: Settings) -> int:
 def main() -> int:
     """The command line. Exit status: 0 told to stop, 1 cannot run, 2 wrong usage."""
     descriptors = take_all()
-    parser = argparse.ArgumentParser("python -m servers.web", description="Say who is asking.")
+    parser = argparse.ArgumentParser("web-server", description="Say who is asking.")
     parser.add_argument("--listen", default="0.0.0.0", metavar="ADDRESS")
     parser.add_argument("--port", type=port_number, default=80, help="0 lets the kernel choose")
     parser.add_argument(
@@ -328,7 +328,7 @@ def main() -> int:
         listeners = listen(options.listen, options.port, options.processes)
     except OSError as error:
         where = f"{options.listen}:{options.port}"
-        print(f"servers.web: cannot listen on {where}: {error.strerror}", file=sys.stderr)
+        print(f"napt_lab.servers.web: cannot listen on {where}: {error.strerror}", file=sys.stderr)
         return 1
     return serve_with(listeners, settings)
 

@@ -3,7 +3,7 @@
     @pytest.mark.network              # 60 seconds
     @pytest.mark.network(timeout=10)  # seconds
 
-How, and what else can be had, stands in labs/pytest_plugin.py, which others use for their tests.
+How, and what else can be had, stands in labs/pytest_plugin/plugin.py, which others use for their tests.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
-from labs.pytest_plugin import in_sandbox
+from napt_lab.labs.pytest_plugin.plugin import in_sandbox
 
 # How long an example takes depends on what else the machine does. What it finds does not go into
 # the checkout.

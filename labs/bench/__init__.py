@@ -21,6 +21,6 @@ def run_bench(seconds: float = 1.0, rounds: int = 3, whole_labs: bool = False) -
     1 if something could not be measured. A target that is missed is shown, and no failure: the
     machine may be busy.
     """
-    from labs.bench.suite import run  # `import labs.bench` costs nothing
+    from napt_lab.labs.bench.suite import run  # `import labs.bench` costs nothing
 
     return run(seconds, rounds, whole_labs)

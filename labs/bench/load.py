@@ -6,7 +6,7 @@
     drain   counts the bytes of one of them         greet   asks until it is answered once
                                                     fill     one datagram from each of many ports
 
-`python -m labs.bench.load ROLE ADDRESS PORT SECONDS`: those on the left say `ready` and measure
+`napt-lab.bench.load ROLE ADDRESS PORT SECONDS`: those on the left say `ready` and measure
 for that long from the first packet on; what they count is printed as one JSON object a line.
 `fill` takes a number of ports in place of seconds. A connection is closed with a reset
 (SO_LINGER 0), so that no port waits for minutes.

@@ -16,8 +16,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from labs.bench.figures import COTURN, OURS
-from labs.bench.traffic import GRACE, SENDS_LONGER, BenchError, Traffic
+from napt_lab.labs.bench.figures import COTURN, OURS
+from napt_lab.labs.bench.traffic import GRACE, SENDS_LONGER, BenchError, Traffic
 
 PORT = 3478
 USER = "bench:bench"
@@ -50,7 +50,7 @@ class Relaying:
         public = self._traffic.public
         receiving = self._traffic.receiver(receiver, seconds, public)
         with self._server(engine) as server, receiving as (peer, port):
-            argv = [sys.executable, "-m", "servers.turn.client.load", "--relay", relay,
+            argv = [sys.executable, "-m", "napt_lab.servers.turn.client.load", "--relay", relay,
                     "--server", server, "--user", USER, "--peer", f"{public.address}:{port}",
                     "--size", str(size), "--seconds", str(seconds + SENDS_LONGER)]  # fmt: skip
             done = public.run(argv, timeout=seconds + GRACE)
@@ -66,7 +66,7 @@ class Relaying:
         address = str(node.address)
         with tempfile.TemporaryDirectory() as folder:
             argv = {
-                OURS: [sys.executable, "-m", "servers.turn", "--port", str(PORT), "--realm",
+                OURS: [sys.executable, "-m", "napt_lab.servers.turn", "--port", str(PORT), "--realm",
                        "bench", "--user", USER, "--relay-address", address],
                 COTURN: ["turnserver", "-n", "-c", "/dev/null", "--log-file", "stdout", "--no-cli",
                          "--no-tls", "--no-dtls", "-a", "-r", "bench", "-u", USER,

@@ -1,7 +1,7 @@
 """A plain NAT with scapy, as many a course has one: what the bench compares with, not a lesson.
 
 It sniffs both interfaces, changes the packet's fields, has scapy compute all checksums anew, and
-sends it on. Mappings are never collected. `python -m labs.bench.scapy_nat INSIDE OUTSIDE
+sends it on. Mappings are never collected. `napt-lab.bench.scapy_nat INSIDE OUTSIDE
 NETWORK EXTERNAL` on a node whose kernel neither forwards nor answers for the external address.
 """
 

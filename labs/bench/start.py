@@ -1,4 +1,4 @@
-"""How long a network takes: `python -m labs.bench.start FILE STARTED`, STARTED in Unix time.
+"""How long a network takes: `napt-lab.bench.start FILE STARTED`, STARTED in Unix time.
 
 Builds the topology in a sandbox of its own, as a lab does, sends a first packet from the first
 host of the first site to the first public host, and takes everything down again. Prints the
@@ -12,14 +12,16 @@ import sys
 import time
 from pathlib import Path
 
-from topologies import sandbox
-from topologies.loader import load
+from napt_lab.topologies.sandbox import sandbox
+from napt_lab.topologies.spec.loader import load
 
 
 def main(file: str, started: str) -> int:
     topology = load(Path(file))
     sandbox.enter()
-    from topologies.builder import Network  # which imports Mininet: a part of what is measured
+    from napt_lab.topologies.network.builder import (
+        Network,  # which imports Mininet: a part of what is measured
+    )
 
     begin = float(started)
     with Network(topology) as net:

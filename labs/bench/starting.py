@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from labs.bench.traffic import BenchError
-from topologies.checkout import ROOT
+from napt_lab.labs.bench.traffic import BenchError
+from napt_lab.topologies.spec.checkout import ROOT
 
 PATIENCE = 120.0  # seconds
 
@@ -27,7 +27,7 @@ def timed(*argv: str) -> float:
 
 def first_packet(topology: Path) -> float:
     """Seconds from the command that builds a topology to the answer to a first packet."""
-    argv = [sys.executable, "-m", "labs.bench.start", str(topology), str(time.time())]
+    argv = [sys.executable, "-m", "napt_lab.labs.bench.start", str(topology), str(time.time())]
     answer: dict[str, float] = json.loads(_run(argv))
     return answer["first_packet"]
 
@@ -37,7 +37,9 @@ def many_hosts(count: int) -> float:
     with TemporaryDirectory() as folder:
         topology = Path(folder) / "many.yaml"
         topology.write_text(many_hosts_topology(count))
-        return timed(sys.executable, "-m", "labs.bench.start", str(topology), str(time.time()))
+        return timed(
+            sys.executable, "-m", "napt_lab.labs.bench.start", str(topology), str(time.time())
+        )
 
 
 def many_hosts_topology(count: int) -> str:

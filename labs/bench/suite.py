@@ -20,8 +20,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from labs.bench import starting
-from labs.bench.figures import (
+from napt_lab.labs.bench import starting
+from napt_lab.labs.bench.figures import (
     CARRIED,
     COTURN,
     DIRECT,
@@ -34,15 +34,15 @@ from labs.bench.figures import (
     Row,
     Target,
 )
-from labs.bench.relaying import SERVERS, Relaying
-from labs.bench.table import table
-from labs.bench.traffic import MANY_RULES, BenchError, Traffic, put_scapy_in_place
-from labs.bootstrap import give_to_owner
-from labs.registry import LABS, TOPOLOGIES
-from topologies.builder import BuildError, Network
-from topologies.checkout import ROOT
-from topologies.loader import load
-from topologies.processes import DeadlinePassed, ProgramEnded
+from napt_lab.labs.bench.relaying import SERVERS, Relaying
+from napt_lab.labs.bench.table import table
+from napt_lab.labs.bench.traffic import MANY_RULES, BenchError, Traffic, put_scapy_in_place
+from napt_lab.labs.course.registry import LABS, TOPOLOGIES
+from napt_lab.labs.setup.bootstrap import give_to_owner
+from napt_lab.topologies.network.builder import BuildError, Network
+from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
+from napt_lab.topologies.spec.checkout import ROOT
+from napt_lab.topologies.spec.loader import load
 
 RESULT = ROOT / "bench.json"
 FEW = "python, few rules"
@@ -206,10 +206,8 @@ class Suite:
 
     def starting_steps(self) -> Iterator[Step]:
         """Everything that is waited for before a first packet."""
-        usage = self.row(
-            "help", "python -m nat_node --help", "s", Target(Bound.VALUE_AT_MOST, 0.15), less=True
-        )
-        command = (sys.executable, "-m", "nat_node", "--help")
+        usage = self.row("help", "napt --help", "s", Target(Bound.VALUE_AT_MOST, 0.15), less=True)
+        command = (sys.executable, "-m", "napt_lab.nat_node", "--help")
         yield from self._in_turns(
             usage, [OURS], lambda engine: usage.add(engine, starting.timed(*command))
         )
@@ -244,7 +242,7 @@ class Suite:
         """Every lab from its command to its end."""
         for lab_id in LABS:
             row = self.row(f"lab-{lab_id}", f"whole lab {lab_id}", "s", less=True)
-            whole = (sys.executable, "-m", "labs", "lab", lab_id)
+            whole = (sys.executable, "-m", "napt_lab.labs", "lab", lab_id)
 
             def play(engine: str, row: Row = row, whole: Sequence[str] = whole) -> None:
                 row.add(engine, starting.timed(*whole))

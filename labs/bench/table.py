@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from labs.bench.figures import OURS, Figure, Row
+from napt_lab.labs.bench.figures import OURS, Figure, Row
 
 BAR = 20  # characters of the longest bar in a row
 _WIDTHS = (18, 8, 5, BAR, 0, 0)

@@ -16,13 +16,13 @@ relayed.py     … `through` a relay or TURN
 vantage.py     where a NAPT is measured from
 behavior.py    `maps`, `filters`
 hairpin.py     `hairpins`
-command.py     `python -m labs check`
+command.py     `napt-lab check`
 telling.py     what it says to a person …
 reports.py     … to CI systems: JUnit, JSON …
 github.py      … and to GitHub: annotations
 """
 
-from labs.check.outcome import Outcome, Verdict
-from labs.check.run import run_checks
+from napt_lab.labs.check.outcome import Outcome, Verdict
+from napt_lab.labs.check.run import run_checks
 
 __all__ = ["Outcome", "Verdict", "run_checks"]

@@ -14,11 +14,11 @@ Filtering. After an inside endpoint has asked (A1, P1), three datagrams are sent
 
 from __future__ import annotations
 
-from labs.check.ground import Ground
-from labs.check.outcome import CannotTell, Evidence
-from labs.check.vantage import Endpoint, Spot, Vantage, show, vantage
-from topologies.assertions import Filters, Maps
-from topologies.model import Behavior
+from napt_lab.labs.check.ground import Ground
+from napt_lab.labs.check.outcome import CannotTell, Evidence
+from napt_lab.labs.check.vantage import Endpoint, Spot, Vantage, show, vantage
+from napt_lab.topologies.spec.assertions import Filters, Maps
+from napt_lab.topologies.spec.model import Behavior
 
 ROUNDS = 2
 FROM_LEAST = list(Behavior)  # what looks at the least comes first

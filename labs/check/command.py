@@ -1,4 +1,4 @@
-"""`python -m labs check`: build each topology in turn, and see whether it does what it should.
+"""`napt-lab check`: build each topology in turn, and see whether it does what it should.
 
 However it ends, everything that was expected is in the reports: what was not come to, because
 somebody stopped the run or a network did not come up, as what could not be checked.
@@ -9,17 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from labs.check.github import Annotations
-from labs.check.outcome import Outcome
-from labs.check.reports import Checked, Reports
-from labs.check.run import STOPPED, run_checks
-from labs.check.telling import Telling
-from labs.wire import Wire
-from topologies.builder import BuildError, Network
-from topologies.model import Topology
-from topologies.napt_control import ControlError
-from topologies.processes import DeadlinePassed, ProgramEnded
-from topologies.programs import ProgramError
+from napt_lab.labs.capture.wire import Wire
+from napt_lab.labs.check.github import Annotations
+from napt_lab.labs.check.outcome import Outcome
+from napt_lab.labs.check.reports import Checked, Reports
+from napt_lab.labs.check.run import STOPPED, run_checks
+from napt_lab.labs.check.telling import Telling
+from napt_lab.topologies.network.builder import BuildError, Network
+from napt_lab.topologies.network.napt_control import ControlError
+from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
+from napt_lab.topologies.network.programs import ProgramError
+from napt_lab.topologies.spec.model import Topology
 
 
 def check_topologies(topologies: Sequence[Topology], reports: Reports) -> bool:

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from labs.check.drops import drop_at, dropped
-from labs.check.probes import Prober, Tried
-from labs.check.trail import Match, Trail, node_of
-from labs.packets import ACK, RST, SYN, UNREACHABLE
-from labs.wire import Captured
-from topologies.processes import Event
+from napt_lab.labs.capture.packets import ACK, RST, SYN, UNREACHABLE
+from napt_lab.labs.capture.wire import Captured
+from napt_lab.labs.check.drops import drop_at, dropped
+from napt_lab.labs.check.probes import Prober, Tried
+from napt_lab.labs.check.trail import Match, Trail, node_of
+from napt_lab.topologies.network.processes import Event
 
 PORT_CODE = 3  # of ICMP destination unreachable
 PROHIBITED_CODES = (9, 10, 13)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from labs.check.ground import Ground
-from labs.check.trail import Trail, node_of
-from topologies.processes import DeadlinePassed, Event
+from napt_lab.labs.check.ground import Ground
+from napt_lab.labs.check.trail import Trail, node_of
+from napt_lab.topologies.network.processes import DeadlinePassed, Event
 
 DROP_SECONDS = 5.0  # in which a translator that has stopped a packet says so
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from labs.check.outcome import Outcome, Verdict
-from topologies.errors import placed
+from napt_lab.labs.check.outcome import Outcome, Verdict
+from napt_lab.topologies.spec.errors import placed
 
 
 class Annotations:

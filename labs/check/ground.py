@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from labs.wire import Wire
-from topologies.assertions import Protocol, Target
-from topologies.model import ROUTER_NAME, Gateway, GatewayKind, Host, Site
-from topologies.processes import Process
-from topologies.programs import PROXY_PORT
+from napt_lab.labs.capture.wire import Wire
+from napt_lab.topologies.network.processes import Process
+from napt_lab.topologies.network.programs import PROXY_PORT
+from napt_lab.topologies.spec.assertions import Protocol, Target
+from napt_lab.topologies.spec.model import ROUTER_NAME, Gateway, GatewayKind, Host, Site
 
 if TYPE_CHECKING:  # the builder brings all of Mininet
-    from topologies.builder import Network
+    from napt_lab.topologies.network.builder import Network
 
 POLL = 0.05  # seconds between two looks whether somebody wants an end
 

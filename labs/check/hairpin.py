@@ -8,10 +8,10 @@ nothing about hairpinning: then nobody can tell.
 
 from __future__ import annotations
 
-from labs.check.ground import Ground
-from labs.check.outcome import CannotTell, Evidence
-from labs.check.vantage import Vantage, show, vantage
-from topologies.assertions import Hairpins
+from napt_lab.labs.check.ground import Ground
+from napt_lab.labs.check.outcome import CannotTell, Evidence
+from napt_lab.labs.check.vantage import Vantage, show, vantage
+from napt_lab.topologies.spec.assertions import Hairpins
 
 ROUNDS = 2
 NO_VERDICT = {"filtered", "no-rule"}  # drops that come from other behaviors

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from labs.check import stun
-from topologies.namespaces import visit
-from topologies.node import Node
+from napt_lab.labs.check import stun
+from napt_lab.topologies.network.namespaces import visit
+from napt_lab.topologies.network.node import Node
 
 MOST_SAID = 4096  # bytes that are read of what a client says
 END_OF_HEAD = b"\r\n\r\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from topologies.assertions import Expectation
+from napt_lab.topologies.spec.assertions import Expectation
 
 
 class Verdict(StrEnum):

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from labs.check.ground import Ground
-from labs.check.listeners import Listeners
-from labs.check.probes import Prober, Speech, Tried
-from topologies.assertions import Protocol, Target
+from napt_lab.labs.check.ground import Ground
+from napt_lab.labs.check.listeners import Listeners
+from napt_lab.labs.check.probes import Prober, Speech, Tried
+from napt_lab.topologies.spec.assertions import Protocol, Target
 
 HTTP_SERVICES = ("web", "file-server")
 

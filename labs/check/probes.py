@@ -23,13 +23,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from labs.check import stun
-from labs.check.drops import dropped
-from labs.check.ground import Ground
-from labs.check.outcome import CannotTell
-from labs.check.trail import Match, Trail, carries, follow, is_syn, node_of
-from labs.commands import CURL_NOT_TRIED
-from topologies.namespaces import visit
+from napt_lab.labs.check import stun
+from napt_lab.labs.check.drops import dropped
+from napt_lab.labs.check.ground import Ground
+from napt_lab.labs.check.outcome import CannotTell
+from napt_lab.labs.check.trail import Match, Trail, carries, follow, is_syn, node_of
+from napt_lab.labs.stage.commands import CURL_NOT_TRIED
+from napt_lab.topologies.network.namespaces import visit
 
 POLL = 0.05  # seconds between two looks whether a try is dead already
 IP_RECVERR = 11  # ip(7); Python has no name for it

@@ -7,17 +7,24 @@ the prober must get an answer from its own segment. If either fails, nobody can 
 
 from __future__ import annotations
 
-from labs.check.diagnosis import End, diagnose
-from labs.check.ground import Ground
-from labs.check.listeners import Listeners
-from labs.check.outcome import CannotTell, Evidence, Unmet
-from labs.check.place import Place, served, transport_of, try_to_reach
-from labs.check.probes import Prober, Speech, Tried
-from labs.check.trail import classify
-from topologies.assertions import CannotReach, GetsFile, Protocol, Reaches, Target, Via
-from topologies.model import GatewayKind
-from topologies.napt_control import ControlError
-from topologies.programs import PROXY_PORT
+from napt_lab.labs.check.diagnosis import End, diagnose
+from napt_lab.labs.check.ground import Ground
+from napt_lab.labs.check.listeners import Listeners
+from napt_lab.labs.check.outcome import CannotTell, Evidence, Unmet
+from napt_lab.labs.check.place import Place, served, transport_of, try_to_reach
+from napt_lab.labs.check.probes import Prober, Speech, Tried
+from napt_lab.labs.check.trail import classify
+from napt_lab.topologies.network.napt_control import ControlError
+from napt_lab.topologies.network.programs import PROXY_PORT
+from napt_lab.topologies.spec.assertions import (
+    CannotReach,
+    GetsFile,
+    Protocol,
+    Reaches,
+    Target,
+    Via,
+)
+from napt_lab.topologies.spec.model import GatewayKind
 
 PATIENCE = 8.0  # seconds that an answer may take which is to come …
 SILENCE = 5.0  # … and one that is not to come; most negatives end much earlier, by a sign

@@ -1,6 +1,6 @@
 """A file through a relay or a TURN server: both ends dial it, and it passes on what they say.
 
-    relay   both say the same word (servers/relay.py), with nc
+    relay   both say the same word (servers/relay/relay.py), with nc
     TURN    the sender rents an address (RFC 8656, RFC 6062) and permits the receiver, who dials it
 
 That the path is a relayed one is seen on the wires. The first bytes of the file, which are random,
@@ -14,17 +14,17 @@ import os
 import secrets
 import sys
 
-from labs.check.diagnosis import diagnose
-from labs.check.ground import Ground
-from labs.check.outcome import Evidence, Unmet
-from labs.check.probes import Prober, Speech
-from labs.check.trail import Match, Trail, carries, follow
-from labs.check.transfer import PATIENCE, SIZE, new_name, removed, require_same
-from labs.packets import ACK, SYN
-from labs.wire import Captured
-from topologies.assertions import GetsFileThrough
-from topologies.processes import DeadlinePassed, Process, ProgramEnded
-from topologies.programs import READY_SECONDS
+from napt_lab.labs.capture.packets import ACK, SYN
+from napt_lab.labs.capture.wire import Captured
+from napt_lab.labs.check.diagnosis import diagnose
+from napt_lab.labs.check.ground import Ground
+from napt_lab.labs.check.outcome import Evidence, Unmet
+from napt_lab.labs.check.probes import Prober, Speech
+from napt_lab.labs.check.trail import Match, Trail, carries, follow
+from napt_lab.labs.check.transfer import PATIENCE, SIZE, new_name, removed, require_same
+from napt_lab.topologies.network.processes import DeadlinePassed, Process, ProgramEnded
+from napt_lab.topologies.network.programs import READY_SECONDS
+from napt_lab.topologies.spec.assertions import GetsFileThrough
 
 FIRST_BYTES = 32  # of the file, by which it is known on its way
 
@@ -57,7 +57,7 @@ def _by_turn(ground: Ground, claim: GetsFileThrough, name: str, evidence: Eviden
     outside = site.gateway.public.ip if site else ground.address(claim.receiver)
     sender = ground.net[claim.sender].start_program(
         [
-            sys.executable, "-m", "servers.turn.client", "--server", f"{server}:{port}",
+            sys.executable, "-m", "napt_lab.servers.turn.client", "--server", f"{server}:{port}",
             "--user", str(claim.service.options["user"]), "--permit", str(outside),
             "--wait", f"{PATIENCE:g}", "--send", name,
         ],

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from labs.check.outcome import Outcome, Verdict
-from labs.results import xml_text
-from topologies.errors import placed
-from topologies.model import Topology
+from napt_lab.labs.check.outcome import Outcome, Verdict
+from napt_lab.labs.verdict.results import xml_text
+from napt_lab.topologies.spec.errors import placed
+from napt_lab.topologies.spec.model import Topology
 
 
 @dataclass(slots=True)

@@ -13,16 +13,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from labs.check.behavior import check_filters, check_maps
-from labs.check.ground import Ground
-from labs.check.hairpin import check_hairpins
-from labs.check.listeners import Listeners
-from labs.check.outcome import CannotTell, Evidence, Outcome, Unmet, Verdict
-from labs.check.reaching import check_cannot_reach, check_reaches
-from labs.check.relayed import check_relayed
-from labs.check.transfer import check_gets_file, check_through_file_server
-from labs.wire import Wire
-from topologies.assertions import (
+from napt_lab.labs.capture.wire import Wire
+from napt_lab.labs.check.behavior import check_filters, check_maps
+from napt_lab.labs.check.ground import Ground
+from napt_lab.labs.check.hairpin import check_hairpins
+from napt_lab.labs.check.listeners import Listeners
+from napt_lab.labs.check.outcome import CannotTell, Evidence, Outcome, Unmet, Verdict
+from napt_lab.labs.check.reaching import check_cannot_reach, check_reaches
+from napt_lab.labs.check.relayed import check_relayed
+from napt_lab.labs.check.transfer import check_gets_file, check_through_file_server
+from napt_lab.topologies.network.napt_control import ControlError
+from napt_lab.topologies.spec.assertions import (
     Assertion,
     CannotReach,
     Expectation,
@@ -35,10 +36,9 @@ from topologies.assertions import (
     Reaches,
     Target,
 )
-from topologies.napt_control import ControlError
 
 if TYPE_CHECKING:  # the builder brings all of Mininet
-    from topologies.builder import Network
+    from napt_lab.topologies.network.builder import Network
 
 AT_ONCE = 8  # checks
 STOPPED = "the run was stopped before this was known"

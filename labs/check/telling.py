@@ -14,10 +14,10 @@ from rich.rule import Rule
 from rich.status import Status
 from rich.text import Text
 
-from labs.check.outcome import Outcome, Verdict
-from labs.check.reports import Checked
-from topologies.assertions import Expectation
-from topologies.model import Topology
+from napt_lab.labs.check.outcome import Outcome, Verdict
+from napt_lab.labs.check.reports import Checked
+from napt_lab.topologies.spec.assertions import Expectation
+from napt_lab.topologies.spec.model import Topology
 
 MARKS = {
     Verdict.PASSED: ("✓ ", "bold green", "dim"),

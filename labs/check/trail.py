@@ -17,11 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from labs.check.ground import Ground
-from labs.check.outcome import CannotTell
-from labs.packets import ACK, ECHO, SYN
-from labs.wire import Captured
-from topologies.assertions import Via
+from napt_lab.labs.capture.packets import ACK, ECHO, SYN
+from napt_lab.labs.capture.wire import Captured
+from napt_lab.labs.check.ground import Ground
+from napt_lab.labs.check.outcome import CannotTell
+from napt_lab.topologies.spec.assertions import Via
 
 Match = Callable[[Captured], bool]
 

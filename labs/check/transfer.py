@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from labs.check.diagnosis import diagnose
-from labs.check.ground import Ground
-from labs.check.listeners import Listeners
-from labs.check.outcome import CannotTell, Evidence, Unmet
-from labs.check.place import Place, served
-from labs.check.probes import Prober, Speech, Tried
-from labs.check.reaching import require_way
-from topologies.assertions import GetsFile, GetsFileThrough, Protocol
+from napt_lab.labs.check.diagnosis import diagnose
+from napt_lab.labs.check.ground import Ground
+from napt_lab.labs.check.listeners import Listeners
+from napt_lab.labs.check.outcome import CannotTell, Evidence, Unmet
+from napt_lab.labs.check.place import Place, served
+from napt_lab.labs.check.probes import Prober, Speech, Tried
+from napt_lab.labs.check.reaching import require_way
+from napt_lab.topologies.spec.assertions import GetsFile, GetsFileThrough, Protocol
 
 SIZE = 1 << 16  # bytes: some forty packets
 PATIENCE = 15.0  # seconds that a transfer may take

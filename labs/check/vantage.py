@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from labs.check import stun
-from labs.check.ground import Ground
-from labs.check.outcome import CannotTell
-from topologies.model import Site
-from topologies.namespaces import visit
+from napt_lab.labs.check import stun
+from napt_lab.labs.check.ground import Ground
+from napt_lab.labs.check.outcome import CannotTell
+from napt_lab.topologies.network.namespaces import visit
+from napt_lab.topologies.spec.model import Site
 
 PATIENCE = 5.0  # seconds until a datagram that must come has come
 POLL = 0.02  # seconds between two looks at the wires

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from labs.conformance import rfc3022, rfc4787, rfc5382, rfc5508, rfc6888, rfc7857
-from labs.conformance.requirement import Chapter, Requirement
+from napt_lab.labs.conformance import rfc3022, rfc4787, rfc5382, rfc5508, rfc6888, rfc7857
+from napt_lab.labs.conformance.requirement import Chapter, Requirement
 
 CHAPTERS: tuple[Chapter, ...] = tuple(
     module.CHAPTER for module in (rfc4787, rfc5382, rfc5508, rfc7857, rfc6888, rfc3022)

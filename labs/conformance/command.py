@@ -1,4 +1,4 @@
-"""What `python -m labs conformance` does: read the candidates, examine them, write it all down."""
+"""What `napt-lab conformance` does: read the candidates, examine them, write it all down."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from labs.conformance import report, written
-from labs.conformance.chapters import REQUIREMENTS, named
-from labs.conformance.requirement import Requirement
-from labs.conformance.side_by_side import Examination, examine_all
-from labs.conformance.terminal import show
-from labs.conformance.topology import Candidate, Setup, read_setup
-from labs.exit_status import CANNOT_RUN, FAILED, PASSED, WRONG_USAGE
-from labs.rundir import RunDirectory
-from topologies.checkout import DOCTOR
-from topologies.errors import TopologyError
+from napt_lab.labs.conformance import report, written
+from napt_lab.labs.conformance.chapters import REQUIREMENTS, named
+from napt_lab.labs.conformance.requirement import Requirement
+from napt_lab.labs.conformance.side_by_side import Examination, examine_all
+from napt_lab.labs.conformance.terminal import show
+from napt_lab.labs.conformance.topology import Candidate, Setup, read_setup
+from napt_lab.labs.records.rundir import RunDirectory
+from napt_lab.labs.verdict.exit_status import CANNOT_RUN, FAILED, PASSED, WRONG_USAGE
+from napt_lab.topologies.spec.checkout import DOCTOR
+from napt_lab.topologies.spec.errors import TopologyError
 
 NO_PRESET = "none"
 
@@ -133,7 +133,7 @@ def _examine(
 
 
 def _write(examinations: Sequence[Examination], folder: Path) -> None:
-    from labs.conformance.page import write_page
+    from napt_lab.labs.conformance.page import write_page
 
     report.write(examinations, folder)
     write_page(examinations, folder)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from labs.conformance.headers import (
+from napt_lab.labs.conformance.headers import (
     ACK,
     FIN,
     PSH,
@@ -23,10 +23,10 @@ from labs.conformance.headers import (
     fresh,
     tcp,
 )
-from labs.conformance.reading import Ip
-from labs.conformance.requirement import Violation
-from labs.conformance.stand import Host
-from labs.conformance.trial import Trial, show
+from napt_lab.labs.conformance.reading import Ip
+from napt_lab.labs.conformance.requirement import Violation
+from napt_lab.labs.conformance.stand import Host
+from napt_lab.labs.conformance.trial import Trial, show
 
 MODULUS = 1 << 32
 MSS = b"\x02\x04\x05\xb4"

@@ -12,10 +12,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from labs.conformance.requirement import AT_LAST, AT_ONCE, IN_TURN, Outcome, Requirement, judge
-from labs.conformance.stand import Stand
-from labs.conformance.topology import Setup
-from labs.conformance.trial import Trial
+from napt_lab.labs.conformance.requirement import (
+    AT_LAST,
+    AT_ONCE,
+    IN_TURN,
+    Outcome,
+    Requirement,
+    judge,
+)
+from napt_lab.labs.conformance.stand import Stand
+from napt_lab.labs.conformance.topology import Setup
+from napt_lab.labs.conformance.trial import Trial
 
 AT_A_TIME = 6
 

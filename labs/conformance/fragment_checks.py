@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from labs.conformance.headers import (
+from napt_lab.labs.capture.wire import Captured
+from napt_lab.labs.conformance.headers import (
     MARK,
     MAY_BE_CUT,
     TIME_EXCEEDED,
@@ -24,13 +25,12 @@ from labs.conformance.headers import (
     udp,
     udp_segment,
 )
-from labs.conformance.reading import Ip, Sum, read_ipv4
-from labs.conformance.requirement import NotProbed, Violation
-from labs.conformance.stand import Host
-from labs.conformance.topology import NARROW_MTU
-from labs.conformance.trial import WAIT, Trial, UdpFlow, read
-from labs.conformance.wires import await_all
-from labs.wire import Captured
+from napt_lab.labs.conformance.reading import Ip, Sum, read_ipv4
+from napt_lab.labs.conformance.requirement import NotProbed, Violation
+from napt_lab.labs.conformance.stand import Host
+from napt_lab.labs.conformance.topology import NARROW_MTU
+from napt_lab.labs.conformance.trial import WAIT, Trial, UdpFlow, read
+from napt_lab.labs.conformance.wires import await_all
 
 FLOOD = 400  # first-less fragments, each of another datagram
 _UDP_HEADER = 8

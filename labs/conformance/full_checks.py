@@ -10,15 +10,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from labs.conformance.conversation import Query
-from labs.conformance.headers import UNREACHABLE, IpFields
-from labs.conformance.reading import Ip
-from labs.conformance.requirement import NotApplicable, NotProbed, Violation
-from labs.conformance.timer_checks import MARGIN, TOO_SLOW
-from labs.conformance.topology import HOST_LIMIT, SMALL_POOL, SMALL_UDP
-from labs.conformance.trial import WAIT, Trial, UdpFlow, carries
-from labs.conformance.udp_checks import ENDPOINT_INDEPENDENT
-from labs.conformance.wires import await_all
+from napt_lab.labs.conformance.conversation import Query
+from napt_lab.labs.conformance.headers import UNREACHABLE, IpFields
+from napt_lab.labs.conformance.reading import Ip
+from napt_lab.labs.conformance.requirement import NotApplicable, NotProbed, Violation
+from napt_lab.labs.conformance.timer_checks import MARGIN, TOO_SLOW
+from napt_lab.labs.conformance.topology import HOST_LIMIT, SMALL_POOL, SMALL_UDP
+from napt_lab.labs.conformance.trial import WAIT, Trial, UdpFlow, carries
+from napt_lab.labs.conformance.udp_checks import ENDPOINT_INDEPENDENT
+from napt_lab.labs.conformance.wires import await_all
 
 BURST = 100  # new sessions
 TELLING = 0.5  # seconds that may pass between a refusal and word of it

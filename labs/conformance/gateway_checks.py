@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from labs.conformance.conversation import Query
-from labs.conformance.fragment_checks import cut
-from labs.conformance.headers import (
+from napt_lab.labs.capture.wire import Captured
+from napt_lab.labs.conformance.conversation import Query
+from napt_lab.labs.conformance.fragment_checks import cut
+from napt_lab.labs.conformance.headers import (
     TIME_EXCEEDED,
     UNREACHABLE,
     IpFields,
@@ -16,14 +17,13 @@ from labs.conformance.headers import (
     ipv4,
     udp,
 )
-from labs.conformance.icmp_checks import quotes
-from labs.conformance.reading import Ip, read_frame
-from labs.conformance.requirement import Violation
-from labs.conformance.stand import Host
-from labs.conformance.topology import FAR_MTU
-from labs.conformance.trial import WAIT, Trial
-from labs.conformance.wires import await_all
-from labs.wire import Captured
+from napt_lab.labs.conformance.icmp_checks import quotes
+from napt_lab.labs.conformance.reading import Ip, read_frame
+from napt_lab.labs.conformance.requirement import Violation
+from napt_lab.labs.conformance.stand import Host
+from napt_lab.labs.conformance.topology import FAR_MTU
+from napt_lab.labs.conformance.trial import WAIT, Trial
+from napt_lab.labs.conformance.wires import await_all
 
 LAST_HOP = IpFields(ttl=1)
 EXPEDITED = 0xB8  # a class of service (RFC 3246)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from ipaddress import IPv4Address
 
-from labs.conformance.conversation import TcpFlow, open_tcp
-from labs.conformance.headers import (
+from napt_lab.labs.conformance.conversation import TcpFlow, open_tcp
+from napt_lab.labs.conformance.headers import (
     ACK,
     PSH,
     SYN,
@@ -19,10 +19,10 @@ from labs.conformance.headers import (
     udp,
     udp_segment,
 )
-from labs.conformance.reading import Ip, Sum
-from labs.conformance.requirement import Violation
-from labs.conformance.stand import Host
-from labs.conformance.trial import Trial, UdpFlow, carries, read
+from napt_lab.labs.conformance.reading import Ip, Sum
+from napt_lab.labs.conformance.requirement import Violation
+from napt_lab.labs.conformance.stand import Host
+from napt_lab.labs.conformance.trial import Trial, UdpFlow, carries, read
 
 # Maximum segment size, selective acknowledgment, time-stamps, window scale, and one of the two
 # kinds that are kept for experiments (RFC 6994).

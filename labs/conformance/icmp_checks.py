@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from labs.conformance.conversation import Query, TcpFlow
-from labs.conformance.headers import (
+from napt_lab.labs.conformance.conversation import Query, TcpFlow
+from napt_lab.labs.conformance.headers import (
     PARAMETER_PROBLEM,
     REDIRECT,
     SOURCE_QUENCH,
@@ -23,10 +23,10 @@ from labs.conformance.headers import (
     Probe,
     icmp_error,
 )
-from labs.conformance.reading import Ip, Sum
-from labs.conformance.requirement import Violation
-from labs.conformance.stand import Host
-from labs.conformance.trial import Trial, UdpFlow, show
+from napt_lab.labs.conformance.reading import Ip, Sum
+from napt_lab.labs.conformance.requirement import Violation
+from napt_lab.labs.conformance.stand import Host
+from napt_lab.labs.conformance.trial import Trial, UdpFlow, show
 
 #: Every kind of error there is, with the number that belongs to it.
 ALL_KINDS = (

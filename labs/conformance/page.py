@@ -15,11 +15,11 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from labs.conformance.chapters import CHAPTERS
-from labs.conformance.requirement import Verdict
-from labs.conformance.side_by_side import Examination
-from labs.conformance.terminal import MARKS
-from labs.report.page import visible
+from napt_lab.labs.conformance.chapters import CHAPTERS
+from napt_lab.labs.conformance.requirement import Verdict
+from napt_lab.labs.conformance.side_by_side import Examination
+from napt_lab.labs.conformance.terminal import MARKS
+from napt_lab.labs.report.page import visible
 
 _HERE = Path(__file__).parent
 _HOUSE_STYLE = _HERE.parent / "report" / "page.css"

@@ -6,10 +6,10 @@ import socket
 import struct
 from itertools import pairwise
 
-from labs.conformance.conversation import open_tcp
-from labs.conformance.headers import UDP, fresh, udp
-from labs.conformance.requirement import Violation
-from labs.conformance.trial import WAIT, Trial, read, show
+from napt_lab.labs.conformance.conversation import open_tcp
+from napt_lab.labs.conformance.headers import UDP, fresh, udp
+from napt_lab.labs.conformance.requirement import Violation
+from napt_lab.labs.conformance.trial import WAIT, Trial, read, show
 
 PCP_PORT, PCP_VERSION, PCP_MAP, PCP_RESPONSE = 5351, 2, 1, 0x80
 SAMPLE = 16

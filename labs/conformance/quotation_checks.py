@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from labs.conformance.headers import (
+from napt_lab.labs.conformance.headers import (
     UNREACHABLE,
     IpFields,
     Probe,
@@ -15,10 +15,10 @@ from labs.conformance.headers import (
     icmp_error,
     udp,
 )
-from labs.conformance.icmp_checks import about, quotes
-from labs.conformance.reading import Ip, Sum
-from labs.conformance.requirement import Violation
-from labs.conformance.trial import Trial, UdpFlow
+from napt_lab.labs.conformance.icmp_checks import about, quotes
+from napt_lab.labs.conformance.reading import Ip, Sum
+from napt_lab.labs.conformance.requirement import Violation
+from napt_lab.labs.conformance.trial import Trial, UdpFlow
 
 _NOPS = b"\x01\x01\x01\x01\x01\x01\x01\x00"
 _IP_SUM, _UDP_SUM = 10, 26  # where the checksums are in a packet without options

@@ -1,6 +1,6 @@
 """A captured packet read in full: every field that a translator may or may not change.
 
-`labs/packets.py` reads just enough of a packet to tell its story; whether a translation is right
+`labs/capture/packets.py` reads just enough of a packet to tell its story; whether a translation is right
 takes the rest: checksums, options, fragments, and the packet that an ICMP error quotes. Nothing
 here is shared with the translator: a checksum that both got wrong would look right.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address
 
-from labs.conformance.headers import ICMP, TCP, UDP, Endpoint, checksum
+from napt_lab.labs.conformance.headers import ICMP, TCP, UDP, Endpoint, checksum
 
 _ERRORS = frozenset({3, 4, 5, 11, 12})
 _ETHERNET = 14

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from labs.conformance.requirement import Outcome, Verdict
-from labs.conformance.side_by_side import Examination, as_json
-from labs.results import xml_text
+from napt_lab.labs.conformance.requirement import Outcome, Verdict
+from napt_lab.labs.conformance.side_by_side import Examination, as_json
+from napt_lab.labs.verdict.results import xml_text
 
 
 def results(examinations: Sequence[Examination]) -> dict[str, Any]:

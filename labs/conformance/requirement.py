@@ -24,8 +24,8 @@ from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from labs.conformance.topology import Setup
-    from labs.conformance.trial import Trial
+    from napt_lab.labs.conformance.topology import Setup
+    from napt_lab.labs.conformance.trial import Trial
 
 
 class Verdict(StrEnum):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from labs.conformance import header_checks
-from labs.conformance.requirement import Chapter
-from labs.conformance.trial import Trial
+from napt_lab.labs.conformance import header_checks
+from napt_lab.labs.conformance.requirement import Chapter
+from napt_lab.labs.conformance.trial import Trial
 
 CHAPTER = Chapter(3022, "headers: what changes, and what does not")
 test = CHAPTER.test

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from labs.conformance import fragment_checks, icmp_checks, timer_checks, udp_checks
-from labs.conformance.headers import fresh, udp
-from labs.conformance.requirement import AT_ONCE, Chapter, Deviation
-from labs.conformance.topology import Setup
-from labs.conformance.trial import Trial, show
-from topologies.model import Behavior, PortAssignment
+from napt_lab.labs.conformance import fragment_checks, icmp_checks, timer_checks, udp_checks
+from napt_lab.labs.conformance.headers import fresh, udp
+from napt_lab.labs.conformance.requirement import AT_ONCE, Chapter, Deviation
+from napt_lab.labs.conformance.topology import Setup
+from napt_lab.labs.conformance.trial import Trial, show
+from napt_lab.topologies.spec.model import Behavior, PortAssignment
 
 CHAPTER = Chapter(4787, "UDP")
 test, inapplicable = CHAPTER.test, CHAPTER.inapplicable

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from labs.conformance import icmp_checks, tcp_checks, tcp_timer_checks, timer_checks, udp_checks
-from labs.conformance.conversation import TcpFlow, open_tcp
-from labs.conformance.headers import ACK, FIN, PSH, SYN, UNREACHABLE, fresh, icmp_error
-from labs.conformance.requirement import AT_ONCE, Chapter, Deviation
-from labs.conformance.rfc4787 import STRICT_FILTER
-from labs.conformance.trial import Trial, show
+from napt_lab.labs.conformance import (
+    icmp_checks,
+    tcp_checks,
+    tcp_timer_checks,
+    timer_checks,
+    udp_checks,
+)
+from napt_lab.labs.conformance.conversation import TcpFlow, open_tcp
+from napt_lab.labs.conformance.headers import ACK, FIN, PSH, SYN, UNREACHABLE, fresh, icmp_error
+from napt_lab.labs.conformance.requirement import AT_ONCE, Chapter, Deviation
+from napt_lab.labs.conformance.rfc4787 import STRICT_FILTER
+from napt_lab.labs.conformance.trial import Trial, show
 
 CHAPTER = Chapter(5382, "TCP")
 test, inapplicable = CHAPTER.test, CHAPTER.inapplicable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labs.conformance import (
+from napt_lab.labs.conformance import (
     fragment_checks,
     full_checks,
     gateway_checks,
@@ -11,10 +11,10 @@ from labs.conformance import (
     timer_checks,
     udp_checks,
 )
-from labs.conformance.conversation import Query
-from labs.conformance.headers import icmp_error
-from labs.conformance.requirement import AT_LAST, AT_ONCE, Chapter, Deviation
-from labs.conformance.trial import Trial
+from napt_lab.labs.conformance.conversation import Query
+from napt_lab.labs.conformance.headers import icmp_error
+from napt_lab.labs.conformance.requirement import AT_LAST, AT_ONCE, Chapter, Deviation
+from napt_lab.labs.conformance.trial import Trial
 
 CHAPTER = Chapter(5508, "ICMP")
 test, inapplicable = CHAPTER.test, CHAPTER.inapplicable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labs.conformance import (
+from napt_lab.labs.conformance import (
     fragment_checks,
     icmp_checks,
     port_checks,
@@ -10,10 +10,10 @@ from labs.conformance import (
     timer_checks,
     udp_checks,
 )
-from labs.conformance.conversation import open_tcp
-from labs.conformance.headers import ACK, RST, icmp_error, udp
-from labs.conformance.requirement import AT_ONCE, Chapter, Deviation, NotApplicable
-from labs.conformance.trial import Trial
+from napt_lab.labs.conformance.conversation import open_tcp
+from napt_lab.labs.conformance.headers import ACK, RST, icmp_error, udp
+from napt_lab.labs.conformance.requirement import AT_ONCE, Chapter, Deviation, NotApplicable
+from napt_lab.labs.conformance.trial import Trial
 
 CHAPTER = Chapter(7857, "updates to the three above")
 test, inapplicable = CHAPTER.test, CHAPTER.inapplicable

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labs.conformance.requirement import Outcome, Requirement, Verdict
-from labs.conformance.topology import Setup
-from topologies import sandbox
+from napt_lab.labs.conformance.requirement import Outcome, Requirement, Verdict
+from napt_lab.labs.conformance.topology import Setup
+from napt_lab.topologies.sandbox import sandbox
 
 LONGEST = 120.0  # seconds; an examination takes about 12
 
@@ -101,8 +101,8 @@ def _start(
     told, telling = os.pipe()
 
     def work() -> int:
-        from labs.conformance.examine import examine  # which imports Mininet
-        from topologies.builder import BuildError
+        from napt_lab.labs.conformance.examine import examine  # which imports Mininet
+        from napt_lab.topologies.network.builder import BuildError
 
         def tell(line: dict[str, Any]) -> None:
             os.write(telling, json.dumps(line).encode() + b"\n")

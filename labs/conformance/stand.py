@@ -17,9 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from labs.conformance.headers import Endpoint, Probe
-from labs.conformance.requirement import NotApplicable, NotProbed
-from labs.conformance.topology import (
+from napt_lab.labs.capture.wire import Wire
+from napt_lab.labs.conformance.headers import Endpoint, Probe
+from napt_lab.labs.conformance.requirement import NotApplicable, NotProbed
+from napt_lab.labs.conformance.topology import (
     FAR_MTU,
     HOSTS,
     INSIDE,
@@ -28,11 +29,10 @@ from labs.conformance.topology import (
     RULE_PORT,
     Setup,
 )
-from labs.wire import Wire
-from topologies import namespaces
-from topologies.builder import Network
-from topologies.napt_control import ControlError
-from topologies.node import Node
+from napt_lab.topologies.network import namespaces
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.network.napt_control import ControlError
+from napt_lab.topologies.network.node import Node
 
 _SILENT = (
     "add table ip silent; "

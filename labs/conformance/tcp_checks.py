@@ -10,20 +10,20 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from labs.conformance.conversation import TcpFlow, open_tcp
-from labs.conformance.headers import ACK, RST, SYN, Endpoint, tcp
-from labs.conformance.reading import Ip, read_frame
-from labs.conformance.requirement import NotProbed, Violation
-from labs.conformance.stand import Host
-from labs.conformance.topology import SMALL_POOL
-from labs.conformance.trial import Trial, show
-from labs.conformance.udp_checks import (
+from napt_lab.labs.capture.wire import Captured
+from napt_lab.labs.conformance.conversation import TcpFlow, open_tcp
+from napt_lab.labs.conformance.headers import ACK, RST, SYN, Endpoint, tcp
+from napt_lab.labs.conformance.reading import Ip, read_frame
+from napt_lab.labs.conformance.requirement import NotProbed, Violation
+from napt_lab.labs.conformance.stand import Host
+from napt_lab.labs.conformance.topology import SMALL_POOL
+from napt_lab.labs.conformance.trial import Trial, show
+from napt_lab.labs.conformance.udp_checks import (
     ADDRESS_DEPENDENT,
     ENDPOINT_INDEPENDENT,
     PORT_DEPENDENT,
     same_external,
 )
-from labs.wire import Captured
 
 SILENCE = 6.0  # seconds (RFC 5382, REQ-4)
 ANSWERED_WITHIN = 3.0  # seconds after that

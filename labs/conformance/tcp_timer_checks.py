@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 
-from labs.conformance.conversation import TcpFlow, open_tcp
-from labs.conformance.headers import ACK, FIN, PSH, RST, SYN, Probe, fresh, tcp
-from labs.conformance.requirement import NotProbed
-from labs.conformance.timer_checks import EVERY, MARGIN, TOO_SLOW, keep_busy
-from labs.conformance.topology import BRIEF, BRIEF_HOLD
-from labs.conformance.trial import Trial
+from napt_lab.labs.conformance.conversation import TcpFlow, open_tcp
+from napt_lab.labs.conformance.headers import ACK, FIN, PSH, RST, SYN, Probe, fresh, tcp
+from napt_lab.labs.conformance.requirement import NotProbed
+from napt_lab.labs.conformance.timer_checks import EVERY, MARGIN, TOO_SLOW, keep_busy
+from napt_lab.labs.conformance.topology import BRIEF, BRIEF_HOLD
+from napt_lab.labs.conformance.trial import Trial
 
 ESTABLISHED, OPENING, CLOSED = BRIEF["tcp"], BRIEF["tcp-transitory"], BRIEF_HOLD
 

@@ -10,9 +10,9 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from labs.conformance.chapters import CHAPTERS
-from labs.conformance.requirement import Outcome, Verdict
-from labs.conformance.side_by_side import Examination
+from napt_lab.labs.conformance.chapters import CHAPTERS
+from napt_lab.labs.conformance.requirement import Outcome, Verdict
+from napt_lab.labs.conformance.side_by_side import Examination
 
 WIDTH = 100
 MARKS = {

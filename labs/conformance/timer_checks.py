@@ -11,14 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from labs.conformance import icmp_checks
-from labs.conformance.conversation import Query
-from labs.conformance.headers import Endpoint, Probe
-from labs.conformance.requirement import NotProbed
-from labs.conformance.stand import Host
-from labs.conformance.topology import BRIEF
-from labs.conformance.trial import Trial, UdpFlow
-from topologies.model import Engine
+from napt_lab.labs.conformance import icmp_checks
+from napt_lab.labs.conformance.conversation import Query
+from napt_lab.labs.conformance.headers import Endpoint, Probe
+from napt_lab.labs.conformance.requirement import NotProbed
+from napt_lab.labs.conformance.stand import Host
+from napt_lab.labs.conformance.topology import BRIEF
+from napt_lab.labs.conformance.trial import Trial, UdpFlow
+from napt_lab.topologies.spec.model import Engine
 
 EVERY = 0.4  # seconds between packets that keep something alive
 MARGIN = 0.6  # seconds that are waited longer than a time-out takes

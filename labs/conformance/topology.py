@@ -25,8 +25,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from topologies.loader import load
-from topologies.model import Engine, NaptSettings, Topology
+from napt_lab.topologies.spec.loader import load
+from napt_lab.topologies.spec.model import Engine, NaptSettings, Topology
 
 #: Seconds, of the *brief* NAPT. The kernel knows only whole ones.
 BRIEF = {"tcp": 6.0, "tcp-transitory": 4.0, "udp": 3.0, "icmp": 3.0}
@@ -87,7 +87,7 @@ class Setup:
 
 
 def read_setup(candidate: Candidate) -> Setup:
-    """The network for one candidate. Raises topologies.errors.TopologyError."""
+    """The network for one candidate. Raises napt_lab.topologies.spec.errors.TopologyError."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "conformance.yaml"
         file.write_text(json.dumps(_document(candidate)), encoding="utf-8")  # which is YAML, too

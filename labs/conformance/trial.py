@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from labs.conformance.headers import USUAL, Endpoint, IpFields, Probe, udp
-from labs.conformance.reading import Ip, read_frame
-from labs.conformance.requirement import NotProbed, Violation
-from labs.conformance.stand import Host, Napt, Stand
-from labs.wire import Captured
-from topologies.processes import DeadlinePassed
+from napt_lab.labs.capture.wire import Captured
+from napt_lab.labs.conformance.headers import USUAL, Endpoint, IpFields, Probe, udp
+from napt_lab.labs.conformance.reading import Ip, read_frame
+from napt_lab.labs.conformance.requirement import NotProbed, Violation
+from napt_lab.labs.conformance.stand import Host, Napt, Stand
+from napt_lab.topologies.network.processes import DeadlinePassed
 
 WAIT = 6.0  # seconds until a packet that must come has come
 REASON_WAIT = 0.3  # seconds until a NAPT has told why it dropped a packet

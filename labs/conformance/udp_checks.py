@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from labs.conformance.headers import Endpoint, Probe, udp
-from labs.conformance.reading import Ip
-from labs.conformance.requirement import Violation
-from labs.conformance.stand import Host
-from labs.conformance.trial import Trial, UdpFlow, show
+from napt_lab.labs.conformance.headers import Endpoint, Probe, udp
+from napt_lab.labs.conformance.reading import Ip
+from napt_lab.labs.conformance.requirement import Violation
+from napt_lab.labs.conformance.stand import Host
+from napt_lab.labs.conformance.trial import Trial, UdpFlow, show
 
 ENDPOINT_INDEPENDENT = "endpoint-independent"
 ADDRESS_DEPENDENT = "address-dependent"

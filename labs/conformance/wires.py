@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from labs.wire import Captured, Wire
-from topologies.processes import DeadlinePassed
+from napt_lab.labs.capture.wire import Captured, Wire
+from napt_lab.topologies.network.processes import DeadlinePassed
 
 
 def await_all(

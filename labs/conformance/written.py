@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from labs.conformance.chapters import CHAPTERS
-from labs.conformance.requirement import Outcome, Verdict
-from labs.conformance.side_by_side import Examination
+from napt_lab.labs.conformance.chapters import CHAPTERS
+from napt_lab.labs.conformance.requirement import Outcome, Verdict
+from napt_lab.labs.conformance.side_by_side import Examination
 
 PATH = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
 
@@ -19,7 +19,7 @@ _INTRODUCTION = """# Conformance, requirement by requirement
 
 `make conformance` tries on real packets what RFC 4787 (UDP), RFC 5382 (TCP), RFC 5508 (ICMP), RFC 7857 (updates) and RFC 6888 (carrier-grade NAT) ask of a NAPT, and what RFC 3022 and the RFCs of the headers say of the fields that it must and must not change. The evidence for each row is in `runs/conformance/report.html` after a run. One requirement alone: `make conformance ONLY="RFC 4787, REQ-1"`, or with a part of an id all that have it, as in `ONLY=5382`.
 
-This table is written by `python -m labs conformance {arguments}`; do not edit it by hand. A test runs the same again and compares the verdicts.
+This table is written by `napt-lab conformance {arguments}`; do not edit it by hand. A test runs the same again and compares the verdicts.
 
 {legend}
 

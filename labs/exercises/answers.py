@@ -4,7 +4,7 @@
     rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080
     rule del napt_a tcp 24.9.3.7:8080
     bob curl -m 2 -o holiday.jpg http://24.9.3.7:8080/holiday.jpg
-    alice python -m servers.turn.client … &         goes on while the next lines are done
+    alice turn-client … &         goes on while the next lines are done
 
 They are the lines that are typed at the prompt of an exercise, in their order: a rule that is
 added after the connection was tried is so in a file as well. A file has them by exercise:
@@ -22,10 +22,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from labs.exercises.programs import check_program
-from topologies.errors import Problems, not_one_of, quoted
-from topologies.loader import read_file
-from topologies.yaml_nodes import Entry, compose
+from napt_lab.labs.exercises.programs import check_program
+from napt_lab.topologies.spec.errors import Problems, not_one_of, quoted
+from napt_lab.topologies.spec.loader import read_file
+from napt_lab.topologies.spec.yaml_nodes import Entry, compose
 
 MAX_LINES = 50
 MAX_LINE = 500  # characters

@@ -11,17 +11,17 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from labs.exercises.answers import Line
-from labs.exercises.exercise import Exercise
-from labs.exercises.facts import Since, gather, place
-from labs.exercises.patterns import Pattern
-from labs.prompt.background import AT_ONCE_SECONDS
-from labs.wire import Wire
-from topologies import sandbox
-from topologies.builder import Network
-from topologies.model import Topology
-from topologies.napt_control import ControlError
-from topologies.processes import DeadlinePassed, Event, Process, ProgramEnded
+from napt_lab.labs.capture.wire import Wire
+from napt_lab.labs.exercises.answers import Line
+from napt_lab.labs.exercises.exercise import Exercise
+from napt_lab.labs.exercises.facts import Since, gather, place
+from napt_lab.labs.exercises.patterns import Pattern
+from napt_lab.labs.prompt.background import AT_ONCE_SECONDS
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.network.napt_control import ControlError
+from napt_lab.topologies.network.processes import DeadlinePassed, Event, Process, ProgramEnded
+from napt_lab.topologies.sandbox import sandbox
+from napt_lab.topologies.spec.model import Topology
 
 LINE_SECONDS = 20.0  # how long a command in the foreground may take
 BEGUN_SECONDS = 5.0  # … and one in the background until it says that it serves
@@ -30,7 +30,7 @@ RELAYED = "$relayed"
 _ENDPOINT = re.compile(r"[0-9.]{7,15}:[0-9]{1,5}")
 
 #: What a program that goes on in the background says once it can be used.
-BEGUN = {"servers.turn.client": {"permission"}, "servers.dial": {"connected"}}
+BEGUN = {"napt_lab.servers.turn.client": {"permission"}, "napt_lab.servers.dial": {"connected"}}
 
 
 @dataclass(frozen=True, slots=True)

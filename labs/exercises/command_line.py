@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from labs.exercises.answers import load_answers
-from labs.exercises.exercise import LEVELS, Exercise, load, names, series
-from labs.exercises.tasks import Task, prepare
+from napt_lab.labs.exercises.answers import load_answers
+from napt_lab.labs.exercises.exercise import LEVELS, Exercise, load, names, series
+from napt_lab.labs.exercises.tasks import Task, prepare
 
 SUFFIX = ".yaml"
 

@@ -34,12 +34,12 @@ from pathlib import Path
 
 import yaml
 
-from labs.exercises.answers import check_line, parse_line
-from labs.exercises.patterns import KINDS, OF_FILES, Pattern
-from topologies.errors import Problems, TopologyError, not_one_of, quoted
-from topologies.loader import read_file, read_topology
-from topologies.model import Topology
-from topologies.yaml_nodes import Entry, Section, compose
+from napt_lab.labs.exercises.answers import check_line, parse_line
+from napt_lab.labs.exercises.patterns import KINDS, OF_FILES, Pattern
+from napt_lab.topologies.spec.errors import Problems, TopologyError, not_one_of, quoted
+from napt_lab.topologies.spec.loader import read_file, read_topology
+from napt_lab.topologies.spec.model import Topology
+from napt_lab.topologies.spec.yaml_nodes import Entry, Section, compose
 
 FOLDER = Path(__file__).resolve().parent
 LEVELS = ("8", "9a", "9b", "9c")

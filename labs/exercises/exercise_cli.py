@@ -10,19 +10,19 @@ from enum import Enum, auto
 from rich.console import Console
 from rich.text import Text
 
-from labs.check.outcome import Verdict
-from labs.exercises.answers import Line
-from labs.exercises.attempt import RELAYED, Attempt
-from labs.exercises.exercise import Exercise, Setting
-from labs.exercises.marking import SIGNS, Marks, mark
-from labs.exercises.progress import Result, read_progress, save_result
-from labs.prompt.background import unquoted, without_ampersand
-from labs.prompt.examples import EXAMPLES
-from labs.prompt.lab_cli import LabCLI
-from labs.prompt.why import Why
-from labs.rule_lines import count
-from labs.wire import CaptureIncomplete
-from topologies.errors import TopologyError
+from napt_lab.labs.capture.wire import CaptureIncomplete
+from napt_lab.labs.check.outcome import Verdict
+from napt_lab.labs.exercises.answers import Line
+from napt_lab.labs.exercises.attempt import RELAYED, Attempt
+from napt_lab.labs.exercises.exercise import Exercise, Setting
+from napt_lab.labs.exercises.marking import SIGNS, Marks, mark
+from napt_lab.labs.exercises.progress import Result, read_progress, save_result
+from napt_lab.labs.prompt.background import unquoted, without_ampersand
+from napt_lab.labs.prompt.examples import EXAMPLES
+from napt_lab.labs.prompt.lab_cli import LabCLI
+from napt_lab.labs.prompt.why import Why
+from napt_lab.labs.stage.rule_lines import count
+from napt_lab.topologies.spec.errors import TopologyError
 
 HINT = "check · hint · task · reset · solve · next · ? for help · quit"
 _SHELLS_OWN = set("|&;<>()*~")

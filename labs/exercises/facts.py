@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labs.evidence import is_syn_to, sha256
-from labs.exercises.patterns import OF_FILES, Pattern
-from labs.wire import Wire
-from topologies.builder import Network
-from topologies.napt_control import PROGRAM
-from topologies.processes import Event
+from napt_lab.labs.capture.wire import Wire
+from napt_lab.labs.exercises.patterns import OF_FILES, Pattern
+from napt_lab.labs.stage.evidence import is_syn_to, sha256
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.network.napt_control import PROGRAM
+from napt_lab.topologies.network.processes import Event
 
 _UNTOLD = {"event", "time", "dropped"}
 MOST_FACTS = 2000  # of one kind that programs report

@@ -15,20 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labs.check.outcome import Verdict
-from labs.exercises.answers import Line
-from labs.exercises.attempt import Attempt, Reply, fresh_network
-from labs.exercises.marking import SIGNS, Mark, Marks, mark, unanswered
-from labs.exercises.tasks import Task
-from labs.exit_status import CANNOT_RUN, FAILED, PASSED
-from labs.results import xml_text
-from labs.rule_lines import count
-from labs.runner import cannot_build
-from labs.wire import CaptureIncomplete
-from topologies.builder import BuildError
-from topologies.napt_control import ControlError
-from topologies.processes import DeadlinePassed, ProgramEnded
-from topologies.programs import ProgramError
+from napt_lab.labs.capture.wire import CaptureIncomplete
+from napt_lab.labs.check.outcome import Verdict
+from napt_lab.labs.exercises.answers import Line
+from napt_lab.labs.exercises.attempt import Attempt, Reply, fresh_network
+from napt_lab.labs.exercises.marking import SIGNS, Mark, Marks, mark, unanswered
+from napt_lab.labs.exercises.tasks import Task
+from napt_lab.labs.running.runner import cannot_build
+from napt_lab.labs.stage.rule_lines import count
+from napt_lab.labs.verdict.exit_status import CANNOT_RUN, FAILED, PASSED
+from napt_lab.labs.verdict.results import xml_text
+from napt_lab.topologies.network.builder import BuildError
+from napt_lab.topologies.network.napt_control import ControlError
+from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
+from napt_lab.topologies.network.programs import ProgramError
 
 ANSWER_SECONDS = 120.0  # that all lines of an answer may take
 TOO_LONG = f"all lines together may take {ANSWER_SECONDS:g} s"

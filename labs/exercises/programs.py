@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from topologies.errors import not_one_of, quoted
+from napt_lab.topologies.spec.errors import not_one_of, quoted
 
 MAX_WORDS = 30
 
@@ -64,8 +64,8 @@ GRAMMARS: dict[tuple[str, ...], Grammar] = {
         background=True,
     ),
     ("ping",): Grammar({"-c": r"[1-5]", "-W": _SECONDS, "-q": "", "-n": ""}, _ADDRESS),
-    ("python", "-m", "servers.turn.client"): _TURN,
-    ("python", "-m", "servers.dial"): _DIAL,
+    ("turn-client"): _TURN,
+    ("dial"): _DIAL,
 }
 
 

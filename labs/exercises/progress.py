@@ -1,4 +1,4 @@
-"""What a person has solved, kept between runs: `progress.json` in the state folder (labs/state.py).
+"""What a person has solved, kept between runs: `progress.json` in the state folder (labs/records/state.py).
 
     {"9c/door": {"points": 4, "of": 4, "hints": 1, "shown": false}}
 
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
-from labs.state import make_state_folder, state_folder, write_state
+from napt_lab.labs.records.state import make_state_folder, state_folder, write_state
 
 NAME = "progress.json"
 MOST_BYTES = 1 << 16

@@ -15,21 +15,21 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
-from labs.drawing import draw
-from labs.exercises.answers import Line, parse_line
-from labs.exercises.attempt import Attempt, fresh_network
-from labs.exercises.exercise import Exercise, Setting
-from labs.exercises.exercise_cli import ExerciseCLI, Leave, show_task
-from labs.exercises.progress import read_progress
-from labs.exit_status import FAILED, PASSED
-from labs.narration import Narration
-from labs.prompt.interrupts import Interrupts
-from labs.prompt.why import Why
-from labs.runner import cannot_build
-from topologies.builder import BuildError
-from topologies.napt_control import ControlError
-from topologies.processes import DeadlinePassed, ProgramEnded
-from topologies.programs import ProgramError
+from napt_lab.labs.exercises.answers import Line, parse_line
+from napt_lab.labs.exercises.attempt import Attempt, fresh_network
+from napt_lab.labs.exercises.exercise import Exercise, Setting
+from napt_lab.labs.exercises.exercise_cli import ExerciseCLI, Leave, show_task
+from napt_lab.labs.exercises.progress import read_progress
+from napt_lab.labs.prompt.interrupts import Interrupts
+from napt_lab.labs.prompt.why import Why
+from napt_lab.labs.running.runner import cannot_build
+from napt_lab.labs.stage.drawing import draw
+from napt_lab.labs.stage.narration import Narration
+from napt_lab.labs.verdict.exit_status import FAILED, PASSED
+from napt_lab.topologies.network.builder import BuildError
+from napt_lab.topologies.network.napt_control import ControlError
+from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
+from napt_lab.topologies.network.programs import ProgramError
 
 
 @dataclass

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from labs.exercises.answers import Answers, Line
-from labs.exercises.exercise import Exercise, Setting
-from topologies.errors import Problems, TopologyError, not_one_of, quoted
-from topologies.model import ROUTER_NAME, Topology
+from napt_lab.labs.exercises.answers import Answers, Line
+from napt_lab.labs.exercises.exercise import Exercise, Setting
+from napt_lab.topologies.spec.errors import Problems, TopologyError, not_one_of, quoted
+from napt_lab.topologies.spec.model import ROUTER_NAME, Topology
 
 
 @dataclass(frozen=True, slots=True)

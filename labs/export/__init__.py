@@ -1,6 +1,6 @@
 """A topology for engines that run it on more than one machine: `export FILE --to containerlab`.
 
-Theory of operation. A topology is a plan (topologies/plan.py): nodes, interfaces, addresses,
+Theory of operation. A topology is a plan (topologies/network/plan.py): nodes, interfaces, addresses,
 routes, programs. Here the plan is written down for somebody else to carry out:
 
     boot.py          what a node does when it starts, as a script: the same for every engine
@@ -15,8 +15,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from labs.export import containerlab, kathara
-from topologies.model import Topology
+from napt_lab.labs.export import containerlab, kathara
+from napt_lab.topologies.spec.model import Topology
 
 FORMATS = {"containerlab": containerlab.files, "kathara": kathara.files}
 

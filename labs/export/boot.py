@@ -1,6 +1,6 @@
 """What a node does when it starts, as a shell script: addresses, routes, names, programs.
 
-The same that topologies/builder.py does in the sandbox, in words that any engine can carry out.
+The same that topologies/network/builder.py does in the sandbox, in words that any engine can carry out.
 Every word that comes from a topology is quoted.
 """
 
@@ -10,10 +10,10 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
-from topologies import kernel_nat
-from topologies.model import Engine, Gateway, Host, Topology
-from topologies.plan import PLAIN, QUIET, NodePlan, node_plans
-from topologies.programs import gateway_command, service_command
+from napt_lab.topologies.network.plan import PLAIN, QUIET, NodePlan, node_plans
+from napt_lab.topologies.network.programs import gateway_command, service_command
+from napt_lab.topologies.spec import kernel_nat
+from napt_lab.topologies.spec.model import Engine, Gateway, Host, Topology
 
 PYTHON = "/opt/napt-lab/bin/python"  # in the project's image
 PROJECT = "/napt-lab"

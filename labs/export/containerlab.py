@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from labs.export import boot
-from topologies.model import Topology
-from topologies.plan import node_plans, segments
+from napt_lab.labs.export import boot
+from napt_lab.topologies.network.plan import node_plans, segments
+from napt_lab.topologies.spec.model import Topology
 
 
 def files(topology: Topology, lab: str, image: str) -> dict[str, str]:

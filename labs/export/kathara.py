@@ -6,9 +6,9 @@ node's interfaces eth0, eth1, …; they get the names that the topology has for 
 
 from __future__ import annotations
 
-from labs.export import boot
-from topologies.model import Topology
-from topologies.plan import NodePlan, node_plans
+from napt_lab.labs.export import boot
+from napt_lab.topologies.network.plan import NodePlan, node_plans
+from napt_lab.topologies.spec.model import Topology
 
 
 def files(topology: Topology, lab: str, image: str) -> dict[str, str]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from labs.commands import require_success
-from labs.engine import Claim
-from labs.evidence import WAIT, Handshake
-from labs.packets import ACK, RST, Packet
-from labs.stage import Stage
-from labs.wire import Captured
-from topologies.processes import Completed, Event, Process
-from topologies.programs import READY_SECONDS
+from napt_lab.labs.capture.packets import ACK, RST, Packet
+from napt_lab.labs.capture.wire import Captured
+from napt_lab.labs.stage.commands import require_success
+from napt_lab.labs.stage.evidence import WAIT, Handshake
+from napt_lab.labs.stage.stage import Stage
+from napt_lab.labs.stage.steps import Claim
+from napt_lab.topologies.network.processes import Completed, Event, Process
+from napt_lab.topologies.network.programs import READY_SECONDS
 
 PC, GATEWAY, PUBLIC = "10.0.0.7", "10.0.0.1", "24.9.3.7"
 STACKOVERFLOW, SERVERFAULT, FILES = "151.101.1.69", "151.101.1.70", "198.51.100.10"
@@ -50,9 +50,7 @@ def open_connections(
 
 def start_connections(stage: Stage, node: str, *words: str, fifo: str = "connections") -> Process:
     """Begin to open connections on a node; `fifo` is where it then takes commands."""
-    return stage.serve(
-        node, "python", "-m", "labs.level_8.connections", *words, "--commands", fifo, name=fifo
-    )
+    return stage.serve(node, "connections", *words, "--commands", fifo, name=fifo)
 
 
 def tell_connections(stage: Stage, node: str, command: str, fifo: str = "connections") -> Event:

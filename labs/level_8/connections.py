@@ -1,6 +1,6 @@
 """Hold TCP connections to a web server, and do with some of them what one is told.
 
-    python -m labs.level_8.connections 151.101.1.69:80 --count 16384 &
+    connections 151.101.1.69:80 --count 16384 &
     echo use 0-249 > connections        # a GET on each of these, and its answer
     echo close 7 > connections          # FIN (and wait for the server's)
     echo reset 8 > connections          # RST
@@ -218,7 +218,7 @@ def server(text: str) -> Endpoint:
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
-        "python -m labs.level_8.connections", description="Hold TCP connections to web servers."
+        "connections", description="Hold TCP connections to web servers."
     )
     add = parser.add_argument
     add("server", type=server, nargs="+", metavar="ADDRESS:PORT", help="in turn, if several")

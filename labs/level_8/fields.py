@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from labs.wire import Captured
+from napt_lab.labs.capture.wire import Captured
 
 ETHERNET = 14  # bytes before the IPv4 header
 HEADERS = 40  # bytes of IPv4 and TCP without options

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from labs.engine import Part
-from labs.evidence import WAIT
-from labs.level_8.checks import (
+from napt_lab.labs.capture.packets import FIN
+from napt_lab.labs.level_8.checks import (
     STACKOVERFLOW,
     by_internal,
     open_connections,
@@ -14,10 +13,11 @@ from labs.level_8.checks import (
     wait_for_drop,
     wait_for_end,
 )
-from labs.packets import FIN
-from labs.stage import Stage
-from topologies.processes import DeadlinePassed
-from topologies.programs import READY_SECONDS
+from napt_lab.labs.stage.evidence import WAIT
+from napt_lab.labs.stage.stage import Stage
+from napt_lab.labs.stage.steps import Part
+from napt_lab.topologies.network.processes import DeadlinePassed
+from napt_lab.topologies.network.programs import READY_SECONDS
 
 WEB = f"{STACKOVERFLOW}:80"
 IDLE = 2.0  # seconds: `idle` in the topology
@@ -37,7 +37,7 @@ idle = Part("idle", topology="level-8-idle.yaml", title="A rule that is not used
     proves=["8.gc-idle"],
 )
 def silence(stage: Stage) -> None:
-    server = stage.serve("stackoverflow", "python", "-m", "servers.web", "--port", "80", name="web")
+    server = stage.serve("stackoverflow", "web-server", "--port", "80", name="web")
     server.wait_for("ready", deadline=READY_SECONDS)
     since, log_since = stage.wire.mark(), stage.log.mark()
     opened = open_connections(stage, "pc", WEB, "--count", "2", "--patience", "1")

@@ -11,13 +11,13 @@ The parts come in the course's order, each on a network of its own:
 
 from __future__ import annotations
 
-from labs.engine import Lab
-from labs.level_8.idle import idle
-from labs.level_8.many import many
-from labs.level_8.napt import napt
-from labs.level_8.outside import inbound, upload
-from labs.level_8.proxies import proxy, transparent
-from labs.level_8.rules import rules
+from napt_lab.labs.level_8.idle import idle
+from napt_lab.labs.level_8.many import many
+from napt_lab.labs.level_8.napt import napt
+from napt_lab.labs.level_8.outside import inbound, upload
+from napt_lab.labs.level_8.proxies import proxy, transparent
+from napt_lab.labs.level_8.rules import rules
+from napt_lab.labs.stage.steps import Lab
 
 LAB = Lab(
     id="8",

@@ -14,10 +14,9 @@ import resource
 import time
 from pathlib import Path
 
-from labs.commands import CURL_REFUSED, require_failure, require_success
-from labs.engine import Claim, Part
-from labs.evidence import WAIT, is_syn_to
-from labs.level_8.checks import (
+from napt_lab.labs.capture.packets import UNREACHABLE
+from napt_lab.labs.capture.wire import Wire
+from napt_lab.labs.level_8.checks import (
     PUBLIC,
     SERVERFAULT,
     STACKOVERFLOW,
@@ -27,11 +26,12 @@ from labs.level_8.checks import (
     story,
     tell_connections,
 )
-from labs.packets import UNREACHABLE
-from labs.stage import Stage
-from labs.wire import Wire
-from topologies.processes import DeadlinePassed, Event
-from topologies.programs import READY_SECONDS
+from napt_lab.labs.stage.commands import CURL_REFUSED, require_failure, require_success
+from napt_lab.labs.stage.evidence import WAIT, is_syn_to
+from napt_lab.labs.stage.stage import Stage
+from napt_lab.labs.stage.steps import Claim, Part
+from napt_lab.topologies.network.processes import DeadlinePassed, Event
+from napt_lab.topologies.network.programs import READY_SECONDS
 
 WEB, OTHER = f"{STACKOVERFLOW}:80", f"{SERVERFAULT}:80"
 POOL = range(1, 65_536)  # `ports` in the topology
@@ -104,7 +104,7 @@ def start_server(stage: Stage) -> None:
     _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
     processes = math.ceil(WANTED / (descriptors * (1 - SPARE)))
     server = stage.serve(
-        "stackoverflow", "python", "-m", "servers.web", "--port", "80",
+        "stackoverflow", "web-server", "--port", "80",
         "--processes", str(max(processes, len(os.sched_getaffinity(0)))), "--quiet-requests",
         name="web",
     )  # fmt: skip

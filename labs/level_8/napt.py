@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from labs.commands import CURL_REFUSED, require_failure, require_success
-from labs.engine import Claim, Part
-from labs.evidence import WAIT, find_handshake
-from labs.level_8 import fields
-from labs.level_8.checks import (
+from napt_lab.labs.capture.packets import FIN, Packet
+from napt_lab.labs.capture.wire import Captured
+from napt_lab.labs.level_8 import fields
+from napt_lab.labs.level_8.checks import (
     FILES,
     INITIAL_TTL,
     PC,
@@ -18,9 +17,10 @@ from labs.level_8.checks import (
     server_sees,
     wait_for_reset,
 )
-from labs.packets import FIN, Packet
-from labs.stage import Stage
-from labs.wire import Captured
+from napt_lab.labs.stage.commands import CURL_REFUSED, require_failure, require_success
+from napt_lab.labs.stage.evidence import WAIT, find_handshake
+from napt_lab.labs.stage.stage import Stage
+from napt_lab.labs.stage.steps import Claim, Part
 
 HOPS = 2  # between a server and the PC: the router and the NAPT
 OUTBOUND = fields.SOURCE, fields.SOURCE_PORT

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 import os
 
-from labs.commands import (
-    CURL_HTTP_ERROR,
-    CURL_REFUSED,
-    CURL_TIMED_OUT,
-    require_failure,
-    require_success,
-)
-from labs.engine import Claim, Part
-from labs.evidence import WAIT, is_syn_to, is_unreachable, sha256
-from labs.level_8.checks import (
+from napt_lab.labs.level_8.checks import (
     FILES,
     PC,
     PUBLIC,
@@ -23,8 +14,17 @@ from labs.level_8.checks import (
     knock,
     wait_for_drop,
 )
-from labs.stage import Stage
-from topologies.programs import READY_SECONDS
+from napt_lab.labs.stage.commands import (
+    CURL_HTTP_ERROR,
+    CURL_REFUSED,
+    CURL_TIMED_OUT,
+    require_failure,
+    require_success,
+)
+from napt_lab.labs.stage.evidence import WAIT, is_syn_to, is_unreachable, sha256
+from napt_lab.labs.stage.stage import Stage
+from napt_lab.labs.stage.steps import Claim, Part
+from napt_lab.topologies.network.programs import READY_SECONDS
 
 PORT = 8080
 FILE = "holiday.jpg"
@@ -47,7 +47,7 @@ def stackoverflow_calls(stage: Stage) -> None:
     shared.mkdir()
     (shared / FILE).write_bytes(os.urandom(SIZE))
     server = stage.serve(
-        "pc", "python", "-m", "servers.files", "--port", str(PORT), "--folder", "shared",
+        "pc", "file-server", "--port", str(PORT), "--folder", "shared",
         "--read-only", name="shared",
     )  # fmt: skip
     server.wait_for("ready", deadline=READY_SECONDS)

@@ -6,10 +6,7 @@ not told:  pc ══ TCP "to" 151.101.1.69:80 ══ tproxy ══ TCP ══ st
 
 from __future__ import annotations
 
-from labs.commands import CURL_REFUSED, CURL_RESET, CURL_TIMED_OUT, require_failure, require_success
-from labs.engine import Part
-from labs.evidence import WAIT, find_handshake, is_syn_to
-from labs.level_8.checks import (
+from napt_lab.labs.level_8.checks import (
     FILES,
     GATEWAY,
     INITIAL_TTL,
@@ -22,8 +19,17 @@ from labs.level_8.checks import (
     server_sees,
     wait_for_reset,
 )
-from labs.stage import Stage
-from topologies.programs import INTERCEPTED_PORT, PROXY_PORT
+from napt_lab.labs.stage.commands import (
+    CURL_REFUSED,
+    CURL_RESET,
+    CURL_TIMED_OUT,
+    require_failure,
+    require_success,
+)
+from napt_lab.labs.stage.evidence import WAIT, find_handshake, is_syn_to
+from napt_lab.labs.stage.stage import Stage
+from napt_lab.labs.stage.steps import Part
+from napt_lab.topologies.network.programs import INTERCEPTED_PORT, PROXY_PORT
 
 PAGE = f"http://{STACKOVERFLOW}/"
 PROXY = f"http://{GATEWAY}:{PROXY_PORT}"

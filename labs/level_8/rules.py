@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from labs.engine import Claim, Part
-from labs.evidence import WAIT
-from labs.level_8.checks import (
+from napt_lab.labs.capture.packets import FIN, RST
+from napt_lab.labs.capture.wire import Captured, Predicate
+from napt_lab.labs.level_8.checks import (
     PC,
     SERVERFAULT,
     STACKOVERFLOW,
@@ -18,9 +18,9 @@ from labs.level_8.checks import (
     tell_connections,
     wait_for_end,
 )
-from labs.packets import FIN, RST
-from labs.stage import Stage
-from labs.wire import Captured, Predicate
+from napt_lab.labs.stage.evidence import WAIT
+from napt_lab.labs.stage.stage import Stage
+from napt_lab.labs.stage.steps import Claim, Part
 
 WEB = f"{STACKOVERFLOW}:80"
 OF_PC, OF_PC2 = 5, 3  # connections

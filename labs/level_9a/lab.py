@@ -8,13 +8,13 @@ alice 10.0.0.7 ── napt_a 24.9.3.7 ──┐          ┌── napt_b 203.0.
 
 from __future__ import annotations
 
-from labs.commands import PORT, curl, require_success
-from labs.engine import Claim, Lab, Part
-from labs.evidence import WAIT, sha256
-from labs.packets import ECHO, SYN
-from labs.rule_lines import count
-from labs.stage import Stage
-from labs.two_sites import (
+from napt_lab.labs.capture.packets import ECHO, SYN
+from napt_lab.labs.stage.commands import PORT, curl, require_success
+from napt_lab.labs.stage.evidence import WAIT, sha256
+from napt_lab.labs.stage.rule_lines import count
+from napt_lab.labs.stage.stage import Stage
+from napt_lab.labs.stage.steps import Claim, Lab, Part
+from napt_lab.labs.stage.two_sites import (
     FILES,
     NAPT_A,
     NAPT_B,

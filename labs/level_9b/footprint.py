@@ -29,9 +29,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from topologies.namespaces import visit
-from topologies.node import Node
-from topologies.sandbox import PRIVATE_MEMORY
+from napt_lab.topologies.network.namespaces import visit
+from napt_lab.topologies.network.node import Node
+from napt_lab.topologies.sandbox.sandbox import PRIVATE_MEMORY
 
 MEMORY_FILE_SYSTEMS = frozenset({"tmpfs", "devtmpfs", "ramfs"})
 

@@ -10,19 +10,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
-from labs.commands import curl, require_success, shell, wait_until
-from labs.engine import Claim, Part
-from labs.level_9b.footprint import Footprint, buffers, confine, footprint, open_files
-from labs.level_9b.who import (
-    NOTHING_HELD,
-    RELAY_PORT,
-    TURN_PORT,
-    relayed_address,
-    rent,
-)
-from labs.stage import Stage, Typed
-from labs.two_sites import FILES, RELAY, make_file, require_same
-from topologies.node import Node
+from napt_lab.labs.level_9b.footprint import Footprint, buffers, confine, footprint, open_files
+from napt_lab.labs.level_9b.who import NOTHING_HELD, RELAY_PORT, TURN_PORT, relayed_address, rent
+from napt_lab.labs.stage.commands import curl, require_success, shell, wait_until
+from napt_lab.labs.stage.stage import Stage, Typed
+from napt_lab.labs.stage.steps import Claim, Part
+from napt_lab.labs.stage.two_sites import FILES, RELAY, make_file, require_same
+from napt_lab.topologies.network.node import Node
 
 LARGE = 64 << 20  # bytes
 SMALL = 1 << 18

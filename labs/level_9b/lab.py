@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import secrets
 
-from labs.commands import require_success, shell
-from labs.engine import Claim, Lab, Part
-from labs.evidence import WAIT, find_handshake, is_syn_to
-from labs.level_9b.held import held
-from labs.level_9b.who import (
+from napt_lab.labs.capture.packets import RST
+from napt_lab.labs.level_9b.held import held
+from napt_lab.labs.level_9b.who import (
     ALICES,
     BOBS,
     CHANNEL_DATA,
@@ -35,9 +33,11 @@ from labs.level_9b.who import (
     rent,
     turn_datagrams,
 )
-from labs.packets import RST
-from labs.stage import Stage
-from labs.two_sites import (
+from napt_lab.labs.stage.commands import require_success, shell
+from napt_lab.labs.stage.evidence import WAIT, find_handshake, is_syn_to
+from napt_lab.labs.stage.stage import Stage
+from napt_lab.labs.stage.steps import Claim, Lab, Part
+from napt_lab.labs.stage.two_sites import (
     NAPT_A,
     NAPT_B,
     RELAY,

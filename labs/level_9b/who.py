@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from labs.commands import shell
-from labs.stage import Stage
-from labs.two_sites import NAPT_B, RELAY
-from labs.wire import Captured
-from topologies.processes import Process
-from topologies.programs import READY_SECONDS
+from napt_lab.labs.capture.wire import Captured
+from napt_lab.labs.stage.commands import shell
+from napt_lab.labs.stage.stage import Stage
+from napt_lab.labs.stage.two_sites import NAPT_B, RELAY
+from napt_lab.topologies.network.processes import Process
+from napt_lab.topologies.network.programs import READY_SECONDS
 
 PLAIN, TURN, NOTHING_HELD = "9b.relay", "9b.turn", "9b.nothing-held"
 RELAY_PORT, TURN_PORT = 9000, 3478
@@ -28,7 +28,7 @@ def dial(word: str, *, send: str, receive: str) -> tuple[str, ...]:
 def rent(stage: Stage, file: str) -> Process:
     """Start alice's TURN client: a relayed address, at which bob will be given the file."""
     return stage.serve(
-        "alice", "python", "-m", "servers.turn.client", "--server", f"{RELAY}:{TURN_PORT}",
+        "alice", "turn-client", "--server", f"{RELAY}:{TURN_PORT}",
         "--user", ACCOUNT, "--permit", NAPT_B, "--wait", PATIENCE, "--send", file,
         name="turn-client",
     )  # fmt: skip
@@ -37,7 +37,7 @@ def rent(stage: Stage, file: str) -> Process:
 def answer_datagrams(stage: Stage) -> Process:
     """Start alice's TURN client for datagrams: it sends back, twice, what it gets."""
     return stage.serve(
-        "alice", "python", "-m", "servers.turn.client.echo", "--server", f"{RELAY}:{TURN_PORT}",
+        "alice", "turn-echo", "--server", f"{RELAY}:{TURN_PORT}",
         "--user", ACCOUNT, "--permit", NAPT_B, name="turn-echo",
     )  # fmt: skip
 

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from labs.commands import PORT, curl
-from labs.engine import Claim
-from labs.evidence import WAIT, is_syn_to, is_unreachable
-from labs.packets import SYN
-from labs.rule_lines import count
-from labs.stage import Stage
-from labs.two_sites import ALICE, BOB, NAPT_A, NAPT_B, ROUTER_AT_FILES, make_file, require_path
+from napt_lab.labs.capture.packets import SYN
+from napt_lab.labs.stage.commands import PORT, curl
+from napt_lab.labs.stage.evidence import WAIT, is_syn_to, is_unreachable
+from napt_lab.labs.stage.rule_lines import count
+from napt_lab.labs.stage.stage import Stage
+from napt_lab.labs.stage.steps import Claim
+from napt_lab.labs.stage.two_sites import (
+    ALICE,
+    BOB,
+    NAPT_A,
+    NAPT_B,
+    ROUTER_AT_FILES,
+    make_file,
+    require_path,
+)
 
 FILE = "holiday.jpg"
 SIZE = 1 << 18  # bytes: some two hundred packets
@@ -48,7 +56,7 @@ def share(stage: Stage, pc: str) -> None:
     folder.mkdir()
     make_file(stage, pc, f"{folder.name}/{FILE}", SIZE)
     stage.serve(
-        pc, "python", "-m", "servers.files", "--port", str(PORT), "--read-only",
+        pc, "file-server", "--port", str(PORT), "--read-only",
         "--folder", folder.name, name="shared",
     )  # fmt: skip
 

@@ -12,17 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from labs.commands import (
-    CURL_REFUSED,
-    CURL_TIMED_OUT,
-    PORT,
-    curl,
-    require_failure,
-    require_success,
-)
-from labs.engine import Lab, Part
-from labs.evidence import WAIT, connections, find_handshake, is_new, is_syn_to
-from labs.level_9c.checks import (
+from napt_lab.labs.capture.packets import SYN
+from napt_lab.labs.level_9c.checks import (
     FILE,
     SITES,
     SIZE,
@@ -37,11 +28,20 @@ from labs.level_9c.checks import (
     stays_inside,
     went_by,
 )
-from labs.level_9c.ways import three_ways
-from labs.packets import SYN
-from labs.rule_lines import count
-from labs.stage import Stage
-from labs.two_sites import (
+from napt_lab.labs.level_9c.ways import three_ways
+from napt_lab.labs.stage.commands import (
+    CURL_REFUSED,
+    CURL_TIMED_OUT,
+    PORT,
+    curl,
+    require_failure,
+    require_success,
+)
+from napt_lab.labs.stage.evidence import WAIT, connections, find_handshake, is_new, is_syn_to
+from napt_lab.labs.stage.rule_lines import count
+from napt_lab.labs.stage.stage import Stage
+from napt_lab.labs.stage.steps import Lab, Part
+from napt_lab.labs.stage.two_sites import (
     ALICE,
     BOB,
     FILES,
@@ -52,7 +52,7 @@ from labs.two_sites import (
     require_same,
     wait_for_peer,
 )
-from topologies.programs import READY_SECONDS
+from napt_lab.topologies.network.programs import READY_SECONDS
 
 direct = Part("direct", topology="two-sites.yaml")
 
@@ -216,7 +216,7 @@ def exchange(stage: Stage, claim_id: str, napt: str) -> None:
     if explicit_rules(stage, napt, endpoint, inside):
         stage.see(f"You have added the rule {endpoint} → {inside} already.")
     else:
-        added = stage.run(napt, "python", "-m", "nat_node", "add", "tcp", endpoint, inside)
+        added = stage.run(napt, "napt", "add", "tcp", endpoint, inside)
     listed = explicit_rules(stage, napt, endpoint, inside)
     listed_at = time.time()
     fetched = stage.run(site.visitor, *fetch_file(site.public))
@@ -338,7 +338,7 @@ def both_ways(stage: Stage) -> None:
         )
         claim.require(syn.packet.source == NAPT_A, f"napt_b:wan0: {syn.packet}")
     removals = [
-        stage.start(napt, "python", "-m", "nat_node", "remove", "tcp", f"{site.public}:{PORT}")
+        stage.start(napt, "napt", "remove", "tcp", f"{site.public}:{PORT}")
         for napt, site in SITES.items()
     ]
     with stage.claim("9c.both-ways", "both rules are taken away again") as claim:

@@ -12,14 +12,14 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from labs.commands import curl, require_success, shell
-from labs.engine import Claim
-from labs.evidence import WAIT
-from labs.level_9b.who import RELAY_PORT
-from labs.packets import SYN
-from labs.stage import Stage
-from labs.two_sites import FILES, NAPT_A, RELAY, make_file, require_same
-from topologies.processes import Completed
+from napt_lab.labs.capture.packets import SYN
+from napt_lab.labs.level_9b.who import RELAY_PORT
+from napt_lab.labs.stage.commands import curl, require_success, shell
+from napt_lab.labs.stage.evidence import WAIT
+from napt_lab.labs.stage.stage import Stage
+from napt_lab.labs.stage.steps import Claim
+from napt_lab.labs.stage.two_sites import FILES, NAPT_A, RELAY, make_file, require_same
+from napt_lab.topologies.network.processes import Completed
 
 CLAIM = "9c.direct"
 FILM = "film.mkv"

@@ -6,17 +6,17 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-from labs.commands import PORT, require_success
-from labs.engine import Claim
-from labs.evidence import WAIT, carries_or_opens, find_handshake, is_syn_to
-from labs.level_9c.checks import FILE, none_was_dropped, passes_napts_only, went_by
-from labs.level_9d import messages
-from labs.level_9d.messages import Message
-from labs.packets import Packet
-from labs.rule_lines import count
-from labs.stage import Stage
-from labs.two_sites import ALICE, NAPT_A, NAPT_B, require_same, wait_for_peer
-from topologies.processes import Completed, Event
+from napt_lab.labs.capture.packets import Packet
+from napt_lab.labs.level_9c.checks import FILE, none_was_dropped, passes_napts_only, went_by
+from napt_lab.labs.level_9d import messages
+from napt_lab.labs.level_9d.messages import Message
+from napt_lab.labs.stage.commands import PORT, require_success
+from napt_lab.labs.stage.evidence import WAIT, carries_or_opens, find_handshake, is_syn_to
+from napt_lab.labs.stage.rule_lines import count
+from napt_lab.labs.stage.stage import Stage
+from napt_lab.labs.stage.steps import Claim
+from napt_lab.labs.stage.two_sites import ALICE, NAPT_A, NAPT_B, require_same, wait_for_peer
+from napt_lab.topologies.network.processes import Completed, Event
 
 GATEWAY = "10.0.0.1"
 WRONG_NONCE = "0" * 24
@@ -26,7 +26,7 @@ Rule = dict[str, Any]
 
 def pcp(*words: str) -> tuple[str, ...]:
     """The command line of the PCP client."""
-    return ("python", "-m", "servers.pcp", *words)
+    return ("pcp", *words)
 
 
 def natpmpc(*words: str) -> tuple[str, ...]:

@@ -8,11 +8,14 @@ Each step runs the programs that a person would run; checks.py looks at the wire
 
 from __future__ import annotations
 
-from labs.commands import PORT, require_success
-from labs.engine import Claim, Lab, Part
-from labs.evidence import WAIT
-from labs.level_9c.checks import dies_for_want_of_a_rule, fetch_file, knock, no_route, share
-from labs.level_9d.checks import (
+from napt_lab.labs.level_9c.checks import (
+    dies_for_want_of_a_rule,
+    fetch_file,
+    knock,
+    no_route,
+    share,
+)
+from napt_lab.labs.level_9d.checks import (
     GATEWAY,
     WRONG_NONCE,
     comes_in,
@@ -27,13 +30,16 @@ from labs.level_9d.checks import (
     require_lease,
     visit,
 )
-from labs.level_9d.messages import CANNOT_PROVIDE_EXTERNAL, NOT_AUTHORIZED
-from labs.level_9d.messages import PORT as PORT_CONTROL
-from labs.rule_lines import count, rule_lines
-from labs.stage import Stage
-from labs.two_sites import ALICE, FILES, NAPT_A
-from topologies.processes import Completed
-from topologies.programs import READY_SECONDS
+from napt_lab.labs.level_9d.messages import CANNOT_PROVIDE_EXTERNAL, NOT_AUTHORIZED
+from napt_lab.labs.level_9d.messages import PORT as PORT_CONTROL
+from napt_lab.labs.stage.commands import PORT, require_success
+from napt_lab.labs.stage.evidence import WAIT
+from napt_lab.labs.stage.rule_lines import count, rule_lines
+from napt_lab.labs.stage.stage import Stage
+from napt_lab.labs.stage.steps import Claim, Lab, Part
+from napt_lab.labs.stage.two_sites import ALICE, FILES, NAPT_A
+from napt_lab.topologies.network.processes import Completed
+from napt_lab.topologies.network.programs import READY_SECONDS
 
 HOUR = 3600
 KEPT_PORT = 8081
@@ -55,7 +61,7 @@ asking = Part("asking", topology="two-sites-pcp.yaml")
 )
 def shut(stage: Stage) -> None:
     share(stage, "alice")
-    stage.serve("alice", "python", "-m", "servers.web", "--port", str(KEPT_PORT), name="web")
+    stage.serve("alice", "web-server", "--port", str(KEPT_PORT), name="web")
     for name in ("shared", "web"):
         wait_for_server(stage, name)
     since, log = stage.wire.mark(), stage.log.mark()

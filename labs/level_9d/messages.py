@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from labs.wire import Captured
+from napt_lab.labs.capture.wire import Captured
 
 PORT = 5351
 PCP = 2  # the version

@@ -1,7 +1,7 @@
 """The prompt on a network's nodes: between two steps of a lab, or for a topology of one's own.
 
 A line is a command of the prompt, or a node's name and what to run there. It is Mininet's own
-prompt (topologies/mininet_cli.py) with other commands.
+prompt (topologies/network/mininet_cli.py) with other commands.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import readline
 
 from rich.console import Console
 
-from labs.prompt.background import Background
-from labs.prompt.lab_cli import LabCLI
-from labs.prompt.why import Why
-from topologies.builder import Network
+from napt_lab.labs.prompt.background import Background
+from napt_lab.labs.prompt.lab_cli import LabCLI
+from napt_lab.labs.prompt.why import Why
+from napt_lab.topologies.network.builder import Network
 
 IN_STEP = "Enter: next step · ? for help · quit (or Ctrl-C)"
 AT_END = "That was the last step. Enter: finish · ? for help"

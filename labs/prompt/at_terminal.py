@@ -10,7 +10,7 @@ import sys
 import termios
 from collections.abc import Callable, Iterator, Sequence
 
-from topologies.node import Node
+from napt_lab.topologies.network.node import Node
 
 
 def in_shell(line: str) -> list[str]:

@@ -11,8 +11,8 @@ import re
 import signal
 import subprocess
 
-from labs.prompt.at_terminal import in_shell, start
-from topologies.node import Node
+from napt_lab.labs.prompt.at_terminal import in_shell, start
+from napt_lab.topologies.network.node import Node
 
 AT_ONCE_SECONDS = 0.2
 """Until a program is taken for one that goes on; what ends later is told later."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from topologies.model import Engine, Topology
+from napt_lab.topologies.spec.model import Engine, Topology
 
 PROGRAMS = ("curl", "ip", "nc", "ping", "python", "ss", "traceroute")
 PROTOCOLS = ("tcp", "udp")

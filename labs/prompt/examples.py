@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from topologies.model import Topology
+from napt_lab.topologies.spec.model import Topology
 
 Examples = tuple[tuple[str, str], ...]
 

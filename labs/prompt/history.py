@@ -12,7 +12,7 @@ import functools
 import os
 import readline
 
-from labs.state import make_state_folder, write_state
+from napt_lab.labs.records.state import make_state_folder, write_state
 
 NAME = "history"
 KEPT_LINES = 500

@@ -22,22 +22,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from labs.drawing import draw
-from labs.prompt.at_terminal import in_shell, is_drawn_on, start, terminal_as_it_was, wait
-from labs.prompt.background import Background, unquoted, without_ampersand
-from labs.prompt.completion import vocabulary
-from labs.prompt.examples import EXAMPLES, Examples, suited
-from labs.prompt.history import History, history
-from labs.prompt.pingall import pingall
-from labs.prompt.why import Why
-from labs.rule_lines import count, rule_lines
-from labs.watching import places, watch
-from topologies.builder import Network
-from topologies.errors import nearest
-from topologies.mininet_cli import SafeCLI
-from topologies.napt_control import ControlError, NaptControl
-from topologies.node import Node
-from topologies.processes import DeadlinePassed, ProgramEnded
+from napt_lab.labs.capture.watching import places, watch
+from napt_lab.labs.prompt.at_terminal import in_shell, is_drawn_on, start, terminal_as_it_was, wait
+from napt_lab.labs.prompt.background import Background, unquoted, without_ampersand
+from napt_lab.labs.prompt.completion import vocabulary
+from napt_lab.labs.prompt.examples import EXAMPLES, Examples, suited
+from napt_lab.labs.prompt.history import History, history
+from napt_lab.labs.prompt.pingall import pingall
+from napt_lab.labs.prompt.why import Why
+from napt_lab.labs.stage.drawing import draw
+from napt_lab.labs.stage.rule_lines import count, rule_lines
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.network.mininet_cli import SafeCLI
+from napt_lab.topologies.network.napt_control import ControlError, NaptControl
+from napt_lab.topologies.network.node import Node
+from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
+from napt_lab.topologies.spec.errors import nearest
 
 SHOWN_RULES = 100
 PATIENCE_SECONDS = 5.0  # with a command, until it is said how to end it

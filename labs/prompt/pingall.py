@@ -7,7 +7,7 @@ private address, and then the wrong one may answer, as in life.
 
 from __future__ import annotations
 
-from topologies.builder import Network
+from napt_lab.topologies.network.builder import Network
 
 PATIENCE = 1  # seconds
 MOST_PINGS = 200

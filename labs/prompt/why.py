@@ -11,11 +11,11 @@ import json
 import time
 from collections.abc import Iterator
 
-from labs.refusals import Refusals
-from topologies.builder import Network
-from topologies.model import ROUTER_NAME
-from topologies.napt_control import PROGRAM
-from topologies.processes import Event
+from napt_lab.labs.prompt.refusals import Refusals
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.network.napt_control import PROGRAM
+from napt_lab.topologies.network.processes import Event
+from napt_lab.topologies.spec.model import ROUTER_NAME
 
 SHOWN = 6  # of each witness
 REFUSALS = {"refused", "connection-refused", "failed"}  # how servers say that they did

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from labs.packets import TCP, UDP
+from napt_lab.labs.capture.packets import TCP, UDP
 
 HEAD, TAIL = 2400, 800  # packets of a step that are looked at, from its two ends
 UDP_KEPT = 6  # datagrams of each direction

@@ -1,6 +1,6 @@
 """One packet, followed from interface to interface.
 
-Theory of operation. All sightings of one packet (labs/identity.py tells how it is known again),
+Theory of operation. All sightings of one packet (labs/capture/identity.py tells how it is known again),
 in the order of time, are its journey.
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from labs.identity import SAME_SECONDS, endpoints, identity
-from labs.packets import ACK, FIN, RST, SYN, Packet, decode_frame, icmp_name
-from labs.report.capture import Frame
-from labs.report.story import Drop
-from topologies.plan import Port
+from napt_lab.labs.capture.identity import SAME_SECONDS, endpoints, identity
+from napt_lab.labs.capture.packets import ACK, FIN, RST, SYN, Packet, decode_frame, icmp_name
+from napt_lab.labs.report.capture import Frame
+from napt_lab.labs.report.story import Drop
+from napt_lab.topologies.network.plan import Port
 
 DROP_SECONDS = 0.5  # between a packet's arrival and the report that it was dropped
 _CONTROL = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"))

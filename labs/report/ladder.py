@@ -16,11 +16,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from labs.packets import ECHO, ECHO_REPLY, RST
-from labs.report.capture import Window
-from labs.report.journey import Journey, find_drops, follow
-from labs.report.story import Drop
-from topologies.plan import Port
+from napt_lab.labs.capture.packets import ECHO, ECHO_REPLY, RST
+from napt_lab.labs.report.capture import Window
+from napt_lab.labs.report.journey import Journey, find_drops, follow
+from napt_lab.labs.report.story import Drop
+from napt_lab.topologies.network.plan import Port
 
 ROWS = 36  # of a ladder
 ROWS_OF_A_FLOW = 10

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from labs.report.journey import Journey, Sighting
-from labs.report.ladder import Flow
+from napt_lab.labs.report.journey import Journey, Sighting
+from napt_lab.labs.report.ladder import Flow
 
 LEFT, GAP, LANE, BAND = 222, 166, 42, 48  # to the first node; between nodes, rungs; least width
 TOP, ROW = 34, 50  # height of the heads, of a packet

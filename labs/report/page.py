@@ -21,16 +21,16 @@ from typing import Any
 from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from labs.code_in_text import pieces
-from labs.report.capture import pick
-from labs.report.ladder import Ladder, make_ladder
-from labs.report.ladder_drawing import Picture, draw_flow
-from labs.report.story import PartStory, StepStory, Story, worst
-from labs.report.tables import Comparison, compare
-from labs.report.topology_drawing import draw_topology, kind_of
-from topologies.loader import load
-from topologies.model import ROUTER_NAME, Topology
-from topologies.plan import node_plans
+from napt_lab.labs.report.capture import pick
+from napt_lab.labs.report.ladder import Ladder, make_ladder
+from napt_lab.labs.report.ladder_drawing import Picture, draw_flow
+from napt_lab.labs.report.story import PartStory, StepStory, Story, worst
+from napt_lab.labs.report.tables import Comparison, compare
+from napt_lab.labs.report.topology_drawing import draw_topology, kind_of
+from napt_lab.labs.stage.code_in_text import pieces
+from napt_lab.topologies.network.plan import node_plans
+from napt_lab.topologies.spec.loader import load
+from napt_lab.topologies.spec.model import ROUTER_NAME, Topology
 
 NAME = "report.html"
 TEXT_SHOWN = 3000  # characters of one text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from labs.stream import Record
+from napt_lab.labs.records.stream import Record
 
 DEEDS_KEPT = 60  # commands and observations of a step
 REPORTS_KEPT = 24  # of what programs reported in a step

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from labs.report.story import StepStory
-from labs.stream import Record
+from napt_lab.labs.records.stream import Record
+from napt_lab.labs.report.story import StepStory
 
 ROWS_SHOWN = 25  # of each kind, of a table
 CHANGES = ("new", "came and went", "ended", "used", "unchanged")

@@ -43,7 +43,7 @@ EARNED = (
         "8",
         "inbound",
         "a packet from outside for which there is no rule: return 'no-rule'",
-        "RFC 4787, section 5; nat_node/verdict.py has the reasons",
+        "RFC 4787, section 5; nat_node/core/verdict.py has the reasons",
     ),
     Earned(
         "9c.private",
@@ -66,7 +66,7 @@ EARNED = (
         "rules",
         "napt.rules.add(Rule(...)) where a rule is made; its key holds as much of the remote "
         "endpoint as napt.mapping says",
-        "RFC 4787, section 4.1; nat_node/behavior.py",
+        "RFC 4787, section 4.1; nat_node/core/behavior.py",
     ),
     Earned(
         "8.gc-close",
@@ -74,7 +74,7 @@ EARNED = (
         "rules",
         "follow FIN (both ways) and RST; write expire(now): napt.closing_hold seconds later "
         "napt.rules.remove(rule, 'closed' or 'reset')",
-        "RFC 7857, section 2; RFC 5382, section 5; nat_node/tcp_state.py",
+        "RFC 7857, section 2; RFC 5382, section 5; nat_node/core/tcp_state.py",
     ),
     Earned(
         "8.gc-idle",
@@ -98,7 +98,7 @@ EARNED = (
         "direct",
         "ICMP errors: rewrite packet.quoted as the packet that it quotes was rewritten, only the "
         "other way round",
-        "RFC 5508, section 4; nat_node/icmp_errors.py",
+        "RFC 5508, section 4; nat_node/core/icmp_errors.py",
     ),
     Earned(
         "9c.both-ways",
@@ -114,7 +114,7 @@ EARNED = (
         "use every port of napt.ports, and one port for several rules as long as their remote "
         "endpoints differ (mapping and filtering permitting); with no port left return "
         "packet.refused('ports-exhausted')",
-        "RFC 4787, section 4.2; RFC 5508, section 4.3; nat_node/table.py",
+        "RFC 4787, section 4.2; RFC 5508, section 4.3; nat_node/core/table.py",
     ),
 )
 

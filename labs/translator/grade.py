@@ -1,4 +1,4 @@
-"""`python -m labs grade --translator mine.py`: which claims a student's translator earns.
+"""`napt-lab grade --translator mine.py`: which claims a student's translator earns.
 
 Each part of a lab that has such claims is played as ever, with the file on every NAPT, in a
 sandbox of its own: the fetch of one page first, then two at a time, for they mostly wait. The one
@@ -22,17 +22,17 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
-from labs.exit_status import CANNOT_RUN, FAILED, PASSED, WRONG_USAGE
-from labs.narration import WIDTH
-from labs.registry import LABS
-from labs.rule_lines import count
-from labs.rundir import RunDirectory
-from labs.translator import score, trial
-from labs.translator.claims import BASE, COSTLY, EARNED, WITHOUT_BASE, Earned
-from labs.translator.score import Mark
-from labs.translator.trial import Trial
-from topologies import sandbox
-from topologies.checkout import DOCTOR
+from napt_lab.labs.course.registry import LABS
+from napt_lab.labs.records.rundir import RunDirectory
+from napt_lab.labs.stage.narration import WIDTH
+from napt_lab.labs.stage.rule_lines import count
+from napt_lab.labs.translator import score, trial
+from napt_lab.labs.translator.claims import BASE, COSTLY, EARNED, WITHOUT_BASE, Earned
+from napt_lab.labs.translator.score import Mark
+from napt_lab.labs.translator.trial import Trial
+from napt_lab.labs.verdict.exit_status import CANNOT_RUN, FAILED, PASSED, WRONG_USAGE
+from napt_lab.topologies.sandbox import sandbox
+from napt_lab.topologies.spec.checkout import DOCTOR
 
 AT_A_TIME = 2
 PART_SECONDS, LONG_PART_SECONDS, ALL_SECONDS = 80.0, 130.0, 180.0
@@ -95,7 +95,7 @@ def check_file(translator: Path) -> int:
     with tempfile.TemporaryFile("w+") as words:
 
         def work() -> int:
-            argv = [sys.executable, "-m", "nat_node.student", str(translator)]
+            argv = [sys.executable, "-m", "napt_lab.student", str(translator)]
             return subprocess.run(
                 argv, stdin=subprocess.DEVNULL, stdout=words, stderr=words, check=False,
                 timeout=LOAD_SECONDS,

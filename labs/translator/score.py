@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labs.claims import CLAIMS
-from labs.results import xml_text
-from labs.translator.claims import Earned
-from labs.translator.trial import Trial
+from napt_lab.labs.translator.claims import Earned
+from napt_lab.labs.translator.trial import Trial
+from napt_lab.labs.verdict.claims import CLAIMS
+from napt_lab.labs.verdict.results import xml_text
 
 
 @dataclass(frozen=True, slots=True)

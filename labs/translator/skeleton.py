@@ -9,7 +9,7 @@ and your NAPT is in nat_node/student/packet.py and napt.py; all of it is used so
 
 from __future__ import annotations
 
-from nat_node.student import Packet, Refusal, Rule, napt  # noqa: F401  (Step 3 needs them)
+from napt_lab.student import Packet, Refusal, Rule, napt  # noqa: F401  (Step 3 needs them)
 
 
 def translate(packet: Packet, now: float) -> Packet | str | Refusal:

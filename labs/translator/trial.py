@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labs.engine import Lab, Part
-from labs.exit_status import CANNOT_RUN
-from labs.play import Play
-from labs.stream import Record, Stream
-from topologies import sandbox
+from napt_lab.labs.records.stream import Record, Stream
+from napt_lab.labs.stage.play import Play
+from napt_lab.labs.stage.steps import Lab, Part
+from napt_lab.labs.verdict.exit_status import CANNOT_RUN
+from napt_lab.topologies.sandbox import sandbox
 
 TOLD = {"check", "step", "trouble"}  # of the stream's events
 BY_PROGRAMS = {"fault", "printed"}

@@ -18,15 +18,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nat_node.behavior import Endpoint
-from nat_node.deadlines import Deadlines
-from nat_node.events import RuleAdded, RuleChanged, RuleEnded
-from nat_node.lease import Filter, Lease
-from nat_node.mapping import Mapping
-from nat_node.packet import TCP, UDP
-from nat_node.port_control.pcp import Refused, Result
-from nat_node.table import RuleRefused
-from nat_node.translator import Translator
+from napt_lab.nat_node.core.behavior import Endpoint
+from napt_lab.nat_node.core.deadlines import Deadlines
+from napt_lab.nat_node.core.events import RuleAdded, RuleChanged, RuleEnded
+from napt_lab.nat_node.core.lease import Filter, Lease
+from napt_lab.nat_node.core.mapping import Mapping
+from napt_lab.nat_node.core.packet import TCP, UDP
+from napt_lab.nat_node.core.table import RuleRefused
+from napt_lab.nat_node.core.translator import Translator
+from napt_lab.nat_node.port_control.pcp import Refused, Result
 
 FOREVER = 0xFFFFFFFF
 OWN_PORTS = {(UDP, 5350), (UDP, 5351)}  # no client gets them (RFC 6887, section 11.3)

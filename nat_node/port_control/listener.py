@@ -12,9 +12,9 @@ import select
 import socket
 from collections.abc import Callable
 
-from nat_node.behavior import parse_address
-from nat_node.port_control.pcp import LONGEST
-from nat_node.port_control.server import PortControl
+from napt_lab.nat_node.core.behavior import parse_address
+from napt_lab.nat_node.port_control.pcp import LONGEST
+from napt_lab.nat_node.port_control.server import PortControl
 
 PORT = 5351
 ALL_HOSTS = ("224.0.0.1", 5350)

@@ -22,8 +22,8 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
-from nat_node.packet import TCP, UDP
-from nat_node.port_control.pcp import Result
+from napt_lab.nat_node.core.packet import TCP, UDP
+from napt_lab.nat_node.port_control.pcp import Result
 
 VERSION = 0
 IS_RESPONSE = 0x80

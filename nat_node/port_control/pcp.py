@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from nat_node.lease import Filter
+from napt_lab.nat_node.core.lease import Filter
 
 VERSION = 2
 HEADER = 24

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from nat_node.port_control import nat_pmp, pcp
-from nat_node.port_control.leases import Leases, Limits, Wish
-from nat_node.port_control.pcp import Opcode, Refused, Result
-from nat_node.translator import Translator
+from napt_lab.nat_node.core.translator import Translator
+from napt_lab.nat_node.port_control import nat_pmp, pcp
+from napt_lab.nat_node.port_control.leases import Leases, Limits, Wish
+from napt_lab.nat_node.port_control.pcp import Opcode, Refused, Result
 
 REQUESTS, AGAIN = 50, 5
 """Requests that are answered in one second; to a host each of its own counts so many times."""

@@ -1,6 +1,6 @@
 """A translator of your own, in the place of this project's (`--translator mine.py`).
 
-    from nat_node.student import Rule, napt
+    from napt_lab.student import Rule, napt
 
     def translate(packet, now):
         if packet.side == "inside":
@@ -17,12 +17,12 @@ What a file may define
     remove_rule(rule)         it shall go again
 
 `now` is in seconds, on a clock that does not run backwards. A reason begins with a word that
-labs know (`no-rule`, `filtered`, `no-connection`, `ports-exhausted`, …: nat_node/verdict.py) and
+labs know (`no-rule`, `filtered`, `no-connection`, `ports-exhausted`, …: nat_node/core/verdict.py) and
 may go on after a colon in words of your own.
 
 How it is run
 -------------
-    node.py        reads the two devices and has the control socket, as nat_node/node.py does
+    node.py        reads the two devices and has the control socket, as nat_node/engines/python_engine.py does
       └─ worker.py a process of its own, with your file in it: one packet in, an answer out
            packet.py, napt.py   what your file sees
            bounds.py            what it may take: time, memory, words
@@ -40,7 +40,7 @@ with the rights of whoever runs the lab, within the lab's sandbox.
 
 from __future__ import annotations
 
-from nat_node.student.napt import Rule, napt
-from nat_node.student.packet import Endpoint, Packet, Refusal
+from napt_lab.student.napt import Rule, napt
+from napt_lab.student.packet import Endpoint, Packet, Refusal
 
 __all__ = ["Endpoint", "Packet", "Refusal", "Rule", "napt"]

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from nat_node.behavior import show_address
-from nat_node.settings import Settings
-from nat_node.student.packet import Endpoint, number
+from napt_lab.nat_node.core.behavior import show_address
+from napt_lab.nat_node.core.settings import Settings
+from napt_lab.student.packet import Endpoint, number
 
 RemoteKey = tuple[str, tuple[str, int], tuple[str, int], tuple[str, int] | None]
 

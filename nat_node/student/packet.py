@@ -1,7 +1,7 @@
 """A packet as a student's translator sees it: who sent it to whom, as text, and to be rewritten.
 
 Writing `source` or `destination` writes the address and the port, and carries the difference
-into every checksum over them (RFC 1624), which is what `nat_node.packet.Packet` does below. Who
+into every checksum over them (RFC 1624), which is what `napt_lab.nat_node.core.packet.Packet` does below. Who
 wants to do that alone writes into `data`, the packet's bytes from the IPv4 header on.
 
 A ping has no ports. Its identifier takes their place, on the side of whoever asks (RFC 3022,
@@ -16,10 +16,17 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from nat_node import events, icmp, icmp_errors, packet
-from nat_node.behavior import parse_address, show_address
-from nat_node.packet import ECHO_REPLY, ECHO_REQUEST, ICMP, ICMP_ERRORS, PROTOCOL_NAMES, TCP
-from nat_node.packet import Packet as RawPacket
+from napt_lab.nat_node.core import events, icmp, icmp_errors, packet
+from napt_lab.nat_node.core.behavior import parse_address, show_address
+from napt_lab.nat_node.core.packet import (
+    ECHO_REPLY,
+    ECHO_REQUEST,
+    ICMP,
+    ICMP_ERRORS,
+    PROTOCOL_NAMES,
+    TCP,
+)
+from napt_lab.nat_node.core.packet import Packet as RawPacket
 
 _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
 

@@ -1,6 +1,6 @@
 """A public file server: the "dumbest way" to share files between hosts behind NAPTs.
 
-Run as `python -m servers.files`. It is HTTP/1.1 (RFC 9110), for programs and for people:
+Run as `file-server`. It is HTTP/1.1 (RFC 9110), for programs and for people:
 
     PUT /name       the body becomes the file          curl -T notes.txt http://…/
     POST /          a form's files (multipart)         what a browser sends without JavaScript

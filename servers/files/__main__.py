@@ -20,11 +20,11 @@ from pathlib import Path
 from aiohttp import BadContentDispositionHeader, BadContentDispositionParam, web
 from aiohttp.http import HttpProcessingError
 
-from servers.arguments import port_number
-from servers.events import emit, endpoint
-from servers.files.application import Application
-from servers.files.receiving import PIECE
-from servers.files.storage import Folder, Limits
+from napt_lab.servers.files.application import Application
+from napt_lab.servers.files.receiving import PIECE
+from napt_lab.servers.files.storage import Folder, Limits
+from napt_lab.servers.shared.arguments import port_number
+from napt_lab.servers.shared.events import emit, endpoint
 
 LINGER_SECONDS = 10.0  # to read on after a refusal, so that the client gets to see it
 STOP_SECONDS = 1.0  # for transfers that are under way at SIGTERM
@@ -85,7 +85,7 @@ async def serve(
 def main() -> int:
     """The command line. Exit status: 0 told to stop, 1 cannot run, 2 wrong usage."""
     parser = argparse.ArgumentParser(
-        "python -m servers.files",
+        "file-server",
         description="A public file server.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -136,7 +136,7 @@ def _reason(error: OSError) -> str:
 
 
 def _cannot(why: str) -> int:
-    print(f"servers.files: {why}", file=sys.stderr)
+    print(f"napt_lab.servers.files: {why}", file=sys.stderr)
     return 1
 
 

@@ -18,12 +18,12 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from servers.events import emit, endpoint
-from servers.files import listing, names
-from servers.files.conditions import entity_tag
-from servers.files.receiving import Receiver
-from servers.files.sending import send
-from servers.files.storage import Folder, Refused
+from napt_lab.servers.files import listing, names
+from napt_lab.servers.files.conditions import entity_tag
+from napt_lab.servers.files.receiving import Receiver
+from napt_lab.servers.files.sending import send
+from napt_lab.servers.files.storage import Folder, Refused
+from napt_lab.servers.shared.events import emit, endpoint
 
 MAX_SHOWN = 400  # characters of a request's target, in an event
 _FOR_ALL = {

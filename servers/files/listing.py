@@ -19,8 +19,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from servers.files import names
-from servers.files.storage import Folder, Stored
+from napt_lab.servers.files import names
+from napt_lab.servers.files.storage import Folder, Stored
 
 _HERE = Path(__file__).parent
 _STYLE = (_HERE / "page.css").read_text()

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from aiohttp import BodyPartReader, StreamReader, web
 from aiohttp.http import HttpProcessingError
 
-from servers.files import names
-from servers.files.conditions import ANY, UNKNOWN, Conditions, entity_tag
-from servers.files.storage import Folder, Refused, Stored
+from napt_lab.servers.files import names
+from napt_lab.servers.files.conditions import ANY, UNKNOWN, Conditions, entity_tag
+from napt_lab.servers.files.storage import Folder, Refused, Stored
 
 PIECE = 128 * 1024  # bytes
 MAX_PARTS = 100  # of one form

@@ -19,10 +19,10 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from servers.files.conditions import Conditions, entity_tag
-from servers.files.ranges import Unsatisfiable, byte_range
-from servers.files.receiving import PIECE
-from servers.files.storage import Folder
+from napt_lab.servers.files.conditions import Conditions, entity_tag
+from napt_lab.servers.files.ranges import Unsatisfiable, byte_range
+from napt_lab.servers.files.receiving import PIECE
+from napt_lab.servers.files.storage import Folder
 
 
 async def send(

@@ -29,9 +29,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from servers.files import names
-from servers.files.conditions import UNKNOWN, Conditions, entity_tag
-from servers.files.digests import Digests
+from napt_lab.servers.files import names
+from napt_lab.servers.files.conditions import UNKNOWN, Conditions, entity_tag
+from napt_lab.servers.files.digests import Digests
 
 TEMPORARY = ".upload-"
 

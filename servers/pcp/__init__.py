@@ -1,9 +1,9 @@
 """A PCP client (RFC 6887): ask this PC's NAPT for an explicit rule, as programs do.
 
-    python -m servers.pcp map tcp 8080                a rule for this PC's TCP port 8080
-    python -m servers.pcp map tcp 8080 --keep         … renewed in time, deleted at Ctrl-C
-    python -m servers.pcp delete tcp 8080 --nonce …   its owner takes it back
-    python -m servers.pcp announce                    does the NAPT listen, and since when?
+    pcp map tcp 8080                a rule for this PC's TCP port 8080
+    pcp map tcp 8080 --keep         … renewed in time, deleted at Ctrl-C
+    pcp delete tcp 8080 --nonce …   its owner takes it back
+    pcp announce                    does the NAPT listen, and since when?
 
 Theory of operation
 -------------------

@@ -1,4 +1,4 @@
-"""The command line of the PCP client: `python -m servers.pcp map|delete|announce …`.
+"""The command line of the PCP client: `pcp map|delete|announce …`.
 
 Each answer is a JSON line on standard output. Exit status: 0 granted, 1 refused or no answer,
 2 wrong usage.
@@ -11,11 +11,11 @@ import secrets
 import sys
 from ipaddress import IPv4Address, IPv4Network
 
-from servers.arguments import port_number
-from servers.events import emit
-from servers.pcp.client import PORT, Client, default_gateway, forge
-from servers.pcp.keeping import delete, keep
-from servers.pcp.messages import ANNOUNCE, MAP, PROTOCOLS, Answer, Mapping, Refused, header
+from napt_lab.servers.pcp.client import PORT, Client, default_gateway, forge
+from napt_lab.servers.pcp.keeping import delete, keep
+from napt_lab.servers.pcp.messages import ANNOUNCE, MAP, PROTOCOLS, Answer, Mapping, Refused, header
+from napt_lab.servers.shared.arguments import port_number
+from napt_lab.servers.shared.events import emit
 
 
 def tell(event: str, answer: Answer, mapping: Mapping) -> None:
@@ -79,7 +79,7 @@ def _forge(options: argparse.Namespace, server: str) -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m servers.pcp", description="Ask the NAPT for an explicit rule (RFC 6887)."
+        prog="pcp", description="Ask the NAPT for an explicit rule (RFC 6887)."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     ask = commands.add_parser("map", help="ask for a rule, or renew it")

@@ -9,7 +9,7 @@ import time
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from servers.pcp.messages import (
+from napt_lab.servers.pcp.messages import (
     COPIED,
     MAP,
     Answer,

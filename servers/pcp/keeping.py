@@ -11,8 +11,8 @@ import socket
 import time
 from collections.abc import Callable
 
-from servers.pcp.client import PORT, Client, NoAnswer
-from servers.pcp.messages import ANNOUNCE, Answer, Mapping, Refused, read_answer
+from napt_lab.servers.pcp.client import PORT, Client, NoAnswer
+from napt_lab.servers.pcp.messages import ANNOUNCE, Answer, Mapping, Refused, read_answer
 
 ANNOUNCED = ("224.0.0.1", 5350)  # to all hosts
 MIN_PAUSE = 4.0  # seconds between two renewals (section 11.2.1)

@@ -1,4 +1,4 @@
-"""Command line: `python -m servers.turn --realm napt.lab --user alice:secret …`."""
+"""Command line: `turn-server --realm napt.lab --user alice:secret …`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import sys
 from ipaddress import IPv4Address, IPv4Network
 from random import SystemRandom
 
-from servers import descriptors
-from servers.arguments import account, port_number
-from servers.destinations import is_own
-from servers.events import emit
-from servers.turn.credentials import Credentials
-from servers.turn.framing import CHANNELS, RFC5766_CHANNELS
-from servers.turn.node import Node
-from servers.turn.policy import PeerPolicy
-from servers.turn.quota import Limits, Quota
-from servers.turn.relays import Ports
-from servers.turn.server import Server
+from napt_lab.servers.shared import descriptors
+from napt_lab.servers.shared.arguments import account, port_number
+from napt_lab.servers.shared.destinations import is_own
+from napt_lab.servers.shared.events import emit
+from napt_lab.servers.turn.credentials import Credentials
+from napt_lab.servers.turn.framing import CHANNELS, RFC5766_CHANNELS
+from napt_lab.servers.turn.node import Node
+from napt_lab.servers.turn.policy import PeerPolicy
+from napt_lab.servers.turn.quota import Limits, Quota
+from napt_lab.servers.turn.relays import Ports
+from napt_lab.servers.turn.server import Server
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ async def _serve(options: argparse.Namespace) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m servers.turn", description="A TURN server (RFC 8656, RFC 6062)."
+        prog="turn-server", description="A TURN server (RFC 8656, RFC 6062)."
     )
     add = parser.add_argument
     add(

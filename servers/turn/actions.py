@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from servers.turn.allocation import Allocation, FiveTuple
-from servers.turn.attributes import Address
-from servers.turn.connection import PeerConnection
+from napt_lab.servers.turn.allocation import Allocation, FiveTuple
+from napt_lab.servers.turn.attributes import Address
+from napt_lab.servers.turn.connection import PeerConnection
 
 
 @dataclass(frozen=True, slots=True)

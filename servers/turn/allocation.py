@@ -14,20 +14,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from servers.turn import attributes as value
-from servers.turn.attributes import Address, Family, Transport
-from servers.turn.framing import CHANNEL_HEADER_LENGTH
-from servers.turn.refusal import Refused
-from servers.turn.stun import Attribute, Attributes
+from napt_lab.servers.turn import attributes as value
+from napt_lab.servers.turn.attributes import Address, Family, Transport
+from napt_lab.servers.turn.framing import CHANNEL_HEADER_LENGTH
+from napt_lab.servers.turn.refusal import Refused
+from napt_lab.servers.turn.stun import Attribute, Attributes
 
 if TYPE_CHECKING:
-    from servers.turn.channel import Channel
-    from servers.turn.connection import PeerConnection
-    from servers.turn.permission import Permission
-    from servers.turn.quota import Budget
-    from servers.turn.request import Request
-    from servers.turn.reservation import Reservation
-    from servers.turn.server import Server
+    from napt_lab.servers.turn.channel import Channel
+    from napt_lab.servers.turn.connection import PeerConnection
+    from napt_lab.servers.turn.permission import Permission
+    from napt_lab.servers.turn.quota import Budget
+    from napt_lab.servers.turn.request import Request
+    from napt_lab.servers.turn.reservation import Reservation
+    from napt_lab.servers.turn.server import Server
 
 DEFAULT_LIFETIME = 600  # seconds
 MAX_LIFETIME = 3600  # seconds

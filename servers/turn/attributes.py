@@ -21,7 +21,7 @@ import struct
 from enum import IntEnum
 from typing import TypeAlias
 
-from servers.turn.stun import MAGIC_COOKIE
+from napt_lab.servers.turn.stun import MAGIC_COOKIE
 
 Address: TypeAlias = tuple[str, int]
 """IP address and port of a transport address, as Python's sockets have it."""

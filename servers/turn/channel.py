@@ -13,17 +13,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from servers.events import endpoint
-from servers.turn import attributes as value
-from servers.turn.attributes import Address, Transport
-from servers.turn.permission import MAX_PERMISSIONS, check_reachable, install
-from servers.turn.refusal import Refused
-from servers.turn.stun import Attribute, Attributes
+from napt_lab.servers.shared.events import endpoint
+from napt_lab.servers.turn import attributes as value
+from napt_lab.servers.turn.attributes import Address, Transport
+from napt_lab.servers.turn.permission import MAX_PERMISSIONS, check_reachable, install
+from napt_lab.servers.turn.refusal import Refused
+from napt_lab.servers.turn.stun import Attribute, Attributes
 
 if TYPE_CHECKING:
-    from servers.turn.allocation import Allocation
-    from servers.turn.request import Request
-    from servers.turn.server import Server
+    from napt_lab.servers.turn.allocation import Allocation
+    from napt_lab.servers.turn.request import Request
+    from napt_lab.servers.turn.server import Server
 
 CHANNEL_LIFETIME = 600.0  # seconds
 MAX_CHANNELS = 256  # per allocation

@@ -25,17 +25,17 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from servers.events import endpoint
-from servers.turn import attributes as value
-from servers.turn.attributes import Address, Transport
-from servers.turn.permission import check_reachable
-from servers.turn.refusal import Refused
-from servers.turn.stun import Attribute, Attributes, Class, Method
+from napt_lab.servers.shared.events import endpoint
+from napt_lab.servers.turn import attributes as value
+from napt_lab.servers.turn.attributes import Address, Transport
+from napt_lab.servers.turn.permission import check_reachable
+from napt_lab.servers.turn.refusal import Refused
+from napt_lab.servers.turn.stun import Attribute, Attributes, Class, Method
 
 if TYPE_CHECKING:
-    from servers.turn.allocation import Allocation
-    from servers.turn.request import Request
-    from servers.turn.server import Server
+    from napt_lab.servers.turn.allocation import Allocation
+    from napt_lab.servers.turn.request import Request
+    from napt_lab.servers.turn.server import Server
 
 CONNECT_TIMEOUT = 30.0  # seconds until 447
 BIND_TIMEOUT = 30.0  # seconds until a pending connection is closed

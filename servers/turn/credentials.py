@@ -25,9 +25,9 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from servers.turn.attributes import encode_error
-from servers.turn.refusal import Refused
-from servers.turn.stun import Attribute, Attributes, Class, Message, Method, encode
+from napt_lab.servers.turn.attributes import encode_error
+from napt_lab.servers.turn.refusal import Refused
+from napt_lab.servers.turn.stun import Attribute, Attributes, Class, Message, Method, encode
 
 NONCE_COOKIE = "obMatJos2"
 FEATURES = base64.b64encode((0b11 << 22).to_bytes(3)).decode()

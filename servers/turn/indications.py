@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from servers.turn import attributes as value
-from servers.turn.attributes import Address, Transport
-from servers.turn.stun import Attribute, Class, Message, Method, encode
+from napt_lab.servers.turn import attributes as value
+from napt_lab.servers.turn.attributes import Address, Transport
+from napt_lab.servers.turn.stun import Attribute, Class, Message, Method, encode
 
 if TYPE_CHECKING:
-    from servers.turn.allocation import FiveTuple
-    from servers.turn.server import Server
+    from napt_lab.servers.turn.allocation import FiveTuple
+    from napt_lab.servers.turn.server import Server
 
 
 def on_send(server: Server, five_tuple: FiveTuple, message: Message, now: float) -> None:

@@ -12,16 +12,16 @@ import asyncio
 import contextlib
 import socket
 
-from servers.events import emit
-from servers.splice import reset, splice
-from servers.turn import actions
-from servers.turn.allocation import Allocation, FiveTuple
-from servers.turn.attributes import Address, Transport
-from servers.turn.connection import PeerConnection
-from servers.turn.framing import CHANNEL_HEADER_LENGTH
-from servers.turn.relays import BATCH, TcpRelay, UdpRelay, enlarge_buffers
-from servers.turn.server import Server
-from servers.turn.streams import ControlStream
+from napt_lab.servers.shared.events import emit
+from napt_lab.servers.shared.splice import reset, splice
+from napt_lab.servers.turn import actions
+from napt_lab.servers.turn.allocation import Allocation, FiveTuple
+from napt_lab.servers.turn.attributes import Address, Transport
+from napt_lab.servers.turn.connection import PeerConnection
+from napt_lab.servers.turn.framing import CHANNEL_HEADER_LENGTH
+from napt_lab.servers.turn.relays import BATCH, TcpRelay, UdpRelay, enlarge_buffers
+from napt_lab.servers.turn.server import Server
+from napt_lab.servers.turn.streams import ControlStream
 
 BUFFER = 256 << 10  # bytes; room for a batch of messages on their way into a stream
 DATA_IDLE = 3600.0  # seconds after which a silent data connection is reset

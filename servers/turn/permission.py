@@ -10,15 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from servers.turn import attributes as value
-from servers.turn.attributes import Address, Family, Transport
-from servers.turn.refusal import Refused
-from servers.turn.stun import Attribute, Attributes
+from napt_lab.servers.turn import attributes as value
+from napt_lab.servers.turn.attributes import Address, Family, Transport
+from napt_lab.servers.turn.refusal import Refused
+from napt_lab.servers.turn.stun import Attribute, Attributes
 
 if TYPE_CHECKING:
-    from servers.turn.allocation import Allocation
-    from servers.turn.request import Request
-    from servers.turn.server import Server
+    from napt_lab.servers.turn.allocation import Allocation
+    from napt_lab.servers.turn.request import Request
+    from napt_lab.servers.turn.server import Server
 
 PERMISSION_LIFETIME = 300.0  # seconds
 MAX_PERMISSIONS = 256  # per allocation

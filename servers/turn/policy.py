@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 
-from servers.special_addresses import NOT_PUBLIC
+from napt_lab.servers.shared.special_addresses import NOT_PUBLIC
 
 
 class PeerPolicy:

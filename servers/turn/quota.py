@@ -31,7 +31,7 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass
 
-from servers.turn.allocation import FiveTuple
+from napt_lab.servers.turn.allocation import FiveTuple
 
 MAX_STREAMS = 1024
 MAX_STREAMS_PER_CLIENT = 64

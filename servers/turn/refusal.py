@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from servers.turn.stun import Attributes
+from napt_lab.servers.turn.stun import Attributes
 
 
 class Refused(Exception):

@@ -13,13 +13,13 @@ import errno
 import socket
 from typing import TYPE_CHECKING
 
-from servers.splice import reset
-from servers.turn.allocation import Allocation, Relay
-from servers.turn.attributes import Address, Transport
-from servers.turn.framing import CHANNEL_HEADER, CHANNEL_HEADER_LENGTH
+from napt_lab.servers.shared.splice import reset
+from napt_lab.servers.turn.allocation import Allocation, Relay
+from napt_lab.servers.turn.attributes import Address, Transport
+from napt_lab.servers.turn.framing import CHANNEL_HEADER, CHANNEL_HEADER_LENGTH
 
 if TYPE_CHECKING:
-    from servers.turn.node import Node
+    from napt_lab.servers.turn.node import Node
 
 BATCH = 64  # packets at most before other sockets have their turn
 SOCKET_BUFFER = 4 << 20  # bytes; the kernel gives what its limits allow

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from servers.turn import attributes as value
-from servers.turn.allocation import FiveTuple
-from servers.turn.attributes import Address
-from servers.turn.credentials import Identity
-from servers.turn.refusal import Refused
-from servers.turn.stun import Attribute, Message
+from napt_lab.servers.turn import attributes as value
+from napt_lab.servers.turn.allocation import FiveTuple
+from napt_lab.servers.turn.attributes import Address
+from napt_lab.servers.turn.credentials import Identity
+from napt_lab.servers.turn.refusal import Refused
+from napt_lab.servers.turn.stun import Attribute, Message
 
 
 @dataclass(slots=True)

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from servers.turn.deadlines import Deadlines
+from napt_lab.servers.turn.deadlines import Deadlines
 
 if TYPE_CHECKING:
-    from servers.turn.allocation import Relay
+    from napt_lab.servers.turn.allocation import Relay
 
 LIFETIME = 30.0  # seconds
 

@@ -17,24 +17,24 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from servers.events import endpoint
-from servers.turn import actions, channel, connection, indications, permission
-from servers.turn import allocation as allocate
-from servers.turn import attributes as value
-from servers.turn.allocation import Allocation, FiveTuple, Relay, RelayPorts
-from servers.turn.attributes import Address, Transport
-from servers.turn.channel import Channel
-from servers.turn.connection import PeerConnection, State
-from servers.turn.credentials import Credentials
-from servers.turn.deadlines import Deadlines
-from servers.turn.framing import CHANNEL_HEADER_LENGTH, CHANNELS, channel_data
-from servers.turn.permission import Permission
-from servers.turn.policy import PeerPolicy
-from servers.turn.quota import Accounts, Limits, ReplyBudget, Streams
-from servers.turn.refusal import Refused
-from servers.turn.request import Request
-from servers.turn.reservation import Reservation, Reservations
-from servers.turn.stun import (
+from napt_lab.servers.shared.events import endpoint
+from napt_lab.servers.turn import actions, channel, connection, indications, permission
+from napt_lab.servers.turn import allocation as allocate
+from napt_lab.servers.turn import attributes as value
+from napt_lab.servers.turn.allocation import Allocation, FiveTuple, Relay, RelayPorts
+from napt_lab.servers.turn.attributes import Address, Transport
+from napt_lab.servers.turn.channel import Channel
+from napt_lab.servers.turn.connection import PeerConnection, State
+from napt_lab.servers.turn.credentials import Credentials
+from napt_lab.servers.turn.deadlines import Deadlines
+from napt_lab.servers.turn.framing import CHANNEL_HEADER_LENGTH, CHANNELS, channel_data
+from napt_lab.servers.turn.permission import Permission
+from napt_lab.servers.turn.policy import PeerPolicy
+from napt_lab.servers.turn.quota import Accounts, Limits, ReplyBudget, Streams
+from napt_lab.servers.turn.refusal import Refused
+from napt_lab.servers.turn.request import Request
+from napt_lab.servers.turn.reservation import Reservation, Reservations
+from napt_lab.servers.turn.stun import (
     Attribute,
     Attributes,
     Class,

@@ -13,13 +13,13 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from servers.turn.allocation import Allocation, FiveTuple
-from servers.turn.attributes import Transport
-from servers.turn.framing import CHANNEL_HEADER_LENGTH, Deframer, Desynchronised
+from napt_lab.servers.turn.allocation import Allocation, FiveTuple
+from napt_lab.servers.turn.attributes import Transport
+from napt_lab.servers.turn.framing import CHANNEL_HEADER_LENGTH, Deframer, Desynchronised
 
 if TYPE_CHECKING:
-    from servers.turn.node import Node
-    from servers.turn.relays import UdpRelay
+    from napt_lab.servers.turn.node import Node
+    from napt_lab.servers.turn.relays import UdpRelay
 
 STRANGERS_MESSAGE = 4096  # bytes
 LARGEST_MESSAGE = 20 + 65_535  # bytes

@@ -26,7 +26,9 @@ def folder(tmp_path):
 
 @pytest.fixture
 def server(folder):
-    with running("servers.files", "--folder", str(folder), "--max-file", "30000000") as server:
+    with running(
+        "napt_lab.servers.files", "--folder", str(folder), "--max-file", "30000000"
+    ) as server:
         yield server
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from labs.report.page import write_report
-from tests.unit.report_run import tell
+from napt_lab.labs.report.page import write_report
+from tests.unit.labs.report_run import tell
 
 EVIL = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 PICTURES = os.environ.get("NAPT_LAB_SCREENSHOTS")

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 
-from nat_node.verdict import Drop
+from napt_lab.nat_node.core.verdict import Drop
 from tests.fuzz.replay import shortest
 from tests.fuzz.stories import Story
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
-from nat_node.settings import Settings
+from napt_lab.nat_node.core.settings import Settings
 from tests.fuzz.packets import DF, ICMP, MF, TCP, UDP, add_up, pseudo_header
 
 #: As number and mask: RFC 1918, and what RFC 6890 calls not global.

@@ -9,9 +9,9 @@ much. That it lets in enough is what the tests of each behavior are for.
 
 from __future__ import annotations
 
-from nat_node.behavior import Behavior
-from nat_node.memory import TOUCH
-from nat_node.settings import Settings
+from napt_lab.nat_node.core.behavior import Behavior
+from napt_lab.nat_node.core.settings import Settings
+from napt_lab.nat_node.persistence.memory import TOUCH
 from tests.fuzz.judge import Broken
 from tests.fuzz.packets import ICMP, TCP, UDP, Endpoint
 

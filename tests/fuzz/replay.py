@@ -12,14 +12,14 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 
-from nat_node.flow_cache import VNET_HEADER
-from nat_node.memory import Memory, most_records
-from nat_node.packet import Side, give_back_hop
-from nat_node.restore import restore
-from nat_node.settings import Settings
-from nat_node.table import RuleRefused
-from nat_node.translator import Translator
-from nat_node.verdict import Drop
+from napt_lab.nat_node.core.packet import Side, give_back_hop
+from napt_lab.nat_node.core.settings import Settings
+from napt_lab.nat_node.core.table import RuleRefused
+from napt_lab.nat_node.core.translator import Translator
+from napt_lab.nat_node.core.verdict import Drop
+from napt_lab.nat_node.fast_path.flow_cache import VNET_HEADER
+from napt_lab.nat_node.persistence.memory import Memory, most_records
+from napt_lab.nat_node.persistence.restore import restore
 from tests.fuzz.judge import (
     Broken,
     Seen,
@@ -31,7 +31,7 @@ from tests.fuzz.judge import (
 )
 from tests.fuzz.model import Model
 from tests.fuzz.packets import ICMP, TCP, UDP, Endpoint
-from tests.unit.nat_testing import assert_empty, check_table, make_room
+from tests.unit.nat_node.nat_testing import assert_empty, check_table, make_room
 
 WAITING = 1000  # fragments that may come out later
 CHECKED_EACH = 8  # steps

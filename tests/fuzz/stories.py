@@ -12,9 +12,9 @@ import random
 from collections import deque
 from collections.abc import Iterator
 
-from nat_node.behavior import Behavior, parse_address
-from nat_node.packet import Side
-from nat_node.settings import PortAssignment, Settings
+from napt_lab.nat_node.core.behavior import Behavior, parse_address
+from napt_lab.nat_node.core.packet import Side
+from napt_lab.nat_node.core.settings import PortAssignment, Settings
 from tests.fuzz import packets
 from tests.fuzz.judge import Seen
 from tests.fuzz.packets import ACK, DF, FIN, ICMP, MF, PSH, RST, SYN, TCP, UDP, Endpoint

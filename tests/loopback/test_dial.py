@@ -1,4 +1,4 @@
-"""servers.dial: what nc does, over loopback."""
+"""napt_lab.servers.dial: what nc does, over loopback."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def listener():
 
 def dial(port, folder, *options):
     return subprocess.run(
-        [sys.executable, "-m", "servers.dial", f"127.0.0.1:{port}", *options],
+        [sys.executable, "-m", "napt_lab.servers.dial", f"127.0.0.1:{port}", *options],
         cwd=folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=30,
     )  # fmt: skip
 

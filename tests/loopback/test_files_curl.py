@@ -17,7 +17,9 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with running("servers.files", "--folder", str(tmp_path_factory.mktemp("files"))) as server:
+    with running(
+        "napt_lab.servers.files", "--folder", str(tmp_path_factory.mktemp("files"))
+    ) as server:
         yield server
 
 
@@ -281,7 +283,9 @@ def test_each_request_is_told_with_the_endpoint_that_the_server_saw(server, stor
 def test_read_only(tmp_path, source):
     (tmp_path / "served").mkdir()
     (tmp_path / "served" / "here").write_bytes(b"here")
-    with running("servers.files", "--folder", str(tmp_path / "served"), "--read-only") as server:
+    with running(
+        "napt_lab.servers.files", "--folder", str(tmp_path / "served"), "--read-only"
+    ) as server:
         put = curl("-T", str(source), f"{server.url}/a")
         assert (put.status, put.headers["allow"]) == (405, "GET, HEAD")
         assert curl("-F", f"file=@{source}", f"{server.url}/").status == 405
@@ -293,7 +297,7 @@ def test_read_only(tmp_path, source):
 
 def test_bounds(tmp_path, source):
     flags = ("--max-file", "300000", "--max-total", "600100", "--max-files", "3")
-    with running("servers.files", "--folder", str(tmp_path / "served"), *flags) as server:
+    with running("napt_lab.servers.files", "--folder", str(tmp_path / "served"), *flags) as server:
         (tmp_path / "large").write_bytes(CONTENT + b"x")
         large = str(tmp_path / "large")
         answer = curl("-T", large, "-H", "Expect: 100-continue", f"{server.url}/")

@@ -67,7 +67,7 @@ def test_much_flows_through_little_memory(folder, tmp_path):
             numbered = number.to_bytes(8, "big") + block[8:]
             file.write(numbered)
             sha256.update(numbered)
-    with running("servers.files", "--folder", str(folder)) as server:
+    with running("napt_lab.servers.files", "--folder", str(folder)) as server:
         (tmp_path / "small").write_bytes(block)
         assert curl("-T", str(tmp_path / "small"), server.url + "/").status == 201
         assert curl(f"{server.url}/small").body == block
@@ -104,7 +104,7 @@ def test_much_flows_through_little_memory(folder, tmp_path):
 
 
 def test_an_upload_is_seen_only_when_complete(folder):
-    with running("servers.files", "--folder", str(folder)) as server:
+    with running("napt_lab.servers.files", "--folder", str(folder)) as server:
         upload = begin_put(server, "a", 2 * MEGABYTE, MEGABYTE)
         until(lambda: any(f.stat().st_size for f in folder.glob(".upload-*")), "bytes on disk")
         assert curl(f"{server.url}/a").status == 404
@@ -117,7 +117,7 @@ def test_an_upload_is_seen_only_when_complete(folder):
 
 @pytest.mark.parametrize("how", ["fin", "rst"])
 def test_a_cut_connection_leaves_nothing(folder, how):
-    with running("servers.files", "--folder", str(folder)) as server:
+    with running("napt_lab.servers.files", "--folder", str(folder)) as server:
         upload = begin_put(server, "a", 2 * MEGABYTE, MEGABYTE)
         until(lambda: temporary_files(folder), "a temporary file")
         if how == "rst":
@@ -130,7 +130,7 @@ def test_a_cut_connection_leaves_nothing(folder, how):
 
 
 def test_a_chunked_upload_without_its_end_leaves_nothing(folder):
-    with running("servers.files", "--folder", str(folder)) as server:
+    with running("napt_lab.servers.files", "--folder", str(folder)) as server:
         upload = connect(server)
         upload.sendall(b"PUT /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         upload.sendall(b"5\r\nwhole\r\n")
@@ -141,7 +141,7 @@ def test_a_chunked_upload_without_its_end_leaves_nothing(folder):
 
 
 def test_the_end_of_the_server_leaves_nothing(folder):
-    with running("servers.files", "--folder", str(folder)) as server:
+    with running("napt_lab.servers.files", "--folder", str(folder)) as server:
         upload = begin_put(server, "a", 2 * MEGABYTE, MEGABYTE)
         until(lambda: temporary_files(folder), "a temporary file")
     upload.close()  # not before: it was the server that ended first
@@ -149,14 +149,14 @@ def test_the_end_of_the_server_leaves_nothing(folder):
 
 
 def test_after_the_sudden_death_of_the_server_the_next_one_tidies_up(folder):
-    killed = Server("servers.files", "--folder", str(folder))
+    killed = Server("napt_lab.servers.files", "--folder", str(folder))
     upload = begin_put(killed, "a", 2 * MEGABYTE, MEGABYTE)
     until(lambda: temporary_files(folder), "a temporary file")
     killed.process.kill()
     killed.process.wait(DEADLINE)
     upload.close()
     assert len(temporary_files(folder)) == 1
-    with running("servers.files", "--folder", str(folder)) as server:
+    with running("napt_lab.servers.files", "--folder", str(folder)) as server:
         assert names_in(folder) == []
         assert curl(server.url).json["used"] == 0
 
@@ -165,7 +165,7 @@ def test_a_download_survives_the_replacement_of_its_file(folder, tmp_path):
     old, new = os.urandom(20 * MEGABYTE), b"new"
     folder.mkdir()
     (folder / "a").write_bytes(old)
-    with running("servers.files", "--folder", str(folder)) as server:
+    with running("napt_lab.servers.files", "--folder", str(folder)) as server:
         download = connect(server)
         download.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         begun = download.recv(1)
@@ -177,7 +177,7 @@ def test_a_download_survives_the_replacement_of_its_file(folder, tmp_path):
 
 def test_concurrent_uploads_cannot_exceed_the_total(folder):
     flags = ("--max-total", str(3 * MEGABYTE))
-    with running("servers.files", "--folder", str(folder), *flags) as server:
+    with running("napt_lab.servers.files", "--folder", str(folder), *flags) as server:
         uploads = [begin_put(server, f"f{n}", MEGABYTE, MEGABYTE // 2) for n in range(3)]
         until(lambda: curl(server.url).json["used"] == 3 * MEGABYTE, "three reservations")
         assert curl("-T", "-", f"{server.url}/more", stdin=b"x").status == 507
@@ -190,7 +190,7 @@ def test_concurrent_uploads_cannot_exceed_the_total(folder):
 
 
 def test_uploads_at_the_same_time_are_bounded(folder):
-    with running("servers.files", "--folder", str(folder), "--max-uploads", "2") as server:
+    with running("napt_lab.servers.files", "--folder", str(folder), "--max-uploads", "2") as server:
         uploads = [begin_put(server, f"f{n}", 2, 1) for n in range(2)]
         until(lambda: len(temporary_files(folder)) == 2, "two uploads")
         answer = curl("-T", "-", f"{server.url}/more", stdin=b"x")
@@ -203,7 +203,9 @@ def test_uploads_at_the_same_time_are_bounded(folder):
 
 
 def test_connections_are_bounded(folder):
-    with running("servers.files", "--folder", str(folder), "--max-connections", "3") as server:
+    with running(
+        "napt_lab.servers.files", "--folder", str(folder), "--max-connections", "3"
+    ) as server:
         kept = [connect(server) for _ in range(3)]
         for connection in kept:
             connection.sendall(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -221,14 +223,14 @@ def answers(server):
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\nX: "])
 def test_a_header_that_never_ends(folder, sent):
-    with running("servers.files", "--folder", str(folder), "--head", "0.5") as server:
+    with running("napt_lab.servers.files", "--folder", str(folder), "--head", "0.5") as server:
         connection = connect(server)
         connection.sendall(sent)
         assert read_all(connection) == b""
 
 
 def test_a_header_that_comes_drop_by_drop_gets_no_more_time(folder):
-    with running("servers.files", "--folder", str(folder), "--head", "1") as server:
+    with running("napt_lab.servers.files", "--folder", str(folder), "--head", "1") as server:
         connection = connect(server)
         connection.settimeout(0.1)
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX: ")
@@ -244,7 +246,7 @@ def test_a_header_that_comes_drop_by_drop_gets_no_more_time(folder):
 
 
 def test_an_upload_that_stops(folder):
-    with running("servers.files", "--folder", str(folder), "--idle", "0.5") as server:
+    with running("napt_lab.servers.files", "--folder", str(folder), "--idle", "0.5") as server:
         upload = begin_put(server, "a", MEGABYTE, 1000)
         assert status_of(upload) == 408
         assert names_in(folder) == []
@@ -253,7 +255,7 @@ def test_an_upload_that_stops(folder):
 def test_a_client_that_does_not_read(folder):
     folder.mkdir()
     (folder / "a").write_bytes(bytes(30 * MEGABYTE))
-    with running("servers.files", "--folder", str(folder), "--idle", "0.5") as server:
+    with running("napt_lab.servers.files", "--folder", str(folder), "--idle", "0.5") as server:
         download = connect(server)
         download.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
         event = server.event("request", path="/a")
@@ -265,14 +267,14 @@ def test_a_slow_client_that_does_read(folder):
     """The control: slower than the server, yet within the bound, gets everything."""
     folder.mkdir()
     (folder / "a").write_bytes(bytes(2 * MEGABYTE))
-    with running("servers.files", "--folder", str(folder), "--idle", "0.5") as server:
+    with running("napt_lab.servers.files", "--folder", str(folder), "--idle", "0.5") as server:
         answer = curl("--limit-rate", "1M", f"{server.url}/a")
         assert len(answer.body) == 2 * MEGABYTE
 
 
 def test_the_disk_is_full(folder):
     """A file size limit of the process makes write() fail as a full disk does."""
-    with running("servers.files", "--folder", str(folder)) as server:
+    with running("napt_lab.servers.files", "--folder", str(folder)) as server:
         pid = str(server.process.pid)
         subprocess.run(["prlimit", "--fsize=500000", "--pid", pid], check=True, timeout=20)
         content = b"x" * MEGABYTE

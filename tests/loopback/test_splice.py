@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from servers import splice as splicing
-from servers.splice import failed, readable, reset, splice
+from napt_lab.servers.shared import splice as splicing
+from napt_lab.servers.shared.splice import failed, readable, reset, splice
 
 
 def connection() -> tuple[socket.socket, socket.socket]:

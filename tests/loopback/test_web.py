@@ -21,7 +21,7 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def server():
-    with running("servers.web") as server:
+    with running("napt_lab.servers.web") as server:
         yield server
 
 
@@ -103,13 +103,13 @@ def test_a_bad_request_ends_its_connection(server, sent, status):
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", GET + b"GET"])
 def test_slowness_is_bounded(sent):
-    with running("servers.web", "--head", "0.3", "--idle", "0.3") as server:
+    with running("napt_lab.servers.web", "--head", "0.3", "--idle", "0.3") as server:
         assert read_all(connect(server, sent)).count(b"You are") == sent.count(GET)
 
 
 def test_a_patient_client_is_served():
     """The control: within the same bounds a connection is kept."""
-    with running("servers.web", "--head", "0.3", "--idle", "30") as server:
+    with running("napt_lab.servers.web", "--head", "0.3", "--idle", "30") as server:
         connection = connect(server, GET)
         connection.settimeout(1)
         assert b"You are" in connection.recv(65536)
@@ -120,7 +120,7 @@ def test_a_patient_client_is_served():
 
 
 def test_a_connection_in_use_does_not_become_idle():
-    with running("servers.web", "--idle", "1") as server:
+    with running("napt_lab.servers.web", "--idle", "1") as server:
         connection = connect(server)
         for nth in range(1, 8):
             connection.settimeout(DEADLINE)
@@ -132,7 +132,7 @@ def test_a_connection_in_use_does_not_become_idle():
 
 
 def test_a_client_that_never_reads_costs_little():
-    with running("servers.web", "--idle", "1", "--quiet-requests") as server:
+    with running("napt_lab.servers.web", "--idle", "1", "--quiet-requests") as server:
         at_rest = server.peak_memory()
         connection = socket.socket()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -146,7 +146,7 @@ def test_a_client_that_never_reads_costs_little():
 
 
 def test_connections_are_bounded():
-    with running("servers.web", "--max-connections", "2") as server:
+    with running("napt_lab.servers.web", "--max-connections", "2") as server:
         kept = [connect(server, GET) for _ in range(2)]
         for connection in kept:
             assert b"You are" in connection.recv(65536)
@@ -180,7 +180,7 @@ def held(pid):
 
 
 def test_several_processes_share_the_connections():
-    with running("servers.web", "--processes", "3", "--quiet-requests") as server:
+    with running("napt_lab.servers.web", "--processes", "3", "--quiet-requests") as server:
         connections = [connect(server, GET) for _ in range(600)]
         for connection in connections:
             assert b"You are" in connection.recv(65536)
@@ -203,13 +203,13 @@ def gone(pid):
 
 
 def test_processes_end_together_when_told():
-    with running("servers.web", "--processes", "3") as server:
+    with running("napt_lab.servers.web", "--processes", "3") as server:
         others = processes(server)[1:]
     until(lambda: all(map(gone, others)), "the others' end")
 
 
 def test_processes_end_together_when_the_first_is_killed():
-    server = Server("servers.web", "--processes", "3")
+    server = Server("napt_lab.servers.web", "--processes", "3")
     others = processes(server)[1:]
     server.process.kill()
     server.process.wait(DEADLINE)
@@ -217,7 +217,7 @@ def test_processes_end_together_when_the_first_is_killed():
 
 
 def test_the_death_of_one_process_is_an_error():
-    server = Server("servers.web", "--processes", "3")
+    server = Server("napt_lab.servers.web", "--processes", "3")
     others = processes(server)[1:]
     os.kill(others[0], signal.SIGKILL)
     assert server.process.wait(DEADLINE) == 1
@@ -225,7 +225,7 @@ def test_the_death_of_one_process_is_an_error():
 
 
 def test_many_idle_connections_cost_little():
-    with running("servers.web", "--quiet-requests") as server:
+    with running("napt_lab.servers.web", "--quiet-requests") as server:
         at_rest = server.peak_memory()
         connections = [connect(server, GET) for _ in range(2000)]
         for connection in connections:
@@ -235,7 +235,7 @@ def test_many_idle_connections_cost_little():
 
 
 def test_events_that_nobody_reads_do_not_stop_it():
-    command = [sys.executable, "-m", "servers.web", "--listen", "127.0.0.1", "--port", "0"]
+    command = [sys.executable, "-m", "napt_lab.servers.web", "--listen", "127.0.0.1", "--port", "0"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         ready = json.loads(process.stdout.readline())
@@ -253,9 +253,9 @@ def test_events_that_nobody_reads_do_not_stop_it():
         assert process.wait(DEADLINE) == 0
 
 
-@pytest.mark.parametrize("module", ["servers.web", "servers.files"])
+@pytest.mark.parametrize("module", ["napt_lab.servers.web", "napt_lab.servers.files"])
 def test_a_port_that_is_taken(module, server, tmp_path):
-    flags = ["--folder", str(tmp_path)] if module == "servers.files" else []
+    flags = ["--folder", str(tmp_path)] if module == "napt_lab.servers.files" else []
     command = [sys.executable, "-m", module, "--listen", "127.0.0.1", "--port", str(server.port)]
     done = subprocess.run(
         [*command, *flags], cwd=ROOT, capture_output=True, text=True, timeout=20, check=False

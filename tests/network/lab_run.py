@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from labs.play import Play
-from labs.results import Results
-from labs.stream import Stream
+from napt_lab.labs.records.stream import Stream
+from napt_lab.labs.stage.play import Play
+from napt_lab.labs.verdict.results import Results
 
 
 def play(lab, folder, pause=None):

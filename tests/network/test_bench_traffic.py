@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from labs.bench.figures import COTURN, KERNEL, OURS, SCAPY
-from labs.bench.relaying import SERVERS, Relaying
-from labs.bench.traffic import Traffic, put_scapy_in_place
-from topologies.builder import Network
-from topologies.loader import load
+from napt_lab.labs.bench.figures import COTURN, KERNEL, OURS, SCAPY
+from napt_lab.labs.bench.relaying import SERVERS, Relaying
+from napt_lab.labs.bench.traffic import Traffic, put_scapy_in_place
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.spec.loader import load
 
 pytestmark = pytest.mark.network(timeout=60)
 BENCH = Path(__file__).parents[2] / "topologies" / "bench.yaml"

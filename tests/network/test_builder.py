@@ -13,12 +13,12 @@ import pytest
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
-from labs.registry import TOPOLOGIES
-from labs.wire import CaptureIncomplete, Wire
-from topologies.builder import Network
-from topologies.loader import load
-from topologies.model import Engine, Service, StaticRule
-from topologies.processes import DeadlinePassed, ProgramEnded
+from napt_lab.labs.capture.wire import CaptureIncomplete, Wire
+from napt_lab.labs.course.registry import TOPOLOGIES
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
+from napt_lab.topologies.spec.loader import load
+from napt_lab.topologies.spec.model import Engine, Service, StaticRule
 
 pytestmark = pytest.mark.network(timeout=30)
 
@@ -166,7 +166,7 @@ def test_a_quiet_network_is_quiet():
 
 
 def test_a_capture_with_a_gap_is_no_evidence(monkeypatch):
-    monkeypatch.setattr("labs.ring.FRAMES", 128)
+    monkeypatch.setattr("napt_lab.labs.capture.ring.FRAMES", 128)
     with Network(topology()) as net, Wire(net) as wire:
         net["alice"].run(["ping", "-c1", "24.9.3.7"])
         assert wire.packets("alice:eth0")

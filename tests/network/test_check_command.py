@@ -34,7 +34,7 @@ SLOW = """
 
 def start(*arguments, **options):
     return subprocess.Popen(
-        [sys.executable, "-m", "labs", "check", *map(str, arguments)],
+        [sys.executable, "-m", "napt_lab.labs", "check", *map(str, arguments)],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

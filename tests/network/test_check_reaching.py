@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from labs.check import run_checks
-from labs.wire import Wire
-from topologies.builder import Network
-from topologies.loader import loads
+from napt_lab.labs.capture.wire import Wire
+from napt_lab.labs.check import run_checks
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.spec.loader import loads
 
 pytestmark = pytest.mark.network(timeout=60)
 

@@ -49,9 +49,9 @@ def programs(tmp_path):
     folder.mkdir()
     python, root = shlex.quote(sys.executable), shlex.quote(str(ROOT))
     for name, line in {
-        "napt-lab": f"exec {python} -m labs",
-        "pytest": f"exec {python} -m pytest -p labs.pytest_plugin -p no:cacheprovider",
-        "make": f"cd {root} && exec /usr/bin/make NAPT='@{sys.executable} -m labs'",
+        "napt-lab": f"exec {python} -m napt_lab.labs",
+        "pytest": f"exec {python} -m pytest -p napt_lab.labs.pytest_plugin.plugin -p no:cacheprovider",
+        "make": f"cd {root} && exec /usr/bin/make NAPT='@{sys.executable} -m napt_lab.labs'",
     }.items():
         (folder / name).write_text(f'#!/bin/sh\n{line} "$@"\n')
         (folder / name).chmod(0o755)

@@ -6,11 +6,11 @@ waiting for time-outs.
 
 from __future__ import annotations
 
-from labs.conformance import written
-from labs.conformance.chapters import CHAPTERS, REQUIREMENTS
-from labs.conformance.command import candidates, setups
-from labs.conformance.requirement import Verdict
-from labs.conformance.side_by_side import examine_all
+from napt_lab.labs.conformance import written
+from napt_lab.labs.conformance.chapters import CHAPTERS, REQUIREMENTS
+from napt_lab.labs.conformance.command import candidates, setups
+from napt_lab.labs.conformance.requirement import Verdict
+from napt_lab.labs.conformance.side_by_side import examine_all
 
 PRESETS = ("rfc", "none")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from nat_node.behavior import parse_address
+from napt_lab.nat_node.core.behavior import parse_address
 from tests.fuzz import packets
 from tests.fuzz.packets import ACK, DF, FIN, PSH, RST, SYN, echo, error, fragments
 from tests.network.two_engines import HOST, SERVER, Step, TwoEngines, differences

@@ -19,7 +19,7 @@ def state(tmp_path):
 def test_a_student_solves_an_exercise(tmp_path, state):
     """The test's own process needs no sandbox: the program makes its own."""
     with Terminal(
-        ["-m", "labs", "exercise", "9c"],
+        ["-m", "napt_lab.labs", "exercise", "9c"],
         {"XDG_STATE_HOME": str(tmp_path), "TERM": "xterm", "COLUMNS": "100"},
     ) as terminal:
         terminal.expect("Exercise 9c/door (1 of 4)")

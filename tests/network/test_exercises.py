@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from labs.exercises.answers import parse_line
-from labs.exercises.attempt import Attempt, fresh_network
-from labs.exercises.exercise import LEVELS, series
-from labs.exercises.marking import mark
-from labs.exercises.tasks import settings
+from napt_lab.labs.exercises.answers import parse_line
+from napt_lab.labs.exercises.attempt import Attempt, fresh_network
+from napt_lab.labs.exercises.exercise import LEVELS, series
+from napt_lab.labs.exercises.marking import mark
+from napt_lab.labs.exercises.tasks import settings
 
 EXERCISES = [exercise for level in LEVELS for exercise in series(level)]
 

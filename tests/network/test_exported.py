@@ -11,9 +11,9 @@ from shlex import quote
 import pytest
 import yaml
 
-from labs.export import boot, export
-from labs.registry import TOPOLOGIES
-from topologies.loader import load
+from napt_lab.labs.course.registry import TOPOLOGIES
+from napt_lab.labs.export import boot, export
+from napt_lab.topologies.spec.loader import load
 
 pytestmark = pytest.mark.network(timeout=60)
 ROOT = Path(__file__).parents[2]
@@ -76,7 +76,7 @@ def test_two_sites_fetch_and_forward(tmp_path):
     while "control.sock\n" not in lab.run("napt_a", "ls", "/run/napt-lab"):
         assert time.monotonic() < until, lab.run("napt_a", "cat", "/run/napt-lab/gateway.log")
         time.sleep(0.05)
-    lab.run("napt_a", sys.executable, "-m", "nat_node", "add", *rule, *control)
+    lab.run("napt_a", sys.executable, "-m", "napt_lab.nat_node", "add", *rule, *control)
     (tmp_path / "hello.txt").write_text("hello\n")
     in_network = ("nsenter", "-t", str(lab.pids["alice"]), "--net", f"--wd={tmp_path}")
     subprocess.Popen(

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from labs.registry import LABS
-from labs.rundir import RunDirectory
-from labs.translator import grade, score, trial
-from labs.translator.claims import EARNED, earned_in
+from napt_lab.labs.course.registry import LABS
+from napt_lab.labs.records.rundir import RunDirectory
+from napt_lab.labs.translator import grade, score, trial
+from napt_lab.labs.translator.claims import EARNED, earned_in
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "labs" / "translator" / "reference.py"

@@ -14,9 +14,9 @@ import pytest
 from scapy.layers.inet import IP, TCP, UDP, IPOption_Router_Alert
 from scapy.layers.l2 import Dot1Q, Ether
 
-from labs.wire import Wire
-from topologies.builder import Network
-from topologies.loader import loads
+from napt_lab.labs.capture.wire import Wire
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.spec.loader import loads
 
 pytestmark = pytest.mark.network(timeout=60)
 

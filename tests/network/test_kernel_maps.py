@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from nat_node.behavior import parse_address, show_address
-from nat_node.kernel_datapath import (
+from napt_lab.nat_node.core.behavior import parse_address, show_address
+from napt_lab.nat_node.core.mapping import Mapping, Session
+from napt_lab.nat_node.core.packet import UDP
+from napt_lab.nat_node.offload.kernel_datapath import (
     AT_ONCE,
     CAPACITY,
     LOOK_EVERY,
@@ -22,10 +24,8 @@ from nat_node.kernel_datapath import (
     WAITING,
     KernelDatapath,
 )
-from nat_node.mapping import Mapping, Session
-from nat_node.next_hops import NextHops
-from nat_node.packet import UDP
-from nat_node.routing import Interfaces
+from napt_lab.nat_node.offload.next_hops import NextHops
+from napt_lab.nat_node.system.routing import Interfaces
 
 pytestmark = pytest.mark.network(timeout=60)
 

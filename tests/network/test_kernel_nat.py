@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from topologies.builder import Network
-from topologies.loader import loads
-from topologies.napt_control import ControlError
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.network.napt_control import ControlError
+from napt_lab.topologies.spec.loader import loads
 
 pytestmark = pytest.mark.network(timeout=60)
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from scapy.utils import PcapNgReader
 
-from labs.level_8.lab import LAB
-from labs.play import Play
-from labs.results import Results
-from labs.stream import Stream
+from napt_lab.labs.level_8.lab import LAB
+from napt_lab.labs.records.stream import Stream
+from napt_lab.labs.stage.play import Play
+from napt_lab.labs.verdict.results import Results
 
 pytestmark = pytest.mark.network(timeout=60)
 

@@ -7,7 +7,7 @@ from scapy.layers.inet import IP
 from scapy.layers.l2 import Ether
 from scapy.utils import RawPcapNgReader
 
-from labs.level_9a.lab import LAB
+from napt_lab.labs.level_9a.lab import LAB
 from tests.network.lab_run import assert_all_hold, play
 
 pytestmark = pytest.mark.network(timeout=60)

@@ -7,10 +7,10 @@ import json
 import pytest
 from scapy.utils import RawPcapNgReader
 
-from labs.engine import Lab, Part
-from labs.level_9c.lab import LAB
-from labs.play import Play
-from labs.stream import Stream
+from napt_lab.labs.level_9c.lab import LAB
+from napt_lab.labs.records.stream import Stream
+from napt_lab.labs.stage.play import Play
+from napt_lab.labs.stage.steps import Lab, Part
 from tests.network.lab_run import assert_all_hold, checks, play
 
 pytestmark = pytest.mark.network(timeout=60)

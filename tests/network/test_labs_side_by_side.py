@@ -20,7 +20,7 @@ def test_four_labs_do_not_notice_each_other(tmp_path):
         shutil.copytree(ROOT / package, tmp_path / package)
     labs = [
         subprocess.Popen(
-            [sys.executable, "-m", "labs", "lab", "9c"],
+            [sys.executable, "-m", "napt_lab.labs", "lab", "9c"],
             cwd=tmp_path,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

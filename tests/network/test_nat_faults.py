@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from labs.wire import Wire
-from nat_node.memory import FEWEST
+from napt_lab.labs.capture.wire import Wire
+from napt_lab.nat_node.persistence.memory import FEWEST
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.spec.loader import loads
 from tests.network.test_nat_node import await_that, drops, run, serve, translator
-from topologies.builder import Network
-from topologies.loader import loads
 
 pytestmark = pytest.mark.network(timeout=60)
 

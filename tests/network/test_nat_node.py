@@ -16,11 +16,11 @@ import pytest
 from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import Ether
 
-from labs.wire import Wire
-from tests.unit.nat_testing import error, ping, tcp, udp
-from topologies.builder import Network
-from topologies.loader import loads
-from topologies.napt_control import ControlError
+from napt_lab.labs.capture.wire import Wire
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.network.napt_control import ControlError
+from napt_lab.topologies.spec.loader import loads
+from tests.unit.nat_node.nat_testing import error, ping, tcp, udp
 
 pytestmark = pytest.mark.network(timeout=60)
 

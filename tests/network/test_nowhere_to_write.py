@@ -22,7 +22,7 @@ def mount_runs(size: str) -> None:
 
 
 def lab(**options) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "labs", "lab", "9a"]
+    command = [sys.executable, "-m", "napt_lab.labs", "lab", "9a"]
     options = {"stdout": subprocess.PIPE, **options}
     return subprocess.run(
         command, cwd=ROOT, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options

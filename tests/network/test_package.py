@@ -45,7 +45,15 @@ def test_that_needs_no_network():
 def test_the_plugin_in_a_project_of_others(tmp_path):
     (tmp_path / "test_theirs.py").write_text(THEIR_TESTS)
     (tmp_path / "mine.yaml").write_text("internet: {web: {adress: 1.2.3.4}}\n")
-    command = [sys.executable, "-m", "pytest", "-p", "labs.pytest_plugin", "-p", "no:cacheprovider"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "napt_lab.labs.pytest_plugin.plugin",
+        "-p",
+        "no:cacheprovider",
+    ]
     done = subprocess.run(
         command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=55,
         check=False,
@@ -59,7 +67,7 @@ def test_the_plugin_in_a_project_of_others(tmp_path):
 
 def run_in(*words, cwd):
     return subprocess.run(
-        [sys.executable, "-m", "labs", "run-in", *words],
+        [sys.executable, "-m", "napt_lab.labs", "run-in", *words],
         cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
 
@@ -100,7 +108,7 @@ while :; do sleep 0.05; done
 def test_a_signal_reaches_the_command_and_the_capture_is_kept(number, tmp_path):
     argv = ["run-in", "two-sites", "bob", "--capture", "seen.pcapng", "--", "bash", "-c"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "labs", *argv, ENDS_IN_ORDER], cwd=tmp_path, env=ENVIRONMENT,
+        [sys.executable, "-m", "napt_lab.labs", *argv, ENDS_IN_ORDER], cwd=tmp_path, env=ENVIRONMENT,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )  # fmt: skip

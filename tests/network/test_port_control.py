@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from labs.wire import Wire
+from napt_lab.labs.capture.wire import Wire
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.spec.loader import loads
 from tests.network.test_nat_node import await_that, drops, run, send, serve
-from tests.unit.nat_testing import udp
-from tests.unit.port_control_world import map_request, option
-from topologies.builder import Network
-from topologies.loader import loads
+from tests.unit.nat_node.nat_testing import udp
+from tests.unit.nat_node.port_control_world import map_request, option
 
 pytestmark = pytest.mark.network(timeout=60)
 
@@ -78,7 +78,7 @@ def home():
 
 
 def pcp(node, command):
-    return run(node, f"python -m servers.pcp {command}")
+    return run(node, f"pcp {command}")
 
 
 def granted(node, command):
@@ -176,7 +176,7 @@ def test_a_napt_that_has_forgotten_its_leases_says_so_and_gets_them_again():
         serve(alice, 8000)
         fetch = "curl -sS --connect-timeout 0.5 --max-time 5 http://24.9.3.7:8080/it"
         keeping = alice.start_program(
-            ["python", "-m", "servers.pcp", "map", "tcp", "8000", "--external", "8080", "--keep"],
+            ["pcp", "map", "tcp", "8000", "--external", "8080", "--keep"],
             name="pcp",
         )
         before = keeping.wait_for("granted", deadline=10)

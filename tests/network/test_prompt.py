@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from labs.prompt import Prompt
-from labs.registry import TOPOLOGIES
-from topologies.builder import Network
-from topologies.loader import load
+from napt_lab.labs.course.registry import TOPOLOGIES
+from napt_lab.labs.prompt import Prompt
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.spec.loader import load
 
 pytestmark = pytest.mark.network(timeout=30)
 
@@ -147,7 +147,7 @@ def test_a_node_knows_the_public_names_and_asks_no_name_server(monkeypatch, keyb
 def test_rules_are_two_lines_each_and_whole(monkeypatch):
     shown = typed(
         monkeypatch,
-        "napt_a python -m nat_node add tcp 24.9.3.7:8080 10.0.0.7:8080",
+        "napt_a napt add tcp 24.9.3.7:8080 10.0.0.7:8080",
         "bob ping -q -c 1 198.51.100.10",
         "rules",
     ).splitlines()

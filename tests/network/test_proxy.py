@@ -21,7 +21,9 @@ ALLOW = ("--allow", "127.0.0.0/8")
 
 
 def proxy(*arguments):
-    return Program("servers.proxy", "--listen", PROXY[0], "--port", PROXY[1], *arguments)
+    return Program(
+        "napt_lab.servers.proxy.explicit", "--listen", PROXY[0], "--port", PROXY[1], *arguments
+    )
 
 
 def curl(*arguments, check=True):

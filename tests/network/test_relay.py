@@ -22,7 +22,9 @@ RELAY = ("127.0.0.1", 9000)
 
 
 def relay(*arguments):
-    return Program("servers.relay", "--listen", RELAY[0], "--port", RELAY[1], *arguments)
+    return Program(
+        "napt_lab.servers.relay.relay", "--listen", RELAY[0], "--port", RELAY[1], *arguments
+    )
 
 
 def dial(line=f"{TOKEN}\n", source="127.0.0.1"):
@@ -323,7 +325,7 @@ def test_sigterm_ends_it_promptly_with_parties_in_every_state():
 def test_a_port_in_use_is_one_clear_line():
     with relay():
         again = subprocess.run(
-            ["python3", "-m", "servers.relay", "--listen", RELAY[0], "--port", str(RELAY[1])],
+            ["python3", "-m", "napt_lab.servers.relay.relay", "--listen", RELAY[0], "--port", str(RELAY[1])],
             capture_output=True, text=True, timeout=10, cwd=Path(__file__).parents[2],
         )  # fmt: skip
     assert again.returncode == 1

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from napt_lab.topologies.sandbox import sandbox
 from tests.network.sandbox_host import (
     BUILDING,
     BUILT,
@@ -20,7 +21,6 @@ from tests.network.sandbox_host import (
     processes_of,
     start,
 )
-from topologies import sandbox
 
 pytestmark = pytest.mark.network(timeout=60)
 

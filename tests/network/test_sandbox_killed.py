@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
+from napt_lab.topologies.sandbox import sandbox
 from tests.network.sandbox_host import await_same, host, processes_of
-from topologies import sandbox
 
 pytestmark = pytest.mark.network(timeout=60)
 

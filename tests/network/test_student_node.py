@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from topologies.builder import Network
-from topologies.loader import load
-from topologies.napt_control import ControlError
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.network.napt_control import ControlError
+from napt_lab.topologies.spec.loader import load
 
 pytestmark = pytest.mark.network(timeout=60)
 
@@ -21,7 +21,7 @@ sites:
 
 #: No more than this is needed for one PC and one port at a time.
 SHORT = """
-from nat_node.student import Rule, napt
+from napt_lab.student import Rule, napt
 
 inside = {}
 

@@ -54,7 +54,7 @@ def run(node, *command):
 
 
 def proxy(*arguments):
-    return Program("servers.transparent_proxy", *arguments, prefix=at("gateway"))
+    return Program("napt_lab.servers.proxy.transparent", *arguments, prefix=at("gateway"))
 
 
 def intercepting(*arguments):
@@ -62,7 +62,7 @@ def intercepting(*arguments):
 
 
 def web():
-    return Program("servers.web", "--port", 80, prefix=at("server"))
+    return Program("napt_lab.servers.web", "--port", 80, prefix=at("server"))
 
 
 def curl(node, url):
@@ -118,7 +118,9 @@ def test_what_is_not_public_is_refused(address, reason):
 
 
 def test_an_address_that_is_allowed_is_not_refused():
-    own = Program("servers.web", "--port", 80, "--listen", "24.9.3.7", prefix=at("gateway"))
+    own = Program(
+        "napt_lab.servers.web", "--port", 80, "--listen", "24.9.3.7", prefix=at("gateway")
+    )
     with own, intercepting("--allow", "24.9.3.7/32") as program:
         assert curl("pc", "http://24.9.3.7/").returncode == 0
         program.event("connected")
@@ -194,7 +196,7 @@ def test_a_machine_without_the_interface_option_still_serves_a_rule_of_ones_own(
 
 def test_nft_that_cannot_be_used_is_one_clear_line():
     done = run("gateway", "env", "-i", "PATH=/nonexistent", sys.executable, "-m",
-               "servers.transparent_proxy", "--intercept", "lan0:80")  # fmt: skip
+               "napt_lab.servers.proxy.transparent", "--intercept", "lan0:80")  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "nft" in done.stderr

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from servers.turn.attributes import Transport
-from servers.turn.client.endpoint import TurnError, connected
-from servers.turn.quota import MAX_STREAMS_PER_CLIENT
-from servers.turn.stun import Attribute, Class, Message, Method, decode, encode
+from napt_lab.servers.turn.attributes import Transport
+from napt_lab.servers.turn.client.endpoint import TurnError, connected
+from napt_lab.servers.turn.quota import MAX_STREAMS_PER_CLIENT
+from napt_lab.servers.turn.stun import Attribute, Class, Message, Method, decode, encode
 from tests.network.turn_programs import PASSWORD, SERVER, USER, turn_server
 
 pytestmark = pytest.mark.network

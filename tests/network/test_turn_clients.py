@@ -11,8 +11,8 @@ import aioice.stun
 import aioice.turn
 import pytest
 
-from servers.turn.attributes import Transport
-from servers.turn.client.endpoint import TurnError, connected
+from napt_lab.servers.turn.attributes import Transport
+from napt_lab.servers.turn.client.endpoint import TurnError, connected
 from tests.network.turn_programs import (
     PASSWORD,
     SERVER,
@@ -265,7 +265,7 @@ class Transfer:
 
     def run(self):
         client = subprocess.Popen(
-            [sys.executable, "-m", "servers.turn.client", "--server", "{}:{}".format(*SERVER),
+            [sys.executable, "-m", "napt_lab.servers.turn.client", "--server", "{}:{}".format(*SERVER),
              "--user", f"{USER}:{PASSWORD}", "--permit", "127.0.0.1", self.direction, self.mine],
             stdout=subprocess.PIPE, env=self.environment,
         )  # fmt: skip
@@ -321,7 +321,7 @@ def test_sigterm_ends_allocations_and_says_what_they_relayed():
 def test_a_port_in_use_is_told_in_one_line():
     with turn_server():
         second = subprocess.run(
-            [sys.executable, "-m", "servers.turn", "--listen", SERVER[0], "--realm", "x",
+            [sys.executable, "-m", "napt_lab.servers.turn", "--listen", SERVER[0], "--realm", "x",
              "--user", "a:b", "--relay-address", "127.0.0.1"],
             capture_output=True, text=True, timeout=10, check=False,
             env={**os.environ, "PYTHONPATH": str(ROOT)},

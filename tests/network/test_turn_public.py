@@ -48,7 +48,7 @@ ip -n peer route add default dev eth0 src {PEER}
 def server():
     subprocess.run(["sh", "-ec", NETWORK], check=True)
     with Program(
-        "servers.turn", "--realm", "napt.lab", "--user", f"{USER}:{PASSWORD}",
+        "napt_lab.servers.turn", "--realm", "napt.lab", "--user", f"{USER}:{PASSWORD}",
         "--relay-address", SERVER, "--rfc5766-channels",
     ) as program:  # fmt: skip
         yield program
@@ -106,7 +106,7 @@ def test_but_two_clients_of_the_server_meet(server):
 
 
 RECEIVE = [
-    sys.executable, "-m", "servers.turn.client", "--server", f"{SERVER}:3478",
+    sys.executable, "-m", "napt_lab.servers.turn.client", "--server", f"{SERVER}:3478",
     "--user", f"{USER}:{PASSWORD}", "--permit", PEER, "--receive",
 ]  # fmt: skip
 

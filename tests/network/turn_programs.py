@@ -20,7 +20,7 @@ DEADLINE = 10.0  # seconds
 def turn_server(*arguments, prefix=()):
     """This project's server, which relays to loopback because the tests live there."""
     return Program(
-        "servers.turn", "--listen", SERVER[0], "--port", SERVER[1], "--realm", "napt.lab",
+        "napt_lab.servers.turn", "--listen", SERVER[0], "--port", SERVER[1], "--realm", "napt.lab",
         "--user", f"{USER}:{PASSWORD}", "--relay-address", "127.0.0.1",
         *(arguments or ("--allow-peer", "127.0.0.0/8")), prefix=prefix,
     )  # fmt: skip

@@ -24,13 +24,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nat_node.behavior import parse_address, show_address
+from napt_lab.nat_node.core.behavior import parse_address, show_address
+from napt_lab.topologies.network import namespaces
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.network.node import Node
+from napt_lab.topologies.spec.loader import loads
 from tests.fuzz.judge import Seen, right_checksums
 from tests.fuzz.packets import ICMP, TCP, UDP, udp
-from topologies import namespaces
-from topologies.builder import Network
-from topologies.loader import loads
-from topologies.node import Node
 
 HOST, SERVER = parse_address("10.0.0.7"), parse_address("151.101.1.69")
 ENGINES = {  # the host behind it, its external address, its ISP's router

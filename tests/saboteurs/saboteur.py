@@ -144,7 +144,7 @@ def run_lab(lab: str, source: Path, folder: Path, saboteur: Saboteur | None = No
     """
     root = folder / "copy"
     copy(source, root)
-    command = [sys.executable, "-m", "labs", "lab", lab]
+    command = [sys.executable, "-m", "napt_lab.labs", "lab", lab]
     if saboteur is not None:
         for edit in saboteur.edits:
             edit.apply(root)

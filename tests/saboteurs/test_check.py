@@ -18,9 +18,10 @@ from typing import get_args
 
 import pytest
 
-from labs.check import run_checks
-from labs.wire import Wire
-from topologies.assertions import (
+from napt_lab.labs.capture.wire import Wire
+from napt_lab.labs.check import run_checks
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.spec.assertions import (
     Assertion,
     Filters,
     GetsFileThrough,
@@ -30,9 +31,8 @@ from topologies.assertions import (
     Reaches,
     Via,
 )
-from topologies.builder import Network
-from topologies.loader import loads
-from topologies.sentences import CARRIERS
+from napt_lab.topologies.spec.loader import loads
+from napt_lab.topologies.spec.sentences import CARRIERS
 
 pytestmark = pytest.mark.network(timeout=120)
 
@@ -196,7 +196,7 @@ SABOTEURS = {
         program(
             "internet",
             7777,
-            ["-m", "servers.transparent_proxy", "--port"],
+            ["-m", "napt_lab.servers.proxy.transparent", "--port"],
             dnat("internet", 7, "ip daddr 24.9.3.7 tcp dport 8080 redirect to :7777"),
         ),
         "the path is proxied; expected: forwarded",
@@ -260,7 +260,7 @@ SABOTEURS = {
         program(
             "files",
             9000,
-            ["-m", "servers.relay", "--port"],
+            ["-m", "napt_lab.servers.relay.relay", "--port"],
             dnat("internet", 19, "ip daddr 198.51.100.11 tcp dport 9000 dnat to 198.51.100.10"),
         ),
         "the file did not go by relay: alice → napt_a → internet → files → napt_b → bob",

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from labs.conformance.chapters import REQUIREMENTS
-from labs.conformance.side_by_side import examine_all
-from labs.conformance.topology import Candidate, read_setup
+from napt_lab.labs.conformance.chapters import REQUIREMENTS
+from napt_lab.labs.conformance.side_by_side import examine_all
+from napt_lab.labs.conformance.topology import Candidate, read_setup
 from tests.saboteurs.saboteur import Edit, copy
 
 DEADLINE = 150.0  # seconds
@@ -98,14 +98,18 @@ SETTINGS = (
     ),
 )
 
-TRANSLATOR, PACKET = "nat_node/translator.py", "nat_node/packet.py"
+TRANSLATOR, PACKET = "nat_node/core/translator.py", "nat_node/core/packet.py"
 
 SOURCES = (
     (
         Fault(
             "a-napt-is-two-hops",
             {"3022.TTL": "at napt_main:"},
-            edits=(Edit("nat_node/node.py", "        give_back_hop(packet.data)\n", ""),),
+            edits=(
+                Edit(
+                    "nat_node/engines/python_engine.py", "        give_back_hop(packet.data)\n", ""
+                ),
+            ),
         ),
         Fault(
             # The rows that send a later fragment first, from outside and from inside.
@@ -113,7 +117,7 @@ SOURCES = (
             {"4787.REQ-14-out-of-order": "in pieces", "4787.REQ-14-outbound": "in pieces"},
             edits=(
                 Edit(
-                    "nat_node/fragments.py",
+                    "nat_node/core/fragments.py",
                     "        waiting = self._waiting.get(key)\n",
                     "        return Drop.FRAGMENTS_FULL\n",
                 ),
@@ -123,7 +127,7 @@ SOURCES = (
             # Half a second is too soon for both: for the silence, and for the answer after it.
             "unsolicited-syns-refused-soon",
             {"5382.REQ-4": "answered after 0.", "5382.REQ-4-then": "no ICMP 3/3"},
-            edits=(Edit("nat_node/unsolicited.py", "WAIT = 6.0", "WAIT = 0.5"),),
+            edits=(Edit("nat_node/core/unsolicited.py", "WAIT = 6.0", "WAIT = 0.5"),),
         ),
         Fault(
             "no-checksum-becomes-some",
@@ -135,7 +139,7 @@ SOURCES = (
             {"5508.REQ-3a": "was let through"},
             edits=(
                 Edit(
-                    "nat_node/icmp_errors.py",
+                    "nat_node/core/icmp_errors.py",
                     "if not quoted.header_checksum_holds():",
                     "if not quoted.header_length:",
                 ),
@@ -146,7 +150,7 @@ SOURCES = (
             {"7857.10": "both have identification"},
             edits=(
                 Edit(
-                    "nat_node/identification.py",
+                    "nat_node/core/identification.py",
                     "        return number\n",
                     "        return before\n",
                 ),
@@ -159,7 +163,7 @@ SOURCES = (
             {"7857.2.2-revived": "died there"},
             edits=(
                 Edit(
-                    "nat_node/tcp_state.py",
+                    "nat_node/core/tcp_state.py",
                     "        return state if state in (_CLOSED, _REFUSED) else _RESET\n",
                     "        return _CLOSED\n",
                 ),
@@ -176,7 +180,7 @@ SOURCES = (
             {"3022.DSCP-and-ECN": "0x01"},
             edits=(
                 Edit(
-                    "nat_node/flow_cache.py",
+                    "nat_node/fast_path/flow_cache.py",
                     "        (field,) = _read_field(frame, at)\n",
                     "        if frame[11] & 3:\n"
                     "            _write_field(frame, 20, _read_field(frame, 20)[0] + frame[11])\n"
@@ -262,7 +266,7 @@ def test_settings_that_violate_a_requirement(tmp_path):
 def examine(root, *arguments):
     """The rows of an examination that runs in a copy of the source, and must not pass."""
     done = subprocess.run(
-        [sys.executable, "-m", "labs", "conformance", *arguments],
+        [sys.executable, "-m", "napt_lab.labs", "conformance", *arguments],
         cwd=root, capture_output=True, text=True, timeout=DEADLINE, check=False,
         stdin=subprocess.DEVNULL,
     )  # fmt: skip

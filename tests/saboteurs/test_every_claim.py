@@ -6,7 +6,7 @@ import importlib
 
 import pytest
 
-from labs.registry import LABS
+from napt_lab.labs.course.registry import LABS
 
 
 @pytest.mark.parametrize("lab_id", LABS)

@@ -5,23 +5,16 @@ from __future__ import annotations
 import pytest
 
 from tests.saboteurs.faults import FILE_DAMAGED_ON_THE_WAY
-from tests.saboteurs.saboteur import (
-    Edit,
-    Saboteur,
-    assert_holds,
-    assert_turns_red,
-    run_lab,
-    shared,
-)
+from tests.saboteurs.saboteur import Edit, Saboteur, assert_holds, assert_turns_red, run_lab, shared
 
 PROXY, TRANSPARENT, NAPT = "8.proxy", "8.transparent-proxy", "8.napt"
 PER_CONNECTION, GC_CLOSE, GC_IDLE = "8.rule-per-connection", "8.gc-close", "8.gc-idle"
 EVERY_PORT, INBOUND, UPLOAD = "8.65536", "8.inbound", "8.upload"
 
-TRANSLATOR = "nat_node/translator.py"
-TABLE = "nat_node/table.py"
-PACKET = "nat_node/packet.py"
-PLAN = "topologies/plan.py"
+TRANSLATOR = "nat_node/core/translator.py"
+TABLE = "nat_node/core/table.py"
+PACKET = "nat_node/core/packet.py"
+PLAN = "topologies/network/plan.py"
 ONE_SITE = "topologies/one-site.yaml"
 
 NOTHING_EXPIRES = Edit(TRANSLATOR, "in self.table.deadlines.due(now):", "in ():")
@@ -37,8 +30,8 @@ FEWER_PORTS = (
 # Where what is awaited does not come, the test need not wait as long as a student would.
 IMPATIENT = (
     Edit("labs/level_8/checks.py", '"-m", "5"', '"-m", "1"'),
-    Edit("labs/evidence.py", "WAIT = 5.0", "WAIT = 1.0"),
-    Edit("labs/stage.py", "deadline: float = 3.0", "deadline: float = 1.0"),
+    Edit("labs/stage/evidence.py", "WAIT = 5.0", "WAIT = 1.0"),
+    Edit("labs/stage/stage.py", "deadline: float = 3.0", "deadline: float = 1.0"),
 )
 
 # What a gateway without a proxy has instead: it passes the PC's packets on, translated.
@@ -157,7 +150,7 @@ SABOTEURS = (
         "reset-is-overlooked",
         (
             Edit(
-                "nat_node/tcp_state.py",
+                "nat_node/core/tcp_state.py",
                 "return state if state in (_CLOSED, _REFUSED) else _RESET",
                 "return state",
             ),
@@ -193,7 +186,7 @@ SABOTEURS = (
     Saboteur(
         "rules-in-use-are-collected-as-well",
         (
-            Edit("nat_node/flow_cache.py", "session.last_used = now", "pass"),
+            Edit("nat_node/fast_path/flow_cache.py", "session.last_used = now", "pass"),
             Edit(
                 TRANSLATOR,
                 "    session.use(now)\n            return\n",

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.saboteurs.faults import (
-    FILE_DAMAGED_ON_THE_WAY,
-    FILE_SERVER_REPORTS_ITSELF_AS_THE_PEER,
-)
-from tests.saboteurs.saboteur import (
-    Edit,
-    Saboteur,
-    assert_turns_red,
-    run_lab,
-    shared,
-)
+from tests.saboteurs.faults import FILE_DAMAGED_ON_THE_WAY, FILE_SERVER_REPORTS_ITSELF_AS_THE_PEER
+from tests.saboteurs.saboteur import Edit, Saboteur, assert_turns_red, run_lab, shared
 
 EXCHANGE, HOLDS = "9a.exchange", "9a.server-holds"
 

@@ -5,13 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.saboteurs.faults import FILE_DAMAGED_ON_THE_WAY
-from tests.saboteurs.saboteur import (
-    Edit,
-    Saboteur,
-    assert_turns_red,
-    run_lab,
-    shared,
-)
+from tests.saboteurs.saboteur import Edit, Saboteur, assert_turns_red, run_lab, shared
 
 RELAY, TURN, NOTHING_HELD = "9b.relay", "9b.turn", "9b.nothing-held"
 
@@ -22,13 +16,17 @@ def keeping(setting_up: str, keep: str) -> tuple[Edit, ...]:
     """A relay that looks at the bytes that it passes on, and does `keep` with `data`."""
     return (
         Edit(
-            "servers/splice.py",
+            "servers/shared/splice.py",
             "                filled = os.splice(self.source.fileno(), inlet, PIPE_BYTES)\n",
             "                data = self.source.recv(PIPE_BYTES, socket.MSG_PEEK)\n"
             f"                {keep}\n"
             "                filled = os.splice(self.source.fileno(), inlet, len(data) or 1)\n",
         ),
-        Edit("servers/splice.py", "PIPE_BYTES = 65_536\n", f"PIPE_BYTES = 65_536\n{setting_up}\n"),
+        Edit(
+            "servers/shared/splice.py",
+            "PIPE_BYTES = 65_536\n",
+            f"PIPE_BYTES = 65_536\n{setting_up}\n",
+        ),
     )
 
 

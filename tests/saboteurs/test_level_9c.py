@@ -7,26 +7,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests.saboteurs.faults import (
-    FILE_DAMAGED_ON_THE_WAY,
-    FILE_SERVER_REPORTS_ITSELF_AS_THE_PEER,
-)
-from tests.saboteurs.saboteur import (
-    Edit,
-    Saboteur,
-    assert_turns_red,
-    run_lab,
-    shared,
-)
+from tests.saboteurs.faults import FILE_DAMAGED_ON_THE_WAY, FILE_SERVER_REPORTS_ITSELF_AS_THE_PEER
+from tests.saboteurs.saboteur import Edit, Saboteur, assert_turns_red, run_lab, shared
 
 PRIVATE, NO_RULE, RULE = "9c.private", "9c.no-rule", "9c.rule"
 DIRECT, BOTH_WAYS = "9c.direct", "9c.both-ways"
 
 LAB = "labs/level_9c/lab.py"
 WAYS = "labs/level_9c/ways.py"
-TRANSLATOR = "nat_node/translator.py"
-TABLE = "nat_node/table.py"
-PLAN = "topologies/plan.py"
+TRANSLATOR = "nat_node/core/translator.py"
+TABLE = "nat_node/core/table.py"
+PLAN = "topologies/network/plan.py"
 TWO_SITES = "topologies/two-sites.yaml"
 
 # What several faults replace.
@@ -41,16 +32,16 @@ AT_NAPT_A = "self.settings.external == 0x18090307"
 
 # Where what is awaited does not come, the test need not wait as long as a student would.
 IMPATIENT = (
-    Edit("labs/commands.py", '"-m", "5"', '"-m", "2"'),
-    Edit("labs/evidence.py", "WAIT = 5.0", "WAIT = 1.0"),
-    Edit("labs/stage.py", "deadline: float = 3.0", "deadline: float = 1.0"),
+    Edit("labs/stage/commands.py", '"-m", "5"', '"-m", "2"'),
+    Edit("labs/stage/evidence.py", "WAIT = 5.0", "WAIT = 1.0"),
+    Edit("labs/stage/stage.py", "deadline: float = 3.0", "deadline: float = 1.0"),
     Edit(LAB, '"-w", "2"', '"-w", "1"'),
 )
 
 # What several faults need: a proxy on the relay's node, and curl told to use it.
 RELAY = "198.51.100.11"
 PROXY = f"""\
-    stage.serve("relay", "python", "-m", "servers.proxy", name="proxy")
+    stage.serve("relay", "proxy", name="proxy")
     stage.wait_for_event("relay", "ready", lambda event: event.program == "proxy")
     VIA = ("curl", "-x", "http://{RELAY}:3128")
 """
@@ -329,7 +320,7 @@ SABOTEURS = (
         "capture-at-the-relay-is-blind",
         (
             Edit(
-                "labs/wire.py",
+                "labs/capture/wire.py",
                 "partial(Ring, interface)",
                 'partial(Ring, "lo" if node.name == "relay" else interface)',
             ),
@@ -339,14 +330,14 @@ SABOTEURS = (
     Saboteur(
         "napt-gives-two-hops-back",
         (
-            Edit("nat_node/packet.py", "data[8] = ttl + 1", "data[8] = ttl + 2"),
-            Edit("nat_node/packet.py", "0x0100", "0x0200"),
+            Edit("nat_node/core/packet.py", "data[8] = ttl + 1", "data[8] = ttl + 2"),
+            Edit("nat_node/core/packet.py", "0x0100", "0x0200"),
         ),
         red={DIRECT: "traceroute lists the same hops"},
     ),
     Saboteur(
         "napt-gives-no-hop-back",
-        (Edit("nat_node/packet.py", "if ttl < 255:", "if ttl > 255:"),),
+        (Edit("nat_node/core/packet.py", "if ttl < 255:", "if ttl > 255:"),),
         red={DIRECT: "10.0.0.1 → 10.0.0.1 → 203.0.113.1"},
     ),
     # ── 9c.both-ways: and without the rule again after its removal ─────────────────────────────

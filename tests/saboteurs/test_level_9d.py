@@ -19,12 +19,12 @@ LAB = "labs/level_9d/lab.py"
 LEASES = "nat_node/port_control/leases.py"
 LISTENER = "nat_node/port_control/listener.py"
 SERVER = "nat_node/port_control/server.py"
-ROUTING = "nat_node/routing.py"
+ROUTING = "nat_node/system/routing.py"
 
 IMPATIENT = (
     Edit("labs/level_9d/checks.py", '"-m", "5"', '"-m", "2"'),
-    Edit("labs/evidence.py", "WAIT = 5.0", "WAIT = 1.0"),
-    Edit("labs/stage.py", "deadline: float = 3.0", "deadline: float = 1.0"),
+    Edit("labs/stage/evidence.py", "WAIT = 5.0", "WAIT = 1.0"),
+    Edit("labs/stage/stage.py", "deadline: float = 3.0", "deadline: float = 1.0"),
 )
 
 WRONG_NONCE = "            if lease.nonce is not None and lease.nonce != wish.nonce:\n"
@@ -110,7 +110,7 @@ SABOTEURS = (
         "inside-addresses-are-believed-outside",
         (
             Edit(
-                "nat_node/translator.py",
+                "nat_node/core/translator.py",
                 "return self.settings.means_nothing_outside(packet.source)",
                 "return False",
             ),

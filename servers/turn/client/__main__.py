@@ -1,4 +1,4 @@
-"""Send or receive one file through a TURN server: `python -m servers.turn.client …`.
+"""Send or receive one file through a TURN server: `turn-client …`.
 
 The client makes a TCP allocation, permits one peer, and waits. The peer needs no TURN: it
 connects to the relayed transport address (printed as `relayed`) as to any server, and the
@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from servers.events import emit
-from servers.events import endpoint as text
-from servers.turn.attributes import Transport
-from servers.turn.client.arguments import add_common, converse
-from servers.turn.client.endpoint import PeerStream, connected
+from napt_lab.servers.shared.events import emit
+from napt_lab.servers.shared.events import endpoint as text
+from napt_lab.servers.turn.attributes import Transport
+from napt_lab.servers.turn.client.arguments import add_common, converse
+from napt_lab.servers.turn.client.endpoint import PeerStream, connected
 
 CHUNK = 256 << 10  # bytes
 
@@ -84,7 +84,7 @@ async def _send_open(stream: PeerStream, file: BinaryIO) -> tuple[int, str]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m servers.turn.client", description="One file through a TCP allocation."
+        prog="turn-client", description="One file through a TCP allocation."
     )
     add_common(parser)
     direction = parser.add_mutually_exclusive_group(required=True)

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Coroutine
 from typing import Any
 
-from servers.arguments import account, address_and_port
-from servers.turn.client.endpoint import TurnError
+from napt_lab.servers.shared.arguments import account, address_and_port
+from napt_lab.servers.turn.client.endpoint import TurnError
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

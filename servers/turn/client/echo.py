@@ -1,4 +1,4 @@
-"""Answer one datagram through a TURN server: `python -m servers.turn.client.echo …`.
+"""Answer one datagram through a TURN server: `turn-echo …`.
 
 The client makes a UDP allocation, permits one peer, and waits for a datagram. It sends it back
 twice, in the two ways there are (RFC 8656, sections 11 and 12): in a Send indication, which names
@@ -10,17 +10,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from servers.events import emit
-from servers.events import endpoint as text
-from servers.turn.attributes import Transport
-from servers.turn.client.arguments import add_common, converse
-from servers.turn.client.endpoint import connected
+from napt_lab.servers.shared.events import emit
+from napt_lab.servers.shared.events import endpoint as text
+from napt_lab.servers.turn.attributes import Transport
+from napt_lab.servers.turn.client.arguments import add_common, converse
+from napt_lab.servers.turn.client.endpoint import connected
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m servers.turn.client.echo", description="Answer one datagram."
-    )
+    parser = argparse.ArgumentParser(prog="turn-echo", description="Answer one datagram.")
     add_common(parser)
     converse(_run(parser.parse_args()))
 

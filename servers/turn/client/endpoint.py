@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from servers.turn import attributes as value
-from servers.turn.attributes import Address, Transport
-from servers.turn.client.session import (
+from napt_lab.servers.turn import attributes as value
+from napt_lab.servers.turn.attributes import Address, Transport
+from napt_lab.servers.turn.client.session import (
     ConnectionAttempt,
     Data,
     Event,
@@ -24,8 +24,8 @@ from servers.turn.client.session import (
     Login,
     Session,
 )
-from servers.turn.framing import CHANNEL_HEADER_LENGTH
-from servers.turn.stun import HEADER_LENGTH, Attribute, Message
+from napt_lab.servers.turn.framing import CHANNEL_HEADER_LENGTH
+from napt_lab.servers.turn.stun import HEADER_LENGTH, Attribute, Message
 
 MAX_WAITING = 1024  # datagrams and connection attempts; the rest is dropped
 CLOSED = "the server closed the connection"

@@ -1,4 +1,4 @@
-"""Load a TURN server: `python -m servers.turn.client.load …`, for `make bench`.
+"""Load a TURN server: `python -m napt_lab.servers.turn.client.load …`, for `make bench`.
 
 With UDP one packet of channel data is sent again and again, as fast as one process can; with
 TCP (RFC 6062) the client connects to the peer and sends what the connection takes. How much of
@@ -13,11 +13,11 @@ import os
 import socket
 import time
 
-from servers.arguments import account, address_and_port
-from servers.events import emit
-from servers.turn.attributes import Address, Transport
-from servers.turn.client.endpoint import TurnError, connected
-from servers.turn.client.session import Finished, Login, Session
+from napt_lab.servers.shared.arguments import account, address_and_port
+from napt_lab.servers.shared.events import emit
+from napt_lab.servers.turn.attributes import Address, Transport
+from napt_lab.servers.turn.client.endpoint import TurnError, connected
+from napt_lab.servers.turn.client.session import Finished, Login, Session
 
 CHUNK = 256 << 10  # bytes
 PATIENCE = 5.0  # seconds without an answer after which a server is not there
@@ -88,7 +88,7 @@ async def _stream(server: Address, login: tuple[str, str], peer: Address, second
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m servers.turn.client.load")
+    parser = argparse.ArgumentParser(prog="python -m napt_lab.servers.turn.client.load")
     add = parser.add_argument
     add(
         "--server", type=address_and_port, required=True, metavar="ADDRESS:PORT", help="TURN server"

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from servers.turn import attributes as value
-from servers.turn.attributes import Address, Transport
-from servers.turn.credentials import (
+from napt_lab.servers.turn import attributes as value
+from napt_lab.servers.turn.attributes import Address, Transport
+from napt_lab.servers.turn.credentials import (
     MD5,
     NONCE_COOKIE,
     SHA256,
@@ -26,9 +26,14 @@ from servers.turn.credentials import (
     long_term_key,
     userhash,
 )
-from servers.turn.deadlines import Deadlines
-from servers.turn.framing import CHANNEL_HEADER, CHANNEL_HEADER_LENGTH, CHANNELS, channel_data
-from servers.turn.stun import (
+from napt_lab.servers.turn.deadlines import Deadlines
+from napt_lab.servers.turn.framing import (
+    CHANNEL_HEADER,
+    CHANNEL_HEADER_LENGTH,
+    CHANNELS,
+    channel_data,
+)
+from napt_lab.servers.turn.stun import (
     Attribute,
     Attributes,
     Class,

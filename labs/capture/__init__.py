@@ -1,0 +1,1 @@
+"""Packets on the wires: rings, reading, pcapng."""

@@ -1,0 +1,213 @@
+"""The packets of some nodes, live: one line each, until somebody has seen enough.
+
+A packet that was seen before, at the other side of a NAPT, is known again (labs/capture/identity.py): what
+has been rewritten since is highlighted, and the line ends with what it was. What a NAPT dropped is
+no packet any more: its own report stands there, below the packet that came (`why` says more).
+
+tcpdump would do as well, but it gives its rights away by changing to a user that does not exist
+in an ordinary user's sandbox. So this reads the interfaces as the labs' own capture does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
+
+from rich.text import Text
+
+from napt_lab.labs.capture.identity import SAME_SECONDS, endpoints, identity
+from napt_lab.labs.capture.packets import decode_frame
+from napt_lab.labs.capture.ring import Ring
+from napt_lab.topologies.network.namespaces import visit
+from napt_lab.topologies.network.napt_control import PROGRAM
+from napt_lab.topologies.network.node import Node
+from napt_lab.topologies.network.plan import Port
+from napt_lab.topologies.network.processes import Event, EventLog
+
+LINES_AT_ONCE = 100  # of one interface; a burst beyond that is only counted
+ROUND_SECONDS = 0.1  # how often it looks whether the command has ended
+LATE_SECONDS = 0.1  # after the command's end, for what it has just set off
+INTERFACES = {"inside": "lan0", "outside": "wan0"}  # by which a NAPT's packets come in
+REMEMBERED = 2000  # packets that may be known again
+REWRITTEN = "bold black on yellow"
+DROPPED = "bold red"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An interface that is watched, and what its lines begin with."""
+
+    node: Node
+    port: Port
+    label: str
+
+
+def places(nodes: Sequence[Node], interfaces: Sequence[str] = ()) -> list[Place]:
+    """All interfaces of some nodes, or those named; labelled with the node's name if needed."""
+    found = [
+        (node, port)
+        for node in nodes
+        for port in node.ports
+        if not interfaces or port.interface in interfaces
+    ]
+    labels = [p.interface if len(nodes) == 1 else f"{n.name}:{p.interface}" for n, p in found]
+    width = max(map(len, labels), default=0)
+    return [
+        Place(node, port, label.ljust(width))
+        for (node, port), label in zip(found, labels, strict=True)
+    ]
+
+
+def watch(
+    where: Sequence[Place],
+    log: EventLog,
+    say: Callable[[Text], None],
+    start: Callable[[], subprocess.Popen[bytes]] | None = None,
+) -> None:
+    """Say each packet that passes, and from `log` which were dropped, until Enter or Ctrl-C.
+
+    `start` starts a command once the interfaces are watched, in a process group of its own; its
+    end is the end of watching.
+    """
+    with contextlib.ExitStack() as stack:
+        rings = [(place, stack.enter_context(contextlib.closing(_open(place)))) for place in where]
+        teller, drops = Teller(time.time_ns(), say), _Drops(where, log)
+        command = stack.enter_context(_ended(start())) if start is not None else None
+        until = float("inf")
+        try:
+            while True:
+                ended = command is not None and command.poll() is not None
+                until = min(until, time.monotonic() + LATE_SECONDS) if ended else until
+                wanted = [sys.stdin, *(ring for _, ring in rings)]
+                ready, _, _ = select.select(wanted, [], [], ROUND_SECONDS)
+                # Drops first: then the packets that they are about are in the rings.
+                _tell(drops.read(), rings, teller)
+                if sys.stdin in ready:
+                    sys.stdin.readline()
+                    return
+                if time.monotonic() > until:
+                    return
+        except KeyboardInterrupt:
+            say(Text())  # the terminal has shown ^C, without a new line
+
+
+def _open(place: Place) -> Ring:
+    return visit(place.node.pid, partial(Ring, place.port.interface))
+
+
+@contextlib.contextmanager
+def _ended(command: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """Whatever happens, nothing of the command outlives this."""
+    try:
+        yield command
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # it has ended, and all that it started
+            os.killpg(command.pid, signal.SIGKILL)
+        command.wait()
+
+
+class _Drops:
+    """What the NAPTs report of packets that they dropped, by where these came in."""
+
+    def __init__(self, where: Sequence[Place], log: EventLog) -> None:
+        self._places: dict[tuple[str, str | None], Place] = {
+            (place.node.name, place.port.interface): place for place in where
+        }
+        self._log = log
+        self._mark = log.mark()
+
+    def read(self) -> list[tuple[Place, Event]]:
+        """Those since the last time."""
+        events = self._log.since(self._mark)
+        self._mark += len(events)
+        drops = [event for event in events if (event.program, event.name) == (PROGRAM, "drop")]
+        came_in = [(event.node, INTERFACES.get(str(event.fields["side"]))) for event in drops]
+        return [
+            (self._places[where], event)
+            for where, event in zip(came_in, drops, strict=True)
+            if where in self._places
+        ]
+
+
+def _tell(
+    drops: Sequence[tuple[Place, Event]], rings: Sequence[tuple[Place, Ring]], teller: Teller
+) -> None:
+    """Say what is in the rings and what was dropped, in the order in which it happened."""
+    seen: list[tuple[int, Callable[[], None]]] = []
+    left_out = 0
+    for number, (place, event) in enumerate(drops):
+        if number < LINES_AT_ONCE:
+            at = int(event.time * 1e9)
+            seen.append((at, partial(teller.tell_drop, at, place, event)))
+        else:
+            left_out += 1
+    for place, ring in rings:
+        for number, (at, outgoing, _, data) in enumerate(ring.read()):
+            if number < LINES_AT_ONCE:
+                seen.append((at, partial(teller.tell, at, place, outgoing, data)))
+            else:
+                left_out += 1
+    for _, tell in sorted(seen, key=itemgetter(0)):
+        tell()
+    if left_out:
+        teller.say(Text(f"        … and {left_out:,} more, too fast to show"))
+
+
+class Teller:
+    """Makes a line of each packet, and remembers what it looked like."""
+
+    def __init__(self, began: int, say: Callable[[Text], None]) -> None:
+        """`began`, in ns since 1970, is when the times on the lines begin."""
+        self.say = say
+        self._began = began
+        self._seen: OrderedDict[Hashable, tuple[int, tuple[str, str]]] = OrderedDict()
+
+    def tell_drop(self, nanoseconds: int, place: Place, event: Event) -> None:
+        """A packet that came in at `place` and went no further, as the NAPT reports it."""
+        line = self._begun(nanoseconds, place, "✗  ")
+        line.append(f"{event.fields['packet']} ")
+        line.append(f"dropped: {event.fields['reason']}", style=DROPPED)
+        self.say(line)
+
+    def _begun(self, nanoseconds: int, place: Place, way: str) -> Text:
+        seconds = (nanoseconds - self._began) / 1e9
+        return Text(f"{seconds:7.3f} {place.label} {way} ")
+
+    def tell(self, nanoseconds: int, place: Place, outgoing: bool, data: bytes) -> None:
+        """One frame that passed `place`."""
+        packet = decode_frame(data)
+        line = self._begun(nanoseconds, place, "out" if outgoing else "in ")
+        if packet.source is None or packet.arp is not None:
+            line.append(str(packet))
+            self.say(line)
+            return
+        now = endpoints(packet, data)
+        # What is sent twice (TCP does) is seen twice at one place, and was not rewritten.
+        key = identity(packet, data, place.port.segment)
+        time_before, before = self._seen.pop(key, (0, now))
+        if nanoseconds - time_before > SAME_SECONDS * 1e9:
+            before = now
+        self._seen[key] = nanoseconds, now
+        if len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)
+        words = Text(str(packet).partition("[about")[0].rstrip())
+        for shown, was, is_ in zip((packet.from_, packet.to), before, now, strict=True):
+            if was != is_:
+                words.highlight_words([shown], REWRITTEN)
+        line.append_text(words)
+        changed = [was for was, is_ in zip(before, now, strict=True) if was != is_]
+        if changed:
+            line.append(f"  (was {' → '.join(changed)})", style="dim")
+        if packet.quoted is not None:
+            line.append(f" [about {packet.quoted}]")
+        self.say(line)

@@ -1,0 +1,118 @@
+"""The gate before each command that needs a network: what is wrong is found before it is built.
+
+Read the files; look whether this machine can run it; and only then enter the sandbox. Whoever does
+not come through is told why, and the program ends: status 2 for a file, 3 for the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from napt_lab.labs.verdict.exit_status import CANNOT_RUN, WRONG_USAGE
+from napt_lab.topologies.spec.checkout import DOCTOR, ROOT
+
+if TYPE_CHECKING:
+    from napt_lab.labs.check.reports import Reports
+    from napt_lab.topologies.sandbox.machine import Finding
+    from napt_lab.topologies.spec.errors import TopologyError
+    from napt_lab.topologies.spec.model import Topology
+
+
+def load_all(files: list[Path], reports: Reports | None = None) -> list[Topology]:
+    """All of these topologies; if anything is wrong with any of them, all of that, and the end.
+
+    The `reports` say the same; CannotReport if they cannot be written.
+    """
+    from napt_lab.labs.check.github import Annotations
+    from napt_lab.topologies.spec import loader
+    from napt_lab.topologies.spec.errors import TopologyError
+
+    annotations = Annotations(on_stderr=reports is not None and reports.on_stdout)
+    topologies: list[Topology] = []
+    wrong: dict[Path, list[str]] = {}
+    for file in files:
+        try:
+            topologies.append(loader.load(file))
+        except TopologyError as error:
+            wrong[file] = error.problems
+            with annotations.silenced():
+                for problem in error.problems:
+                    click.echo(problem, err=True)
+            for problem in error.problems:
+                annotations.problem(file, problem)
+    if wrong:
+        if reports is not None:
+            reports.refuse(wrong, topologies)
+        sys.exit(WRONG_USAGE)
+    return topologies
+
+
+def load(file: Path) -> Topology:
+    """This topology; if anything is wrong with it, all of that, and the end."""
+    return load_all([file])[0]
+
+
+def refuse_file(error: TopologyError) -> NoReturn:
+    """Say what is wrong with a file, and exit."""
+    from napt_lab.labs.check.github import Annotations
+
+    with Annotations().silenced():
+        for problem in error.problems:
+            click.echo(problem, err=True)
+    sys.exit(WRONG_USAGE)
+
+
+def refuse_private_places(outputs: dict[str, Path | None]) -> None:
+    """Refuse what the sandbox has for itself alone, and folders that cannot be written to.
+
+    `outputs`: files that are to be written, by the option that names them.
+    """
+    from napt_lab.topologies.sandbox.sandbox import PRIVATE_MEMORY
+
+    alone = " or ".join(map(str, PRIVATE_MEMORY))
+    places = {"NAPT Lab itself": ROOT, "the working directory": Path.cwd(), **outputs}
+    for what, path in places.items():
+        if path is not None and any(path.resolve().is_relative_to(p) for p in PRIVATE_MEMORY):
+            raise click.UsageError(f"{what} is below {alone}, which is a lab's own while it runs")
+    for what, path in outputs.items():
+        if path is not None and not os.access(path.resolve().parent, os.W_OK):
+            raise click.UsageError(f"{what}: no file can be made in {path.resolve().parent}")
+
+
+def stop_unless_ready() -> None:
+    """Exit with the causes if something is missing that shows without a try."""
+    from napt_lab.topologies.sandbox import preflight
+    from napt_lab.topologies.sandbox.machine import Machine
+
+    refuse_private_places({})
+    _stop_if_bad(preflight.examine_fast(Machine()))
+
+
+def enter_sandbox() -> None:
+    """Go on in a sandbox, or exit with the cause why there can be none."""
+    from napt_lab.topologies.sandbox import sandbox
+    from napt_lab.topologies.sandbox.machine import Machine
+    from napt_lab.topologies.sandbox.refusal import explain_refusal
+
+    stop_unless_ready()
+    machine = Machine()  # as seen from here: in the sandbox everyone is root
+    try:
+        sandbox.enter()
+    except sandbox.SandboxError as error:
+        _stop_if_bad([explain_refusal(machine, str(error))])
+
+
+def _stop_if_bad(findings: list[Finding]) -> None:
+    bad = [finding for finding in findings if not finding.ok]
+    for finding in bad:
+        click.echo(f"{finding.name}: {finding.found}", err=True)
+        click.echo(f"  why:     {finding.cause}", err=True)
+        click.echo(f"  mend it: {finding.mend}", err=True)
+    if bad:
+        click.echo(f"`{DOCTOR}` shows all that this machine needs.", err=True)
+        sys.exit(CANNOT_RUN)

@@ -1,0 +1,404 @@
+"""The command line: `napt-lab COMMAND`, which is what every `make` target calls.
+
+A command that needs a network goes through the same gate each time (gate.py), so that whatever
+is wrong is found before anything is built.
+
+Exit status: 0 all held; 1 a claim failed, or the run was quit before its end; 2 wrong usage or
+wrong YAML; 3 this machine cannot run it; 130 ended by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import ClassVar, NoReturn
+
+import click
+
+from napt_lab.labs.cli.gate import (
+    enter_sandbox,
+    load,
+    load_all,
+    refuse_file,
+    refuse_private_places,
+    stop_unless_ready,
+)
+from napt_lab.labs.cli.standard_streams import make_sturdy
+from napt_lab.labs.course.topology_files import find
+
+# Everything else is imported by the command that needs it, so that `--help` stays fast.
+from napt_lab.labs.verdict.exit_status import CANNOT_RUN, FAILED, INTERRUPTED, PASSED, WRONG_USAGE
+from napt_lab.topologies.spec.checkout import IN_CHECKOUT
+
+file_argument = click.argument(
+    "file", type=click.Path(path_type=Path), callback=lambda _context, _argument, file: find(file)
+)
+
+
+class BySemicolon(click.types.StringParamType):
+    """A text whose environment variable has several with `;` between them."""
+
+    envvar_list_splitter: ClassVar[str] = ";"
+
+
+@click.group()
+def main() -> None:
+    """NAPT Lab: why two PCs behind NAPTs cannot talk, and what an explicit rule changes."""
+
+
+# For contributors: what pip installs has no tests, and is no place to write figures to.
+contributors = main if IN_CHECKOUT else click.Group()
+
+
+def run() -> NoReturn:
+    """Run the command line and exit; Ctrl-C gives the status that shells expect."""
+    make_sturdy()
+    name = "napt-lab" if Path(sys.argv[0]).name == "__main__.py" else None
+    try:
+        sys.exit(main(prog_name=name, standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(INTERRUPTED)
+
+
+@main.command()
+@click.argument("lab_id", metavar="ID")
+@click.option("--step", is_flag=True, envvar="STEP", help="Pause before each step.")
+@click.option("--part", envvar="PART", help="Run only this part of the lab.")
+def lab(lab_id: str, step: bool, part: str | None) -> None:
+    """Run the lab ID (`labs` lists them) and write its results to runs/."""
+    from napt_lab.labs.course.registry import LABS
+
+    if lab_id not in LABS:
+        raise click.UsageError(f"there is no lab {lab_id!r}; there are: {', '.join(LABS)}")
+    load(LABS[lab_id].topology)
+    enter_sandbox()
+    from napt_lab.labs.running.runner import run_lab
+
+    sys.exit(run_lab(lab_id, step=step, part=part))
+
+
+@main.command()
+def labs() -> None:
+    """List the labs."""
+    from napt_lab.labs.course.registry import LABS
+
+    for lab_id, entry in LABS.items():
+        click.echo(f"{lab_id:6} {entry.title}")
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--junit", metavar="FILE", help="Write the outcome as JUnit's XML (-: to stdout).")
+@click.option("--json", "json_", metavar="FILE", help="… as JSON.")
+def check(files: tuple[Path, ...], junit: str | None, json_: str | None) -> None:
+    """Check topology FILES: list everything that is wrong with them, or build them and test what
+    they expect.
+    """
+    from napt_lab.labs.check.reports import CannotReport, Checked, Reports
+
+    try:
+        reports = Reports(junit, json_)  # opened while this machine's files are still in sight
+    except OSError as error:
+        raise click.UsageError(f"cannot write the report: {error}") from error
+    try:
+        topologies = load_all([find(file) for file in files], reports)
+        for topology in topologies:
+            if not topology.expect:
+                nothing = "no problem found; it has no `expect:`, so there is nothing to test"
+                said = ": ".join(filter(None, (str(topology.path), topology.title, nothing)))
+                click.echo(said, err=reports.on_stdout)
+        if not any(topology.expect for topology in topologies):
+            reports.write([Checked(topology) for topology in topologies])
+            return
+    except CannotReport as error:
+        click.echo(f"napt-lab: cannot write the report: {error}", err=True)
+        sys.exit(CANNOT_RUN)
+    enter_sandbox()
+    from napt_lab.labs.running.runner import run_check
+
+    sys.exit(run_check(topologies, reports))
+
+
+@main.command()
+@file_argument
+def shell(file: Path) -> None:
+    """Build the topology in FILE and give a prompt on its nodes."""
+    load(file)
+    enter_sandbox()
+    from napt_lab.labs.running.runner import run_shell
+
+    sys.exit(run_shell(file))
+
+
+@main.command("run-in", context_settings={"ignore_unknown_options": True})
+@file_argument
+@click.argument("node")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option(
+    "--capture",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    help="Write all packets of all nodes to this file (pcapng).",
+)
+def run_in(file: Path, node: str, command: tuple[str, ...], capture: Path | None) -> None:
+    """Build the topology in FILE, run COMMAND on NODE, and exit with its status.
+
+    FILE may also be the name of a topology that comes with NAPT Lab, such as two-sites. The
+    command sees your files and your terminal, and the topology's network.
+    """
+    topology = load(file)
+    from napt_lab.topologies.network.plan import node_plans
+
+    names = [plan.name for plan in node_plans(topology)]
+    if node not in names:
+        raise click.UsageError(f"{file} has no node {node!r}; its nodes: {', '.join(names)}")
+    refuse_private_places({"--capture": capture})
+    enter_sandbox()
+    from napt_lab.labs.running.runner import run_command
+
+    sys.exit(run_command(topology, node, command, capture))
+
+
+@main.command()
+@file_argument
+@click.option(
+    "--to", "form", type=click.Choice(["containerlab", "kathara"]), required=True, help="For whom."
+)
+@click.option("--image", default="napt-lab", show_default=True, help="The project's image there.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="A new folder (default: NAME-containerlab …)."
+)
+def export(file: Path, form: str, image: str, output: Path | None) -> None:
+    """Write the topology in FILE for an engine that runs it on a cluster."""
+    topology = load(file)
+    from napt_lab.labs.export import LEFT_BEHIND, ExportError
+    from napt_lab.labs.export import export as write
+
+    try:
+        written = write(topology, form, image, output or Path(f"{topology.path.stem}-{form}"))
+    except ExportError as error:
+        raise click.UsageError(str(error)) from None
+    except OSError as error:
+        click.echo(f"napt-lab: {error}", err=True)
+        sys.exit(CANNOT_RUN)
+    click.echo(f"{written[0]} and {len(written) - 1} scripts")
+    for what in LEFT_BEHIND:
+        click.echo(f"  not carried over: {what}")
+
+
+@main.command()
+@click.argument("level", metavar="LEVEL[/NAME]|FILE")
+@click.option("--part", envvar="PART", help="Begin with the exercise of this name.")
+def exercise(level: str, part: str | None) -> None:
+    """Do the exercises of LEVEL at a prompt, or the one in FILE.
+
+    Begins with the first that is not solved yet.
+    """
+    from napt_lab.labs.exercises.command_line import chosen
+    from napt_lab.topologies.spec.errors import TopologyError
+
+    try:
+        exercises, name = chosen(level, part)
+    except TopologyError as error:
+        refuse_file(error)
+    if not sys.stdin.isatty():
+        why = "an exercise needs a terminal to type at; `grade` does without"
+        click.echo(f"napt-lab: {why}", err=True)
+        sys.exit(WRONG_USAGE)
+    enter_sandbox()
+    from napt_lab.labs.exercises.session import run_session
+
+    sys.exit(run_session(exercises, name))
+
+
+@main.command()
+@click.argument("level", metavar="[LEVEL[/NAME]|FILE]", required=False, envvar="LEVEL")
+@click.option(
+    "--rules",
+    envvar="RULES",
+    type=click.Path(path_type=Path),
+    help="The file of answers: rules and commands, by the name of the exercise.",
+)
+@click.option(
+    "--translator",
+    envvar="TRANSLATOR",
+    type=click.Path(path_type=Path),
+    help="A Python file with a translate(packet, now) of your own.",
+)
+@click.option("--json", "as_json", type=click.Path(path_type=Path), help="Write the marks as JSON.")
+@click.option("--junit", type=click.Path(path_type=Path), help="… as JUnit's XML.")
+def grade(
+    level: str | None,
+    rules: Path | None,
+    translator: Path | None,
+    as_json: Path | None,
+    junit: Path | None,
+) -> None:
+    """Grade answers to the exercises of LEVEL (labs/exercises/README.md), or a translator that
+    you wrote, by the claims of the labs or of LEVEL (labs/translator/README.md).
+    """
+    if translator is not None and rules is None:
+        from napt_lab.labs.translator.claims import earned_in
+
+        wanted = earned_in(level)
+        stop_unless_ready()  # each part has a sandbox of its own
+        from napt_lab.labs.translator.grade import grade_translator
+
+        sys.exit(grade_translator(translator, wanted, as_json, junit))
+    if level is None or rules is None or translator is not None:
+        what = "LEVEL and --rules FILE (RULES=FILE), or --translator FILE (TRANSLATOR=FILE)"
+        raise click.UsageError(f"say what is to be graded: {what}")
+    from napt_lab.labs.exercises.command_line import read_tasks
+    from napt_lab.topologies.spec.errors import TopologyError
+
+    try:
+        tasks = read_tasks(level, rules)
+    except TopologyError as error:
+        refuse_file(error)
+    refuse_private_places({"--json": as_json, "--junit": junit})
+    enter_sandbox()
+    from napt_lab.labs.exercises.grade import run_grade
+
+    sys.exit(run_grade(tasks, as_json, junit))
+
+
+@contributors.command()
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.2, 60),
+    default=1.0,
+    envvar="SECONDS",
+    show_default=True,
+    help="How long one measurement takes.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 100),
+    default=3,
+    envvar="ROUNDS",
+    show_default=True,
+    help="How often each is made.",
+)
+@click.option("--whole-labs", is_flag=True, envvar="WHOLE_LABS", help="Time every lab as well.")
+def bench(seconds: float, rounds: int, whole_labs: bool) -> None:
+    """Compare the translator with the kernel's own masquerade."""
+    enter_sandbox()
+    from napt_lab.labs.bench import run_bench
+
+    sys.exit(run_bench(seconds, rounds, whole_labs))
+
+
+@main.command()
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    type=click.Choice(["python", "nftables"]),
+    envvar="ENGINES",
+    help="Who translates (again for several); python, if no translator is given.",
+)
+@click.option(
+    "--translator",
+    "translators",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    envvar="TRANSLATOR",
+    help="A translator of your own (again for several).",
+)
+@click.option(
+    "--preset",
+    "presets",
+    multiple=True,
+    default=["rfc"],
+    show_default=True,
+    envvar="PRESET",
+    help="The behavior of all but the kernel (none: what a topology has by itself).",
+)
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A gateway's key.")
+@click.option(
+    "--only",
+    multiple=True,
+    type=BySemicolon(),
+    metavar="ID",
+    envvar="ONLY",
+    help="Only requirements with this in their id, as in 5382, 4787.REQ-1 or 'RFC 4787, REQ-1'.",
+)
+@click.option(
+    "--docs",
+    is_flag=True,
+    hidden=not IN_CHECKOUT,
+    help="Write the table to docs/conformance.md, too.",
+)
+def conformance(
+    engines: tuple[str, ...],
+    translators: tuple[Path, ...],
+    presets: tuple[str, ...],
+    pairs: tuple[str, ...],
+    only: tuple[str, ...],
+    docs: bool,
+) -> None:
+    """Try on real packets, requirement by requirement, what the RFCs ask of a NAPT."""
+    if docs and not IN_CHECKOUT:
+        raise click.UsageError("--docs is for a checkout; here is no docs/conformance.md")
+    for pair in pairs:
+        if "=" not in pair:
+            raise click.UsageError(f"--set {pair!r} is not KEY=VALUE, such as filtering=...")
+    from napt_lab.labs.conformance import command
+
+    settings = dict(pair.split("=", 1) for pair in pairs)
+    engines = engines or (() if translators else ("python",))
+    chosen = command.candidates(engines, translators, presets, settings)
+    try:
+        setups = command.setups(chosen)
+    except command.Unusable as error:
+        click.echo(error, err=True)
+        sys.exit(WRONG_USAGE)
+    stop_unless_ready()
+    sys.exit(command.run(setups, only, docs))
+
+
+@main.command()
+def doctor() -> None:
+    """Show whether this machine can run the labs, and how to mend it."""
+    from napt_lab.labs.cli.doctor import show
+    from napt_lab.topologies.sandbox import preflight
+    from napt_lab.topologies.sandbox.machine import Machine
+
+    findings = preflight.examine(Machine())
+    show(findings)
+    sys.exit(PASSED if all(finding.ok for finding in findings) else CANNOT_RUN)
+
+
+@contributors.command(context_settings={"ignore_unknown_options": True})
+@click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
+def test(pytest_arguments: tuple[str, ...]) -> None:
+    """Run the tests, several at a time; PYTEST_ARGUMENTS are passed on."""
+    stop_unless_ready()
+    workers = str(5 * len(os.sched_getaffinity(0)) // 2)  # a test often waits for a packet
+    # One test at a time to whoever is free, the slow ones first (tests/conftest.py).
+    spread = ["-n", workers, "--dist", "load", "--maxschedchunk", "1"]
+    command = [sys.executable, "-m", "pytest", *spread, *pytest_arguments]
+    os.execv(sys.executable, command)
+
+
+@contributors.command()
+@click.option("--packets", type=int, envvar="PACKETS", help="How many (default: 1,000,000).")
+@click.option("--seed", type=int, envvar="SEED", help="To have the same packets again.")
+@click.option("--story", type=int, envvar="STORY", help="Only this story of the seed's.")
+def fuzz(packets: int | None, seed: int | None, story: int | None) -> None:
+    """Send the translator's core packets that nobody thought of, and judge what comes out."""
+    given = {"--packets": packets, "--seed": seed, "--story": story}
+    words = [word for name, n in given.items() if n is not None for word in (name, str(n))]
+    os.execv(sys.executable, [sys.executable, "-m", "tests.fuzz", *words])
+
+
+@contributors.command()
+def lint() -> None:
+    """Check style (ruff) and types (mypy)."""
+    commands = [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]]
+    results = [subprocess.run([sys.executable, "-m", *c], check=False) for c in commands]
+    sys.exit(FAILED if any(result.returncode for result in results) else PASSED)

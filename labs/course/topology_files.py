@@ -1,0 +1,22 @@
+"""Where a topology's file is: as it was named, or among those that come with the project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napt_lab.labs.course.registry import TOPOLOGIES
+
+
+def find(name: str | Path, beside: Path | None = None) -> Path:
+    """The file `name`, below the folder `beside` (the working directory without it).
+
+    Where there is none, the one that comes with NAPT Lab under that name, with or without
+    `.yaml`. The loader says what is wrong with one that is nowhere.
+    """
+    named = Path(name) if beside is None else beside / name
+    if named.exists() or Path(name).name != str(name):
+        return named
+    for shipped in (TOPOLOGIES / name, TOPOLOGIES / f"{name}.yaml"):
+        if shipped.is_file():
+            return shipped
+    return named

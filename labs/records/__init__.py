@@ -1,0 +1,1 @@
+"""What a run writes and a user keeps: runs/, events, the state folder."""

@@ -1,0 +1,190 @@
+"""What the command line calls, inside the sandbox: run a lab, or give a prompt on a topology."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from napt_lab.labs.capture.pcapng import join_pcapng
+from napt_lab.labs.check.command import check_topologies
+from napt_lab.labs.check.reports import CannotReport, Reports
+from napt_lab.labs.course.registry import LABS
+from napt_lab.labs.prompt import Prompt
+from napt_lab.labs.records.rundir import RunDirectory
+from napt_lab.labs.records.stream import Stream
+from napt_lab.labs.report.story import Story
+from napt_lab.labs.running.run_in import run_in
+from napt_lab.labs.stage.drawing import draw
+from napt_lab.labs.stage.narration import Narration
+from napt_lab.labs.stage.play import Pause, Play
+from napt_lab.labs.stage.steps import Lab, Part
+from napt_lab.labs.verdict.exit_status import CANNOT_RUN, FAILED, INTERRUPTED, PASSED, WRONG_USAGE
+from napt_lab.labs.verdict.results import Results
+from napt_lab.topologies.network.builder import BuildError, Network
+from napt_lab.topologies.network.napt_control import ControlError
+from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
+from napt_lab.topologies.network.programs import ProgramError
+from napt_lab.topologies.spec.checkout import DOCTOR
+from napt_lab.topologies.spec.loader import load
+from napt_lab.topologies.spec.model import Topology
+
+
+def run_lab(lab_id: str, *, step: bool, part: str | None) -> int:
+    """Run a lab with narration. Returns the exit status; what it produced is in runs/."""
+    lab = LABS[lab_id].lab()
+    parts = [p for p in lab.parts if part is None or p.name == part]
+    if not parts:
+        names = ", ".join(p.name for p in lab.parts)
+        return _refuse(f"lab {lab_id} has no part {part!r}; there are: {names}")
+    if step and not sys.stdin.isatty():
+        return _refuse("step by step needs a terminal to type at; run it without STEP")
+    narration = Narration()
+    pause = Prompt(narration.console) if step else None
+    return play(lab, parts, narration, pause)
+
+
+def play(lab: Lab, parts: Sequence[Part], narration: Narration, pause: Pause | None) -> int:
+    """Play some parts of a lab and write everything down, however it ends."""
+    try:
+        directory = RunDirectory(lab.id)
+        results = Results(directory.path)
+    except OSError as error:
+        return _cannot_write(error)
+    stream, story = Stream(), Story()
+    stream.listen(results)
+    stream.listen(story)
+    stream.listen(narration)
+    run = Play(lab, parts, stream, directory.path, pause)
+    try:
+        passed = run.run()
+    finally:
+        stream.silence()
+        narration.rest()
+        kept = _keep(run, results, story, directory, narration)
+        if kept and len(parts) < len(lab.parts):
+            only = ", ".join(part.name for part in parts)
+            narration.console.print(f"Of lab {lab.id}, only this ran: {only}.", style="dim")
+        if kept and run.stopped:
+            narration.console.print(
+                f"The last whole run of lab {lab.id}, if there is one, is still in its place.\n"
+                f"A run that was stopped counts as failed (exit status {FAILED}; "
+                f"{INTERRUPTED} after Ctrl-C).",
+                style="dim",
+            )
+    if not kept:
+        return CANNOT_RUN
+    if run.unbuilt is not None:
+        return cannot_build(run.unbuilt)
+    return PASSED if passed else FAILED
+
+
+def _keep(
+    run: Play, results: Results, story: Story, directory: RunDirectory, narration: Narration
+) -> bool:
+    """Write everything down, or nothing: a part of it could be taken for the whole."""
+    try:
+        if run.unsaved is not None:
+            raise run.unsaved
+        results.write()
+        whole = directory.path / "capture.pcapng"
+        if run.captures and whole not in run.captures:
+            join_pcapng(run.captures, whole)
+        try:
+            _write_report(story, directory.path, narration)
+        finally:
+            place = os.path.relpath(directory.publish(stopped=run.stopped))
+    except OSError as error:
+        directory.discard()
+        _cannot_write(error)
+        return False
+    narration.console.print(f"Everything that was seen is in {place}/.", style="dim")
+    return True
+
+
+def _write_report(story: Story, folder: Path, narration: Narration) -> None:
+    """The verdict stands and the results are written: a page that fails costs only the page."""
+    try:
+        from napt_lab.labs.report.page import (
+            write_report,  # it takes its time, which nobody waits for now
+        )
+
+        write_report(story, folder)
+    except Exception as error:
+        (folder / "report.html").unlink(missing_ok=True)  # a half-written one
+        narration.console.print(f"There is no report.html: {type(error).__name__}: {error}")
+
+
+def run_shell(path: Path) -> int:
+    """Build a topology and give a prompt on it."""
+    if not sys.stdin.isatty():
+        return _refuse("a prompt needs a terminal to type at")
+    console = Narration().console
+    topology = load(path)
+    for line in draw(topology):
+        console.print(line, markup=False, no_wrap=True, overflow="ignore", crop=False)
+    return _on_network(lambda: _prompt_on(topology, Prompt(console)))
+
+
+def _prompt_on(topology: Topology, prompt: Prompt) -> int:
+    with Network(topology) as net:
+        prompt.explore(net)
+    return PASSED
+
+
+def run_command(topology: Topology, node: str, command: Sequence[str], capture: Path | None) -> int:
+    """Run one command on one node of a topology; its exit status."""
+    return _on_network(lambda: run_in(topology, node, command, capture))
+
+
+def _on_network(use: Callable[[], int]) -> int:
+    """Build a network and use it; the exit status, also where it could not be built."""
+    try:
+        return use()
+    except BuildError as error:
+        return cannot_build(error)
+    except (ProgramError, ProgramEnded, ControlError, DeadlinePassed) as error:
+        print(f"napt-lab: {error}", file=sys.stderr)
+        return FAILED
+
+
+def run_check(topologies: Sequence[Topology], reports: Reports) -> int:
+    """Build topologies and test what they expect. Returns the exit status."""
+    try:
+        passed = check_topologies(topologies, reports)
+    except BuildError as error:
+        return cannot_build(error)
+    except CannotReport as error:
+        return _cannot_write(error.error)
+    return PASSED if passed else FAILED
+
+
+def _refuse(why: str) -> int:
+    print(f"napt-lab: {why}", file=sys.stderr)
+    return WRONG_USAGE
+
+
+def cannot_build(error: BuildError) -> int:
+    """Say that it is this machine's fault; returns the exit status."""
+    print(f"napt-lab: this machine cannot build the network: {error}", file=sys.stderr)
+    print(
+        f"  mend it: `{DOCTOR}` shows what this machine lacks; if it finds nothing, a limit is\n"
+        "           reached outside, such as a container's: end what else runs there, or raise it",
+        file=sys.stderr,
+    )
+    return CANNOT_RUN
+
+
+def _cannot_write(error: OSError) -> int:
+    """The results, that is; a run without them is no run."""
+    mend = {
+        errno.ENOSPC: "make room on the disk that this folder is on, and run it again",
+        errno.EDQUOT: "make room within your quota, and run it again",
+        errno.EISDIR: f"move that folder away: mv {error.filename} SOMEWHERE-ELSE",
+    }
+    otherwise = "work in a clone of your own (git clone THIS-FOLDER ~/napt-lab)"
+    print(f"napt-lab: cannot write the results: {error}", file=sys.stderr)
+    print(f"  mend it: {mend.get(error.errno or 0, otherwise)}", file=sys.stderr)
+    return CANNOT_RUN

@@ -1,0 +1,56 @@
+"""A topology as a drawing that any terminal can show: a tree with the Internet as its root."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from napt_lab.topologies.spec.model import Gateway, Host, Isp, Site, Topology
+
+
+@dataclass
+class _Branch:
+    text: str
+    twigs: list[_Branch] = field(default_factory=list)
+
+
+def draw(topology: Topology) -> list[str]:
+    """Lines with every node and address. A double line is a NAPT or proxy: two worlds meet."""
+    root = _Branch("internet: the router; it knows no way to private addresses")
+    root.twigs = [_isp(isp, topology) for isp in topology.isps]
+    return [root.text, *_lines(root)]
+
+
+def _isp(isp: Isp, topology: Topology) -> _Branch:
+    branch = _Branch(f"{isp.network}  an ISP; the router is {isp.router}")
+    branch.twigs = [
+        _host(host) for host in topology.internet if topology.isp_of(host.address) == isp
+    ]
+    branch.twigs += [
+        _site(site) for site in topology.sites if topology.isp_of(site.gateway.public) == isp
+    ]
+    return branch
+
+
+def _site(site: Site) -> _Branch:
+    gateway = site.gateway
+    text = f"{gateway.public.ip} ║ {gateway.name}, {_kind(gateway)} ║ {gateway.private.ip}"
+    inside = _Branch(f"{site.network}  private: site {site.name}", [_host(h) for h in site.hosts])
+    return _Branch(text, [inside])
+
+
+def _kind(gateway: Gateway) -> str:
+    return "NAPT" if gateway.napt is not None else f"a {gateway.kind.value}"
+
+
+def _host(host: Host) -> _Branch:
+    runs = ", ".join(f"{service.name} on port {service.port}" for service in host.runs)
+    return _Branch(f"{host.name} {host.address.ip}" + (f"  ({runs})" if runs else ""))
+
+
+def _lines(branch: _Branch) -> Iterator[str]:
+    for number, twig in enumerate(branch.twigs, start=1):
+        last = number == len(branch.twigs)
+        yield f"{'└─' if last else '├─'} {twig.text}"
+        for line in _lines(twig):
+            yield f"{'   ' if last else '│  '}{line}"

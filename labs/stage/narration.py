@@ -1,0 +1,231 @@
+"""A run as a story on the terminal, for whoever learns from it.
+
+Listens to the stream and prints. In a pipe: the same words, no colors, 80 columns.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.status import Status
+from rich.text import Text
+
+from napt_lab.labs.records.stream import Record
+from napt_lab.labs.stage.code_in_text import pieces
+from napt_lab.labs.stage.rule_lines import rule_lines
+from napt_lab.labs.verdict.claims import CLAIMS
+
+WIDTH = 100  # longer lines are hard to read
+OUTPUT_LINES = 6  # of a command's output
+RULES_SHOWN = 12
+BAR_WIDTH = 40
+
+# Verdicts, from good to bad. What could not be checked is not a pass, nor is it a failure.
+_MARKS = {
+    "held": ("✓ ", "bold green"),
+    "unchecked": ("! ", "bold magenta"),
+    "failed": ("✗ ", "bold red"),
+}
+_WORDS = {  # of one, of several
+    "held": ("holds", "hold"),
+    "unchecked": ("could not be checked", "could not be checked"),
+    "failed": ("does not hold", "do not hold"),
+}
+
+
+class Narration:
+    """Prints every event that a person wants to see."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False, soft_wrap=False)
+        if self.console.width > WIDTH:
+            self.console.width = WIDTH
+        self._status: Status | None = None
+        self._claims: dict[str, str] = {}  # to the worst verdict so far
+        self._stopped: Record | None = None  # if somebody ended the run early
+        self._last = ""  # the event before, to set groups apart
+
+    def __call__(self, record: Record) -> None:
+        """Listen to the stream."""
+        tell = getattr(self, f"_tell_{record['event']}", None)
+        if tell is not None:
+            tell(record)
+            if record["event"] not in ("working", "progress"):
+                self._last = record["event"]
+
+    def rest(self) -> None:
+        """Stop the spinner: someone else wants the terminal."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    # ── the run ────────────────────────────────────────────────────────────────────────
+
+    def _tell_lab(self, record: Record) -> None:
+        self.console.print(Rule(f"[bold]Level {record['lab']}"))
+        self.console.print(Text(record["title"], style="bold"))
+        self._say(record["intro"])
+
+    def _tell_part(self, record: Record) -> None:
+        if record["title"]:
+            self.console.print(Rule(record["title"], align="left"))
+        self.console.print()
+        for line in record["drawing"]:
+            self._print(Text("  " + line, style="cyan"), wrap=False)
+        self.console.print()
+
+    def _tell_working(self, record: Record) -> None:
+        self.rest()
+        if self.console.is_terminal:
+            self._status = self.console.status(Text(record["what"], style="dim"))
+            self._status.start()
+
+    def _tell_progress(self, record: Record) -> None:
+        if self._status is not None:
+            full = BAR_WIDTH * record["done"] // max(1, record["of"])
+            bar = ("━" * full, "green"), ("─" * (BAR_WIDTH - full), "dim")
+            count = f" {record['done']:,} of {record['of']:,} "
+            self._status.update(Text.assemble(*bar, count, (record["what"], "dim")))
+
+    def _tell_network(self, record: Record) -> None:
+        self.rest()
+        self._print(Text(f"The network is up after {record['seconds']:.2f} s.", style="dim"))
+
+    def _tell_end(self, record: Record) -> None:
+        self.rest()
+        self.console.print()
+        self.console.print(Rule())
+        in_part = self._take_out_unfinished()
+        for claim, verdict in self._claims.items():
+            mark, style = _MARKS[verdict]
+            self._print(Text.assemble((mark, style), (claim, "bold")))
+            if claim in CLAIMS:
+                self._print(Text(CLAIMS[claim], style="dim"), indent=4)
+        counts = {verdict: list(self._claims.values()).count(verdict) for verdict in _MARKS}
+        words = [
+            f"{count} {_WORDS[verdict][count != 1]}" for verdict, count in counts.items() if count
+        ]
+        text = f"Claims: {', '.join(words) or 'none'}."
+        style = "bold green" if record["passed"] else "bold red"
+        self._print(Text.assemble((text, style), (f" {record['seconds']:.1f} s.", "dim")))
+        if self._stopped is not None:
+            unchecked = ", ".join(
+                f"{claim} (the rest of it)" if claim in in_part else claim
+                for claim in self._stopped["unchecked"]
+            )
+            self._print(
+                Text(f"You stopped {self._stopped['where']}. Not checked: {unchecked}.", "yellow")
+            )
+
+    def _take_out_unfinished(self) -> set[str]:
+        """Claims that have held so far, but whose last step was not come to."""
+        to_come = set(self._stopped["unchecked"]) if self._stopped is not None else set()
+        unfinished = {claim for claim in to_come if self._claims.get(claim) == "held"}
+        for claim in unfinished:
+            del self._claims[claim]
+        return unfinished
+
+    def _tell_stopped(self, record: Record) -> None:
+        self._stopped = record
+
+    def _tell_pause(self, _record: Record) -> None:
+        self.rest()
+
+    # ── a step ─────────────────────────────────────────────────────────────────────────
+
+    def _tell_step(self, record: Record) -> None:
+        self.rest()
+        if not record["number"]:
+            return  # a step that was not come to
+        self.console.print()
+        title = Text(f"Step {record['number']} of {record['of']}: {record['title']}", style="bold")
+        self.console.print(Rule(title, align="left"))
+        self._say(record["say"])
+        if record["ask"]:
+            predict = Text("Predict: ", "bold yellow")
+            self._print(predict.append_text(self._with_code(record["ask"], "yellow")))
+        self.console.print()
+
+    def _tell_command(self, record: Record) -> None:
+        if self._last not in ("command", "step"):
+            self.console.print()
+        line = Text.assemble((f"{record['node']}$ ", "bold cyan"), (record["command"], "bold"))
+        self._print(line, indent=2)
+
+    def _tell_output(self, record: Record) -> None:
+        program, status = record["command"].split()[0], record["status"]
+        ended = "done" if status == 0 else f"exit status {status}"
+        self._print(
+            Text(
+                f"{_possessive(record['node'])} {program}: {ended} after {record['seconds']:.2f} s",
+                "dim",
+            ),
+            indent=2,
+        )
+        lines = (record["stdout"] + "\n" + record["stderr"]).splitlines()
+        for line in [line for line in lines if line.strip()][-OUTPUT_LINES:]:
+            self._print(Text(line), indent=4)
+
+    def _tell_observed(self, record: Record) -> None:
+        for line in record["lines"]:
+            self._print(Text(line, style="dim"), indent=4)
+
+    def _tell_check(self, record: Record) -> None:
+        if self._stopped is not None:
+            return  # told in one line at the end
+        if self._last in ("command", "observed"):
+            self.console.print()
+        claim, passed = record["claim"], record["passed"]
+        verdict = "held" if passed else "unchecked" if record["broken"] else "failed"
+        worst = max(verdict, self._claims.get(claim, verdict), key=list(_MARKS).index)
+        self._claims[claim] = worst
+        text = Text.assemble(_MARKS[verdict], (f"{claim} ", "bold"), record["text"])
+        self._print(text, indent=2)
+        for line in record["evidence"][:-1]:
+            self._print(Text(line, style="dim"), indent=4)
+        for line in record["evidence"][-1:]:  # the requirement that failed is the last one
+            self._print(Text(line, style="dim" if passed else "red"), indent=4)
+
+    # ── when something went wrong ──────────────────────────────────────────────────────
+
+    def _tell_table(self, record: Record) -> None:
+        self.console.print()
+        self._print(Text(f"{_possessive(record['node'])} table", style="bold"), indent=2)
+        rules = record["rules"]
+        for line in rule_lines(rules[:RULES_SHOWN], len(rules)):
+            self._print(Text(line), indent=2)
+        drops: dict[str, Any] = record["stats"].get("drops", {})
+        told = ", ".join(f"{count} × {reason}" for reason, count in drops.items()) or "none"
+        self._print(Text(f"dropped packets: {told}"), indent=2)
+
+    def _tell_trouble(self, record: Record) -> None:
+        self.rest()
+        self._print(Text(record["text"], style="bold red"))
+
+    # ── printing ───────────────────────────────────────────────────────────────────────
+
+    def _say(self, text: str) -> None:
+        if text:
+            self._print(self._with_code(text))
+
+    def _with_code(self, text: str, style: str = "") -> Text:
+        """What stands between backticks is bold; in a pipe nothing is, and they stay."""
+        if not self.console.is_terminal:
+            return Text(text, style)
+        styled = ((piece, f"bold {style}" if code else style) for piece, code in pieces(text))
+        return Text.assemble(*styled)
+
+    def _print(self, text: Text, *, indent: int = 0, wrap: bool = True) -> None:
+        self.console.print(
+            Padding(text, (0, 0, 0, indent), expand=False) if indent else text,
+            no_wrap=not wrap,
+            crop=wrap,
+            overflow="fold" if wrap else "ignore",
+        )
+
+
+def _possessive(name: str) -> str:
+    return f"{name}'" if name.endswith("s") else f"{name}'s"

@@ -1,0 +1,94 @@
+"""Where a step acts: the running network, the wires, and ways to show what is done there."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+
+from napt_lab.labs.capture.wire import Wire
+from napt_lab.labs.records.stream import Stream
+from napt_lab.labs.stage.steps import Claim
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.network.processes import Completed, Event, EventLog, Process
+
+SHOWN_OUTPUT = 2000  # characters of a command's output that go into the story
+TYPED_SECONDS = 10.0  # how long a typed command may take
+
+
+class Typed:
+    """A command that was typed on a node and still runs."""
+
+    def __init__(self, stream: Stream, process: Process) -> None:
+        self._stream = stream
+        self._process = process
+
+    def finish(self, timeout: float = TYPED_SECONDS) -> Completed:
+        """Wait for its end and show what it printed; DeadlinePassed after `timeout` seconds."""
+        completed = self._process.wait(timeout)
+        self._stream.emit(
+            "output",
+            node=self._process.node,
+            command=shlex.join(completed.argv),
+            status=completed.status,
+            seconds=completed.seconds,
+            stdout=completed.stdout[-SHOWN_OUTPUT:],
+            stderr=completed.stderr[-SHOWN_OUTPUT:],
+        )
+        return completed
+
+
+class Stage:
+    """What a step's action gets."""
+
+    def __init__(self, net: Network, wire: Wire, stream: Stream) -> None:
+        self.net = net
+        self.wire = wire
+        self._stream = stream
+
+    @property
+    def log(self) -> EventLog:
+        """What the programs of the network reported."""
+        return self.net.log
+
+    def start(self, node: str, *argv: str) -> Typed:
+        """Type a command on a node; `finish` waits for its end."""
+        self._stream.emit("command", node=node, command=shlex.join(argv))
+        return Typed(self._stream, self.net[node].start(argv))
+
+    def run(self, node: str, *argv: str, timeout: float = TYPED_SECONDS) -> Completed:
+        """Type a command on a node and wait for its end."""
+        return self.start(node, *argv).finish(timeout)
+
+    def serve(self, node: str, *argv: str, name: str) -> Process:
+        """Start a node program, whose events go to the log under `name`, in the background."""
+        self._stream.emit("command", node=node, command=f"{shlex.join(argv)} &")
+        return self.net[node].start_program(argv, name=name)
+
+    def see(self, *lines: str) -> None:
+        """Show what can be observed now."""
+        self._stream.emit("observed", lines=list(lines))
+
+    def progress(self, what: str, done: int, of: int) -> None:
+        """Say how far something that takes seconds has come."""
+        self._stream.emit("progress", what=what, done=done, of=of)
+
+    def claim(self, claim: str, text: str) -> Claim:
+        """Check something that `claim` needs; `text` says it as a sentence."""
+        return Claim(self._stream, claim, text)
+
+    def wait_for_event(
+        self,
+        node: str,
+        name: str,
+        predicate: Callable[[Event], bool] = lambda _: True,
+        *,
+        since: int = 0,
+        deadline: float = 3.0,
+    ) -> Event:
+        """The first event `name` from a program on `node` after `since` (a mark of the log)."""
+        return self.log.wait_for(
+            lambda event: event.node == node and event.name == name and predicate(event),
+            deadline=deadline,
+            what=f"`{name}` from {node}",
+            since=since,
+        )

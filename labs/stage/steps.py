@@ -1,0 +1,149 @@
+"""What a lab is, and how it is played.
+
+A lab has parts, each on a topology of its own; a part has steps; a step says something, asks
+for a prediction, does something (commands that a person could type), and proves claims by
+checks. The steps are the same whether a student goes through them one at a time, a terminal
+scrolls by, or a test plays them in silence: who listens to the stream (stream.py) decides.
+
+    part = Part("direct", topology="two-sites.yaml")
+
+    @part.step("A title", say="What is about to happen.", ask="What will you see?", proves=[...])
+    def _(stage: Stage) -> None:
+        answer = stage.run("bob", "curl", "http://24.9.3.7:8080/")
+        with stage.claim("9c.rule", "the file arrives") as claim:
+            claim.require(answer.status == 0, f"curl ended with status {answer.status}")
+
+A check that could not be made never passes: an exception in it, a capture with gaps, a claim
+that a step promised and did not come to are all recorded as broken checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from napt_lab.labs.course.registry import TOPOLOGIES
+from napt_lab.labs.records.stream import Stream
+from napt_lab.topologies.network.processes import DeadlinePassed
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step. `proves` are the claims that it must come to."""
+
+    title: str
+    say: str
+    ask: str
+    proves: tuple[str, ...]
+    action: Callable[..., None]
+
+
+@dataclass(slots=True)
+class Part:
+    """Steps on one network. `watch` limits the capture to some nodes; None is all of them.
+
+    `offload` lets its links carry unsegmented TCP, for steps that move a lot.
+    """
+
+    name: str
+    topology: str
+    title: str = ""
+    watch: Sequence[str] | None = None
+    offload: bool = False
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def topology_path(self) -> Path:
+        return TOPOLOGIES / self.topology
+
+    def step(
+        self, title: str, *, say: str, ask: str = "", proves: Iterable[str] = ()
+    ) -> Callable[[Callable[..., None]], Callable[..., None]]:
+        """Make a function the next step of this part."""
+
+        def add(action: Callable[..., None]) -> Callable[..., None]:
+            self.steps.append(Step(title, say, ask, tuple(proves), action))
+            return action
+
+        return add
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """A level of the course."""
+
+    id: str
+    title: str
+    intro: str
+    parts: tuple[Part, ...]
+
+
+class ClaimFailed(Exception):
+    """A requirement of a claim does not hold."""
+
+
+class Claim:
+    """One check of one claim: `with stage.claim(...) as claim:` and at least one `require`.
+
+    The first requirement that does not hold ends the block. So does a deadline: what was
+    awaited did not come. Any other exception makes the check broken. The lab goes on.
+    """
+
+    def __init__(self, stream: Stream, claim: str, text: str) -> None:
+        self.claim = claim
+        self.text = text
+        self.evidence: list[str] = []
+        self._stream = stream
+
+    def require(self, holds: bool, evidence: str) -> None:
+        """`evidence` says what was seen, whether it is what the claim needs or not."""
+        self.evidence.append(evidence)
+        if not holds:
+            raise ClaimFailed(evidence)
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> bool:
+        broken = False
+        if isinstance(error, DeadlinePassed):
+            self.evidence.append(str(error))
+        elif isinstance(error, Exception) and not isinstance(error, ClaimFailed):
+            broken = True
+            self.evidence.append(f"could not be checked: {type(error).__name__}: {error}")
+        elif error is None and not self.evidence:
+            broken = True
+            self.evidence.append("could not be checked: nothing was required")
+        elif error is not None and not isinstance(error, Exception):
+            return False  # the run is being ended: the claim stays unchecked
+        emit_check(
+            self._stream,
+            self.claim,
+            self.text,
+            passed=error is None and not broken,
+            evidence=self.evidence,
+            broken=broken,
+        )
+        return isinstance(error, Exception)
+
+
+def emit_check(
+    stream: Stream,
+    claim: str,
+    text: str,
+    *,
+    passed: bool,
+    evidence: Sequence[str],
+    broken: bool = False,
+) -> None:
+    """Say how a check ended. `broken`: it could not be made, which is not a pass."""
+    stream.emit(
+        "check", claim=claim, text=text, passed=passed, evidence=list(evidence), broken=broken
+    )

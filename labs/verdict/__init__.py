@@ -1,0 +1,1 @@
+"""How a check ended: claims, results, exit statuses."""

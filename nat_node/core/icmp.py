@@ -1,0 +1,87 @@
+"""What a NAPT says by itself in ICMP (RFC 792): answers to pings, and refusals.
+
+A ping that comes in fragments need not be put together to be answered: the first one becomes the
+answer's first fragment, and fragments.py turns the others round in the same way.
+Errors about packets that it has translated are another matter: icmp_errors.py.
+"""
+
+from __future__ import annotations
+
+from struct import pack
+
+from napt_lab.nat_node.core.packet import ECHO_REPLY, ICMP, ICMP_ERRORS, UNREACHABLE, Packet, Side
+from napt_lab.nat_node.core.verdict import Drop
+
+INITIAL_TTL = 64
+LONGEST_ERROR = 576
+PORT_UNREACHABLE, PROHIBITED = 3, 13
+_MULTICAST = 0xE0000000  # 224.0.0.0; what lies above is multicast, reserved, and broadcast
+
+
+def answer_echo(request: Packet) -> list[Packet] | Drop:
+    """Turn an echo request to one of our own addresses into its reply, in place.
+
+    A damaged one is dropped, if it is whole: only then can that be seen here.
+    """
+    before = request.body_checksum()
+    if before and not request.is_fragment:
+        return Drop.BAD_CHECKSUM
+    source, destination = request.source, request.destination
+    request.rewrite_source((destination, 0))
+    request.rewrite_destination((source, 0))
+    request.data[8] = INITIAL_TTL
+    request.data[request.header_length] = ECHO_REPLY
+    request.carry_into_icmp_checksum(before)
+    request.refresh_header_checksum()
+    return [request]
+
+
+def may_be_told(about: Packet) -> bool:
+    """Whether the sender of a packet from the inside may be sent an ICMP error about it.
+
+    RFC 1122, section 3.2.2: never about an error, a later fragment, or what was sent to many.
+    """
+    return not (
+        about.side is Side.OUTSIDE
+        or about.is_later_fragment
+        or (about.protocol == ICMP and about.icmp_type in ICMP_ERRORS)
+        or about.destination >= _MULTICAST
+    )
+
+
+def unreachable(about: Packet, code: int, sender: int) -> Packet:
+    """Destination unreachable (type 3), to whoever sent a packet that may not pass.
+
+    It quotes as much as a datagram of 576 bytes can hold (RFC 1812, section 4.3.2.3), and is of
+    the same class of service as what it speaks of (RFC 5508, section 7.7).
+    """
+    quoted = bytes(about.data[: LONGEST_ERROR - 28])
+    service = about.data[1] & 0xFC  # but for ECN, which is about this packet alone
+    header = pack(
+        "!BBHHHBBHII", 0x45, service, 28 + len(quoted), 0, 0, INITIAL_TTL, ICMP, 0,
+        sender, about.source,
+    )  # fmt: skip
+    error = Packet(bytearray(header + pack("!BBHI", UNREACHABLE, code, 0, 0) + quoted), about.side)
+    error.refresh_icmp_checksum()
+    error.refresh_header_checksum()
+    return error
+
+
+class Budget:
+    """How many errors may still be sent: `rate` a second, at most `burst` at once.
+
+    RFC 1812, section 4.3.2.8: whoever answers every packet of a flood doubles it.
+    """
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._left, self._at = burst, 0.0
+
+    def spend(self, now: float) -> bool:
+        """Take one, if there is one."""
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

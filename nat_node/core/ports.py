@@ -1,0 +1,182 @@
+"""Which external port a new rule gets (RFC 4787, section 4.2; RFC 6056).
+
+Preserve: the internal port if it is free, else at random. Sequential: the next free one.
+Random: any free one. Chance comes from outside, so that tests can choose it.
+
+Two wishes go before: a port below 1024 becomes one below 1024 if the pool has such, and any
+other one that is not (RFC 4787, REQ-3a); and where parity is kept, even stays even (REQ-4, for
+RTP and RTCP, which come in pairs). They are wishes, not conditions: rather an odd port than none.
+
+    parts of the pool 1-65535     1-1023 even │ 1-1023 odd │ 1024-65535 even │ 1024-65535 odd
+    what port 40000 would like                               └──────────────┘ first, with parity
+                                                             └─────────────────────────────┘ then
+                                  └────────────────────────────────────────────────────────┘ last
+
+In a part that is nearly full, free ports are searched for in strides of random length. One after
+the other would fill up the pool in runs without a gap, each longer than the one before, and the
+last ports of 65,535 would take thousands of looks each. In a part that is full nobody searches:
+the table counts what is taken of each.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable
+from math import gcd
+from typing import NamedTuple
+
+from napt_lab.nat_node.core.settings import PortAssignment
+
+#: A few throws find a free port in any pool that is not nearly full.
+_THROWS = 8
+_WELL_KNOWN = 1024
+
+
+def part_of(port: int) -> int:
+    """Which of the four parts a port lies in: bit 0 its parity, bit 1 whether it is above 1023."""
+    return (port & 1) | (port >= _WELL_KNOWN) << 1
+
+
+class Vacancies(NamedTuple):
+    """Whether a port is free, and how many ports of a part of the pool are not."""
+
+    is_free: Callable[[int], bool]
+    taken: Callable[[int], int]
+
+
+class PortPool:
+    """Chooses ports from `pool`; `below(n)` returns a random number from 0 to n - 1."""
+
+    def __init__(
+        self,
+        pool: range,
+        assignment: PortAssignment,
+        keep_parity: bool,
+        below: Callable[[int], int],
+    ) -> None:
+        self.pool = pool
+        self._assignment = assignment
+        self._below = below
+        self._next = pool.start
+        self._wishes = [self._wishes_of(part, keep_parity) for part in range(4)]
+
+    def _wishes_of(self, part: int, keep_parity: bool) -> list[tuple[range, tuple[int, ...]]]:
+        """Where to look for a port like those of `part`, best first: ports, and their parts."""
+        parity, above = part & 1, part & 2
+        start, stop = self.pool.start, self.pool.stop
+        alike = range(max(start, _WELL_KNOWN), stop) if above else range(start, min(stop, 1024))
+        wishes: list[tuple[range, tuple[int, ...]]] = []
+        if keep_parity and alike:
+            wishes.append((range(alike.start + (alike.start + parity) % 2, alike.stop, 2), (part,)))
+        wishes.append((alike, (above, above + 1)))
+        if alike != self.pool:
+            wishes.append((self.pool, (0, 1, 2, 3)))
+        return [wish for wish in wishes if wish[0]]
+
+    def choose(
+        self, wanted: int, is_free: Callable[[int], bool], taken: Callable[[int], int]
+    ) -> int | None:
+        """A free port, or None when there is none. `wanted` is the internal port.
+
+        `taken(part)` is how many ports of a part are not free.
+        """
+        if self._assignment is PortAssignment.PRESERVE and wanted in self.pool and is_free(wanted):
+            return wanted
+        for ports, parts in self._wishes[part_of(wanted)]:
+            if sum(map(taken, parts)) < len(ports):
+                port = self._choose_from(ports, is_free)
+                if port is not None:
+                    return port
+        return None
+
+    def _choose_from(self, ports: range, is_free: Callable[[int], bool]) -> int | None:
+        if self._assignment is PortAssignment.SEQUENTIAL:
+            start = -((ports.start - self._next) // ports.step)
+            return self._scan(ports, start, is_free)
+        for _ in range(_THROWS):
+            port = ports[self._below(len(ports))]
+            if is_free(port):
+                return port
+        return self._scan(ports, self._below(len(ports)), is_free, self._stride(len(ports)))
+
+    def _stride(self, size: int) -> int:
+        """A step that comes to every one of `size` ports before it comes back to the first."""
+        while gcd(stride := 1 + self._below(size), size) != 1:
+            pass
+        return stride
+
+    def _scan(
+        self, ports: range, start: int, is_free: Callable[[int], bool], stride: int = 1
+    ) -> int | None:
+        """The first free port from `start` on, once around."""
+        for step in range(len(ports)):
+            port = ports[(start + step * stride) % len(ports)]
+            if is_free(port):
+                self._next = port + 1
+                return port
+        return None
+
+
+class HeldPorts:
+    """Ports that were left, and wait until nothing on its way to the old owner can come any more.
+
+    RFC 6888, REQ-8. At most every port of the pool is held, once for UDP and once for ICMP.
+    """
+
+    def __init__(self) -> None:
+        self._until: deque[tuple[float, int, int]] = deque()
+        self._held: set[tuple[int, int]] = set()
+        self.count: Counter[tuple[int, int]] = Counter()
+        """How many are held: by protocol and part of the pool."""
+
+    def __contains__(self, key: tuple[int, int]) -> bool:
+        return key in self._held
+
+    def hold(self, protocol: int, port: int, until: float) -> None:
+        """Keep a port from being used. `until` never goes back from one call to the next."""
+        self._until.append((until, protocol, port))
+        self._held.add((protocol, port))
+        self.count[(protocol, part_of(port))] += 1
+
+    def release(self, now: float) -> None:
+        """Give back the ports whose time has passed."""
+        while self._until and self._until[0][0] <= now:
+            _, protocol, port = self._until.popleft()
+            self._held.remove((protocol, port))
+            self.count[(protocol, part_of(port))] -= 1
+
+
+class SharedPorts:
+    """How many rules each port has, where one port can serve several remote endpoints."""
+
+    def __init__(self, pool: range) -> None:
+        self._pool = pool
+        # A number for each port, by protocol: a dictionary of 65,535 keys would take 13 MB.
+        self._rules: defaultdict[int, array[int]] = defaultdict(_all_at_zero)
+        self.count: Counter[tuple[int, int]] = Counter()
+        """How many ports have any: by protocol and part of the pool."""
+
+    def __contains__(self, key: tuple[int, int]) -> bool:
+        protocol, port = key
+        return self._rules[protocol][port] > 0
+
+    def add(self, protocol: int, port: int) -> None:
+        """A rule is on this port from now on."""
+        self._rules[protocol][port] += 1
+        if self._rules[protocol][port] == 1:
+            self._count(protocol, port, 1)
+
+    def remove(self, protocol: int, port: int) -> None:
+        """A rule that was on this port has ended."""
+        self._rules[protocol][port] -= 1
+        if not self._rules[protocol][port]:
+            self._count(protocol, port, -1)
+
+    def _count(self, protocol: int, port: int, change: int) -> None:
+        if port in self._pool:
+            self.count[(protocol, part_of(port))] += change
+
+
+def _all_at_zero() -> array[int]:
+    return array("I", bytes(4 * 65_536))

@@ -1,0 +1,65 @@
+"""SYNs that nobody asked for, and what their senders are told (RFC 5382, REQ-4).
+
+A SYN from the outside that no rule lets in is dropped at once. Its sender should learn of it,
+or he waits for minutes. But if two hosts behind two NAPTs dial each other at the same time, one
+SYN arrives before the other has opened the way for it. An error would make its sender give up,
+where his next SYN, a second later, would have come through. So the error waits for 6 seconds,
+and is never sent if the inside has dialed meanwhile:
+
+    SYN from outside ── dropped ──┬── 6 s ──▶ ICMP port unreachable to its sender
+                                  └── the inside dials its sender, or it is
+                                      let in by a rule when it comes again ──▶ silence
+
+How many wait is bounded, and so is how many errors a second are sent: a flood gets silence.
+"""
+
+from __future__ import annotations
+
+from napt_lab.nat_node.core import icmp
+from napt_lab.nat_node.core.behavior import Endpoint
+from napt_lab.nat_node.core.packet import Packet
+
+WAIT = 6.0  # seconds
+WAITING = 256
+RATE = 20.0  # errors a second
+
+#: Our external port and the remote endpoint.
+Call = tuple[int, Endpoint]
+
+
+class UnsolicitedSyns:
+    """The SYNs of the last 6 seconds that were dropped, each once. Times in seconds."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Call, tuple[float, Packet]] = {}
+        self._budget = icmp.Budget(RATE, burst=RATE)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def note(self, syn: Packet, now: float) -> None:
+        """Remember a SYN that is being dropped, unless it, or too many, are remembered already."""
+        call = (syn.destination_port, syn.source_endpoint)
+        if call not in self._waiting and len(self._waiting) < WAITING:
+            copy = Packet(bytearray(syn.data), syn.side, syn.partial)
+            self._waiting[call] = (now + WAIT, copy)
+
+    def forget(self, port: int, remote: Endpoint) -> None:
+        """There is a connection now between this external port and a remote endpoint."""
+        self._waiting.pop((port, remote), None)
+
+    def next_deadline(self) -> float | None:
+        """When `due` has something to do."""
+        for when, _ in self._waiting.values():
+            return when
+        return None
+
+    def due(self, now: float) -> list[Packet]:
+        """The errors that are to be sent now."""
+        errors = []
+        while (deadline := self.next_deadline()) is not None and deadline <= now:
+            call = next(iter(self._waiting))
+            _, syn = self._waiting.pop(call)
+            if self._budget.spend(now):
+                errors.append(icmp.unreachable(syn, icmp.PORT_UNREACHABLE, syn.destination))
+        return errors

@@ -1,0 +1,126 @@
+"""The kernel's sessions, as its connection tracking tells of them (ctnetlink).
+
+An entry has two tuples: the packets of its original direction, as they came, and of its reply
+direction, as they will come. Their difference is the translation:
+
+    outbound   original  10.0.0.7:40000  -> 151.101.1.69:80
+               reply     151.101.1.69:80 -> 24.9.3.7:40000     where it ends: the external endpoint
+    inbound    original  198.51.100.10:9 -> 24.9.3.7:8080
+               reply     10.0.0.7:80     -> 198.51.100.10:9    where it starts: the internal one
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napt_lab.nat_node.core.behavior import Endpoint
+from napt_lab.nat_node.core.packet import ICMP, TCP
+from napt_lab.nat_node.core.tcp_state import TcpState
+from napt_lab.nat_node.system.netlink import DUMP, NESTED, Netlink, attribute, attributes, number
+
+NEW_GROUP, UPDATED_GROUP, ENDED_GROUP = 1, 2, 3
+NEW, GET, DELETE = 0x100, 0x101, 0x102
+_ORIGINAL, _REPLY, _STATUS, _PROTOCOL_INFO, _TIMEOUT = 1, 2, 3, 4, 7
+_COUNTERS_OUT, _COUNTERS_IN, _ID, _TIMES = 9, 10, 12, 20
+_DESTINATION_NAT = 1 << 5
+
+_OVER = TcpState.CLOSED
+_STATES = {
+    1: TcpState.OPENING_OUT,
+    2: TcpState.OPENING_OUT,
+    3: TcpState.ESTABLISHED,
+    4: TcpState.HALF_CLOSED_OUT,  # FIN_WAIT: the kernel does not tell whose FIN it was
+    5: TcpState.HALF_CLOSED_IN,  # CLOSE_WAIT: it has been acknowledged
+    6: _OVER,  # LAST_ACK
+    7: _OVER,  # TIME_WAIT
+    8: TcpState.RESET,  # CLOSE
+    9: TcpState.OPENING_IN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One session. Times in seconds, `started` since 1970; counters in packets and bytes.
+
+    `inbound`: an explicit rule let it in.
+    """
+
+    id: int
+    protocol: int
+    inbound: bool
+    internal: Endpoint
+    external: Endpoint
+    remote: Endpoint
+    state: TcpState | None
+    expires_in: float
+    started: float
+    out: tuple[int, int]
+    back: tuple[int, int]
+    original: bytes
+
+    @property
+    def sent(self) -> tuple[int, int]:
+        """What the inside has sent."""
+        return self.back if self.inbound else self.out
+
+    @property
+    def received(self) -> tuple[int, int]:
+        """What the inside was sent."""
+        return self.out if self.inbound else self.back
+
+
+def entries(netlink: Netlink) -> list[Entry]:
+    """All sessions. Those whose time has passed end with it."""
+    return [read(data) for data in netlink.ask(GET, b"", flags=DUMP)]
+
+
+def end(netlink: Netlink, entry: Entry) -> None:
+    """End a session. Raises OSError if there is none any more."""
+    netlink.ask(DELETE, attribute(_ORIGINAL | NESTED, entry.original))
+
+
+def read(data: bytes) -> Entry:
+    """An entry from a message's attributes; what an event does not say is 0."""
+    found = attributes(data)
+    protocol, start, to = _tuple(found[_ORIGINAL])
+    _, reply_start, reply_to = _tuple(found[_REPLY])
+    inbound = bool(number(found.get(_STATUS)) & _DESTINATION_NAT)
+    if inbound:
+        internal, external, remote = reply_start, to, reply_to  # which is how the inside sees it
+    else:
+        internal, external, remote = start, reply_to, to
+    if protocol == ICMP:
+        remote = (remote[0], 0)
+    tcp = attributes(attributes(found.get(_PROTOCOL_INFO, b"")).get(1, b""))
+    return Entry(
+        id=number(found.get(_ID)),
+        protocol=protocol,
+        inbound=inbound,
+        internal=internal,
+        external=external,
+        remote=remote,
+        state=_STATES.get(number(tcp.get(1)), _OVER) if protocol == TCP else None,
+        expires_in=float(number(found.get(_TIMEOUT))),
+        started=number(attributes(found.get(_TIMES, b"")).get(1)) / 1e9,
+        out=_counters(found.get(_COUNTERS_OUT)),
+        back=_counters(found.get(_COUNTERS_IN)),
+        original=found[_ORIGINAL],
+    )
+
+
+def _tuple(data: bytes) -> tuple[int, Endpoint, Endpoint]:
+    """Protocol, source and destination; an ICMP query's identifier stands for both ports."""
+    parts = attributes(data)
+    addresses, ends = attributes(parts[1]), attributes(parts[2])
+    protocol = number(ends.get(1))
+    ports = (4, 4) if protocol == ICMP else (2, 3)
+    return (
+        protocol,
+        (number(addresses.get(1)), number(ends.get(ports[0]))),
+        (number(addresses.get(2)), number(ends.get(ports[1]))),
+    )
+
+
+def _counters(data: bytes | None) -> tuple[int, int]:
+    found = attributes(data or b"")
+    return number(found.get(1)), number(found.get(2))

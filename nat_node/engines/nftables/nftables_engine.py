@@ -1,0 +1,326 @@
+"""The loop that answers for the kernel's NAT on a control socket.
+
+Explicit rules are checked and kept as nat_node's own are (table.py), and put into nftables' maps.
+Sessions are the kernel's, and asked for whenever somebody wants to see them. As long as somebody
+listens to events, the kernel tells of sessions and of dropped packets as it goes; it forgets a
+session whose time has passed only when it happens to look, so here it is made to look in time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from napt_lab.nat_node.control import report
+from napt_lab.nat_node.control.server import Control, bind
+from napt_lab.nat_node.core.behavior import Endpoint, parse_endpoint, show_address
+from napt_lab.nat_node.core.events import Dropped, RuleAdded, RuleEnded
+from napt_lab.nat_node.core.mapping import MADE_BY, Mapping, Session
+from napt_lab.nat_node.core.packet import ICMP, PROTOCOL_NAMES
+from napt_lab.nat_node.core.settings import Settings
+from napt_lab.nat_node.core.table import RuleRefused, Table
+from napt_lab.nat_node.core.tcp_state import TcpState
+from napt_lab.nat_node.core.verdict import Drop
+from napt_lab.nat_node.engines.nftables import conntrack, packet_log
+from napt_lab.nat_node.engines.nftables.conntrack import Entry
+from napt_lab.nat_node.system.announce import announce
+from napt_lab.nat_node.system.netlink import Netlink, is_overrun
+
+TABLE = "ip napt"
+RULES_LISTED = 500
+LONGEST_WAIT = 3600.0  # seconds
+_LATE = 0.05  # seconds: the kernel counts in ticks
+_PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
+_DROPS = {drop.label: drop for drop in Drop}
+_WHY = {TcpState.CLOSED: "closed", TcpState.RESET: "reset"}
+_TRACKING = Path("/proc/sys/net/netfilter")
+
+
+class KernelNat:
+    """The control of one NAPT's kernel. Raises RuleRefused, or OSError."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        inside: str,
+        control: Path,
+        rules: Iterable[tuple[int, int, Endpoint]],
+    ) -> None:
+        self._settings = settings
+        self._inside = socket.if_nametoindex(inside)
+        self._path = control
+        self._table = Table(settings, lambda _: 0)
+        for protocol, port, internal in rules:
+            self._table.add_explicit(protocol, port, internal, time.monotonic())
+        for name in ("acct", "timestamp"):
+            (_TRACKING / f"nf_conntrack_{name}").write_text("1")
+        self._netlink = Netlink()
+        self._told: Netlink | None = None
+        self._log: Netlink | None = None
+        self._known: dict[int, Entry] = {}
+        self._look_at = float("inf")
+        self._poll = select.epoll()
+        self._control = Control(bind(control), self._poll, self._answer, self._subscribed)
+
+    def run(self) -> NoReturn:
+        """Answer until SIGTERM."""
+        signal.signal(signal.SIGTERM, _stop)
+        signal.signal(signal.SIGINT, _stop)
+        announce("ready", external=show_address(self._settings.external))
+        try:
+            while True:
+                wait = max(0.0, self._look_at - time.monotonic()) if self._told else LONGEST_WAIT
+                for descriptor, events in self._poll.poll(min(wait, LONGEST_WAIT)):
+                    if self._told and descriptor == self._told.socket.fileno():
+                        self._sessions_told()
+                    elif self._log and descriptor == self._log.socket.fileno():
+                        self._drops_told()
+                    elif self._control.handles(descriptor):
+                        self._control.handle(descriptor, events)
+                if self._told and time.monotonic() >= self._look_at:
+                    self._look()
+        finally:
+            self._path.unlink(missing_ok=True)
+
+    # -- events -------------------------------------------------------------------------------
+
+    def _subscribed(self, anyone: bool) -> None:
+        if anyone and self._told is None:
+            groups = (conntrack.NEW_GROUP, conntrack.UPDATED_GROUP, conntrack.ENDED_GROUP)
+            self._told, self._log = Netlink(*groups), packet_log.listen()
+            for netlink in (self._told, self._log):
+                self._poll.register(netlink.socket, select.EPOLLIN)
+            self._look()
+        elif not anyone and self._told is not None and self._log is not None:
+            for netlink in (self._told, self._log):
+                self._poll.unregister(netlink.socket)
+                netlink.close()
+            self._told = self._log = None
+            self._known.clear()
+
+    def _look(self) -> None:
+        """See to it that sessions end when their time has passed, and when the next one may."""
+        self._known = {entry.id: entry for entry in self._entries()}
+        now = time.monotonic()
+        soonest = min((entry.expires_in for entry in self._known.values()), default=float("inf"))
+        self._look_at = now + max(soonest, 0.0) + _LATE
+
+    def _sessions_told(self) -> None:
+        assert self._told is not None
+        try:
+            for kind, data in self._told.told():
+                entry = conntrack.read(data)
+                if self._is_ours(entry):
+                    self._session_told(kind, entry)
+        except OSError as error:
+            if not is_overrun(error):
+                raise
+            self._control.broadcast({"event": "lost", "count": 1})
+            self._look()
+
+    def _session_told(self, kind: int, entry: Entry) -> None:
+        now = time.monotonic()
+        if kind == conntrack.DELETE:
+            last = self._known.pop(entry.id, entry)
+            if not entry.inbound:
+                state = entry.state if entry.state in _WHY else last.state
+                why = "idle" if state is None else _WHY.get(state, "idle")
+                self._broadcast(RuleEnded(self._mapping(entry, now), why))
+            return
+        if entry.id not in self._known and not entry.inbound:
+            self._broadcast(RuleAdded(self._mapping(entry, now)))
+        self._known[entry.id] = entry
+        self._look_at = min(self._look_at, now + entry.expires_in + _LATE)
+
+    def _drops_told(self) -> None:
+        assert self._log is not None
+        try:
+            for prefix, interface, packet in packet_log.logged(self._log):
+                if prefix in _DROPS:
+                    side = "inside" if interface == self._inside else "outside"
+                    self._broadcast(Dropped(_DROPS[prefix], packet, side))
+        except OSError as error:
+            if not is_overrun(error):
+                raise
+            self._control.broadcast({"event": "lost", "count": 1})
+
+    def _broadcast(self, event: RuleAdded | RuleEnded | Dropped) -> None:
+        now = time.monotonic()
+        self._control.broadcast(report.event(event, self._settings.external, now, _wall))
+
+    # -- sessions as rules --------------------------------------------------------------------
+
+    def _entries(self) -> list[Entry]:
+        return [entry for entry in conntrack.entries(self._netlink) if self._is_ours(entry)]
+
+    def _is_ours(self, entry: Entry) -> bool:
+        """Whether it is a session of an inside host, and not one of the gateway's own."""
+        settings = self._settings
+        return settings.is_inside(entry.internal[0]) and entry.external[0] == settings.external
+
+    def _mapping(self, entry: Entry, now: float) -> Mapping:
+        started = now - (time.time() - entry.started) if entry.started else now
+        port, made_by = entry.external[1], MADE_BY.get(entry.protocol, "packet")
+        mapping = Mapping(
+            entry.id, entry.protocol, entry.internal, port, entry.remote, started, made_by, False
+        )
+        mapping.first_remote = entry.remote
+        _use(mapping, entry, now)
+        return mapping
+
+    def _mappings(self) -> list[Mapping]:
+        """Explicit rules with the sessions that they let in, and every other session."""
+        now, explicit = time.monotonic(), {}
+        for mapping in self._table:
+            mapping.sessions = {}
+            mapping.packets_out = mapping.bytes_out = mapping.packets_in = mapping.bytes_in = 0
+            explicit[(mapping.protocol, mapping.external_port)] = mapping
+        others = []
+        for entry in self._entries():
+            holder = explicit.get((entry.protocol, entry.external[1])) if entry.inbound else None
+            if holder:
+                _use(holder, entry, now)
+            else:
+                others.append(self._mapping(entry, now))
+        return [*explicit.values(), *others]
+
+    # -- control ------------------------------------------------------------------------------
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            match request.get("do"):
+                case "rules":
+                    return self._rules(request.get("limit", RULES_LISTED))
+                case "add":
+                    mapping = self._add(request)
+                case "remove":
+                    mapping = self._remove(request)
+                case "stats":
+                    return self._stats()
+                case other:
+                    raise RuleRefused(f"cannot do {other!r}: rules, add, remove, stats or events")
+        except (ValueError, OSError) as error:
+            return {"ok": False, "error": str(error)}
+        return {"ok": True, "rule": self._describe(mapping)}
+
+    def _rules(self, limit: object) -> dict[str, Any]:
+        if not isinstance(limit, int) or not 0 <= limit <= RULES_LISTED * 10:
+            raise RuleRefused(f"limit must be a number from 0 to {RULES_LISTED * 10}")
+        mappings = self._mappings()
+        listed = [self._describe(mapping) for mapping in mappings[:limit]]
+        return {"ok": True, "total": len(mappings), "rules": listed}
+
+    def _add(self, request: dict[str, Any]) -> Mapping:
+        protocol, port = self._external(request)
+        internal = parse_endpoint(str(request.get("internal")))
+        mapping = self._table.add_explicit(protocol, port, internal, time.monotonic())
+        try:
+            address = show_address(internal[0])
+            _nft(f"add element {TABLE} {_map(protocol)} {{ {port} : {address} . {internal[1]} }}")
+        except OSError:
+            self._table.remove_explicit(mapping)
+            raise
+        self._broadcast(RuleAdded(mapping))
+        return mapping
+
+    def _remove(self, request: dict[str, Any]) -> Mapping:
+        protocol, port = self._external(request)
+        mapping = self._table.explicit(protocol, port)
+        _nft(f"delete element {TABLE} {_map(protocol)} {{ {port} }}")
+        self._table.remove_explicit(mapping)
+        for entry in self._entries():
+            if entry.inbound and (entry.protocol, entry.external[1]) == (protocol, port):
+                conntrack.end(self._netlink, entry)
+        self._broadcast(RuleEnded(mapping, "removed"))
+        return mapping
+
+    def _stats(self) -> dict[str, Any]:
+        drops = {}
+        for found in json.loads(_nft(f"list counters table {TABLE}", "-j"))["nftables"]:
+            counter = found.get("counter")
+            if counter and counter["packets"]:
+                drops[counter["name"]] = counter["packets"]
+        mappings = self._mappings()
+        sessions = sum(len(mapping.sessions) for mapping in mappings)
+        pid = os.getpid()
+        return {
+            "ok": True, "pid": pid, "rules": len(mappings), "sessions": sessions, "drops": drops
+        }  # fmt: skip
+
+    def _external(self, request: dict[str, Any]) -> tuple[int, int]:
+        name = request.get("protocol")
+        if name not in ("tcp", "udp"):
+            raise RuleRefused(f"protocol {name!r}: tcp or udp")
+        address, port = parse_endpoint(str(request.get("external")))
+        own = self._settings.external
+        if address != own:
+            raise RuleRefused(
+                f"{show_address(address)} is not this NAPT's external address {show_address(own)}"
+            )
+        return _PROTOCOLS[name], port
+
+    def _describe(self, mapping: Mapping) -> dict[str, Any]:
+        return report.rule(mapping, self._settings.external, time.monotonic(), _wall)
+
+
+def _use(mapping: Mapping, entry: Entry, now: float) -> None:
+    """Put a session of the kernel's under its rule."""
+    lifetime = _lifetime(entry)
+    session = Session(entry.id, mapping, entry.remote, now - lifetime + entry.expires_in, lifetime)
+    session.state = entry.state
+    session.carried = True
+    mapping.sessions[entry.remote] = session
+    mapping.packets_out += entry.sent[0]
+    mapping.bytes_out += entry.sent[1]
+    mapping.packets_in += entry.received[0]
+    mapping.bytes_in += entry.received[1]
+
+
+def _lifetime(entry: Entry) -> float:
+    """How long silence may last in a session's state: the namespace's setting."""
+    names = {
+        None: "icmp_timeout" if entry.protocol == ICMP else "udp_timeout",
+        TcpState.OPENING_OUT: "tcp_timeout_syn_sent",
+        TcpState.OPENING_IN: "tcp_timeout_syn_sent",
+        TcpState.CLOSED: "tcp_timeout_time_wait",
+        TcpState.RESET: "tcp_timeout_close",
+    }
+    return _timeout(names.get(entry.state, "tcp_timeout_established"))
+
+
+@cache  # set before the NAPT starts, and a list may have 65,535 sessions
+def _timeout(name: str) -> float:
+    return float((_TRACKING / f"nf_conntrack_{name}").read_text())
+
+
+def _map(protocol: int) -> str:
+    return f"{PROTOCOL_NAMES[protocol]}_rules"
+
+
+def _nft(command: str, *options: str) -> str:
+    """Run one nft command. Raises OSError with its own words."""
+    done = subprocess.run(
+        ["nft", *options, command], capture_output=True, text=True, check=False, timeout=10
+    )
+    if done.returncode:
+        raise OSError(f"nft: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _wall(monotonic: float) -> float:
+    return time.time() - (time.monotonic() - monotonic)
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(0)

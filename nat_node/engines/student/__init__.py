@@ -1,0 +1,1 @@
+"""Runs a translator that a student wrote."""

@@ -1,0 +1,102 @@
+"""What a student's file may take: time, memory, descriptors, and words.
+
+Every call is timed, by the processor time that it takes: a signal comes each LOOK_SECONDS of it,
+and where it finds the call that it has found the last time, it raises Overrun in the very line
+that takes so long. Signals are not heard in the midst of one long operation of C, and do not come
+to who waits for something: that the node notices (process.py), and ends the process.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import io
+import itertools
+import os
+import resource
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from napt_lab.nat_node.engines.student.faults import Overrun
+
+LOOK_SECONDS = 0.5  # of processor time; a call may take one to two of these
+MEMORY = 512 << 20  # bytes of address space
+FILE_SIZE = 16 << 20  # bytes of one file that is written
+OPEN_FILES = 64
+HIGHEST_DESCRIPTOR = 1 << 20
+LINES = 200  # of what is printed, and so many different faults are told
+LINE = 300  # characters
+
+
+def confine(*kept: int) -> None:
+    """Close what is not ours, and set bounds."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)  # whoever writes past sys.stdout does not reach the node's events
+    low = 3
+    for descriptor in sorted(kept):
+        os.closerange(low, descriptor)
+        low = descriptor + 1
+    os.closerange(low, HIGHEST_DESCRIPTOR)
+    for what, bound in (
+        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_FSIZE, FILE_SIZE),
+        (resource.RLIMIT_NOFILE, OPEN_FILES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(what)
+        most = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
+        resource.setrlimit(what, (most, most))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    faulthandler.register(signal.SIGUSR1, file=kept[1], all_threads=False)
+
+
+class Stopwatch:
+    """Interrupts a call that takes too long. Calls have numbers; 0 is none."""
+
+    def __init__(self) -> None:
+        self._calls = itertools.count(1)
+        self._call = self._found = 0
+
+    def start(self) -> None:
+        """From now on the processor time is counted."""
+        signal.signal(signal.SIGPROF, self._look)
+        signal.setitimer(signal.ITIMER_PROF, LOOK_SECONDS, LOOK_SECONDS)
+
+    def time(self, function: Callable[..., Any], *arguments: object) -> Any:
+        """Call a function. Raises Overrun out of it."""
+        self._call = next(self._calls)
+        try:
+            return function(*arguments)
+        finally:
+            self._call = 0
+
+    def _look(self, _number: int, _frame: FrameType | None) -> None:
+        if self._call and self._call == self._found:
+            raise Overrun("has been computing for too long: an endless loop?")
+        self._found = self._call
+
+
+class Said(io.TextIOBase):
+    """sys.stdout and sys.stderr of the student's file: lines, of which the first are told."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._begun = ""
+        self._left = LINES
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        *lines, self._begun = (self._begun + text).split("\n")
+        self._begun = self._begun[:LINE]
+        for line in lines[: max(0, self._left)]:
+            self._tell(line[:LINE])
+            self._left -= 1
+            if not self._left:
+                self._tell("… and more, which is not shown")
+        return len(text)

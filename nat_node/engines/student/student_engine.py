@@ -1,0 +1,255 @@
+"""The loop that joins a student's translator to the devices, the control socket and the clock.
+
+As nat_node/engines/python_engine.py, but each packet goes to the worker and its answer comes back. The kernel
+hands packets over in pieces that a wire would carry, with their checksums finished. What the
+worker prints and what is wrong with it go to standard output, as events:
+
+    {"event": "fault", "text": "mine.py:12, in translate\\n …"}
+    {"event": "printed", "text": "…"}
+
+A worker that was lost is started anew, and the rules are lost with it. After LOSSES of them (or
+as many calls that took too long) it is left alone, and every packet is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from napt_lab.nat_node.control.server import Control, bind
+from napt_lab.nat_node.core.behavior import Endpoint, show, show_address
+from napt_lab.nat_node.core.events import describe
+from napt_lab.nat_node.core.packet import PROTOCOL_NAMES, Malformed, Packet, give_back_hop
+from napt_lab.nat_node.core.settings import Settings
+from napt_lab.nat_node.core.verdict import Drop
+from napt_lab.nat_node.engines.student import channel
+from napt_lab.nat_node.engines.student.channel import Frame
+from napt_lab.nat_node.engines.student.faults import LoadError
+from napt_lab.nat_node.engines.student.process import WorkerLost, WorkerProcess
+from napt_lab.nat_node.fast_path.flow_cache import VNET_HEADER
+from napt_lab.nat_node.system.announce import announce
+from napt_lab.nat_node.system.routing import NAT_IN, NAT_OUT, Interfaces, set_up
+from napt_lab.nat_node.system.tun import FRAME_SIZE, PLAIN, open_tun
+
+BATCH = 64  # packets taken from one device before the others get their turn
+TICK_SECONDS = 0.1
+TICK_SHARE = 5  # the time between two, in times of what one takes
+LOSSES = 3
+STOPPED = "translator-stopped"
+_SHORTEST = 20  # bytes of an IPv4 header
+
+
+class StudentNode:
+    """A running NAPT with a student's translator in it. Raises LoadError, ValueError, OSError."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        interfaces: Interfaces,
+        control: Path,
+        rules: Iterable[tuple[int, int, Endpoint]],
+        file: Path,
+    ) -> None:
+        self._external = settings.external
+        self._file = file
+        self._path = control
+        self._drops: Counter[str] = Counter()
+        self._control: Control | None = None
+        self._watched = False
+        self._losses = 0
+        self._stopped = self._last_fault = ""
+        self._rules = list(rules)
+        self._reply: dict[str, Any] = {}
+        self._worker = WorkerProcess(settings, file)
+        self._ticks = False
+        self._start_worker()
+        self._inside, self._outside = open_tun(NAT_IN, whole=True), open_tun(NAT_OUT, whole=True)
+        set_up(interfaces)
+        self._buffer = bytearray(FRAME_SIZE)
+        self._poll = select.epoll()
+        for descriptor in (self._inside, self._outside):
+            self._poll.register(descriptor, select.EPOLLIN)
+        self._control = Control(bind(control), self._poll, self._answer, self._subscribed)
+
+    def run(self) -> NoReturn:
+        """Translate until SIGTERM."""
+        signal.signal(signal.SIGTERM, _stop)
+        signal.signal(signal.SIGINT, _stop)
+        assert self._control is not None
+        announce("ready", external=show_address(self._external), translator=str(self._file))
+        try:
+            next_tick = time.monotonic()
+            while True:
+                wait = max(0.0, next_tick - time.monotonic()) if self._ticks else -1.0
+                for descriptor, events in self._poll.poll(wait):
+                    if descriptor in (self._inside, self._outside):
+                        self._drain(descriptor)
+                    elif self._control.handles(descriptor):
+                        self._control.handle(descriptor, events)
+                if self._ticks and time.monotonic() >= next_tick:
+                    began = time.monotonic()
+                    self._ask([channel.frame(channel.TICK, _times())])
+                    now = time.monotonic()  # a large table is not to take all of the time
+                    next_tick = now + max(TICK_SECONDS, TICK_SHARE * (now - began))
+        finally:
+            self._path.unlink(missing_ok=True)
+            self._worker.end()
+
+    # -- packets ------------------------------------------------------------------------------
+
+    def _drain(self, descriptor: int) -> None:
+        """Take a batch of packets from one device to the worker, and do what it answers."""
+        batch: list[bytes] = []
+        while len(batch) < BATCH:
+            try:
+                length = os.readv(descriptor, [self._buffer])
+            except BlockingIOError:
+                break
+            batch.append(bytes(memoryview(self._buffer)[VNET_HEADER:length]))
+        inside, now = descriptor == self._inside, time.monotonic()
+        stamped = [channel.stamp_packet(inside, now, data) for data in batch]
+        answered = self._ask([channel.frame(channel.PACKET, one) for one in stamped], descriptor)
+        for data in batch[answered:]:
+            self._drop(STOPPED, self._stopped or "it has just been lost", data, inside)
+
+    def _write(self, descriptor: int, body: bytes) -> None:
+        data = bytearray(body)
+        try:
+            if len(data) < _SHORTEST:
+                raise OSError("shorter than an IPv4 header")
+            give_back_hop(data)
+            os.write(descriptor, PLAIN + data)
+        except OSError:
+            self._drops[Drop.REFUSED_BY_KERNEL.label] += 1
+
+    def _drop(self, reason: str, meaning: str, data: bytes, inside: bool) -> None:
+        try:
+            packet = describe(Packet(bytearray(data)))
+        except Malformed as error:
+            packet = str(error)
+        side = "inside" if inside else "outside"
+        self._tell_drop({"reason": reason, "meaning": meaning, "packet": packet, "side": side})
+
+    def _tell_drop(self, fields: dict[str, Any]) -> None:
+        self._drops[fields["reason"]] += 1
+        self._broadcast({"event": "drop", "time": time.time(), **fields})
+
+    # -- the worker ---------------------------------------------------------------------------
+
+    def _start_worker(self) -> None:
+        """A fresh worker, told of everything that does not come from packets."""
+        functions, said = self._worker.start()
+        for frame in said:
+            self._take(frame)
+        self._ticks = "expire" in functions
+        self._ask([channel.frame(channel.WATCH, bytes([self._watched]))])
+        for protocol, port, internal in self._rules:
+            request = {
+                "do": "add",
+                "protocol": PROTOCOL_NAMES[protocol],
+                "external": show((self._external, port)),
+                "internal": show(internal),
+            }
+            answer = self._request(request)
+            if not answer.get("ok"):
+                raise LoadError(f"the rule for port {port} of the topology: {answer.get('error')}")
+
+    def _ask(self, questions: Sequence[bytes], descriptor: int | None = None) -> int:
+        """Put questions to the worker and do what it answers; how many it has answered."""
+        answered = 0
+        if self._worker.pid:
+            try:
+                for frame in self._worker.ask(questions):
+                    answered += frame[0] == channel.DONE
+                    self._take(frame, descriptor)
+                    if self._losses >= LOSSES:
+                        self._give_up()
+                        break
+            except WorkerLost as lost:
+                self._lose(str(lost))
+        return answered
+
+    def _take(self, frame: Frame, descriptor: int | None = None) -> None:
+        kind, body = frame
+        if kind == channel.SEND and descriptor is not None:
+            self._write(descriptor, body)
+        elif kind == channel.DROP:
+            self._tell_drop(channel.read(body))
+        elif kind == channel.EVENT:
+            self._broadcast(channel.read(body))
+        elif kind == channel.ANSWER:
+            self._reply = channel.read(body)
+        elif kind == channel.PRINTED:
+            announce("printed", **channel.read(body))
+        elif kind == channel.FAULT:
+            fault = channel.read(body)
+            self._fault(fault["text"])
+            self._losses += bool(fault.get("overrun"))
+
+    def _lose(self, why: str) -> None:
+        self._losses += 1
+        self._fault(why)
+        if self._losses >= LOSSES:
+            self._give_up()
+            return
+        try:
+            self._start_worker()
+            announce("fault", text=f"{self._file.name}: started anew; the rules it had are lost")
+        except LoadError as error:
+            self._fault(str(error))
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._worker.end()
+        self._ticks = False
+        self._stopped = f"stopped for good: {self._last_fault}"
+        announce(
+            "fault", text=f"{self._file.name}: {self._stopped}; from now on every packet is dropped"
+        )
+
+    def _fault(self, text: str) -> None:
+        lines = text.splitlines()
+        self._last_fault = f"{lines[-3]}: {lines[-1]}" if len(lines) >= 3 else text
+        announce("fault", text=text)
+
+    # -- control ------------------------------------------------------------------------------
+
+    def _subscribed(self, anyone: bool) -> None:
+        self._watched = anyone
+        self._ask([channel.frame(channel.WATCH, bytes([anyone]))])
+
+    def _broadcast(self, event: dict[str, Any]) -> None:
+        if self._control is not None:
+            self._control.broadcast(event)
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        answer = self._request(request)
+        if request.get("do") == "stats" and answer.get("ok"):
+            answer |= {"pid": self._worker.pid, "drops": dict(self._drops)}
+        return answer
+
+    def _request(self, request: dict[str, Any]) -> dict[str, Any]:
+        body = _times() + json.dumps(request).encode()
+        self._reply = {
+            "ok": False,
+            "error": f"{self._file.name}: {self._stopped or 'it has just been lost'}",
+        }
+        self._ask([channel.frame(channel.REQUEST, body)])
+        return self._reply
+
+
+def _times() -> bytes:
+    return channel.stamp_times(time.monotonic(), time.time())
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(0)

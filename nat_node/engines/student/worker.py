@@ -1,0 +1,359 @@
+"""The process that has a student's file in it: one question in, an answer out.
+
+What the student's functions return is taken apart here, what they do wrong is told, and what they
+print. A rule's story is put together from what was seen of each packet before and after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+from napt_lab.nat_node.core.behavior import parse_endpoint
+from napt_lab.nat_node.core.events import describe
+from napt_lab.nat_node.core.mapping import MADE_BY
+from napt_lab.nat_node.core.packet import Malformed, Side
+from napt_lab.nat_node.core.packet import Packet as RawPacket
+from napt_lab.nat_node.core.settings import Settings
+from napt_lab.nat_node.core.verdict import Drop
+from napt_lab.nat_node.engines.student import channel, inspection, listing
+from napt_lab.nat_node.engines.student.bounds import LINE, LINES, Said, Stopwatch, confine
+from napt_lab.nat_node.engines.student.faults import OPTIONAL, LoadError, Overrun, examine, explain
+from napt_lab.nat_node.engines.student.host import answer_as_host
+from napt_lab.student.napt import Rule, napt
+from napt_lab.student.packet import Endpoint, Packet, Refusal
+
+REASON = 60  # characters of a drop's reason
+RULES_LISTED, RULES_AT_MOST = 500, 5000
+
+_MEANING = {drop.label: drop.meaning for drop in Drop}
+_FAULTY = "translator-error"
+_MISSING = {
+    "add_rule": "{} has no function add_rule(rule, now), which explicit rules need",
+    "remove_rule": "{} has no function remove_rule(rule), which explicit rules need",
+}
+
+
+def run(link: socket.socket, traces: int, settings: Settings, file: Path) -> NoReturn:
+    """Become the worker: load `file` and answer until the node is gone.
+
+    `traces`: where SIGUSR1 shall write what is being done (faulthandler).
+    """
+    confine(link.fileno(), traces)
+    napt.configure(settings)
+    worker = Worker(link, settings, file)
+    with contextlib.suppress(channel.Lost, BrokenPipeError):
+        if worker.load():
+            worker.serve()
+    os._exit(0)
+
+
+class Worker:
+    """Answers what the node asks."""
+
+    def __init__(self, link: socket.socket, settings: Settings, file: Path) -> None:
+        self._link = link
+        self._settings = settings
+        self._file = file
+        self._out = bytearray()
+        self._module: ModuleType | None = None
+        self._watched = False
+        self._faults = 0
+        self._told: set[str] = set()
+        self._stopwatch = Stopwatch()
+
+    # -- the file -----------------------------------------------------------------------------
+
+    def load(self) -> bool:
+        """Run the student's file; READY tells which functions it has, or FAULT why it has none."""
+        said = Said(lambda line: self._say(channel.told(channel.PRINTED, {"text": line})))
+        sys.stdout = sys.stderr = said
+        sys.stdin = io.StringIO()
+        sys.path.insert(0, str(self._file.resolve().parent))
+        functions: list[str] | None = None
+        try:
+            self._module = self._run_file()
+            functions = [name for name in OPTIONAL if self._function(name)]
+            self._say(channel.told(channel.READY, functions))
+        except LoadError as error:
+            self._say(channel.told(channel.FAULT, {"text": str(error)}))
+        self._send()
+        return functions is not None
+
+    def _run_file(self) -> ModuleType:
+        file = self._file
+        try:
+            source = file.read_bytes()
+        except OSError as error:
+            hidden = "; the lab has its own /run and /dev/shm" if not file.exists() else ""
+            raise LoadError(f"{file}: cannot be read: {error.strerror}{hidden}") from None
+        examine(source, file)
+        spec = importlib.util.spec_from_file_location("student_translator", file.resolve())
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException as error:
+            raise LoadError(explain(error, file, f"{file}:1: running the file")) from None
+        if not callable(getattr(module, "translate", None)):
+            raise LoadError(f"{file}:1: there is no function translate(packet, now)")
+        return module
+
+    def _function(self, name: str) -> Callable[..., Any] | None:
+        found = getattr(self._module, name, None)
+        return found if callable(found) else None
+
+    # -- questions ----------------------------------------------------------------------------
+
+    def serve(self) -> NoReturn:
+        """Answer until the node is gone. Raises channel.Lost then."""
+        frames = channel.Frames(self._link)
+        self._stopwatch.start()
+        while True:
+            frames.receive()
+            for kind, body in frames.whole():
+                faults = self._faults
+                try:
+                    self._answer(kind, body)
+                except Exception as error:  # in our own lines, but by what the student's left there
+                    self._stumble(kind, error)
+                self._say(channel.frame(channel.DONE))
+                if self._faults != faults:
+                    self._send()  # the next one may be the last
+            self._send()
+
+    def _answer(self, kind: int, body: bytes) -> None:
+        if kind == channel.PACKET:
+            self._packet(body)
+        elif kind == channel.WATCH:
+            self._watched = bool(body[0])
+        else:
+            now, wall, rest = channel.unstamp_times(body)
+            napt.rules.now, napt.rules.packet = now, None
+            if kind == channel.TICK:
+                self._call("expire", now)
+            else:
+                answer = self._request(channel.read(rest), now, wall)
+                self._say(channel.told(channel.ANSWER, answer))
+        self._tell_news()
+
+    def _stumble(self, kind: int, error: Exception) -> None:
+        what = "a rule or a packet is not what it should be any more"
+        text = f"{self._file.name}: {what}: {type(error).__name__}: {error}"
+        self._fault(text, kind=text)
+        if kind == channel.REQUEST:
+            self._say(channel.told(channel.ANSWER, _no(text)))
+
+    def _tell_news(self) -> None:
+        rules = napt.rules
+        news, rules.news = rules.news, []
+        if self._watched:
+            wall = time.time()
+            for rule, why in news:
+                event = listing.news(rule, why, rules.now, wall)
+                self._say(channel.told(channel.EVENT, event))
+
+    # -- packets ------------------------------------------------------------------------------
+
+    def _packet(self, body: bytes) -> None:
+        inside, now, data = channel.unstamp_packet(body)
+        side = Side.INSIDE if inside else Side.OUTSIDE
+        try:
+            raw = RawPacket(data, side)
+        except Malformed as error:
+            self._drop(Drop.MALFORMED.label, Drop.MALFORMED.meaning, str(error), side)
+            return
+        own = answer_as_host(raw, self._settings)
+        if own is not None:
+            self._say(channel.frame(channel.SEND, bytes(own.data)))
+            return
+        packet = Packet(raw, self._settings.internal)
+        before = packet.source, packet.destination
+
+        def was() -> str:
+            return describe(RawPacket(channel.unstamp_packet(body)[2]))
+
+        rules = napt.rules
+        rules.now = now
+        rules.packet = (MADE_BY.get(raw.protocol, f"protocol {raw.protocol}"), before[1])
+        failed, result = self._call("translate", packet, now)
+        if failed:
+            self._drop(_FAULTY, failed, was(), side)
+            return
+        packets, reason = self._understand(result, was)
+        for one in packets:
+            self._inspect(one, was)
+            self._say(channel.frame(channel.SEND, bytes(one.data)))
+            if one is raw:
+                self._observe(packet, *before)
+        if reason:
+            label, _, words = (part.strip() for part in reason.partition(":"))
+            meaning = words or _MEANING.get(label, label)
+            self._hint_at_reason(label)
+            self._drop(label[:REASON], meaning[:LINE], was(), side)
+
+    def _understand(self, result: object, was: Callable[[], str]) -> tuple[list[RawPacket], str]:
+        """What translate returned: packets to send, and why the packet itself is dropped."""
+        match result:
+            case Packet():
+                return [result.raw], ""
+            case Refusal(reason, error):
+                return [error] if error is not None else [], str(reason)
+            case str() if result.strip():
+                return [], result
+            case list() | tuple() if result and all(isinstance(one, Packet) for one in result):
+                return [one.raw for one in result], ""
+        shown = "nothing (None)" if result is None else repr(result)[:LINE]
+        text = (
+            f"translate returned {shown} for {was()}; it returns the packet to send it, "
+            "or the reason to drop it, such as 'no-rule'"
+        )
+        self._fault(f"{self._file.name}: {text}", kind=shown[:20])
+        return [], f"{_FAULTY}: {text}"
+
+    def _hint_at_reason(self, label: str) -> None:
+        """Labs look for the first word of a reason: one that is nearly theirs is none of theirs."""
+        if label in _MEANING:
+            return
+        near = get_close_matches(label.lower().replace(" ", "-"), _MEANING, n=1)
+        if near:
+            text = f"the reason {label!r} is none that labs know: did you mean '{near[0]}'?"
+            self._fault(f"{self._file.name}: {text}", kind=label)
+
+    def _inspect(self, packet: RawPacket, was: Callable[[], str]) -> None:
+        for problem in inspection.problems(packet.data, packet.side, self._settings):
+            self._fault(
+                f"{self._file.name}: translate returned a bad packet for {was()}: {problem}",
+                kind=problem[:20],
+            )
+
+    @staticmethod
+    def _observe(packet: Packet, source: Endpoint, destination: Endpoint) -> None:
+        """Whose rule was used: told by what was rewritten."""
+        protocol, size = packet.protocol, len(packet.data)
+        now_from, now_to = packet.source, packet.destination
+        if now_from != source:
+            napt.rules.observe(protocol, source, now_from, destination, out=True, size=size)
+        if now_to != destination:
+            napt.rules.observe(protocol, now_to, destination, now_from, out=False, size=size)
+
+    def _drop(self, label: str, meaning: str, packet: str, side: Side) -> None:
+        fields = {"reason": label, "meaning": meaning, "packet": packet, "side": side.value}
+        self._say(channel.told(channel.DROP, fields))
+
+    # -- requests of the control socket -------------------------------------------------------
+
+    def _request(self, request: dict[str, Any], now: float, wall: float) -> dict[str, Any]:
+        rules = napt.rules
+        match request.get("do"):
+            case "rules":
+                limit = request.get("limit", RULES_LISTED)
+                if not isinstance(limit, int) or not 0 <= limit <= RULES_AT_MOST:
+                    return _no(f"limit must be a number from 0 to {RULES_AT_MOST}")
+                listed = [
+                    listing.describe(rule, now, wall)
+                    for rule, _ in zip(rules, range(limit), strict=False)
+                ]
+                return {"ok": True, "total": len(rules), "rules": listed}
+            case "stats":
+                return {"ok": True, "rules": len(rules), "sessions": len(rules)}
+            case "add" | "remove" as verb:
+                try:
+                    rule = self._add(request, now) if verb == "add" else self._remove(request)
+                except ValueError as error:
+                    return _no(str(error))
+                return {"ok": True, "rule": listing.describe(rule, now, wall)}
+            case other:
+                return _no(f"cannot do {other!r}: rules, add, remove, stats or events")
+
+    def _add(self, request: dict[str, Any], now: float) -> Rule:
+        protocol, external = self._external(request)
+        address, port = parse_endpoint(str(request.get("internal")))
+        hosts = self._settings.hosts
+        if not self._settings.is_inside(address) or (hosts and address not in hosts):
+            raise ValueError(f"there is no host {request.get('internal')} on the inside")
+        rule = Rule(protocol, external, external, explicit=True)
+        rule.internal = Endpoint(str(request["internal"]).rpartition(":")[0], port)
+        self._must(self._call("add_rule", rule, now)[0])
+        if rule not in napt.rules:
+            napt.rules.add(rule)
+        return rule
+
+    def _remove(self, request: dict[str, Any]) -> Rule:
+        protocol, external = self._external(request)
+        rule = napt.rules.explicit(protocol, external.port)
+        if rule is None:
+            raise ValueError(f"there is no explicit rule for {protocol} port {external.port}")
+        self._must(self._call("remove_rule", rule)[0])
+        if rule in napt.rules:
+            napt.rules.remove(rule, "removed")
+        return rule
+
+    def _external(self, request: dict[str, Any]) -> tuple[str, Endpoint]:
+        protocol, text = str(request.get("protocol")), str(request.get("external"))
+        if protocol not in ("tcp", "udp"):
+            raise ValueError(f"protocol {protocol!r}: tcp or udp")
+        address, port = parse_endpoint(text)
+        if address != self._settings.external:
+            raise ValueError(f"{text} is not of this NAPT's external address {napt.external}")
+        return protocol, Endpoint(napt.external, port)
+
+    @staticmethod
+    def _must(failed: str) -> None:
+        if failed:
+            raise ValueError(failed)
+
+    # -- the student's functions --------------------------------------------------------------
+
+    def _call(self, name: str, *arguments: object) -> tuple[str, Any]:
+        """Call a function of the student's. Returns what went wrong, and what it returned."""
+        function = self._function(name)
+        if function is None:
+            return _MISSING.get(name, "").format(self._file.name), None
+        try:
+            return "", self._stopwatch.time(function, *arguments)
+        except ValueError as refusal:
+            if name in ("add_rule", "remove_rule"):
+                return str(refusal) or "refused", None
+            return self._failed(refusal, name), None
+        except BaseException as error:
+            return self._failed(error, name), None
+
+    def _failed(self, error: BaseException, name: str) -> str:
+        text = explain(error, self._file, name)
+        kind = f"{text.splitlines()[:-1]} {type(error).__name__}"
+        self._fault(text, kind=kind, overrun=isinstance(error, Overrun))
+        lines = text.splitlines()
+        return f"{lines[-3]}: {lines[-1]}" if len(lines) >= 3 else text
+
+    def _fault(self, text: str, *, kind: str, overrun: bool = False) -> None:
+        """Tell what is wrong; of a kind that was told already only if it took too long again."""
+        self._faults += 1
+        if overrun or (kind not in self._told and len(self._told) < LINES):
+            self._told.add(kind)
+            self._say(channel.told(channel.FAULT, {"text": text, "overrun": overrun}))
+
+    # -- the node -----------------------------------------------------------------------------
+
+    def _say(self, frame: bytes) -> None:
+        self._out += frame
+
+    def _send(self) -> None:
+        self._link.sendall(self._out)
+        self._out.clear()
+
+
+def _no(why: str) -> dict[str, Any]:
+    return {"ok": False, "error": why}

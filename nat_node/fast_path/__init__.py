@@ -1,0 +1,1 @@
+"""Packets of known flows, translated without going through the translator."""

@@ -1,0 +1,253 @@
+"""The fast path: what is already known needs no thinking.
+
+Theory of operation
+-------------------
+Once the translator has decided about a flow, every further packet of it gets the same treatment:
+the same 12 bytes (both addresses, both ports, which lie side by side in a header without options)
+replaced by the same 12 other bytes, and the same differences added to the same two checksums.
+So the decision is kept: 12 bytes as they arrive -> 12 bytes to write and the differences.
+
+Only packets that cannot change anything come this way: no fragment, no IP option, no SYN, FIN or
+RST. All else, and all that is not here, goes through `Translator.translate`. The cache may be
+emptied at any time without harm: it holds nothing that the table does not know.
+
+With a `carrier` (kernel_datapath.py) a flow that moves much is proposed to it, and this cache
+bridges the time until it is taken. How much it moves, the slow path sees: it keeps the flow a
+little longer then.
+
+A frame is a packet behind the 10 bytes of `virtio_net_hdr` with which the kernel hands it over
+(tun.py): up to 64 KB of TCP at once, with a checksum that may be partial.
+"""
+
+from __future__ import annotations
+
+from struct import Struct, pack
+from typing import Protocol
+
+from napt_lab.nat_node.core.behavior import Endpoint
+from napt_lab.nat_node.core.checksum import MODULUS, difference
+from napt_lab.nat_node.core.identification import Identifications
+from napt_lab.nat_node.core.mapping import Session
+from napt_lab.nat_node.core.packet import (
+    DONT_FRAGMENT,
+    MORE_FRAGMENTS,
+    OFFSET_MASK,
+    TCP,
+    UDP,
+    Packet,
+    Side,
+)
+from napt_lab.nat_node.core.tcp_state import CONTROL, STEADY
+
+VNET_HEADER = 10
+NEEDS_CHECKSUM = 1
+CAPACITY = 65_536
+
+# virtio_net_hdr's flags; then of IPv4 the first byte, fragment, time to live, protocol, checksum,
+# and behind them addresses and ports as one.
+_read_header = Struct("!B9x B5x H B B H 12s").unpack_from
+_write_header = Struct("!B B H 12s").pack_into
+_read_field, _write_field = Struct("!H").unpack_from, Struct("!H").pack_into
+
+_NO_OPTIONS = 0x45
+_FRAGMENT = MORE_FRAGMENTS | OFFSET_MASK
+_SHORTEST = VNET_HEADER + 20 + 8
+_SHORTEST_TCP = VNET_HEADER + 20 + 20
+_QUESTION, _HANDSHAKE = 1, 3  # packets; many a flow has no more
+_WORTH_CARRYING = 16  # packets; most connections are over before
+_ONE_HOP_BACK = 0x0100  # the time to live is the high byte of its word
+
+
+class Flow:
+    """One direction of a session, ready to be applied."""
+
+    __slots__ = ("header_change", "outbound", "partial_change", "refreshes", "rewritten",
+                 "session", "transport_change")  # fmt: skip
+
+    def __init__(self, session: Session, outbound: bool, before: bytes, after: bytes) -> None:
+        self.session = session
+        self.outbound = outbound
+        self.rewritten = after
+        # RFC 4787, REQ-6: what comes from outside need not keep a UDP rule alive. TCP has its
+        # states for that.
+        self.refreshes = outbound or session.mapping.protocol == TCP
+        addresses = difference(int.from_bytes(before[:8], "big"), int.from_bytes(after[:8], "big"))
+        self.header_change = (addresses + _ONE_HOP_BACK) % MODULUS
+        self.partial_change = addresses
+        self.transport_change = difference(
+            int.from_bytes(before, "big"), int.from_bytes(after, "big")
+        )
+
+
+class Flows:
+    """The flows that arrive from one side, by the 12 bytes as they arrive."""
+
+    def __init__(self, numbers: Identifications) -> None:
+        self._numbers = numbers
+        self.tcp: dict[bytes, Flow] = {}
+        self.udp: dict[bytes, Flow] = {}
+
+    def __len__(self) -> int:
+        return len(self.tcp) + len(self.udp)
+
+    def of(self, protocol: int) -> dict[bytes, Flow]:
+        """The flows of TCP or UDP."""
+        return self.tcp if protocol == TCP else self.udp
+
+    def forward(self, frame: bytearray, length: int, now: float) -> bool:
+        """Rewrite a frame of `length` bytes in place, if its flow is known. Else: False."""
+        if length < _SHORTEST:
+            return False
+        flags, version, fragment, ttl, protocol, checksum, endpoints = _read_header(frame)
+        if version != _NO_OPTIONS or fragment & _FRAGMENT or ttl == 255:
+            return False
+        if protocol == TCP:
+            if length < _SHORTEST_TCP or frame[43] & CONTROL:
+                return False
+            flow = self.tcp.get(endpoints)
+            at = 46
+        elif protocol == UDP:
+            flow = self.udp.get(endpoints)
+            at = 36
+        else:
+            return False
+        if flow is None:
+            return False
+        if not fragment & DONT_FRAGMENT and flow.outbound:
+            checksum = self._number(frame, length, flow, checksum)
+
+        # RFC 1624, as in checksum.update: a call for each would be felt here.
+        checksum = MODULUS - ((MODULUS - checksum + flow.header_change) % MODULUS or MODULUS)
+        _write_header(frame, 18, ttl + 1, protocol, checksum, flow.rewritten)
+        (field,) = _read_field(frame, at)
+        if flags & NEEDS_CHECKSUM:
+            field = (field + flow.partial_change) % MODULUS or MODULUS
+        elif protocol == TCP:
+            field = MODULUS - ((MODULUS - field + flow.transport_change) % MODULUS or MODULUS)
+        elif field:  # a UDP checksum of 0 means that there is none
+            field = (
+                MODULUS - ((MODULUS - field + flow.transport_change) % MODULUS or MODULUS)
+                or MODULUS
+            )
+        _write_field(frame, at, field)
+
+        session = flow.session
+        mapping = session.mapping
+        if flow.refreshes:
+            session.last_used = now
+            if now >= session.remember_at:
+                session.remember()
+        if flow.outbound:
+            mapping.packets_out += 1
+            mapping.bytes_out += length - VNET_HEADER
+        else:
+            mapping.packets_in += 1
+            mapping.bytes_in += length - VNET_HEADER
+        return True
+
+    def _number(self, frame: bytearray, length: int, flow: Flow, checksum: int) -> int:
+        """Give a packet that may be cut a number of ours; gives the header's new checksum."""
+        (before,) = _read_field(frame, 14)
+        session = flow.session
+        number = self._numbers.give(
+            session.remote[0], session.mapping.protocol, before, length - VNET_HEADER
+        )
+        _write_field(frame, 14, number)
+        return MODULUS - ((MODULUS - checksum + number - before) % MODULUS or MODULUS)
+
+
+def is_plain(packet: Packet) -> bool:
+    """Whether the rest of its flow may look like this packet: what the fast path can take."""
+    return not packet.is_fragment and (packet.protocol == UDP or not packet.tcp_flags & CONTROL)
+
+
+class Carrier(Protocol):
+    """Who can take a session's packets off the translator's hands, direction by direction."""
+
+    def propose(self, session: Session, outbound: bool) -> None:
+        """This direction is worth it."""
+
+    def release(self, session: Session) -> None:
+        """From now on the translator must see all of this session."""
+
+    def next_look(self) -> float | None:
+        """When `account` must be called again at the latest."""
+
+    def account(self, now: float) -> list[tuple[Session, bool]]:
+        """Bring the counters, and when each session was last used, up to `now`.
+
+        Gives the directions that are the translator's again.
+        """
+
+
+class FlowCache:
+    """The flows of both sides, apart: nobody outside uses an inside flow by forging addresses."""
+
+    def __init__(self, external: int, numbers: Identifications) -> None:
+        self._external = external
+        self.carrier: Carrier | None = None
+        self.inside = Flows(numbers)
+        self.outside = Flows(numbers)
+
+    def learn(self, session: Session, packet: Packet) -> None:
+        """Keep a session, or this direction, that nothing but silence or a closing can change.
+
+        `packet` is one of its packets, translated.
+        """
+        mapping, outbound = session.mapping, packet.side is Side.INSIDE
+        if not is_plain(packet) or (session.state is not None and session.state not in STEADY):
+            return
+        if self.carrier is not None:
+            session.slow_packets += 1
+            if session.slow_packets < _WORTH_CARRYING:
+                return
+            self._keep(session, outbound)
+            if packet.is_atomic or not outbound:  # else its packets need numbers of ours
+                self.carrier.propose(session, outbound)
+            return
+        packets = mapping.packets_out + mapping.packets_in
+        if mapping.protocol != TCP:
+            if packets > _QUESTION:
+                self._keep(session, outbound)
+        elif packets > _HANDSHAKE:
+            # A connection that is only held needs no fast path; one that is used flows both ways.
+            self._keep(session, True)
+            self._keep(session, False)
+
+    def _keep(self, session: Session, outbound: bool) -> None:
+        mapping = session.mapping
+        flows = (self.inside if outbound else self.outside).of(mapping.protocol)
+        if len(flows) >= CAPACITY:
+            flows.clear()
+        before, after = self._headers(session, outbound)
+        flows[before] = Flow(session, outbound, before, after)
+        session.cached = True
+
+    def learn_anew(self, session: Session, outbound: bool) -> None:
+        """Leave one direction to the translator until it has proved its worth again."""
+        session.slow_packets = 0
+        flows = (self.inside if outbound else self.outside).of(session.mapping.protocol)
+        flows.pop(self._headers(session, outbound)[0], None)
+
+    def forget(self, session: Session) -> None:
+        """Leave a session's packets to the translator again."""
+        if not session.cached:
+            return
+        if self.carrier is not None:
+            self.carrier.release(session)
+        for outbound in (True, False):
+            self.learn_anew(session, outbound)
+        session.cached = False
+
+    def _headers(self, session: Session, outbound: bool) -> tuple[bytes, bytes]:
+        """The 12 bytes of a direction as they arrive, and as they leave."""
+        mapping, remote = session.mapping, session.remote
+        external = self._external, mapping.external_port
+        if outbound:
+            return _header(mapping.internal, remote), _header(external, remote)
+        return _header(remote, external), _header(remote, mapping.internal)
+
+
+def _header(source: Endpoint, destination: Endpoint) -> bytes:
+    """Addresses and ports as they lie in a header without options: 12 bytes."""
+    return pack("!IIHH", source[0], destination[0], source[1], destination[1])

@@ -1,0 +1,1 @@
+"""What outlives a killed translator: its rules and sessions, kept in a file."""

@@ -1,0 +1,1 @@
+"""How the translator talks to the machine: TUN devices, routing, netlink, stdout."""

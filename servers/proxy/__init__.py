@@ -1,0 +1,1 @@
+"""The explicit and the transparent proxy."""

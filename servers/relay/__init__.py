@@ -1,0 +1,1 @@
+"""The plain relay: it joins two connections that say the same word."""

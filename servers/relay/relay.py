@@ -1,0 +1,219 @@
+"""The plain relay: two parties dial out to it, meet by a shared secret, and are spliced.
+
+Theory of operation
+-------------------
+    PC ──► NAPT ──► relay 198.51.100.9:9000 ◄── NAPT ◄── PC
+
+Neither PC can be dialled, both can dial, so both dial a third. Each sends one line, the token;
+from the next byte on, what one sends the other receives, and nothing else: the relay says nothing
+of its own to a party that is joined, so that any program that speaks TCP will do.
+
+    TOKEN=$(openssl rand -hex 16)
+    (echo $TOKEN; cat photo.jpg) | nc -N relay 9000                  the sender
+    echo $TOKEN | nc relay 9000 > photo.jpg                          the receiver
+
+Who comes first waits, up to the waiting time; what it sends meanwhile stays in the kernel's socket
+buffers, and TCP's own window stops it. Bytes then pass as `splice` explains: never in this
+process's memory, never on disk. The end of one direction is passed on; a party that is cut off or
+vanishes resets the other, so that half a file is not taken for a whole one. (A sender that dies
+may still end its connection in an orderly way; only a digest tells then.)
+
+Who is turned away gets one line that says why, and the connection is closed. Tokens and limits:
+`rendezvous`.
+
+Events: `waiting` (peer, meeting), `joined` (first, second, meeting), `ended` (bytes_forth from
+first to second, bytes_back, reason), `left` (peer, reason), `refused` (peer, reason).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from dataclasses import dataclass
+
+from napt_lab.servers.relay import rendezvous
+from napt_lab.servers.relay.rendezvous import (
+    Failures,
+    Meeting,
+    RefusedError,
+    Rendezvous,
+    WrongTokenError,
+)
+from napt_lab.servers.shared import tcp_server
+from napt_lab.servers.shared.arguments import port_number
+from napt_lab.servers.shared.events import emit, endpoint
+from napt_lab.servers.shared.splice import failed, readable, splice
+from napt_lab.servers.shared.tcp_server import Endpoint, close_gently, listen, run, serve
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long a party may take for its first line, wait, and say nothing, in seconds."""
+
+    line: float
+    waiting: float
+    idle: float
+
+
+@dataclass(slots=True, eq=False)
+class Party:
+    """One who dialled: its socket, and what its two coroutines tell each other."""
+
+    sock: socket.socket
+    name: str
+    address: str
+    joined: asyncio.Event
+    parted: asyncio.Event
+
+
+class Relay:
+    """Serves parties: the first of a pair splices, the second waits until that is over."""
+
+    def __init__(self, times: Times, limits: rendezvous.Limits) -> None:
+        self.times = times
+        self.rendezvous: Rendezvous[Party] = Rendezvous(limits)
+        self.failures = Failures(limits.failures_per_address)
+
+    async def handle(self, sock: socket.socket, peer: Endpoint) -> None:
+        """Serve one party to its end."""
+        party = Party(sock, endpoint(peer), peer[0], asyncio.Event(), asyncio.Event())
+        try:
+            if self.failures.too_many(party.address, self._now()):
+                raise RefusedError("too many failures from this address, wait a minute")
+            try:
+                token = rendezvous.parse_token(await self._line(sock))
+                meeting = self.rendezvous.arrive(token, party, party.address)
+            except WrongTokenError:
+                self.failures.add(party.address, self._now())
+                raise
+            if meeting.first is party:
+                await self._host(party, meeting)
+            else:
+                meeting.first.joined.set()
+                await party.parted.wait()
+        except RefusedError as refusal:
+            emit("refused", peer=party.name, reason=str(refusal))
+            await self._farewell(sock, str(refusal))
+        except OSError as error:
+            emit("left", peer=party.name, reason=os.strerror(error.errno or 0).lower())
+
+    async def _host(self, party: Party, meeting: Meeting[Party]) -> None:
+        try:
+            reason = await self._wait(party, meeting)
+            if meeting.second is not None:
+                await self._join(party, meeting.second, meeting.name)
+                return
+        finally:
+            self.rendezvous.end(meeting)
+            if meeting.second is not None:
+                meeting.second.parted.set()
+        self.failures.add(party.address, self._now())
+        emit("left", peer=party.name, meeting=meeting.name, reason=reason)
+        await self._farewell(party.sock, reason)
+
+    async def _wait(self, party: Party, meeting: Meeting[Party]) -> str:
+        """Wait for the second; returns why it ended if nobody came."""
+        emit("waiting", peer=party.name, meeting=meeting.name)
+        joined = asyncio.create_task(party.joined.wait())
+        gone = asyncio.create_task(failed(party.sock))
+        try:
+            done, _ = await asyncio.wait(
+                {joined, gone}, timeout=self.times.waiting, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            joined.cancel()
+            gone.cancel()
+        if gone in done:
+            gone.result()  # raises OSError when there was no descriptor left to watch with
+            return "the connection was reset while waiting"
+        return f"nobody came with the same token within {self.times.waiting:g} s"
+
+    async def _join(self, first: Party, second: Party, meeting: str) -> None:
+        emit("joined", first=first.name, second=second.name, meeting=meeting)
+        ended = await splice(first.sock, second.sock, self.times.idle, (first.name, second.name))
+        emit(
+            "ended",
+            first=first.name,
+            second=second.name,
+            meeting=meeting,
+            bytes_forth=ended.forth,
+            bytes_back=ended.back,
+            reason=ended.reason,
+        )
+
+    async def _line(self, sock: socket.socket) -> bytes:
+        """The first line; what follows it stays in the kernel for splice to move."""
+        line = b""
+        try:
+            async with asyncio.timeout(self.times.line):
+                while not line.endswith(b"\n"):
+                    if len(line) == rendezvous.TOKEN_LINE_BYTES:
+                        raise WrongTokenError("the first line is longer than any token")
+                    await readable(sock)
+                    peeked = sock.recv(rendezvous.TOKEN_LINE_BYTES - len(line), socket.MSG_PEEK)
+                    if not peeked:
+                        raise WrongTokenError("no token: the first line did not come to its end")
+                    end = peeked.find(b"\n") + 1
+                    line += sock.recv(end or len(peeked))
+        except TimeoutError:
+            raise WrongTokenError(f"no token within {self.times.line:g} s") from None
+        return line
+
+    async def _farewell(self, sock: socket.socket, reason: str) -> None:
+        with contextlib.suppress(OSError):
+            sock.send(f"relay: {reason}\n".encode())
+        await close_gently(sock)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+def main() -> int:
+    """Run the relay; returns the exit status."""
+    options = argparse.ArgumentParser(
+        prog="relay",
+        description="Join two parties that dial in with the same token, one line, in hexadecimal.",
+    )
+    bounds = rendezvous.Limits()
+    add = options.add_argument
+    add("--listen", metavar="ADDRESS", default="0.0.0.0", help="default: %(default)s")
+    add("--port", type=port_number, default=9000, help="TCP port, default: %(default)s")
+    add("--line-time", type=float, default=10, help="seconds for the token, default: %(default)s")
+    add("--waiting-time", type=float, default=120, help="seconds, default: %(default)s")
+    add("--idle-time", type=float, default=120, help="seconds without a byte, default: %(default)s")
+    for name, what in (
+        ("waiting", "parties that wait"),
+        ("waiting-per-address", "of these from one address"),
+        ("pairs", "pairs that are joined"),
+        ("pairs-per-address", "of these with one address"),
+        ("failures-per-address", "wrong tokens from one address in a minute"),
+    ):
+        default = getattr(bounds, name.replace("-", "_"))
+        add(f"--{name}", type=int, default=default, help=f"at most, {what}, default: %(default)s")
+    given = options.parse_args()
+    limits = rendezvous.Limits(
+        given.waiting,
+        given.waiting_per_address,
+        given.pairs,
+        given.pairs_per_address,
+        given.failures_per_address,
+    )
+    times = Times(given.line_time, given.waiting_time, given.idle_time)
+    # Room for parties that have not shown their token yet: as many as may wait.
+    connections = tcp_server.Limits(
+        connections=2 * given.waiting + 2 * given.pairs,
+        per_client=2 * given.waiting_per_address + 2 * given.pairs_per_address,
+    )
+
+    async def program() -> None:
+        await serve(listen(given.listen, given.port), Relay(times, limits).handle, connections)
+
+    return run(program())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,283 @@
+"""The conformance report without a network: packets, verdicts, and which requirements there are."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from napt_lab.labs.conformance import headers, written
+from napt_lab.labs.conformance.chapters import CHAPTERS, REQUIREMENTS, named
+from napt_lab.labs.conformance.command import Unusable, candidates, setups
+from napt_lab.labs.conformance.reading import Sum, read_ipv4
+from napt_lab.labs.conformance.report import results
+from napt_lab.labs.conformance.requirement import (
+    Chapter,
+    Deviation,
+    NotApplicable,
+    NotProbed,
+    Outcome,
+    Verdict,
+    Violation,
+    judge,
+)
+from napt_lab.labs.conformance.side_by_side import Examination, as_json, from_json
+from napt_lab.labs.conformance.topology import Candidate, read_setup
+
+INSIDE, OUTSIDE = ("10.0.0.7", 4711), ("151.101.1.69", 80)
+
+
+class Notes:
+    """What a test is given, as far as a verdict needs it."""
+
+    def __init__(self):
+        self.observations = 0
+        self.evidence = ()
+
+    def note(self, text):
+        self.evidence += (text,)
+
+    def observe(self, text):
+        self.observations += 1
+        self.note(text)
+
+
+@pytest.fixture(scope="module")
+def setup():
+    return read_setup(Candidate("python", {"preset": "rfc"}))
+
+
+def verdict_of(check, setup, *deviations):
+    chapter = Chapter(1, "one")
+    chapter.test("REQ-1", "MUST", "words", *deviations)(check)
+    return judge(chapter.requirements[0], Notes(), setup, lambda: 0.0)
+
+
+def meets(trial):
+    trial.observe("a packet")
+
+
+def violates(_trial):
+    raise Violation("it was let in")
+
+
+def deviation(when):
+    return Deviation(lambda _: when, "a reason", "a-setting: true")
+
+
+@pytest.mark.parametrize(
+    ("check", "declared", "verdict", "why"),
+    [
+        (meets, None, Verdict.PASS, ""),
+        (violates, None, Verdict.FAIL, "it was let in"),
+        (violates, True, Verdict.DEVIATION, "a reason"),
+        (violates, False, Verdict.FAIL, "it was let in"),  # declared for other settings
+        (meets, True, Verdict.FAIL, "declared but not seen: a reason"),
+        (meets, False, Verdict.PASS, ""),
+        (lambda trial: None, None, Verdict.ERROR, "without having observed anything"),
+        (lambda trial: trial.note("looked"), None, Verdict.ERROR, "without having observed"),
+        (lambda trial: 1 / 0, None, Verdict.ERROR, "ZeroDivisionError"),
+        (lambda trial: 1 / 0, True, Verdict.ERROR, "ZeroDivisionError"),
+    ],
+)
+def test_verdicts(check, declared, verdict, why, setup):
+    deviations = () if declared is None else (deviation(declared),)
+    outcome = verdict_of(check, setup, *deviations)
+    assert outcome.verdict is verdict
+    assert why in outcome.why
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [(NotApplicable("no pool"), Verdict.NOT_APPLICABLE), (NotProbed("no way"), Verdict.ERROR)],
+)
+def test_what_cannot_be_tried_is_no_pass(error, verdict, setup):
+    def check(_trial):
+        raise error
+
+    outcome = verdict_of(check, setup)
+    assert (outcome.verdict, outcome.why) == (verdict, str(error))
+
+
+def test_a_deviation_is_of_the_python_translator_unless_the_kernel_has_the_setting_too():
+    kernel = read_setup(Candidate("nftables", {"engine": "nftables"}))
+    assert verdict_of(violates, kernel, deviation(True)).verdict is Verdict.FAIL
+    both = Deviation(lambda _: True, "a reason", "a-setting: true", any_engine=True)
+    assert verdict_of(violates, kernel, both).verdict is Verdict.DEVIATION
+
+
+DEVIATIONS = [(r.id, each) for r in REQUIREMENTS for each in r.deviations]
+
+
+@pytest.mark.parametrize(("name", "declared"), DEVIATIONS, ids=[name for name, _ in DEVIATIONS])
+def test_what_is_said_to_remove_a_deviation_does(name, declared):
+    if declared.removed_by.startswith("none: "):
+        return
+    key, value = declared.removed_by.split(": ")
+    # Some deviate only where another setting, or this one, is not the usual one.
+    for other in ({}, {"filtering": "endpoint-independent"}, {"refuse-syn": "false"}):
+        if declared.when(read_setup(Candidate("with it", other))):
+            assert not declared.when(read_setup(Candidate("without", {**other, key: value})))
+            return
+    pytest.fail("there are no settings for which it is declared")
+
+
+@pytest.mark.parametrize(("rfc", "last"), [(4787, 14), (5382, 10), (5508, 11), (6888, 15)])
+def test_every_requirement_of_the_rfc_has_a_row(rfc, last):
+    chapter = next(chapter for chapter in CHAPTERS if chapter.rfc == rfc)
+    found = {re.match(r"REQ-(\d+)", r.name)[1] for r in chapter.requirements}
+    assert {int(number) for number in found} == set(range(1, last + 1))
+
+
+def test_every_section_of_rfc_7857_has_a_row():
+    chapter = next(chapter for chapter in CHAPTERS if chapter.rfc == 7857)
+    assert {int(r.name.split(".")[0].split()[0]) for r in chapter.requirements} == set(range(2, 13))
+
+
+def test_each_row_has_an_id_of_its_own_and_is_tried_or_says_why_not():
+    ids = [requirement.id for requirement in REQUIREMENTS]
+    assert len(set(ids)) == len(ids)
+    assert all(r.check is not None or r.why_not for r in REQUIREMENTS)
+    # A table that could hardly fail would be no table.
+    assert sum(r.check is not None for r in REQUIREMENTS) > 100
+    assert all("\n" not in r.words and "|" not in r.words for r in REQUIREMENTS)
+
+
+def test_requirements_are_chosen_by_a_part_of_their_id():
+    assert {r.rfc for r in named(("5382.",))} == {5382}
+    assert {r.id for r in named(("RFC 4787, REQ-1", "rfc 5382: req-2 Inbound"))} == {
+        "4787.REQ-1", "5382.REQ-2-inbound"
+    }  # fmt: skip
+    assert {r.id for r in named(("7857.2.1",))} == {"7857.2.1"}
+    assert named(("no such",)) == named(("",)) == ()
+
+
+# -- packets ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [8, 9, 24, 301])
+def test_scapy_agrees_with_every_checksum(length):
+    from scapy.layers.inet import IP
+
+    data = headers.fresh(length)
+    fields = headers.IpFields(tos=0xB8, options=b"\x01\x01\x94\x04\0\0\0")
+    for probe in (
+        headers.udp(INSIDE, OUTSIDE, data, fields),
+        headers.tcp(INSIDE, OUTSIDE, headers.SYN, 7, 0, data, b"\x02\x04\x05\xb4", fields),
+        headers.echo(INSIDE[0], OUTSIDE[0], 9, fields, data=data),
+    ):
+        again = IP(probe.data)
+        for layer in (again, again.payload):
+            del layer.chksum
+        assert bytes(again) == probe.data
+        packet = read_ipv4(probe.data)
+        assert (packet.header_sum, packet.sum) == (Sum.HOLDS, Sum.HOLDS)
+        assert (packet.source, packet.destination) == (INSIDE[0], OUTSIDE[0])
+        assert (packet.tos, packet.options) == (fields.tos, fields.options + b"\0")
+        assert probe.mark in probe.data
+
+
+def test_reading_finds_what_is_wrong():
+    probe = headers.udp(INSIDE, OUTSIDE)
+    for at, part in ((10, "header_sum"), (26, "sum"), (30, "sum")):
+        damaged = bytearray(probe.data)
+        damaged[at] ^= 1
+        assert getattr(read_ipv4(bytes(damaged)), part) is Sum.WRONG
+    assert read_ipv4(probe.data[:40]).sum is Sum.UNKNOWN
+    assert read_ipv4(headers.udp(INSIDE, OUTSIDE, summed=False).data).sum is Sum.ABSENT
+    assert read_ipv4(probe.data[:19]) is None
+
+
+def test_an_error_quotes_and_may_have_an_extension():
+    about = headers.tcp(INSIDE, OUTSIDE, headers.SYN, 7)
+    extension = headers.extension_object(b"interface 7!")
+    error = headers.icmp_error(
+        OUTSIDE[0], INSIDE[0], about.data, about.mark, code=4, rest=1300, extension=extension
+    )
+    packet = read_ipv4(error.data)
+    assert (packet.icmp, packet.sum, packet.rest) == ((3, 4), Sum.HOLDS, 32 << 16 | 1300)
+    assert (packet.quoted.sender, packet.quoted.sequence) == (INSIDE, 7)
+    assert packet.data[128:] == extension
+    assert headers.checksum(extension) == 0
+
+
+def test_fragments_make_up_the_packet():
+    data = headers.fresh(24) + headers.fresh(24) + headers.fresh(32)
+    segment = headers.udp_segment(INSIDE, OUTSIDE, data)
+    whole = headers.ipv4(INSIDE[0], OUTSIDE[0], headers.UDP, segment, headers.MAY_BE_CUT)
+    pieces = headers.fragments(whole, 32, 24)
+    read = [read_ipv4(piece.data) for piece in pieces]
+    assert b"".join(piece.payload for piece in read) == segment
+    assert [(p.offset, p.more_fragments) for p in read] == [(0, True), (32, True), (56, False)]
+    assert len({piece.identification for piece in read}) == 1
+    assert len({piece.mark for piece in pieces}) == 3
+
+
+# -- candidates and what is written ---------------------------------------------------------------
+
+
+def test_candidates_are_named_by_what_they_are(tmp_path):
+    mine = tmp_path / "mine.py"
+    mine.touch()
+    found = candidates(["python", "nftables"], [mine], ["rfc", "none"], {"hairpinning": "false"})
+    assert [candidate.name for candidate in found] == [
+        "python, preset rfc, hairpinning: false",
+        "mine.py, preset rfc, hairpinning: false",
+        "python, no preset, hairpinning: false",
+        "mine.py, no preset, hairpinning: false",
+        "nftables, hairpinning: false",
+    ]
+    assert not read_setup(found[0]).settings.hairpinning
+
+
+def test_a_setting_that_cannot_be_is_told_once():
+    wrong = candidates(["nftables"], [], ["rfc"], {"mapping": "endpoint-independent"})
+    with pytest.raises(Unusable) as told:
+        setups(wrong)
+    assert str(told.value).count("\n") == 0
+    assert "cannot be had from engine nftables" in str(told.value)
+
+
+def every_verdict(setup):
+    rows = tuple(
+        Outcome(requirement, verdict, f"because {verdict}", ("seen",), 0.5, "a-setting: true")
+        for requirement, verdict in zip(REQUIREMENTS, list(Verdict), strict=False)
+    )
+    return Examination(setup, rows, 1.0, 0)
+
+
+def test_an_outcome_survives_its_way_through_json(setup):
+    for outcome in every_verdict(setup).outcomes:
+        row = json.loads(json.dumps(as_json(outcome)))
+        assert from_json(outcome.requirement, row) == outcome
+
+
+def test_results_count_every_verdict(setup):
+    examination = every_verdict(setup)
+    assert not examination.passed
+    found = results([examination])
+    assert not found["passed"]
+    assert set(found["candidates"][0]["counts"].values()) == {1}
+
+
+def test_the_page_escapes_what_came_from_the_wire(setup):
+    from napt_lab.labs.conformance.page import render
+
+    requirement = REQUIREMENTS[0]
+    bad = Outcome(requirement, Verdict.FAIL, "<script>\u202e", ("<img src=x>",), 0.0)
+    page = render([Examination(setup, (bad,), 1.0, 0)])
+    assert "<script>" not in page.replace("<script>\n", "")
+    assert "&lt;img src=x&gt;" in page
+    assert "⟨202E⟩" in page
+    assert "✗ Not all requirements are met." in page
+
+
+def test_the_table_in_docs_has_the_words_of_today():
+    text = written.PATH.read_text(encoding="utf-8")
+    for chapter in CHAPTERS:
+        assert f"## RFC {chapter.rfc}: {chapter.title}\n" in text
+        for requirement in chapter.requirements:
+            row = f"| {requirement.name} | {requirement.level} | {requirement.words} |"
+            assert row in text, "make it anew: the file says how"
+    assert len(written.verdicts(text)) == len(REQUIREMENTS)

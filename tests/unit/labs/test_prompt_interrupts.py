@@ -1,0 +1,162 @@
+"""What Ctrl-C does at the prompts, typed by nobody: no network is asked for anything here."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+from collections import deque
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from napt_lab.labs import prompt
+from napt_lab.labs.course.registry import TOPOLOGIES
+from napt_lab.labs.exercises import session
+from napt_lab.labs.exercises.exercise import series
+from napt_lab.labs.exercises.exercise_cli import Leave
+from napt_lab.labs.prompt import at_terminal
+from napt_lab.labs.prompt.lab_cli import LabCLI
+from napt_lab.topologies.spec.loader import load
+
+
+class NoNodes(list):
+    mininet = None
+    topology = load(TOPOLOGIES / "two-sites.yaml")
+    nodes = ()
+
+
+@pytest.fixture
+def ctrl_c(monkeypatch):
+    """Somebody types some lines; one that ends in ^C is broken off there. Returns the prompt."""
+
+    def type_at(cli, *lines):
+        waiting = deque(lines)
+
+        def read(_prompt):
+            if not waiting:
+                raise EOFError
+            line = waiting.popleft()
+            monkeypatch.setattr("readline.get_line_buffer", lambda: line.removesuffix("^C"))
+            if line.endswith("^C"):
+                raise KeyboardInterrupt
+            monkeypatch.setattr("readline.get_line_buffer", str)
+            return line
+
+        def interrupted_command(_net):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("builtins.input", read)
+        monkeypatch.setattr("napt_lab.labs.prompt.lab_cli.pingall", interrupted_command)
+        out = io.StringIO()
+        at = cli(NoNodes(), Console(file=out, width=80), "hint", SimpleNamespace())
+        try:
+            return at.read(), out.getvalue()
+        except KeyboardInterrupt:
+            return "ended", out.getvalue()
+
+    return type_at
+
+
+def test_at_an_empty_line_it_ends_the_lab(ctrl_c):
+    assert ctrl_c(prompt._SteppingCLI, "^C", "next")[0] == "ended"
+    assert "Ctrl-C" in prompt.IN_STEP
+
+
+@pytest.mark.parametrize("line", ["bob curl^C", "pingall"])
+def test_a_line_or_a_command_is_broken_off_and_the_lab_goes_on(ctrl_c, line):
+    ended, shown = ctrl_c(prompt._SteppingCLI, line, "next")
+    assert ended is True
+    assert "Ctrl-D or quit leaves" in shown
+    assert ctrl_c(prompt._SteppingCLI, line, "^C", "next")[0] == "ended"
+
+
+def test_where_there_is_no_lab_to_end_it_drops_the_line(ctrl_c):
+    ended, shown = ctrl_c(LabCLI, "^C", "quit")
+    assert ended is False
+    assert shown.count("Ctrl-D or quit leaves") == 1
+
+
+def test_after_the_last_step_there_is_nothing_left_to_stop(ctrl_c, monkeypatch):
+    def interrupted(_self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prompt._SteppingCLI, "read", interrupted)
+    monkeypatch.setattr(prompt, "Why", lambda net: SimpleNamespace(net=net))
+    pause, net = prompt.Prompt(Console(file=io.StringIO())), NoNodes()
+    with pytest.raises(KeyboardInterrupt):
+        pause(net, last=False)
+    try:
+        assert pause(net, last=True)
+    except KeyboardInterrupt:  # which would end all tests
+        pytest.fail("a run that is whole was stopped")
+
+
+def test_a_command_that_takes_long_is_said_to_end_with_ctrl_c():
+    said = []
+    quick, slow = subprocess.Popen(["true"]), subprocess.Popen(["sleep", "0.3"])
+    assert at_terminal.wait(quick, 30, lambda: said.append("quick")) == 0
+    assert at_terminal.wait(slow, 0.05, lambda: said.append("slow")) == 0
+    assert said == ["slow"]
+    out = io.StringIO()
+    LabCLI(NoNodes(), Console(file=out), "hint", SimpleNamespace())._tell_how_to_end()
+    assert "Ctrl-C ends it" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "line", ["quit now", "exit 1", "draw x", "pingall &", "rules napt_a | head -1", "why > page"]
+)
+def test_words_that_mean_nothing_to_a_command_are_refused(ctrl_c, line):
+    shown = " ".join(ctrl_c(LabCLI, line, "quit")[1].split())
+    pipes = f"{line.split()[0]} is the prompt's: | > & belong behind a node's program"
+    alone = f"{line.split()[0]} stands alone in its line: nothing was done"
+    assert (pipes if set(line) & set("|&>") else alone) in shown
+    assert shown.count("hint") == 1
+    assert ctrl_c(prompt._SteppingCLI, "next extra", "next")[1].count("stands alone") == 1
+
+
+def test_ctrl_c_while_a_network_is_built_anew_leads_to_the_prompt(monkeypatch):
+    leaving, did = deque([Leave.SOLVE, Leave.RESET, Leave.QUIT]), []
+
+    class Prompt:
+        hints = 0
+
+        def __init__(self, *_):
+            self.leaving = leaving.popleft()
+
+        def say(self, _text):
+            pass
+
+        def perform(self, lines):
+            did.append(len(lines))
+
+        def interrupted(self):
+            did.append("told")
+
+        def read(self):
+            did.append("prompt")
+
+    @contextlib.contextmanager
+    def network(_topology):
+        if len(leaving) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        yield None, None
+        did.append("gone")
+
+    monkeypatch.setattr(session, "fresh_network", network)
+    monkeypatch.setattr(session, "Why", lambda _net: io.StringIO())
+    monkeypatch.setattr(session, "Attempt", lambda *_: None)
+    monkeypatch.setattr(session, "ExerciseCLI", Prompt)
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert session.run_session(series("9c"), "door") == 0
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    except KeyboardInterrupt:
+        pytest.fail("it threw the student out")
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    first, built_meanwhile, third = [0, "prompt", "gone"], [0, "told", "prompt", "gone"], [0]
+    assert did == [*first, *built_meanwhile, *third, "prompt", "gone"]

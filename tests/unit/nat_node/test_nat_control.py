@@ -1,0 +1,207 @@
+"""The control socket: what is asked, answered and refused, and clients that misbehave."""
+
+import json
+import select
+import socket
+import stat
+import time
+
+import pytest
+
+from napt_lab.nat_node.control import server as control
+from napt_lab.nat_node.control.server import CLIENTS, LINE, UNREAD, Control
+
+DEADLINE = 10.0
+
+
+class Loop:
+    """A control socket and as much of the node's loop as it needs."""
+
+    def __init__(self, path):
+        self.asked, self.watched = [], []
+        self.path = path
+        self.listener = control.bind(path)
+        self.poll = select.epoll()
+        self.control = Control(self.listener, self.poll, self.answer, self.watched.append)
+        self.size = 0
+        self.clients = []
+
+    def answer(self, request):
+        self.asked.append(request)
+        if request["do"] == "add":
+            self.control.broadcast({"event": "rule-added"})
+        return {"ok": True, "rules": "x" * self.size}
+
+    def turn(self):
+        """Do what there is to do; returns whether there was something."""
+        found = self.poll.poll(0.0)
+        for descriptor, events in found:
+            if self.control.handles(descriptor):
+                self.control.handle(descriptor, events)
+        return bool(found)
+
+    def client(self):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(self.path))
+        connection.setblocking(False)
+        self.clients.append(connection)
+        self.turn()
+        return connection
+
+    def say(self, client, data):
+        """Send, let the loop turn, and return the lines that came back."""
+        client.sendall(data)
+        return self.hear(client)
+
+    def hear(self, client):
+        received, until = b"", time.monotonic() + DEADLINE
+        while self.turn() or self.readable(client):
+            assert time.monotonic() < until
+            if self.readable(client):
+                data = client.recv(1 << 20)
+                if not data:
+                    return [*map(json.loads, received.splitlines()), "closed"]
+                received += data
+        return [json.loads(line) for line in received.splitlines()]
+
+    @staticmethod
+    def readable(client):
+        return bool(select.select([client], [], [], 0)[0])
+
+
+@pytest.fixture
+def loop(tmp_path):
+    loop = Loop(tmp_path / "control.sock")
+    yield loop
+    for client in loop.clients:
+        client.close()
+    loop.listener.close()
+    loop.poll.close()
+
+
+def test_only_its_owner_reaches_the_socket(loop):
+    assert stat.S_IMODE(loop.path.stat().st_mode) == 0o600
+
+
+def test_a_socket_that_was_left_behind_is_replaced(tmp_path):
+    path = tmp_path / "control.sock"
+    left_behind = Loop(path)
+    after = Loop(path)
+    assert after.say(after.client(), b'{"do": "stats"}\n')[0]["ok"]
+    for loop in (after, left_behind):
+        loop.listener.close()
+
+
+def test_an_answer_a_line(loop):
+    client = loop.client()
+    assert (
+        loop.say(client, b'{"do": "rules"}\n{"do": "stats"}\n') == [{"ok": True, "rules": ""}] * 2
+    )
+    assert loop.asked == [{"do": "rules"}, {"do": "stats"}]
+
+
+def test_a_line_may_come_in_pieces(loop):
+    client = loop.client()
+    assert loop.say(client, b'{"do": ') == []
+    assert loop.say(client, b'"stats"}') == []
+    assert len(loop.say(client, b"\n")) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"rules", b"{", b"\xff\xfe", b"[" * 4000, b"[]", b'"rules"', b"1", b"null", b"\0" * 100],
+)
+def test_what_is_not_a_request_is_refused_and_the_next_one_answered(loop, line):
+    client = loop.client()
+    refused, answered = loop.say(client, line + b'\n{"do": "stats"}\n')
+    assert refused["ok"] is False
+    assert refused["error"].startswith("not a")
+    assert answered["ok"] is True
+
+
+def test_a_line_without_end_closes_the_connection(loop):
+    client = loop.client()
+    answer, end = loop.say(client, b"x" * (2 * LINE))
+    assert answer == {"ok": False, "error": f"a line of more than {LINE} bytes"}
+    assert end == "closed"
+
+
+def test_events_reach_those_who_asked_for_them(loop):
+    watcher, other = loop.client(), loop.client()
+    assert loop.say(watcher, b'{"do": "events"}\n') == [{"ok": True}]
+    assert loop.watched == [True]
+    loop.control.broadcast({"event": "drop"})
+    assert loop.hear(watcher) == [{"event": "drop"}]
+    assert loop.hear(other) == []
+    watcher.close()
+    loop.turn()
+    assert loop.watched == [True, False]
+    loop.control.broadcast({"event": "drop"})
+
+
+def test_a_watcher_that_does_not_read_is_told_what_it_lost_and_costs_bounded_memory(loop):
+    client = loop.client()
+    assert loop.say(client, b'{"do": "events"}\n') == [{"ok": True}]
+    event = {"event": "drop", "text": "x" * 1000}
+    sent = 0
+    (held,) = loop.control._clients.values()
+    while held.lost < 1000:
+        loop.control.broadcast(event)
+        sent += 1
+        assert len(held.unread) <= UNREAD
+        assert sent < 100_000
+    received = loop.hear(client)
+    loop.control.broadcast({"event": "last"})
+    *_, gap, last = received + loop.hear(client)
+    assert gap["event"] == "lost"
+    assert last == {"event": "last"}
+    assert len(received) + gap["count"] == sent
+
+
+def test_a_client_that_asks_and_asks_and_never_reads_is_let_go(loop, monkeypatch):
+    """4096 bytes hold nearly 300 questions: their answers must not all be kept."""
+    monkeypatch.setattr(control, "UNREAD", 1 << 20)
+    loop.size = 300_000
+    client = loop.client()
+    with pytest.raises(OSError):  # noqa: PT012
+        for _ in range(100):
+            client.send(b'{"do":"rules"}\n' * 273)
+            loop.turn()
+            assert sum(len(held.unread) for held in loop.control._clients.values()) < 2 << 20
+    assert not loop.control._clients
+    assert len(loop.asked) < 20
+
+
+def test_a_large_answer_reaches_a_client_that_reads(loop):
+    loop.size = 3 << 20
+    (answer,) = loop.say(loop.client(), b'{"do": "rules"}\n')
+    assert len(answer["rules"]) == loop.size
+
+
+def test_clients_are_bounded_and_a_place_is_free_again(loop):
+    clients = [loop.client() for _ in range(CLIENTS)]
+    assert loop.hear(loop.client()) == ["closed"]
+    clients.pop().close()
+    loop.turn()
+    assert loop.say(loop.client(), b'{"do": "stats"}\n')[0]["ok"]
+
+
+def test_a_client_that_has_gone_before_its_answer(loop):
+    loop.size = 1 << 20
+    client = loop.client()
+    client.sendall(b'{"do": "rules"}\n')
+    client.close()
+    while loop.turn():
+        pass
+    assert not loop.control._clients
+
+
+def test_a_watcher_that_has_gone_in_the_middle_of_its_own_request(loop):
+    client = loop.client()
+    client.sendall(b'{"do": "events"}\n{"do": "add"}\n{"do": "add"}\n')
+    client.close()
+    while loop.turn():
+        pass
+    assert loop.asked == [{"do": "add"}]
+    assert not loop.control._clients
+    assert loop.watched == [True, False]

@@ -1,0 +1,120 @@
+"""The relay's table of tokens, and its count of failures; no sockets, no clock."""
+
+import pytest
+
+from napt_lab.servers.relay.rendezvous import (
+    Failures,
+    Limits,
+    RefusedError,
+    Rendezvous,
+    WrongTokenError,
+    parse_token,
+)
+
+TOKEN, OTHER = bytes(16), bytes([0] * 15 + [1])
+ALICE, BOB, EVE = "24.9.3.7", "24.9.3.8", "203.0.113.66"
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_token_is_hexadecimal_in_either_case(end):
+    assert parse_token(b"00112233445566778899aabbccddeeFF" + end)[-1] == 0xFF
+    assert len(parse_token(b"00" * 64 + end)) == 64
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"00" * 15, b"00" * 16 + b"0", b"00" * 65, b"0x" + b"00" * 16, b"00 " * 16,
+             b"\xff" * 32, b" " + b"00" * 16, "\u0660".encode() * 16]
+)  # fmt: skip
+def test_what_is_no_token(line):
+    with pytest.raises(WrongTokenError):
+        parse_token(line + b"\n")
+
+
+def test_two_meet_a_third_is_turned_away_and_the_token_is_free_afterwards():
+    table = Rendezvous(Limits())
+    meeting = table.arrive(TOKEN, "alice", ALICE)
+    assert (meeting.first, meeting.second) == ("alice", None)
+    assert table.arrive(TOKEN, "bob", BOB) is meeting
+    assert (meeting.first, meeting.second) == ("alice", "bob")
+    with pytest.raises(WrongTokenError, match="two parties have met"):
+        table.arrive(TOKEN, "eve", EVE)
+    table.end(meeting)
+    assert len(table) == 0
+    assert table.arrive(TOKEN, "carol", ALICE).second is None
+
+
+def test_those_with_different_tokens_do_not_meet():
+    table = Rendezvous(Limits())
+    assert table.arrive(TOKEN, "alice", ALICE) is not table.arrive(OTHER, "bob", BOB)
+
+
+def test_the_table_holds_no_token_and_its_keys_differ_between_processes():
+    one, two = (Rendezvous(Limits()).arrive(TOKEN, "alice", ALICE) for _ in range(2))
+    assert TOKEN not in one.digest
+    assert one.digest != two.digest
+    assert one.name != two.name
+
+
+@pytest.mark.parametrize(
+    ("limits", "addresses", "words"),
+    [
+        (Limits(waiting=2), [ALICE, BOB, EVE], "2 parties wait"),
+        (Limits(waiting_per_address=2), [ALICE, ALICE, ALICE], "2 parties from 24.9.3.7"),
+    ],
+)
+def test_waiting_is_bounded(limits, addresses, words):
+    table = Rendezvous(limits)
+    *kept, refused = enumerate(addresses)
+    meetings = [table.arrive(bytes([n] * 16), n, address) for n, address in kept]
+    with pytest.raises(RefusedError, match=words) as error:
+        table.arrive(bytes([refused[0]] * 16), *refused)
+    assert not isinstance(error.value, WrongTokenError)  # being one too many is no guess
+    table.end(meetings[0])
+    table.arrive(bytes([refused[0]] * 16), *refused)
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (Limits(pairs=1), "1 pairs are joined"),
+        (Limits(pairs_per_address=1), "1 pairs of 24.9.3.7"),
+    ],
+)
+def test_pairs_are_bounded_and_who_waits_goes_on_waiting(limits, words):
+    table = Rendezvous(limits)
+    first = table.arrive(TOKEN, "alice", ALICE)
+    table.arrive(TOKEN, "bob", BOB)
+    waiting = table.arrive(OTHER, "alice again", ALICE)
+    with pytest.raises(RefusedError, match=words):
+        table.arrive(OTHER, "bob again", EVE)
+    table.end(first)
+    assert table.arrive(OTHER, "bob again", EVE) is waiting
+
+
+def test_a_pair_behind_one_address_counts_once_for_it():
+    table = Rendezvous(Limits(pairs_per_address=2))
+    for token in (TOKEN, OTHER):
+        table.arrive(token, "alice", ALICE)
+        table.arrive(token, "bob", ALICE)
+    table.arrive(bytes([7] * 16), "alice", ALICE)
+    with pytest.raises(RefusedError, match="2 pairs"):
+        table.arrive(bytes([7] * 16), "bob", ALICE)
+
+
+def test_failures_are_counted_for_a_minute():
+    failures = Failures(per_minute=2)
+    failures.add(EVE, now=0)
+    assert not failures.too_many(EVE, now=1)
+    failures.add(EVE, now=59)
+    assert failures.too_many(EVE, now=59.9)
+    assert not failures.too_many(ALICE, now=59.9)
+    assert not failures.too_many(EVE, now=60)
+    failures.add(EVE, now=61)
+    assert not failures.too_many(EVE, now=61)
+
+
+def test_the_memory_of_failures_is_bounded():
+    failures = Failures(per_minute=1, addresses=3)
+    for n in range(10):
+        failures.add(f"198.51.100.{n}", now=0)
+    assert [n for n in range(10) if failures.too_many(f"198.51.100.{n}", now=0)] == [7, 8, 9]

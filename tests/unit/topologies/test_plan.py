@@ -1,0 +1,85 @@
+"""What the builder is told to make, as data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from napt_lab.labs.course.registry import TOPOLOGIES
+from napt_lab.topologies.network.builder import BuildError, Network
+from napt_lab.topologies.network.plan import node_plans, segments
+from napt_lab.topologies.network.programs import nat_node_flags
+from napt_lab.topologies.spec.kernel_nat import ruleset
+from napt_lab.topologies.spec.loader import load
+from napt_lab.topologies.spec.model import IdleTimes, NaptSettings, PortControl, StaticRule
+
+
+@pytest.fixture
+def two_sites():
+    return load(TOPOLOGIES / "two-sites.yaml")
+
+
+def test_every_node_hangs_where_it_belongs(two_sites):
+    plans = {plan.name: plan for plan in node_plans(two_sites)}
+    assert len(segments(two_sites)) == 5
+    assert [port.interface for port in plans["napt_a"].ports] == ["wan0", "lan0"]
+    assert plans["alice"].ports[0].segment == plans["napt_a"].ports[1].segment
+    assert plans["alice"].ports[0].segment != plans["bob"].ports[0].segment
+    assert str(plans["alice"].next_hop) == "10.0.0.1"
+    assert str(plans["napt_a"].next_hop) == "24.9.3.1"
+    # A NAPT forwards when its translator does: before that, private addresses would get out.
+    assert {plan.name for plan in plans.values() if plan.forwards} == {"internet"}
+
+
+def test_the_internet_has_no_way_to_private_space(two_sites):
+    router = next(iter(node_plans(two_sites)))
+    commands = router.ip_commands()
+    for prefix in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "default"):
+        assert f"route add unreachable {prefix}" in commands
+
+
+def test_names_of_segments_fit_an_interface_and_no_node_has_one(two_sites):
+    for name in segments(two_sites):
+        assert "." in name
+        assert len(f"{name}-eth250") <= 15  # IFNAMSIZ
+
+
+def test_every_setting_of_a_napt_reaches_the_translator(two_sites):
+    site = two_sites.sites[0]
+    settings = NaptSettings(
+        hairpinning=False,
+        ports=range(2000, 3001),
+        idle=IdleTimes(tcp=1.5, tcp_transitory=2.5, udp=3.5, icmp=4.5),
+        closing_hold=0.5,
+        rules=(StaticRule("tcp", 8080, IPv4Address("10.0.0.7"), 80),),
+        port_control=PortControl(2, 30, 5),
+    )
+    flags = nat_node_flags(site, settings, Path("/run/x.sock"))
+    given = dict(pairwise(flags))
+    assert given["--external"] == "24.9.3.7"
+    assert given["--internal"] == "10.0.0.1/24"
+    assert given["--ports"] == "2000-3000"
+    assert (given["--tcp-idle"], given["--closing-hold"]) == ("1.5", "0.5")
+    assert given["--rule"] == "tcp 8080 -> 10.0.0.7:80"
+    assert given["--host"] == "10.0.0.7"
+    assert "--no-hairpinning" in flags
+    assert "--port-control" in flags
+    assert (given["--min-lifetime"], given["--max-lifetime"], given["--quota"]) == ("2", "30", "5")
+    assert "--port-control" not in nat_node_flags(site, NaptSettings(), Path("/run/x.sock"))
+
+
+def test_the_kernel_gets_the_same_pool_and_rules(two_sites):
+    rule = StaticRule("udp", 5000, IPv4Address("10.0.0.7"), 53)
+    settings = replace(NaptSettings(), ports=range(2000, 3001), rules=(rule,))
+    text = ruleset(two_sites.sites[0].gateway, settings)
+    assert "elements = { 5000 : 10.0.0.7 . 53 }" in text
+    assert "masquerade to :2000-3000" in text
+
+
+def test_no_network_outside_the_sandbox(two_sites):
+    with pytest.raises(BuildError, match="sandbox"), Network(two_sites):
+        pass

@@ -1,0 +1,298 @@
+"""From the model to a network that runs: Mininet nodes, bridges, addresses, programs.
+
+Theory of operation. Every node of the topology is a Mininet node with a network namespace of
+its own. Every segment (an ISP's network, a site's network) is a Linux bridge in the sandbox's
+namespace, as a switch is a thing of its own in life; Open vSwitch and a controller would be
+one more system to install and to explain.
+
+                        the sandbox's own namespace
+        alice [eth0]───┐                            ┌───[isp1] internet [isp2]───┐
+                      site.1 ──[lan0] napt_a [wan0]─isp.1                      isp.2 ── …
+
+Mininet configures a node by typing commands into a shell that runs there. Here nothing from
+a topology goes through a shell: one `ip -batch` makes all links, one `ip -batch` a node gives
+addresses and routes, all nodes at the same time, and settings of the kernel are written by a
+thread that visits the node. A node's shell starts only when someone types into it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mininet.link import Intf, Link
+from mininet.net import Mininet
+from mininet.node import Node as MininetNode
+from mininet.node import Switch
+
+from napt_lab.topologies.network import namespaces
+from napt_lab.topologies.network.napt_control import NaptControl
+from napt_lab.topologies.network.node import Node
+from napt_lab.topologies.network.plan import PLAIN, QUIET, NodePlan, node_plans, segments
+from napt_lab.topologies.network.processes import EventLog
+from napt_lab.topologies.network.programs import start_programs
+from napt_lab.topologies.sandbox import sandbox
+from napt_lab.topologies.spec.model import Topology
+
+BATCH_SECONDS = 20.0  # how long one `ip -batch` may take
+GROUP = 54  # marks the links in the sandbox's namespace, to delete them all at once
+
+# Where br_netfilter is loaded, each bridge shows every packet to netfilter once more, as if the
+# cable between two nodes were a firewall.
+PLAIN_BRIDGES = {f"bridge/bridge-nf-call-{tables}": "0" for tables in ("iptables", "arptables")}
+# Three unanswered ARP requests mean "no such neighbor". On a wire of no length 0.2 s is long
+# enough between them; the usual second would make a student wait.
+ARP_PATIENCE = {"ipv4/neigh/{interface}/retrans_time_ms": "200"}
+
+
+class BuildError(Exception):
+    """The network could not be built; the message says where and why."""
+
+
+class LabNode(MininetNode):  # type: ignore[misc]  # Mininet has no types
+    """A Mininet node whose namespace is held by `cat`; its shell starts when it is used."""
+
+    isSetup = True  # preflight has looked for the programs
+
+    def startShell(self, mnopts: str | None = None) -> None:
+        """Make the namespaces, without a shell."""
+        self.holder = subprocess.Popen(
+            ["mnexec", "-cnp", "cat"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C at a prompt is for what was typed, not for the node
+        )
+        self.pid = self.holder.pid
+
+    def await_namespace(self) -> None:
+        """Return once the namespaces exist: mnexec then says its process number."""
+        assert self.holder.stdout is not None
+        if not self.holder.stdout.readline():
+            raise BuildError(f"{self.name}: mnexec could not make a network namespace")
+
+    def sendCmd(self, *args: Any, **kwargs: Any) -> None:
+        """Type a command into the node's shell, which starts now if it has not yet."""
+        self._need_shell()
+        super().sendCmd(*args, **kwargs)
+
+    def cmd(self, *args: Any, **kwargs: Any) -> Any:
+        """Type a command and return what it printed."""
+        self._need_shell()
+        return super().cmd(*args, **kwargs)
+
+    def _need_shell(self) -> None:
+        if self.shell is None:
+            self.inNamespace = False  # the shell joins the namespaces that are there
+            super().startShell(mnopts=f"-cda{self.holder.pid}")
+            self.inNamespace, self.pid = True, self.holder.pid
+
+    def terminate(self) -> None:
+        """End the shell and give the namespaces up."""
+        super().terminate()
+        self.holder.kill()
+        self.holder.communicate()
+
+
+class Bridge(Switch):  # type: ignore[misc]
+    """A segment: a Linux bridge, made and deleted by the builder's batches."""
+
+    isSetup = True
+
+    def startShell(self, mnopts: str | None = None) -> None:
+        """Nothing is ever typed at a bridge."""
+        self.pid = os.getpid()
+
+    def cmd(self, *args: Any, **kwargs: Any) -> str:
+        """Mininet brings a switch's interfaces up by command; the batch does it."""
+        return ""
+
+    def start(self, controllers: Sequence[Any]) -> None:
+        """A learning bridge needs no controller."""
+
+
+class BatchIntf(Intf):  # type: ignore[misc]
+    """An interface that the builder's batches configure."""
+
+    def config(self, **_params: Any) -> dict[str, Any]:
+        return {}
+
+
+class BatchLink(Link):  # type: ignore[misc]
+    """A veth pair that is made, with all others, by one batch."""
+
+    @classmethod
+    def makeIntfPair(cls, *_args: Any, **_kwargs: Any) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+
+class Network:
+    """`with Network(topology) as net:` a topology that runs; afterwards nothing of it is left.
+
+    `net["alice"]` is a node, `net.log` what all programs report, `net.mininet` Mininet's own
+    view of it. Only in the sandbox.
+    """
+
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+        self.log = EventLog()
+        self.nodes: dict[str, Node] = {}
+        self._cleanup = contextlib.ExitStack()
+
+    def __getitem__(self, name: str) -> Node:
+        return self.nodes[name]
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes.values())
+
+    def napt(self, name: str) -> NaptControl:
+        """The control of the translator on gateway `name`."""
+        control = self.nodes[name].napt
+        if control is None:
+            raise KeyError(f"{name} runs no translator that could be asked")
+        return control
+
+    def __enter__(self) -> Network:
+        if not sandbox.inside():
+            raise BuildError("a network is only ever built in the sandbox")
+        try:
+            self._build()
+            self._cleanup.callback(self._end_processes)
+            start_programs(self.topology, self.nodes)
+            self._listen_to_napts()
+        except BaseException:
+            self._cleanup.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._cleanup.close()
+
+    def _build(self) -> None:
+        # Mininet's own initialisation writes settings that the whole machine shares.
+        Mininet.inited = True
+        self.mininet = Mininet(
+            topo=None, switch=Bridge, controller=None, host=LabNode, link=BatchLink, intf=BatchIntf
+        )
+        self._cleanup.callback(self.mininet.stop)
+        quiet = QUIET if namespaces.has_ipv6() else {}
+        namespaces.write_sysctls(quiet)
+        if namespaces.has_bridge_netfilter():
+            namespaces.write_sysctls(PLAIN_BRIDGES)
+        plans = list(node_plans(self.topology))
+        name_files = self._write_name_files()
+        for plan in plans:
+            self.mininet.addHost(plan.name)  # all start before the first is waited for
+        for plan in plans:
+            holder = self.mininet[plan.name]
+            holder.await_namespace()
+            namespaces.visit(holder.pid, lambda: namespaces.write_sysctls(quiet | PLAIN))
+            node = Node(plan.name, plan.ports, holder.pid, self.log)
+            node.home.mkdir(mode=0o755, parents=True, exist_ok=True)
+            namespaces.cover(node.pid, name_files)
+            self.nodes[plan.name] = node
+        self._make_links(plans)
+        self._configure(plans)
+
+    def _write_name_files(self) -> dict[str, Path]:
+        """What nodes have for /etc/hosts and /etc/resolv.conf: public names, no name server.
+
+        The machine's own name server is none of theirs, and asking it would be noise.
+        """
+        public = [f"{host.address.ip} {host.name}\n" for host in self.topology.internet]
+        hosts, resolver = (sandbox.RUN_DIRECTORY / f".{name}" for name in ("hosts", "resolv.conf"))
+        hosts.write_text("".join(["127.0.0.1 localhost\n", *public]), encoding="utf-8")
+        resolver.write_text("", encoding="utf-8")
+        return {"/etc/hosts": hosts, "/etc/resolv.conf": resolver}
+
+    def _make_links(self, plans: Sequence[NodePlan]) -> None:
+        make = []
+        for number, name in enumerate(segments(self.topology), start=1):
+            self.mininet.addSwitch(name, dpid=str(number))
+            make.append(f"link add {name} group {GROUP} type bridge stp_state 0 mcast_snooping 0")
+            make.append(f"link set {name} up")
+        for plan in plans:
+            for port in plan.ports:
+                link = self.mininet.addLink(
+                    plan.name, port.segment, intfName1=port.interface, addr1=port.mac
+                )
+                make.append(
+                    f"link add {link.intf2} group {GROUP} type veth peer name {port.interface} "
+                    f"address {port.mac} netns {self.nodes[plan.name].pid}"
+                )
+                make.append(f"link set {link.intf2} master {port.segment} up")
+        # A namespace that is gone takes its links along, but only some time later.
+        self._cleanup.callback(lambda: _IpBatch([], [f"link del group {GROUP}"]).finish("sandbox"))
+        _IpBatch([], make).finish("sandbox")
+
+    def _configure(self, plans: Sequence[NodePlan]) -> None:
+        """Addresses, routes and kernel settings of all nodes, at the same time."""
+        batches = [_IpBatch(self.nodes[plan.name].entry, plan.ip_commands()) for plan in plans]
+        for plan, batch in zip(plans, batches, strict=True):
+            batch.finish(plan.name)
+            namespaces.visit(self.nodes[plan.name].pid, functools.partial(self._settle, plan))
+
+    def _settle(self, plan: NodePlan) -> None:
+        """Settings that need the interfaces. Runs in the node's namespace."""
+        for port in plan.ports:
+            patience = {key.format(interface=port.interface): v for key, v in ARP_PATIENCE.items()}
+            namespaces.write_sysctls(patience)
+            if not self.topology.offload:
+                namespaces.switch_off_offload(port.interface)
+        if plan.forwards:
+            namespaces.write_sysctls({"ipv4/ip_forward": "1"})
+
+    def _listen_to_napts(self) -> None:
+        for node in self:
+            if node.napt is not None:
+                node.napt.subscribe(self.log)
+                self._cleanup.callback(node.napt.close)
+
+    def _end_processes(self) -> None:
+        processes = [process for node in self for process in node.processes]
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.await_end()
+
+
+class _IpBatch:
+    """One `ip -batch` that has been started."""
+
+    def __init__(self, entry: Sequence[str], commands: Sequence[str]) -> None:
+        self._popen = subprocess.Popen(
+            [*entry, "ip", "-batch", "-"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,  # Ctrl-C is not for it: whoever waits decides
+        )
+        assert self._popen.stdin is not None
+        # If it has ended already, `finish` says why.
+        with contextlib.suppress(BrokenPipeError), self._popen.stdin as lines:
+            lines.write("\n".join(commands) + "\n")
+        self._popen.stdin = None
+
+    def finish(self, where: str) -> None:
+        """Wait for the end; BuildError if a command was refused, or took too long."""
+        try:
+            _, stderr = self._popen.communicate(timeout=BATCH_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            self._popen.kill()
+            raise BuildError(f"{where}: ip was not done after {BATCH_SECONDS:g} s") from error
+        if self._popen.returncode != 0:
+            raise BuildError(f"{where}: ip: {stderr.strip()}")

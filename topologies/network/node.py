@@ -1,0 +1,99 @@
+"""A node of a running network, as labs see it: run commands there, start programs.
+
+Theory of operation. The node is a set of namespaces, held by some process. `mnexec -a PID`
+enters them and becomes the command, whose words are passed as they are: no shell.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from napt_lab.topologies.network.napt_control import NaptControl
+from napt_lab.topologies.network.plan import Port
+from napt_lab.topologies.network.processes import Completed, EventLog, Process
+from napt_lab.topologies.sandbox import sandbox
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Node:
+    """A node of the running network: run commands on it, start programs, look at its NAPT."""
+
+    def __init__(self, name: str, ports: tuple[Port, ...], pid: int, log: EventLog) -> None:
+        """`pid` is a process in the node's namespaces."""
+        self.name = name
+        self.ports = ports
+        self.pid = pid
+        self.home = sandbox.RUN_DIRECTORY / name
+        self.napt: NaptControl | None = None
+        self._log = log
+        self._processes: list[Process] = []
+        self._lock = threading.Lock()
+
+    @property
+    def address(self) -> IPv4Address:
+        """The node's first address."""
+        return self.ports[0].address.ip
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        return tuple(port.interface for port in self.ports)
+
+    @property
+    def entry(self) -> list[str]:
+        """What stands before a command so that it runs on this node."""
+        return ["mnexec", "-a", str(self.pid)]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What commands on this node see: nothing of the user's own, no proxies for instance."""
+        ours = {} if self.napt is None else {"NAPT_CONTROL": str(self.napt.path)}
+        if sys.dont_write_bytecode:  # root works in someone else's clone
+            ours["PYTHONDONTWRITEBYTECODE"] = "1"
+        return ours | {
+            "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/sbin:/sbin:"
+            "/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(self.home),
+            "PYTHONPATH": str(ROOT),
+            "LANG": "C.UTF-8",
+            "TERM": os.environ.get("TERM", "dumb"),
+            "PS1": f"{self.name}$ ",
+        }
+
+    def start(self, argv: Sequence[str]) -> Process:
+        """Start a command on the node; its working directory is the node's own."""
+        return self._launch(argv, name=argv[0], log=None)
+
+    def run(self, argv: Sequence[str], *, timeout: float = 30.0) -> Completed:
+        """Run a command on the node to its end; DeadlinePassed after `timeout` seconds."""
+        return self.start(argv).wait(timeout)
+
+    def start_program(self, argv: Sequence[str], *, name: str) -> Process:
+        """Start a node program (JSON lines on stdout), named `name` in the event log."""
+        return self._launch(argv, name=name, log=self._log)
+
+    def _launch(self, argv: Sequence[str], *, name: str, log: EventLog | None) -> Process:
+        process = Process(
+            self.name,
+            argv,
+            prefix=self.entry,
+            env=self.environment,
+            cwd=str(self.home),
+            log=log,
+            name=name,
+        )
+        with self._lock:
+            self._processes = [p for p in self._processes if p.running]
+            self._processes.append(process)
+        return process
+
+    @property
+    def processes(self) -> list[Process]:
+        """What was started here and still runs."""
+        with self._lock:
+            return [process for process in self._processes if process.running]

@@ -1,0 +1,101 @@
+"""What has to be made for a topology: each node's interfaces, addresses, routes and settings.
+
+Segments are called `isp.1`, `isp.2`, … and `site.1`, `site.2`, …: a dot is not allowed in the
+name of a node, so no node can be mistaken for one. A gateway has `wan0` and `lan0`, a host
+`eth0`, the router one leg (`isp1`, `isp2`, …) in each ISP's network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+
+from napt_lab.topologies.spec.model import ROUTER_NAME, Topology
+from napt_lab.topologies.spec.scalars import PRIVATE
+
+# Every node's settings, below /proc/sys/net.
+QUIET = {  # what a node sends unasked would be noise in a capture
+    "ipv6/conf/all/disable_ipv6": "1",
+    "ipv6/conf/default/disable_ipv6": "1",
+}
+PLAIN = {  # a new namespace inherits these from the machine, where they may be anything
+    "ipv4/ip_forward": "0",
+    "ipv4/conf/all/rp_filter": "0",
+    "ipv4/conf/default/rp_filter": "0",
+    "ipv4/conf/all/send_redirects": "0",
+    "ipv4/conf/default/send_redirects": "0",
+    "ipv4/icmp_ratelimit": "0",  # each packet that dies at a router is to be heard of
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One interface of a node on one segment."""
+
+    interface: str
+    address: IPv4Interface
+    segment: str
+
+    @property
+    def mac(self) -> str:
+        """Readable in a capture: 02:00 and the four bytes of the address."""
+        return ":".join(f"{byte:02x}" for byte in (2, 0, *self.address.ip.packed))
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """One node. `next_hop` is its default route; the router has none."""
+
+    name: str
+    ports: tuple[Port, ...]
+    next_hop: IPv4Address | None
+    forwards: bool
+
+    def ip_commands(self) -> list[str]:
+        """Addresses and routes, as lines for `ip -batch`."""
+        commands = ["link set lo up"]
+        for port in self.ports:
+            commands.append(f"address add {port.address} broadcast + dev {port.interface}")
+            commands.append(f"link set {port.interface} up")
+        if self.next_hop is not None:
+            commands.append(f"route add default via {self.next_hop}")
+        else:
+            # The Internet knows its ISPs' networks. To anything else it says no (ICMP).
+            commands += [f"route add unreachable {prefix}" for prefix in PRIVATE]
+            commands.append("route add unreachable default")
+        return commands
+
+
+def segments(topology: Topology) -> list[str]:
+    """The names of all segments."""
+    isps = [f"isp.{number}" for number, _ in enumerate(topology.isps, start=1)]
+    return isps + [f"site.{number}" for number, _ in enumerate(topology.sites, start=1)]
+
+
+def node_plans(topology: Topology) -> Iterator[NodePlan]:
+    """All nodes: the router, the public hosts, then each site's gateway and hosts."""
+    legs = tuple(
+        Port(f"isp{n}", IPv4Interface(f"{isp.router}/{isp.network.prefixlen}"), f"isp.{n}")
+        for n, isp in enumerate(topology.isps, start=1)
+    )
+    yield NodePlan(ROUTER_NAME, legs, next_hop=None, forwards=True)
+
+    def uplink(interface: str, address: IPv4Interface) -> tuple[Port, IPv4Address]:
+        isp = topology.isp_of(address)
+        segment = f"isp.{topology.isps.index(isp) + 1}"
+        return Port(interface, address, segment), isp.router
+
+    for host in topology.internet:
+        port, router = uplink("eth0", host.address)
+        yield NodePlan(host.name, (port,), router, forwards=False)
+    for number, site in enumerate(topology.sites, start=1):
+        gateway = site.gateway
+        outside, router = uplink("wan0", gateway.public)
+        inside = Port("lan0", gateway.private, f"site.{number}")
+        # A proxy passes bytes on, never packets. A NAPT forwards once its translator is there:
+        # before that, private addresses would get out.
+        yield NodePlan(gateway.name, (outside, inside), router, forwards=False)
+        for host in site.hosts:
+            port = Port("eth0", host.address, f"site.{number}")
+            yield NodePlan(host.name, (port,), gateway.private.ip, forwards=False)

@@ -1,0 +1,180 @@
+"""The programs of a topology: a translator or a proxy on each gateway, services on the hosts.
+
+All of them are started at once, and each is waited for until it says that it is ready; one
+that ends before that is reported with its last words. A NAPT's engine is either our nat_node
+or the kernel's own NAT (kernel_nat.py).
+
+A proxy serves its site, not the Internet: it listens on the gateway's private address and
+connects from the public one. The gateway itself forwards nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+
+from napt_lab.topologies.network import namespaces
+from napt_lab.topologies.network.napt_control import PROGRAM, NaptControl
+from napt_lab.topologies.network.node import Node
+from napt_lab.topologies.network.processes import Process
+from napt_lab.topologies.spec import kernel_nat
+from napt_lab.topologies.spec.model import (
+    Datapath,
+    Engine,
+    Gateway,
+    GatewayKind,
+    Host,
+    NaptSettings,
+    Service,
+    Site,
+    Topology,
+)
+from napt_lab.topologies.spec.services import SERVICES
+
+READY_SECONDS = 10.0  # how long a program may take until it serves
+PROXY_PORT = 3128  # of an explicit proxy
+INTERCEPTED_PORT = 80  # whose connections a transparent proxy takes
+TURN_REALM = "napt.lab"
+CONTROL, FILES = "control.sock", "files"  # in the node's own folder
+
+
+class ProgramError(Exception):
+    """A program of the topology cannot run; the message says which and why."""
+
+
+def start_programs(topology: Topology, nodes: Mapping[str, Node]) -> None:
+    """Start everything that the topology runs, and return when all of it serves.
+
+    ProgramEnded if a program ends before that, DeadlinePassed if it takes too long.
+    """
+    starting: list[Process] = []
+    for site in topology.sites:
+        starting += _start_gateway(site, nodes[site.gateway.name], topology.offload)
+    for host in topology.hosts():
+        starting += _start_services(host, nodes[host.name])
+    for process in starting:
+        process.wait_for("ready", deadline=READY_SECONDS)
+
+
+def _start_gateway(site: Site, node: Node, fast: bool) -> Iterator[Process]:
+    gateway = site.gateway
+    name = gateway.kind.value
+    if gateway.napt is not None:
+        name = PROGRAM
+        node.napt = NaptControl(gateway.name, node.home / CONTROL)
+        if gateway.engine is Engine.NFTABLES:
+            _start_kernel(gateway, gateway.napt, node)
+    argv = [sys.executable, "-m", *gateway_command(site, node.home, fast)]
+    yield node.start_program(argv, name=name)
+
+
+def _start_kernel(gateway: Gateway, settings: NaptSettings, node: Node) -> None:
+    rules = node.home / "nat.nft"
+    rules.write_text(kernel_nat.ruleset(gateway, settings))
+    loaded = node.run(["nft", "-f", str(rules)])
+    if loaded.status != 0:
+        raise ProgramError(f"{gateway.name}: nft: {loaded.stderr.strip()}")
+    times = kernel_nat.sysctls(settings)
+    namespaces.visit(node.pid, lambda: namespaces.write_sysctls(times))
+
+
+def gateway_command(site: Site, home: PurePath, fast: bool) -> list[str]:
+    """The command line after `python -m` of a gateway's program.
+
+    `home`: the node's own folder; `fast`: whether the topology asks for speed.
+    """
+    gateway = site.gateway
+    if gateway.napt is None:
+        return proxy_command(gateway)
+    flags = nat_node_flags(site, gateway.napt, home / CONTROL)
+    if gateway.engine is Engine.NFTABLES:
+        flags += ["--engine", "nftables"]
+    elif gateway.translator is None:
+        usual = Datapath.KERNEL if fast else Datapath.PYTHON
+        flags += ["--datapath", (gateway.datapath or usual).value]
+    return ["nat_node", "run", *flags]
+
+
+def proxy_command(gateway: Gateway) -> list[str]:
+    """The command line after `python -m` of a gateway that is a proxy."""
+    own = ["--listen", str(gateway.private.ip), "--source", str(gateway.public.ip)]
+    if gateway.kind is GatewayKind.TRANSPARENT_PROXY:
+        return [
+            "napt_lab.servers.proxy.transparent",
+            *own,
+            "--intercept",
+            f"lan0:{INTERCEPTED_PORT}",
+        ]
+    return ["napt_lab.servers.proxy.explicit", *own, "--port", str(PROXY_PORT)]
+
+
+def _start_services(host: Host, node: Node) -> Iterator[Process]:
+    for service in host.runs:
+        if service.name == "file-server":
+            (node.home / FILES).mkdir(exist_ok=True)
+        argv = [sys.executable, "-m", *service_command(service, host, node.home)]
+        yield node.start_program(argv, name=f"{service.name}:{service.port}")
+
+
+def service_command(service: Service, host: Host, home: PurePath) -> list[str]:
+    """The command line after `python -m` of a service; `home` is the node's own folder."""
+    argv = [SERVICES[service.name].module, "--port", str(service.port)]
+    if service.name == "file-server":
+        argv += ["--folder", str(home / FILES)]
+    if service.name == "turn":
+        argv += ["--realm", TURN_REALM, "--relay-address", str(host.address.ip)]
+    return [*argv, *_option_flags(service.options)]
+
+
+def _option_flags(options: Mapping[str, str | int | bool]) -> list[str]:
+    flags = []
+    for name, value in options.items():
+        if value is True:
+            flags.append(f"--{name}")
+        elif value is not False:
+            flags += [f"--{name}", str(value)]
+    return flags
+
+
+def nat_node_flags(site: Site, settings: NaptSettings, control: PurePath) -> list[str]:
+    """The command line after `napt run`."""
+    gateway = site.gateway
+    flags = {
+        "inside": "lan0",
+        "outside": "wan0",
+        "external": str(gateway.public.ip),
+        "internal": str(gateway.private),
+        "control": str(control),
+        "mapping": settings.mapping.value,
+        "filtering": settings.filtering.value,
+        "ports": f"{settings.ports.start}-{settings.ports.stop - 1}",
+        "port-assignment": settings.port_assignment.value,
+        "port-hold": str(settings.port_hold),
+        "tcp-idle": str(settings.idle.tcp),
+        "tcp-transitory-idle": str(settings.idle.tcp_transitory),
+        "udp-idle": str(settings.idle.udp),
+        "icmp-idle": str(settings.idle.icmp),
+        "closing-hold": str(settings.closing_hold),
+        "host-limit": str(settings.host_limit),
+        "session-limit": str(settings.session_limit),
+    }
+    switches = {
+        "hairpinning": settings.hairpinning,
+        "port-parity": settings.port_parity,
+        "refuse-syn": settings.refuse_syn,
+    }
+    argv = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    argv += [f"--{name}" if on else f"--no-{name}" for name, on in switches.items()]
+    for host in site.hosts:
+        argv += ["--host", str(host.address.ip)]
+    for rule in settings.rules:
+        inside = f"{rule.internal_address}:{rule.internal_port}"
+        argv += ["--rule", f"{rule.protocol} {rule.external_port} -> {inside}"]
+    if (bounds := settings.port_control) is not None:
+        argv += ["--port-control", "--quota", str(bounds.quota)]
+        argv += ["--min-lifetime", str(bounds.min_lifetime)]
+        argv += ["--max-lifetime", str(bounds.max_lifetime)]
+    if gateway.translator is not None:
+        argv += ["--translator", str(gateway.translator.resolve())]
+    return argv

@@ -1,0 +1,1 @@
+"""The namespaces in which a run lives, and what a machine needs for them."""

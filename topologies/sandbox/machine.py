@@ -1,0 +1,131 @@
+"""This machine, as the checks of preflight look at it, and what a check found.
+
+The fields of `Machine` are the only way a check has to look, so that a test can show it any broken
+machine.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from napt_lab.topologies.sandbox import sandbox
+from napt_lab.topologies.sandbox.trial import TUN
+
+TRIAL_TIMEOUT = 20.0  # seconds
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found; `cause` and `mend` are empty if all is well."""
+
+    name: str
+    found: str
+    cause: str = ""
+    mend: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.cause
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of building in a sandbox: why there is no sandbox, or what was refused in it."""
+
+    no_sandbox: str = ""
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def _read(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8", errors="replace")
+
+
+def _open_tun() -> None:
+    os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
+
+
+def _which(program: str) -> str | None:
+    return shutil.which(program, path=sandbox.administrators_path())
+
+
+def _sees_mininet() -> bool:
+    return importlib.util.find_spec("mininet") is not None
+
+
+def _try() -> Trial:
+    command = [sys.executable, "-m", "napt_lab.topologies.sandbox.trial"]
+    root = Path(__file__).resolve().parent.parent
+    try:
+        tried = subprocess.run(
+            command, cwd=root, capture_output=True, text=True, timeout=TRIAL_TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Trial(no_sandbox=f"the trial was not done after {TRIAL_TIMEOUT:g} s")
+    if tried.returncode:
+        *_, said = ["", *tried.stderr.splitlines()]  # of a traceback, too, the last line tells
+        return Trial(no_sandbox=said or f"the trial ended with status {tried.returncode}")
+    lines = (line.partition("\t")[::2] for line in tried.stdout.splitlines())
+    return Trial(refused=dict(lines))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The ways a check may look at the machine."""
+
+    system: str = platform.system()
+    uid: int = field(default_factory=os.geteuid)
+    read: Callable[[str], str] = _read  # raises OSError
+    exists: Callable[[str], bool] = os.path.exists
+    open_tun: Callable[[], None] = _open_tun  # raises OSError
+    which: Callable[[str], str | None] = _which
+    sees_mininet: Callable[[], bool] = _sees_mininet
+    open_files: Callable[[], tuple[int, int]] = lambda: resource.getrlimit(resource.RLIMIT_NOFILE)
+    attempt: Callable[[], Trial] = _try
+    job: bool = os.environ.get("GITHUB_ACTIONS") == "true"  # of GitHub, on one of its runners
+
+    def setting(self, name: str) -> str | None:
+        """The sysctl's value, or None if this kernel does not have it."""
+        try:
+            return self.read(f"/proc/sys/{name.replace('.', '/')}").strip()
+        except OSError:
+            return None
+
+    def mounts_on_proc(self) -> str:
+        """What is mounted over parts of /proc, other than where distributions do it."""
+        try:
+            lines = self.read("/proc/self/mountinfo").splitlines()
+        except OSError:
+            return ""
+        places = dict.fromkeys(line.split()[4] for line in lines)
+        usual = "/proc/sys/fs/binfmt_misc"
+        return " ".join(p for p in places if p.startswith("/proc/") and p != usual)
+
+    def container(self) -> bool:
+        return any(
+            map(self.exists, ("/.dockerenv", "/run/.containerenv", "/run/systemd/container"))
+        )
+
+    def wsl(self) -> bool:
+        return "microsoft" in (self.setting("kernel.osrelease") or "").lower()
+
+    def sudo(self, command: str) -> str:
+        return command if self.uid == 0 else f"sudo {command}"
+
+    def sysctl(self, name: str, value: str) -> str:
+        """The mend that sets it: in a job on a runner, a step of the workflow."""
+        command = self.sudo(f"sysctl -w {name}={value}")
+        return f"- run: {command}   # a step before this one" if self.job else command
+
+    def modprobe(self, module: str) -> str:
+        """The mend that loads it; old kernels of WSL have no modules, and then a new one has it."""
+        command = self.sudo(f"modprobe {module}")
+        return f"{command} || wsl.exe --update" if self.wsl() else command

@@ -1,0 +1,223 @@
+"""Preflight: can this machine run the labs, and if not, why not, and what mends it.
+
+Theory of operation: each check looks at one thing through `Machine` (machine.py). It gives a
+`Finding`: what was found and, unless all is well, the cause and the exact command that mends it.
+
+`examine_fast` looks without trying (a few milliseconds), and runs before every lab.
+`examine` also enters a sandbox and builds in it one of each thing that the labs build, for what
+a kernel refuses shows only when it is asked (trial.py).
+"""
+
+from __future__ import annotations
+
+import errno
+import resource
+import sys
+
+from napt_lab.topologies.sandbox import sandbox
+from napt_lab.topologies.sandbox.machine import Finding, Machine
+from napt_lab.topologies.sandbox.refusal import explain_refusal
+from napt_lab.topologies.sandbox.trial import BUILT, NODE, TUN
+from napt_lab.topologies.spec.checkout import DOCTOR, IN_CHECKOUT
+
+FEWEST_NAMESPACES = 64  # of a kind: one for each node, and several labs at once
+PROGRAMS = {  # what the labs start, and the Debian package it comes in
+    "mnexec": "mininet",
+    "ip": "iproute2",
+    "nft": "nftables",
+    "ping": "iputils-ping",
+    "traceroute": "traceroute",
+    "curl": "curl",
+    "nc.openbsd": "netcat-openbsd",
+    "iperf3": "iperf3",
+    "ps": "procps",
+}
+
+
+def examine_fast(machine: Machine) -> list[Finding]:
+    """What can be seen without a try: enough to stop a lab that could not run."""
+    if machine.system != "Linux":
+        return [check_system(machine)]
+    return [
+        check_system(machine),
+        check_tun(machine),
+        *check_programs(machine),
+        check_mininet(machine),
+        check_open_files(machine),
+        *check_namespaces(machine),
+    ]
+
+
+def examine(machine: Machine) -> list[Finding]:
+    """Everything `examine_fast` looks at, and a trial in a sandbox."""
+    findings = examine_fast(machine)
+    if machine.system != "Linux":
+        return findings
+    return [*findings, *check_trial(machine)]
+
+
+def check_system(machine: Machine) -> Finding:
+    if machine.system != "Linux":
+        return Finding(
+            "Linux",
+            machine.system,
+            "namespaces are Linux's; this is another system",
+            "run it on Linux, for example Debian 12 in a virtual machine",
+        )
+    release = machine.read("/proc/sys/kernel/osrelease").strip()
+    where = ", in a container" if machine.container() else ""
+    if "microsoft" in release.lower():
+        if "wsl2" not in release.lower():
+            return Finding(
+                "Linux",
+                f"{release}, WSL 1",
+                "WSL 1 only imitates Linux: it has no namespaces",
+                "wsl.exe --set-version YOUR-DISTRIBUTION 2",
+            )
+        where = ", WSL 2"
+    return Finding("Linux", release + where)
+
+
+def check_tun(machine: Machine) -> Finding:
+    try:
+        machine.open_tun()
+    except OSError as error:
+        return _tun_refused(machine, error)
+    return Finding(TUN, "opens for this user")
+
+
+def _tun_refused(machine: Machine, error: OSError) -> Finding:
+    found = (error.strerror or str(error)).lower()
+    closed = error.errno in (errno.EACCES, errno.EPERM)
+    if closed and machine.uid == 0:
+        return Finding(
+            TUN,
+            found,
+            "the device's file is there, but this root may not open it: it is root of a user"
+            " namespace only, or a container or a mount without devices forbids it",
+            "start the container with: --device /dev/net/tun"
+            if machine.container()
+            else f"outside of the user namespace: sudo chmod 666 {TUN}",
+        )
+    if closed and machine.container():
+        return Finding(
+            TUN,
+            found,
+            "the container has the TUN device, with the mode that it has outside: closed to you",
+            f"on the machine itself, outside of the container: sudo chmod 666 {TUN}",
+        )
+    if closed:
+        return Finding(
+            TUN,
+            found,
+            "the translator needs the TUN device, and its file is closed to this user"
+            " (to open it to all is what distributions do: it gives no right over any network)",
+            machine.sudo(f"chmod 666 {TUN}"),
+        )
+    if machine.container():
+        return Finding(
+            TUN,
+            found,
+            "the container was not given the TUN device",
+            "start the container with: --device /dev/net/tun",
+        )
+    try:
+        driver = " tun\n" in machine.read("/proc/misc")
+    except OSError:
+        driver = False
+    if driver:
+        make = f"mkdir -p /dev/net && mknod -m 666 {TUN} c 10 200"
+        return Finding(
+            TUN,
+            found,
+            "the kernel has the device, its file is missing",
+            machine.sudo(f"sh -c '{make}'"),
+        )
+    return Finding(TUN, found, "the kernel's tun module is not loaded", machine.modprobe("tun"))
+
+
+def check_programs(machine: Machine) -> list[Finding]:
+    paths = {program: machine.which(program) for program in PROGRAMS}
+    packages = sorted({PROGRAMS[program] for program, path in paths.items() if path is None})
+    return [
+        Finding(program, path)
+        if path
+        else Finding(
+            program,
+            "not found",
+            f"the package {PROGRAMS[program]} is missing",
+            _apt(machine, packages),
+        )
+        for program, path in paths.items()
+    ]
+
+
+def check_mininet(machine: Machine) -> Finding:
+    if machine.sees_mininet() or not machine.which("mnexec"):  # the latter is told already
+        return Finding("Mininet in Python", "found" if machine.sees_mininet() else "not looked for")
+    return Finding(
+        "Mininet in Python",
+        "cannot be imported",
+        f"the package mininet is installed, but {sys.executable} does not see it",
+        "make distclean doctor"
+        if IN_CHECKOUT
+        else "/usr/bin/python3 -m venv --system-site-packages ~/napt-lab   # and install it there",
+    )
+
+
+def check_open_files(machine: Machine) -> Finding:
+    soft, hard = machine.open_files()
+    found = f"{soft} at once, {hard} if asked for"
+    if hard != resource.RLIM_INFINITY and hard < sandbox.OPEN_FILES:
+        return Finding(
+            "open files",
+            found,
+            f"a lab may need {sandbox.OPEN_FILES} at once",
+            f"sudo prlimit --pid $$ --nofile={sandbox.OPEN_FILES}:{sandbox.OPEN_FILES}",
+        )
+    return Finding("open files", found)
+
+
+def check_namespaces(machine: Machine) -> list[Finding]:
+    """The kinds of which each node needs one: the sandbox itself may still fit, and they not."""
+    bad = []
+    for name in ("user.max_net_namespaces", "user.max_mnt_namespaces"):
+        most = machine.setting(name)
+        if most is not None and int(most) < FEWEST_NAMESPACES:
+            cause = f"a lab needs one for each node, and {FEWEST_NAMESPACES} are enough"
+            bad.append(Finding(name, most, cause, machine.sysctl(name, "15000")))
+    return bad
+
+
+def check_trial(machine: Machine) -> list[Finding]:
+    trial = machine.attempt()
+    if trial.no_sandbox:
+        return [explain_refusal(machine, trial.no_sandbox)]
+    findings = [Finding("namespaces", "a sandbox can be made")]
+    if TUN in trial.refused and check_tun(machine).ok:
+        cause = "the device's file opens, but no TUN interface may be made in a namespace"
+        findings.append(
+            Finding(f"{TUN} in a sandbox", trial.refused[TUN], cause, machine.modprobe("tun"))
+        )
+    if NODE in trial.refused and machine.which("mnexec"):
+        findings.append(_node_refused(machine, trial.refused[NODE]))
+    for what, (command, module) in BUILT.items():
+        name, why = f"{what} in a sandbox", trial.refused.get(what)
+        if why is None:
+            findings.append(Finding(name, "can be made"))
+        elif machine.which(command[0]):  # else that is what is missing, and told already
+            cause = f"the kernel refuses it; its module {module} may not be loaded"
+            findings.append(Finding(name, why, cause, machine.modprobe(module)))
+    return findings
+
+
+def _node_refused(machine: Machine, found: str) -> Finding:
+    """A sandbox can be made, but not the namespaces of a node in it."""
+    if machine.container():
+        cause = "Mininet mounts /sys for each node, and the container has only a part of it"
+        return Finding(NODE, found, cause, "start the container with: -v /sys:/sys")
+    return Finding(NODE, found, "mnexec, Mininet's helper, is refused them", f"sudo {DOCTOR}")
+
+
+def _apt(machine: Machine, packages: list[str]) -> str:
+    return machine.sudo(f"apt-get install --no-install-recommends {' '.join(packages)}")

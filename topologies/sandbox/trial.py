@@ -1,0 +1,52 @@
+"""The trial of preflight: build, in a sandbox, one of each thing that the labs build.
+
+What a kernel refuses shows only when it is asked. So each thing is asked for once, and vanishes
+with the sandbox.
+
+    python -m napt_lab.topologies.sandbox.trial      a line for each thing refused: what, a tab, and why
+"""
+
+from __future__ import annotations
+
+import fcntl
+import struct
+import subprocess
+import sys
+
+from napt_lab.topologies.sandbox import sandbox
+
+TUN = "/dev/net/tun"
+NODE = "a node's namespaces"
+_IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR, _TUNSETIFF = 0x0001, 0x1000, 0x4000, 0x4004_54CA
+BUILT = {  # one of each, and the kernel module that offers it
+    "a veth pair": (["ip", "link", "add", "veth-a", "type", "veth", "peer", "veth-b"], "veth"),
+    "a bridge": (["ip", "link", "add", "bridge-a", "type", "bridge"], "bridge"),
+    "an nftables table": (["nft", "add", "table", "ip", "napt-lab"], "nf_tables"),
+}
+
+
+def attempt() -> None:
+    """Build one of each in this sandbox; print `thing TAB reason` for each that is refused."""
+    try:
+        request = struct.pack("16sH22x", b"tun-a", _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR)
+        with open(TUN, "r+b", buffering=0) as device:  # noqa: PTH123  # not a path to think about
+            fcntl.ioctl(device, _TUNSETIFF, request)
+    except OSError as error:
+        print(f"{TUN}\t{error.strerror}")
+    node = ["mnexec", "-n", "true"]  # mounts /sys as well
+    for what, command in ((NODE, node), *((what, built) for what, (built, _) in BUILT.items())):
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=5)
+        except subprocess.CalledProcessError as error:
+            print(f"{what}\t{' '.join(error.stderr.split())}")
+        except (OSError, subprocess.TimeoutExpired) as error:
+            print(f"{what}\t{error}")
+
+
+if __name__ == "__main__":
+    try:
+        sandbox.enter()
+    except sandbox.SandboxError as refused:
+        print(refused, file=sys.stderr)
+        sys.exit(sandbox.CANNOT_RUN)
+    attempt()

@@ -1,0 +1,96 @@
+"""Who has which address: the checks that need more than one value of the file.
+
+On the Internet an address belongs to one node, and the nodes of one network share one ISP.
+Two networks that overlap would make the same address reachable in two places, so they are
+refused. Inside a site the same holds on a smaller scale; between sites it does not: any
+number of them may use 10.0.0.0/24 (RFC 1918, section 3), and homes do.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from napt_lab.topologies.spec.errors import quoted
+from napt_lab.topologies.spec.model import Isp
+from napt_lab.topologies.spec.scalars import interface, public_interface, usable
+from napt_lab.topologies.spec.yaml_nodes import Entry
+
+
+class PublicPlan:
+    """The public addresses of a topology, and the ISPs' networks that follow from them."""
+
+    def __init__(self) -> None:
+        self._holders: dict[IPv4Address, Entry] = {}
+        self._networks: dict[IPv4Network, Entry] = {}
+
+    def parse(self, text: str) -> IPv4Interface:
+        """A parser: an address with a meaning on the Internet."""
+        return public_interface(text)
+
+    def claim(self, address: IPv4Interface, entry: Entry) -> None:
+        """Give `address` to the node described at `entry`, or note there why it cannot have it."""
+        network = address.network
+        router = _router(network)
+        if address.ip == router:
+            entry.refuse(
+                f"{address.ip} is the internet router's own address in {network}; "
+                f"allowed: {network[2]} to {network[-2]}"
+            )
+        elif address.ip in self._holders:
+            entry.refuse(_taken(address.ip, self._holders[address.ip]))
+            return
+        self._holders[address.ip] = entry
+        if network in self._networks:
+            return
+        for other, first in self._networks.items():
+            if network.overlaps(other):
+                entry.refuse(
+                    f"the network {network} overlaps {other} of {first.path} (line {first.line}); "
+                    "allowed: the same network, or one apart from it"
+                )
+        self._networks[network] = entry
+
+    def isps(self) -> tuple[Isp, ...]:
+        """One ISP a network, in the order in which the file first names them."""
+        return tuple(Isp(network, _router(network)) for network in self._networks)
+
+
+class SitePlan:
+    """The private addresses of one site; without the gateway's, only their form is checked."""
+
+    def __init__(self, gateway: IPv4Interface | None, entry: Entry) -> None:
+        self._gateway = gateway
+        self._holders = {} if gateway is None else {gateway.ip: entry}
+
+    def parse(self, text: str) -> IPv4Interface:
+        """A parser: an address inside the site, written with or without the prefix length."""
+        value = interface(text)
+        if self._gateway is None:
+            return value
+        network = self._gateway.network
+        if value.ip not in network:
+            raise ValueError(
+                f"{value.ip} is outside this site's network {network}; "
+                f"allowed: {network[1]} to {network[-2]}"
+            )
+        if "/" in text and value.network != network:
+            raise ValueError(f"{quoted(text)} is not in {network}; allowed: {value.ip}")
+        return usable(IPv4Interface((value.ip, network.prefixlen)))
+
+    def claim(self, address: IPv4Interface, entry: Entry) -> None:
+        """Give `address` to the host at `entry`, or note there who already has it."""
+        if address.ip in self._holders:
+            entry.refuse(_taken(address.ip, self._holders[address.ip]))
+        else:
+            self._holders[address.ip] = entry
+
+
+def _router(network: IPv4Network) -> IPv4Address:
+    return network[1]
+
+
+def _taken(address: IPv4Address, holder: Entry) -> str:
+    return (
+        f"{address} is already the address of {holder.path} (line {holder.line}); "
+        "allowed: an address of its own"
+    )

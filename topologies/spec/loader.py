@@ -1,0 +1,258 @@
+"""A topology file -> Topology, or every error in it at once.
+
+    title: one line                      (optional)
+    offload: false                       (optional; true: large segments on the links)
+    internet:                            public hosts
+      files: {address: 198.51.100.10, runs: [{file-server: {port: 8080}}]}
+      client: 203.0.113.5                (short for {address: 203.0.113.5})
+    sites:
+      a:
+        gateway: {kind: napt, public: 24.9.3.7, private: 10.0.0.1/24}
+        hosts: {alice: 10.0.0.7}
+    expect:                              (optional; see expectations.py)
+      - alice reaches files:8080 as 24.9.3.7
+
+An address without a prefix length lies in a /24. Public addresses in one network share one
+ISP, in which the internet router has the first address. A gateway's other keys are in
+gateways.py, the services in services.py, the form of single values in scalars.py.
+
+The file is pure data and may come from anyone: its size, depth and number of nodes are
+bounded, and whatever its bytes are, TopologyError is all that comes out.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from napt_lab.topologies.spec import scalars
+from napt_lab.topologies.spec.address_plan import PublicPlan, SitePlan
+from napt_lab.topologies.spec.checkout import PROGRAM
+from napt_lab.topologies.spec.errors import Problems, nearest, not_one_of, quoted
+from napt_lab.topologies.spec.expectations import expectations
+from napt_lab.topologies.spec.gateways import DEFAULT_NAME, GatewayDraft
+from napt_lab.topologies.spec.model import Host, Service, Site, Topology
+from napt_lab.topologies.spec.roster import Roster
+from napt_lab.topologies.spec.services import SERVICES
+from napt_lab.topologies.spec.yaml_nodes import MAX_BYTES, Entry, Section, compose
+
+MOST_FILES = 500  # beside one that is not there, to find which was meant
+MAX_NODES = 120  # hosts, gateways and the internet router
+
+_title = scalars.one_line("a title", 100)
+
+
+def load(path: Path) -> Topology:
+    """The topology in the file at `path`; raises TopologyError, which holds all problems."""
+    return loads(read_file(path), path)
+
+
+def read_file(path: Path) -> bytes:
+    """What is in a YAML file, up to a byte more than is allowed; raises TopologyError."""
+    problems = Problems(str(path))
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):  # opening a FIFO would wait for its writer
+            what = "a directory" if stat.S_ISDIR(mode) else "not an ordinary file"
+            raise problems.fatal(1, f"{what}; allowed: a YAML file")
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise problems.fatal(1, _no_file(path)) from error
+    except OSError as error:
+        raise problems.fatal(
+            1, f"cannot be read: {error.strerror}; allowed: a YAML file"
+        ) from error
+
+
+def _no_file(path: Path) -> str:
+    """The message where nothing is, with the file beside it or among ours that was meant."""
+    message = f"there is no file {path}; allowed: the path of a YAML file"
+    if ".yaml " in str(path):
+        return f"{message}; several: {PROGRAM} check FILE…"
+    ours = Path(__file__).parent.glob("*.yaml") if path.name == str(path) else ()
+    beside = islice(path.parent.glob("*.yaml"), MOST_FILES)
+    names = {file.stem: file.stem for file in ours} | {file.stem: file.name for file in beside}
+    near = nearest(path.stem, sorted(names))
+    return f"{message} (did you mean {names[near]!r}?)" if near else message
+
+
+def loads(data: bytes, path: Path) -> Topology:
+    """The topology in `data`, which came from `path`; raises TopologyError."""
+    problems = Problems(str(path))
+    topology = _Reader(path.parent).topology(compose(data, problems), path)
+    problems.raise_if_any()
+    return topology
+
+
+def read_topology(entry: Entry, path: Path) -> Topology:
+    """The topology at `entry`, a part of the file at `path`; what is wrong is noted there."""
+    return _Reader(path.parent).topology(entry, path)
+
+
+class _Reader:
+    """One pass over one file, remembering what must be unique across it."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder`: where the file is, and what it names by a path."""
+        self._folder = folder
+        self._public = PublicPlan()
+        self._nodes: dict[str, Entry] = {}
+        self._misread: set[str] = set()  # names, perhaps, where something else is wrong
+
+    def topology(self, top: Entry, path: Path) -> Topology:
+        if top.is_mapping() and {"task", "network"} <= top.named().keys():
+            how = f"{PROGRAM} exercise {path}"
+            raise top.problems.fatal(1, f"an exercise; allowed: a topology. To do it: {how}")
+        section = top.section("title", "offload", "internet", "sites", "expect")
+        if top.is_mapping() and not section.keys() & {"internet", "sites"}:
+            top.refuse("there is nothing in this topology; allowed: internet, sites or both")
+        self._note_misread(section)
+        internet = self._hosts(section.get("internet"), self._public)
+        sites = self._sites(section["sites"]) if "sites" in section else ()
+        topology = Topology(
+            name=path.stem,
+            path=path,
+            title=section.value_or("title", _title, ""),
+            isps=self._public.isps(),
+            internet=internet,
+            sites=sites,
+            offload=section.value_or("offload", scalars.flag, False),
+        )
+        if "expect" not in section:
+            return topology
+        roster = Roster(topology, self._nodes, self._misread)
+        return replace(topology, expect=expectations(section["expect"], roster))
+
+    def _sites(self, entry: Entry) -> tuple[Site, ...]:
+        sites = (self._site(name, site) for name, site in entry.named().items())
+        return tuple(site for site in sites if site)
+
+    def _site(self, name: str, entry: Entry) -> Site | None:
+        named = _is_good(scalars.name, name, entry)
+        section = entry.section("gateway", "hosts", required=("gateway",))
+        self._note_misread(section)
+        if not named or "gateway" not in section:
+            self._misread |= _usual_names(name)
+        if "gateway" not in section:
+            self._hosts(section.get("hosts"), SitePlan(None, entry))
+            return None
+        draft = GatewayDraft(section["gateway"], name, self._folder)
+        if named or "name" in draft.section:  # a bad name of the site is complaint enough
+            self._add_node(draft.name, draft.section.at("name"))
+        if draft.public:
+            self._public.claim(draft.public, draft.section["public"])
+        plan = SitePlan(draft.private, draft.section.at("private"))
+        hosts = self._hosts(section.get("hosts"), plan)
+        gateway = draft.finish({host.address.ip for host in hosts})
+        return Site(name, gateway, hosts) if gateway else None
+
+    def _note_misread(self, section: Section) -> None:
+        """Under a key that is misspelled there may be nodes."""
+        for entry in section.unknown:
+            for text in entry.texts():
+                self._misread |= {text, *_usual_names(text)}
+
+    def _hosts(self, entry: Entry | None, plan: PublicPlan | SitePlan) -> tuple[Host, ...]:
+        hosts = []
+        for name, host in entry.named().items() if entry else ():
+            self._add_node(name, host)
+            place, services = _address_and_services(host)
+            address = place.read(plan.parse) if place else None
+            if place and address:
+                plan.claim(address, place)
+                hosts.append(Host(name, address, services))
+        return tuple(hosts)
+
+    def _add_node(self, name: str, entry: Entry) -> None:
+        """One more node; what is wrong with its name is noted at `entry`."""
+        if not _is_good(scalars.node_name, name, entry):
+            self._misread.add(name)
+            return
+        if name in self._nodes:
+            first = self._nodes[name]
+            entry.refuse(
+                f"the name {quoted(name)} is already that of {first.path} (line {first.line}); "
+                "allowed: a name of its own for each node"
+            )
+            return
+        self._nodes[name] = entry
+        if len(self._nodes) == MAX_NODES:  # with the router, which is not in this table
+            entry.refuse(
+                f"one node too many; allowed: {MAX_NODES}, gateways and internet router included"
+            )
+
+
+def _usual_names(site: str) -> set[str]:
+    """What the gateway of a site may be called where nobody has given it a name."""
+    return {f"{usual}_{site}" for usual in DEFAULT_NAME.values()}
+
+
+def _is_good(parse: Callable[[str], str], name: str, entry: Entry) -> bool:
+    try:
+        parse(name)
+    except ValueError as error:
+        entry.refuse(str(error))
+        return False
+    return True
+
+
+def _address_and_services(entry: Entry) -> tuple[Entry | None, tuple[Service, ...]]:
+    """Where a host's address stands, and what the host runs."""
+    if not entry.is_mapping():
+        return entry, ()
+    section = entry.section("address", "runs", required=("address",))
+    return section.get("address"), _services(section["runs"]) if "runs" in section else ()
+
+
+def _services(entry: Entry) -> tuple[Service, ...]:
+    services: list[Service] = []
+    for item in entry.items():
+        service = _service(item)
+        if service is None:
+            continue
+        taken = next((other for other in services if other.port == service.port), None)
+        if taken:
+            item.refuse(
+                f"port {service.port} is already that of {taken.name} on this host; "
+                "allowed: a port of its own for each service"
+            )
+        services.append(service)
+    return tuple(services)
+
+
+def _service(item: Entry) -> Service | None:
+    """`web`, or `{file-server: {port: 8080}}`."""
+    options: Entry | None = None
+    name: str | None
+    if item.is_mapping():
+        entries = item.named()
+        if len(entries) != 1:
+            item.refuse("not one service; allowed: NAME or {NAME: {option: value}}")
+            return None
+        ((name, options),) = entries.items()
+    else:
+        name = item.read(str)
+    if name is None:
+        return None
+    spec = SERVICES.get(name)
+    if spec is None:
+        item.refuse(not_one_of(f"the service {quoted(name)} does not exist", name, SERVICES))
+        return None
+    if options is None:
+        if spec.required:
+            needed = ", ".join(f"{key}: …" for key in spec.required)
+            item.refuse(f"{name} cannot do without options; allowed: {{{name}: {{{needed}}}}}")
+        return Service(name, spec.port)
+    section = options.section("port", *spec.options, required=spec.required)
+    values = {
+        key: section[key].read(parse) for key, parse in spec.options.items() if key in section
+    }
+    return Service(
+        name,
+        section.value_or("port", scalars.port, spec.port),
+        {key: value for key, value in values.items() if value is not None},
+    )

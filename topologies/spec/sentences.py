@@ -1,0 +1,247 @@
+"""The sentences of `expect:`, from text to data.
+
+    SOURCE reaches TARGET [by tcp|udp|ping|http] [at ENDPOINT] [as NODE-OR-ADDRESS] [via PATH]
+    SOURCE cannot reach TARGET [by …] [at ENDPOINT] [because REASON [at NODE]]
+    RECEIVER gets a file from HOST:PORT [at ENDPOINT] [as …] [via …]
+    RECEIVER gets a file from HOST through SERVER[:PORT] [via relayed]
+    NAPT maps endpoint-independent|address-dependent|address-and-port-dependent
+    NAPT filters …                     the same three
+    NAPT hairpins
+    NAPT does not hairpin
+
+TARGET is `node:port`, `address:port`, or either without a port for a ping. `at ENDPOINT` is what
+is dialed where that is not the target's own address: its NAPT's, with an explicit rule. Clauses
+come in any order, each once. What is wrong is raised as ValueError, in words for the writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address
+
+from napt_lab.topologies.spec.assertions import (
+    DROP_REASONS,
+    SEEN_REASONS,
+    Assertion,
+    CannotReach,
+    Filters,
+    GetsFile,
+    GetsFileThrough,
+    Hairpins,
+    Maps,
+    Protocol,
+    Reaches,
+    Target,
+    Via,
+)
+from napt_lab.topologies.spec.errors import not_one_of, quoted
+from napt_lab.topologies.spec.model import Behavior, Service
+from napt_lab.topologies.spec.roster import Roster
+from napt_lab.topologies.spec.scalars import one_of
+from napt_lab.topologies.spec.words import Words, address, endpoint, is_like_an_address
+
+MAX_SENTENCE = 200  # characters
+HTTP_PORT = 80
+CARRIERS = ("file-server", "relay", "turn")  # services by which a file gets from one to another
+PLACES_OUTSIDE = 2  # from which a NAPT's behavior is measured
+VERBS = (
+    "reaches",
+    "cannot reach",
+    "gets a file from",
+    "maps",
+    "filters",
+    "hairpins",
+    "does not hairpin",
+)
+
+_ENDPOINT = "the address and port that are dialed, as in 24.9.3.7:8080"
+
+_WAY = {"as": "an address or a node", "via": ", ".join(Via)}
+
+
+def sentence(text: str, roster: Roster) -> Assertion:
+    """What `text` says about the nodes of `roster`."""
+    if len(text) > MAX_SENTENCE or not text.isprintable():
+        raise ValueError(
+            f"{quoted(text)} is not a sentence; allowed: one line of at most {MAX_SENTENCE} "
+            "characters"
+        )
+    words = Words(text)
+    source = roster.node(words.next("a node, and what it does"))
+    match words.next(_any_of(VERBS)):
+        case "reaches":
+            return _reaches(source, words, roster)
+        case "cannot":
+            words.expect("reach")
+            return _cannot_reach(source, words, roster)
+        case "gets":
+            words.expect("a", "file", "from")
+            return _gets(source, words, roster)
+        case "maps":
+            return Maps(_napt(source, roster), _behavior(words))
+        case "filters":
+            return Filters(_napt(source, roster), _behavior(words))
+        case "hairpins":
+            words.clauses({})
+            return Hairpins(_napt(source, roster), does=True)
+        case "does":
+            words.expect("not", "hairpin")
+            words.clauses({})
+            return Hairpins(_napt(source, roster), does=False)
+        case verb:
+            # By its letters, 'can' is nearest to 'cannot reach', the opposite of what is meant.
+            can = verb == "can" and words.peek() != "not"
+            meant = "reaches" if can else verb.replace("'t", "not")
+            raise ValueError(not_one_of(f"{quoted(verb)} is not a verb", meant, VERBS))
+
+
+def _reaches(source: str, words: Words, roster: Roster) -> Reaches:
+    to = words.next("whom it reaches, as in stackoverflow:80")
+    clauses = words.clauses({"by": _any_of(Protocol), "at": _ENDPOINT, **_WAY})
+    target, protocol = _target(source, to, clauses, roster)
+    return Reaches(source, target, protocol, *_way(clauses, roster))
+
+
+def _gets(receiver: str, words: Words, roster: Roster) -> GetsFile | GetsFileThrough:
+    roster.host(receiver)
+    sender = words.next("who has the file")
+    clauses = words.clauses({"at": _ENDPOINT, **_WAY, "through": "a server"})
+    host = roster.host(endpoint(sender)[0])
+    if "through" not in clauses:
+        target, _ = _target(receiver, sender, {**clauses, "by": "http"}, roster)
+        for service in host.runs if host else ():
+            if service.port == target.service_port and service.name != "file-server":
+                raise ValueError(
+                    f"port {service.port} of {target.node} is that of {service.name}, which has no "
+                    "files; allowed: a file server's port, or one with no service in `runs`"
+                )
+        return GetsFile(receiver, target, *_way(clauses, roster))
+    if sender == receiver:
+        raise ValueError(f"{receiver} has it already; allowed: another host")
+    surplus = [":"] * (":" in sender) + [key for key in clauses if key not in ("through", "via")]
+    if surplus:
+        raise ValueError(f"{surplus[0]!r} does not go with 'through'; allowed: HOST through SERVER")
+    server, service = _server(clauses["through"], roster)
+    if "via" in clauses and (clauses["via"] != Via.RELAYED or service.name == "file-server"):
+        raise ValueError(
+            f"what goes through {server} cannot be {quoted(clauses['via'])}; allowed: nothing "
+            "behind a file server, which holds the file, and 'via relayed' behind a relay"
+        )
+    return GetsFileThrough(receiver, sender, server, service)
+
+
+def _server(text: str, roster: Roster) -> tuple[str, Service]:
+    """Who is between the two, and by which of its services."""
+    name, port = endpoint(text)
+    host = roster.host(name)
+    if host is None:
+        return name, Service("", 0)
+    can = [s for s in host.runs if s.name in CARRIERS and not s.options.get("read-only")]
+    found = [service for service in can if port in (None, service.port)]
+    if not found:
+        has = ", ".join(f"{name}:{service.port}" for service in can)
+        raise ValueError(
+            f"{quoted(text)} passes no files on; "
+            f"allowed: {has or 'a host that runs ' + ', '.join(CARRIERS)}"
+        )
+    return name, found[0]
+
+
+def _way(clauses: Mapping[str, str], roster: Roster) -> tuple[IPv4Address | None, Via | None]:
+    """Whom the target sees, and by which path."""
+    seen_as = address(clauses["as"], roster) if "as" in clauses else None
+    if "via" not in clauses:
+        return seen_as, None
+    via = clauses["via"]
+    if via not in list(Via):
+        raise ValueError(not_one_of(f"{quoted(via)} is not a path", via, Via))
+    if via == Via.RELAYED:
+        raise ValueError(
+            "'relayed' needs somebody in between; allowed: HOST gets a file from HOST through RELAY"
+        )
+    return seen_as, Via(via)
+
+
+def _cannot_reach(source: str, words: Words, roster: Roster) -> CannotReach:
+    to = words.next("whom it cannot reach, as in pc:80")
+    clauses = words.clauses(
+        {"by": _any_of(Protocol), "at": _ENDPOINT, "because": "a reason, as in no-rule"}
+    )
+    target, protocol = _target(source, to, clauses, roster)
+    reason = clauses.get("because")
+    reasons = (*SEEN_REASONS, *DROP_REASONS)
+    if reason is not None and reason not in reasons:
+        raise ValueError(not_one_of(f"{quoted(reason)} is not a reason", reason, reasons))
+    at = clauses.get("because at")
+    if at is not None and is_like_an_address(at):
+        raise ValueError(
+            f"{quoted(at)} is not a node; allowed: the name of the node where the packet ends "
+            "(what is dialed stands before 'because')"
+        )
+    return CannotReach(source, target, protocol, reason, None if at is None else roster.node(at))
+
+
+def _behavior(words: Words) -> Behavior:
+    behavior = one_of(Behavior)(words.next(_any_of(Behavior)))
+    words.clauses({})
+    return behavior
+
+
+def _napt(name: str, roster: Roster) -> str:
+    """The name of a NAPT whose behavior can be measured: from inside, and two places outside."""
+    site = roster.site_behind(name)
+    if roster.must_be_mended(name):
+        return name
+    napts = roster.napts()
+    if site is None or name not in napts:
+        raise ValueError(not_one_of(f"{quoted(name)} is not a NAPT", name, napts or ["a NAPT"]))
+    if not site.hosts:
+        raise ValueError(f"nobody is behind {name} to measure it; allowed: a site with a host")
+    if roster.public_addresses() < PLACES_OUTSIDE:
+        raise ValueError(
+            f"{name} is measured from two public addresses, and there is one besides its own; "
+            "allowed: a topology with one more host on the Internet"
+        )
+    return name
+
+
+def _target(
+    source: str, to: str, clauses: Mapping[str, str], roster: Roster
+) -> tuple[Target, Protocol]:
+    who, port = endpoint(to)
+    usual = Protocol.PING if port is None else Protocol.TCP
+    protocol = one_of(Protocol)(clauses["by"]) if "by" in clauses else usual
+    if protocol is Protocol.HTTP and port is None:
+        port = HTTP_PORT
+    _fit(protocol, port, to)
+    is_host = not is_like_an_address(who) and roster.site_behind(who) is None
+    own = address(who, roster)
+    if "at" not in clauses:
+        if source == who:
+            raise ValueError(f"{source} would only talk to itself; allowed: another node")
+        return (Target(own, port, who, port) if is_host else Target(own, port)), protocol
+    if not is_host:
+        raise ValueError(
+            f"{quoted(who)} is not a host, so nothing else can be dialed for it; "
+            "allowed: HOST:PORT at ADDRESS:PORT"
+        )
+    dialed, dialed_port = endpoint(clauses["at"])
+    if dialed_port is None and protocol is not Protocol.PING:
+        dialed_port = port
+    _fit(protocol, dialed_port, clauses["at"])
+    return Target(address(dialed, roster), dialed_port, who, port), protocol
+
+
+def _fit(protocol: Protocol, port: int | None, text: str) -> None:
+    """Whether there is a port exactly where there must be one."""
+    if protocol is Protocol.PING and port is not None:
+        raise ValueError(f"a ping has no port; allowed: {text.partition(':')[0]}")
+    if protocol is not Protocol.PING and port is None:
+        raise ValueError(
+            f"{quoted(text)} names no port, and {protocol.value} needs one; "
+            "allowed: as in stackoverflow:80"
+        )
+
+
+def _any_of(words: Iterable[str]) -> str:
+    return ", ".join(words)

@@ -1,0 +1,34 @@
+"""The services that a node may run (`runs:` in YAML), and what each accepts.
+
+A service is a program of `servers/`, started on its node as `python -m MODULE FLAGS`. The
+loader checks YAML against this table; the builder starts the programs from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from napt_lab.topologies.spec import scalars
+
+Parser = Callable[[str], str | int | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """One row: the program, its usual port, its options (name -> parser), and those it needs."""
+
+    module: str
+    port: int
+    options: dict[str, Parser] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
+
+
+SERVICES: dict[str, ServiceSpec] = {
+    "web": ServiceSpec("napt_lab.servers.web", 80),
+    "file-server": ServiceSpec("napt_lab.servers.files", 8080, {"read-only": scalars.flag}),
+    "relay": ServiceSpec("napt_lab.servers.relay.relay", 9000),
+    "turn": ServiceSpec(
+        "napt_lab.servers.turn", 3478, {"user": scalars.account}, required=("user",)
+    ),
+}

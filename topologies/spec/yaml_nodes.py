@@ -1,0 +1,266 @@
+"""YAML as its writer sees it: lines, repeated keys and raw text.
+
+`yaml.safe_load` loses all three: it keeps the last of two equal keys and turns `12:30` into
+750 and `no` into False. Here the file is only composed into YAML's node graph (YAML 1.1,
+chapter 3) and never constructed into Python objects: every scalar stays the text that stands
+in the file, until a parser of scalars.py reads it, and no tag can name a Python type.
+
+The graph comes from outside, so it is bounded before anyone walks it: bytes of the file, depth,
+and nodes *after* aliases are followed (nine lines of aliases can stand for 10^9 nodes; a node
+can contain itself).
+
+Reading notes problems instead of raising them, so that one pass over a file finds them all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import yaml
+
+from napt_lab.topologies.spec.errors import Problems, not_one_of, quoted
+from napt_lab.topologies.spec.look_alikes import odd_quote, odd_space
+from napt_lab.topologies.spec.yaml_mistakes import explain, no_space
+
+MAX_BYTES = 64 * 1024
+MAX_DEPTH = 20
+MAX_NODES = 5000
+
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+
+T = TypeVar("T")
+
+
+class _Refused(Exception):
+    """Good YAML that we do not take; on which line, and why."""
+
+    def __init__(self, mark: Any, why: str) -> None:
+        super().__init__(why)
+        self.line: int = mark.line + 1
+
+
+class _Composer(yaml.SafeLoader):
+    """PyYAML's composer in Python: the same words on every machine, and a bound on its depth."""
+
+    _depth = 0
+    last: yaml.Token | None = None  # that fitted
+
+    def get_token(self) -> yaml.Token | None:
+        self.last = super().get_token()  # type: ignore[no-untyped-call]
+        return self.last
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        if self._depth == MAX_DEPTH:
+            what = f"it is nested too deep; allowed: at most {MAX_DEPTH} levels"
+            raise _Refused(event.start_mark, what)
+        if getattr(event, "tag", None) is not None:
+            what = (
+                "a tag (!…) stands here; allowed: none, and quotes around a text with '!' in front"
+            )
+            raise _Refused(event.start_mark, what)
+        self._depth += 1
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One value in the file: its node, the line of its key, and its path from the top."""
+
+    node: yaml.Node
+    line: int
+    path: str
+    problems: Problems
+
+    def refuse(self, message: str) -> None:
+        """Note that this value is wrong."""
+        self.problems.add(self.line, self.path, message)
+
+    def read(self, parse: Callable[[str], T]) -> T | None:
+        """This scalar's text as `parse` understands it; its ValueError is noted, giving None."""
+        if not isinstance(self.node, yaml.ScalarNode):
+            self._refuse_kind("a single value")
+            return None
+        try:
+            return parse(self.node.value)
+        except ValueError as error:
+            text = self.node.value if self.node.style is None else ""
+            self.refuse(odd_space(text) or odd_quote(text) or str(error))
+            return None
+
+    def is_mapping(self) -> bool:
+        return isinstance(self.node, yaml.MappingNode)
+
+    @property
+    def lines(self) -> int:
+        """How many lines it has."""
+        return int(self.node.end_mark.line - self.node.start_mark.line) + 1
+
+    def named(self) -> dict[str, Entry]:
+        """The entries of a mapping whose keys are names of the writer's own choice."""
+        if not isinstance(self.node, yaml.MappingNode):
+            self._refuse_kind("names with values (key: value)")
+            return {}
+        entries: dict[str, Entry] = {}
+        for key, value in self.node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                self.problems.add(line, self.path, "a key is not text; allowed: key: value")
+                continue
+            if key.style is None and (odd := odd_space(key.value)):
+                self.problems.add(line, self.path, odd)
+                continue
+            entry = Entry(value, line, self.join(key.value), self.problems)
+            if key.value in entries:
+                entry.refuse(f"given twice, first on line {entries[key.value].line}; allowed: once")
+                continue
+            if _is_nothing(value) and (glued := no_space(key.value)):
+                entry.refuse(glued)
+                continue
+            entries[key.value] = entry
+        return entries
+
+    def section(self, *known: str, required: tuple[str, ...] = ()) -> Section:
+        """The entries of a mapping with fixed keys; others are noted, as are missing ones."""
+        section = Section(self)
+        for key, entry in self.named().items():
+            if key in known:
+                section[key] = entry
+            else:
+                section.unknown.append(entry)
+                entry.refuse(not_one_of("unknown key", key, known))
+        needed = ", ".join(required)
+        if self.is_mapping():
+            for key in required:
+                if key not in section:
+                    self.problems.add(self.line, self.join(key), f"missing; required: {needed}")
+        return section
+
+    def items(self) -> list[Entry]:
+        """The entries of a list; their paths count from 0."""
+        if not isinstance(self.node, yaml.SequenceNode):
+            self._refuse_kind("a list ([a, b])")
+            return []
+        return [
+            Entry(node, node.start_mark.line + 1, f"{self.path}[{index}]", self.problems)
+            for index, node in enumerate(self.node.value)
+        ]
+
+    def texts(self) -> set[str]:
+        """All keys and single values in it."""
+        found, waiting = set(), [self.node]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, yaml.ScalarNode):
+                found.add(node.value)
+            elif isinstance(node, yaml.MappingNode):
+                waiting += [part for pair in node.value for part in pair]
+            elif isinstance(node, yaml.SequenceNode):
+                waiting += node.value
+        return found
+
+    def join(self, key: str) -> str:
+        """The path of `key` in this mapping."""
+        step = key if _PLAIN_KEY.fullmatch(key) else quoted(key)
+        return f"{self.path}.{step}" if self.path else step
+
+    def _refuse_kind(self, allowed: str) -> None:
+        glued = no_space(self.node.value) if isinstance(self.node, yaml.ScalarNode) else None
+        if glued:
+            self.problems.add(self.node.start_mark.line + 1, self.path, glued)
+        else:
+            self.refuse(f"{self._kind()} stands here; allowed: {allowed}")
+
+    def _kind(self) -> str:
+        if isinstance(self.node, yaml.MappingNode):
+            return "a group of keys"
+        if isinstance(self.node, yaml.SequenceNode):
+            return "a list"
+        return quoted(self.node.value) if self.node.value else "nothing"
+
+
+class Section(dict[str, Entry]):
+    """The entries of a mapping with fixed keys, of which some may be absent."""
+
+    def __init__(self, entry: Entry) -> None:
+        super().__init__()
+        self.entry = entry
+        self.unknown: list[Entry] = []  # which were noted
+
+    def value(self, key: str, parse: Callable[[str], T]) -> T | None:
+        """The value at `key`; None where it is absent or wrong (and then noted)."""
+        return self[key].read(parse) if key in self else None
+
+    def value_or(self, key: str, parse: Callable[[str], T], default: T) -> T:
+        """The value at `key`, or `default` where it is absent or wrong (and then noted)."""
+        value = self.value(key, parse)
+        return default if value is None else value
+
+    def at(self, key: str) -> Entry:
+        """Where `key` stands, or would stand: the place of what is said about its value."""
+        whole = self.entry
+        return self.get(key) or Entry(whole.node, whole.line, whole.join(key), whole.problems)
+
+
+def _is_nothing(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and not node.value and node.style is None
+
+
+def compose(data: bytes, problems: Problems) -> Entry:
+    """The top of the one YAML document in `data`; raises TopologyError where there is none."""
+    if len(data) > MAX_BYTES:
+        raise problems.fatal(1, f"the file is too large; allowed: at most {MAX_BYTES:,} bytes")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        byte = f"0x{data[error.start]:02x}"
+        raise problems.fatal(line, f"the byte {byte} is not UTF-8; allowed: UTF-8") from error
+    root = _compose_text(text, problems)
+    if root is None:
+        raise problems.fatal(1, "the file is empty; allowed: a topology")
+    line = root.start_mark.line + 1
+    if _expanded_size(root) > MAX_NODES:
+        what = "too many values, or an alias (*name) of what contains it"
+        raise problems.fatal(line, f"{what}; allowed: {MAX_NODES:,} once aliases are followed")
+    return Entry(root, line, "", problems)
+
+
+def _compose_text(text: str, problems: Problems) -> yaml.Node | None:
+    composer: _Composer | None = None
+    try:
+        composer = _Composer(text)
+        root: yaml.Node | None = composer.get_single_node()
+        return root
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        message = f"the character {quoted(text[error.position])} is not allowed in YAML"
+        message += "; allowed: text, line ends and tabs"
+    except _Refused as refused:
+        line, message = refused.line, str(refused)
+    except yaml.MarkedYAMLError as error:
+        line, message = explain(error, text, composer.last if composer else None)
+    except (ValueError, OverflowError):
+        # PyYAML lets them out for "\U00110000", for "\UFFFFFFFF", and for a %YAML version of
+        # 5,000 digits.
+        line = composer.line + 1 if composer else 1
+        message = "a number in an escape or a directive is out of bounds; allowed: a smaller one"
+    raise problems.fatal(line, message)
+
+
+def _expanded_size(root: yaml.Node) -> int:
+    """Nodes below `root` with every alias followed, or just over MAX_NODES if they are more."""
+    count, waiting = 0, [root]
+    while waiting and count <= MAX_NODES:
+        node = waiting.pop()
+        count += 1
+        if isinstance(node, yaml.MappingNode):
+            waiting += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+    return count
