@@ -18,8 +18,11 @@ RUN apt-get update \
  && useradd --create-home --uid 1000 lab
 WORKDIR /napt-lab
 COPY requirements.lock requirements-dev.lock ./
-COPY labs/setup/bootstrap.py labs/
-RUN python3 -I labs/setup/bootstrap.py --install lab && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+COPY labs/setup/bootstrap.py labs/setup/
+# The folder of links is writable for anyone, because the project may be mounted anywhere.
+RUN python3 -I labs/setup/bootstrap.py --install lab \
+ && mkdir -p /opt/napt-lab/import/napt_lab && chmod 777 /opt/napt-lab/import/napt_lab \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 USER lab
 # Docker and podman give PID 1 to what they start; tini passes on signals and reaps.
 ENTRYPOINT ["tini", "--", "/usr/bin/python3", "-I", "labs/setup/bootstrap.py"]
@@ -38,12 +41,12 @@ LABEL org.opencontainers.image.title="NAPT Lab" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.base.name="docker.io/library/debian:trixie-slim"
 USER root
-COPY LICENSE README.md ./
+COPY LICENSE README.md pyproject.toml ./
 COPY topologies topologies
 COPY nat_node nat_node
 COPY servers servers
 COPY labs labs
 # Readable whatever the umask of the clone was; and runs/ is anybody's, for --user says who.
-RUN chmod -R a+rX . && mkdir -m 1777 runs
+RUN chmod -R a+rX . && mkdir -m 1777 runs && python3 -I labs/setup/bootstrap.py --install lab
 USER lab
 CMD ["--help"]

@@ -3,10 +3,12 @@
     @pytest.mark.network              # 60 seconds
     @pytest.mark.network(timeout=10)  # seconds
 
-How, and what else can be had, stands in labs/pytest_plugin/plugin.py, which others use for their tests.
+How, and what else can be had, stands in labs/pytest_plugin/, which others use for their tests.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -32,7 +34,8 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The slow ones first: at the end, small ones keep all processors busy until the last."""
-    items.sort(key=lambda item: SLOW_FIRST.index(item.path.parent.name))
+    tests = Path(__file__).parent
+    items.sort(key=lambda item: SLOW_FIRST.index(item.path.relative_to(tests).parts[0]))
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

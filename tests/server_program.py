@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -75,7 +74,6 @@ class Program(Events):
             [*prefix, sys.executable, "-m", module, *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=stderr,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         assert self.process.stdout is not None
         super().__init__(self.process.stdout)

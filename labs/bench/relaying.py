@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from napt_lab.labs.bench.figures import COTURN, OURS
 from napt_lab.labs.bench.traffic import GRACE, SENDS_LONGER, BenchError, Traffic
+from napt_lab.topologies.network.own_programs import program
 
 PORT = 3478
 USER = "bench:bench"
@@ -50,9 +50,9 @@ class Relaying:
         public = self._traffic.public
         receiving = self._traffic.receiver(receiver, seconds, public)
         with self._server(engine) as server, receiving as (peer, port):
-            argv = [sys.executable, "-m", "napt_lab.servers.turn.client.load", "--relay", relay,
+            argv = program("napt_lab.servers.turn.client.load", "--relay", relay,
                     "--server", server, "--user", USER, "--peer", f"{public.address}:{port}",
-                    "--size", str(size), "--seconds", str(seconds + SENDS_LONGER)]  # fmt: skip
+                    "--size", str(size), "--seconds", str(seconds + SENDS_LONGER))  # fmt: skip
             done = public.run(argv, timeout=seconds + GRACE)
             if done.status:
                 raise BenchError(f"TURN load through {engine}: {done.stderr.strip()[-500:]}")
@@ -66,8 +66,8 @@ class Relaying:
         address = str(node.address)
         with tempfile.TemporaryDirectory() as folder:
             argv = {
-                OURS: [sys.executable, "-m", "napt_lab.servers.turn", "--port", str(PORT), "--realm",
-                       "bench", "--user", USER, "--relay-address", address],
+                OURS: program("napt_lab.servers.turn", "--port", str(PORT), "--realm", "bench",
+                              "--user", USER, "--relay-address", address),
                 COTURN: ["turnserver", "-n", "-c", "/dev/null", "--log-file", "stdout", "--no-cli",
                          "--no-tls", "--no-dtls", "-a", "-r", "bench", "-u", USER,
                          "-L", address, "-E", address, "-p", str(PORT),

@@ -13,7 +13,6 @@ import functools
 import itertools
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from napt_lab.labs.bench.figures import CARRIED, DIRECT, KERNEL, OURS, PASTA, SC
 from napt_lab.topologies.network import namespaces
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.node import Node
+from napt_lab.topologies.network.own_programs import program
 from napt_lab.topologies.network.processes import Completed, DeadlinePassed, Process
 
 GRACE = 10.0  # seconds that a program may take beyond the time that it measures
@@ -157,15 +157,13 @@ class Traffic:
     ) -> Iterator[tuple[Process, int]]:
         """A receiving program on a node (the server), ready at a port that nothing has used."""
         port = next(self._ports)
-        argv = [
-            sys.executable,
-            "-m",
+        argv = program(
             "napt_lab.labs.bench.load",
             role,
             "0.0.0.0",
             str(port),
             str(seconds),
-        ]
+        )
         process = (node or self.server).start_program(argv, name=f"{role}:{port}")
         try:
             process.wait_for("ready", deadline=GRACE)
@@ -177,15 +175,13 @@ class Traffic:
     def _send(self, engine: str, role: str, port: int, amount: float) -> dict[str, Any]:
         """Run a sending program on the PC; what it reported, if anything."""
         address = str(self.server.address)
-        argv = [
-            sys.executable,
-            "-m",
+        argv = program(
             "napt_lab.labs.bench.load",
             role,
             address,
             str(port),
             str(amount),
-        ]
+        )
         deadline = 6 * GRACE if role == "fill" else amount + GRACE
         done = self._run(engine, argv, deadline)
         if done.status:
@@ -256,6 +252,11 @@ def put_scapy_in_place(net: Network) -> None:
             if port.segment in {own.segment for own in gateway.ports}:
                 errand = functools.partial(namespaces.switch_off_offload, port.interface)
                 namespaces.visit(neighbor.pid, errand)
-    argv = [sys.executable, "-m", "napt_lab.labs.bench.scapy_nat", "lan0", "wan0", str(site.network),
-            str(site.gateway.public.ip)]  # fmt: skip
+    argv = program(
+        "napt_lab.labs.bench.scapy_nat",
+        "lan0",
+        "wan0",
+        str(site.network),
+        str(site.gateway.public.ip),
+    )
     gateway.start_program(argv, name="scapy_nat").wait_for("ready", deadline=GRACE)

@@ -1,8 +1,8 @@
 """The packets of some nodes, live: one line each, until somebody has seen enough.
 
-A packet that was seen before, at the other side of a NAPT, is known again (labs/capture/identity.py): what
-has been rewritten since is highlighted, and the line ends with what it was. What a NAPT dropped is
-no packet any more: its own report stands there, below the packet that came (`why` says more).
+A packet that was seen before, at the other side of a NAPT, is known again (identity.py): what
+has been rewritten since is highlighted, and the line ends with what it was. What a NAPT dropped
+is no packet any more: its own report stands below the packet that came (`why` says more).
 
 tcpdump would do as well, but it gives its rights away by changing to a user that does not exist
 in an ordinary user's sandbox. So this reads the interfaces as the labs' own capture does.

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import sys
 
 from napt_lab.labs.capture.packets import ACK, SYN
 from napt_lab.labs.capture.wire import Captured
@@ -57,7 +56,7 @@ def _by_turn(ground: Ground, claim: GetsFileThrough, name: str, evidence: Eviden
     outside = site.gateway.public.ip if site else ground.address(claim.receiver)
     sender = ground.net[claim.sender].start_program(
         [
-            sys.executable, "-m", "napt_lab.servers.turn.client", "--server", f"{server}:{port}",
+            "turn-client", "--server", f"{server}:{port}",
             "--user", str(claim.service.options["user"]), "--permit", str(outside),
             "--wait", f"{PATIENCE:g}", "--send", name,
         ],

@@ -1,8 +1,8 @@
 """A captured packet read in full: every field that a translator may or may not change.
 
-`labs/capture/packets.py` reads just enough of a packet to tell its story; whether a translation is right
-takes the rest: checksums, options, fragments, and the packet that an ICMP error quotes. Nothing
-here is shared with the translator: a checksum that both got wrong would look right.
+`labs/capture/packets.py` reads just enough of a packet to tell its story; whether a translation
+is right takes the rest: checksums, options, fragments, and the packet that an ICMP error quotes.
+Nothing here is shared with the translator: a checksum that both got wrong would look right.
 """
 
 from __future__ import annotations

@@ -5,12 +5,9 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from napt_lab.labs.stage.steps import Lab
-
-TOPOLOGIES = Path(__file__).resolve().parent.parent / "topologies"
+from napt_lab.labs.stage.steps import Lab
+from napt_lab.topologies.spec.checkout import TOPOLOGIES
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napt_lab.labs.course.registry import TOPOLOGIES
+from napt_lab.topologies.spec.checkout import TOPOLOGIES
 
 
 def find(name: str | Path, beside: Path | None = None) -> Path:

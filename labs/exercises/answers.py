@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napt_lab.labs.exercises.programs import check_program
+from napt_lab.topologies.network import own_programs
 from napt_lab.topologies.spec.errors import Problems, not_one_of, quoted
 from napt_lab.topologies.spec.loader import read_file
 from napt_lab.topologies.spec.yaml_nodes import Entry, compose
@@ -58,8 +59,9 @@ def parse_line(text: str, number: int = 1) -> Line:
     """A line of this language, whatever its words mean. Raises ValueError."""
     if not text.isprintable() or len(text) > MAX_LINE:
         raise ValueError(f"{quoted(text)} is no line; allowed: at most {MAX_LINE} characters")
-    words = tuple(shlex.split(text))
-    if not words:
+    node, *typed = shlex.split(text) or [""]
+    words = (node, *(own_programs.renamed(typed) or typed))
+    if not node:
         raise ValueError("an empty line; allowed: a command, as in: rule add …")
     return Line(" ".join(text.split()), words, number)
 

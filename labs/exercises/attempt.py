@@ -30,7 +30,7 @@ RELAYED = "$relayed"
 _ENDPOINT = re.compile(r"[0-9.]{7,15}:[0-9]{1,5}")
 
 #: What a program that goes on in the background says once it can be used.
-BEGUN = {"napt_lab.servers.turn.client": {"permission"}, "napt_lab.servers.dial": {"connected"}}
+BEGUN = {"turn-client": {"permission"}, "dial": {"connected"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class Attempt:
                 self._done.append(f"told {line}: {self._news[-1]}")
 
     def _start(self, line: Line, node: str, words: Sequence[str]) -> Reply:
-        name = words[2] if words[:2] == ["python", "-m"] else words[0]
+        name = words[0]
         since = self.net.log.mark()
         reports = name in BEGUN
         process = (

@@ -64,8 +64,8 @@ GRAMMARS: dict[tuple[str, ...], Grammar] = {
         background=True,
     ),
     ("ping",): Grammar({"-c": r"[1-5]", "-W": _SECONDS, "-q": "", "-n": ""}, _ADDRESS),
-    ("turn-client"): _TURN,
-    ("dial"): _DIAL,
+    ("turn-client",): _TURN,
+    ("dial",): _DIAL,
 }
 
 

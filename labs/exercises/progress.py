@@ -1,4 +1,4 @@
-"""What a person has solved, kept between runs: `progress.json` in the state folder (labs/records/state.py).
+"""What a person has solved, kept between runs: `progress.json` in the state folder.
 
     {"9c/door": {"points": 4, "of": 4, "hints": 1, "shown": false}}
 

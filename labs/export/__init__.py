@@ -1,7 +1,7 @@
 """A topology for engines that run it on more than one machine: `export FILE --to containerlab`.
 
-Theory of operation. A topology is a plan (topologies/network/plan.py): nodes, interfaces, addresses,
-routes, programs. Here the plan is written down for somebody else to carry out:
+Theory of operation. A topology is a plan (topologies/network/plan.py): nodes, interfaces,
+addresses, routes, programs. Here the plan is written down for somebody else to carry out:
 
     boot.py          what a node does when it starts, as a script: the same for every engine
     containerlab.py  a containerlab topology; clabernetes runs it on a cluster

@@ -1,7 +1,7 @@
 """What a node does when it starts, as a shell script: addresses, routes, names, programs.
 
-The same that topologies/network/builder.py does in the sandbox, in words that any engine can carry out.
-Every word that comes from a topology is quoted.
+The same that topologies/network/builder.py does in the sandbox, in words that any engine can
+carry out. Every word that comes from a topology is quoted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from napt_lab.topologies.spec import kernel_nat
 from napt_lab.topologies.spec.model import Engine, Gateway, Host, Topology
 
 PYTHON = "/opt/napt-lab/bin/python"  # in the project's image
-PROJECT = "/napt-lab"
 HOME = PurePosixPath("/run/napt-lab")
 
 
@@ -73,5 +72,4 @@ def _services(host: Host) -> Iterator[str]:
 
 def _background(command: Sequence[str], name: str) -> Iterator[str]:
     yield f"mkdir -p {HOME}"
-    yield f"cd {PROJECT}"
-    yield f"{PYTHON} -m {shlex.join(command)} > {HOME / name}.log 2>&1 &"
+    yield f"{PYTHON} -P -m {shlex.join(command)} > {HOME / name}.log 2>&1 &"

@@ -1,7 +1,7 @@
 """One packet, followed from interface to interface.
 
-Theory of operation. All sightings of one packet (labs/capture/identity.py tells how it is known again),
-in the order of time, are its journey.
+Theory of operation. All sightings of one packet (labs/capture/identity.py tells how it is
+known again), in the order of time, are its journey.
 """
 
 from __future__ import annotations

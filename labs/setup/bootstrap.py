@@ -39,8 +39,9 @@ OLDEST_PYTHON = (3, 11)
 APT_LOCK_PATIENCE = 120  # seconds to wait while another program installs packages
 SHOWN_ON_FAILURE = 15  # lines of the failed command's output
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 VENV = Path(os.environ.get("NAPT_LAB_VENV", ROOT / ".venv"))
+IMPORTS = VENV / "import"  # where Python finds this checkout as napt_lab
 PYTHON = Path("/usr/bin/python3")
 POLICY = Path("/usr/sbin/policy-rc.d")
 DISTRIBUTION = Path("/usr/lib/python3/dist-packages")
@@ -128,6 +129,7 @@ def main(arguments: list[str]) -> NoReturn:
                 install_packages(packages, environment)
                 if not stamped(lock):
                     install_python_packages(lock, environment)
+        link_packages()
     except (CannotRun, OSError) as problem:
         say(str(problem))
         sys.exit(CANNOT_RUN)
@@ -136,7 +138,7 @@ def main(arguments: list[str]) -> NoReturn:
     if only_install:
         sys.exit()
     python = str(VENV / "bin/python")  # its whole path, by which Python knows that it is in a venv
-    os.execve(python, [python, "-m", "napt_lab.labs", *arguments], environment)
+    os.execve(python, [python, "-P", "-m", "napt_lab.labs", *arguments], environment)
 
 
 def clean_environment() -> dict[str, str]:
@@ -298,11 +300,44 @@ def install_python_packages(lock: Path, environment: dict[str, str]) -> None:
         (found,) = VENV.glob("lib/python3*/site-packages")
         # Mininet alone, not all that the distribution has: the rest is the lock file's to say.
         (found / "mininet").symlink_to(DISTRIBUTION / "mininet")
+        (found / "napt_lab.pth").write_text(f"{IMPORTS}\n", encoding="utf-8")
+        write_command()
     pip = [str(VENV / "bin/python"), "-m", "pip", "install", "--quiet", "--require-hashes"]
     pip += ["--disable-pip-version-check", "--no-deps", "--requirement", str(lock)]
     run(f"installing the Python packages of {lock.name}", pip, environment)
     stamp(lock).write_text(key(lock), encoding="utf-8")
     give_to_owner(VENV)
+
+
+def write_command() -> None:
+    """Write .venv/bin/napt-lab, which is what pip makes of an installed package."""
+    command = VENV / "bin/napt-lab"
+    command.write_text(
+        '#!/bin/sh\nexec "$(dirname "$0")/python" -P -m napt_lab.labs "$@"\n', encoding="utf-8"
+    )
+    command.chmod(0o755)
+
+
+def link_packages() -> None:
+    """Make this checkout importable as `napt_lab`, by the lines that say so to setuptools.
+
+    Looked at each time, because a container has .venv at one place and the checkout at any.
+    """
+    import tomllib  # not at the top: an older Python is to be told what it lacks
+
+    description = ROOT / "pyproject.toml"
+    if not description.exists():  # an image without the project, which is mounted later
+        return
+    project = tomllib.loads(description.read_text(encoding="utf-8"))
+    for name, folder in project["tool"]["setuptools"]["package-dir"].items():
+        link = IMPORTS.joinpath(*name.split("."))
+        target = os.path.relpath(ROOT / folder, link.parent)
+        if not link.is_symlink() or str(link.readlink()) != target:
+            link.parent.mkdir(parents=True, exist_ok=True)
+            fresh = link.with_name(f".{link.name}.{os.getpid()}")  # two may start at once
+            fresh.symlink_to(target)
+            fresh.replace(link)
+            give_to_owner(IMPORTS)
 
 
 def owner() -> int:

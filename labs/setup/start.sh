@@ -22,7 +22,7 @@ main() {
     docker | podman) ;;
     *) stop 2 "ENGINE=$ENGINE: it can be docker, podman or none" ;;
   esac
-  cd "$(dirname "$0")/.."
+  cd "$(dirname "$0")/../.."
   can_be_shown "$PWD"
   require_engine
   choose_user
@@ -205,7 +205,7 @@ can_be_shown() {
 # What the commands read from the environment; the options of click say it.
 passed_on() {
   echo TERM NO_COLOR CI GITHUB_ACTIONS GITHUB_WORKSPACE
-  sed -n 's/.*envvar="\([A-Z_]*\)".*/\1/p' labs/*.py labs/*/*.py
+  sed -n 's/.*envvar="\([A-Z_]*\)".*/\1/p' labs/*/*.py
 }
 
 # --- telling -------------------------------------------------------------------------------

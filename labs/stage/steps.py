@@ -24,9 +24,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from napt_lab.labs.course.registry import TOPOLOGIES
 from napt_lab.labs.records.stream import Stream
 from napt_lab.topologies.network.processes import DeadlinePassed
+from napt_lab.topologies.spec.checkout import TOPOLOGIES
 
 
 @dataclass(frozen=True, slots=True)

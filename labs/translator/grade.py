@@ -31,6 +31,7 @@ from napt_lab.labs.translator.claims import BASE, COSTLY, EARNED, WITHOUT_BASE, 
 from napt_lab.labs.translator.score import Mark
 from napt_lab.labs.translator.trial import Trial
 from napt_lab.labs.verdict.exit_status import CANNOT_RUN, FAILED, PASSED, WRONG_USAGE
+from napt_lab.topologies.network.own_programs import program
 from napt_lab.topologies.sandbox import sandbox
 from napt_lab.topologies.spec.checkout import DOCTOR
 
@@ -95,7 +96,7 @@ def check_file(translator: Path) -> int:
     with tempfile.TemporaryFile("w+") as words:
 
         def work() -> int:
-            argv = [sys.executable, "-m", "napt_lab.student", str(translator)]
+            argv = program("napt_lab.nat_node.engines.student", str(translator))
             return subprocess.run(
                 argv, stdin=subprocess.DEVNULL, stdout=words, stderr=words, check=False,
                 timeout=LOAD_SECONDS,

@@ -17,12 +17,12 @@ What a file may define
     remove_rule(rule)         it shall go again
 
 `now` is in seconds, on a clock that does not run backwards. A reason begins with a word that
-labs know (`no-rule`, `filtered`, `no-connection`, `ports-exhausted`, …: nat_node/core/verdict.py) and
-may go on after a colon in words of your own.
+labs know (`no-rule`, `filtered`, `no-connection`, `ports-exhausted`, …: nat_node/core/verdict.py)
+and may go on after a colon in words of your own.
 
 How it is run
 -------------
-    node.py        reads the two devices and has the control socket, as nat_node/engines/python_engine.py does
+    node.py        reads the two devices and has the control socket, as python_engine.py does
       └─ worker.py a process of its own, with your file in it: one packet in, an answer out
            packet.py, napt.py   what your file sees
            bounds.py            what it may take: time, memory, words

@@ -1,8 +1,8 @@
 """A packet as a student's translator sees it: who sent it to whom, as text, and to be rewritten.
 
 Writing `source` or `destination` writes the address and the port, and carries the difference
-into every checksum over them (RFC 1624), which is what `napt_lab.nat_node.core.packet.Packet` does below. Who
-wants to do that alone writes into `data`, the packet's bytes from the IPv4 header on.
+into every checksum over them (RFC 1624), which is what `nat_node.core.packet.Packet` does below.
+To do that yourself, write into `data`, the bytes from the IPv4 header on.
 
 A ping has no ports. Its identifier takes their place, on the side of whoever asks (RFC 3022,
 section 2.2; RFC 5508, section 3.1), so that the same lines translate pings as well:

@@ -11,8 +11,6 @@ import threading
 
 import pytest
 
-from tests.server_program import ROOT
-
 
 @pytest.fixture
 def listener():
@@ -24,7 +22,7 @@ def listener():
 def dial(port, folder, *options):
     return subprocess.run(
         [sys.executable, "-m", "napt_lab.servers.dial", f"127.0.0.1:{port}", *options],
-        cwd=folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=30,
+        cwd=folder, capture_output=True, text=True, timeout=30,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 BUILDING = """
 import subprocess, sys
-from topologies import sandbox
+from napt_lab.topologies.sandbox import sandbox
 sandbox.enter()
 subprocess.run(["ip", "link", "add", "pc-eth0", "type", "veth", "peer", "gw-eth0"], check=True)
 subprocess.run(["ip", "address", "add", "10.0.0.7/24", "dev", "pc-eth0"], check=True)

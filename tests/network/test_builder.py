@@ -14,9 +14,9 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
 from napt_lab.labs.capture.wire import CaptureIncomplete, Wire
-from napt_lab.labs.course.registry import TOPOLOGIES
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
+from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
 from napt_lab.topologies.spec.model import Engine, Service, StaticRule
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PLUGIN = "napt_lab.labs.pytest_plugin.plugin"
 PAGES = [
     page
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"),
@@ -50,7 +51,7 @@ def programs(tmp_path):
     python, root = shlex.quote(sys.executable), shlex.quote(str(ROOT))
     for name, line in {
         "napt-lab": f"exec {python} -m napt_lab.labs",
-        "pytest": f"exec {python} -m pytest -p napt_lab.labs.pytest_plugin.plugin -p no:cacheprovider",
+        "pytest": f"exec {python} -m pytest -p {PLUGIN} -p no:cacheprovider",
         "make": f"cd {root} && exec /usr/bin/make NAPT='@{sys.executable} -m napt_lab.labs'",
     }.items():
         (folder / name).write_text(f'#!/bin/sh\n{line} "$@"\n')
@@ -67,7 +68,7 @@ def test_the_commands_of_a_page(page, programs, tmp_path):
     place = tmp_path / "reader"
     place.mkdir()
     environment = {
-        **os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
+        **os.environ, "PATH": f"{programs}:{os.environ['PATH']}",
         "XDG_STATE_HOME": str(tmp_path / "state"),
     }  # fmt: skip
     for first, second in commands(page):

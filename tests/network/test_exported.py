@@ -11,8 +11,8 @@ from shlex import quote
 import pytest
 import yaml
 
-from napt_lab.labs.course.registry import TOPOLOGIES
 from napt_lab.labs.export import boot, export
+from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
 
 pytestmark = pytest.mark.network(timeout=60)
@@ -52,7 +52,7 @@ class Containers:
         for name, node in lab["nodes"].items():
             script = folder / node["binds"][0].split(":")[0]
             text = script.read_text().replace(boot.PYTHON, quote(sys.executable))
-            script.write_text(text.replace(f"cd {boot.PROJECT}\n", f"cd {quote(str(ROOT))}\n"))
+            script.write_text(text)
             self.run(name, "sh", str(script))
 
     def run(self, name, *argv):

@@ -18,8 +18,8 @@ from napt_lab.labs.translator import grade, score, trial
 from napt_lab.labs.translator.claims import EARNED, earned_in
 
 ROOT = Path(__file__).parents[2]
-REFERENCE = ROOT / "labs" / "translator" / "reference.py"
-SKELETON = REFERENCE.with_name("skeleton.py")
+REFERENCE = ROOT / "nat_node" / "one_page.py"
+SKELETON = ROOT / "labs" / "translator" / "skeleton.py"
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def test_the_reference_has_full_marks(tmp_path, capsys):
     )
     result = json.loads((tmp_path / "g.json").read_text())
     assert (result["score"], result["of"], result["faults"]) == (5, 5, [])
-    assert result["engine"] == "translator reference.py"
+    assert result["engine"] == "translator one_page.py"
     suite = ET.parse(tmp_path / "g.xml").getroot()[0]
     assert (suite.get("tests"), suite.get("failures")) == ("5", "0")
     assert "Score: 5 of 5 claims." in capsys.readouterr().out

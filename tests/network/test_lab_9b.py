@@ -8,10 +8,10 @@ import sys
 import pytest
 from scapy.utils import RawPcapNgReader
 
-from napt_lab.labs.course.registry import TOPOLOGIES
 from napt_lab.labs.level_9b.footprint import confine, footprint, open_files
 from napt_lab.labs.level_9b.lab import LAB
 from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
 from tests.network.lab_run import assert_all_hold, evidence, play
 

@@ -6,22 +6,21 @@ Each makes its own sandbox, as it does for a user, so this is not marked `networ
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests import installed
+
 DEADLINE = 120.0  # seconds for all four
 
 
 def test_four_labs_do_not_notice_each_other(tmp_path):
-    for package in ("nat_node", "servers", "topologies", "labs"):
-        shutil.copytree(ROOT / package, tmp_path / package)
+    installed.lay_out(tmp_path)
     labs = [
         subprocess.Popen(
             [sys.executable, "-m", "napt_lab.labs", "lab", "9c"],
             cwd=tmp_path,
+            env=installed.environment(tmp_path),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

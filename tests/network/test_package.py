@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "http_proxy": "http://nowhere:1"}
+ENVIRONMENT = {**os.environ, "http_proxy": "http://nowhere:1"}
 
 THEIR_TESTS = """\
 import pytest
@@ -108,8 +108,8 @@ while :; do sleep 0.05; done
 def test_a_signal_reaches_the_command_and_the_capture_is_kept(number, tmp_path):
     argv = ["run-in", "two-sites", "bob", "--capture", "seen.pcapng", "--", "bash", "-c"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "napt_lab.labs", *argv, ENDS_IN_ORDER], cwd=tmp_path, env=ENVIRONMENT,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "napt_lab.labs", *argv, ENDS_IN_ORDER],
+        cwd=tmp_path, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )  # fmt: skip
     assert process.stdout is not None

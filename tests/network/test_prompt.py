@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from napt_lab.labs.course.registry import TOPOLOGIES
 from napt_lab.labs.prompt import Prompt
 from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
 
 pytestmark = pytest.mark.network(timeout=30)

@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -19,12 +20,11 @@ pytestmark = pytest.mark.network
 TOKEN = "00112233445566778899aabbccddeeff"
 OTHER = "ffeeddccbbaa99887766554433221100"
 RELAY = ("127.0.0.1", 9000)
+RELAY_MODULE = "napt_lab.servers.relay.relay"
 
 
 def relay(*arguments):
-    return Program(
-        "napt_lab.servers.relay.relay", "--listen", RELAY[0], "--port", RELAY[1], *arguments
-    )
+    return Program(RELAY_MODULE, "--listen", RELAY[0], "--port", RELAY[1], *arguments)
 
 
 def dial(line=f"{TOKEN}\n", source="127.0.0.1"):
@@ -325,8 +325,8 @@ def test_sigterm_ends_it_promptly_with_parties_in_every_state():
 def test_a_port_in_use_is_one_clear_line():
     with relay():
         again = subprocess.run(
-            ["python3", "-m", "napt_lab.servers.relay.relay", "--listen", RELAY[0], "--port", str(RELAY[1])],
-            capture_output=True, text=True, timeout=10, cwd=Path(__file__).parents[2],
+            [sys.executable, "-m", RELAY_MODULE, "--listen", RELAY[0], "--port", str(RELAY[1])],
+            capture_output=True, text=True, timeout=10,
         )  # fmt: skip
     assert again.returncode == 1
     assert os.strerror(errno.EADDRINUSE).lower() in again.stderr.lower()

@@ -108,7 +108,7 @@ def test_inside():
     shown = start("""
 import os, socket, subprocess
 from pathlib import Path
-from topologies import sandbox
+from napt_lab.topologies.sandbox import sandbox
 sandbox.enter()
 print(sandbox.inside(), os.getuid(), socket.gethostname())
 print(sorted(os.listdir("/sys/class/net")), sorted(os.listdir("/run")))
@@ -123,7 +123,7 @@ print(sum(entry.isdigit() for entry in os.listdir("/proc")))
 def test_settings_that_all_namespaces_share_cannot_be_changed():
     tried = start("""
 from pathlib import Path
-from topologies import sandbox
+from napt_lab.topologies.sandbox import sandbox
 sandbox.enter()
 for name in ("fs/file-max", "kernel/panic", "vm/swappiness", "net/ipv4/ip_forward"):
     setting = Path("/proc/sys", name)
@@ -140,7 +140,7 @@ def test_a_low_limit_of_open_files_is_raised_inside():
     raised = start("""
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 1_024))
-from topologies import sandbox
+from napt_lab.topologies.sandbox import sandbox
 sandbox.enter()
 print(resource.getrlimit(resource.RLIMIT_NOFILE))
 """)
@@ -151,7 +151,7 @@ def test_orphans_are_reaped():
     reaped = start("""
 import os, subprocess, time
 from pathlib import Path
-from topologies import sandbox
+from napt_lab.topologies.sandbox import sandbox
 sandbox.enter()
 subprocess.run(["sh", "-c", "sleep 0 & echo $! > /run/napt-lab/orphan"], check=True)
 orphan = Path("/proc", Path("/run/napt-lab/orphan").read_text().strip())
@@ -177,7 +177,7 @@ def test_refusal_changes_nothing():
     program = """
 import os
 from pathlib import Path
-from topologies import sandbox
+from napt_lab.topologies.sandbox import sandbox
 Path("/proc/sys/user/max_net_namespaces").write_text("0")
 before = os.readlink("/proc/self/ns/mnt")
 try:

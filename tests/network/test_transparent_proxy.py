@@ -195,7 +195,7 @@ def test_a_machine_without_the_interface_option_still_serves_a_rule_of_ones_own(
 
 
 def test_nft_that_cannot_be_used_is_one_clear_line():
-    done = run("gateway", "env", "-i", "PATH=/nonexistent", sys.executable, "-m",
+    done = run("gateway", "env", "PATH=/nonexistent", sys.executable, "-m",
                "napt_lab.servers.proxy.transparent", "--intercept", "lan0:80")  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1

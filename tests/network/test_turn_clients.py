@@ -24,7 +24,7 @@ from tests.network.turn_programs import (
     need,
     turn_server,
 )
-from tests.server_program import DEADLINE, ROOT, Events
+from tests.server_program import DEADLINE, Events
 
 pytestmark = pytest.mark.network
 UDP, TCP = Transport.UDP, Transport.TCP
@@ -261,13 +261,13 @@ class Transfer:
         source = self.mine if direction == "--send" else self.theirs
         source.write_bytes(os.urandom(FILE_SIZE))
         self.direction = direction
-        self.environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
     def run(self):
         client = subprocess.Popen(
-            [sys.executable, "-m", "napt_lab.servers.turn.client", "--server", "{}:{}".format(*SERVER),
+            [sys.executable, "-m", "napt_lab.servers.turn.client",
+             "--server", "{}:{}".format(*SERVER),
              "--user", f"{USER}:{PASSWORD}", "--permit", "127.0.0.1", self.direction, self.mine],
-            stdout=subprocess.PIPE, env=self.environment,
+            stdout=subprocess.PIPE,
         )  # fmt: skip
         events = Events(client.stdout)
         host, port = events.event("allocated")["relayed"].split(":")
@@ -324,7 +324,6 @@ def test_a_port_in_use_is_told_in_one_line():
             [sys.executable, "-m", "napt_lab.servers.turn", "--listen", SERVER[0], "--realm", "x",
              "--user", "a:b", "--relay-address", "127.0.0.1"],
             capture_output=True, text=True, timeout=10, check=False,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
     assert second.returncode == 1
     assert second.stderr.count("\n") == 1

@@ -33,8 +33,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-COPIED = ("topologies", "nat_node", "servers", "labs")
+from tests import installed
+
+PACKAGE = "napt_lab"
 DEADLINE = 120.0  # seconds, for a lab that takes four on an idle machine
 
 
@@ -48,7 +49,7 @@ class Edit:
 
     def apply(self, root: Path) -> None:
         """Change the copy at `root`."""
-        path = root / self.file
+        path = root / PACKAGE / self.file
         source = path.read_text(encoding="utf-8")
         count = source.count(self.text)
         assert count == 1, (
@@ -124,11 +125,10 @@ class Run:
 
 def copy_source(root: Path) -> Path:
     """Copy all that a lab needs to `root`, and compile it, so that not every run has to."""
-    for folder in COPIED:
-        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
-        # Not by time of change: a fault may be put in within the same second.
-        mode = py_compile.PycInvalidationMode.CHECKED_HASH
-        compileall.compile_dir(root / folder, quiet=2, invalidation_mode=mode)
+    package = installed.lay_out(root)
+    # Not by time of change: a fault may be put in within the same second.
+    mode = py_compile.PycInvalidationMode.CHECKED_HASH
+    compileall.compile_dir(package, quiet=2, invalidation_mode=mode)
     return root
 
 
@@ -155,7 +155,7 @@ def run_lab(lab: str, source: Path, folder: Path, saboteur: Saboteur | None = No
             status = subprocess.run(
                 command,
                 cwd=root,
-                env=_environment(),
+                env=installed.environment(root),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -205,9 +205,3 @@ def _errors(junit: Path) -> Iterator[str]:
     for case in ET.parse(junit).iter("testcase"):
         if case.find("error") is not None:
             yield case.get("classname", "")
-
-
-def _environment() -> dict[str, str]:
-    """Ours, without what would make the lab another one than that of a user who types it."""
-    unwanted = {"STEP", "PART", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE"}
-    return {name: value for name, value in os.environ.items() if name not in unwanted}

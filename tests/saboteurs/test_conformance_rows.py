@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from napt_lab.labs.conformance.chapters import REQUIREMENTS
 from napt_lab.labs.conformance.side_by_side import examine_all
 from napt_lab.labs.conformance.topology import Candidate, read_setup
+from tests import installed
 from tests.saboteurs.saboteur import Edit, copy
 
 DEADLINE = 150.0  # seconds
@@ -267,8 +268,8 @@ def examine(root, *arguments):
     """The rows of an examination that runs in a copy of the source, and must not pass."""
     done = subprocess.run(
         [sys.executable, "-m", "napt_lab.labs", "conformance", *arguments],
-        cwd=root, capture_output=True, text=True, timeout=DEADLINE, check=False,
-        stdin=subprocess.DEVNULL,
+        cwd=root, env=installed.environment(root), stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=DEADLINE, check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
     text = (root / "runs" / "conformance" / "results.json").read_text(encoding="utf-8")

@@ -31,7 +31,7 @@ from mininet.net import Mininet
 from mininet.node import Node as MininetNode
 from mininet.node import Switch
 
-from napt_lab.topologies.network import namespaces
+from napt_lab.topologies.network import namespaces, own_programs
 from napt_lab.topologies.network.napt_control import NaptControl
 from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.plan import PLAIN, QUIET, NodePlan, node_plans, segments
@@ -192,6 +192,7 @@ class Network:
         namespaces.write_sysctls(quiet)
         if namespaces.has_bridge_netfilter():
             namespaces.write_sysctls(PLAIN_BRIDGES)
+        own_programs.install()
         plans = list(node_plans(self.topology))
         name_files = self._write_name_files()
         for plan in plans:

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from napt_lab.topologies.network import own_programs
 from napt_lab.topologies.network.napt_control import NaptControl
 from napt_lab.topologies.network.plan import Port
 from napt_lab.topologies.network.processes import Completed, EventLog, Process
 from napt_lab.topologies.sandbox import sandbox
-
-ROOT = Path(__file__).resolve().parent.parent
+from napt_lab.topologies.spec.checkout import IN_CHECKOUT
 
 
 class Node:
@@ -51,15 +51,16 @@ class Node:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What commands on this node see: nothing of the user's own, no proxies for instance."""
-        ours = {} if self.napt is None else {"NAPT_CONTROL": str(self.napt.path)}
+        """What commands on this node see: of the user's own settings, Python's path alone."""
+        ours = {key: value for key, value in os.environ.items() if key == "PYTHONPATH"}
+        if self.napt is not None:
+            ours["NAPT_CONTROL"] = str(self.napt.path)
         if sys.dont_write_bytecode:  # root works in someone else's clone
             ours["PYTHONDONTWRITEBYTECODE"] = "1"
         return ours | {
-            "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/sbin:/sbin:"
+            "PATH": f"{own_programs.FOLDER}:{_user_path()}:/usr/local/sbin:/usr/sbin:/sbin:"
             "/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.home),
-            "PYTHONPATH": str(ROOT),
             "LANG": "C.UTF-8",
             "TERM": os.environ.get("TERM", "dumb"),
             "PS1": f"{self.name}$ ",
@@ -67,6 +68,7 @@ class Node:
 
     def start(self, argv: Sequence[str]) -> Process:
         """Start a command on the node; its working directory is the node's own."""
+        argv = own_programs.renamed(argv) or argv
         return self._launch(argv, name=argv[0], log=None)
 
     def run(self, argv: Sequence[str], *, timeout: float = 30.0) -> Completed:
@@ -75,7 +77,7 @@ class Node:
 
     def start_program(self, argv: Sequence[str], *, name: str) -> Process:
         """Start a node program (JSON lines on stdout), named `name` in the event log."""
-        return self._launch(argv, name=name, log=self._log)
+        return self._launch(own_programs.renamed(argv) or argv, name=name, log=self._log)
 
     def _launch(self, argv: Sequence[str], *, name: str, log: EventLog | None) -> Process:
         process = Process(
@@ -97,3 +99,9 @@ class Node:
         """What was started here and still runs."""
         with self._lock:
             return [process for process in self._processes if process.running]
+
+
+def _user_path() -> str:
+    """Where the user's own programs are: in a checkout, whose user runs `make`, its Python's."""
+    own = str(Path(sys.executable).parent)
+    return own if IN_CHECKOUT else f"{os.environ.get('PATH', os.defpath)}:{own}"

@@ -10,13 +10,13 @@ connects from the public one. The gateway itself forwards nothing.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
 from napt_lab.topologies.network import namespaces
 from napt_lab.topologies.network.napt_control import PROGRAM, NaptControl
 from napt_lab.topologies.network.node import Node
+from napt_lab.topologies.network.own_programs import program
 from napt_lab.topologies.network.processes import Process
 from napt_lab.topologies.spec import kernel_nat
 from napt_lab.topologies.spec.model import (
@@ -65,7 +65,7 @@ def _start_gateway(site: Site, node: Node, fast: bool) -> Iterator[Process]:
         node.napt = NaptControl(gateway.name, node.home / CONTROL)
         if gateway.engine is Engine.NFTABLES:
             _start_kernel(gateway, gateway.napt, node)
-    argv = [sys.executable, "-m", *gateway_command(site, node.home, fast)]
+    argv = program(*gateway_command(site, node.home, fast))
     yield node.start_program(argv, name=name)
 
 
@@ -93,7 +93,7 @@ def gateway_command(site: Site, home: PurePath, fast: bool) -> list[str]:
     elif gateway.translator is None:
         usual = Datapath.KERNEL if fast else Datapath.PYTHON
         flags += ["--datapath", (gateway.datapath or usual).value]
-    return ["nat_node", "run", *flags]
+    return ["napt_lab.nat_node", "run", *flags]
 
 
 def proxy_command(gateway: Gateway) -> list[str]:
@@ -113,7 +113,7 @@ def _start_services(host: Host, node: Node) -> Iterator[Process]:
     for service in host.runs:
         if service.name == "file-server":
             (node.home / FILES).mkdir(exist_ok=True)
-        argv = [sys.executable, "-m", *service_command(service, host, node.home)]
+        argv = program(*service_command(service, host, node.home))
         yield node.start_program(argv, name=f"{service.name}:{service.port}")
 
 

@@ -62,11 +62,10 @@ def _sees_mininet() -> bool:
 
 
 def _try() -> Trial:
-    command = [sys.executable, "-m", "napt_lab.topologies.sandbox.trial"]
-    root = Path(__file__).resolve().parent.parent
+    command = [sys.executable, "-P", "-m", "napt_lab.topologies.sandbox.trial"]
     try:
         tried = subprocess.run(
-            command, cwd=root, capture_output=True, text=True, timeout=TRIAL_TIMEOUT, check=False
+            command, capture_output=True, text=True, timeout=TRIAL_TIMEOUT, check=False
         )
     except subprocess.TimeoutExpired:
         return Trial(no_sandbox=f"the trial was not done after {TRIAL_TIMEOUT:g} s")

@@ -3,7 +3,7 @@
 What a kernel refuses shows only when it is asked. So each thing is asked for once, and vanishes
 with the sandbox.
 
-    python -m napt_lab.topologies.sandbox.trial      a line for each thing refused: what, a tab, and why
+Its output has a line for each thing refused: what, a tab, and why.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from pathlib import Path
 
 from napt_lab.topologies.spec import scalars
 from napt_lab.topologies.spec.address_plan import PublicPlan, SitePlan
-from napt_lab.topologies.spec.checkout import PROGRAM
+from napt_lab.topologies.spec.checkout import PROGRAM, TOPOLOGIES
 from napt_lab.topologies.spec.errors import Problems, nearest, not_one_of, quoted
 from napt_lab.topologies.spec.expectations import expectations
 from napt_lab.topologies.spec.gateways import DEFAULT_NAME, GatewayDraft
@@ -73,7 +73,7 @@ def _no_file(path: Path) -> str:
     message = f"there is no file {path}; allowed: the path of a YAML file"
     if ".yaml " in str(path):
         return f"{message}; several: {PROGRAM} check FILE…"
-    ours = Path(__file__).parent.glob("*.yaml") if path.name == str(path) else ()
+    ours = TOPOLOGIES.glob("*.yaml") if path.name == str(path) else ()
     beside = islice(path.parent.glob("*.yaml"), MOST_FILES)
     names = {file.stem: file.stem for file in ours} | {file.stem: file.name for file in beside}
     near = nearest(path.stem, sorted(names))

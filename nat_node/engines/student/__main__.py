@@ -1,6 +1,6 @@
 """Try whether a file can be a translator, before any network is built.
 
-    python -m napt_lab.student mine.py
+    python -m napt_lab.nat_node.engines.student mine.py
 
 Exit status: 0 it can, 2 it cannot (and FILE:LINE why).
 """
@@ -24,7 +24,7 @@ _ANY = Settings(
 def main(arguments: list[str]) -> int:
     """Load the file as the node would, and say what is in it."""
     if len(arguments) != 1:
-        print("usage: python -m napt_lab.student FILE", file=sys.stderr)
+        print("usage: python -m napt_lab.nat_node.engines.student FILE", file=sys.stderr)
         return 2
     file = Path(arguments[0])
     worker = WorkerProcess(_ANY, file)

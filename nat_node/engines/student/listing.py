@@ -1,4 +1,4 @@
-"""A student's rules as the control socket tells them, in the same words as nat_node/control/report.py."""
+"""A student's rules as the control socket tells them, in the words of control/report.py."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The loop that joins a student's translator to the devices, the control socket and the clock.
 
-As nat_node/engines/python_engine.py, but each packet goes to the worker and its answer comes back. The kernel
+As python_engine.py, but each packet goes to the worker and its answer comes back. The kernel
 hands packets over in pieces that a wire would carry, with their checksums finished. What the
 worker prints and what is wrong with it go to standard output, as events:
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -13,7 +12,8 @@ from pathlib import Path
 
 from napt_lab.labs.cli.main import main
 from napt_lab.labs.course import topology_files
-from napt_lab.labs.course.registry import TOPOLOGIES
+from napt_lab.topologies.spec.checkout import TOPOLOGIES
+from tests import installed
 
 ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -31,6 +31,17 @@ def test_its_commands_and_its_plugin_exist():
         assert not name or callable(getattr(found, name))
 
 
+def test_every_folder_of_source_is_listed_as_a_package():
+    found = {
+        ".".join([name, *path.parent.relative_to(ROOT / folder).parts])
+        for name, folder in installed.PACKAGES.items()
+        for path in (ROOT / folder).rglob("__init__.py")
+    }
+    found = {name for name in found if not name.startswith("napt_lab.nat_node.student")}
+    listed = set(PROJECT["tool"]["setuptools"]["packages"])
+    assert listed == found, "in pyproject.toml, change `packages` of [tool.setuptools]"
+
+
 def test_every_file_of_the_packages_is_installed():
     patterns = ["*.py", *PROJECT["tool"]["setuptools"]["package-data"]["*"]]
     files = [
@@ -45,12 +56,12 @@ def test_every_file_of_the_packages_is_installed():
 
 
 def test_what_is_for_contributors_is_not_offered_where_it_is_installed(tmp_path):
-    for package in ("labs", "topologies"):
-        shutil.copytree(ROOT / package, tmp_path / package)
+    installed.lay_out(tmp_path)
     started = [
         subprocess.run(
             [sys.executable, "-m", "napt_lab.labs", *words],
             cwd=tmp_path,
+            env=installed.environment(tmp_path),
             capture_output=True,
             text=True,
         )

@@ -8,11 +8,11 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import ARP, Ether
 
 from napt_lab.labs.capture.pcapng import write_pcapng
-from napt_lab.labs.course.registry import TOPOLOGIES
 from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.report.capture import Frame
 from napt_lab.labs.report.story import Story
 from napt_lab.topologies.network.plan import node_plans
+from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
 
 TOPOLOGY = TOPOLOGIES / "two-sites.yaml"

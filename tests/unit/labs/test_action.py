@@ -1,7 +1,7 @@
 """action.yml and the workflows: what they call exists, and takes what it is given.
 
-The action's steps are run here, with a program in the place of labs/setup/bootstrap.py that says how it
-was called.
+The action's steps are run here, with a program in the place of labs/setup/bootstrap.py that says
+how it was called.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def steps_of(workflow):
 def run_step(tmp_path, program, **inputs):
     """Run the step that calls this, in a folder of somebody's own; what bootstrap.py was told."""
     action, work = tmp_path / "action", tmp_path / "work"
-    (action / "labs").mkdir(parents=True)
-    (action / "labs" / "bootstrap.py").write_text(SAYS_HOW)
+    (action / "labs" / "setup").mkdir(parents=True)
+    (action / "labs" / "setup" / "bootstrap.py").write_text(SAYS_HOW)
     (work / "nets").mkdir(parents=True)
     for name in ("a.yaml", "b c.yaml", "d.txt"):
         (work / "nets" / name).touch()
@@ -90,7 +90,7 @@ def test_the_action_marks_the_answers_that_it_is_given(tmp_path, exercises, told
 
 
 def test_what_the_action_calls_exists():
-    assert (ROOT / "labs" / "bootstrap.py").is_file()
+    assert (ROOT / "labs" / "setup" / "bootstrap.py").is_file()
     for command, wanted in ((check, set()), (grade, {"--rules"})):
         options = {option for parameter in command.params for option in parameter.opts}
         assert {"--junit", "--json"} | wanted <= options

@@ -27,6 +27,7 @@ def commands(monkeypatch):
         run.append(command)
         if command[1:3] == ["-m", "venv"]:
             (bootstrap.VENV / "lib/python3.11/site-packages").mkdir(parents=True)
+            (bootstrap.VENV / "bin").mkdir()
 
     monkeypatch.setattr(bootstrap, "run", pretend)
     return run
@@ -41,6 +42,7 @@ def clone(monkeypatch, tmp_path):
         (root / name).write_text(f"# {name}\n")
     monkeypatch.setattr(bootstrap, "ROOT", root)
     monkeypatch.setattr(bootstrap, "VENV", root / ".venv")
+    monkeypatch.setattr(bootstrap, "IMPORTS", root / ".venv/import")
     monkeypatch.setattr(bootstrap, "RUNTIME_LOCK", root / "requirements.lock")
     monkeypatch.setattr(bootstrap, "TEST_LOCK", root / "requirements-dev.lock")
     return root
@@ -150,7 +152,7 @@ def wanted(monkeypatch):
 def test_a_command_may_be_said_as_make_says_it(wanted, typed, became):
     with pytest.raises(SystemExit):
         bootstrap.main(typed)
-    assert wanted["became"] == ["-m", "napt_lab.labs", *became]
+    assert wanted["became"] == ["-P", "-m", "napt_lab.labs", *became]
     assert ("natpmpc" in wanted["needed"]) == (became == ["lab", "9d"])
 
 
@@ -268,7 +270,7 @@ def test_a_policy_left_behind_by_a_kill_is_void(tmp_path):
     installing = child(f"""
         import sys
         from pathlib import Path
-        from labs import bootstrap
+        from napt_lab.labs.setup import bootstrap
         bootstrap.POLICY = Path({str(policy)!r})
         with bootstrap.no_services_started([]):
             print("installing", flush=True)
@@ -286,7 +288,7 @@ def test_of_two_at_once_one_waits_even_for_what_a_killed_one_started(tmp_path):
     holder = child(f"""
         import subprocess, sys
         from pathlib import Path
-        from labs import bootstrap
+        from napt_lab.labs.setup import bootstrap
         bootstrap.ROOT = Path({str(tmp_path)!r})
         with bootstrap.one_at_a_time():
             step = subprocess.Popen(["sleep", "1000"], close_fds=False)
@@ -297,7 +299,7 @@ def test_of_two_at_once_one_waits_even_for_what_a_killed_one_started(tmp_path):
     waiter = child(f"""
         import sys
         from pathlib import Path
-        from labs import bootstrap
+        from napt_lab.labs.setup import bootstrap
         bootstrap.ROOT = Path({str(tmp_path)!r})
         bootstrap.say = lambda text: print(text, flush=True)
         with bootstrap.one_at_a_time():

@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from rich.console import Console
 
-from napt_lab.labs.course.registry import LABS, TOPOLOGIES
+from napt_lab.labs.course.registry import LABS
 from napt_lab.labs.records.rundir import RunDirectory
 from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.stage import rule_lines
@@ -21,6 +21,7 @@ from napt_lab.labs.verdict.claims import CLAIMS
 from napt_lab.labs.verdict.results import Results
 from napt_lab.nat_node.control import client
 from napt_lab.topologies.network.processes import DeadlinePassed, EventLog, ProgramEnded
+from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
 
 

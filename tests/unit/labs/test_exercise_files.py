@@ -83,8 +83,8 @@ def test_what_is_wrong_with_an_exercise_is_told_with_its_line(tmp_path):
         "6: done[1].fact: 'bob:../../x' is not a place; allowed: NODE:FILE",
         "7: hint: unknown key; allowed: title, task, network, files, may-set, done, hints, "
         "solution, mistakes (did you mean 'hints'?)",
-        "8: solution[0]: 'rm' cannot be run from a file of answers; allowed: curl, ping, python -m "
-        "napt_lab.servers.turn.client, dial",
+        "8: solution[0]: 'rm' cannot be run from a file of answers; allowed: curl, ping, "
+        "turn-client, dial",
     ]
 
 
@@ -164,8 +164,8 @@ def test_what_is_wrong_with_a_file_of_answers_is_told_with_its_line(tmp_path):
     with pytest.raises(TopologyError) as caught:
         load_answers(file, names("9c"))
     assert [problem.removeprefix(f"{file}:") for problem in caught.value.problems] == [
-        "3: door[1]: 'add' cannot be run from a file of answers; allowed: curl, ping, python -m "
-        "napt_lab.servers.turn.client, dial",
+        "3: door[1]: 'add' cannot be run from a file of answers; allowed: curl, ping, "
+        "turn-client, dial",
         "4: door: `set` builds the network anew, without what was done before; allowed: set first",
         "5: dor: there is no exercise 'dor' here; allowed: door, both-ways, two-servers, hairpin "
         "(did you mean 'door'?)",

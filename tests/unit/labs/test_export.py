@@ -12,9 +12,9 @@ import pytest
 import yaml
 from Kathara.parser.netkit.LabParser import LabParser
 
-from napt_lab.labs.course.registry import TOPOLOGIES
 from napt_lab.labs.export import FORMATS, ExportError, boot, export
 from napt_lab.topologies.network.plan import node_plans, segments
+from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load, loads
 
 SHIPPED = sorted(TOPOLOGIES.glob("*.yaml"))

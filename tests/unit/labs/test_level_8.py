@@ -83,7 +83,8 @@ def test_a_server_is_an_address_and_a_port():
         ),
         (
             "level-8-transparent-proxy.yaml",
-            "napt_lab.servers.proxy.transparent --listen 10.0.0.1 --source 24.9.3.7 --intercept lan0:80",
+            "napt_lab.servers.proxy.transparent --listen 10.0.0.1 --source 24.9.3.7 "
+            "--intercept lan0:80",
         ),
     ],
 )

@@ -14,12 +14,12 @@ import pytest
 from rich.console import Console
 
 from napt_lab.labs import prompt
-from napt_lab.labs.course.registry import TOPOLOGIES
 from napt_lab.labs.exercises import session
 from napt_lab.labs.exercises.exercise import series
 from napt_lab.labs.exercises.exercise_cli import Leave
 from napt_lab.labs.prompt import at_terminal
 from napt_lab.labs.prompt.lab_cli import LabCLI
+from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
 
 

@@ -12,13 +12,13 @@ from types import SimpleNamespace
 import pytest
 
 from napt_lab.labs.capture.watching import REWRITTEN, Place, Teller
-from napt_lab.labs.course.registry import TOPOLOGIES
 from napt_lab.labs.exercises.exercise_cli import _in_background
 from napt_lab.labs.prompt import history
 from napt_lab.labs.prompt.background import Background, without_ampersand
 from napt_lab.labs.prompt.completion import vocabulary
 from napt_lab.labs.prompt.examples import EXAMPLES, suited
 from napt_lab.labs.records.state import state_folder
+from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
 
 

@@ -10,7 +10,6 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
-from napt_lab.labs.course.registry import TOPOLOGIES
 from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.report import page
 from napt_lab.labs.report.page import render, visible, write_report
@@ -19,6 +18,7 @@ from napt_lab.labs.report.tables import ROWS_SHOWN, compare
 from napt_lab.labs.report.topology_drawing import draw_topology
 from napt_lab.labs.running import runner
 from napt_lab.labs.stage.narration import Narration
+from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
 from tests.unit.labs.report_run import BEGAN, rule, table, tell
 

@@ -1,4 +1,4 @@
-"""labs/setup/start.sh: on which machine a command runs here, and on which in a container, with what.
+"""labs/setup/start.sh: where a command runs on this machine, where in a container, with what.
 
 The machine is imagined: a PATH of its own, on which `uname`, `id`, `sysctl` and the engines are
 scripts that say what the test wants to be true, and the engines write down what they are told.
@@ -49,7 +49,8 @@ class Started:
 class ImaginedMachine:
     def __init__(self, folder: Path) -> None:
         self.clone = folder / "napt lab"
-        (self.clone / "labs").mkdir(parents=True)
+        for room in ("setup", "cli"):
+            (self.clone / "labs" / room).mkdir(parents=True)
         for name in (
             "Dockerfile",
             "requirements.lock",

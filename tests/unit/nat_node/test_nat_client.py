@@ -24,8 +24,8 @@ def test_a_reader_who_has_enough_ends_it_without_a_word(tmp_path, command):
         listener.listen()
         listener.settimeout(20)
         client = subprocess.Popen(
-            ["bash", "-c", f'"$0" -m napt_lab.nat_node {command} --control "$1" | head -c 9', sys.executable,
-             str(path)],
+            ["bash", "-c", f'"$0" -m napt_lab.nat_node {command} --control "$1" | head -c 9',
+             sys.executable, str(path)],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         connection, _ = listener.accept()

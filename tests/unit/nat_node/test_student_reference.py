@@ -23,8 +23,8 @@ from tests.unit.nat_node.nat_testing import (
 )
 from tests.unit.nat_node.student_worker import Mine
 
-REFERENCE = Path(__file__).parents[3] / "labs" / "translator" / "reference.py"
-SKELETON = REFERENCE.with_name("skeleton.py")
+REFERENCE = Path(__file__).parents[3] / "nat_node" / "one_page.py"
+SKELETON = Path(__file__).parents[3] / "labs" / "translator" / "skeleton.py"
 PC, SERVER, OTHER = "10.0.0.7:40000", "151.101.1.69:80", "198.51.100.10:80"
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from napt_lab.labs.course.registry import TOPOLOGIES
 from napt_lab.topologies.network.builder import BuildError, Network
 from napt_lab.topologies.network.plan import node_plans, segments
 from napt_lab.topologies.network.programs import nat_node_flags
+from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.kernel_nat import ruleset
 from napt_lab.topologies.spec.loader import load
 from napt_lab.topologies.spec.model import IdleTimes, NaptSettings, PortControl, StaticRule

@@ -345,7 +345,7 @@ def test_the_command_line_says_so_and_exits_with_3(tmp_path):
         if path := shutil.which(program, path=preflight.sandbox.administrators_path()):
             (bin_folder / program).symlink_to(path)
     script = (
-        "import sys; from topologies import sandbox; sandbox._ADMIN_FOLDERS = ();"
+        "import sys; from napt_lab.topologies.sandbox import sandbox; sandbox._ADMIN_FOLDERS = ();"
         "sys.argv = ['labs', 'bench']; import napt_lab.labs.cli.main; napt_lab.labs.cli.main.run()"
     )
     stopped = run(["env", f"PATH={bin_folder}"], script)

@@ -1,0 +1,69 @@
+"""The project's own programs under short names, for whoever types on a node.
+
+A folder with a small script for each is the first in PATH on every node. So a node's `python` can
+be the user's, with packages of its own, and still `file-server` finds ours.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from napt_lab.topologies.sandbox.sandbox import RUN_DIRECTORY
+
+FOLDER = RUN_DIRECTORY / ".programs"  # no node can have this name
+
+COMMANDS = {  # name: module
+    "napt": "napt_lab.nat_node",
+    "web-server": "napt_lab.servers.web",
+    "file-server": "napt_lab.servers.files",
+    "relay": "napt_lab.servers.relay.relay",
+    "turn-server": "napt_lab.servers.turn",
+    "turn-client": "napt_lab.servers.turn.client",
+    "turn-echo": "napt_lab.servers.turn.client.echo",
+    "dial": "napt_lab.servers.dial",
+    "pcp": "napt_lab.servers.pcp",
+    "proxy": "napt_lab.servers.proxy.explicit",
+    "transparent-proxy": "napt_lab.servers.proxy.transparent",
+    "connections": "napt_lab.labs.level_8.connections",
+}
+
+_FORMER = {  # what was typed after `python -m` before the commands had names
+    "nat_node": "napt",
+    "servers.web": "web-server",
+    "servers.files": "file-server",
+    "servers.relay": "relay",
+    "servers.turn": "turn-server",
+    "servers.turn.client": "turn-client",
+    "servers.turn.client.echo": "turn-echo",
+    "servers.dial": "dial",
+    "servers.pcp": "pcp",
+    "servers.proxy": "proxy",
+    "servers.transparent_proxy": "transparent-proxy",
+    "labs.level_8.connections": "connections",
+}
+
+
+def program(module: str, *arguments: str) -> list[str]:
+    """The words that run a module of the project, whatever lies in the current folder."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def install(folder: Path = FOLDER) -> None:
+    """Write the scripts, for the nodes of this sandbox."""
+    folder.mkdir(exist_ok=True)
+    for name, module in COMMANDS.items():
+        script = folder / name
+        script.write_text(f'#!/bin/sh\nexec {shlex.join(program(module))} "$@"\n', encoding="utf-8")
+        script.chmod(0o755)
+
+
+def renamed(words: Sequence[str]) -> list[str] | None:
+    """What to type instead of a former `python -m servers.files …`; None if it is not one."""
+    if list(words[1:2]) == ["-m"] and words[0] in {"python", "python3"} and words[2:]:
+        name = _FORMER.get(words[2])
+        if name is not None:
+            return [name, *words[3:]]
+    return None
