@@ -6,11 +6,12 @@
 # tests     that and what the tests and an editor need
 # napt-lab  (the last, so the default) that and the project: runs by itself
 #
-# Python packages are pinned by the lock files, with hashes. Debian's are not: a stable release gets
-# nothing but mends for security and grave faults, and removes what it replaces, so that a version
-# named here would soon be both unsafe and gone.
+# Pinned: the base image by digest (.github/dependabot.yml renews it), Python packages by the lock
+# files' hashes. Debian's packages are not: a stable release changes only to repair security and
+# grave faults, and removes what it replaces, so a version named here would soon be gone.
 
-FROM docker.io/library/debian:trixie-slim AS machine
+ARG BASE=docker.io/library/debian:trixie-slim@sha256:a29215f6a35e51e22adffa17f89e9d2ef06214e64a2bad10d765c46aea49f11f
+FROM ${BASE} AS machine
 ENV LANG=C.UTF-8 NAPT_LAB_VENV=/opt/napt-lab
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends python3 tini \
@@ -36,9 +37,10 @@ RUN python3 -I labs/setup/bootstrap.py --install test \
 USER lab
 
 FROM machine AS napt-lab
+# The project is MIT; scapy, which `make bench` uses, is GPL-2.0-only. Debian's packages have theirs.
 LABEL org.opencontainers.image.title="NAPT Lab" \
       org.opencontainers.image.description="A teaching lab for NAPT and peer-to-peer networking, on real packets" \
-      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.licenses="MIT AND GPL-2.0-only" \
       org.opencontainers.image.base.name="docker.io/library/debian:trixie-slim"
 USER root
 COPY LICENSE README.md pyproject.toml ./

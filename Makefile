@@ -11,7 +11,8 @@ EXERCISES := 8 9a 9b 9c
 
 NAPT := @sh labs/setup/start.sh
 
-TARGETS := $(LABS:%=lab-%) labs $(EXERCISES:%=exercise-%) grade test lint bench fuzz conformance \
+TARGETS := $(LABS:%=lab-%) labs $(EXERCISES:%=exercise-%) grade test test-fast coverage lint bench fuzz \
+  conformance \
   doctor check shell clean distclean help
 FOLDERS := docs nat_node servers tests topologies
 
@@ -27,7 +28,9 @@ help:
 	  $(foreach level,$(EXERCISES),'exercise-$(level)' 'exercises on level $(level), by hand') \
 	  'grade LEVEL= RULES=' 'mark a file of answers to exercises' \
 	  'grade TRANSLATOR=' 'mark a translator that you wrote (labs/translator/README.md)' \
-	  'test' 'run all tests' \
+	  'test' 'run all tests (DURATIONS=20: and list the slowest)' \
+	  'test-fast' 'run the tests that need no network of their own, in under a minute' \
+	  'coverage' 'run the unit tests and say which lines and branches they did not reach' \
 	  'lint' 'check style and types' \
 	  'bench' 'compare the translator with the kernel'\''s own' \
 	  'fuzz' 'a million packets that nobody thought of (PACKETS=…, SEED=…, STORY=…)' \
@@ -56,7 +59,7 @@ grade:
 	    "$$(echo $(EXERCISES) | tr ' ' '|')" >&2; exit 2; }
 	$(NAPT) $@
 
-test lint bench fuzz conformance doctor:
+test test-fast coverage lint bench fuzz conformance doctor:
 	$(NAPT) $@
 
 check shell:

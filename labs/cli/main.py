@@ -9,14 +9,13 @@ wrong YAML; 3 this machine cannot run it; 130 ended by Ctrl-C.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import ClassVar, NoReturn
 
 import click
 
+from napt_lab.labs.cli.contributors import CONTRIBUTORS
 from napt_lab.labs.cli.gate import (
     enter_sandbox,
     load,
@@ -29,7 +28,7 @@ from napt_lab.labs.cli.standard_streams import make_sturdy
 from napt_lab.labs.course.topology_files import find
 
 # Everything else is imported by the command that needs it, so that `--help` stays fast.
-from napt_lab.labs.verdict.exit_status import CANNOT_RUN, FAILED, INTERRUPTED, PASSED, WRONG_USAGE
+from napt_lab.labs.verdict.exit_status import CANNOT_RUN, INTERRUPTED, PASSED, WRONG_USAGE
 from napt_lab.topologies.spec.checkout import IN_CHECKOUT
 
 file_argument = click.argument(
@@ -46,10 +45,6 @@ class BySemicolon(click.types.StringParamType):
 @click.group()
 def main() -> None:
     """NAPT Lab: why two PCs behind NAPTs cannot talk, and what an explicit rule changes."""
-
-
-# For contributors: what pip installs has no tests, and is no place to write figures to.
-contributors = main if IN_CHECKOUT else click.Group()
 
 
 def run() -> NoReturn:
@@ -266,32 +261,6 @@ def grade(
     sys.exit(run_grade(tasks, as_json, junit))
 
 
-@contributors.command()
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0.2, 60),
-    default=1.0,
-    envvar="SECONDS",
-    show_default=True,
-    help="How long one measurement takes.",
-)
-@click.option(
-    "--rounds",
-    type=click.IntRange(1, 100),
-    default=3,
-    envvar="ROUNDS",
-    show_default=True,
-    help="How often each is made.",
-)
-@click.option("--whole-labs", is_flag=True, envvar="WHOLE_LABS", help="Time every lab as well.")
-def bench(seconds: float, rounds: int, whole_labs: bool) -> None:
-    """Compare the translator with the kernel's own masquerade."""
-    enter_sandbox()
-    from napt_lab.labs.bench import run_bench
-
-    sys.exit(run_bench(seconds, rounds, whole_labs))
-
-
 @main.command()
 @click.option(
     "--engine",
@@ -373,32 +342,7 @@ def doctor() -> None:
     sys.exit(PASSED if all(finding.ok for finding in findings) else CANNOT_RUN)
 
 
-@contributors.command(context_settings={"ignore_unknown_options": True})
-@click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
-def test(pytest_arguments: tuple[str, ...]) -> None:
-    """Run the tests, several at a time; PYTEST_ARGUMENTS are passed on."""
-    stop_unless_ready()
-    workers = str(5 * len(os.sched_getaffinity(0)) // 2)  # a test often waits for a packet
-    # One test at a time to whoever is free, the slow ones first (tests/conftest.py).
-    spread = ["-n", workers, "--dist", "load", "--maxschedchunk", "1"]
-    command = [sys.executable, "-m", "pytest", *spread, *pytest_arguments]
-    os.execv(sys.executable, command)
-
-
-@contributors.command()
-@click.option("--packets", type=int, envvar="PACKETS", help="How many (default: 1,000,000).")
-@click.option("--seed", type=int, envvar="SEED", help="To have the same packets again.")
-@click.option("--story", type=int, envvar="STORY", help="Only this story of the seed's.")
-def fuzz(packets: int | None, seed: int | None, story: int | None) -> None:
-    """Send the translator's core packets that nobody thought of, and judge what comes out."""
-    given = {"--packets": packets, "--seed": seed, "--story": story}
-    words = [word for name, n in given.items() if n is not None for word in (name, str(n))]
-    os.execv(sys.executable, [sys.executable, "-m", "tests.fuzz", *words])
-
-
-@contributors.command()
-def lint() -> None:
-    """Check style (ruff) and types (mypy)."""
-    commands = [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]]
-    results = [subprocess.run([sys.executable, "-m", *c], check=False) for c in commands]
-    sys.exit(FAILED if any(result.returncode for result in results) else PASSED)
+if IN_CHECKOUT:
+    # What pip installs has no tests, and is no place to write figures to.
+    for command in CONTRIBUTORS:
+        main.add_command(command)

@@ -90,6 +90,7 @@ NEEDS = {
     "bench": (FOR_LABS | FOR_BENCH, RUNTIME_LOCK),
     "lint": ({}, TEST_LOCK),
     "test": (FOR_LABS | FOR_TESTS, TEST_LOCK),
+    **dict.fromkeys(("test-fast", "coverage"), (FOR_LABS, TEST_LOCK)),
 }
 NEEDS_OF_OTHERS: tuple[dict[str, str], Path] = ({}, RUNTIME_LOCK)
 

@@ -108,7 +108,7 @@ def test_the_action_uses_inputs_that_it_has_and_no_others():
 def test_what_the_workflows_call_exists(workflow):
     for step in steps_of(workflow):
         used = step.get("uses", "")
-        assert not used or used == "./" or re.fullmatch(r"[\w-]+/[\w-]+@v\d+", used), used
+        assert not used or used == "./" or re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", used), used
         for target in re.findall(r"^make ([\w-]+)", step.get("run", ""), re.MULTILINE):
             subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True)
         if used == "./":

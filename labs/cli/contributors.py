@@ -1,0 +1,97 @@
+"""The commands for those who work on the project: test, test-fast, coverage, lint, fuzz, bench."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import NoReturn
+
+import click
+
+from napt_lab.labs.cli.gate import enter_sandbox, stop_unless_ready
+from napt_lab.labs.verdict.exit_status import FAILED, PASSED
+
+FAST = ("tests/unit", "tests/loopback")
+FOLDERS = ("nat_node", "servers", "topologies", "labs")
+PROCESSORS = len(os.sched_getaffinity(0))
+
+
+@click.command()
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.2, 60),
+    default=1.0,
+    envvar="SECONDS",
+    show_default=True,
+    help="How long one measurement takes.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 100),
+    default=3,
+    envvar="ROUNDS",
+    show_default=True,
+    help="How often each is made.",
+)
+@click.option("--whole-labs", is_flag=True, envvar="WHOLE_LABS", help="Time every lab as well.")
+def bench(seconds: float, rounds: int, whole_labs: bool) -> None:
+    """Compare the translator with the kernel's own masquerade."""
+    enter_sandbox()
+    from napt_lab.labs.bench import run_bench
+
+    sys.exit(run_bench(seconds, rounds, whole_labs))
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option("--durations", type=int, envvar="DURATIONS", help="List so many of the slowest.")
+@click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
+def test(durations: int | None, pytest_arguments: tuple[str, ...]) -> NoReturn:
+    """Run the tests, several at a time; PYTEST_ARGUMENTS are passed on."""
+    stop_unless_ready()
+    listed = [] if durations is None else [f"--durations={durations}"]
+    _pytest(5 * PROCESSORS // 2, *listed, *pytest_arguments)  # a test often waits for a packet
+
+
+@click.command("test-fast")
+def test_fast() -> NoReturn:
+    """Run the tests that need no network of their own."""
+    _pytest(PROCESSORS, *FAST)
+
+
+@click.command()
+def coverage() -> NoReturn:
+    """Run the unit tests, and say which lines and branches they did not reach.
+
+    The translator's core must be reached whole; what is not, is marked with the reason.
+    """
+    measured = [f"--cov={folder}" for folder in FOLDERS]
+    _pytest(PROCESSORS, *FAST, *measured, "--cov-branch", "--cov-report=term:skip-covered")
+
+
+def _pytest(workers: int, *arguments: str) -> NoReturn:
+    # One test at a time to whichever worker is free, the slow ones first (tests/conftest.py).
+    spread = ["-n", str(workers), "--dist", "load", "--maxschedchunk", "1"]
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *spread, *arguments])
+
+
+@click.command()
+@click.option("--packets", type=int, envvar="PACKETS", help="How many (default: 1,000,000).")
+@click.option("--seed", type=int, envvar="SEED", help="To have the same packets again.")
+@click.option("--story", type=int, envvar="STORY", help="Only this story of the seed's.")
+def fuzz(packets: int | None, seed: int | None, story: int | None) -> None:
+    """Send the translator's core random packets, and judge what comes out."""
+    given = {"--packets": packets, "--seed": seed, "--story": story}
+    words = [word for name, n in given.items() if n is not None for word in (name, str(n))]
+    os.execv(sys.executable, [sys.executable, "-m", "tests.fuzz", *words])
+
+
+@click.command()
+def lint() -> None:
+    """Check style (ruff) and types (mypy)."""
+    commands = [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]]
+    results = [subprocess.run([sys.executable, "-m", *c], check=False) for c in commands]
+    sys.exit(FAILED if any(result.returncode for result in results) else PASSED)
+
+
+CONTRIBUTORS = (test, test_fast, coverage, lint, fuzz, bench)
