@@ -51,7 +51,7 @@ and then the rest of the world:
     packet.py, checksum.py     the headers, and how a field is rewritten with its checksums
     icmp_errors.py, icmp.py    errors about translated packets; pings to ourselves, refusals
     unsolicited.py             SYNs that nobody asked for, and what their senders are told
-    calls.py                   how many strangers may wait for an answer
+    half_open.py               how many strangers may wait for an answer
     fragments.py               packets in pieces
     identification.py          whose numbers keep pieces apart
     flow_cache.py              the fast path

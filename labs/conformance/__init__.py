@@ -5,7 +5,7 @@ topology.py, stand.py  the network on which a NAPT is examined
 trial.py               what a test can do there: must pass, must not pass, must be answered
 headers.py, reading.py packets made and read byte by byte
 conversation.py        TCP connections and pings
-rfc4787.py, rfc5382.py, rfc5508.py, rfc7857.py, rfc6888.py, headers_kept.py
+rfc3022.py, rfc4787.py, rfc5382.py, rfc5508.py, rfc7857.py, rfc6888.py
                        the requirements, in the RFCs' order
 *_checks.py            what more than one of them asks for
 examine.py             all tests of one engine, side by side

@@ -5,8 +5,7 @@ tracking does what nat_node's table does, and tells about it:
 
     conntrack.py   its sessions: listed, ended, and told of as they come and go (ctnetlink)
     packet_log.py  the packets that a rule of nftables logs before it drops them (nflog)
-    netlink.py     how one talks to both
-    node.py        the control socket's answers, made of these and of nftables' maps
+    nftables_engine.py  the control socket's answers, made of these and of nftables' maps
 
 A session of the kernel's is listed as a rule of its own, for its mapping is address-and-port-
 dependent. Explicit rules stand in two maps of the table `napt`, which topologies/spec/kernel_nat.py

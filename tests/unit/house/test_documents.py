@@ -1,7 +1,8 @@
-"""What the documents name exists: functions, files, make targets, commands."""
+"""What documents and the maps of packages name exists: functions, files, targets, commands."""
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 from pathlib import Path
@@ -15,7 +16,12 @@ ROOT = Path(__file__).parents[3]
 PAGES = sorted({ROOT / "README.md", ROOT / "CONTRIBUTING.md"}
                | {page for folder in ("docs", "labs", "topologies", "servers", "nat_node")
                   for page in (ROOT / folder).rglob("*.md")})  # fmt: skip
-NAME = re.compile(r"`((?:nat_node|topologies|labs|servers)(?:\.\w+)+)`")
+MAPS = sorted(path for folder in ("nat_node", "servers", "topologies", "labs")
+              for path in (ROOT / folder).rglob("__init__.py") if path.stat().st_size)  # fmt: skip
+NAME = re.compile(r"`(?:napt_lab\.)?((?:nat_node|topologies|labs|servers)(?:\.\w+)+)`")
+FILE = re.compile(r"(?<![\w./*-])((?:\w[\w-]*/)*\w+\.(?:py|sh|js|css|md))\b")
+FOLDER = re.compile(r"^ {4}(\w+/)(?=\s)", re.MULTILINE)
+OTHERS = {"mine.py", "test_mine.py", "labs/conformance/rfcNNNN.py"}  # a reader's own files
 LINK = re.compile(r"\]\(([^)#]+)(?:#[\w-]*)?\)")
 MAKE = re.compile(r"\bmake ([a-z][\w-]*)")
 COMMAND = re.compile(r"(?:napt-lab|python -m labs) ([a-z][\w-]*)")
@@ -32,9 +38,51 @@ def in_code(text):
     return "\n".join([*blocks, *re.findall(r"`([^`\n]+)`", text)])
 
 
+def imported(path):
+    """The documentation of a package that is a map of its folder."""
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+
+
+def exists(name, folder):
+    """Whether a file that a map or a page names is there: beside it, from the top, or below it."""
+    return (
+        (folder / name).exists()
+        or (ROOT / name).exists()
+        or any(path.as_posix().endswith(f"/{name}") for path in folder.rglob(Path(name).name))
+    )
+
+
+@pytest.mark.parametrize("path", MAPS, ids=lambda path: path.parent.relative_to(ROOT).as_posix())
+def test_maps_name_files_that_exist(path):
+    text = imported(path)
+    named = {*FILE.findall(text), *FOLDER.findall(text)} - OTHERS
+    missing = sorted(name for name in named if not exists(name, path.parent))
+    assert not missing, f"{path.relative_to(ROOT)} names {', '.join(missing)}: not in the folder"
+    check_names(text)
+
+
+def test_pages_name_files_that_exist(page):
+    named = set(FILE.findall(" ".join(re.findall(r"`([^`\n]+)`", page.read_text("utf-8")))))
+    missing = sorted(name for name in named - OTHERS if not exists(name, page.parent))
+    assert not missing, f"{page.relative_to(ROOT)} names {', '.join(missing)}: no such file"
+
+
+def test_the_rule_on_maps_can_fail():
+    text = "    gone.py     what is gone\n    nowhere/    a room"
+    assert {*FILE.findall(text), *FOLDER.findall(text)} == {"gone.py", "nowhere/"}
+    assert not exists("gone.py", ROOT / "nat_node")
+    assert exists("translator.py", ROOT / "nat_node")
+    with pytest.raises(AssertionError):
+        check_names("`nat_node.core.translator.Translator.gone`")
+
+
 def test_functions_and_classes(page):
-    for dotted in NAME.findall(page.read_text(encoding="utf-8")):
-        parts = dotted.split(".")
+    check_names(page.read_text(encoding="utf-8"))
+
+
+def check_names(text):
+    for dotted in NAME.findall(text):
+        parts = ["napt_lab", *dotted.split(".")]
         for cut in range(len(parts), 0, -1):
             try:
                 found = importlib.import_module(".".join(parts[:cut]))
