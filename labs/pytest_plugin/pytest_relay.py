@@ -52,6 +52,7 @@ class Relay:
         self._tty = tty
         self._modules = frozenset(sys.modules)
         self._junit = junit_file(item.config)
+        self._lines = coverage_data()
 
     def run(self) -> int:
         """Run the test, and send all that pytest says of it; the child's exit status."""
@@ -59,6 +60,8 @@ class Relay:
         # Pytest's process tears down what it has set up (a fixture of the session, for instance).
         for finalizers, _ in item.session._setupstate.stack.values():
             finalizers.clear()
+        if self._lines is not None:
+            self._lines._no_disk = True  # otherwise it would delete the file of pytest's process
         before = _plain(item), _ends(item.session)
         properties = len(self._junit.global_properties) if self._junit else 0
         config.pluginmanager.register(self, RELAY)
@@ -73,7 +76,8 @@ class Relay:
             self._send("interrupt")
         except BaseException:
             self._send("lost", traceback.format_exc())
-        _save_coverage()
+        if self._lines is not None:
+            self._send("lines", coverage_data().dumps())
         if self._junit:
             self._send("properties", self._junit.global_properties[properties:])
         after = _plain(item), _ends(item.session)
@@ -210,10 +214,8 @@ def _ends(session: pytest.Session) -> dict[str, object]:
     return {name: getattr(session, name) for name in ("shouldstop", "shouldfail")}
 
 
-def _save_coverage() -> None:
-    """Save which lines were run (coverage.py, pytest-cov); pytest's process finds the file."""
+def coverage_data() -> Any:
+    """Which lines were run, as coverage.py (pytest-cov) has noted it in this process, if it does."""
     coverage = sys.modules.get("coverage")
     running = coverage.Coverage.current() if coverage else None
-    if running is not None:
-        running.stop()
-        running.save()
+    return running and running.get_data()

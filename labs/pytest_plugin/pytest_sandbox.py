@@ -27,7 +27,7 @@ from typing import Any
 
 import pytest
 
-from napt_lab.labs.pytest_plugin.pytest_relay import Relay, junit_file
+from napt_lab.labs.pytest_plugin.pytest_relay import Relay, coverage_data, junit_file
 from napt_lab.topologies.sandbox import sandbox
 
 DEADLINE = 60.0  # seconds
@@ -99,6 +99,11 @@ class Replay:
             self._until = None
         elif kind == "terminal":
             self.terminal_taken = True
+        elif kind == "lines":
+            known = coverage_data()
+            new = type(known)(no_disk=True)
+            new.loads(content)
+            known.update(new)
         elif kind == "properties":
             for name, value in content:
                 self._junit.add_global_property(name, value)
