@@ -20,7 +20,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -96,13 +96,20 @@ class _First:
     They prepare in the sandbox. Here pytest-timeout's alarm, for instance, would end pytest.
     """
 
+    def __init__(self) -> None:
+        self._set_up: set[pytest.FixtureDef[Any]] = set()  # fixtures, in pytest's process
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> None:
+        self._set_up.add(fixturedef)
+
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         if _belongs_in_sandbox(item):
             from napt_lab.labs.pytest_plugin.pytest_sandbox import run
 
             item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-            run(item, item.get_closest_marker(NAME))
+            run(item, item.get_closest_marker(NAME), self._set_up)
         yield
 
 

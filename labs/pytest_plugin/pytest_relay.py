@@ -16,7 +16,7 @@ import pickle
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from multiprocessing.connection import Connection
 from typing import Any
@@ -39,13 +39,21 @@ class Relay:
     """The plugin that sends reports and warnings."""
 
     def __init__(
-        self, item: pytest.Item, channel: Connection, timeout: float, stacks: int, tty: int | None
+        self,
+        item: pytest.Item,
+        set_up: Iterable[Any],
+        channel: Connection,
+        timeout: float,
+        stacks: int,
+        tty: int | None,
     ) -> None:
         """After `timeout` seconds the threads' stacks are written to the file `stacks`.
 
-        `tty`: the terminal at which pytest was started, if pytest may read from it.
+        `set_up`: the fixtures that pytest's process has set up; `tty`: the terminal at which it
+        was started, if it may read from there.
         """
         self._item = item
+        self._set_up = set_up
         self._channel = channel
         self._timeout: float | None = timeout
         self._stacks = stacks
@@ -60,6 +68,8 @@ class Relay:
         # Pytest's process tears down what it has set up (a fixture of the session, for instance).
         for finalizers, _ in item.session._setupstate.stack.values():
             finalizers.clear()
+        for fixture in self._set_up:
+            fixture._finalizers.clear()
         if self._lines is not None:
             self._lines._no_disk = True  # otherwise it would delete the file of pytest's process
         before = _plain(item), _ends(item.session)
@@ -183,7 +193,7 @@ def tear_down(item: pytest.Item, nextitem: pytest.Item | None) -> None:
         lambda: hook(item=item, nextitem=nextitem), when="teardown", reraise=STOPS
     )
     if call.excinfo is not None:
-        report = item.ihook.pytest_runtest_makereport(item=item, call=call)
+        report = pytest.TestReport.from_item_and_call(item, call)
         item.ihook.pytest_runtest_logreport(report=report)
 
 

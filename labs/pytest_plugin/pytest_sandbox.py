@@ -20,6 +20,7 @@ import re
 import signal
 import time
 import warnings
+from collections.abc import Iterable
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -124,10 +125,10 @@ class Replay:
         self._until = time.monotonic() + self._timeout + PATIENCE
 
 
-def run(item: pytest.Item, marker: pytest.Mark | None) -> None:
+def run(item: pytest.Item, marker: pytest.Mark | None, set_up: Iterable[Any]) -> None:
     """Run one test in a sandbox, for as long as its marker says, and report what happens there.
 
-    Raises what ends the session: pytest.exit, KeyboardInterrupt.
+    `set_up`: the fixtures that were set up in this process, which tears them down. Raises what ends the session: pytest.exit, KeyboardInterrupt.
     """
     started = time.time()
     try:
@@ -136,7 +137,7 @@ def run(item: pytest.Item, marker: pytest.Mark | None) -> None:
         _report_error(item, "call", str(error), started)
         return
     replay = Replay(item, timeout)
-    trouble = _run_child(replay, timeout)
+    trouble = _run_child(replay, timeout, set_up)
     if trouble is not None:
         phase = "teardown" if "call" in replay.phases else "call"
         _report_error(item, phase, trouble, started)
@@ -158,7 +159,7 @@ def _seconds(marker: pytest.Mark | None) -> float:
     )
 
 
-def _run_child(replay: Replay, timeout: float) -> str | None:
+def _run_child(replay: Replay, timeout: float, set_up: Iterable[Any]) -> str | None:
     """Fork the child and pass on what it reports; what went wrong with the child, if anything."""
     item = replay.item
     # Made here once: otherwise each child would make its own and remove the others'.
@@ -167,7 +168,7 @@ def _run_child(replay: Replay, timeout: float) -> str | None:
     terminal = sandbox.foreground_terminal()
     stacks = os.memfd_create("stacks")
     here, there = Pipe(duplex=False)
-    child = sandbox.fork_into(Relay(item, there, timeout, stacks, terminal).run)
+    child = sandbox.fork_into(Relay(item, set_up, there, timeout, stacks, terminal).run)
     there.close()
     late = False
     try:
@@ -202,7 +203,7 @@ def _run_child(replay: Replay, timeout: float) -> str | None:
 
 def _hang(item: pytest.Item, timeout: float, stacks: str) -> str:
     """The report of a test whose time is over: the test's own line, then the threads' stacks."""
-    threads = [thread.splitlines() for thread in re.split(r"\n(?=Thread |Current )", stacks)]
+    threads = [thread.splitlines() for thread in re.split(r"\n(?=Thread )", stacks)]
     # Pytest's thread: above pytest's own frames are the test's, the newest first.
     main = next((each for each in threads if "/_pytest/" in "".join(each)), [])
     below = next((n for n, line in enumerate(main) if "/_pytest/" in line), 0)
@@ -214,7 +215,7 @@ def _hang(item: pytest.Item, timeout: float, stacks: str) -> str:
     ]
     file, line, name = own[-1].groups() if own else (item.path, (item.location[1] or 0) + 1, "")
     place = os.path.relpath(file, item.config.invocation_params.dir)
-    others = [line for each in threads if each is not main for line in each]
+    others = [line for each in threads[1:] if each is not main for line in each]
     return "\n".join(
         [
             f"{place}:{line}: in {name or item.name}: not done after {timeout:g} s",
