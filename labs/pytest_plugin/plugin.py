@@ -6,10 +6,10 @@
         assert net["bob"].run(["python3", "/src/my_client.py", "24.9.3.7"]).status == 0
 
 Theory of operation. A test that takes `napt_lab`, or has the marker of that name, runs in a sandbox
-of its own (topologies/sandbox/sandbox.py). Pytest's process forks. The child enters the sandbox and there
-runs the test from set-up to teardown, fixtures and all other plugins included; it sends every
-report to pytest's process, which passes it on as if the test had run there (pytest_sandbox.py). So
-no test notices another, and tests may run in parallel (pytest-xdist).
+of its own (topologies/sandbox/). Pytest's process forks. The child enters the sandbox and runs the
+test there from set-up to teardown, fixtures and all other plugins included; it sends every report
+to pytest's process, which passes it on as if the test had run there (receiver.py). So no test
+notices another, and tests may run in parallel (pytest-xdist).
 
     @pytest.mark.napt_lab(timeout=10)  # seconds; 60 without it
 """
@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from napt_lab.labs.pytest_plugin import SENDER
+
 # Every project that has this plugin installed loads it, used or not: so it imports late.
 if TYPE_CHECKING:
     from napt_lab.topologies.network.builder import Network
 
 NAME = "napt_lab"  # of the fixture and the marker
-RELAY = "napt_lab_relay"  # the plugin that pytest has only within a sandbox
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,7 +54,7 @@ def napt_lab(request: pytest.FixtureRequest) -> Iterator[Callable[[str | Path], 
     from napt_lab.topologies.spec.errors import TopologyError
     from napt_lab.topologies.spec.loader import load
 
-    if not request.config.pluginmanager.hasplugin(RELAY):
+    if not request.config.pluginmanager.hasplugin(SENDER):
         pytest.fail(
             "this test does not run in a sandbox: take napt_lab as an argument, or with "
             "@pytest.mark.usefixtures('napt_lab'); request.getfixturevalue comes too late",
@@ -106,7 +107,7 @@ class _First:
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         if _belongs_in_sandbox(item):
-            from napt_lab.labs.pytest_plugin.pytest_sandbox import run
+            from napt_lab.labs.pytest_plugin.receiver import run
 
             item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
             run(item, item.get_closest_marker(NAME), self._set_up)
@@ -118,7 +119,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """Finish a test that has run in its sandbox; the first of these hooks that returns True."""
     if not _belongs_in_sandbox(item):
         return None
-    from napt_lab.labs.pytest_plugin.pytest_relay import tear_down
+    from napt_lab.labs.pytest_plugin.sender import tear_down
 
     ends = item.session.shouldstop or item.session.shouldfail
     tear_down(item, None if ends else nextitem)
@@ -129,4 +130,4 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 def _belongs_in_sandbox(item: pytest.Item) -> bool:
     """Whether the test runs in a sandbox that this process has not entered yet."""
     wanted = NAME in getattr(item, "fixturenames", ()) or item.get_closest_marker(NAME) is not None
-    return wanted and not item.config.pluginmanager.hasplugin(RELAY)
+    return wanted and not item.config.pluginmanager.hasplugin(SENDER)

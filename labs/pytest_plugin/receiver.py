@@ -1,11 +1,11 @@
 """One test in a sandbox: pytest's process waits, a child of it runs the test and reports.
 
 Theory of operation. The child is a fork of pytest's process, so it has all plugins and all that
-was set up. In it the relay (pytest_relay.py) sends what pytest says of the test, message by
-message. Here each message becomes again what it was: a report, a warning, a property of the JUnit
-file, an end of the session. What was reported before the child died counts, and its death is an
-error of the test. So is a message that cannot be sent or read, and a child that ends without having
-reported the whole test.
+was set up. In it the sender (sender.py) sends what pytest says of the test, message by message.
+Here each message becomes again what it was: a report, a warning, a property of the JUnit file, an
+end of the session. What was reported before the child died counts, and its death is an error of
+the test. So is a message that cannot be sent or read, and a child that ends without having reported
+the whole test.
 
 The test's time runs in the child. When it is over, faulthandler writes where every thread is and
 ends the child, also if the test hangs in C code. This process ends it only if that fails.
@@ -28,7 +28,7 @@ from typing import Any
 
 import pytest
 
-from napt_lab.labs.pytest_plugin.pytest_relay import Relay, coverage_data, junit_file
+from napt_lab.labs.pytest_plugin.sender import Sender, coverage_data, junit_file
 from napt_lab.topologies.sandbox import sandbox
 
 DEADLINE = 60.0  # seconds
@@ -37,7 +37,7 @@ MOST_STACKS = 1 << 20  # bytes
 FRAME = re.compile(r'  File "(.*)", line (\d+) in (.*)')
 
 
-class Replay:
+class Receiver:
     """What the child reports of one test, told to pytest's plugins."""
 
     def __init__(self, item: pytest.Item, timeout: float) -> None:
@@ -62,7 +62,7 @@ class Replay:
             try:
                 kind, content = pickle.loads(message)
             except Exception as error:
-                self.lost = f"a message cannot be read: {error!r}"
+                self.lost = f"a message of the test cannot be read: {error!r}"
             else:
                 self._pass_on(kind, content)
 
@@ -70,7 +70,9 @@ class Replay:
         """The phase of the test of which there is no report, though the test has ended."""
         if self.stop is not None:
             return None
-        if self.phases.get("setup") == "passed" and not self.item.config.getoption("setuponly"):
+        if self.phases.get("setup") == "passed" and not self.item.config.getoption(
+            "setuponly", False
+        ):
             return next((each for each in ("call", "teardown") if each not in self.phases), None)
         return next((each for each in ("setup", "teardown") if each not in self.phases), None)
 
@@ -128,7 +130,8 @@ class Replay:
 def run(item: pytest.Item, marker: pytest.Mark | None, set_up: Iterable[Any]) -> None:
     """Run one test in a sandbox, for as long as its marker says, and report what happens there.
 
-    `set_up`: the fixtures that were set up in this process, which tears them down. Raises what ends the session: pytest.exit, KeyboardInterrupt.
+    `set_up`: the fixtures that were set up in this process, which tears them down. Raises what
+    ends the session: pytest.exit, KeyboardInterrupt.
     """
     started = time.time()
     try:
@@ -136,13 +139,13 @@ def run(item: pytest.Item, marker: pytest.Mark | None, set_up: Iterable[Any]) ->
     except ValueError as error:
         _report_error(item, "call", str(error), started)
         return
-    replay = Replay(item, timeout)
-    trouble = _run_child(replay, timeout, set_up)
+    receiver = Receiver(item, timeout)
+    trouble = _run_child(receiver, timeout, set_up)
     if trouble is not None:
-        phase = "teardown" if "call" in replay.phases else "call"
+        phase = "teardown" if "call" in receiver.phases else "call"
         _report_error(item, phase, trouble, started)
-    if replay.stop is not None:
-        raise replay.stop
+    if receiver.stop is not None:
+        raise receiver.stop
 
 
 def _seconds(marker: pytest.Mark | None) -> float:
@@ -159,20 +162,20 @@ def _seconds(marker: pytest.Mark | None) -> float:
     )
 
 
-def _run_child(replay: Replay, timeout: float, set_up: Iterable[Any]) -> str | None:
+def _run_child(receiver: Receiver, timeout: float, set_up: Iterable[Any]) -> str | None:
     """Fork the child and pass on what it reports; what went wrong with the child, if anything."""
-    item = replay.item
+    item = receiver.item
     # Made here once: otherwise each child would make its own and remove the others'.
     if (temporary := getattr(item.config, "_tmp_path_factory", None)) is not None:
         temporary.getbasetemp()
     terminal = sandbox.foreground_terminal()
     stacks = os.memfd_create("stacks")
     here, there = Pipe(duplex=False)
-    child = sandbox.fork_into(Relay(item, set_up, there, timeout, stacks, terminal).run)
+    child = sandbox.fork_into(Sender(item, set_up, there, timeout, stacks, terminal).run)
     there.close()
     late = False
     try:
-        replay.until_end(here)
+        receiver.until_end(here)
     except EOFError:
         pass  # said below, with the child's exit status
     except TimeoutError:
@@ -187,13 +190,13 @@ def _run_child(replay: Replay, timeout: float, set_up: Iterable[Any]) -> str | N
         where = os.pread(stacks, MOST_STACKS, 0).decode(errors="replace")
         os.close(stacks)
         if terminal is not None:
-            if replay.terminal_taken:
+            if receiver.terminal_taken:
                 sandbox.take_terminal(terminal)
             os.close(terminal)
-    if replay.lost is not None:
-        return f"what the test reported is lost: {replay.lost}"
-    if replay.ended:
-        missing = replay.missing()
+    if receiver.lost is not None:
+        return receiver.lost
+    if receiver.ended:
+        missing = receiver.missing()
         return missing and f"the test ended without a report of its {missing}"
     if where or late:
         return _hang(item, timeout, where)

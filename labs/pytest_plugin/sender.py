@@ -1,10 +1,10 @@
 """What runs in a test's sandbox beside the test: it sends all that pytest reports there.
 
 Theory of operation. The child runs the whole protocol of the test, with every plugin. Where pytest
-would tell its plugins of a report, the relay sends it and cuts the call short: those who show and
+would tell its plugins of a report, the sender sends it and cuts the call short: those who show and
 count reports (terminal, JUnit file, xdist) are in pytest's process, and hear of it there. Reports
 are serialized by the hooks that pytest has for xdist's workers. A message is a pair of its kind
-and its content, pickled; pytest_sandbox.py reads them.
+and its content, pickled; receiver.py reads them.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from typing import Any
 
 import pytest
 
+from napt_lab.labs.pytest_plugin import SENDER
 from napt_lab.topologies.sandbox import sandbox
 
-RELAY = "napt_lab_relay"  # the plugin that pytest has only in a sandbox
 STOPS = (pytest.exit.Exception, KeyboardInterrupt)  # these end the session, not only a test
 # The plugins of pytest that take part when a process tears down by itself.
-TEAR_DOWN = ("runner", "capturemanager", "threadexception", "unraisableexception", RELAY)
+TEAR_DOWN = ("runner", "capturemanager", "threadexception", "unraisableexception", SENDER)
 
 
-class Relayed(Exception):
+class Sent(Exception):
     """Ends the call of a hook: what it was to tell has been sent."""
 
 
-class Relay:
+class Sender:
     """The plugin that sends reports and warnings."""
 
     def __init__(
@@ -74,9 +74,9 @@ class Relay:
             self._lines._no_disk = True  # otherwise it would delete the file of pytest's process
         before = _plain(item), _ends(item.session)
         properties = len(self._junit.global_properties) if self._junit else 0
-        config.pluginmanager.register(self, RELAY)
+        config.pluginmanager.register(self, SENDER)
         config.pluginmanager.register(_CutShort())
-        if config.getoption("capture") == "no":  # the test itself may ask at the terminal
+        if config.getoption("capture", "no") == "no":  # the test itself may ask at the terminal
             self._take_terminal()
         try:
             config.hook.pytest_runtest_protocol(item=item, nextitem=None)
@@ -85,7 +85,7 @@ class Relay:
         except KeyboardInterrupt:
             self._send("interrupt")
         except BaseException:
-            self._send("lost", traceback.format_exc())
+            self._send("lost", f"pytest failed in the sandbox:\n{traceback.format_exc()}")
         if self._lines is not None:
             self._send("lines", coverage_data().dumps())
         if self._junit:
@@ -121,6 +121,7 @@ class Relay:
 
     def pytest_enter_pdb(self) -> None:
         self._timeout = None
+        faulthandler.cancel_dump_traceback_later()
         self._send("debugger")
         self._take_terminal()
 
@@ -134,21 +135,21 @@ class Relay:
         data = config.hook.pytest_report_to_serializable(config=config, report=report)
         attributes = dict(self._junit.node_reporter(report).attrs) if self._junit else {}
         self._send("report", (data, attributes))
-        raise Relayed
+        raise Sent
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self) -> None:
-        raise Relayed  # pytest's process has told it
+        raise Sent  # pytest's process has told it
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logfinish(self) -> None:
-        raise Relayed  # pytest's process will tell it
+        raise Sent  # pytest's process will tell it
 
     def _send(self, kind: str, content: object = None) -> None:
         try:
             message = pickle.dumps((kind, content))
         except Exception as error:
-            message = pickle.dumps(("lost", f"a {kind} cannot be pickled: {error!r}"))
+            message = pickle.dumps(("lost", f"a {kind} of the test cannot be pickled: {error!r}"))
         self._channel.send_bytes(message)
 
     def _start_time(self) -> None:
@@ -161,22 +162,20 @@ class Relay:
             sandbox.take_terminal(self._tty)
             self._send("terminal")
 
-    def _known(self, category: type[Warning]) -> type:
+    def _known(self, category: type) -> type:
         """The class of a warning, or the nearest above it that pytest's process has as well."""
-        for each in category.__mro__:
-            module = sys.modules[each.__module__] if each.__module__ in self._modules else None
-            if getattr(module, each.__name__, None) is each:
-                return each
-        return Warning
+        module = sys.modules[category.__module__] if category.__module__ in self._modules else None
+        known: bool = getattr(module, category.__name__, None) is category
+        return category if known else self._known(category.__mro__[1])
 
 
 class _CutShort:
-    """Ends the calls of hooks that the relay has cut short."""
+    """Ends the calls of hooks that the sender has cut short."""
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_logreport(self) -> Iterator[None]:
         outcome: Any = yield
-        if outcome.excinfo is not None and outcome.excinfo[0] is Relayed:
+        if outcome.excinfo is not None and outcome.excinfo[0] is Sent:
             outcome.force_result([])
 
     pytest_runtest_logstart = pytest_runtest_logfinish = pytest_runtest_logreport
@@ -225,7 +224,9 @@ def _ends(session: pytest.Session) -> dict[str, object]:
 
 
 def coverage_data() -> Any:
-    """Which lines were run, as coverage.py (pytest-cov) has noted it in this process, if it does."""
+    """Which lines were run in this process, if coverage.py (pytest-cov) measures it."""
     coverage = sys.modules.get("coverage")
     running = coverage.Coverage.current() if coverage else None
-    return running and running.get_data()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nothing was run yet, for instance
+        return running and running.get_data()
