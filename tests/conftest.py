@@ -3,7 +3,7 @@
     @pytest.mark.network              # 60 seconds
     @pytest.mark.network(timeout=10)  # seconds
 
-How, and what else can be had, stands in labs/pytest_plugin/, which others use for their tests.
+The plugin that others use for their tests does it: labs/pytest_plugin/.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from napt_lab.labs.pytest_plugin.plugin import in_sandbox
+from napt_lab.labs.pytest_plugin import plugin as pytest_plugin
 
 # How long an example takes depends on what else the machine does. What it finds does not go into
 # the checkout.
@@ -24,12 +24,14 @@ SLOW_FIRST = ("saboteurs", "network", "browser", "loopback", "unit")
 LONGEST_NAME = 16  # bytes of a parameter that may stand in a test's name
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    marker = item.get_closest_marker("network")
-    if marker is None:
-        return None
-    return in_sandbox(item, nextitem, marker)
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.pluginmanager.is_registered(pytest_plugin):  # it is, where it is installed
+        config.pluginmanager.register(pytest_plugin, pytest_plugin.NAME)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    for marker in item.iter_markers("network"):
+        item.add_marker(getattr(pytest.mark, pytest_plugin.NAME)(*marker.args, **marker.kwargs))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

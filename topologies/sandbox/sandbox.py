@@ -80,13 +80,32 @@ def enter() -> None:
         SandboxError: the kernel refused. If it refused a namespace, nothing has been changed. If
             it refused what is mounted in them, PID 1 of the sandbox is told: say why, and leave.
     """
-    _enter(_foreground_terminal())
+    _enter(foreground_terminal())
 
 
 def administrators_path() -> str:
     """PATH with the folders of root's programs, where Debian gives ordinary users none of them."""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     return os.pathsep.join([*folders, *(f for f in _ADMIN_FOLDERS if f not in folders)])
+
+
+def foreground_terminal() -> int | None:
+    """The controlling terminal, if this process's group may read from it."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    if os.tcgetpgrp(terminal) == os.getpgrp():
+        return terminal
+    os.close(terminal)
+    return None
+
+
+def take_terminal(terminal: int) -> None:
+    """Let this process's group read from the controlling terminal, and no other group."""
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+    os.tcsetpgrp(terminal, os.getpgrp())
+    signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
 
 
 def fork_into(work: Callable[[], int]) -> int:
@@ -274,18 +293,6 @@ def _passed_on() -> set[signal.Signals]:
 def _leave(number: int, _frame: object) -> NoReturn:
     signal.signal(number, signal.SIG_IGN)  # leaving takes a moment, and once is enough
     raise SystemExit(128 + number)
-
-
-def _foreground_terminal() -> int | None:
-    """The controlling terminal, if it is ours to hand on."""
-    try:
-        terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return None
-    if os.tcgetpgrp(terminal) == os.getpgrp():
-        return terminal
-    os.close(terminal)
-    return None
 
 
 def _mount(

@@ -1,0 +1,232 @@
+"""What runs in a test's sandbox beside the test: it sends all that pytest reports there.
+
+Theory of operation. The child runs the whole protocol of the test, with every plugin. Where pytest
+would tell its plugins of a report, the sender sends it and cuts the call short: those who show and
+count reports (terminal, JUnit file, xdist) are in pytest's process, and hear of it there. Reports
+are serialized by the hooks that pytest has for xdist's workers. A message is a pair of its kind
+and its content, pickled; receiver.py reads them.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import os
+import pickle
+import sys
+import traceback
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from multiprocessing.connection import Connection
+from typing import Any
+
+import pytest
+
+from napt_lab.labs.pytest_plugin import SENDER
+from napt_lab.topologies.sandbox import sandbox
+
+STOPS = (pytest.exit.Exception, KeyboardInterrupt)  # these end the session, not only a test
+# The plugins of pytest that take part when a process tears down by itself.
+TEAR_DOWN = ("runner", "capturemanager", "threadexception", "unraisableexception", SENDER)
+
+
+class Sent(Exception):
+    """Ends the call of a hook: what it was to tell has been sent."""
+
+
+class Sender:
+    """The plugin that sends reports and warnings."""
+
+    def __init__(
+        self,
+        item: pytest.Item,
+        set_up: Iterable[Any],
+        channel: Connection,
+        timeout: float,
+        stacks: int,
+        tty: int | None,
+    ) -> None:
+        """After `timeout` seconds the threads' stacks are written to the file `stacks`.
+
+        `set_up`: the fixtures that pytest's process has set up; `tty`: the terminal at which it
+        was started, if it may read from there.
+        """
+        self._item = item
+        self._set_up = set_up
+        self._channel = channel
+        self._timeout: float | None = timeout
+        self._stacks = stacks
+        self._tty = tty
+        self._modules = frozenset(sys.modules)
+        self._junit = junit_file(item.config)
+        self._lines = coverage_data()
+
+    def run(self) -> int:
+        """Run the test, and send all that pytest says of it; the child's exit status."""
+        item, config = self._item, self._item.config
+        # Pytest's process tears down what it has set up (a fixture of the session, for instance).
+        for finalizers, _ in item.session._setupstate.stack.values():
+            finalizers.clear()
+        for fixture in self._set_up:
+            fixture._finalizers.clear()
+        if self._lines is not None:
+            self._lines._no_disk = True  # otherwise it would delete the file of pytest's process
+        before = _plain(item), _ends(item.session)
+        properties = len(self._junit.global_properties) if self._junit else 0
+        config.pluginmanager.register(self, SENDER)
+        config.pluginmanager.register(_CutShort())
+        if config.getoption("capture", "no") == "no":  # the test itself may ask at the terminal
+            self._take_terminal()
+        try:
+            config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+        except pytest.exit.Exception as stop:
+            self._send("exit", (stop.msg, stop.returncode))
+        except KeyboardInterrupt:
+            self._send("interrupt")
+        except BaseException:
+            self._send("lost", f"pytest failed in the sandbox:\n{traceback.format_exc()}")
+        if self._lines is not None:
+            self._send("lines", coverage_data().dumps())
+        if self._junit:
+            self._send("properties", self._junit.global_properties[properties:])
+        after = _plain(item), _ends(item.session)
+        changes = [dict(new.items() - old.items()) for old, new in zip(before, after, strict=True)]
+        self._send("end", changes)
+        return 0
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self) -> Iterator[None]:
+        with_warnings = self._item.config.pluginmanager.hasplugin("warnings")
+        with warnings.catch_warnings(record=True) if with_warnings else nullcontext([]) as issued:
+            yield
+            # An end of the session leaves fixtures standing, and garbage may have something to say.
+            tear_down(self._item, None)
+        for each in issued or ():
+            place = each.filename, each.lineno, each.line
+            self._send("warning", (self._known(each.category), str(each.message), *place))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        """Start the time of an attempt (pytest-rerunfailures makes several)."""
+        self._send("attempt")
+        self._start_time()
+
+    def pytest_runtest_teardown(self) -> None:
+        gc.collect()  # pytest shows exceptions in __del__ as warnings, if they come in time
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_exception_interact(self) -> None:
+        self._start_time()  # pytest has stopped it
+
+    def pytest_enter_pdb(self) -> None:
+        self._timeout = None
+        faulthandler.cancel_dump_traceback_later()
+        self._send("debugger")
+        self._take_terminal()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        config = self._item.config
+        # The session counts failures here, too: with --maxfail a failed subtest ends the test.
+        only(config, "pytest_runtest_logreport", [self._item.session])(report=report)
+        # With this hook pytest makes a test fail whose subtests have failed.
+        config.hook.pytest_report_teststatus(report=report, config=config)
+        data = config.hook.pytest_report_to_serializable(config=config, report=report)
+        attributes = dict(self._junit.node_reporter(report).attrs) if self._junit else {}
+        self._send("report", (data, attributes))
+        raise Sent
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self) -> None:
+        raise Sent  # pytest's process has told it
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logfinish(self) -> None:
+        raise Sent  # pytest's process will tell it
+
+    def _send(self, kind: str, content: object = None) -> None:
+        try:
+            message = pickle.dumps((kind, content))
+        except Exception as error:
+            message = pickle.dumps(("lost", f"a {kind} of the test cannot be pickled: {error!r}"))
+        self._channel.send_bytes(message)
+
+    def _start_time(self) -> None:
+        if self._timeout is not None:
+            faulthandler.dump_traceback_later(self._timeout, file=self._stacks, exit=True)
+
+    def _take_terminal(self) -> None:
+        """Read from the terminal in the place of pytest's process, which only waits."""
+        if self._tty is not None and os.isatty(0):
+            sandbox.take_terminal(self._tty)
+            self._send("terminal")
+
+    def _known(self, category: type) -> type:
+        """The class of a warning, or the nearest above it that pytest's process has as well."""
+        module = sys.modules[category.__module__] if category.__module__ in self._modules else None
+        known: bool = getattr(module, category.__name__, None) is category
+        return category if known else self._known(category.__mro__[1])
+
+
+class _CutShort:
+    """Ends the calls of hooks that the sender has cut short."""
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(self) -> Iterator[None]:
+        outcome: Any = yield
+        if outcome.excinfo is not None and outcome.excinfo[0] is Sent:
+            outcome.force_result([])
+
+    pytest_runtest_logstart = pytest_runtest_logfinish = pytest_runtest_logreport
+
+
+def tear_down(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Tear down what this process has set up and `nextitem` does not need; report a failure.
+
+    Only pytest's own plugins take part: the others have had their part where the test ran.
+    """
+    plugins = [item.config.pluginmanager.get_plugin(name) for name in TEAR_DOWN]
+    hook = only(item.config, "pytest_runtest_teardown", plugins)
+    call = pytest.CallInfo.from_call(
+        lambda: hook(item=item, nextitem=nextitem), when="teardown", reraise=STOPS
+    )
+    if call.excinfo is not None:
+        report = pytest.TestReport.from_item_and_call(item, call)
+        item.ihook.pytest_runtest_logreport(report=report)
+
+
+def only(config: pytest.Config, hook: str, plugins: Sequence[object]) -> Any:
+    """The hook as these plugins alone implement it."""
+    others = [each for each in config.pluginmanager.get_plugins() if each not in plugins]
+    return config.pluginmanager.subset_hook_caller(hook, others)
+
+
+def junit_file(config: pytest.Config) -> Any:
+    """The plugin that writes the JUnit file, if one is asked for."""
+    plugins = config.pluginmanager.get_plugins()
+    return next((each for each in plugins if hasattr(each, "add_global_property")), None)
+
+
+def _plain(item: pytest.Item) -> dict[str, object]:
+    """What plugins keep at the test for its end (pytest-rerunfailures: how often it ran)."""
+    kinds = bool | int | float | str | None
+    return {
+        name: value
+        for name, value in vars(item).items()
+        if isinstance(value, kinds) and not name.startswith("_")
+    }
+
+
+def _ends(session: pytest.Session) -> dict[str, object]:
+    """Why the session is to end, if it is."""
+    return {name: getattr(session, name) for name in ("shouldstop", "shouldfail")}
+
+
+def coverage_data() -> Any:
+    """Which lines were run in this process, if coverage.py (pytest-cov) measures it."""
+    coverage = sys.modules.get("coverage")
+    running = coverage.Coverage.current() if coverage else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nothing was run yet, for instance
+        return running and running.get_data()
