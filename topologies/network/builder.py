@@ -31,16 +31,25 @@ from mininet.net import Mininet
 from mininet.node import Node as MininetNode
 from mininet.node import Switch
 
-from napt_lab.topologies.network import namespaces, own_programs
+from napt_lab.topologies.network import limits, namespaces, own_programs
 from napt_lab.topologies.network.napt_control import NaptControl
 from napt_lab.topologies.network.node import Node
-from napt_lab.topologies.network.plan import PLAIN, QUIET, NodePlan, node_plans, segments
+from napt_lab.topologies.network.plan import (
+    PLAIN,
+    QUIET,
+    NodePlan,
+    neighbor_commands,
+    node_plans,
+    segments,
+)
 from napt_lab.topologies.network.processes import EventLog
 from napt_lab.topologies.network.programs import start_programs
 from napt_lab.topologies.sandbox import sandbox
+from napt_lab.topologies.sandbox.machine import Finding
+from napt_lab.topologies.spec.checkout import DOCTOR
 from napt_lab.topologies.spec.model import Topology
 
-BATCH_SECONDS = 20.0  # how long one `ip -batch` may take
+BATCH_SECONDS = 20.0  # how long one batch of commands may take
 GROUP = 54  # marks the links in the sandbox's namespace, to delete them all at once
 
 # Where br_netfilter is loaded, each bridge shows every packet to netfilter once more, as if the
@@ -52,7 +61,20 @@ ARP_PATIENCE = {"ipv4/neigh/{interface}/retrans_time_ms": "200"}
 
 
 class BuildError(Exception):
-    """The network could not be built; the message says where and why."""
+    """The machine could not build the network; the message says where and why."""
+
+    fix = (
+        f"`{DOCTOR}` shows what this machine lacks; if it finds nothing, a limit outside is\n"
+        "        reached, for example of a container: end other programs there, or raise it"
+    )
+
+
+class LimitReached(BuildError):
+    """A limit of the machine was reached, so nothing that the network showed can be trusted."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        super().__init__(limits.describe(findings))
+        self.fix = "\n        ".join(dict.fromkeys(finding.mend for finding in findings))
 
 
 class LabNode(MininetNode):  # type: ignore[misc]  # Mininet has no types
@@ -145,6 +167,7 @@ class Network:
         self.topology = topology
         self.log = EventLog()
         self.nodes: dict[str, Node] = {}
+        self._limits = limits.Watch()
         self._cleanup = contextlib.ExitStack()
 
     def __getitem__(self, name: str) -> Node:
@@ -164,22 +187,34 @@ class Network:
         if not sandbox.inside():
             raise BuildError("a network is only ever built in the sandbox")
         try:
-            self._build()
+            with self._limits.calls():
+                self._build()
             self._cleanup.callback(self._end_processes)
             start_programs(self.topology, self.nodes)
             self._listen_to_napts()
-        except BaseException:
-            self._cleanup.close()
+        except BaseException as error:
+            self._end(error)
             raise
         return self
 
     def __exit__(
         self,
         _kind: type[BaseException] | None,
-        _error: BaseException | None,
+        error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
+        """Take all down. LimitReached if the machine was at a limit while the network ran."""
+        self._end(error)
+
+    def machine_fault(self) -> str:
+        """Why it may be the machine's fault that something failed; empty if it is not."""
+        return limits.describe(self._limits.reached(failed=True))
+
+    def _end(self, error: BaseException | None) -> None:
+        reached = self._limits.reached(failed=error is not None)
         self._cleanup.close()
+        if reached and (error is None or isinstance(error, Exception)):
+            raise LimitReached(reached) from error
 
     def _build(self) -> None:
         # Mininet's own initialisation writes settings that the whole machine shares.
@@ -201,7 +236,8 @@ class Network:
             holder = self.mininet[plan.name]
             holder.await_namespace()
             namespaces.visit(holder.pid, lambda: namespaces.write_sysctls(quiet | PLAIN))
-            node = Node(plan.name, plan.ports, holder.pid, self.log)
+            self._limits.add(holder.pid)
+            node = Node(plan.name, plan.ports, holder.pid, self.log, self._limits)
             node.home.mkdir(mode=0o755, parents=True, exist_ok=True)
             namespaces.cover(node.pid, name_files)
             self.nodes[plan.name] = node
@@ -220,7 +256,7 @@ class Network:
         return {"/etc/hosts": hosts, "/etc/resolv.conf": resolver}
 
     def _make_links(self, plans: Sequence[NodePlan]) -> None:
-        make = []
+        make, ports = [], []
         for number, name in enumerate(segments(self.topology), start=1):
             self.mininet.addSwitch(name, dpid=str(number))
             make.append(f"link add {name} group {GROUP} type bridge stp_state 0 mcast_snooping 0")
@@ -235,13 +271,24 @@ class Network:
                     f"address {port.mac} netns {self.nodes[plan.name].pid}"
                 )
                 make.append(f"link set {link.intf2} master {port.segment} up")
+                # Neighbors that nobody asks for never say where they are.
+                ports.append(f"fdb add {port.mac} dev {link.intf2} master static")
+        # One more entry of the neighbor table: where it is full, nothing could be trusted.
+        make.append(limits.one_more_neighbor(segments(self.topology)[0]))
         # A namespace that is gone takes its links along, but only some time later.
-        self._cleanup.callback(lambda: _IpBatch([], [f"link del group {GROUP}"]).finish("sandbox"))
-        _IpBatch([], make).finish("sandbox")
+        self._cleanup.callback(
+            lambda: _Batch("ip", [], [f"link del group {GROUP}"]).finish("sandbox")
+        )
+        _Batch("ip", [], make).finish("sandbox")
+        _Batch("bridge", [], ports).finish("sandbox")
 
     def _configure(self, plans: Sequence[NodePlan]) -> None:
         """Addresses, routes and kernel settings of all nodes, at the same time."""
-        batches = [_IpBatch(self.nodes[plan.name].entry, plan.ip_commands()) for plan in plans]
+        neighbors = neighbor_commands(plans)
+        batches = [
+            _Batch("ip", self.nodes[plan.name].entry, [*plan.ip_commands(), *neighbors[plan.name]])
+            for plan in plans
+        ]
         for plan, batch in zip(plans, batches, strict=True):
             batch.finish(plan.name)
             namespaces.visit(self.nodes[plan.name].pid, functools.partial(self._settle, plan))
@@ -270,12 +317,13 @@ class Network:
             process.await_end()
 
 
-class _IpBatch:
-    """One `ip -batch` that has been started."""
+class _Batch:
+    """One `ip -batch` or `bridge -batch` that has been started."""
 
-    def __init__(self, entry: Sequence[str], commands: Sequence[str]) -> None:
+    def __init__(self, program: str, entry: Sequence[str], commands: Sequence[str]) -> None:
+        self._program = program
         self._popen = subprocess.Popen(
-            [*entry, "ip", "-batch", "-"],
+            [*entry, program, "-batch", "-"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -294,6 +342,8 @@ class _IpBatch:
             _, stderr = self._popen.communicate(timeout=BATCH_SECONDS)
         except subprocess.TimeoutExpired as error:
             self._popen.kill()
-            raise BuildError(f"{where}: ip was not done after {BATCH_SECONDS:g} s") from error
+            raise BuildError(
+                f"{where}: {self._program} was not done after {BATCH_SECONDS:g} s"
+            ) from error
         if self._popen.returncode != 0:
-            raise BuildError(f"{where}: ip: {stderr.strip()}")
+            raise BuildError(f"{where}: {self._program}: {stderr.strip()}")

@@ -1,5 +1,10 @@
 """What has to be made for a topology: each node's interfaces, addresses, routes and settings.
 
+Neighbors. The kernel has one neighbor (ARP) table for all namespaces of a machine, and permanent
+entries do not count in it. So routers, gateways and servers know the hosts of their segments from
+the beginning. Hosts of a site ask, as a PC does: the course looks at their ARP requests. What has
+no host is asked for by all of them, and nobody answers.
+
 Segments are called `isp.1`, `isp.2`, … and `site.1`, `site.2`, …: a dot is not allowed in the
 name of a node, so no node can be mistaken for one. A gateway has `wan0` and `lan0`, a host
 `eth0`, the router one leg (`isp1`, `isp2`, …) in each ISP's network.
@@ -7,7 +12,7 @@ name of a node, so no node can be mistaken for one. A gateway has `wan0` and `la
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 
@@ -51,6 +56,7 @@ class NodePlan:
     ports: tuple[Port, ...]
     next_hop: IPv4Address | None
     forwards: bool
+    asks: bool = False  # for its neighbors, by ARP
 
     def ip_commands(self) -> list[str]:
         """Addresses and routes, as lines for `ip -batch`."""
@@ -65,6 +71,26 @@ class NodePlan:
             commands += [f"route add unreachable {prefix}" for prefix in PRIVATE]
             commands.append("route add unreachable default")
         return commands
+
+
+def neighbor_commands(plans: Sequence[NodePlan]) -> dict[str, list[str]]:
+    """For each node, its permanent neighbors, as lines for `ip -batch`."""
+    segments: dict[str, list[Port]] = {}
+    for plan in plans:
+        for port in plan.ports:
+            segments.setdefault(port.segment, []).append(port)
+    commands = {}
+    for plan in plans:
+        # What a node says to itself takes an entry as well.
+        lines = ["neigh add 0.0.0.0 lladdr 00:00:00:00:00:00 dev lo nud permanent"]
+        for port in () if plan.asks else plan.ports:
+            lines += [
+                f"neigh add {other.address.ip} lladdr {other.mac} dev {port.interface} nud permanent"
+                for other in segments[port.segment]
+                if other is not port
+            ]
+        commands[plan.name] = lines
+    return commands
 
 
 def segments(topology: Topology) -> list[str]:
@@ -98,4 +124,4 @@ def node_plans(topology: Topology) -> Iterator[NodePlan]:
         yield NodePlan(gateway.name, (outside, inside), router, forwards=False)
         for host in site.hosts:
             port = Port("eth0", host.address, f"site.{number}")
-            yield NodePlan(host.name, (port,), gateway.private.ip, forwards=False)
+            yield NodePlan(host.name, (port,), gateway.private.ip, forwards=False, asks=True)
