@@ -174,12 +174,12 @@ def cannot_build(error: BuildError) -> int:
 
 def _cannot_write(error: OSError) -> int:
     """The results, that is; a run without them is no run."""
-    mend = {
+    fix = {
         errno.ENOSPC: "make room on the disk that this folder is on, and run it again",
         errno.EDQUOT: "make room within your quota, and run it again",
         errno.EISDIR: f"move that folder away: mv {error.filename} SOMEWHERE-ELSE",
     }
     otherwise = "work in a clone of your own (git clone THIS-FOLDER ~/napt-lab)"
     print(f"napt-lab: cannot write the results: {error}", file=sys.stderr)
-    print(f"  mend it: {mend.get(error.errno or 0, otherwise)}", file=sys.stderr)
+    print(f"  fix: {fix.get(error.errno or 0, otherwise)}", file=sys.stderr)
     return CANNOT_RUN

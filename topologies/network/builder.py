@@ -31,7 +31,8 @@ from mininet.net import Mininet
 from mininet.node import Node as MininetNode
 from mininet.node import Switch
 
-from napt_lab.topologies.network import limits, namespaces, own_programs
+from napt_lab.topologies.network import limits, namespaces, neighbor_table, own_programs
+from napt_lab.topologies.network.finding import Finding
 from napt_lab.topologies.network.napt_control import NaptControl
 from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.plan import (
@@ -45,7 +46,6 @@ from napt_lab.topologies.network.plan import (
 from napt_lab.topologies.network.processes import EventLog
 from napt_lab.topologies.network.programs import start_programs
 from napt_lab.topologies.sandbox import sandbox
-from napt_lab.topologies.sandbox.machine import Finding
 from napt_lab.topologies.spec.checkout import DOCTOR
 from napt_lab.topologies.spec.model import Topology
 
@@ -74,7 +74,7 @@ class LimitReached(BuildError):
 
     def __init__(self, findings: Sequence[Finding]) -> None:
         super().__init__(limits.describe(findings))
-        self.fix = "\n        ".join(dict.fromkeys(finding.mend for finding in findings))
+        self.fix = "\n        ".join(dict.fromkeys(finding.fix for finding in findings))
 
 
 class LabNode(MininetNode):  # type: ignore[misc]  # Mininet has no types
@@ -274,7 +274,7 @@ class Network:
                 # Neighbors that nobody asks for never say where they are.
                 ports.append(f"fdb add {port.mac} dev {link.intf2} master static")
         # One more entry of the neighbor table: where it is full, nothing could be trusted.
-        make.append(limits.one_more_neighbor(segments(self.topology)[0]))
+        make.append(neighbor_table.one_more(segments(self.topology)[0]))
         # A namespace that is gone takes its links along, but only some time later.
         self._cleanup.callback(
             lambda: _Batch("ip", [], [f"link del group {GROUP}"]).finish("sandbox")

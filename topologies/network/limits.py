@@ -5,25 +5,19 @@ connections, for all network namespaces together. When one is full, the kernel d
 before it leaves its host, and no program hears of it: a lab would blame its student. So a `Watch`
 notes the kernel's counters when a network is built, and compares them when something fails and
 when the network ends. A limit that was reached is an error of the machine, never a verdict.
-
-The counters of the neighbor table are asked for by netlink (`ip ntable`), which answers in every
-namespace and container; their file, /proc/net/stat/arp_cache, exists only in the first one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import json
-import subprocess
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from napt_lab.topologies.sandbox.machine import Finding
+from napt_lab.topologies.network import neighbor_table
+from napt_lab.topologies.network.finding import Finding
 
-ENOUGH_NEIGHBORS = 8192  # for several hundred labs at once
 CLOCK_STEP = 1.0  # seconds by which the clock may be corrected during a run
 CLOCK_SLEW = 0.001  # … and the part of a run's time: NTP corrects by 500 ppm at most
 
@@ -38,38 +32,6 @@ _OUT_OF = {
 _ON_THE_MACHINE = "as root, on the machine itself if this is a container"
 
 
-@dataclass(frozen=True, slots=True)
-class NeighborTable:
-    """The machine's table of neighbors (ARP), shared by all namespaces.
-
-    `overflows`: how often an entry was refused since the machine started.
-    """
-
-    entries: int
-    limit: int
-    overflows: int
-
-
-def read_neighbor_table() -> NeighborTable:
-    """What the kernel says of its neighbor table. OSError or CalledProcessError without `ip`."""
-    command = ["ip", "-json", "-stats", "ntable", "show", "name", "arp_cache"]
-    shown = subprocess.run(command, check=True, capture_output=True, text=True)
-    table = next(each for each in json.loads(shown.stdout) if "table_fulls" in each)
-    return NeighborTable(table["entries"], table["thresh3"], table["table_fulls"])
-
-
-def full_neighbor_table(table: NeighborTable, found: str) -> Finding:
-    """The finding where the table has no place for one more entry."""
-    return Finding(
-        "neighbor table",
-        found,
-        f"all programs and containers of this machine share {table.limit} entries, and they are"
-        " used up: packets were dropped before they left their hosts",
-        f"{_ON_THE_MACHINE}: sysctl -w net.ipv4.neigh.default.gc_thresh3="
-        f"{max(ENOUGH_NEIGHBORS, 2 * table.limit)}",
-    )
-
-
 class Watch:
     """Which limits of the machine were reached since `Watch()` was made.
 
@@ -79,7 +41,7 @@ class Watch:
     def __init__(self) -> None:
         self._pids: list[int] = []
         self._found: dict[str, Finding] = {}
-        self._overflows = read_neighbor_table().overflows
+        self._overflows = neighbor_table.read().overflows
         self._killed = _killed_for_memory()
         self._began, self._offset = time.monotonic(), _clock_offset()
 
@@ -107,9 +69,9 @@ class Watch:
         `failed`: something did not hold or broke. Then causes count as well that do no harm to
         most runs: the clock was set, or the kernel ended a process for want of memory.
         """
-        table = read_neighbor_table()
+        table = neighbor_table.read()
         if more := table.overflows - self._overflows:
-            self._note(full_neighbor_table(table, f"overflowed {more} times during the run"))
+            self._note(table.full(f"refused {more} entries during the run"))
         if dropped := sum(_connections_refused(pid) for pid in self._pids):
             self._note(_full_connection_table(dropped))
         if failed:
@@ -176,11 +138,6 @@ def _clock_offset() -> float:
     That clock also runs while the machine sleeps.
     """
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def one_more_neighbor(interface: str) -> str:
-    """The words after `ip` that ask the table for one more entry; it vanishes with `interface`."""
-    return f"neigh replace 192.0.2.1 lladdr 02:00:00:00:00:00 dev {interface} nud stale"
 
 
 def describe(findings: Iterable[Finding]) -> str:

@@ -17,24 +17,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from napt_lab.topologies.network import neighbor_table
 from napt_lab.topologies.sandbox import sandbox
 from napt_lab.topologies.sandbox.trial import TUN
 
 TRIAL_TIMEOUT = 20.0  # seconds
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check found; `cause` and `mend` are empty if all is well."""
-
-    name: str
-    found: str
-    cause: str = ""
-    mend: str = ""
-
-    @property
-    def ok(self) -> bool:
-        return not self.cause
 
 
 @dataclass(frozen=True)
@@ -88,6 +75,7 @@ class Machine:
     which: Callable[[str], str | None] = _which
     sees_mininet: Callable[[], bool] = _sees_mininet
     open_files: Callable[[], tuple[int, int]] = lambda: resource.getrlimit(resource.RLIMIT_NOFILE)
+    neighbors: Callable[[], neighbor_table.NeighborTable] = neighbor_table.read
     attempt: Callable[[], Trial] = _try
     job: bool = os.environ.get("GITHUB_ACTIONS") == "true"  # of GitHub, on one of its runners
 
@@ -120,11 +108,11 @@ class Machine:
         return command if self.uid == 0 else f"sudo {command}"
 
     def sysctl(self, name: str, value: str) -> str:
-        """The mend that sets it: in a job on a runner, a step of the workflow."""
+        """The fix that sets it: in a job on a runner, a step of the workflow."""
         command = self.sudo(f"sysctl -w {name}={value}")
         return f"- run: {command}   # a step before this one" if self.job else command
 
     def modprobe(self, module: str) -> str:
-        """The mend that loads it; old kernels of WSL have no modules, and then a new one has it."""
+        """The fix that loads it; old kernels of WSL have no modules, and then a new one has it."""
         command = self.sudo(f"modprobe {module}")
         return f"{command} || wsl.exe --update" if self.wsl() else command

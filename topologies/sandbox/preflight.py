@@ -14,10 +14,12 @@ import errno
 import resource
 import sys
 
+from napt_lab.topologies.network import neighbor_table
+from napt_lab.topologies.network.finding import Finding
 from napt_lab.topologies.sandbox import sandbox
-from napt_lab.topologies.sandbox.machine import Finding, Machine
+from napt_lab.topologies.sandbox.machine import Machine
 from napt_lab.topologies.sandbox.refusal import explain_refusal
-from napt_lab.topologies.sandbox.trial import BUILT, NODE, TUN
+from napt_lab.topologies.sandbox.trial import BUILT, NEIGHBOR, NODE, TUN
 from napt_lab.topologies.spec.checkout import DOCTOR, IN_CHECKOUT
 
 FEWEST_NAMESPACES = 64  # of a kind: one for each node, and several labs at once
@@ -201,6 +203,8 @@ def check_trial(machine: Machine) -> list[Finding]:
         )
     if NODE in trial.refused and machine.which("mnexec"):
         findings.append(_node_refused(machine, trial.refused[NODE]))
+    if machine.which("ip"):
+        findings.append(check_neighbors(machine, trial.refused.get(NEIGHBOR)))
     for what, (command, module) in BUILT.items():
         name, why = f"{what} in a sandbox", trial.refused.get(what)
         if why is None:
@@ -209,6 +213,16 @@ def check_trial(machine: Machine) -> list[Finding]:
             cause = f"the kernel refuses it; its module {module} may not be loaded"
             findings.append(Finding(name, why, cause, machine.modprobe(module)))
     return findings
+
+
+def check_neighbors(machine: Machine, refused: str | None) -> Finding:
+    """`refused`: why the trial got no more entry, if it did not."""
+    table = machine.neighbors()
+    found = f"{table.entries} of {table.limit} entries, {table.overflows} refused since the start"
+    # The permanent ones among them do not count: only a try tells whether it is full.
+    if refused is not None and "buffer space" in refused:
+        return table.full(found)
+    return Finding(neighbor_table.NAME, found)
 
 
 def _node_refused(machine: Machine, found: str) -> Finding:

@@ -12,7 +12,8 @@ each of which leaves a mark in /proc:
 
 from __future__ import annotations
 
-from napt_lab.topologies.sandbox.machine import Finding, Machine
+from napt_lab.topologies.network.finding import Finding
+from napt_lab.topologies.sandbox.machine import Machine
 from napt_lab.topologies.spec.checkout import DOCTOR
 
 _NAMESPACE_SETTINGS = {  # what a sysctl says when it keeps this user from namespaces
@@ -35,8 +36,8 @@ def explain_refusal(machine: Machine, found: str) -> Finding:
     for name, (refusing, allowing, cause) in _NAMESPACE_SETTINGS.items():
         only_for_users = not name.startswith("user.")
         if machine.setting(name) == refusing and not (only_for_users and machine.uid == 0):
-            mend = machine.sysctl(name, allowing)
-            return Finding("namespaces", found, f"{name} is {refusing}: {cause}", mend)
+            fix = machine.sysctl(name, allowing)
+            return Finding("namespaces", found, f"{name} is {refusing}: {cause}", fix)
     if machine.container():
         return _explain_container(machine, found)
     covered = machine.mounts_on_proc()

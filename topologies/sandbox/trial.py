@@ -13,11 +13,13 @@ import struct
 import subprocess
 import sys
 
+from napt_lab.topologies.network import neighbor_table
 from napt_lab.topologies.sandbox import sandbox
 
 TUN = "/dev/net/tun"
 NODE = "a node's namespaces"
 _IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR, _TUNSETIFF = 0x0001, 0x1000, 0x4000, 0x4004_54CA
+NEIGHBOR = "one more neighbor"
 BUILT = {  # one of each, and the kernel module that offers it
     "a veth pair": (["ip", "link", "add", "veth-a", "type", "veth", "peer", "veth-b"], "veth"),
     "a bridge": (["ip", "link", "add", "bridge-a", "type", "bridge"], "bridge"),
@@ -33,8 +35,12 @@ def attempt() -> None:
             fcntl.ioctl(device, _TUNSETIFF, request)
     except OSError as error:
         print(f"{TUN}\t{error.strerror}")
-    node = ["mnexec", "-n", "true"]  # mounts /sys as well
-    for what, command in ((NODE, node), *((what, built) for what, (built, _) in BUILT.items())):
+    commands = {
+        NODE: ["mnexec", "-n", "true"],  # mounts /sys as well
+        **{what: command for what, (command, _) in BUILT.items()},
+        NEIGHBOR: ["ip", *neighbor_table.one_more("bridge-a").split()],
+    }
+    for what, command in commands.items():
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=5)
         except subprocess.CalledProcessError as error:
