@@ -167,8 +167,7 @@ def _refuse(why: str) -> int:
 
 def cannot_build(error: BuildError) -> int:
     """Say that it is this machine's fault; returns the exit status."""
-    print(f"napt-lab: error of this machine: {error}", file=sys.stderr)
-    print(f"  fix: {error.fix}", file=sys.stderr)
+    print(f"napt-lab: {error.told()}", file=sys.stderr)
     return CANNOT_RUN
 
 

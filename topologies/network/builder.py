@@ -65,8 +65,12 @@ class BuildError(Exception):
 
     fix = (
         f"`{DOCTOR}` shows what this machine lacks; if it finds nothing, a limit outside is\n"
-        "        reached, for example of a container: end other programs there, or raise it"
+        "       reached, for example of a container: end other programs there, or raise it"
     )
+
+    def told(self) -> str:
+        """What to print: the error, and what to do."""
+        return f"error of this machine: {self}\n  fix: {self.fix}"
 
 
 class LimitReached(BuildError):
@@ -74,7 +78,7 @@ class LimitReached(BuildError):
 
     def __init__(self, findings: Sequence[Finding]) -> None:
         super().__init__(limits.describe(findings))
-        self.fix = "\n        ".join(dict.fromkeys(finding.fix for finding in findings))
+        self.fix = "\n       ".join(dict.fromkeys(finding.fix for finding in findings))
 
 
 class LabNode(MininetNode):  # type: ignore[misc]  # Mininet has no types

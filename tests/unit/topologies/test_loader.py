@@ -284,14 +284,14 @@ def test_a_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(TopologyError) as caught:  # .yaml alone is no likeness
         load(Path("xy.yaml"))
     assert "did you mean" not in str(caught.value)
-    with pytest.raises(TopologyError, match=r"a YAML file; several: .+ check FILE…$"):
+    with pytest.raises(TopologyError, match=r"a YAML file; several files: .+ check FILE…$"):
         load(Path("nine.yaml two.yaml"))
 
 
 def test_a_directory(tmp_path: Path) -> None:
     with pytest.raises(TopologyError) as caught:
         load(tmp_path)
-    assert caught.value.problems == [f"{tmp_path}:1: a directory; allowed: a YAML file"]
+    assert caught.value.problems == [f"{tmp_path}:1: this is a directory; allowed: a YAML file"]
 
 
 def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
@@ -299,7 +299,9 @@ def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(TopologyError) as caught:
         load(path)
-    assert caught.value.problems == [f"{path}:1: not an ordinary file; allowed: a YAML file"]
+    assert caught.value.problems == [
+        f"{path}:1: this is not an ordinary file; allowed: a YAML file"
+    ]
 
 
 def test_an_endless_file_is_not_read() -> None:
