@@ -84,11 +84,9 @@ def neighbor_commands(plans: Sequence[NodePlan]) -> dict[str, list[str]]:
         # What a node says to itself takes an entry as well.
         lines = ["neigh add 0.0.0.0 lladdr 00:00:00:00:00:00 dev lo nud permanent"]
         for port in () if plan.asks else plan.ports:
-            lines += [
-                f"neigh add {other.address.ip} lladdr {other.mac} dev {port.interface} nud permanent"
-                for other in segments[port.segment]
-                if other is not port
-            ]
+            others = [other for other in segments[port.segment] if other is not port]
+            where = f"dev {port.interface} nud permanent"
+            lines += [f"neigh add {o.address.ip} lladdr {o.mac} {where}" for o in others]
         commands[plan.name] = lines
     return commands
 

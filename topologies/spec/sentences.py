@@ -89,7 +89,7 @@ def sentence(text: str, roster: Roster) -> Assertion:
             words.clauses({})
             return Hairpins(_napt(source, roster), does=False)
         case verb:
-            # By its letters, 'can' is most similar to 'cannot reach', the opposite of what is meant.
+            # By its letters, 'can' is most similar to 'cannot reach', its opposite.
             can = verb == "can" and words.peek() != "not"
             meant = "reaches" if can else verb.replace("'t", "not")
             raise ValueError(not_one_of(f"{quoted(verb)} is not a verb", meant, VERBS))
@@ -126,8 +126,8 @@ def _gets(receiver: str, words: Words, roster: Roster) -> GetsFile | GetsFileThr
     server, service = _server(clauses["through"], roster)
     if "via" in clauses and (clauses["via"] != Via.RELAYED or service.name == "file-server"):
         raise ValueError(
-            f"'via' cannot be {quoted(clauses['via'])} with 'through {server}'; allowed: 'via relayed' "
-            "with a relay or TURN server, no 'via' with a file server"
+            f"'via' cannot be {quoted(clauses['via'])} with 'through {server}'; allowed: "
+            "'via relayed' with a relay or TURN server, no 'via' with a file server"
         )
     return GetsFileThrough(receiver, sender, server, service)
 
@@ -177,7 +177,7 @@ def _cannot_reach(source: str, words: Words, roster: Roster) -> CannotReach:
     at = clauses.get("because at")
     if at is not None and is_like_an_address(at):
         raise ValueError(
-            f"{quoted(at)} is not a node; allowed: the name of the node where the packet is dropped "
+            f"{quoted(at)} is not a node; allowed: the node where the packet is dropped "
             "(an 'at' with an address to dial comes before 'because')"
         )
     return CannotReach(source, target, protocol, reason, None if at is None else roster.node(at))
@@ -203,8 +203,8 @@ def _napt(name: str, roster: Roster) -> str:
         )
     if roster.public_addresses() < PLACES_OUTSIDE:
         raise ValueError(
-            f"{name} cannot be measured: that takes two public addresses besides its own, and there "
-            "is one; allowed: a topology with one more host on the Internet"
+            f"{name} cannot be measured: that takes two public addresses besides its own, and "
+            "there is one; allowed: a topology with one more host on the Internet"
         )
     return name
 

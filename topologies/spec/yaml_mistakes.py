@@ -111,7 +111,8 @@ def explain(error: yaml.MarkedYAMLError, text: str, before: yaml.Token | None) -
     elif "sequence entries are not allowed" in complaint.problem:
         told = (
             complaint.here.number,
-            "a list cannot begin on the line of its key; allowed: each item on its own line, after '- '",
+            "a list cannot begin on the line of its key; allowed: each item on its own line, "
+            "after '- '",
         )
     else:
         told = _simple(complaint)
@@ -134,8 +135,8 @@ def _simple(complaint: _Complaint) -> Told | None:
     if alias := re.search(r"undefined alias '(.+)'", problem):
         name = quoted("&" + alias[1])
         return number, (
-            f"there is no anchor {name} before this line; allowed: {name} before the value to repeat, "
-            "or quotes around a text that begins with '*'"
+            f"there is no anchor {name} before this line; allowed: {name} before the value to "
+            "repeat, or quotes around a text that begins with '*'"
         )
     if "cannot start any token" in problem or complaint.context in _SIGNS:
         sign = quoted(line.text[column : column + 1])

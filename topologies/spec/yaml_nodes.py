@@ -58,7 +58,10 @@ class _Composer(yaml.SafeLoader):
             what = f"nested too deep; allowed: at most {MAX_DEPTH} levels"
             raise _Refused(event.start_mark, what)
         if getattr(event, "tag", None) is not None:
-            what = "a tag (!…) is not allowed; allowed: no tag, and quotes around a text that begins with '!'"
+            what = (
+                "a tag (!…) is not allowed; allowed: no tag, and quotes around a text that begins "
+                "with '!'"
+            )
             raise _Refused(event.start_mark, what)
         self._depth += 1
         node: yaml.Node | None = super().compose_node(parent, index)
@@ -250,7 +253,8 @@ def _compose_text(text: str, problems: Problems) -> yaml.Node | None:
     except (ValueError, OverflowError):
         # PyYAML raises these for "\U00110000", "\UFFFFFFFF", and a %YAML version of 5,000 digits.
         line = composer.line + 1 if composer else 1
-        message = "a number in an escape (\\U…) or a directive (%YAML) is too large; allowed: a smaller one"
+        message = "a number in an escape (\\U…) or a directive (%YAML) is too large; allowed: "
+        message += "a smaller one"
     raise problems.fatal(line, message)
 
 

@@ -158,7 +158,7 @@ def test_there_are_only_so_many():
     with pytest.raises(TopologyError) as caught:
         loads(f"{HOME}{entries}".encode(), Path("t.yaml"))
     assert caught.value.problems == [
-        f"t.yaml:{FIRST + MAX_EXPECTATIONS}: expect[{MAX_EXPECTATIONS}]: one too many; "
+        f"t.yaml:{FIRST + MAX_EXPECTATIONS}: expect[{MAX_EXPECTATIONS}]: too many expectations; "
         f"allowed: {MAX_EXPECTATIONS}"
     ]
 

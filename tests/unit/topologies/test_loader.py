@@ -299,9 +299,8 @@ def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(TopologyError) as caught:
         load(path)
-    assert caught.value.problems == [
-        f"{path}:1: this is not an ordinary file; allowed: a YAML file"
-    ]
+    wrong = "this is not an ordinary file; allowed: a YAML file"
+    assert caught.value.problems == [f"{path}:1: {wrong}"]
 
 
 def test_an_endless_file_is_not_read() -> None:
