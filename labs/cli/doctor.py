@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from napt_lab.topologies.network.finding import Finding
+from napt_lab.topologies.sandbox.finding import Finding
 
 
 def show(findings: list[Finding]) -> None:

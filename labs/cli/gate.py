@@ -18,7 +18,7 @@ from napt_lab.topologies.spec.checkout import DOCTOR, ROOT
 
 if TYPE_CHECKING:
     from napt_lab.labs.check.reports import Reports
-    from napt_lab.topologies.network.finding import Finding
+    from napt_lab.topologies.sandbox.finding import Finding
     from napt_lab.topologies.spec.errors import TopologyError
     from napt_lab.topologies.spec.model import Topology
 

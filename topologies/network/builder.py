@@ -31,8 +31,7 @@ from mininet.net import Mininet
 from mininet.node import Node as MininetNode
 from mininet.node import Switch
 
-from napt_lab.topologies.network import limits, namespaces, neighbor_table, own_programs
-from napt_lab.topologies.network.finding import Finding
+from napt_lab.topologies.network import namespaces, own_programs
 from napt_lab.topologies.network.napt_control import NaptControl
 from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.plan import (
@@ -45,7 +44,8 @@ from napt_lab.topologies.network.plan import (
 )
 from napt_lab.topologies.network.processes import EventLog
 from napt_lab.topologies.network.programs import start_programs
-from napt_lab.topologies.sandbox import sandbox
+from napt_lab.topologies.sandbox import limits, neighbor_table, sandbox
+from napt_lab.topologies.sandbox.finding import Finding
 from napt_lab.topologies.spec.checkout import DOCTOR
 from napt_lab.topologies.spec.model import Topology
 

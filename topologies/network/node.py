@@ -14,11 +14,11 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from napt_lab.topologies.network import own_programs
-from napt_lab.topologies.network.limits import Watch
 from napt_lab.topologies.network.napt_control import NaptControl
 from napt_lab.topologies.network.plan import Port
 from napt_lab.topologies.network.processes import Completed, EventLog, Process
 from napt_lab.topologies.sandbox import sandbox
+from napt_lab.topologies.sandbox.limits import Watch
 from napt_lab.topologies.spec.checkout import IN_CHECKOUT
 
 

@@ -1,4 +1,4 @@
-"""Preflight names the cause and the command that mends it, on machines that lack things.
+"""Preflight names the cause and the command that fixes it, on machines that lack things.
 
 Most machines here are imagined, by replacing the ways in which a check looks. The last tests are
 real: a closed TUN device, a PATH without mnexec, a user who may make no namespaces.
@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from napt_lab.topologies.network.neighbor_table import NeighborTable
 from napt_lab.topologies.sandbox import preflight
 from napt_lab.topologies.sandbox.machine import Machine, Trial
+from napt_lab.topologies.sandbox.neighbor_table import NeighborTable
 from napt_lab.topologies.sandbox.trial import NEIGHBOR, NODE, TUN
 
 ROOT = Path(__file__).parents[3]
@@ -119,7 +119,7 @@ MOUNTS = "".join(
 )
 NO_PROC = "the sandbox cannot be furnished: mount proc: Operation not permitted"
 NO_NAMESPACE = "the kernel refuses a user namespace with namespaces in it: Operation not permitted"
-NO_MAPPING = "root in a user namespace of one's own: Operation not permitted"
+NO_MAPPING = "root cannot be mapped in a user namespace: Operation not permitted"
 DOCKER, PODMAN = "/.dockerenv", "/run/.containerenv"
 
 

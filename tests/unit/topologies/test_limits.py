@@ -9,8 +9,8 @@ import pytest
 
 from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.stage.steps import Claim, ClaimFailed
-from napt_lab.topologies.network import limits
-from napt_lab.topologies.network.neighbor_table import NeighborTable
+from napt_lab.topologies.sandbox import limits
+from napt_lab.topologies.sandbox.neighbor_table import NeighborTable
 
 
 @pytest.fixture

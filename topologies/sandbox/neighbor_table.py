@@ -14,7 +14,7 @@ import json
 import subprocess
 from dataclasses import dataclass
 
-from napt_lab.topologies.network.finding import Finding
+from napt_lab.topologies.sandbox.finding import Finding
 
 NAME = "neighbor table"
 ENOUGH = 8192  # entries, for several hundred labs at once

@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from napt_lab.topologies.network import neighbor_table
-from napt_lab.topologies.network.finding import Finding
+from napt_lab.topologies.sandbox import neighbor_table
+from napt_lab.topologies.sandbox.finding import Finding
 
 CLOCK_STEP = 1.0  # seconds by which the clock may be corrected during a run
 CLOCK_SLEW = 0.001  # … and the part of a run's time: NTP corrects by 500 ppm at most
