@@ -111,7 +111,7 @@ SABOTEURS = (
         (
             Edit(
                 "nat_node/core/translator.py",
-                "return self.settings.means_nothing_outside(packet.source)",
+                "return self.settings.is_not_routable(packet.source)",
                 "return False",
             ),
         ),

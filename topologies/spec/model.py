@@ -142,7 +142,7 @@ class NaptSettings:
     closing_hold: float = 240.0
     refuse_syn: bool = True
     session_limit: int = 131_072
-    host_limit: int = 65_536
+    host_limit: int = 16_384
     rules: tuple[StaticRule, ...] = ()
     port_control: PortControl | None = None
 

@@ -31,15 +31,13 @@ PRESETS = {
     Preset.PORT_RESTRICTED_CONE: NaptSettings(mapping=_ANY, filtering=_BOTH),
     Preset.SYMMETRIC: NaptSettings(mapping=_BOTH, filtering=_BOTH),
     # RFC 6888 prefers this filtering (REQ-7), and asks for the hold where it is used (REQ-8). With
-    # the well-known ports, those who came from one get one (RFC 4787, REQ-3a), and nobody else. No
-    # host can have more than a quarter of all ports (RFC 6888, REQ-4).
+    # the well-known ports, those who came from one get one (RFC 4787, REQ-3a), and nobody else.
     Preset.RFC: NaptSettings(
         mapping=_ANY,
         filtering=_ANY,
         port_parity=True,
         ports=range(1, 65536),
         port_hold=120.0,
-        host_limit=16_384,
     ),
     Preset.LEVEL_8: NaptSettings(
         mapping=_BOTH, filtering=_BOTH, ports=range(1, 65536), closing_hold=1.0, refuse_syn=False
