@@ -1,9 +1,11 @@
 """The behavior of one NAPT: everything that RFC 4787, 5382, 5508 and 6888 leave open.
 
-Each setting is declared once, as a field of `Settings` or `LeaseLimits` below: name, type, default,
-what it is, the RFC, and the values allowed. `SETTINGS` lists these declarations. From them derive
-the options of `napt run`; whatever else shows or checks a setting can derive from
-them as well. This file does no I/O.
+Each setting is declared once, as a field of `Choices` or `LeaseLimits` below: name, type, default,
+what it is, the RFC, and the values allowed. `SETTINGS` and `PORT_CONTROL` list these declarations.
+From them derive the options of `napt run`, the keys of a topology file with their checks
+(topologies/spec/gateways.py), the translator's arguments (topologies/network/programs.py) and the
+rows in topologies/README.md. So a new setting is added here, and used in the translator. This file
+does no I/O.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any, NamedTuple
 
 from napt_lab.nat_node.core.behavior import Behavior, parse_address
@@ -21,7 +23,7 @@ MOST_SESSIONS = 1_000_000
 _RANGE = re.compile(r"([0-9]{1,5})-([0-9]{1,5})")
 
 
-class PortAssignment(Enum):
+class PortAssignment(StrEnum):
     """Which external port a new rule gets (RFC 4787, section 4.2)."""
 
     PRESERVE = "preserve"
@@ -67,6 +69,14 @@ class Setting(NamedTuple):
         unit = f" {self.unit}" if self.unit else ""
         return f"{self.least:g} to {int(self.most)}{unit}"
 
+    def words(self, value: Any) -> list[str]:
+        """What says `value` on the command line; `parse` reads the second word."""
+        if self.kind is bool:
+            return [self.option if value else f"--no-{self.option[2:]}"]
+        if self.kind is range:
+            return [self.option, f"{value.start}-{value.stop - 1}"]
+        return [self.option, str(value)]
+
     def parse(self, text: str) -> Any:
         """The value that a word of the command line says. Raises ValueError."""
         kind = self.kind
@@ -89,31 +99,27 @@ def _about(
 
 
 def _idle(key: str, of: str, rfc: str) -> dict[str, Any]:
-    what = f"after how long unused {of} is forgotten"
+    what = f"the rule of {of} ends after this time without packets"
     return _about(what, rfc, key=key, unit="s", least=0.1, most=DAY)
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Addresses are numbers, times are in seconds."""
-
-    external: int
-    """The NAPT's address on the public side."""
-    internal: int
-    """The NAPT's address on the private side."""
-    internal_mask: int
-    """The private network's mask."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """The settings that the owner of a NAPT chooses. Times are in seconds."""
 
     mapping: Behavior = field(
         default=Behavior.ENDPOINT_INDEPENDENT,
-        metadata=_about("when an inside endpoint keeps its external port", "RFC 4787, 4.1"),
+        metadata=_about(
+            "which sessions of an inside endpoint share an external port", "RFC 4787, 4.1"
+        ),
     )
     filtering: Behavior = field(
         default=Behavior.ADDRESS_AND_PORT_DEPENDENT,
-        metadata=_about("who may answer through it", "RFC 4787, 5"),
+        metadata=_about("which remote endpoints may send to that port", "RFC 4787, 5"),
     )
     hairpinning: bool = field(
-        default=True, metadata=_about("inside to our own external address", "RFC 4787, 6")
+        default=True,
+        metadata=_about("hosts inside reach each other at the external address", "RFC 4787, 6"),
     )
     # A port that cannot be guessed cannot be attacked blindly (RFC 6056).
     port_assignment: PortAssignment = field(
@@ -121,15 +127,18 @@ class Settings:
         metadata=_about("which external port a new rule gets", "RFC 4787, 4.2"),
     )
     port_parity: bool = field(
-        default=False, metadata=_about("an even port gets an even one", "RFC 4787, REQ-4")
+        default=False,
+        metadata=_about("an even inside port gets an even external port", "RFC 4787, REQ-4"),
     )
     # The well-known ports are left to explicit rules.
-    ports: range = field(default=range(1024, 65536), metadata=_about("the pool for new rules"))
+    ports: range = field(
+        default=range(1024, 65536), metadata=_about("the external ports for new rules")
+    )
     # What is still sent to a port's old owner must not reach a new one (RFC 6888: 120 s).
     port_hold: float = field(
         default=0.0,
         metadata=_about(
-            "how long UDP and ICMP ports stay unused after their rule, where filtering is "
+            "how long a UDP or ICMP port stays unused after its rule, if filtering is "
             "endpoint-independent",
             "RFC 6888, REQ-8",
             unit="s",
@@ -142,7 +151,9 @@ class Settings:
     )
     tcp_transitory_idle: float = field(
         default=240.0,
-        metadata=_idle("idle.tcp-transitory", "a TCP connection that opens", "RFC 5382, REQ-5"),
+        metadata=_idle(
+            "idle.tcp-transitory", "a TCP connection that is not established", "RFC 5382, REQ-5"
+        ),
     )
     udp_idle: float = field(
         default=300.0, metadata=_idle("idle.udp", "a UDP session", "RFC 4787, REQ-5")
@@ -153,14 +164,14 @@ class Settings:
     closing_hold: float = field(
         default=240.0,
         metadata=_about(
-            "how long a closed connection keeps its rule", "RFC 7857, 2", unit="s", most=DAY
+            "how long a closed TCP connection keeps its rule", "RFC 7857, 2", unit="s", most=DAY
         ),
     )
     # The sender is told late: at once, it would give up a simultaneous open.
     refuse_syn: bool = field(
         default=True,
         metadata=_about(
-            "tell the sender of an unsolicited SYN after 6 s, by ICMP", "RFC 5382, REQ-4"
+            "answer an unsolicited SYN with an ICMP error, after 6 s", "RFC 5382, REQ-4"
         ),
     )
     # A quarter of all ports: one host cannot take the whole pool from the others, not even with
@@ -177,9 +188,22 @@ class Settings:
     )
     session_limit: int = field(
         default=131_072,
-        metadata=_about("sessions in all", unit="sessions", least=1, most=MOST_SESSIONS),
+        metadata=_about(
+            "sessions of all hosts together", unit="sessions", least=1, most=MOST_SESSIONS
+        ),
     )
 
+
+@dataclass(frozen=True, slots=True)
+class Settings(Choices):
+    """The choices, and the addresses of one NAPT as numbers."""
+
+    external: int
+    """The NAPT's address on the public side."""
+    internal: int
+    """The NAPT's address on the private side."""
+    internal_mask: int
+    """The private network's mask."""
     hosts: frozenset[int] = frozenset()
     """The inside hosts that explicit rules may lead to; empty: any inside address."""
 
@@ -212,7 +236,7 @@ class LeaseLimits:
     min_lifetime: int = field(
         default=120,
         metadata=_about(
-            "the shortest time for which such a rule is granted",
+            "the shortest lifetime that is granted",
             "RFC 6887, 15",
             key="port-control.min-lifetime",
             unit="s",
@@ -223,7 +247,7 @@ class LeaseLimits:
     max_lifetime: int = field(
         default=DAY,
         metadata=_about(
-            "the longest time for which such a rule is granted",
+            "the longest lifetime that is granted",
             "RFC 6887, 15",
             key="port-control.max-lifetime",
             unit="s",
@@ -234,7 +258,7 @@ class LeaseLimits:
     quota: int = field(
         default=32,
         metadata=_about(
-            "such rules of one inside host",
+            "rules that one inside host may ask for",
             "RFC 6887, 17.2",
             key="port-control.quota",
             unit="rules",
@@ -253,7 +277,7 @@ def _declared(settings: type) -> Iterator[Setting]:
             yield Setting(each.name, key, each.default, **declared)
 
 
-SETTINGS = tuple(_declared(Settings))
+SETTINGS = tuple(_declared(Choices))
 """The settings that a NAPT's owner can choose."""
 PORT_CONTROL = tuple(_declared(LeaseLimits))
 """Those of port control."""

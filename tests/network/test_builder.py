@@ -26,7 +26,9 @@ from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
 from napt_lab.topologies.sandbox import neighbor_table
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
-from napt_lab.topologies.spec.model import Engine, Service, StaticRule
+from napt_lab.topologies.spec.model import Engine
+from napt_lab.topologies.spec.napt_settings import StaticRule
+from napt_lab.topologies.spec.services import Service
 
 pytestmark = pytest.mark.network(timeout=30)
 

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 
-from napt_lab.topologies.spec.model import ROUTER_NAME, Topology
-from napt_lab.topologies.spec.scalars import PRIVATE
+from napt_lab.topologies.spec.model import Topology
+from napt_lab.topologies.spec.scalars import PRIVATE, ROUTER_NAME
 
 # Every node's settings, below /proc/sys/net.
 QUIET = {  # what a node sends unasked would be noise in a capture

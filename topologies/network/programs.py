@@ -25,12 +25,11 @@ from napt_lab.topologies.spec.model import (
     Gateway,
     GatewayKind,
     Host,
-    NaptSettings,
-    Service,
     Site,
     Topology,
 )
-from napt_lab.topologies.spec.services import SERVICES
+from napt_lab.topologies.spec.napt_settings import PORT_CONTROL, SETTINGS, NaptSettings
+from napt_lab.topologies.spec.services import SERVICES, Service
 
 READY_SECONDS = 10.0  # how long a program may take until it serves
 PROXY_PORT = 3128  # of an explicit proxy
@@ -146,35 +145,19 @@ def nat_node_flags(site: Site, settings: NaptSettings, control: PurePath) -> lis
         "external": str(gateway.public.ip),
         "internal": str(gateway.private),
         "control": str(control),
-        "mapping": settings.mapping.value,
-        "filtering": settings.filtering.value,
-        "ports": f"{settings.ports.start}-{settings.ports.stop - 1}",
-        "port-assignment": settings.port_assignment.value,
-        "port-hold": str(settings.port_hold),
-        "tcp-idle": str(settings.idle.tcp),
-        "tcp-transitory-idle": str(settings.idle.tcp_transitory),
-        "udp-idle": str(settings.idle.udp),
-        "icmp-idle": str(settings.idle.icmp),
-        "closing-hold": str(settings.closing_hold),
-        "host-limit": str(settings.host_limit),
-        "session-limit": str(settings.session_limit),
-    }
-    switches = {
-        "hairpinning": settings.hairpinning,
-        "port-parity": settings.port_parity,
-        "refuse-syn": settings.refuse_syn,
     }
     argv = [word for name, value in flags.items() for word in (f"--{name}", value)]
-    argv += [f"--{name}" if on else f"--no-{name}" for name, on in switches.items()]
+    for setting in SETTINGS:
+        argv += setting.words(getattr(settings, setting.name))
     for host in site.hosts:
         argv += ["--host", str(host.address.ip)]
     for rule in settings.rules:
         inside = f"{rule.internal_address}:{rule.internal_port}"
         argv += ["--rule", f"{rule.protocol} {rule.external_port} -> {inside}"]
-    if (bounds := settings.port_control) is not None:
-        argv += ["--port-control", "--quota", str(bounds.quota)]
-        argv += ["--min-lifetime", str(bounds.min_lifetime)]
-        argv += ["--max-lifetime", str(bounds.max_lifetime)]
+    if settings.port_control is not None:
+        argv.append("--port-control")
+        for setting in PORT_CONTROL:
+            argv += setting.words(getattr(settings.port_control, setting.name))
     if gateway.translator is not None:
         argv += ["--translator", str(gateway.translator.resolve())]
     return argv

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
 
-from napt_lab.topologies.spec.model import Behavior, Service
+from napt_lab.topologies.spec.napt_settings import Behavior
+from napt_lab.topologies.spec.services import Service
 
 
 class Protocol(StrEnum):

@@ -24,7 +24,7 @@ from napt_lab.topologies.spec.yaml_nodes import Entry
 MAX_EXPECTATIONS = 100
 MAX_POINTS = 100
 
-_wait = duration("0s", "5m")
+_wait = duration(0, 300)
 _message = one_line("a message", 200)
 
 

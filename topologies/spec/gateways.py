@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from enum import Enum
 from ipaddress import IPv4Address
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from napt_lab.topologies.spec.errors import quoted
 from napt_lab.topologies.spec.kernel_nat import cannot
-from napt_lab.topologies.spec.model import (
-    Behavior,
-    Datapath,
-    Engine,
-    Gateway,
-    GatewayKind,
-    IdleTimes,
+from napt_lab.topologies.spec.model import Datapath, Engine, Gateway, GatewayKind
+from napt_lab.topologies.spec.napt_settings import (
+    PORT_CONTROL,
+    SETTINGS,
+    LeaseLimits,
     NaptSettings,
-    PortAssignment,
-    PortControl,
-    Preset,
+    Setting,
     StaticRule,
 )
-from napt_lab.topologies.spec.presets import PRESETS, USUAL
+from napt_lab.topologies.spec.presets import PRESETS, USUAL, Preset
 from napt_lab.topologies.spec.scalars import (
     count,
     duration,
@@ -33,6 +32,7 @@ from napt_lab.topologies.spec.scalars import (
     private_interface,
     public_interface,
     static_rule,
+    whole,
 )
 from napt_lab.topologies.spec.yaml_nodes import Entry, Section
 
@@ -47,36 +47,11 @@ _NAPT_KEYS = (
     "engine",
     "datapath",
     "preset",
-    "mapping",
-    "filtering",
-    "hairpinning",
-    "port-assignment",
-    "port-parity",
-    "ports",
-    "port-hold",
-    "idle",
-    "closing-hold",
-    "refuse-syn",
-    "host-limit",
-    "session-limit",
+    *dict.fromkeys(setting.key.partition(".")[0] for setting in SETTINGS),
     "rules",
     "port-control",
     "translator",
 )
-
-_idle_time = duration("0.1s", "24h")
-_hold_time = duration("0s", "24h")
-_sessions = count(1_000_000)
-_seconds = duration("1s", "24h")
-_quota = count(1000)
-
-
-def _lifetime(text: str) -> int:
-    """Whole seconds, as PCP and NAT-PMP count."""
-    seconds = _seconds(text)
-    if not seconds.is_integer():
-        raise ValueError(f"{quoted(text)} has a fraction; allowed: whole seconds, 1s to 24h")
-    return int(seconds)
 
 
 class GatewayDraft:
@@ -149,53 +124,67 @@ def _settings(section: Section, engine: Engine, hosts: set[IPv4Address]) -> Napt
         if engine is Engine.NFTABLES:
             usual = replace(usual, refuse_syn=False)
     settings = NaptSettings(
-        mapping=section.value_or("mapping", one_of(Behavior), usual.mapping),
-        filtering=section.value_or("filtering", one_of(Behavior), usual.filtering),
-        hairpinning=section.value_or("hairpinning", flag, usual.hairpinning),
-        port_assignment=section.value_or(
-            "port-assignment", one_of(PortAssignment), usual.port_assignment
-        ),
-        port_parity=section.value_or("port-parity", flag, usual.port_parity),
-        ports=section.value_or("ports", ports, usual.ports),
-        port_hold=section.value_or("port-hold", _hold_time, usual.port_hold),
-        idle=_idle(section["idle"], usual.idle) if "idle" in section else usual.idle,
-        closing_hold=section.value_or("closing-hold", _hold_time, usual.closing_hold),
-        refuse_syn=section.value_or("refuse-syn", flag, usual.refuse_syn),
-        host_limit=section.value_or("host-limit", _sessions, usual.host_limit),
-        session_limit=section.value_or("session-limit", _sessions, usual.session_limit),
+        **_values(section, SETTINGS, usual),
         rules=_rules(section["rules"], hosts) if "rules" in section else (),
         port_control=_port_control(section["port-control"]) if "port-control" in section else None,
     )
     if engine is Engine.NFTABLES:
         for key, why in cannot(settings):
             # What the file does not say itself, its preset has said.
-            section.at(key if key in section or preset is None else "preset").refuse(why)
+            (_given(section, key) or section.at("preset" if preset else key)).refuse(why)
     return settings
 
 
-def _port_control(entry: Entry) -> PortControl | None:
-    """`on`, or with settings of its own."""
-    usual = PortControl()
+def _given(section: Section, key: str) -> Entry | None:
+    """The entry of a key such as `idle.tcp`, if the file has it."""
+    group, _, member = key.partition(".")
+    entry = section.get(group)
+    return entry.named().get(member) if entry and member else entry
+
+
+def _values(section: Section, settings: Iterable[Setting], usual: object) -> dict[str, Any]:
+    """The values of settings by name: from the file, or from `usual`."""
+    values = {}
+    for group, members in groupby(settings, key=lambda setting: setting.key.partition(".")[0]):
+        named = {setting.key.removeprefix(f"{group}."): setting for setting in members}
+        place = section
+        if group not in named:  # the keys of a group, such as `idle: {tcp: 2h}`
+            place = section[group].section(*named) if group in section else Section(section.entry)
+        for key, setting in named.items():
+            usual_value = getattr(usual, setting.name)
+            values[setting.name] = place.value_or(key, parser(setting), usual_value)
+    return values
+
+
+def parser(setting: Setting) -> Callable[[str], Any]:
+    """How the value of a setting is read from a topology file."""
+    if issubclass(setting.kind, Enum):
+        return one_of(setting.kind)
+    if setting.kind is bool:
+        return flag
+    if setting.kind is range:
+        return ports
+    if setting.unit == "s":
+        seconds = duration(setting.least, setting.most)
+        return seconds if setting.kind is float else whole(seconds)
+    return count(int(setting.most))
+
+
+def _port_control(entry: Entry) -> LeaseLimits | None:
+    """`on`, or a group of settings."""
+    usual = LeaseLimits()
     if not entry.is_mapping():
         return usual if entry.read(flag) else None
-    section = entry.section("min-lifetime", "max-lifetime", "quota")
-    least = section.value_or("min-lifetime", _lifetime, usual.min_lifetime)
-    most = section.value_or("max-lifetime", _lifetime, usual.max_lifetime)
-    if least > most:
-        section.at("min-lifetime").refuse(
-            f"{least} s is longer than max-lifetime, {most} s; allowed: at most as long"
+    group = Section(entry)
+    group["port-control"] = entry
+    limits = LeaseLimits(**_values(group, PORT_CONTROL, usual))
+    if limits.min_lifetime > limits.max_lifetime:
+        place = entry.section("min-lifetime", "max-lifetime", "quota").at("min-lifetime")
+        place.refuse(
+            f"{limits.min_lifetime} s is longer than max-lifetime, {limits.max_lifetime} s; "
+            "allowed: at most max-lifetime"
         )
-    return PortControl(least, most, section.value_or("quota", _quota, usual.quota))
-
-
-def _idle(entry: Entry, usual: IdleTimes) -> IdleTimes:
-    section = entry.section("tcp", "tcp-transitory", "udp", "icmp")
-    return IdleTimes(
-        tcp=section.value_or("tcp", _idle_time, usual.tcp),
-        tcp_transitory=section.value_or("tcp-transitory", _idle_time, usual.tcp_transitory),
-        udp=section.value_or("udp", _idle_time, usual.udp),
-        icmp=section.value_or("icmp", _idle_time, usual.icmp),
-    )
+    return limits
 
 
 def _rules(entry: Entry, hosts: set[IPv4Address]) -> tuple[StaticRule, ...]:

@@ -34,9 +34,9 @@ from napt_lab.topologies.spec.checkout import PROGRAM, TOPOLOGIES
 from napt_lab.topologies.spec.errors import Problems, nearest, not_one_of, quoted
 from napt_lab.topologies.spec.expectations import expectations
 from napt_lab.topologies.spec.gateways import DEFAULT_NAME, GatewayDraft
-from napt_lab.topologies.spec.model import Host, Service, Site, Topology
+from napt_lab.topologies.spec.model import Host, Site, Topology
 from napt_lab.topologies.spec.roster import Roster
-from napt_lab.topologies.spec.services import SERVICES
+from napt_lab.topologies.spec.services import SERVICES, Service
 from napt_lab.topologies.spec.yaml_nodes import MAX_BYTES, Entry, Section, compose
 
 MOST_FILES = 500  # in the folder of a missing file, to find the name that was meant

@@ -13,43 +13,14 @@ Everything here is frozen data: the loader makes it, the builder turns it into M
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from napt_lab.topologies.spec.assertions import Expectation
-
-ROUTER_NAME = "internet"
-
-
-class Behavior(StrEnum):
-    """How much of the remote endpoint a NAPT looks at (RFC 4787, sections 4.1 and 5)."""
-
-    ENDPOINT_INDEPENDENT = "endpoint-independent"
-    ADDRESS_DEPENDENT = "address-dependent"
-    ADDRESS_AND_PORT_DEPENDENT = "address-and-port-dependent"
-
-
-class PortAssignment(StrEnum):
-    """Which external port a new mapping gets (RFC 4787, section 4.2)."""
-
-    PRESERVE = "preserve"
-    SEQUENTIAL = "sequential"
-    RANDOM = "random"
-
-
-class Preset(StrEnum):
-    """Whole behaviors under the names that people use (presets.py says what each means)."""
-
-    FULL_CONE = "full-cone"
-    RESTRICTED_CONE = "restricted-cone"
-    PORT_RESTRICTED_CONE = "port-restricted-cone"
-    SYMMETRIC = "symmetric"
-    RFC = "rfc"
-    LEVEL_8 = "level-8"
+from napt_lab.topologies.spec.assertions import Expectation
+from napt_lab.topologies.spec.napt_settings import NaptSettings
+from napt_lab.topologies.spec.services import Service
 
 
 class GatewayKind(StrEnum):
@@ -75,76 +46,12 @@ class Datapath(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """A program that a node runs; `options` hold only what services.py allows for `name`."""
-
-    name: str
-    port: int
-    options: dict[str, str | int | bool] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Host:
     """An end system: a PC in a site, or a server on the Internet."""
 
     name: str
     address: IPv4Interface
     runs: tuple[Service, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class StaticRule:
-    """An explicit NAPT rule (port forwarding): external port -> internal endpoint."""
-
-    protocol: str  # "tcp" or "udp"
-    external_port: int
-    internal_address: IPv4Address
-    internal_port: int
-
-
-@dataclass(frozen=True, slots=True)
-class IdleTimes:
-    """After how many seconds without a packet a rule is collected.
-
-    Defaults: RFC 5382 REQ-5 (TCP), RFC 4787 REQ-5 (UDP), RFC 5508 REQ-2 (ICMP queries).
-    """
-
-    tcp: float = 7440.0
-    tcp_transitory: float = 240.0
-    udp: float = 300.0
-    icmp: float = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class PortControl:
-    """Inside hosts may ask for explicit rules, by PCP (RFC 6887) or NAT-PMP (RFC 6886).
-
-    Lifetimes are in seconds; `quota` is how many such rules one host may have.
-    """
-
-    min_lifetime: int = 120
-    max_lifetime: int = 86_400
-    quota: int = 32
-
-
-@dataclass(frozen=True, slots=True)
-class NaptSettings:
-    """The behavior of one NAPT. Times are in seconds."""
-
-    mapping: Behavior = Behavior.ENDPOINT_INDEPENDENT
-    filtering: Behavior = Behavior.ADDRESS_AND_PORT_DEPENDENT
-    hairpinning: bool = True
-    port_assignment: PortAssignment = PortAssignment.RANDOM
-    port_parity: bool = False
-    ports: range = range(1024, 65536)
-    port_hold: float = 0.0
-    idle: IdleTimes = IdleTimes()
-    closing_hold: float = 240.0
-    refuse_syn: bool = True
-    session_limit: int = 131_072
-    host_limit: int = 16_384
-    rules: tuple[StaticRule, ...] = ()
-    port_control: PortControl | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address
 
 from napt_lab.topologies.spec.errors import not_one_of, quoted
-from napt_lab.topologies.spec.model import ROUTER_NAME, Host, Site, Topology
+from napt_lab.topologies.spec.model import Host, Site, Topology
+from napt_lab.topologies.spec.scalars import ROUTER_NAME
 
 UNKNOWN = IPv4Address(0)  # the address of a node whose description has an error
 

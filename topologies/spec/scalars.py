@@ -15,8 +15,9 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import TypeVar
 
 from napt_lab.topologies.spec.errors import not_one_of, quoted
-from napt_lab.topologies.spec.model import ROUTER_NAME, StaticRule
+from napt_lab.topologies.spec.napt_settings import StaticRule
 
+ROUTER_NAME = "internet"
 MAX_NAME = 13  # Linux allows 15 for an interface: two are left for a suffix
 LEAST_PREFIX, MOST_PREFIX = 8, 30
 DEFAULT_PREFIX = 24
@@ -155,10 +156,9 @@ def count(most: int) -> Callable[[str], int]:
     return parse
 
 
-def duration(least: str, most: str) -> Callable[[str], float]:
-    """A parser for times in seconds, written 2h4m, 300s, 0.5s or 300, within the two bounds."""
-
-    low, high = _seconds(least), _seconds(most)
+def duration(low: float, high: float) -> Callable[[str], float]:
+    """A parser for times from `low` to `high` seconds, written 2h4m, 300s, 0.5s or 300."""
+    least, most = show_duration(low), show_duration(high)
 
     def parse(text: str) -> float:
         seconds = _seconds(text)
@@ -172,6 +172,26 @@ def duration(least: str, most: str) -> Callable[[str], float]:
         return seconds
 
     return parse
+
+
+def whole(parse: Callable[[str], float]) -> Callable[[str], int]:
+    """A parser for what `parse` reads, without a fraction."""
+
+    def parse_whole(text: str) -> int:
+        value = parse(text)
+        if not value.is_integer():
+            raise ValueError(f"{quoted(text)} has a fraction; allowed: whole seconds")
+        return int(value)
+
+    return parse_whole
+
+
+def show_duration(seconds: float) -> str:
+    """Seconds as a topology file writes them: 2h4m, 5m, 0.5s."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    parts = [f"{hours}h"] * (hours > 0) + [f"{minutes}m"] * (minutes > 0)
+    return "".join(parts + [f"{rest:g}s"] * (rest > 0 or not parts))
 
 
 def _seconds(text: str) -> float:

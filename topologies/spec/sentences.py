@@ -35,9 +35,10 @@ from napt_lab.topologies.spec.assertions import (
     Via,
 )
 from napt_lab.topologies.spec.errors import not_one_of, quoted
-from napt_lab.topologies.spec.model import Behavior, Service
+from napt_lab.topologies.spec.napt_settings import Behavior
 from napt_lab.topologies.spec.roster import Roster
 from napt_lab.topologies.spec.scalars import one_of
+from napt_lab.topologies.spec.services import Service
 from napt_lab.topologies.spec.words import Words, address, endpoint, is_like_an_address
 
 MAX_SENTENCE = 200  # characters

@@ -15,6 +15,15 @@ Parser = Callable[[str], str | int | bool]
 
 
 @dataclass(frozen=True, slots=True)
+class Service:
+    """A service that a host runs; `options` holds only options of SERVICES[name]."""
+
+    name: str
+    port: int
+    options: dict[str, str | int | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSpec:
     """One service: its module, default port, options (name -> parser), and required options."""
 

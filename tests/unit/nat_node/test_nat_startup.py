@@ -5,7 +5,7 @@ from enum import Enum
 import pytest
 
 from napt_lab.nat_node.__main__ import _parser, main
-from napt_lab.nat_node.core.settings import PORT_CONTROL, SETTINGS, LeaseLimits, Settings
+from napt_lab.nat_node.core.settings import PORT_CONTROL, SETTINGS, Choices, LeaseLimits
 from napt_lab.nat_node.startup import _limits, _settings
 
 GOOD = {
@@ -88,8 +88,7 @@ def test_each_setting_comes_from_its_word_to_its_field(setting):
 
 def test_every_field_that_its_owner_can_choose_is_declared():
     declared = {setting.name for setting in (*SETTINGS, *PORT_CONTROL)}
-    place = {"external", "internal", "internal_mask", "hosts"}
-    assert {*Settings.__slots__, *LeaseLimits.__slots__} == declared | place | {"leases"}
+    assert {*Choices.__slots__, *LeaseLimits.__slots__} == declared | {"leases"}
     assert all(setting.what and setting.allowed for setting in (*SETTINGS, *PORT_CONTROL))
 
 

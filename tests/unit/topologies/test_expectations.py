@@ -30,7 +30,8 @@ from napt_lab.topologies.spec.assertions import (
 from napt_lab.topologies.spec.errors import TopologyError
 from napt_lab.topologies.spec.expectations import MAX_EXPECTATIONS
 from napt_lab.topologies.spec.loader import loads
-from napt_lab.topologies.spec.model import Behavior, Service
+from napt_lab.topologies.spec.napt_settings import Behavior
+from napt_lab.topologies.spec.services import Service
 
 ROOT = Path(__file__).parents[3]
 HOME = """

@@ -15,7 +15,7 @@ from napt_lab.topologies.network.programs import nat_node_flags
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.kernel_nat import ruleset
 from napt_lab.topologies.spec.loader import load
-from napt_lab.topologies.spec.model import IdleTimes, NaptSettings, PortControl, StaticRule
+from napt_lab.topologies.spec.napt_settings import LeaseLimits, NaptSettings, StaticRule
 
 
 @pytest.fixture
@@ -53,10 +53,13 @@ def test_every_setting_of_a_napt_reaches_the_translator(two_sites):
     settings = NaptSettings(
         hairpinning=False,
         ports=range(2000, 3001),
-        idle=IdleTimes(tcp=1.5, tcp_transitory=2.5, udp=3.5, icmp=4.5),
+        tcp_idle=1.5,
+        tcp_transitory_idle=2.5,
+        udp_idle=3.5,
+        icmp_idle=4.5,
         closing_hold=0.5,
         rules=(StaticRule("tcp", 8080, IPv4Address("10.0.0.7"), 80),),
-        port_control=PortControl(2, 30, 5),
+        port_control=LeaseLimits(2, 30, 5),
     )
     flags = nat_node_flags(site, settings, Path("/run/x.sock"))
     given = dict(pairwise(flags))
