@@ -115,7 +115,7 @@ def test_a_program_that_dies_is_reported_with_its_last_words():
 
 def test_a_command_that_hangs_is_killed_with_its_children():
     with Network(topology()) as net:
-        with pytest.raises(DeadlinePassed, match=r"waited 0\.2 s for alice"):
+        with pytest.raises(DeadlinePassed, match=r"timed out after 0\.2 s waiting for alice"):
             net["alice"].run(["sh", "-c", "sleep 1000 & wait"], timeout=0.2)
         assert eventually(
             lambda: not [pid for pid in processes() if b"sleep\x001000" in command(pid)]

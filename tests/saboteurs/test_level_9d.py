@@ -121,7 +121,7 @@ SABOTEURS = (
     Saboteur(
         "leases-never-end",
         (Edit(LEASES, 'self._end(lease, "expired", now)', "pass"), *IMPATIENT),
-        red={LIFETIME: "`rule-ended` from napt_a, in vain"},
+        red={LIFETIME: "waiting for `rule-ended` from napt_a"},
     ),
     Saboteur(
         "renewal-is-granted-but-not-done",

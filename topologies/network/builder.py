@@ -1,18 +1,17 @@
-"""From the model to a network that runs: Mininet nodes, bridges, addresses, programs.
+"""Builds a network from a topology: Mininet nodes, bridges, addresses, programs.
 
-Theory of operation. Every node of the topology is a Mininet node with a network namespace of
-its own. Every segment (an ISP's network, a site's network) is a Linux bridge in the sandbox's
-namespace, as a switch is a thing of its own in life; Open vSwitch and a controller would be
-one more system to install and to explain.
+Theory of operation. Each node of the topology is a Mininet node with its own network namespace.
+Each segment (an ISP's network, a site's network) is a Linux bridge in the sandbox's namespace. Open
+vSwitch with a controller would be one more system to install and to explain.
 
                         the sandbox's own namespace
         alice [eth0]───┐                            ┌───[isp1] internet [isp2]───┐
                       site.1 ──[lan0] napt_a [wan0]─isp.1                      isp.2 ── …
 
-Mininet configures a node by typing commands into a shell that runs there. Here nothing from
-a topology goes through a shell: one `ip -batch` makes all links, one `ip -batch` a node gives
-addresses and routes, all nodes at the same time, and settings of the kernel are written by a
-thread that visits the node. A node's shell starts only when someone types into it.
+Mininet configures a node by typing commands into a shell on it. Here nothing from a topology goes
+through a shell: one `ip -batch` makes all links, one `ip -batch` for each node sets addresses and
+routes, all at the same time, and a thread in the node's namespace writes sysctls. A node's shell
+starts only when a command is typed into it.
 """
 
 from __future__ import annotations
@@ -52,11 +51,11 @@ from napt_lab.topologies.spec.model import Topology
 BATCH_SECONDS = 20.0  # how long one batch of commands may take
 GROUP = 54  # marks the links in the sandbox's namespace, to delete them all at once
 
-# Where br_netfilter is loaded, each bridge shows every packet to netfilter once more, as if the
-# cable between two nodes were a firewall.
+# With br_netfilter, each bridge passes every packet to netfilter once more, as if the cable between
+# two nodes were a firewall.
 PLAIN_BRIDGES = {f"bridge/bridge-nf-call-{tables}": "0" for tables in ("iptables", "arptables")}
-# Three unanswered ARP requests mean "no such neighbor". On a wire of no length 0.2 s is long
-# enough between them; the usual second would make a student wait.
+# Three unanswered ARP requests mean "no such neighbor". Between local nodes 0.2 s between them is
+# enough; with the default of a second a student would have to wait.
 ARP_PATIENCE = {"ipv4/neigh/{interface}/retrans_time_ms": "200"}
 
 
@@ -84,7 +83,7 @@ class LimitReached(BuildError):
 class LabNode(MininetNode):  # type: ignore[misc]  # Mininet has no types
     """A Mininet node whose namespace is held by `cat`; its shell starts when it is used."""
 
-    isSetup = True  # preflight has looked for the programs
+    isSetup = True  # preflight has checked that the programs are there
 
     def startShell(self, mnopts: str | None = None) -> None:
         """Make the namespaces, without a shell."""
@@ -92,54 +91,54 @@ class LabNode(MininetNode):  # type: ignore[misc]  # Mininet has no types
             ["mnexec", "-cnp", "cat"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C at a prompt is for what was typed, not for the node
+            start_new_session=True,  # Ctrl-C at a prompt must not end the node
         )
         self.pid = self.holder.pid
 
     def await_namespace(self) -> None:
-        """Return once the namespaces exist: mnexec then says its process number."""
+        """Return when the namespaces exist: mnexec then prints its process number."""
         assert self.holder.stdout is not None
         if not self.holder.stdout.readline():
             raise BuildError(f"{self.name}: mnexec could not make a network namespace")
 
     def sendCmd(self, *args: Any, **kwargs: Any) -> None:
-        """Type a command into the node's shell, which starts now if it has not yet."""
+        """Type a command into the node's shell; starts the shell if necessary."""
         self._need_shell()
         super().sendCmd(*args, **kwargs)
 
     def cmd(self, *args: Any, **kwargs: Any) -> Any:
-        """Type a command and return what it printed."""
+        """Type a command and return its output."""
         self._need_shell()
         return super().cmd(*args, **kwargs)
 
     def _need_shell(self) -> None:
         if self.shell is None:
-            self.inNamespace = False  # the shell joins the namespaces that are there
+            self.inNamespace = False  # the shell joins the existing namespaces
             super().startShell(mnopts=f"-cda{self.holder.pid}")
             self.inNamespace, self.pid = True, self.holder.pid
 
     def terminate(self) -> None:
-        """End the shell and give the namespaces up."""
+        """End the shell and the process that holds the namespaces."""
         super().terminate()
         self.holder.kill()
         self.holder.communicate()
 
 
 class Bridge(Switch):  # type: ignore[misc]
-    """A segment: a Linux bridge, made and deleted by the builder's batches."""
+    """A segment: a Linux bridge; the builder's batches make and delete it."""
 
     isSetup = True
 
     def startShell(self, mnopts: str | None = None) -> None:
-        """Nothing is ever typed at a bridge."""
+        """Do nothing: a bridge has no shell."""
         self.pid = os.getpid()
 
     def cmd(self, *args: Any, **kwargs: Any) -> str:
-        """Mininet brings a switch's interfaces up by command; the batch does it."""
+        """Do nothing: the batch sets the interfaces up, Mininet would do it by commands."""
         return ""
 
     def start(self, controllers: Sequence[Any]) -> None:
-        """A learning bridge needs no controller."""
+        """Do nothing: a learning bridge needs no controller."""
 
 
 class BatchIntf(Intf):  # type: ignore[misc]
@@ -150,7 +149,7 @@ class BatchIntf(Intf):  # type: ignore[misc]
 
 
 class BatchLink(Link):  # type: ignore[misc]
-    """A veth pair that is made, with all others, by one batch."""
+    """A veth pair; one batch makes all of them."""
 
     @classmethod
     def makeIntfPair(cls, *_args: Any, **_kwargs: Any) -> None:
@@ -161,10 +160,10 @@ class BatchLink(Link):  # type: ignore[misc]
 
 
 class Network:
-    """`with Network(topology) as net:` a topology that runs; afterwards nothing of it is left.
+    """A running topology: `with Network(topology) as net:`; afterwards nothing of it is left.
 
-    `net["alice"]` is a node, `net.log` what all programs report, `net.mininet` Mininet's own
-    view of it. Only in the sandbox.
+    `net["alice"]` is a node, `net.log` has the events of all programs, `net.mininet` is Mininet's
+    object. Only in the sandbox.
     """
 
     def __init__(self, topology: Topology) -> None:
@@ -181,15 +180,15 @@ class Network:
         return iter(self.nodes.values())
 
     def napt(self, name: str) -> NaptControl:
-        """The control of the translator on gateway `name`."""
+        """The control of the NAPT `name`."""
         control = self.nodes[name].napt
         if control is None:
-            raise KeyError(f"{name} runs no translator that could be asked")
+            raise KeyError(f"{name} is not a NAPT")
         return control
 
     def __enter__(self) -> Network:
         if not sandbox.inside():
-            raise BuildError("a network is only ever built in the sandbox")
+            raise BuildError("a network can be built only in the sandbox")
         try:
             with self._limits.calls():
                 self._build()
@@ -221,7 +220,7 @@ class Network:
             raise LimitReached(reached) from error
 
     def _build(self) -> None:
-        # Mininet's own initialisation writes settings that the whole machine shares.
+        # Mininet's initialization would write settings that the whole machine shares.
         Mininet.inited = True
         self.mininet = Mininet(
             topo=None, switch=Bridge, controller=None, host=LabNode, link=BatchLink, intf=BatchIntf
@@ -235,7 +234,7 @@ class Network:
         plans = list(node_plans(self.topology))
         name_files = self._write_name_files()
         for plan in plans:
-            self.mininet.addHost(plan.name)  # all start before the first is waited for
+            self.mininet.addHost(plan.name)  # all start, then each is waited for
         for plan in plans:
             holder = self.mininet[plan.name]
             holder.await_namespace()
@@ -249,9 +248,9 @@ class Network:
         self._configure(plans)
 
     def _write_name_files(self) -> dict[str, Path]:
-        """What nodes have for /etc/hosts and /etc/resolv.conf: public names, no name server.
+        """Write /etc/hosts (public hosts) and an empty /etc/resolv.conf for the nodes.
 
-        The machine's own name server is none of theirs, and asking it would be noise.
+        They cannot reach the machine's name server; requests to it would clutter the captures.
         """
         public = [f"{host.address.ip} {host.name}\n" for host in self.topology.internet]
         hosts, resolver = (sandbox.RUN_DIRECTORY / f".{name}" for name in ("hosts", "resolv.conf"))
@@ -275,11 +274,11 @@ class Network:
                     f"address {port.mac} netns {self.nodes[plan.name].pid}"
                 )
                 make.append(f"link set {link.intf2} master {port.segment} up")
-                # Neighbors that nobody asks for never say where they are.
+                # A permanent neighbor is not asked for by ARP: the bridge must know its port.
                 ports.append(f"fdb add {port.mac} dev {link.intf2} master static")
-        # One more entry of the neighbor table: where it is full, nothing could be trusted.
+        # Ask for one more entry of the neighbor table: if it is full, results are not reliable.
         make.append(neighbor_table.one_more(segments(self.topology)[0]))
-        # A namespace that is gone takes its links along, but only some time later.
+        # The end of a namespace deletes its links as well, but only some time later.
         self._cleanup.callback(
             lambda: _Batch("ip", [], [f"link del group {GROUP}"]).finish("sandbox")
         )
@@ -287,7 +286,7 @@ class Network:
         _Batch("bridge", [], ports).finish("sandbox")
 
     def _configure(self, plans: Sequence[NodePlan]) -> None:
-        """Addresses, routes and kernel settings of all nodes, at the same time."""
+        """Set addresses, routes, neighbors and sysctls of all nodes, at the same time."""
         neighbors = neighbor_commands(plans)
         batches = [
             _Batch("ip", self.nodes[plan.name].entry, [*plan.ip_commands(), *neighbors[plan.name]])
@@ -298,7 +297,7 @@ class Network:
             namespaces.visit(self.nodes[plan.name].pid, functools.partial(self._settle, plan))
 
     def _settle(self, plan: NodePlan) -> None:
-        """Settings that need the interfaces. Runs in the node's namespace."""
+        """Write the sysctls that need the interfaces. Runs in the node's namespace."""
         for port in plan.ports:
             patience = {key.format(interface=port.interface): v for key, v in ARP_PATIENCE.items()}
             namespaces.write_sysctls(patience)
@@ -332,22 +331,22 @@ class _Batch:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            process_group=0,  # Ctrl-C is not for it: whoever waits decides
+            process_group=0,  # Ctrl-C must not end it: its caller decides
         )
         assert self._popen.stdin is not None
-        # If it has ended already, `finish` says why.
+        # If it has ended already, `finish` raises the reason.
         with contextlib.suppress(BrokenPipeError), self._popen.stdin as lines:
             lines.write("\n".join(commands) + "\n")
         self._popen.stdin = None
 
     def finish(self, where: str) -> None:
-        """Wait for the end; BuildError if a command was refused, or took too long."""
+        """Wait for the end; BuildError if a command failed or took too long."""
         try:
             _, stderr = self._popen.communicate(timeout=BATCH_SECONDS)
         except subprocess.TimeoutExpired as error:
             self._popen.kill()
             raise BuildError(
-                f"{where}: {self._program} was not done after {BATCH_SECONDS:g} s"
+                f"{where}: {self._program} timed out after {BATCH_SECONDS:g} s"
             ) from error
         if self._popen.returncode != 0:
             raise BuildError(f"{where}: {self._program}: {stderr.strip()}")

@@ -1,11 +1,11 @@
 """The programs of a topology: a translator or a proxy on each gateway, services on the hosts.
 
-All of them are started at once, and each is waited for until it says that it is ready; one
-that ends before that is reported with its last words. A NAPT's engine is either our nat_node
-or the kernel's own NAT (kernel_nat.py).
+All programs are started at once; then each must report that it is ready. If one ends before that,
+the error shows the end of its stderr. A NAPT's engine is either our nat_node or the kernel's own
+NAT (kernel_nat.py).
 
-A proxy serves its site, not the Internet: it listens on the gateway's private address and
-connects from the public one. The gateway itself forwards nothing.
+A proxy serves its site, not the Internet: it listens on the gateway's private address and connects
+from the public one. The gateway itself forwards no packets.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from napt_lab.topologies.spec.model import (
 from napt_lab.topologies.spec.napt_settings import PORT_CONTROL, SETTINGS, NaptSettings
 from napt_lab.topologies.spec.services import SERVICES, Service
 
-READY_SECONDS = 10.0  # how long a program may take until it serves
+READY_SECONDS = 10.0  # time for a program to become ready
 PROXY_PORT = 3128  # of an explicit proxy
-INTERCEPTED_PORT = 80  # whose connections a transparent proxy takes
+INTERCEPTED_PORT = 80  # a transparent proxy intercepts connections to this port
 TURN_REALM = "napt.lab"
-CONTROL, FILES = "control.sock", "files"  # in the node's own folder
+CONTROL, FILES = "control.sock", "files"  # in the node's folder
 
 
 class ProgramError(Exception):
@@ -43,9 +43,9 @@ class ProgramError(Exception):
 
 
 def start_programs(topology: Topology, nodes: Mapping[str, Node]) -> None:
-    """Start everything that the topology runs, and return when all of it serves.
+    """Start all programs of the topology; returns when all are ready.
 
-    ProgramEnded if a program ends before that, DeadlinePassed if it takes too long.
+    Raises ProgramEnded if a program ends before that, DeadlinePassed if it takes too long.
     """
     starting: list[Process] = []
     for site in topology.sites:
@@ -81,7 +81,7 @@ def _start_kernel(gateway: Gateway, settings: NaptSettings, node: Node) -> None:
 def gateway_command(site: Site, home: PurePath, fast: bool) -> list[str]:
     """The command line after `python -m` of a gateway's program.
 
-    `home`: the node's own folder; `fast`: whether the topology asks for speed.
+    `home`: the node's folder; `fast`: whether the topology has `offload: true`.
     """
     gateway = site.gateway
     if gateway.napt is None:
@@ -117,7 +117,7 @@ def _start_services(host: Host, node: Node) -> Iterator[Process]:
 
 
 def service_command(service: Service, host: Host, home: PurePath) -> list[str]:
-    """The command line after `python -m` of a service; `home` is the node's own folder."""
+    """The command line after `python -m` of a service; `home` is the node's folder."""
     argv = [SERVICES[service.name].module, "--port", str(service.port)]
     if service.name == "file-server":
         argv += ["--folder", str(home / FILES)]

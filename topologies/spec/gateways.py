@@ -1,4 +1,4 @@
-"""`gateway:` in a topology file: what stands between a site and its ISP, and how it behaves."""
+"""Reads `gateway:` in a topology file: a NAPT or proxy between a site and its ISP."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ _NAPT_KEYS = (
 
 
 class GatewayDraft:
-    """A gateway while its site is read: the hosts need its network, its rules need the hosts."""
+    """A gateway, read in two steps: hosts need its network, and its rules need the hosts."""
 
     def __init__(self, entry: Entry, site_name: str, folder: Path) -> None:
-        """`folder`: where the topology file is."""
+        """`folder`: the folder of the topology file."""
         self._folder = folder
         self.section = entry.section(*_KEYS, *_NAPT_KEYS, required=("kind", "public", "private"))
         self.kind = self.section.value("kind", one_of(GatewayKind))
@@ -68,7 +68,7 @@ class GatewayDraft:
         self.name = self.section.value_or("name", str, usual_name)
 
     def finish(self, hosts: set[IPv4Address]) -> Gateway | None:
-        """The gateway of a site with these hosts; None where its file must be mended first."""
+        """The gateway of a site with these hosts; None if a required key is missing or wrong."""
         settings, engine, datapath, translator = None, Engine.PYTHON, None, None
         if self.kind in (GatewayKind.NAPT, None):
             engine = self.section.value_or("engine", one_of(Engine), Engine.PYTHON)
@@ -76,22 +76,24 @@ class GatewayDraft:
             translator = self.section.value("translator", _ordinary_file(self._folder))
             if translator and engine is not Engine.PYTHON:
                 self.section["translator"].refuse(
-                    f"with engine: {engine.value} the kernel translates; "
+                    f"engine: {engine.value} has no place for a translator; "
                     "allowed: engine: python, or no translator"
                 )
             if translator and settings.port_control:
                 self.section["port-control"].refuse(
-                    "a translator of your own has no PCP server; allowed: off, or no translator"
+                    "a translator of your own has no port-control; allowed: off, or no translator"
                 )
             datapath = self.section.value("datapath", one_of(Datapath))
             if datapath is Datapath.KERNEL and (translator or engine is not Engine.PYTHON):
                 self.section["datapath"].refuse(
-                    "only the translator of this project hands its flows to the kernel; "
+                    "only this project's translator can use the kernel as datapath; "
                     "allowed: engine: python without translator, or no datapath"
                 )
         else:
             for key in self.section.keys() & set(_NAPT_KEYS):
-                self.section[key].refuse(f"only kind napt has this; allowed: {', '.join(_KEYS)}")
+                self.section[key].refuse(
+                    f"only kind: napt has this key; allowed: {', '.join(_KEYS)}"
+                )
         if self.kind is None or self.public is None or self.private is None:
             return None
         return Gateway(
@@ -100,13 +102,16 @@ class GatewayDraft:
 
 
 def _ordinary_file(folder: Path) -> Callable[[str], Path]:
-    """Read the path of a file, from `folder` on."""
+    """A parser for the path of a Python file; relative paths start at `folder`."""
 
     def parse(text: str) -> Path:
-        path, allowed = folder / text, "allowed: a Python file, by its path from this YAML file on"
+        path, allowed = (
+            folder / text,
+            "allowed: a Python file, by its path from the folder of this file",
+        )
         try:
             mode = path.stat().st_mode
-        except (OSError, ValueError):  # ValueError: a character that no path can have
+        except (OSError, ValueError):  # ValueError: a character that is not allowed in paths
             raise ValueError(f"there is no file {quoted(text)}; {allowed}") from None
         if not stat.S_ISREG(mode):
             what = "a directory" if stat.S_ISDIR(mode) else "not an ordinary file"
@@ -130,7 +135,7 @@ def _settings(section: Section, engine: Engine, hosts: set[IPv4Address]) -> Napt
     )
     if engine is Engine.NFTABLES:
         for key, why in cannot(settings):
-            # What the file does not say itself, its preset has said.
+            # A value that is not in the file comes from its preset.
             (_given(section, key) or section.at("preset" if preset else key)).refuse(why)
     return settings
 
@@ -198,21 +203,21 @@ def _rules(entry: Entry, hosts: set[IPv4Address]) -> tuple[StaticRule, ...]:
         if external in rules:
             first = rules[external][1]
             item.refuse(
-                f"{rule.protocol} port {rule.external_port} is already forwarded by {first.path} "
-                f"(line {first.line}); allowed: one rule for a protocol and external port"
+                f"{first.path} (line {first.line}) already forwards {rule.protocol} port "
+                f"{rule.external_port}; allowed: another port"
             )
             continue
         if rule.internal_address not in hosts:
             item.refuse(
-                f"{quoted(str(rule.internal_address))} is not the address of a host of this site; "
+                f"no host of this site has the address {quoted(str(rule.internal_address))}; "
                 f"allowed: {_some(hosts)}"
             )
         internal = (rule.protocol, rule.internal_address, rule.internal_port)
         if internal in inside:
             first = inside[internal]
             item.refuse(
-                f"{rule.internal_address}:{rule.internal_port} already has a port, by {first.path} "
-                f"(line {first.line}); allowed: one rule for an internal endpoint"
+                f"{first.path} (line {first.line}) already forwards a port to "
+                f"{rule.internal_address}:{rule.internal_port}; allowed: one rule for an endpoint"
             )
         inside.setdefault(internal, item)
         rules[external] = (rule, item)
@@ -220,6 +225,9 @@ def _rules(entry: Entry, hosts: set[IPv4Address]) -> tuple[StaticRule, ...]:
 
 
 def _some(hosts: set[IPv4Address]) -> str:
-    """A few of the addresses; a site may have a hundred."""
+    """A list of at most five addresses: a site may have a hundred."""
     shown = [str(address) for address in sorted(hosts)[:5]]
-    return ", ".join(shown) + (", …" if len(hosts) > len(shown) else "") or "no host is declared"
+    return (
+        ", ".join(shown) + (", …" if len(hosts) > len(shown) else "")
+        or "none (this site has no host)"
+    )

@@ -1,13 +1,13 @@
-"""What a topology is, once the YAML has been read and found good.
+"""The data of a topology, as read from a topology file without errors.
 
-An Internet of public hosts, and sites hidden behind gateways. Every public address lies in
-the network of an ISP; the `internet` router has one leg in each of these networks, and no
-route to private space (RFC 1918), so that a private destination fails there as it does in
-life. Each ISP's network and each site's network is one Ethernet segment.
+A topology has public hosts on the Internet and sites behind gateways. Each public address belongs
+to the network of an ISP. The `internet` router has an interface in each of these networks and no
+route to private addresses (RFC 1918), as on the real Internet. Each ISP's network and each site's
+network is one Ethernet segment.
 
           host ── site's segment ── gateway ── ISP's segment ── internet ── ISP's segment ── host
 
-Everything here is frozen data: the loader makes it, the builder turns it into Mininet nodes.
+All of this is frozen data: the loader makes it, the builder makes Mininet nodes from it.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class GatewayKind(StrEnum):
 
 
 class Engine(StrEnum):
-    """Who translates on a NAPT: this project's Python, or the kernel (oracle and yardstick)."""
+    """What translates on a NAPT: this project's Python, or the kernel (to compare with)."""
 
     PYTHON = "python"
     NFTABLES = "nftables"
 
 
 class Datapath(StrEnum):
-    """Who carries the packets of established flows once our Python has decided about them."""
+    """What forwards the packets of established flows."""
 
     PYTHON = "python"
     KERNEL = "kernel"
@@ -56,7 +56,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A site's way out. `napt` is set exactly where `kind` is NAPT."""
+    """The gateway of a site. `napt` is None unless `kind` is NAPT."""
 
     name: str
     kind: GatewayKind
@@ -64,8 +64,10 @@ class Gateway:
     private: IPv4Interface
     engine: Engine = Engine.PYTHON
     napt: NaptSettings | None = None
-    datapath: Datapath | None = None  # None: as the topology's offload asks for
-    translator: Path | None = None  # a translate() that somebody else wrote, in Python's place
+    datapath: Datapath | None = None  # None: KERNEL if the topology has `offload: true`
+    translator: Path | None = (
+        None  # a file with a translate() of the user's own, in place of the project's
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +101,17 @@ class Topology:
     isps: tuple[Isp, ...]
     internet: tuple[Host, ...]
     sites: tuple[Site, ...]
-    offload: bool = False  # True: links may carry unsegmented TCP: fast, less like a wire
-    expect: tuple[Expectation, ...] = ()  # what must hold once it runs
+    offload: bool = False  # True: links may carry unsegmented TCP: faster, but not as on a wire
+    expect: tuple[Expectation, ...] = ()  # what must hold while it runs
 
     def hosts(self) -> Iterator[Host]:
-        """Every end system, public ones first."""
+        """All hosts, public ones first."""
         yield from self.internet
         for site in self.sites:
             yield from site.hosts
 
     def translated_by(self, translator: Path) -> Topology:
-        """The same topology, with the file `translator` on every NAPT that is ours."""
+        """This topology with the file `translator` on every NAPT with engine python."""
         sites = tuple(
             replace(site, gateway=replace(site.gateway, translator=translator))
             if site.gateway.napt is not None and site.gateway.engine is Engine.PYTHON
@@ -119,9 +121,9 @@ class Topology:
         return replace(self, sites=sites)
 
     def engine(self) -> str:
-        """Who translates: `python`, or what all of the NAPTs have in its place.
+        """What translates: `python`, `nftables` or `translator mine.py`.
 
-        `nftables`, `translator mine.py` (several files: with a comma between them).
+        Different engines of several NAPTs are separated by commas.
         """
         engines = [
             f"translator {gateway.translator.name}" if gateway.translator else gateway.engine.value
@@ -131,5 +133,5 @@ class Topology:
         return ", ".join(dict.fromkeys(engines)) or Engine.PYTHON.value
 
     def isp_of(self, address: IPv4Interface) -> Isp:
-        """The ISP that a public address belongs to; the loader guarantees that there is one."""
+        """The ISP of a public address; the loader guarantees that there is one."""
         return next(isp for isp in self.isps if isp.network == address.network)
