@@ -37,6 +37,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from napt_lab.topologies.sandbox import process_limit
+
 HOSTNAME = "napt-lab"
 PRIVATE_MEMORY = (Path("/run"), Path("/dev/shm"))  # each a tmpfs of the sandbox's own
 RUN_DIRECTORY = Path("/run/napt-lab")
@@ -122,6 +124,7 @@ def fork_into(work: Callable[[], int]) -> int:
 def _enter(terminal: int | None) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
+    process_limit.open_counter()
     _leave_namespaces()
     signals = _passed_on()
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signals | {signal.SIGTTOU})

@@ -18,13 +18,14 @@ def machine(monkeypatch, tmp_path):
     """A machine whose counters the test sets."""
 
     class Machine:
-        overflows, killed, offset, tracked = 3, 1, 0.0, 0
+        overflows, killed, offset, tracked, forks = 3, 1, 0.0, 0, 5
 
     monkeypatch.setattr(
         limits.neighbor_table, "read", lambda: NeighborTable(500, 1024, Machine.overflows)
     )
     monkeypatch.setattr(limits, "_killed_for_memory", lambda: Machine.killed)
     monkeypatch.setattr(limits, "_clock_offset", lambda: Machine.offset)
+    monkeypatch.setattr(limits.process_limit, "refused", lambda: Machine.forks)
     monkeypatch.setattr(limits, "_connections_refused", lambda pid: Machine.tracked)
     return Machine
 
@@ -50,6 +51,13 @@ def test_packets_that_never_left_count_whether_anything_failed_or_not(machine):
     assert "sysctl -w net.ipv4.neigh.default.gc_thresh3=8192" in found[0].fix
     assert found[1].found.startswith("9 packets dropped")
     assert "sysctl -w net.netfilter.nf_conntrack_max=" in found[1].fix
+
+
+def test_a_process_that_was_refused_on_a_node_counts(machine):
+    watch = limits.Watch()
+    machine.forks += 3
+    (found,) = watch.reached(failed=False)
+    assert (found.name, found.found) == ("processes", "3 refused during the run")
 
 
 def test_what_most_runs_survive_counts_where_something_failed(machine):

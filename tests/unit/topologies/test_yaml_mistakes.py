@@ -104,8 +104,7 @@ MISTAKES = {
         "allowed: a comma between two entries"
     ),
     'title: "x\ninternet: {}\n': (
-        "1: the quote in column 8 is never closed; allowed: the same quote at the end of "
-        "the text"
+        "1: the quote in column 8 is never closed; allowed: the same quote at the end of the text"
     ),
     'title: "x\ninternet:\n  a: "1"': (
         "1: the quote in column 8 is closed on line 3; allowed: the same quote at the end "
@@ -144,12 +143,10 @@ MISTAKES = {
         "3: a no-break space (U+00A0) stands before 'b: 1.1.1.3'; allowed: ordinary spaces"
     ),
     "internet:\n \u3000a: 1.1.1.2": (
-        "2: internet: an ideographic space (U+3000) stands before 'a'; allowed: ordinary "
-        "spaces"
+        "2: internet: an ideographic space (U+3000) stands before 'a'; allowed: ordinary spaces"
     ),
     "internet:\n  a:\u00a01.1.1.2": (
-        "2: internet: a no-break space (U+00A0) stands before '1.1.1.2'; allowed: ordinary "
-        "spaces"
+        "2: internet: a no-break space (U+00A0) stands before '1.1.1.2'; allowed: ordinary spaces"
     ),
     "title:\u00a0x\ninternet: {}": (
         "1: a no-break space (U+00A0) stands before 'x'; allowed: ordinary spaces"
