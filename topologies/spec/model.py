@@ -20,6 +20,7 @@ from pathlib import Path
 
 from napt_lab.topologies.spec.assertions import Expectation
 from napt_lab.topologies.spec.napt_settings import NaptSettings
+from napt_lab.topologies.spec.scalars import ROUTER_NAME
 from napt_lab.topologies.spec.services import Service
 
 
@@ -109,6 +110,13 @@ class Topology:
         yield from self.internet
         for site in self.sites:
             yield from site.hosts
+
+    def node_names(self) -> list[str]:
+        """All nodes: the router, the public hosts, then each site's gateway and hosts."""
+        names = [ROUTER_NAME, *(host.name for host in self.internet)]
+        for site in self.sites:
+            names += [site.gateway.name, *(host.name for host in site.hosts)]
+        return names
 
     def translated_by(self, translator: Path) -> Topology:
         """This topology with the file `translator` on every NAPT with engine python."""

@@ -15,18 +15,22 @@ UNKNOWN = IPv4Address(0)  # the address of a node whose description has an error
 class Roster:
     """The nodes of a topology.
 
-    `names`: all nodes, also those whose description has an error. `misread`: texts that may be
+    `names`: all nodes, also those whose description has an error (without it, all nodes of the
+    topology). `misread`: texts that may be
     names of nodes, in places with an error that is reported already: a second error for each
     sentence that names them ("there is no node") would only hide the first.
     """
 
     def __init__(
-        self, topology: Topology, names: Iterable[str], misread: Collection[str] = ()
+        self,
+        topology: Topology,
+        names: Iterable[str] | None = None,
+        misread: Collection[str] = (),
     ) -> None:
         self._topology = topology
         self._hosts = {host.name: host for host in topology.hosts()}
         self._gateways = {site.gateway.name: site for site in topology.sites}
-        self._names = [*names, ROUTER_NAME]
+        self._names = [*names, ROUTER_NAME] if names is not None else topology.node_names()
         self._misread = misread
 
     def node(self, name: str) -> str:

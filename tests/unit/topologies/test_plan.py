@@ -16,6 +16,7 @@ from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.kernel_nat import ruleset
 from napt_lab.topologies.spec.loader import load
 from napt_lab.topologies.spec.napt_settings import LeaseLimits, NaptSettings, StaticRule
+from napt_lab.topologies.spec.roster import Roster
 
 
 @pytest.fixture
@@ -33,6 +34,13 @@ def test_every_node_hangs_where_it_belongs(two_sites):
     assert str(plans["napt_a"].next_hop) == "24.9.3.1"
     # A NAPT forwards when its translator does: before that, private addresses would get out.
     assert {plan.name for plan in plans.values() if plan.forwards} == {"internet"}
+
+
+def test_the_names_of_a_topology_are_those_of_its_nodes(two_sites):
+    assert two_sites.node_names() == [plan.name for plan in node_plans(two_sites)]
+    assert Roster(two_sites).node("napt_a") == "napt_a"
+    with pytest.raises(ValueError, match=r"there is no node 'napt_c'; .*did you mean 'napt_"):
+        Roster(two_sites).node("napt_c")
 
 
 def test_the_internet_has_no_way_to_private_space(two_sites):
