@@ -6,7 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
+from typing import Any
+
+from napt_lab.nat_node.core.settings import PORT_CONTROL, SETTINGS
+
+_METAVARS = {"": "FIRST-LAST", "s": "SECONDS"}  # by a setting's unit
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,12 +38,19 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--outside", required=True, metavar="IFACE", help="towards the public side")
     run.add_argument("--external", required=True, metavar="ADDRESS", help="e.g. 24.9.3.7")
     run.add_argument("--internal", required=True, metavar="ADDRESS/N", help="e.g. 10.0.0.1/24")
-    words = ("endpoint-independent", "address-dependent", "address-and-port-dependent")
-    run.add_argument("--mapping", choices=words, help="RFC 4787, section 4.1")
-    run.add_argument("--filtering", choices=words, help="RFC 4787, section 5")
-    run.add_argument("--hairpinning", action=argparse.BooleanOptionalAction)
-    run.add_argument("--port-assignment", choices=("preserve", "sequential", "random"))
-    run.add_argument("--port-parity", action=argparse.BooleanOptionalAction)
+    for setting in (*SETTINGS, *PORT_CONTROL):
+        how: dict[str, Any] = {"metavar": _METAVARS.get(setting.unit, "N")}
+        if setting.kind is bool:
+            how = {"action": argparse.BooleanOptionalAction}
+        elif issubclass(setting.kind, Enum):
+            how = {"choices": [member.value for member in setting.kind]}
+        rfc = f" ({setting.rfc})" if setting.rfc else ""
+        run.add_argument(setting.option, help=f"{setting.what}{rfc}", **how)
+    run.add_argument(
+        "--port-control",
+        action="store_true",
+        help="inside hosts may ask for explicit rules (PCP, NAT-PMP)",
+    )
     run.add_argument(
         "--datapath",
         choices=("python", "kernel"),
@@ -50,29 +63,6 @@ def _parser() -> argparse.ArgumentParser:
         default="python",
         help="who translates; nftables: the kernel, with the tables that are loaded already",
     )
-    run.add_argument("--ports", metavar="FIRST-LAST", help="the pool, e.g. 1024-65535")
-    run.add_argument("--refuse-syn", action=argparse.BooleanOptionalAction)
-    for name, what in (
-        ("tcp-idle", "an established connection"),
-        ("tcp-transitory-idle", "a connection not yet established"),
-        ("closing-hold", "a closed connection's rule is kept for"),
-        ("port-hold", "a port that UDP or ICMP has left is not used again for"),
-        ("udp-idle", "a UDP session"),
-        ("icmp-idle", "an ICMP query"),
-    ):
-        run.add_argument(f"--{name}", type=float, metavar="SECONDS", help=what)
-    run.add_argument(
-        "--port-control",
-        action="store_true",
-        help="inside hosts may ask for explicit rules (PCP, NAT-PMP)",
-    )
-    for name, what in (("min-lifetime", "shortest"), ("max-lifetime", "longest")):
-        run.add_argument(
-            f"--{name}", type=int, metavar="SECONDS", help=f"the {what} that such a rule gets"
-        )
-    run.add_argument("--quota", type=int, metavar="N", help="such rules of one inside host")
-    run.add_argument("--session-limit", type=int, metavar="N", help="sessions in all")
-    run.add_argument("--host-limit", type=int, metavar="N", help="sessions of one inside host")
     run.add_argument(
         "--host",
         action="append",

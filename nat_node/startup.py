@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import math
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from napt_lab.nat_node.core.behavior import Behavior, Endpoint, parse_address, parse_endpoint
-from napt_lab.nat_node.core.settings import PortAssignment, Settings
+from napt_lab.nat_node.core.behavior import Endpoint, parse_address, parse_endpoint
+from napt_lab.nat_node.core.settings import PORT_CONTROL, SETTINGS, LeaseLimits, Setting, Settings
 from napt_lab.nat_node.core.table import RuleRefused
 from napt_lab.nat_node.engines.python_engine import PROTOCOLS, Doors, Node
 from napt_lab.nat_node.fast_path.flow_cache import Carrier
 from napt_lab.nat_node.persistence.keeper import keep
 from napt_lab.nat_node.system.announce import announce, complain
 from napt_lab.nat_node.system.routing import Interfaces
-
-if TYPE_CHECKING:
-    from napt_lab.nat_node.port_control.leases import Limits
 
 _RULE = re.compile(r"(tcp|udp)\s+(\d{1,5})\s*->\s*(\S+)")
 
@@ -103,22 +100,7 @@ def _settings(arguments: argparse.Namespace) -> tuple[Settings, Interfaces]:
         "internal_mask": mask,
         "hosts": frozenset(parse_address(host) for host in arguments.host),
     }
-    for name in ("mapping", "filtering"):
-        if (value := getattr(arguments, name)) is not None:
-            given[name] = Behavior(value)
-    if arguments.port_assignment is not None:
-        given["port_assignment"] = PortAssignment(arguments.port_assignment)
-    if arguments.ports is not None:
-        given["ports"] = _ports(arguments.ports)
-    for name in (
-        "hairpinning", "port_parity", "refuse_syn", "port_hold", "tcp_idle", "tcp_transitory_idle",
-        "closing_hold", "udp_idle", "icmp_idle", "session_limit", "host_limit",
-    ):  # fmt: skip
-        if (value := getattr(arguments, name)) is not None:
-            if not 0 <= value < math.inf:
-                raise ValueError(f"--{name.replace('_', '-')} {value}: a number, not below 0")
-            given[name] = value
-    settings = Settings(**given)
+    settings = Settings(**given, **_chosen(SETTINGS, arguments))
     if settings.is_inside(settings.external):
         raise ValueError(f"--external {arguments.external}: lies in the private network")
     interfaces = Interfaces(
@@ -127,32 +109,26 @@ def _settings(arguments: argparse.Namespace) -> tuple[Settings, Interfaces]:
     return settings, interfaces
 
 
-def _limits(arguments: argparse.Namespace) -> Limits | None:
+def _limits(arguments: argparse.Namespace) -> LeaseLimits | None:
     if not arguments.port_control:
         return None
-    from napt_lab.nat_node.port_control.leases import Limits
-
-    given = {
-        name: value
-        for name in ("min_lifetime", "max_lifetime", "quota")
-        if (value := getattr(arguments, name)) is not None
-    }
-    limits = Limits(**given)
-    if limits.quota < 0:
-        raise ValueError(f"--quota {limits.quota}: a number, not below 0")
-    if not 1 <= limits.min_lifetime <= limits.max_lifetime < 2**32:
+    limits = LeaseLimits(**_chosen(PORT_CONTROL, arguments))
+    if limits.min_lifetime > limits.max_lifetime:
         raise ValueError(
-            f"--min-lifetime {limits.min_lifetime} --max-lifetime {limits.max_lifetime}: whole "
-            "seconds from 1 on, the first not above the second"
+            f"--min-lifetime {limits.min_lifetime} is longer than --max-lifetime "
+            f"{limits.max_lifetime}"
         )
     return limits
 
 
-def _ports(text: str) -> range:
-    first, dash, last = text.partition("-")
-    if not (dash and first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last) <= 65535):
-        raise ValueError(f"--ports {text}: a range within 1-65535, such as 1024-65535")
-    return range(int(first), int(last) + 1)
+def _chosen(settings: Iterable[Setting], arguments: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given, by name. Raises ValueError."""
+    given = ((each, getattr(arguments, each.name)) for each in settings)
+    return {
+        each.name: each.parse(value) if isinstance(value, str) else value
+        for each, value in given
+        if value is not None
+    }
 
 
 def _rule(text: str) -> tuple[int, int, Endpoint]:

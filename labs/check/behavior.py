@@ -18,7 +18,7 @@ from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.outcome import CannotTell, Evidence
 from napt_lab.labs.check.vantage import Endpoint, Spot, Vantage, show, vantage
 from napt_lab.topologies.spec.assertions import Filters, Maps
-from napt_lab.topologies.spec.model import Behavior
+from napt_lab.topologies.spec.napt_settings import Behavior
 
 ROUNDS = 2
 FROM_LEAST = list(Behavior)  # what looks at the least comes first

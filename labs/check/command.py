@@ -26,7 +26,7 @@ def check_topologies(topologies: Sequence[Topology], reports: Reports) -> bool:
     """Check them all and write the reports; whether all holds. In the sandbox.
 
     People are told on stdout, or on stderr where stdout is for a report. BuildError if this
-    machine cannot build one of them; the reports are written all the same.
+    machine is at fault for one of them; the reports are written all the same.
     """
     on_stderr = reports.on_stdout
     checked = [Checked(topology) for topology in topologies]
@@ -64,7 +64,7 @@ def _check(checked: Checked, telling: Telling) -> None:
         for outcome in checked.outcomes:
             telling(outcome)
     except BuildError as error:
-        checked.give_up(f"this machine cannot build the network: {error}")
+        checked.give_up(f"error of this machine: {error}")
         raise
     except BaseException:  # Ctrl-C, or a signal
         order = {id(expectation): n for n, expectation in enumerate(topology.expect)}

@@ -19,7 +19,8 @@ from napt_lab.labs.capture.wire import Wire
 from napt_lab.topologies.network.processes import Process
 from napt_lab.topologies.network.programs import PROXY_PORT
 from napt_lab.topologies.spec.assertions import Protocol, Target
-from napt_lab.topologies.spec.model import ROUTER_NAME, Gateway, GatewayKind, Host, Site
+from napt_lab.topologies.spec.model import Gateway, GatewayKind, Host, Site
+from napt_lab.topologies.spec.scalars import ROUTER_NAME
 
 if TYPE_CHECKING:  # the builder brings all of Mininet
     from napt_lab.topologies.network.builder import Network

@@ -137,6 +137,9 @@ def _try(ground: Ground, listeners: Listeners, assertion: Assertion) -> tuple[Ve
             case Hairpins():
                 check_hairpins(ground, assertion, evidence)
     except Unmet as unmet:
+        if fault := ground.net.machine_fault():
+            lines = [*evidence.lines, str(unmet), f"cannot tell: error of this machine: {fault}"]
+            return Verdict.ERROR, lines
         return Verdict.FAILED, [*evidence.lines, str(unmet)]
     except (CannotTell, ControlError) as error:
         return Verdict.ERROR, [*evidence.lines, f"cannot tell: {error}"]

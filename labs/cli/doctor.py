@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from napt_lab.topologies.sandbox.machine import Finding
+from napt_lab.topologies.sandbox.finding import Finding
 
 
 def show(findings: list[Finding]) -> None:
@@ -19,18 +19,18 @@ def show(findings: list[Finding]) -> None:
         mark = Text("ok", "green") if finding.ok else Text("missing", "bold red")
         table.add_row(Text(finding.name), mark, Text(finding.found))
     console.print(table)
-    for mend, bad in _by_mend(findings).items():
+    for fix, bad in _by_fix(findings).items():
         causes = dict.fromkeys(finding.cause for finding in bad)
         console.print(Text.assemble("\n", ("; ".join(causes), "bold")))
-        console.print(Text(f"    {mend}"), soft_wrap=True)
+        console.print(Text(f"    {fix}"), soft_wrap=True)
     if all(finding.ok for finding in findings):
         console.print("This machine can run the labs.")
 
 
-def _by_mend(findings: list[Finding]) -> dict[str, list[Finding]]:
-    """The findings that are not ok, together if the same command mends them."""
+def _by_fix(findings: list[Finding]) -> dict[str, list[Finding]]:
+    """The findings that are not ok, together if the same command fixes them."""
     groups: dict[str, list[Finding]] = {}
     for finding in findings:
         if not finding.ok:
-            groups.setdefault(finding.mend, []).append(finding)
+            groups.setdefault(finding.fix, []).append(finding)
     return groups

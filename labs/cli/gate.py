@@ -18,7 +18,7 @@ from napt_lab.topologies.spec.checkout import DOCTOR, ROOT
 
 if TYPE_CHECKING:
     from napt_lab.labs.check.reports import Reports
-    from napt_lab.topologies.sandbox.machine import Finding
+    from napt_lab.topologies.sandbox.finding import Finding
     from napt_lab.topologies.spec.errors import TopologyError
     from napt_lab.topologies.spec.model import Topology
 
@@ -112,7 +112,7 @@ def _stop_if_bad(findings: list[Finding]) -> None:
     for finding in bad:
         click.echo(f"{finding.name}: {finding.found}", err=True)
         click.echo(f"  why:     {finding.cause}", err=True)
-        click.echo(f"  mend it: {finding.mend}", err=True)
+        click.echo(f"  fix:     {finding.fix}", err=True)
     if bad:
         click.echo(f"`{DOCTOR}` shows all that this machine needs.", err=True)
         sys.exit(CANNOT_RUN)

@@ -146,9 +146,7 @@ def run_in(file: Path, node: str, command: tuple[str, ...], capture: Path | None
     command sees your files and your terminal, and the topology's network.
     """
     topology = load(file)
-    from napt_lab.topologies.network.plan import node_plans
-
-    names = [plan.name for plan in node_plans(topology)]
+    names = topology.node_names()
     if node not in names:
         raise click.UsageError(f"{file} has no node {node!r}; its nodes: {', '.join(names)}")
     refuse_private_places({"--capture": capture})

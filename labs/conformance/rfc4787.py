@@ -7,7 +7,7 @@ from napt_lab.labs.conformance.headers import fresh, udp
 from napt_lab.labs.conformance.requirement import AT_ONCE, Chapter, Deviation
 from napt_lab.labs.conformance.topology import Setup
 from napt_lab.labs.conformance.trial import Trial, show
-from napt_lab.topologies.spec.model import Behavior, PortAssignment
+from napt_lab.topologies.spec.napt_settings import Behavior, PortAssignment
 
 CHAPTER = Chapter(4787, "UDP")
 test, inapplicable = CHAPTER.test, CHAPTER.inapplicable

@@ -6,7 +6,7 @@ from napt_lab.labs.conformance import full_checks, port_checks, udp_checks
 from napt_lab.labs.conformance.requirement import AT_ONCE, Chapter, Deviation, NotApplicable
 from napt_lab.labs.conformance.rfc4787 import STRICT_FILTER
 from napt_lab.labs.conformance.trial import Trial
-from napt_lab.topologies.spec.model import Behavior
+from napt_lab.topologies.spec.napt_settings import Behavior
 
 CHAPTER = Chapter(6888, "carrier-grade NAT")
 test, inapplicable = CHAPTER.test, CHAPTER.inapplicable

@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napt_lab.topologies.spec.loader import load
-from napt_lab.topologies.spec.model import Engine, NaptSettings, Topology
+from napt_lab.topologies.spec.model import Engine, Topology
+from napt_lab.topologies.spec.napt_settings import NaptSettings
 
 #: Seconds, of the *brief* NAPT. The kernel knows only whole ones.
 BRIEF = {"tcp": 6.0, "tcp-transitory": 4.0, "udp": 3.0, "icmp": 3.0}

@@ -9,7 +9,8 @@ from pathlib import Path
 from napt_lab.labs.exercises.answers import Answers, Line
 from napt_lab.labs.exercises.exercise import Exercise, Setting
 from napt_lab.topologies.spec.errors import Problems, TopologyError, not_one_of, quoted
-from napt_lab.topologies.spec.model import ROUTER_NAME, Topology
+from napt_lab.topologies.spec.model import Topology
+from napt_lab.topologies.spec.scalars import ROUTER_NAME
 
 
 @dataclass(frozen=True, slots=True)

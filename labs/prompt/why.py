@@ -15,7 +15,7 @@ from napt_lab.labs.prompt.refusals import Refusals
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.napt_control import PROGRAM
 from napt_lab.topologies.network.processes import Event
-from napt_lab.topologies.spec.model import ROUTER_NAME
+from napt_lab.topologies.spec.scalars import ROUTER_NAME
 
 SHOWN = 6  # of each witness
 REFUSALS = {"refused", "connection-refused", "failed"}  # how servers say that they did

@@ -73,7 +73,8 @@ def napt_lab(request: pytest.FixtureRequest) -> Iterator[Callable[[str | Path], 
             bad = [each for each in preflight.examine_fast(Machine()) if not each.ok]
             if bad:
                 pytest.fail(
-                    "\n".join(f"{each.cause}\n  fix: {each.mend}" for each in bad), pytrace=False
+                    "\n".join(f"{each.cause}\n  fix: {each.fix}" for each in bad),
+                    pytrace=False,
                 )
             path = find(topology, request.path.parent)
             built.append(path)

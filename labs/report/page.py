@@ -30,7 +30,8 @@ from napt_lab.labs.report.topology_drawing import draw_topology, kind_of
 from napt_lab.labs.stage.code_in_text import pieces
 from napt_lab.topologies.network.plan import node_plans
 from napt_lab.topologies.spec.loader import load
-from napt_lab.topologies.spec.model import ROUTER_NAME, Topology
+from napt_lab.topologies.spec.model import Topology
+from napt_lab.topologies.spec.scalars import ROUTER_NAME
 
 NAME = "report.html"
 TEXT_SHOWN = 3000  # characters of one text

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from napt_lab.topologies.spec.model import ROUTER_NAME, Gateway, Host, Site, Topology
+from napt_lab.topologies.spec.model import Gateway, Host, Site, Topology
+from napt_lab.topologies.spec.scalars import ROUTER_NAME
 
 COLUMN, BOX, MARGIN = 138, 126, 12
 ROUTER_Y, ISP_Y, PUBLIC_Y, SITE_Y, HOST_Y = 12, 116, 152, 276, 312

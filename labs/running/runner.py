@@ -27,7 +27,6 @@ from napt_lab.topologies.network.builder import BuildError, Network
 from napt_lab.topologies.network.napt_control import ControlError
 from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
 from napt_lab.topologies.network.programs import ProgramError
-from napt_lab.topologies.spec.checkout import DOCTOR
 from napt_lab.topologies.spec.loader import load
 from napt_lab.topologies.spec.model import Topology
 
@@ -168,23 +167,18 @@ def _refuse(why: str) -> int:
 
 def cannot_build(error: BuildError) -> int:
     """Say that it is this machine's fault; returns the exit status."""
-    print(f"napt-lab: this machine cannot build the network: {error}", file=sys.stderr)
-    print(
-        f"  mend it: `{DOCTOR}` shows what this machine lacks; if it finds nothing, a limit is\n"
-        "           reached outside, such as a container's: end what else runs there, or raise it",
-        file=sys.stderr,
-    )
+    print(f"napt-lab: {error.told()}", file=sys.stderr)
     return CANNOT_RUN
 
 
 def _cannot_write(error: OSError) -> int:
     """The results, that is; a run without them is no run."""
-    mend = {
+    fix = {
         errno.ENOSPC: "make room on the disk that this folder is on, and run it again",
         errno.EDQUOT: "make room within your quota, and run it again",
         errno.EISDIR: f"move that folder away: mv {error.filename} SOMEWHERE-ELSE",
     }
     otherwise = "work in a clone of your own (git clone THIS-FOLDER ~/napt-lab)"
     print(f"napt-lab: cannot write the results: {error}", file=sys.stderr)
-    print(f"  mend it: {mend.get(error.errno or 0, otherwise)}", file=sys.stderr)
+    print(f"  fix: {fix.get(error.errno or 0, otherwise)}", file=sys.stderr)
     return CANNOT_RUN

@@ -74,7 +74,7 @@ class Stage:
 
     def claim(self, claim: str, text: str) -> Claim:
         """Check something that `claim` needs; `text` says it as a sentence."""
-        return Claim(self._stream, claim, text)
+        return Claim(self._stream, claim, text, self.net.machine_fault)
 
     def wait_for_event(
         self,

@@ -88,14 +88,22 @@ class Claim:
     """One check of one claim: `with stage.claim(...) as claim:` and at least one `require`.
 
     The first requirement that does not hold ends the block. So does a deadline: what was
-    awaited did not come. Any other exception makes the check broken. The lab goes on.
+    awaited did not come. Any other exception makes the check broken, and so does a fault of the
+    machine, which `machine_fault` tells. The lab goes on.
     """
 
-    def __init__(self, stream: Stream, claim: str, text: str) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        claim: str,
+        text: str,
+        machine_fault: Callable[[], str] = lambda: "",
+    ) -> None:
         self.claim = claim
         self.text = text
         self.evidence: list[str] = []
         self._stream = stream
+        self._machine_fault = machine_fault
 
     def require(self, holds: bool, evidence: str) -> None:
         """`evidence` says what was seen, whether it is what the claim needs or not."""
@@ -123,6 +131,9 @@ class Claim:
             self.evidence.append("could not be checked: nothing was required")
         elif error is not None and not isinstance(error, Exception):
             return False  # the run is being ended: the claim stays unchecked
+        if error is not None and (fault := self._machine_fault()):
+            broken = True
+            self.evidence.append(f"could not be checked: error of this machine: {fault}")
         emit_check(
             self._stream,
             self.claim,

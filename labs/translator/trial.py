@@ -92,7 +92,7 @@ def _play(lab: Lab, part: Part, translator: Path, folder: Path, tell: Callable[[
     run.run()
     stream.silence()
     if run.unbuilt is not None:
-        print(f"napt-lab: this machine cannot build the network: {run.unbuilt}", file=sys.stderr)
+        print(f"napt-lab: {run.unbuilt.told()}", file=sys.stderr)
         return CANNOT_RUN
     return 0
 

@@ -13,7 +13,7 @@ that part, so that "the same as far as this NAPT cares" becomes "equal".
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 #: An IPv4 address as a number, and a port (for ICMP queries: the identifier).
 Endpoint = tuple[int, int]
@@ -21,7 +21,7 @@ Endpoint = tuple[int, int]
 ANY: Endpoint = (0, 0)
 
 
-class Behavior(Enum):
+class Behavior(StrEnum):
     """Mapping behavior and filtering behavior, from open to strict."""
 
     ENDPOINT_INDEPENDENT = "endpoint-independent"

@@ -62,7 +62,7 @@ def _outbound(
     own = packet.source in (settings.internal, settings.external)
     if not own and not settings.is_inside(packet.source):
         return Drop.SPOOFED_SOURCE
-    if settings.means_nothing_outside(packet.destination):
+    if settings.is_not_routable(packet.destination):
         return Drop.PRIVATE_DESTINATION
     # An error goes to whoever sent what it quotes (RFC 1122, section 3.2.2). Else a quotation
     # could carry any address out.

@@ -1,14 +1,29 @@
-"""The behavior of one NAPT: everything that RFC 4787, 5382 and 5508 leave open."""
+"""The behavior of one NAPT: everything that RFC 4787, 5382, 5508 and 6888 leave open.
+
+Each setting is declared once, as a field of `Choices` or `LeaseLimits` below: name, type, default,
+what it is, the RFC, and the values allowed. `SETTINGS` and `PORT_CONTROL` list these declarations.
+From them derive the options of `napt run`, the keys of a topology file with their checks
+(topologies/spec/gateways.py), the translator's arguments (topologies/network/programs.py) and the
+rows in topologies/README.md. So a new setting is added here, and used in the translator. This file
+does no I/O.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from enum import Enum, StrEnum
+from typing import Any, NamedTuple
 
 from napt_lab.nat_node.core.behavior import Behavior, parse_address
 
+DAY = 86_400
+MOST_SESSIONS = 1_000_000
+_RANGE = re.compile(r"([0-9]{1,5})-([0-9]{1,5})")
 
-class PortAssignment(Enum):
+
+class PortAssignment(StrEnum):
     """Which external port a new rule gets (RFC 4787, section 4.2)."""
 
     PRESERVE = "preserve"
@@ -16,9 +31,172 @@ class PortAssignment(Enum):
     RANDOM = "random"
 
 
+class Setting(NamedTuple):
+    """The declaration of one setting."""
+
+    name: str
+    """The field's name, such as `port_hold`."""
+    key: str
+    """Where a topology file has it: `port-hold`, `idle.tcp`."""
+    default: Any
+    what: str
+    """One line for people."""
+    rfc: str
+    unit: str
+    """`s` for a time, `sessions` or `rules` for a count, else empty."""
+    least: float
+    most: float
+
+    @property
+    def option(self) -> str:
+        """Its word on the command line: `--port-hold`."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def kind(self) -> type:
+        """The type of its values: an Enum, bool, range, int or float."""
+        return type(self.default)
+
+    @property
+    def allowed(self) -> str:
+        """The values allowed, for people; times in seconds."""
+        if issubclass(self.kind, Enum):
+            return ", ".join(member.value for member in self.kind)
+        if self.kind is bool:
+            return "true, false"
+        if self.kind is range:
+            return "a range within 1-65535, such as 1024-65535"
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{self.least:g} to {int(self.most)}{unit}"
+
+    def words(self, value: Any) -> list[str]:
+        """What says `value` on the command line; `parse` reads the second word."""
+        if self.kind is bool:
+            return [self.option if value else f"--no-{self.option[2:]}"]
+        if self.kind is range:
+            return [self.option, f"{value.start}-{value.stop - 1}"]
+        return [self.option, str(value)]
+
+    def parse(self, text: str) -> Any:
+        """The value that a word of the command line says. Raises ValueError."""
+        kind = self.kind
+        try:
+            if kind is range:
+                return _parse_range(text)
+            value = kind(text)
+            if issubclass(kind, Enum) or self.least <= value <= self.most:
+                return value
+        except ValueError:
+            pass
+        raise ValueError(f"{self.option} {text}: allowed: {self.allowed}")
+
+
+def _about(
+    what: str, rfc: str = "", *, key: str = "", unit: str = "", least: float = 0, most: float = 0
+) -> dict[str, Any]:
+    """A setting's declaration; without `key` a topology file has it under the field's name."""
+    return {"key": key, "what": what, "rfc": rfc, "unit": unit, "least": least, "most": most}
+
+
+def _idle(key: str, of: str, rfc: str) -> dict[str, Any]:
+    what = f"the rule of {of} ends after this time without packets"
+    return _about(what, rfc, key=key, unit="s", least=0.1, most=DAY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """The settings that the owner of a NAPT chooses. Times are in seconds."""
+
+    mapping: Behavior = field(
+        default=Behavior.ENDPOINT_INDEPENDENT,
+        metadata=_about(
+            "which sessions of an inside endpoint share an external port", "RFC 4787, 4.1"
+        ),
+    )
+    filtering: Behavior = field(
+        default=Behavior.ADDRESS_AND_PORT_DEPENDENT,
+        metadata=_about("which remote endpoints may send to that port", "RFC 4787, 5"),
+    )
+    hairpinning: bool = field(
+        default=True,
+        metadata=_about("hosts inside reach each other at the external address", "RFC 4787, 6"),
+    )
+    # A port that cannot be guessed cannot be attacked blindly (RFC 6056).
+    port_assignment: PortAssignment = field(
+        default=PortAssignment.RANDOM,
+        metadata=_about("which external port a new rule gets", "RFC 4787, 4.2"),
+    )
+    port_parity: bool = field(
+        default=False,
+        metadata=_about("an even inside port gets an even external port", "RFC 4787, REQ-4"),
+    )
+    # The well-known ports are left to explicit rules.
+    ports: range = field(
+        default=range(1024, 65536), metadata=_about("the external ports for new rules")
+    )
+    # What is still sent to a port's old owner must not reach a new one (RFC 6888: 120 s).
+    port_hold: float = field(
+        default=0.0,
+        metadata=_about(
+            "how long a UDP or ICMP port stays unused after its rule, if filtering is "
+            "endpoint-independent",
+            "RFC 6888, REQ-8",
+            unit="s",
+            most=DAY,
+        ),
+    )
+    tcp_idle: float = field(
+        default=7440.0,
+        metadata=_idle("idle.tcp", "an established TCP connection", "RFC 5382, REQ-5"),
+    )
+    tcp_transitory_idle: float = field(
+        default=240.0,
+        metadata=_idle(
+            "idle.tcp-transitory", "a TCP connection that is not established", "RFC 5382, REQ-5"
+        ),
+    )
+    udp_idle: float = field(
+        default=300.0, metadata=_idle("idle.udp", "a UDP session", "RFC 4787, REQ-5")
+    )
+    icmp_idle: float = field(
+        default=60.0, metadata=_idle("idle.icmp", "an ICMP query", "RFC 5508, REQ-2")
+    )
+    closing_hold: float = field(
+        default=240.0,
+        metadata=_about(
+            "how long a closed TCP connection keeps its rule", "RFC 7857, 2", unit="s", most=DAY
+        ),
+    )
+    # The sender is told late: at once, it would give up a simultaneous open.
+    refuse_syn: bool = field(
+        default=True,
+        metadata=_about(
+            "answer an unsolicited SYN with an ICMP error, after 6 s", "RFC 5382, REQ-4"
+        ),
+    )
+    # A quarter of all ports: one host cannot take the whole pool from the others, not even with
+    # connections that are never answered. For a pool much smaller than the default, set it lower.
+    host_limit: int = field(
+        default=16_384,
+        metadata=_about(
+            "sessions of one inside host",
+            "RFC 6888, REQ-4",
+            unit="sessions",
+            least=1,
+            most=MOST_SESSIONS,
+        ),
+    )
+    session_limit: int = field(
+        default=131_072,
+        metadata=_about(
+            "sessions of all hosts together", unit="sessions", least=1, most=MOST_SESSIONS
+        ),
+    )
+
+
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """Addresses are numbers, times are in seconds."""
+class Settings(Choices):
+    """The choices, and the addresses of one NAPT as numbers."""
 
     external: int
     """The NAPT's address on the public side."""
@@ -26,40 +204,6 @@ class Settings:
     """The NAPT's address on the private side."""
     internal_mask: int
     """The private network's mask."""
-
-    mapping: Behavior = Behavior.ENDPOINT_INDEPENDENT
-    filtering: Behavior = Behavior.ADDRESS_AND_PORT_DEPENDENT
-    hairpinning: bool = True
-    """Inside hosts reach each other by the external address (RFC 4787, REQ-9)."""
-
-    port_assignment: PortAssignment = PortAssignment.RANDOM
-    """Random by default: a port that cannot be guessed cannot be attacked blindly (RFC 6056)."""
-    port_parity: bool = False
-    """An even port gets an even one, an odd one an odd one (RFC 4787, REQ-4; RFC 7857, 8)."""
-    ports: range = range(1024, 65536)
-    """The pool: well-known ports are left to explicit rules."""
-    port_hold: float = 0.0
-    """How long a port that UDP or ICMP has left stays unused, where filtering lets anyone in: what
-    is still sent to the old owner must not reach a new one (RFC 6888, REQ-8: 120 s)."""
-
-    tcp_idle: float = 7440.0
-    """An established connection that nobody uses: 2 h 4 min (RFC 5382, REQ-5)."""
-    tcp_transitory_idle: float = 240.0
-    """A connection that is not yet established: 4 min (RFC 5382, REQ-5)."""
-    closing_hold: float = 240.0
-    """How long a closed connection keeps its rule: 4 min (RFC 7857, section 2)."""
-    udp_idle: float = 300.0
-    """5 min (RFC 4787, REQ-5)."""
-    icmp_idle: float = 60.0
-    """60 s (RFC 5508, REQ-2)."""
-
-    refuse_syn: bool = True
-    """Whoever sends a SYN that nobody asked for is told, but not at once (RFC 5382, REQ-4)."""
-
-    session_limit: int = 131_072
-    host_limit: int = 65_536
-    """Sessions in all, and of one inside host, so that one cannot starve the others (RFC 6888)."""
-
     hosts: frozenset[int] = frozenset()
     """The inside hosts that explicit rules may lead to; empty: any inside address."""
 
@@ -68,10 +212,13 @@ class Settings:
         return (address ^ self.internal) & self.internal_mask == 0
 
     def is_host(self, address: int) -> bool:
-        """Whether an address of the private network is one host's: neither all's nor its own."""
+        """Whether an address of the private network can be one host's.
+
+        The first one names the network, the last one all its hosts.
+        """
         return address & ~self.internal_mask not in (0, ~self.internal_mask & 0xFFFFFFFF)
 
-    def means_nothing_outside(self, address: int) -> bool:
+    def is_not_routable(self, address: int) -> bool:
         """Whether no packet from or to this address may be on the public side.
 
         A NAPT whose own external address is private stands behind another one: private
@@ -80,6 +227,67 @@ class Settings:
         if is_unroutable(address) or self.is_inside(address):
             return True
         return is_private(address) and not is_private(self.external)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLimits:
+    """What inside hosts may get by PCP and NAT-PMP. Lifetimes are in whole seconds."""
+
+    min_lifetime: int = field(
+        default=120,
+        metadata=_about(
+            "the shortest lifetime that is granted",
+            "RFC 6887, 15",
+            key="port-control.min-lifetime",
+            unit="s",
+            least=1,
+            most=DAY,
+        ),
+    )
+    max_lifetime: int = field(
+        default=DAY,
+        metadata=_about(
+            "the longest lifetime that is granted",
+            "RFC 6887, 15",
+            key="port-control.max-lifetime",
+            unit="s",
+            least=1,
+            most=DAY,
+        ),
+    )
+    quota: int = field(
+        default=32,
+        metadata=_about(
+            "rules that one inside host may ask for",
+            "RFC 6887, 17.2",
+            key="port-control.quota",
+            unit="rules",
+            least=1,
+            most=1000,
+        ),
+    )
+    leases: int = 4096
+    """Such rules in all."""
+
+
+def _declared(settings: type) -> Iterator[Setting]:
+    for each in fields(settings):
+        if declared := dict(each.metadata):
+            key = declared.pop("key") or each.name.replace("_", "-")
+            yield Setting(each.name, key, each.default, **declared)
+
+
+SETTINGS = tuple(_declared(Choices))
+"""The settings that a NAPT's owner can choose."""
+PORT_CONTROL = tuple(_declared(LeaseLimits))
+"""Those of port control."""
+
+
+def _parse_range(text: str) -> range:
+    match = _RANGE.fullmatch(text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]) <= 65535:
+        raise ValueError
+    return range(int(match[1]), int(match[2]) + 1)
 
 
 def _network(text: str, length: int) -> tuple[int, int]:

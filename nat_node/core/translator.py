@@ -215,7 +215,7 @@ class Translator:
         # Whoever has a session has passed this: only the first packet is asked.
         if not self.settings.is_host(packet.source):
             return Drop.SPOOFED_SOURCE
-        if self.settings.means_nothing_outside(packet.destination):
+        if self.settings.is_not_routable(packet.destination):
             return Drop.PRIVATE_DESTINATION
         if protocol == TCP and packet.tcp_flags & _OPENS != SYN:
             return Drop.NO_CONNECTION
@@ -294,7 +294,7 @@ class Translator:
 
     def _is_forged(self, packet: Packet) -> bool:
         """Whether a packet from the outside claims a source that cannot be there."""
-        return self.settings.means_nothing_outside(packet.source)
+        return self.settings.is_not_routable(packet.source)
 
     # -- sessions -----------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from napt_lab.nat_node.core.behavior import Endpoint, parse_endpoint, show_addre
 from napt_lab.nat_node.core.events import Event
 from napt_lab.nat_node.core.mapping import Mapping
 from napt_lab.nat_node.core.packet import PROTOCOL_NAMES, Packet, Side, give_back_hop
-from napt_lab.nat_node.core.settings import Settings
+from napt_lab.nat_node.core.settings import LeaseLimits, Settings
 from napt_lab.nat_node.core.table import RuleRefused
 from napt_lab.nat_node.core.translator import Translator
 from napt_lab.nat_node.core.verdict import Drop
@@ -33,7 +33,6 @@ from napt_lab.nat_node.system.tun import FRAME_SIZE, PLAIN, DeviceGone, open_tun
 
 # Most NAPTs have no port control, and need not wait for it at their start.
 if TYPE_CHECKING:
-    from napt_lab.nat_node.port_control.leases import Limits
     from napt_lab.nat_node.port_control.listener import Listener
 
 #: Packets taken from one device before the others get their turn.
@@ -103,7 +102,7 @@ class Node:
         doors: Doors,
         rules: list[tuple[int, int, Endpoint]],
         keeper: int,
-        limits: Limits | None,
+        limits: LeaseLimits | None,
         carrier: Carrier | None,
     ) -> None:
         now = time.monotonic()

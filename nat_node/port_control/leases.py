@@ -24,6 +24,7 @@ from napt_lab.nat_node.core.events import RuleAdded, RuleChanged, RuleEnded
 from napt_lab.nat_node.core.lease import Filter, Lease
 from napt_lab.nat_node.core.mapping import Mapping
 from napt_lab.nat_node.core.packet import TCP, UDP
+from napt_lab.nat_node.core.settings import LeaseLimits
 from napt_lab.nat_node.core.table import RuleRefused
 from napt_lab.nat_node.core.translator import Translator
 from napt_lab.nat_node.port_control.pcp import Refused, Result
@@ -32,19 +33,6 @@ FOREVER = 0xFFFFFFFF
 OWN_PORTS = {(UDP, 5350), (UDP, 5351)}  # no client gets them (RFC 6887, section 11.3)
 FILTERS = 8
 """Filters that one rule may have."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What inside hosts may get. Lifetimes are in seconds."""
-
-    min_lifetime: int = 120
-    max_lifetime: int = 86_400
-    """RFC 6887, section 15."""
-    quota: int = 32
-    """Leases of one inside host (section 17.2)."""
-    leases: int = 4096
-    """Leases in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +61,7 @@ class Grant:
 class Leases:
     """All leases of one translator."""
 
-    def __init__(self, translator: Translator, limits: Limits) -> None:
+    def __init__(self, translator: Translator, limits: LeaseLimits) -> None:
         self._translator = translator
         self._table = translator.table
         self._limits = limits

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+from napt_lab.nat_node.core.settings import LeaseLimits
 from napt_lab.nat_node.core.translator import Translator
 from napt_lab.nat_node.port_control import nat_pmp, pcp
-from napt_lab.nat_node.port_control.leases import Leases, Limits, Wish
+from napt_lab.nat_node.port_control.leases import Leases, Wish
 from napt_lab.nat_node.port_control.pcp import Opcode, Refused, Result
 
 REQUESTS, AGAIN = 50, 5
@@ -29,7 +30,7 @@ FIRST_PAUSE = 0.25  # seconds
 class PortControl:
     """The server for one translator. `now` is a time on the translator's clock, in seconds."""
 
-    def __init__(self, translator: Translator, limits: Limits, now: float) -> None:
+    def __init__(self, translator: Translator, limits: LeaseLimits, now: float) -> None:
         self._translator = translator
         self._settings = translator.settings
         self._limits = limits

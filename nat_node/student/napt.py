@@ -208,7 +208,7 @@ class Napt:
 
     def is_private(self, address: str) -> bool:
         """Whether the address means nothing on the Internet (RFC 1918, RFC 6890)."""
-        return self._settings.means_nothing_outside(number(address))
+        return self._settings.is_not_routable(number(address))
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"napt has no {name!r}; it has {', '.join(self.__annotations__)}")

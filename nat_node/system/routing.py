@@ -78,6 +78,8 @@ def set_up(interfaces: Interfaces) -> None:
             f"rule add pref 15 iif lo to {external} lookup {_TABLE_OUT}",
             f"rule add pref 16 iif lo lookup {_TABLE_IN}",
             f"neigh replace proxy {external} dev {outside}",
+            # Permanent entries do not count in the neighbor table, which a machine has once.
+            *(f"neigh replace 0.0.0.0 dev {name} nud permanent" for name in (NAT_IN, NAT_OUT)),
         ],
         strict=True,
     )

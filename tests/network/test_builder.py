@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import select
 import subprocess
 import time
@@ -14,11 +15,20 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
 from napt_lab.labs.capture.wire import CaptureIncomplete, Wire
-from napt_lab.topologies.network.builder import Network
+from napt_lab.labs.check.reports import Reports
+from napt_lab.labs.course.registry import LABS
+from napt_lab.labs.records.stream import Stream
+from napt_lab.labs.running.runner import run_check
+from napt_lab.labs.stage.play import Play
+from napt_lab.labs.verdict.results import Results
+from napt_lab.topologies.network.builder import LimitReached, Network
 from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
+from napt_lab.topologies.sandbox import neighbor_table
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
-from napt_lab.topologies.spec.model import Engine, Service, StaticRule
+from napt_lab.topologies.spec.model import Engine
+from napt_lab.topologies.spec.napt_settings import StaticRule
+from napt_lab.topologies.spec.services import Service
 
 pytestmark = pytest.mark.network(timeout=30)
 
@@ -105,7 +115,7 @@ def test_a_program_that_dies_is_reported_with_its_last_words():
 
 def test_a_command_that_hangs_is_killed_with_its_children():
     with Network(topology()) as net:
-        with pytest.raises(DeadlinePassed, match=r"waited 0\.2 s for alice"):
+        with pytest.raises(DeadlinePassed, match=r"timed out after 0\.2 s waiting for alice"):
             net["alice"].run(["sh", "-c", "sleep 1000 & wait"], timeout=0.2)
         assert eventually(
             lambda: not [pid for pid in processes() if b"sleep\x001000" in command(pid)]
@@ -125,6 +135,91 @@ def test_what_a_program_prints_is_kept_within_bounds_and_never_stops_it():
         assert done.status == 0
         assert len(done.stdout) == 1 << 20
         assert done.stderr == "end\n"
+
+
+# The default size of the neighbor table, which all labs of a machine share.
+ENTRIES, LABS_AT_ONCE = 1024, 100
+
+
+def learned(net):
+    """The entries that count: all but the permanent ones, of all nodes and the sandbox itself."""
+    entries = []
+    for entry in ([], *(node.entry for node in net)):
+        command = [*entry, "ip", "-json", "neigh", "show", "nud", "all"]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True)
+        entries += [e for e in json.loads(shown.stdout) if "PERMANENT" not in e["state"]]
+    return [(entry["dst"], *entry["state"]) for entry in entries]
+
+
+def test_a_hundred_labs_fit_into_the_neighbor_table():
+    """What has spoken to everyone that there is, and to someone who is not there."""
+    with Network(topology(engine=Engine.PYTHON)) as net:
+        for pc in ("alice", "bob"):
+            for target in ("198.51.100.10", "198.51.100.11", "24.9.3.7", "127.0.0.1"):
+                assert net[pc].run(["ping", "-c1", "-W2", target]).status == 0
+            assert net[pc].run(["ping", "-c1", "-W2", "10.0.0.77"]).status == 1
+        assert net["files"].run(["ping", "-c1", "-W2", "198.51.100.11"]).status == 0
+        found = learned(net)
+        assert {entry[0] for entry in found} == {"10.0.0.1", "10.0.0.77", "192.0.2.1"}
+        assert len(found) * LABS_AT_ONCE <= ENTRIES
+
+
+@pytest.mark.parametrize(
+    ("node", "nobody"), [("alice", "10.0.0.77"), ("napt_a", "10.0.0.77"), ("internet", "24.9.3.99")]
+)
+def test_an_address_without_a_host_is_asked_for_and_not_answered(node, nobody):
+    with Network(topology()) as net, Wire(net) as wire:
+        assert net[node].run(["ping", "-c1", "-W2", nobody]).status == 1
+        seen = [c.packet for p in wire.places if p.startswith(f"{node}:") for c in wire.packets(p)]
+        assert {p.destination for p in seen if p.arp == "who-has"} == {nobody}
+        assert not [p for p in seen if p.arp == "is-at"]
+
+
+def test_a_first_packet_goes_to_its_host_alone():
+    """A bridge sends what it has not learned to all: it knows who is where from the start."""
+    with Network(topology()) as net, Wire(net) as wire:
+        net["internet"].run(["ping", "-c1", "-W2", "198.51.100.11"])
+        assert wire.packets("relay:eth0")
+        assert wire.packets("files:eth0") == []
+
+
+@pytest.fixture
+def overflowing(monkeypatch):
+    """Every look at the neighbor table finds that it has refused one more entry."""
+    real, refused = neighbor_table.read, iter(range(1000))
+    monkeypatch.setattr(neighbor_table, "read", lambda: replace(real(), overflows=next(refused)))
+
+
+def test_a_network_on_a_machine_at_its_limit_ends_with_an_error(overflowing):
+    with (
+        pytest.raises(LimitReached, match="neighbor table: refused 1 entries during the run"),
+        Network(topology()) as net,
+    ):
+        assert net["alice"].run(["ping", "-c1", "-W2", "24.9.3.7"]).status == 0
+    assert links() == ["lo"]
+
+
+def test_an_expectation_that_fails_on_such_a_machine_is_an_error_and_the_status_3(
+    overflowing, tmp_path, capsys
+):
+    file = tmp_path / "wrong.yaml"
+    text = (TOPOLOGIES / "one-site.yaml").read_text().partition("expect:")[0]
+    file.write_text(text + "expect: [pc cannot reach stackoverflow:80]\n")
+    reports = Reports(None, str(tmp_path / "check.json"))
+    assert run_check([load(file)], reports) == 3
+    told = capsys.readouterr()
+    assert "error of this machine: neighbor table: refused" in told.out
+    assert "sysctl -w net.ipv4.neigh.default.gc_thresh3=" in told.err
+    assert '"passed": true' not in (tmp_path / "check.json").read_text()
+
+
+def test_a_lab_on_such_a_machine_is_no_pass(overflowing, tmp_path):
+    stream, results, lab = Stream(), Results(tmp_path), LABS["9a"].lab()
+    stream.listen(results)
+    run = Play(lab, lab.parts, stream, tmp_path, None)
+    assert not run.run()
+    assert isinstance(run.unbuilt, LimitReached)
+    assert not results.passed
 
 
 def test_words_are_not_shell():

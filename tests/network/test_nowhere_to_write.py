@@ -37,7 +37,7 @@ def test_a_full_disk_is_no_failed_claim_and_leaves_nothing_that_looks_like_a_run
     ended = lab()
     assert "Claims: 2 hold." in ended.stdout  # it was played to its end
     assert ended.stderr.startswith("napt-lab: cannot write the results: ")
-    assert "No space left on device\n  mend it: make room" in ended.stderr
+    assert "No space left on device\n  fix: make room" in ended.stderr
     assert ended.returncode == 3
     assert sorted(path.name for path in RUNS.iterdir()) == [".9a-older", "9a"]
 
@@ -47,7 +47,7 @@ def test_a_folder_in_place_of_latest_is_told_before_anything_runs():
     (RUNS / "latest").mkdir()
     ended = lab()
     assert ended.stdout == ""
-    assert f"mend it: move that folder away: mv {RUNS / 'latest'} " in ended.stderr
+    assert f"fix: move that folder away: mv {RUNS / 'latest'} " in ended.stderr
     assert ended.returncode == 3
     assert [path.name for path in RUNS.iterdir()] == ["latest"]
 

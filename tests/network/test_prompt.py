@@ -78,7 +78,7 @@ def test_names_that_do_not_exist_are_told_with_those_that_do(monkeypatch):
     )
     assert shown.count("The nodes: internet, files, relay, napt_a, alice, napt_b, bob") == 4
     assert "bob has no wlan0; it has eth0" in shown
-    assert "No closing quotation: nothing was done" in shown
+    assert "No closing quotation; the command was not run" in shown
     assert "say what bob is to run" in shown
     neither = "is neither a command (? lists them) nor a node"
     assert f"DRWA {neither}: did you mean draw?" in shown

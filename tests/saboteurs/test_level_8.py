@@ -143,7 +143,7 @@ SABOTEURS = (
     Saboteur(
         "rules-of-closed-connections-are-not-collected",
         (NOTHING_EXPIRES,),
-        red={GC_CLOSE: "`rule-ended` from napt, in vain"},
+        red={GC_CLOSE: "waiting for `rule-ended` from napt"},
         part="rules",
     ),
     Saboteur(
@@ -180,7 +180,7 @@ SABOTEURS = (
     Saboteur(
         "silent-rules-are-not-collected",
         (NOTHING_EXPIRES,),
-        red={GC_IDLE: "`rule-ended` from napt, in vain"},
+        red={GC_IDLE: "waiting for `rule-ended` from napt"},
         part="idle",
     ),
     Saboteur(
@@ -286,7 +286,7 @@ SABOTEURS = (
                 'public: 24.9.3.7, private: 10.0.0.1/24, rules: ["tcp 8080 -> 10.0.0.7:8080"]}',
             ),
         ),
-        red={INBOUND: "`drop` from napt, in vain"},
+        red={INBOUND: "waiting for `drop` from napt"},
         part="inbound",
     ),
     Saboteur(

@@ -75,7 +75,7 @@ SABOTEURS = (
                 "permitted = True",
             ),
         ),
-        red={TURN: "`connection-refused` from relay, in vain"},
+        red={TURN: "waiting for `connection-refused` from relay"},
         part="meeting",
     ),
     Saboteur(

@@ -53,7 +53,7 @@ SABOTEURS = (
         "server-reports-its-own-address-as-the-peer",
         (FILE_SERVER_REPORTS_ITSELF_AS_THE_PEER,),
         red={
-            PRIVATE: "`request` from files, in vain",
+            PRIVATE: "waiting for `request` from files",
             RULE: "the request came from 10.0.0.7:8080",
             BOTH_WAYS: "the request came from 10.0.0.9:8080",
         },
@@ -120,7 +120,10 @@ SABOTEURS = (
             ),
             *IMPATIENT,
         ),
-        red={NO_RULE: "`drop` from napt_a, in vain", BOTH_WAYS: "`drop` from napt_a, in vain"},
+        red={
+            NO_RULE: "waiting for `drop` from napt_a",
+            BOTH_WAYS: "waiting for `drop` from napt_a",
+        },
     ),
     Saboteur(
         "drop-is-reported-but-the-packet-goes-in",
@@ -153,10 +156,10 @@ SABOTEURS = (
             *IMPATIENT,
         ),
         red={
-            NO_RULE: "a SYN at napt_a:wan0, in vain",
-            RULE: "a SYN at napt_a:wan0, in vain",
+            NO_RULE: "waiting for a SYN at napt_a:wan0",
+            RULE: "waiting for a SYN at napt_a:wan0",
             DIRECT: "Connection timed out",
-            BOTH_WAYS: "a SYN at napt_a:wan0, in vain",
+            BOTH_WAYS: "waiting for a SYN at napt_a:wan0",
         },
     ),
     Saboteur(
@@ -169,7 +172,7 @@ SABOTEURS = (
                 'public: 24.9.3.7, private: 10.0.0.1/24, rules: ["tcp 8080 -> 10.0.0.7:8080"]}',
             ),
         ),
-        red={NO_RULE: "`drop` from napt_a, in vain"},
+        red={NO_RULE: "waiting for `drop` from napt_a"},
     ),
     Saboteur(
         "lab-forgets-to-check",
@@ -359,7 +362,7 @@ SABOTEURS = (
             ),
             *IMPATIENT,
         ),
-        red={BOTH_WAYS: "`drop` from napt_a, in vain"},
+        red={BOTH_WAYS: "waiting for `drop` from napt_a"},
     ),
     Saboteur(
         "other-way-round-is-the-same-way",

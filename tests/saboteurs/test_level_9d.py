@@ -111,7 +111,7 @@ SABOTEURS = (
         (
             Edit(
                 "nat_node/core/translator.py",
-                "return self.settings.means_nothing_outside(packet.source)",
+                "return self.settings.is_not_routable(packet.source)",
                 "return False",
             ),
         ),
@@ -121,7 +121,7 @@ SABOTEURS = (
     Saboteur(
         "leases-never-end",
         (Edit(LEASES, 'self._end(lease, "expired", now)', "pass"), *IMPATIENT),
-        red={LIFETIME: "`rule-ended` from napt_a, in vain"},
+        red={LIFETIME: "waiting for `rule-ended` from napt_a"},
     ),
     Saboteur(
         "renewal-is-granted-but-not-done",

@@ -1,18 +1,17 @@
-"""From the model to a network that runs: Mininet nodes, bridges, addresses, programs.
+"""Builds a network from a topology: Mininet nodes, bridges, addresses, programs.
 
-Theory of operation. Every node of the topology is a Mininet node with a network namespace of
-its own. Every segment (an ISP's network, a site's network) is a Linux bridge in the sandbox's
-namespace, as a switch is a thing of its own in life; Open vSwitch and a controller would be
-one more system to install and to explain.
+Theory of operation. Each node of the topology is a Mininet node with its own network namespace.
+Each segment (an ISP's network, a site's network) is a Linux bridge in the sandbox's namespace. Open
+vSwitch with a controller would be one more system to install and to explain.
 
                         the sandbox's own namespace
         alice [eth0]───┐                            ┌───[isp1] internet [isp2]───┐
                       site.1 ──[lan0] napt_a [wan0]─isp.1                      isp.2 ── …
 
-Mininet configures a node by typing commands into a shell that runs there. Here nothing from
-a topology goes through a shell: one `ip -batch` makes all links, one `ip -batch` a node gives
-addresses and routes, all nodes at the same time, and settings of the kernel are written by a
-thread that visits the node. A node's shell starts only when someone types into it.
+Mininet configures a node by typing commands into a shell on it. Here nothing from a topology goes
+through a shell: one `ip -batch` makes all links, one `ip -batch` for each node sets addresses and
+routes, all at the same time, and a thread in the node's namespace writes sysctls. A node's shell
+starts only when a command is typed into it.
 """
 
 from __future__ import annotations
@@ -34,31 +33,57 @@ from mininet.node import Switch
 from napt_lab.topologies.network import namespaces, own_programs
 from napt_lab.topologies.network.napt_control import NaptControl
 from napt_lab.topologies.network.node import Node
-from napt_lab.topologies.network.plan import PLAIN, QUIET, NodePlan, node_plans, segments
+from napt_lab.topologies.network.plan import (
+    PLAIN,
+    QUIET,
+    NodePlan,
+    neighbor_commands,
+    node_plans,
+    segments,
+)
 from napt_lab.topologies.network.processes import EventLog
 from napt_lab.topologies.network.programs import start_programs
-from napt_lab.topologies.sandbox import sandbox
+from napt_lab.topologies.sandbox import limits, neighbor_table, sandbox
+from napt_lab.topologies.sandbox.finding import Finding
+from napt_lab.topologies.spec.checkout import DOCTOR
 from napt_lab.topologies.spec.model import Topology
 
-BATCH_SECONDS = 20.0  # how long one `ip -batch` may take
+BATCH_SECONDS = 20.0  # how long one batch of commands may take
 GROUP = 54  # marks the links in the sandbox's namespace, to delete them all at once
 
-# Where br_netfilter is loaded, each bridge shows every packet to netfilter once more, as if the
-# cable between two nodes were a firewall.
+# With br_netfilter, each bridge passes every packet to netfilter once more, as if the cable between
+# two nodes were a firewall.
 PLAIN_BRIDGES = {f"bridge/bridge-nf-call-{tables}": "0" for tables in ("iptables", "arptables")}
-# Three unanswered ARP requests mean "no such neighbor". On a wire of no length 0.2 s is long
-# enough between them; the usual second would make a student wait.
+# Three unanswered ARP requests mean "no such neighbor". Between local nodes 0.2 s between them is
+# enough; with the default of a second a student would have to wait.
 ARP_PATIENCE = {"ipv4/neigh/{interface}/retrans_time_ms": "200"}
 
 
 class BuildError(Exception):
-    """The network could not be built; the message says where and why."""
+    """The machine could not build the network; the message says where and why."""
+
+    fix = (
+        f"`{DOCTOR}` shows what this machine lacks; if it finds nothing, a limit outside is\n"
+        "       reached, for example of a container: end other programs there, or raise it"
+    )
+
+    def told(self) -> str:
+        """What to print: the error, and what to do."""
+        return f"error of this machine: {self}\n  fix: {self.fix}"
+
+
+class LimitReached(BuildError):
+    """A limit of the machine was reached, so nothing that the network showed can be trusted."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        super().__init__(limits.describe(findings))
+        self.fix = "\n       ".join(dict.fromkeys(finding.fix for finding in findings))
 
 
 class LabNode(MininetNode):  # type: ignore[misc]  # Mininet has no types
     """A Mininet node whose namespace is held by `cat`; its shell starts when it is used."""
 
-    isSetup = True  # preflight has looked for the programs
+    isSetup = True  # preflight has checked that the programs are there
 
     def startShell(self, mnopts: str | None = None) -> None:
         """Make the namespaces, without a shell."""
@@ -66,54 +91,54 @@ class LabNode(MininetNode):  # type: ignore[misc]  # Mininet has no types
             ["mnexec", "-cnp", "cat"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C at a prompt is for what was typed, not for the node
+            start_new_session=True,  # Ctrl-C at a prompt must not end the node
         )
         self.pid = self.holder.pid
 
     def await_namespace(self) -> None:
-        """Return once the namespaces exist: mnexec then says its process number."""
+        """Return when the namespaces exist: mnexec then prints its process number."""
         assert self.holder.stdout is not None
         if not self.holder.stdout.readline():
             raise BuildError(f"{self.name}: mnexec could not make a network namespace")
 
     def sendCmd(self, *args: Any, **kwargs: Any) -> None:
-        """Type a command into the node's shell, which starts now if it has not yet."""
+        """Type a command into the node's shell; starts the shell if necessary."""
         self._need_shell()
         super().sendCmd(*args, **kwargs)
 
     def cmd(self, *args: Any, **kwargs: Any) -> Any:
-        """Type a command and return what it printed."""
+        """Type a command and return its output."""
         self._need_shell()
         return super().cmd(*args, **kwargs)
 
     def _need_shell(self) -> None:
         if self.shell is None:
-            self.inNamespace = False  # the shell joins the namespaces that are there
+            self.inNamespace = False  # the shell joins the existing namespaces
             super().startShell(mnopts=f"-cda{self.holder.pid}")
             self.inNamespace, self.pid = True, self.holder.pid
 
     def terminate(self) -> None:
-        """End the shell and give the namespaces up."""
+        """End the shell and the process that holds the namespaces."""
         super().terminate()
         self.holder.kill()
         self.holder.communicate()
 
 
 class Bridge(Switch):  # type: ignore[misc]
-    """A segment: a Linux bridge, made and deleted by the builder's batches."""
+    """A segment: a Linux bridge; the builder's batches make and delete it."""
 
     isSetup = True
 
     def startShell(self, mnopts: str | None = None) -> None:
-        """Nothing is ever typed at a bridge."""
+        """Do nothing: a bridge has no shell."""
         self.pid = os.getpid()
 
     def cmd(self, *args: Any, **kwargs: Any) -> str:
-        """Mininet brings a switch's interfaces up by command; the batch does it."""
+        """Do nothing: the batch sets the interfaces up, Mininet would do it by commands."""
         return ""
 
     def start(self, controllers: Sequence[Any]) -> None:
-        """A learning bridge needs no controller."""
+        """Do nothing: a learning bridge needs no controller."""
 
 
 class BatchIntf(Intf):  # type: ignore[misc]
@@ -124,7 +149,7 @@ class BatchIntf(Intf):  # type: ignore[misc]
 
 
 class BatchLink(Link):  # type: ignore[misc]
-    """A veth pair that is made, with all others, by one batch."""
+    """A veth pair; one batch makes all of them."""
 
     @classmethod
     def makeIntfPair(cls, *_args: Any, **_kwargs: Any) -> None:
@@ -135,16 +160,17 @@ class BatchLink(Link):  # type: ignore[misc]
 
 
 class Network:
-    """`with Network(topology) as net:` a topology that runs; afterwards nothing of it is left.
+    """A running topology: `with Network(topology) as net:`; afterwards nothing of it is left.
 
-    `net["alice"]` is a node, `net.log` what all programs report, `net.mininet` Mininet's own
-    view of it. Only in the sandbox.
+    `net["alice"]` is a node, `net.log` has the events of all programs, `net.mininet` is Mininet's
+    object. Only in the sandbox.
     """
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
         self.log = EventLog()
         self.nodes: dict[str, Node] = {}
+        self._limits = limits.Watch()
         self._cleanup = contextlib.ExitStack()
 
     def __getitem__(self, name: str) -> Node:
@@ -154,35 +180,47 @@ class Network:
         return iter(self.nodes.values())
 
     def napt(self, name: str) -> NaptControl:
-        """The control of the translator on gateway `name`."""
+        """The control of the NAPT `name`."""
         control = self.nodes[name].napt
         if control is None:
-            raise KeyError(f"{name} runs no translator that could be asked")
+            raise KeyError(f"{name} is not a NAPT")
         return control
 
     def __enter__(self) -> Network:
         if not sandbox.inside():
-            raise BuildError("a network is only ever built in the sandbox")
+            raise BuildError("a network can be built only in the sandbox")
         try:
-            self._build()
+            with self._limits.calls():
+                self._build()
             self._cleanup.callback(self._end_processes)
             start_programs(self.topology, self.nodes)
             self._listen_to_napts()
-        except BaseException:
-            self._cleanup.close()
+        except BaseException as error:
+            self._end(error)
             raise
         return self
 
     def __exit__(
         self,
         _kind: type[BaseException] | None,
-        _error: BaseException | None,
+        error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
+        """Take all down. LimitReached if the machine was at a limit while the network ran."""
+        self._end(error)
+
+    def machine_fault(self) -> str:
+        """Why it may be the machine's fault that something failed; empty if it is not."""
+        return limits.describe(self._limits.reached(failed=True))
+
+    def _end(self, error: BaseException | None) -> None:
+        reached = self._limits.reached(failed=error is not None)
         self._cleanup.close()
+        if reached and (error is None or isinstance(error, Exception)):
+            raise LimitReached(reached) from error
 
     def _build(self) -> None:
-        # Mininet's own initialisation writes settings that the whole machine shares.
+        # Mininet's initialization would write settings that the whole machine shares.
         Mininet.inited = True
         self.mininet = Mininet(
             topo=None, switch=Bridge, controller=None, host=LabNode, link=BatchLink, intf=BatchIntf
@@ -196,12 +234,13 @@ class Network:
         plans = list(node_plans(self.topology))
         name_files = self._write_name_files()
         for plan in plans:
-            self.mininet.addHost(plan.name)  # all start before the first is waited for
+            self.mininet.addHost(plan.name)  # all start, then each is waited for
         for plan in plans:
             holder = self.mininet[plan.name]
             holder.await_namespace()
             namespaces.visit(holder.pid, lambda: namespaces.write_sysctls(quiet | PLAIN))
-            node = Node(plan.name, plan.ports, holder.pid, self.log)
+            self._limits.add(holder.pid)
+            node = Node(plan.name, plan.ports, holder.pid, self.log, self._limits)
             node.home.mkdir(mode=0o755, parents=True, exist_ok=True)
             namespaces.cover(node.pid, name_files)
             self.nodes[plan.name] = node
@@ -209,9 +248,9 @@ class Network:
         self._configure(plans)
 
     def _write_name_files(self) -> dict[str, Path]:
-        """What nodes have for /etc/hosts and /etc/resolv.conf: public names, no name server.
+        """Write /etc/hosts (public hosts) and an empty /etc/resolv.conf for the nodes.
 
-        The machine's own name server is none of theirs, and asking it would be noise.
+        They cannot reach the machine's name server; requests to it would clutter the captures.
         """
         public = [f"{host.address.ip} {host.name}\n" for host in self.topology.internet]
         hosts, resolver = (sandbox.RUN_DIRECTORY / f".{name}" for name in ("hosts", "resolv.conf"))
@@ -220,7 +259,7 @@ class Network:
         return {"/etc/hosts": hosts, "/etc/resolv.conf": resolver}
 
     def _make_links(self, plans: Sequence[NodePlan]) -> None:
-        make = []
+        make, ports = [], []
         for number, name in enumerate(segments(self.topology), start=1):
             self.mininet.addSwitch(name, dpid=str(number))
             make.append(f"link add {name} group {GROUP} type bridge stp_state 0 mcast_snooping 0")
@@ -235,19 +274,30 @@ class Network:
                     f"address {port.mac} netns {self.nodes[plan.name].pid}"
                 )
                 make.append(f"link set {link.intf2} master {port.segment} up")
-        # A namespace that is gone takes its links along, but only some time later.
-        self._cleanup.callback(lambda: _IpBatch([], [f"link del group {GROUP}"]).finish("sandbox"))
-        _IpBatch([], make).finish("sandbox")
+                # A permanent neighbor is not asked for by ARP: the bridge must know its port.
+                ports.append(f"fdb add {port.mac} dev {link.intf2} master static")
+        # Ask for one more entry of the neighbor table: if it is full, results are not reliable.
+        make.append(neighbor_table.one_more(segments(self.topology)[0]))
+        # The end of a namespace deletes its links as well, but only some time later.
+        self._cleanup.callback(
+            lambda: _Batch("ip", [], [f"link del group {GROUP}"]).finish("sandbox")
+        )
+        _Batch("ip", [], make).finish("sandbox")
+        _Batch("bridge", [], ports).finish("sandbox")
 
     def _configure(self, plans: Sequence[NodePlan]) -> None:
-        """Addresses, routes and kernel settings of all nodes, at the same time."""
-        batches = [_IpBatch(self.nodes[plan.name].entry, plan.ip_commands()) for plan in plans]
+        """Set addresses, routes, neighbors and sysctls of all nodes, at the same time."""
+        neighbors = neighbor_commands(plans)
+        batches = [
+            _Batch("ip", self.nodes[plan.name].entry, [*plan.ip_commands(), *neighbors[plan.name]])
+            for plan in plans
+        ]
         for plan, batch in zip(plans, batches, strict=True):
             batch.finish(plan.name)
             namespaces.visit(self.nodes[plan.name].pid, functools.partial(self._settle, plan))
 
     def _settle(self, plan: NodePlan) -> None:
-        """Settings that need the interfaces. Runs in the node's namespace."""
+        """Write the sysctls that need the interfaces. Runs in the node's namespace."""
         for port in plan.ports:
             patience = {key.format(interface=port.interface): v for key, v in ARP_PATIENCE.items()}
             namespaces.write_sysctls(patience)
@@ -270,30 +320,33 @@ class Network:
             process.await_end()
 
 
-class _IpBatch:
-    """One `ip -batch` that has been started."""
+class _Batch:
+    """One `ip -batch` or `bridge -batch` that has been started."""
 
-    def __init__(self, entry: Sequence[str], commands: Sequence[str]) -> None:
+    def __init__(self, program: str, entry: Sequence[str], commands: Sequence[str]) -> None:
+        self._program = program
         self._popen = subprocess.Popen(
-            [*entry, "ip", "-batch", "-"],
+            [*entry, program, "-batch", "-"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            process_group=0,  # Ctrl-C is not for it: whoever waits decides
+            process_group=0,  # Ctrl-C must not end it: its caller decides
         )
         assert self._popen.stdin is not None
-        # If it has ended already, `finish` says why.
+        # If it has ended already, `finish` raises the reason.
         with contextlib.suppress(BrokenPipeError), self._popen.stdin as lines:
             lines.write("\n".join(commands) + "\n")
         self._popen.stdin = None
 
     def finish(self, where: str) -> None:
-        """Wait for the end; BuildError if a command was refused, or took too long."""
+        """Wait for the end; BuildError if a command failed or took too long."""
         try:
             _, stderr = self._popen.communicate(timeout=BATCH_SECONDS)
         except subprocess.TimeoutExpired as error:
             self._popen.kill()
-            raise BuildError(f"{where}: ip was not done after {BATCH_SECONDS:g} s") from error
+            raise BuildError(
+                f"{where}: {self._program} timed out after {BATCH_SECONDS:g} s"
+            ) from error
         if self._popen.returncode != 0:
-            raise BuildError(f"{where}: ip: {stderr.strip()}")
+            raise BuildError(f"{where}: {self._program}: {stderr.strip()}")

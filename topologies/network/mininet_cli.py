@@ -1,12 +1,12 @@
-"""Mininet's own prompt, without the commands that would reach a shell of this machine.
+"""Mininet's prompt, without the commands that run anything outside of the nodes.
 
 Mininet's CLI is a `cmd.Cmd` that evaluates Python (`py`, `px`), runs shell lines (`sh`), and calls
-programs that a lab does not need (`xterm`, `dpctl`). Here only what `KEPT` names is left of it;
-whatever else a prompt can do, a class built on this one adds, as methods `do_NAME(words)`.
+programs that a lab does not need (`xterm`, `dpctl`). Here only the commands in `KEPT` are left; a
+subclass adds its own commands as methods `do_NAME(words)`.
 
-A command's line is split into words as a shell would (quotes count), and the words stay words: no
-variable, pipe or redirection. A line that begins with a node's name is left whole, for a shell on
-that node, as in Mininet.
+The line of a command is split into words as in a shell, with quotes, but without variables, pipes
+and redirections. A line that begins with a node's name goes unchanged to a shell on that node, as
+in Mininet.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ Command = Callable[[Any], bool | None]
 
 
 class SafeCLI(CLI):  # type: ignore[misc]  # Mininet has no types
-    """Reads lines and calls `do_NAME` with the words after it, until one returns True.
+    """Reads lines and calls `do_NAME` with the other words, until a call returns True.
 
-    `rest` is what followed the first word, as it was typed.
+    `rest` is the text after the first word, as it was typed.
     """
 
     def __init__(self, net: Network, stdout: TextIO) -> None:
-        # Not CLI's own, which begins to read at once and has one history for all of Mininet.
+        # CLI.__init__ would begin to read at once, and use one history for all of Mininet.
         Cmd.__init__(self, stdout=stdout)
         self.mn = net.mininet
         self.rest = ""
-        lg.ch.setStream(stdout)  # where Mininet's own commands write
+        lg.ch.setStream(stdout)  # Mininet's own commands write there
 
     def commands(self) -> list[str]:
-        """The names of what can be typed, sorted."""
+        """The names of all commands, sorted."""
         names = (name[3:] for name in self.get_names() if name.startswith("do_"))
         return sorted({name for name in names if name.islower() and self._command(name)})
 
     def onecmd(self, line: str) -> bool:
-        """Do what a line says. True ends the prompt."""
-        if line == "EOF":  # what cmdloop makes of Ctrl-D
+        """Run one line. True ends the prompt."""
+        if line == "EOF":  # cmdloop passes this for Ctrl-D
             return bool(self.end_of_input())
         if line.lstrip().startswith("#"):
             return False
@@ -58,8 +58,8 @@ class SafeCLI(CLI):  # type: ignore[misc]  # Mininet has no types
             return bool(self.default(name))
         try:
             words = shlex.split(self.rest)
-        except ValueError as error:  # a quote without its end
-            self.refuse(f"{error}: nothing was done")
+        except ValueError as error:  # a quote that is not closed
+            self.refuse(f"{error}; the command was not run")
             return False
         why = self.why_not(name, words)
         if why is not None:
@@ -72,19 +72,19 @@ class SafeCLI(CLI):  # type: ignore[misc]  # Mininet has no types
         return bool(super().do_time(self.rest)) if words else False
 
     def default(self, name: str) -> bool | None:
-        """The first word of a line is no command."""
+        """Handle a line whose first word is not a command."""
         raise NotImplementedError
 
     def end_of_input(self) -> bool:
-        """Ctrl-D was typed."""
+        """Handle Ctrl-D."""
         raise NotImplementedError
 
     def why_not(self, name: str, words: list[str]) -> str | None:
-        """Why a command cannot be done with these words; None if it may try."""
+        """The reason why a command cannot run with these words; None if it can."""
         raise NotImplementedError
 
     def refuse(self, why: str) -> None:
-        """A line that cannot be understood."""
+        """Tell why a line is not run."""
         raise NotImplementedError
 
     def _command(self, name: str) -> Command | None:

@@ -1,10 +1,9 @@
-"""Acting inside a node's network namespace without starting a process there.
+"""Runs code inside a node's namespaces, in a thread, without starting a process.
 
 A network namespace belongs to a thread, not to a process: a thread that calls setns(2) sees
 the namespace's interfaces, its /proc/sys/net, and every socket it opens stays there for good,
-whichever thread uses it later. So a short-lived thread visits the node, does its errand, and
-hands back the result. That is a hundred times cheaper than a process, and nothing goes
-through a shell.
+also if another thread uses it later. So a short-lived thread enters the namespace, runs the
+function and returns the result. That is a hundred times cheaper than a process.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def visit(pid: int, errand: Callable[[], Result]) -> Result:
                     number = ctypes.get_errno()
                     raise OSError(number, f"setns: {os.strerror(number)}")
             results.append(errand())
-        except BaseException as error:  # carried over to the caller's thread
+        except BaseException as error:  # raised again in the caller's thread
             errors.append(error)
 
     visitor = threading.Thread(target=go, name=f"visitor-{pid}")
@@ -53,18 +52,18 @@ def visit(pid: int, errand: Callable[[], Result]) -> Result:
 
 
 def cover(pid: int, files: Mapping[str, Path]) -> None:
-    """In the mount namespace of process `pid`, show other files in the place of some.
+    """Mount other files over some files, in the mount namespace of process `pid`.
 
-    What cannot be covered (a link that leads nowhere in the sandbox) stays as it is.
+    A file that cannot be covered (such as a dangling symbolic link) stays as it is.
     """
 
     def go() -> None:
-        # A thread may change its mount namespace only once it shares no folder with the others.
+        # Only a thread with a working directory of its own may change its mount namespace.
         if _libc.unshare(_CLONE_FS) != 0:
             return
         with Path(f"/proc/{pid}/ns/mnt").open("rb") as namespace:
             if _libc.setns(namespace.fileno(), _CLONE_NEWNS) != 0:
-                return  # never cover our own
+                return  # else the mounts would cover our own files
         for place, file in files.items():
             _libc.mount(bytes(file), place.encode(), None, ctypes.c_ulong(_MS_BIND), None)
 
@@ -74,26 +73,26 @@ def cover(pid: int, files: Mapping[str, Path]) -> None:
 
 
 def write_sysctls(settings: Mapping[str, str]) -> None:
-    """Write settings below /proc/sys/net (`ipv4/ip_forward`: `1`) of this thread's namespace."""
+    """Write sysctls of this thread's namespace, by their path below /proc/sys/net."""
     for name, value in settings.items():
         (Path("/proc/sys/net") / name).write_text(value)
 
 
 def has_ipv6() -> bool:
-    """Whether this kernel speaks IPv6 at all."""
+    """Whether this kernel has IPv6."""
     return Path("/proc/sys/net/ipv6").exists()
 
 
 def has_bridge_netfilter() -> bool:
-    """Whether netfilter sees what passes a bridge."""
+    """Whether netfilter also filters what passes a bridge (br_netfilter)."""
     return Path("/proc/sys/net/bridge/bridge-nf-call-iptables").exists()
 
 
 def switch_off_offload(interface: str) -> None:
     """Make the kernel finish packets itself before they leave `interface`.
 
-    A veth pair takes segments of 64 KB with unfinished checksums, since nobody will ever see
-    them. A capture of these shows what no wire has ever carried.
+    With offload, a veth pair passes segments of 64 KB without checksums. A capture would show
+    packets that no real wire carries.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
         for command in (_ETHTOOL_STXCSUM, _ETHTOOL_STSO):

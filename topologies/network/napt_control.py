@@ -1,7 +1,8 @@
-"""Talking to a NAPT: the control socket of `napt run`.
+"""Asks a NAPT through the control socket of `napt run`.
 
-A Unix socket on which one JSON line asks and one answers. After `{"do": "events"}` the
-translator goes on with one line for each event; these join the network's event log.
+The control socket is a Unix socket: one JSON line is the request, one the answer. After
+`{"do": "events"}` the translator sends a line for each event; these are added to the network's
+event log.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from typing import Any
 from napt_lab.topologies.network.processes import LINE_LIMIT, EventLog, parse_line
 
 ANSWER_LIMIT = 64 << 20  # bytes: a table of 65,535 rules has about 20 million
-ANSWER_SECONDS = 5.0  # how long the translator may be silent when asked
+ANSWER_SECONDS = 5.0  # time for the translator to answer
 PROGRAM = "nat_node"
 
 
 class ControlError(Exception):
-    """The NAPT refused, in its own words, or it could not be asked."""
+    """The NAPT refused a request (the message is its own), or did not answer."""
 
 
 class NaptControl:
-    """One NAPT's table, from outside."""
+    """The control of one NAPT."""
 
     def __init__(self, node: str, path: Path) -> None:
         self.node = node
@@ -36,12 +37,12 @@ class NaptControl:
         self._closed = False
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Send one request and return the answer; ControlError if it is a refusal or missing."""
+        """Send a request and return the answer; ControlError if it is refused or not answered."""
         with self._connect() as channel, channel.makefile("rb") as answers:
             return self._exchange(channel, answers, request)
 
     def rules(self) -> list[dict[str, Any]]:
-        """The table: one dictionary for each rule."""
+        """The rules, each as a dictionary."""
         return [rule for rule in self.ask({"do": "rules"})["rules"] if isinstance(rule, dict)]
 
     def add(self, protocol: str, external: str, internal: str) -> dict[str, Any]:
@@ -58,9 +59,9 @@ class NaptControl:
         return self.ask({"do": "stats"})
 
     def subscribe(self, log: EventLog) -> None:
-        """From now on, every event of this NAPT also goes to `log`. Ends with `close`.
+        """Copy every event of this NAPT to `log` until `close`.
 
-        A translator that was killed and is started again is subscribed to again.
+        If the translator is killed and started again, this continues with the new one.
         """
         self._closed = False
         events = self._subscribe()
@@ -73,7 +74,7 @@ class NaptControl:
         """End the subscription."""
         self._closed = True
         if self._events is not None:
-            with contextlib.suppress(OSError):  # the translator may have ended first
+            with contextlib.suppress(OSError):  # the translator may have ended already
                 self._events.shutdown(socket.SHUT_RDWR)
             self._events.close()
             self._events = None
@@ -111,17 +112,17 @@ class NaptControl:
             raise ControlError(f"{self.node}: no answer to {request['do']}: {error}") from error
         if not isinstance(answer, dict) or not answer.get("ok"):
             why = answer.get("error") if isinstance(answer, dict) else None
-            raise ControlError(f"{self.node}: {why or 'an answer that makes no sense'}")
+            raise ControlError(f"{self.node}: {why or 'the answer is not valid'}")
         return answer
 
     def _follow(self, events: BufferedReader, log: EventLog) -> None:
         while not self._closed:
-            with contextlib.suppress(OSError, ValueError), events:  # closed under our feet
+            with contextlib.suppress(OSError, ValueError), events:  # closed by `close`
                 while line := events.readline(LINE_LIMIT):
                     fields = parse_line(line)
                     if fields is not None and "event" in fields:
                         log.add(self.node, PROGRAM, fields)
             try:
                 events = self._subscribe()
-            except ControlError:  # nobody has taken its place
+            except ControlError:  # the translator has ended
                 return

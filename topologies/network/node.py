@@ -18,13 +18,16 @@ from napt_lab.topologies.network.napt_control import NaptControl
 from napt_lab.topologies.network.plan import Port
 from napt_lab.topologies.network.processes import Completed, EventLog, Process
 from napt_lab.topologies.sandbox import sandbox
+from napt_lab.topologies.sandbox.limits import Watch
 from napt_lab.topologies.spec.checkout import IN_CHECKOUT
 
 
 class Node:
     """A node of the running network: run commands on it, start programs, look at its NAPT."""
 
-    def __init__(self, name: str, ports: tuple[Port, ...], pid: int, log: EventLog) -> None:
+    def __init__(
+        self, name: str, ports: tuple[Port, ...], pid: int, log: EventLog, limits: Watch
+    ) -> None:
         """`pid` is a process in the node's namespaces."""
         self.name = name
         self.ports = ports
@@ -32,6 +35,7 @@ class Node:
         self.home = sandbox.RUN_DIRECTORY / name
         self.napt: NaptControl | None = None
         self._log = log
+        self._limits = limits
         self._processes: list[Process] = []
         self._lock = threading.Lock()
 
@@ -80,15 +84,16 @@ class Node:
         return self._launch(own_programs.renamed(argv) or argv, name=name, log=self._log)
 
     def _launch(self, argv: Sequence[str], *, name: str, log: EventLog | None) -> Process:
-        process = Process(
-            self.name,
-            argv,
-            prefix=self.entry,
-            env=self.environment,
-            cwd=str(self.home),
-            log=log,
-            name=name,
-        )
+        with self._limits.calls():
+            process = Process(
+                self.name,
+                argv,
+                prefix=self.entry,
+                env=self.environment,
+                cwd=str(self.home),
+                log=log,
+                name=name,
+            )
         with self._lock:
             self._processes = [p for p in self._processes if p.running]
             self._processes.append(process)

@@ -1,31 +1,36 @@
-"""What has to be made for a topology: each node's interfaces, addresses, routes and settings.
+"""What the builder makes for a topology: each node's interfaces, addresses, routes, settings.
 
-Segments are called `isp.1`, `isp.2`, … and `site.1`, `site.2`, …: a dot is not allowed in the
-name of a node, so no node can be mistaken for one. A gateway has `wan0` and `lan0`, a host
-`eth0`, the router one leg (`isp1`, `isp2`, …) in each ISP's network.
+Neighbors. The kernel has one neighbor (ARP) table for all namespaces of a machine, and permanent
+entries do not count against its limit. So the router, gateways and public hosts get a permanent
+entry for each node on their segments. Hosts of a site have none and send ARP requests, as a PC
+does: the course looks at them. An address without a host has no entry anywhere.
+
+Segments are called `isp.1`, `isp.2`, … and `site.1`, `site.2`, …: the name of a node cannot have a
+dot, so no node can have such a name. A gateway has the interfaces `wan0` and `lan0`, a host `eth0`,
+the router one for each ISP's network (`isp1`, `isp2`, …).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 
-from napt_lab.topologies.spec.model import ROUTER_NAME, Topology
-from napt_lab.topologies.spec.scalars import PRIVATE
+from napt_lab.topologies.spec.model import Topology
+from napt_lab.topologies.spec.scalars import PRIVATE, ROUTER_NAME
 
 # Every node's settings, below /proc/sys/net.
-QUIET = {  # what a node sends unasked would be noise in a capture
+QUIET = {  # no IPv6: its automatic packets would only clutter the captures
     "ipv6/conf/all/disable_ipv6": "1",
     "ipv6/conf/default/disable_ipv6": "1",
 }
-PLAIN = {  # a new namespace inherits these from the machine, where they may be anything
+PLAIN = {  # a new namespace inherits these from the machine
     "ipv4/ip_forward": "0",
     "ipv4/conf/all/rp_filter": "0",
     "ipv4/conf/default/rp_filter": "0",
     "ipv4/conf/all/send_redirects": "0",
     "ipv4/conf/default/send_redirects": "0",
-    "ipv4/icmp_ratelimit": "0",  # each packet that dies at a router is to be heard of
+    "ipv4/icmp_ratelimit": "0",  # a router reports every packet that it drops
 }
 
 
@@ -39,18 +44,19 @@ class Port:
 
     @property
     def mac(self) -> str:
-        """Readable in a capture: 02:00 and the four bytes of the address."""
+        """The MAC address, readable in a capture: 02:00 and the four bytes of the IP address."""
         return ":".join(f"{byte:02x}" for byte in (2, 0, *self.address.ip.packed))
 
 
 @dataclass(frozen=True, slots=True)
 class NodePlan:
-    """One node. `next_hop` is its default route; the router has none."""
+    """One node. `next_hop`: its default route; None for the router."""
 
     name: str
     ports: tuple[Port, ...]
     next_hop: IPv4Address | None
     forwards: bool
+    asks: bool = False  # sends ARP requests for its neighbors
 
     def ip_commands(self) -> list[str]:
         """Addresses and routes, as lines for `ip -batch`."""
@@ -61,10 +67,28 @@ class NodePlan:
         if self.next_hop is not None:
             commands.append(f"route add default via {self.next_hop}")
         else:
-            # The Internet knows its ISPs' networks. To anything else it says no (ICMP).
+            # The router has routes to the ISPs' networks only; else it sends an ICMP error.
             commands += [f"route add unreachable {prefix}" for prefix in PRIVATE]
             commands.append("route add unreachable default")
         return commands
+
+
+def neighbor_commands(plans: Sequence[NodePlan]) -> dict[str, list[str]]:
+    """The permanent neighbors of each node, by its name, as lines for `ip -batch`."""
+    segments: dict[str, list[Port]] = {}
+    for plan in plans:
+        for port in plan.ports:
+            segments.setdefault(port.segment, []).append(port)
+    commands = {}
+    for plan in plans:
+        # Packets to a node's own addresses use an entry of the loopback interface.
+        lines = ["neigh add 0.0.0.0 lladdr 00:00:00:00:00:00 dev lo nud permanent"]
+        for port in () if plan.asks else plan.ports:
+            others = [other for other in segments[port.segment] if other is not port]
+            where = f"dev {port.interface} nud permanent"
+            lines += [f"neigh add {o.address.ip} lladdr {o.mac} {where}" for o in others]
+        commands[plan.name] = lines
+    return commands
 
 
 def segments(topology: Topology) -> list[str]:
@@ -93,9 +117,9 @@ def node_plans(topology: Topology) -> Iterator[NodePlan]:
         gateway = site.gateway
         outside, router = uplink("wan0", gateway.public)
         inside = Port("lan0", gateway.private, f"site.{number}")
-        # A proxy passes bytes on, never packets. A NAPT forwards once its translator is there:
-        # before that, private addresses would get out.
+        # A proxy never forwards packets. A NAPT starts to forward together with its translator:
+        # earlier, packets with private addresses would leave the site.
         yield NodePlan(gateway.name, (outside, inside), router, forwards=False)
         for host in site.hosts:
             port = Port("eth0", host.address, f"site.{number}")
-            yield NodePlan(host.name, (port,), gateway.private.ip, forwards=False)
+            yield NodePlan(host.name, (port,), gateway.private.ip, forwards=False, asks=True)

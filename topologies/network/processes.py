@@ -1,10 +1,10 @@
-"""Programs on nodes: started without a shell, drained without a pause, ended without a trace.
+"""Starts programs on nodes, reads their output, and ends them with their children.
 
-A program is `mnexec -a PID argv...`: Mininet's little helper enters the node's namespaces and
-becomes the program. One thread for each program reads its stdout and stderr, so that a
-talkative one never blocks, and keeps a bounded part of both. Node programs print one JSON
-object a line; these lines become events in the network's one event log, where whoever needs
-to know something waits for it, with a deadline.
+A program is started as `mnexec -a PID argv...`, without a shell: Mininet's helper enters the node's
+namespaces and becomes the program. For each program a thread reads its stdout and stderr, so that
+it never blocks on a full pipe, and keeps a limited part of both. Node programs print one JSON
+object per line; these become events in the network's event log. Code that needs an event waits for
+it with a deadline.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-KEPT_OUTPUT = 1 << 20  # bytes of stdout, and of stderr, that are kept of each program
-KEPT_EVENTS = 200_000  # older events are forgotten
+KEPT_OUTPUT = 1 << 20  # bytes that are kept of each program's stdout, and of its stderr
+KEPT_EVENTS = 200_000  # the oldest events above this number are deleted
 LINE_LIMIT = 1 << 16  # bytes of one JSON line; a longer one is not an event
 
 
 class DeadlinePassed(Exception):
-    """Something that was awaited did not happen in time; the message says what."""
+    """Something did not happen in time; the message says what."""
 
     def __init__(self, what: str, seconds: float) -> None:
-        super().__init__(f"waited {seconds:g} s for {what}, in vain")
+        super().__init__(f"timed out after {seconds:g} s waiting for {what}")
         self.what = what
         self.seconds = seconds
 
 
 class ProgramEnded(Exception):
-    """A program ended although it was still needed; the message has its last words."""
+    """A program ended while it was still needed; the message has the end of its stderr."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that a program reported. `time` is wall time in seconds."""
+    """One event that a program reported. `time` is wall time in seconds."""
 
     time: float
     node: str
@@ -51,7 +51,7 @@ class Event:
 
 
 class EventLog:
-    """What all programs of a network reported, in order of arrival; safe for threads."""
+    """The events of all programs of a network, in order of arrival; safe for threads."""
 
     def __init__(self) -> None:
         self._events: list[Event] = []
@@ -64,7 +64,7 @@ class EventLog:
         self._listeners.append(listener)
 
     def add(self, node: str, program: str, fields: Mapping[str, Any]) -> None:
-        """Append one report; its `event` is the event's name, its `time` the wall time."""
+        """Append an event; the field `event` is its name, `time` its wall time."""
         stamp = fields.get("time")
         event = Event(
             time=float(stamp) if isinstance(stamp, (int, float)) else time.time(),
@@ -84,12 +84,12 @@ class EventLog:
             listener(event)
 
     def wake(self) -> None:
-        """Let those who wait look again: a program has ended."""
+        """Wake all threads that wait: a program has ended."""
         with self._changed:
             self._changed.notify_all()
 
     def mark(self) -> int:
-        """The present end of the log, to search from later."""
+        """The current end of the log, for later calls with `since`."""
         with self._changed:
             return self._forgotten + len(self._events)
 
@@ -107,10 +107,10 @@ class EventLog:
         since: int = 0,
         give_up: Callable[[], str | None] = lambda: None,
     ) -> Event:
-        """The first event after `since` that `predicate` accepts.
+        """Wait for the first event after `since` that `predicate` accepts.
 
-        DeadlinePassed after `deadline` seconds; ProgramEnded as soon as `give_up` gives a
-        reason why it cannot come any more.
+        Raises DeadlinePassed after `deadline` seconds, ProgramEnded as soon as `give_up` returns
+        a reason why the event cannot come any more.
         """
         end = time.monotonic() + deadline
         position = since
@@ -142,7 +142,7 @@ class Completed:
 
 
 class Process:
-    """A command that runs on a node. Its output is drained at all times, kept within bounds."""
+    """A command that runs on a node. A thread reads its output and keeps a limited part."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class Process:
         log: EventLog | None = None,
         name: str = "",
     ) -> None:
-        """Start `argv` behind `prefix` (what enters the node).
+        """Start `argv` after `prefix`, the words that enter the node.
 
         With `log`, stdout is JSON lines, logged as events of the program `name`.
         """
@@ -175,7 +175,7 @@ class Process:
             stderr=subprocess.PIPE,
             env=dict(env),
             cwd=cwd,
-            start_new_session=True,  # so that ending it ends its children as well
+            start_new_session=True,  # killing its group ends its children as well
         )
         self._reader = threading.Thread(target=self._drain, name=f"{node}-{self.name}", daemon=True)
         self._reader.start()
@@ -190,11 +190,11 @@ class Process:
         return not self._ended.is_set()
 
     def ends_within(self, seconds: float) -> bool:
-        """Wait for the command's end, at most so long."""
+        """Wait at most `seconds` for the command's end; whether it has ended."""
         return self._ended.wait(seconds)
 
     def wait(self, timeout: float) -> Completed:
-        """The command's result; after `timeout` seconds it is killed and DeadlinePassed raised."""
+        """Wait for the result. After `timeout` seconds: kill the command, raise DeadlinePassed."""
         if not self._ended.wait(timeout):
             self.kill()
             self.await_end()
@@ -215,7 +215,7 @@ class Process:
         deadline: float,
         since: int = 0,
     ) -> Event:
-        """The first event of that name that this program's node logged; see EventLog.wait_for."""
+        """Wait for an event of this program; see EventLog.wait_for."""
         if self._log is None:
             raise ValueError(f"{self.argv} does not report events")
         return self._log.wait_for(
@@ -235,7 +235,7 @@ class Process:
         self._signal(signal.SIGKILL)
 
     def await_end(self) -> None:
-        """Wait for a command that was killed to be gone."""
+        """Wait until a command that was killed has ended."""
         self._ended.wait()
 
     def _signal(self, number: signal.Signals) -> None:
@@ -245,14 +245,14 @@ class Process:
     def _obituary(self) -> str | None:
         if self.running:
             return None
-        words = self._stderr.decode(errors="replace").strip() or "it said nothing"
+        words = self._stderr.decode(errors="replace").strip() or "its stderr is empty"
         return (
             f"{self.name} on {self.node} ended with status {self._popen.returncode}: "
             f"{words[-2000:]}"
         )
 
     def _drain(self) -> None:
-        """Read both streams until the command is gone, even if a child keeps them open."""
+        """Read both streams until the command has ended, even if a child keeps them open."""
         assert self._popen.stdout is not None
         assert self._popen.stderr is not None
         pidfd = os.pidfd_open(self._popen.pid)
@@ -268,7 +268,7 @@ class Process:
             while alive:
                 ready = selector.select()
                 alive = not any(key.fd == pidfd for key, _ in ready)
-                # After the end: whatever it had still written is in the pipes now.
+                # After its end, the rest of its output is in the pipes.
                 keys = [key for key, _ in ready] if alive else list(selector.get_map().values())
                 for key in keys:
                     if key.data is not None and not self._read(key.fd, key.data, to_end=not alive):
@@ -295,7 +295,7 @@ class Process:
 
     def _take_stderr(self, data: bytes) -> None:
         self._stderr += data
-        del self._stderr[: max(0, len(self._stderr) - KEPT_OUTPUT)]  # the last words count
+        del self._stderr[: max(0, len(self._stderr) - KEPT_OUTPUT)]  # keep the end
 
     def _take_stdout(self, data: bytes) -> None:
         if self._log is None:
@@ -310,7 +310,7 @@ class Process:
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:
-    """The JSON object on one line; None if it is something else, or too long."""
+    """The JSON object on one line; None if the line is not an object or is too long."""
     if len(line) > LINE_LIMIT:
         return None
     try:

@@ -1,11 +1,11 @@
 """The programs of a topology: a translator or a proxy on each gateway, services on the hosts.
 
-All of them are started at once, and each is waited for until it says that it is ready; one
-that ends before that is reported with its last words. A NAPT's engine is either our nat_node
-or the kernel's own NAT (kernel_nat.py).
+All programs are started at once; then each must report that it is ready. If one ends before that,
+the error shows the end of its stderr. A NAPT's engine is either our nat_node or the kernel's own
+NAT (kernel_nat.py).
 
-A proxy serves its site, not the Internet: it listens on the gateway's private address and
-connects from the public one. The gateway itself forwards nothing.
+A proxy serves its site, not the Internet: it listens on the gateway's private address and connects
+from the public one. The gateway itself forwards no packets.
 """
 
 from __future__ import annotations
@@ -25,18 +25,17 @@ from napt_lab.topologies.spec.model import (
     Gateway,
     GatewayKind,
     Host,
-    NaptSettings,
-    Service,
     Site,
     Topology,
 )
-from napt_lab.topologies.spec.services import SERVICES
+from napt_lab.topologies.spec.napt_settings import PORT_CONTROL, SETTINGS, NaptSettings
+from napt_lab.topologies.spec.services import SERVICES, Service
 
-READY_SECONDS = 10.0  # how long a program may take until it serves
+READY_SECONDS = 10.0  # time for a program to become ready
 PROXY_PORT = 3128  # of an explicit proxy
-INTERCEPTED_PORT = 80  # whose connections a transparent proxy takes
+INTERCEPTED_PORT = 80  # a transparent proxy intercepts connections to this port
 TURN_REALM = "napt.lab"
-CONTROL, FILES = "control.sock", "files"  # in the node's own folder
+CONTROL, FILES = "control.sock", "files"  # in the node's folder
 
 
 class ProgramError(Exception):
@@ -44,9 +43,9 @@ class ProgramError(Exception):
 
 
 def start_programs(topology: Topology, nodes: Mapping[str, Node]) -> None:
-    """Start everything that the topology runs, and return when all of it serves.
+    """Start all programs of the topology; returns when all are ready.
 
-    ProgramEnded if a program ends before that, DeadlinePassed if it takes too long.
+    Raises ProgramEnded if a program ends before that, DeadlinePassed if it takes too long.
     """
     starting: list[Process] = []
     for site in topology.sites:
@@ -82,7 +81,7 @@ def _start_kernel(gateway: Gateway, settings: NaptSettings, node: Node) -> None:
 def gateway_command(site: Site, home: PurePath, fast: bool) -> list[str]:
     """The command line after `python -m` of a gateway's program.
 
-    `home`: the node's own folder; `fast`: whether the topology asks for speed.
+    `home`: the node's folder; `fast`: whether the topology has `offload: true`.
     """
     gateway = site.gateway
     if gateway.napt is None:
@@ -118,7 +117,7 @@ def _start_services(host: Host, node: Node) -> Iterator[Process]:
 
 
 def service_command(service: Service, host: Host, home: PurePath) -> list[str]:
-    """The command line after `python -m` of a service; `home` is the node's own folder."""
+    """The command line after `python -m` of a service; `home` is the node's folder."""
     argv = [SERVICES[service.name].module, "--port", str(service.port)]
     if service.name == "file-server":
         argv += ["--folder", str(home / FILES)]
@@ -146,35 +145,19 @@ def nat_node_flags(site: Site, settings: NaptSettings, control: PurePath) -> lis
         "external": str(gateway.public.ip),
         "internal": str(gateway.private),
         "control": str(control),
-        "mapping": settings.mapping.value,
-        "filtering": settings.filtering.value,
-        "ports": f"{settings.ports.start}-{settings.ports.stop - 1}",
-        "port-assignment": settings.port_assignment.value,
-        "port-hold": str(settings.port_hold),
-        "tcp-idle": str(settings.idle.tcp),
-        "tcp-transitory-idle": str(settings.idle.tcp_transitory),
-        "udp-idle": str(settings.idle.udp),
-        "icmp-idle": str(settings.idle.icmp),
-        "closing-hold": str(settings.closing_hold),
-        "host-limit": str(settings.host_limit),
-        "session-limit": str(settings.session_limit),
-    }
-    switches = {
-        "hairpinning": settings.hairpinning,
-        "port-parity": settings.port_parity,
-        "refuse-syn": settings.refuse_syn,
     }
     argv = [word for name, value in flags.items() for word in (f"--{name}", value)]
-    argv += [f"--{name}" if on else f"--no-{name}" for name, on in switches.items()]
+    for setting in SETTINGS:
+        argv += setting.words(getattr(settings, setting.name))
     for host in site.hosts:
         argv += ["--host", str(host.address.ip)]
     for rule in settings.rules:
         inside = f"{rule.internal_address}:{rule.internal_port}"
         argv += ["--rule", f"{rule.protocol} {rule.external_port} -> {inside}"]
-    if (bounds := settings.port_control) is not None:
-        argv += ["--port-control", "--quota", str(bounds.quota)]
-        argv += ["--min-lifetime", str(bounds.min_lifetime)]
-        argv += ["--max-lifetime", str(bounds.max_lifetime)]
+    if settings.port_control is not None:
+        argv.append("--port-control")
+        for setting in PORT_CONTROL:
+            argv += setting.words(getattr(settings.port_control, setting.name))
     if gateway.translator is not None:
         argv += ["--translator", str(gateway.translator.resolve())]
     return argv

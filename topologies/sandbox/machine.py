@@ -1,7 +1,7 @@
-"""This machine, as the checks of preflight look at it, and what a check found.
+"""This machine, as the checks of preflight.py see it.
 
-The fields of `Machine` are the only way a check has to look, so that a test can show it any broken
-machine.
+A check looks at the machine only through the fields of `Machine`, so that a test can replace them
+and show it any broken machine.
 """
 
 from __future__ import annotations
@@ -17,29 +17,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from napt_lab.topologies.sandbox import sandbox
+from napt_lab.topologies.sandbox import neighbor_table, sandbox
 from napt_lab.topologies.sandbox.trial import TUN
 
 TRIAL_TIMEOUT = 20.0  # seconds
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What one check found; `cause` and `mend` are empty if all is well."""
-
-    name: str
-    found: str
-    cause: str = ""
-    mend: str = ""
-
-    @property
-    def ok(self) -> bool:
-        return not self.cause
-
-
-@dataclass(frozen=True)
 class Trial:
-    """What came of building in a sandbox: why there is no sandbox, or what was refused in it."""
+    """The result of trial.py: why there is no sandbox, or what was refused in it, and why."""
 
     no_sandbox: str = ""
     refused: dict[str, str] = field(default_factory=dict)
@@ -68,9 +54,12 @@ def _try() -> Trial:
             command, capture_output=True, text=True, timeout=TRIAL_TIMEOUT, check=False
         )
     except subprocess.TimeoutExpired:
-        return Trial(no_sandbox=f"the trial was not done after {TRIAL_TIMEOUT:g} s")
+        return Trial(no_sandbox=f"the trial timed out after {TRIAL_TIMEOUT:g} s")
     if tried.returncode:
-        *_, said = ["", *tried.stderr.splitlines()]  # of a traceback, too, the last line tells
+        *_, said = [
+            "",
+            *tried.stderr.splitlines(),
+        ]  # the last line, also of a traceback, has the error
         return Trial(no_sandbox=said or f"the trial ended with status {tried.returncode}")
     lines = (line.partition("\t")[::2] for line in tried.stdout.splitlines())
     return Trial(refused=dict(lines))
@@ -78,7 +67,7 @@ def _try() -> Trial:
 
 @dataclass(frozen=True)
 class Machine:
-    """The ways a check may look at the machine."""
+    """The ways in which a check may look at the machine."""
 
     system: str = platform.system()
     uid: int = field(default_factory=os.geteuid)
@@ -88,18 +77,21 @@ class Machine:
     which: Callable[[str], str | None] = _which
     sees_mininet: Callable[[], bool] = _sees_mininet
     open_files: Callable[[], tuple[int, int]] = lambda: resource.getrlimit(resource.RLIMIT_NOFILE)
+    neighbors: Callable[[], neighbor_table.NeighborTable] = neighbor_table.read
     attempt: Callable[[], Trial] = _try
-    job: bool = os.environ.get("GITHUB_ACTIONS") == "true"  # of GitHub, on one of its runners
+    job: bool = (
+        os.environ.get("GITHUB_ACTIONS") == "true"
+    )  # whether this is a job on a GitHub runner
 
     def setting(self, name: str) -> str | None:
-        """The sysctl's value, or None if this kernel does not have it."""
+        """The value of a sysctl; None if this kernel does not have it."""
         try:
             return self.read(f"/proc/sys/{name.replace('.', '/')}").strip()
         except OSError:
             return None
 
     def mounts_on_proc(self) -> str:
-        """What is mounted over parts of /proc, other than where distributions do it."""
+        """The places in /proc with something mounted over them, except the usual one."""
         try:
             lines = self.read("/proc/self/mountinfo").splitlines()
         except OSError:
@@ -120,11 +112,11 @@ class Machine:
         return command if self.uid == 0 else f"sudo {command}"
 
     def sysctl(self, name: str, value: str) -> str:
-        """The mend that sets it: in a job on a runner, a step of the workflow."""
+        """The fix that sets a sysctl: a command, or in a job on a runner a step of the workflow."""
         command = self.sudo(f"sysctl -w {name}={value}")
         return f"- run: {command}   # a step before this one" if self.job else command
 
     def modprobe(self, module: str) -> str:
-        """The mend that loads it; old kernels of WSL have no modules, and then a new one has it."""
+        """The fix that loads a module. Old kernels of WSL have no modules: there, update WSL."""
         command = self.sudo(f"modprobe {module}")
         return f"{command} || wsl.exe --update" if self.wsl() else command

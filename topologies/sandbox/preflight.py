@@ -1,11 +1,11 @@
-"""Preflight: can this machine run the labs, and if not, why not, and what mends it.
+"""Checks whether this machine can run the labs: what is missing, why, and what to do.
 
-Theory of operation: each check looks at one thing through `Machine` (machine.py). It gives a
-`Finding`: what was found and, unless all is well, the cause and the exact command that mends it.
+Theory of operation. Each check looks at one thing through `Machine` (machine.py) and returns a
+`Finding`: what was found and, if something is missing, the cause and the exact command to fix it.
 
-`examine_fast` looks without trying (a few milliseconds), and runs before every lab.
-`examine` also enters a sandbox and builds in it one of each thing that the labs build, for what
-a kernel refuses shows only when it is asked (trial.py).
+`examine_fast` only looks (a few milliseconds) and runs before every lab. `examine` also makes a
+sandbox and builds one of each thing that the labs build: only a try shows what the kernel refuses
+(trial.py).
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import errno
 import resource
 import sys
 
-from napt_lab.topologies.sandbox import sandbox
-from napt_lab.topologies.sandbox.machine import Finding, Machine
+from napt_lab.topologies.sandbox import neighbor_table, sandbox
+from napt_lab.topologies.sandbox.finding import Finding
+from napt_lab.topologies.sandbox.machine import Machine
 from napt_lab.topologies.sandbox.refusal import explain_refusal
-from napt_lab.topologies.sandbox.trial import BUILT, NODE, TUN
+from napt_lab.topologies.sandbox.trial import BUILT, NEIGHBOR, NODE, TUN
 from napt_lab.topologies.spec.checkout import DOCTOR, IN_CHECKOUT
 
-FEWEST_NAMESPACES = 64  # of a kind: one for each node, and several labs at once
-PROGRAMS = {  # what the labs start, and the Debian package it comes in
+FEWEST_NAMESPACES = 64  # of each kind: a node needs one, and several labs may run at once
+PROGRAMS = {  # the programs that labs start, and their Debian packages
     "mnexec": "mininet",
     "ip": "iproute2",
     "nft": "nftables",
@@ -35,7 +36,7 @@ PROGRAMS = {  # what the labs start, and the Debian package it comes in
 
 
 def examine_fast(machine: Machine) -> list[Finding]:
-    """What can be seen without a try: enough to stop a lab that could not run."""
+    """The checks that only look: enough to stop a lab that could not run."""
     if machine.system != "Linux":
         return [check_system(machine)]
     return [
@@ -49,7 +50,7 @@ def examine_fast(machine: Machine) -> list[Finding]:
 
 
 def examine(machine: Machine) -> list[Finding]:
-    """Everything `examine_fast` looks at, and a trial in a sandbox."""
+    """The checks of `examine_fast`, and a trial in a sandbox."""
     findings = examine_fast(machine)
     if machine.system != "Linux":
         return findings
@@ -61,7 +62,7 @@ def check_system(machine: Machine) -> Finding:
         return Finding(
             "Linux",
             machine.system,
-            "namespaces are Linux's; this is another system",
+            "the labs need the namespaces of Linux, and this is another system",
             "run it on Linux, for example Debian 12 in a virtual machine",
         )
     release = machine.read("/proc/sys/kernel/osrelease").strip()
@@ -71,7 +72,7 @@ def check_system(machine: Machine) -> Finding:
             return Finding(
                 "Linux",
                 f"{release}, WSL 1",
-                "WSL 1 only imitates Linux: it has no namespaces",
+                "WSL 1 has no Linux kernel, so no namespaces",
                 "wsl.exe --set-version YOUR-DISTRIBUTION 2",
             )
         where = ", WSL 2"
@@ -93,8 +94,8 @@ def _tun_refused(machine: Machine, error: OSError) -> Finding:
         return Finding(
             TUN,
             found,
-            "the device's file is there, but this root may not open it: it is root of a user"
-            " namespace only, or a container or a mount without devices forbids it",
+            "the device file exists, but this root may not open it: it is root of a user"
+            " namespace only, or a container or a mount option (nodev) forbids it",
             "start the container with: --device /dev/net/tun"
             if machine.container()
             else f"outside of the user namespace: sudo chmod 666 {TUN}",
@@ -103,15 +104,15 @@ def _tun_refused(machine: Machine, error: OSError) -> Finding:
         return Finding(
             TUN,
             found,
-            "the container has the TUN device, with the mode that it has outside: closed to you",
+            "the container has the TUN device, but its mode does not let you open it",
             f"on the machine itself, outside of the container: sudo chmod 666 {TUN}",
         )
     if closed:
         return Finding(
             TUN,
             found,
-            "the translator needs the TUN device, and its file is closed to this user"
-            " (to open it to all is what distributions do: it gives no right over any network)",
+            "the translator needs the TUN device, and this user may not open its file"
+            " (most distributions let all users open it: that gives no right over any network)",
             machine.sudo(f"chmod 666 {TUN}"),
         )
     if machine.container():
@@ -130,7 +131,7 @@ def _tun_refused(machine: Machine, error: OSError) -> Finding:
         return Finding(
             TUN,
             found,
-            "the kernel has the device, its file is missing",
+            "the kernel has the device, but its file is missing",
             machine.sudo(f"sh -c '{make}'"),
         )
     return Finding(TUN, found, "the kernel's tun module is not loaded", machine.modprobe("tun"))
@@ -153,12 +154,12 @@ def check_programs(machine: Machine) -> list[Finding]:
 
 
 def check_mininet(machine: Machine) -> Finding:
-    if machine.sees_mininet() or not machine.which("mnexec"):  # the latter is told already
-        return Finding("Mininet in Python", "found" if machine.sees_mininet() else "not looked for")
+    if machine.sees_mininet() or not machine.which("mnexec"):  # reported by check_programs
+        return Finding("Mininet in Python", "found" if machine.sees_mininet() else "not checked")
     return Finding(
         "Mininet in Python",
         "cannot be imported",
-        f"the package mininet is installed, but {sys.executable} does not see it",
+        f"the package mininet is installed, but {sys.executable} cannot import it",
         "make distclean doctor"
         if IN_CHECKOUT
         else "/usr/bin/python3 -m venv --system-site-packages ~/napt-lab   # and install it there",
@@ -167,24 +168,24 @@ def check_mininet(machine: Machine) -> Finding:
 
 def check_open_files(machine: Machine) -> Finding:
     soft, hard = machine.open_files()
-    found = f"{soft} at once, {hard} if asked for"
+    found = f"{soft} at once; a program may raise it to {hard}"
     if hard != resource.RLIM_INFINITY and hard < sandbox.OPEN_FILES:
         return Finding(
             "open files",
             found,
-            f"a lab may need {sandbox.OPEN_FILES} at once",
+            f"a lab may open {sandbox.OPEN_FILES} files at once",
             f"sudo prlimit --pid $$ --nofile={sandbox.OPEN_FILES}:{sandbox.OPEN_FILES}",
         )
     return Finding("open files", found)
 
 
 def check_namespaces(machine: Machine) -> list[Finding]:
-    """The kinds of which each node needs one: the sandbox itself may still fit, and they not."""
+    """The namespaces of which each node needs one: a sandbox may be possible, but not its nodes."""
     bad = []
     for name in ("user.max_net_namespaces", "user.max_mnt_namespaces"):
         most = machine.setting(name)
         if most is not None and int(most) < FEWEST_NAMESPACES:
-            cause = f"a lab needs one for each node, and {FEWEST_NAMESPACES} are enough"
+            cause = f"a lab needs one for each node; {FEWEST_NAMESPACES} are enough"
             bad.append(Finding(name, most, cause, machine.sysctl(name, "15000")))
     return bad
 
@@ -195,28 +196,42 @@ def check_trial(machine: Machine) -> list[Finding]:
         return [explain_refusal(machine, trial.no_sandbox)]
     findings = [Finding("namespaces", "a sandbox can be made")]
     if TUN in trial.refused and check_tun(machine).ok:
-        cause = "the device's file opens, but no TUN interface may be made in a namespace"
+        cause = "the device file opens, but no TUN interface can be made in a namespace"
         findings.append(
             Finding(f"{TUN} in a sandbox", trial.refused[TUN], cause, machine.modprobe("tun"))
         )
     if NODE in trial.refused and machine.which("mnexec"):
         findings.append(_node_refused(machine, trial.refused[NODE]))
+    if machine.which("ip"):
+        findings.append(check_neighbors(machine, trial.refused.get(NEIGHBOR)))
     for what, (command, module) in BUILT.items():
         name, why = f"{what} in a sandbox", trial.refused.get(what)
         if why is None:
             findings.append(Finding(name, "can be made"))
-        elif machine.which(command[0]):  # else that is what is missing, and told already
-            cause = f"the kernel refuses it; its module {module} may not be loaded"
+        elif machine.which(command[0]):  # a missing program is reported by check_programs
+            cause = f"the kernel refuses it: its module {module} may not be loaded"
             findings.append(Finding(name, why, cause, machine.modprobe(module)))
     return findings
+
+
+def check_neighbors(machine: Machine, refused: str | None) -> Finding:
+    """The neighbor table. `refused`: why the trial could not add an entry, or None."""
+    table = machine.neighbors()
+    found = f"{table.entries} of {table.limit} entries, {table.overflows} refused since the start"
+    # Permanent entries do not count against the limit: only a try shows whether it is full.
+    if refused is not None and "buffer space" in refused:
+        return table.full(found)
+    return Finding(neighbor_table.NAME, found)
 
 
 def _node_refused(machine: Machine, found: str) -> Finding:
     """A sandbox can be made, but not the namespaces of a node in it."""
     if machine.container():
-        cause = "Mininet mounts /sys for each node, and the container has only a part of it"
+        cause = "Mininet mounts /sys for each node, and this container has only a part of /sys"
         return Finding(NODE, found, cause, "start the container with: -v /sys:/sys")
-    return Finding(NODE, found, "mnexec, Mininet's helper, is refused them", f"sudo {DOCTOR}")
+    return Finding(
+        NODE, found, "the kernel refuses them to mnexec, Mininet's helper", f"sudo {DOCTOR}"
+    )
 
 
 def _apt(machine: Machine, packages: list[str]) -> str:

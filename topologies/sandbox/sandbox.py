@@ -1,22 +1,22 @@
-"""The sandbox: a machine of one's own for each lab, which vanishes with its first process.
+"""The sandbox: namespaces of its own for each lab, which vanish with their first process.
 
 Theory of operation (namespaces(7), user_namespaces(7), pid_namespaces(7), prctl(2)):
 
-    outer    the process the user started: waits, passes signals on, leaves with the same status
-      └─ init   PID 1 of the sandbox: reaps orphans, and takes everything with it when it ends
-           └─ work   what called `enter()`, and goes on from there
+    outer    the process the user started: waits, forwards signals, ends with the same status
+      └─ init   PID 1 of the sandbox: reaps orphans; when it ends, all processes of the sandbox end
+           └─ work   returns from `enter()` and goes on
 
-The outer process leaves its network, mounts, host name, IPC and process numbers behind with
-unshare(2). Whoever lacks the right to do so takes a user namespace as well, in which they are
-root over these, and over nothing else. Interfaces, nftables and mounts made inside belong to the
-namespaces, and the kernel removes namespaces with their last process. So the only thing to
-guard is that no process survives:
+The outer process gets namespaces of its own for network, mounts, host name, IPC and process
+numbers (unshare(2)). A user who may not do that gets a user namespace as well, and is root over
+these namespaces and over nothing else. Interfaces, nftables and mounts made inside belong to the
+namespaces, and the kernel removes namespaces with their last process. So it is enough that no
+process survives:
 
 - when init dies, the kernel kills every process of its PID namespace;
 - when outer dies, the kernel kills init (PR_SET_PDEATHSIG). If outer died *before* init asked for
-  that, no signal comes; init sees it by a pipe of which outer alone holds the writing end.
+  that, no signal comes; init notices it by a pipe whose writing end only outer holds.
 
-Nothing has to be cleaned up, therefore nothing can be forgotten, not even after `kill -9`.
+Nothing has to be cleaned up, so nothing is left behind, not even after `kill -9`.
 """
 
 from __future__ import annotations
@@ -37,12 +37,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from napt_lab.topologies.sandbox import process_limit
+
 HOSTNAME = "napt-lab"
 PRIVATE_MEMORY = (Path("/run"), Path("/dev/shm"))  # each a tmpfs of the sandbox's own
 RUN_DIRECTORY = Path("/run/napt-lab")
-GRACE = 3.0  # seconds the work has for leaving after a signal, before it is killed
-OPEN_FILES = 1024  # what a lab may need at once, with its nodes and captures
-FAILED, CANNOT_RUN = 1, 3  # exit statuses; the latter: this machine cannot run it
+GRACE = 3.0  # seconds from a signal until the work is killed if it has not ended
+OPEN_FILES = 1024  # files that a lab with its nodes and captures may have open at once
+FAILED, CANNOT_RUN = 1, 3  # exit statuses; CANNOT_RUN: an error of this machine
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x0002_0000, 0x0400_0000, 0x0800_0000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x1000_0000, 0x2000_0000, 0x4000_0000
@@ -60,31 +62,31 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class SandboxError(Exception):
-    """This machine or this user may not make a sandbox; the text says which step was refused."""
+    """A sandbox cannot be made on this machine or by this user; the text says which step failed."""
 
 
 def inside() -> bool:
-    """Tell whether this process runs in a sandbox."""
+    """Whether this process runs in a sandbox."""
     return _MARK.exists()
 
 
 def enter() -> None:
-    """Go on in a new sandbox: returns there, and only there.
+    """Make a sandbox and return inside it, in a new process.
 
-    The calling process stays behind as the outer process and ends with the status of the work
-    (128 + the signal's number if a signal ended it). SIGTERM, SIGINT and SIGHUP sent to it reach
-    the work, which has `GRACE` seconds to leave. A terminal follows into the sandbox.
-    Call it early, with no thread and no child process started.
+    The calling process becomes the outer process: it ends with the status of the work (128 + the
+    signal's number if a signal ended it). It forwards SIGTERM, SIGINT and SIGHUP to the work, which
+    then has `GRACE` seconds to end. A terminal follows into the sandbox.
+    Call it early, before any thread or child process is started.
 
     Raises:
         SandboxError: the kernel refused. If it refused a namespace, nothing has been changed. If
-            it refused what is mounted in them, PID 1 of the sandbox is told: say why, and leave.
+            it refused a mount, this is raised in PID 1 of the sandbox: print it and exit.
     """
     _enter(foreground_terminal())
 
 
 def administrators_path() -> str:
-    """PATH with the folders of root's programs, where Debian gives ordinary users none of them."""
+    """PATH with the folders of root's programs: on Debian, users do not have them in PATH."""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     return os.pathsep.join([*folders, *(f for f in _ADMIN_FOLDERS if f not in folders)])
 
@@ -109,13 +111,13 @@ def take_terminal(terminal: int) -> None:
 
 
 def fork_into(work: Callable[[], int]) -> int:
-    """Run `work` in a sandbox, in a child process; its value is the child's exit status.
+    """Run `work` in a sandbox, in a child process; its return value is the child's exit status.
 
     Returns the process number of the child, which ends when the work has ended and the sandbox
-    is gone. Killing it, or the end of the caller, ends the sandbox. If there can be none, the
-    status is CANNOT_RUN; if `work` raises an exception, that is shown and the status FAILED.
+    is gone. Killing the child, or the end of the caller, ends the sandbox. The status is
+    CANNOT_RUN if no sandbox can be made, FAILED if `work` raises an exception (it is printed).
     """
-    sys.stdout.flush()  # else both processes would write what is still in the buffer
+    sys.stdout.flush()  # else both processes would write the content of the buffers
     sys.stderr.flush()
     caller = os.getpid()
     child = os.fork()
@@ -132,7 +134,7 @@ def fork_into(work: Callable[[], int]) -> int:
         status = CANNOT_RUN
     except Exception:
         traceback.print_exc()
-    finally:  # never back into the caller's stack
+    finally:  # never return into the caller's stack
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
@@ -141,6 +143,7 @@ def fork_into(work: Callable[[], int]) -> int:
 def _enter(terminal: int | None) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
+    process_limit.open_counter()
     _leave_namespaces()
     signals = _passed_on()
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signals | {signal.SIGTTOU})
@@ -165,7 +168,7 @@ def _enter(terminal: int | None) -> None:
         raise SandboxError(f"the sandbox cannot be furnished: {error}") from error
     work = os.fork()
     if work:
-        # Keys typed at a terminal reach the whole process group, the work included.
+        # A terminal sends its signals (Ctrl-C) to the whole process group, the work included.
         os._exit(_supervise(work, signals, also_from_terminal=False))
     signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
     os.environ["PATH"] = administrators_path()
@@ -174,13 +177,13 @@ def _enter(terminal: int | None) -> None:
         if number in signals:
             signal.signal(number, _leave)
     if terminal is not None:
-        # The shell that could wake us knows only the outer process, which is not stopped.
+        # Ctrl-Z would stop us for ever: the shell knows only the outer process, which goes on.
         signal.signal(signal.SIGTSTP, signal.SIG_IGN)
         os.close(terminal)
 
 
 def _leave_namespaces() -> None:
-    """unshare(2), with a user namespace only where it must be."""
+    """Make the namespaces (unshare(2)), with a user namespace only if there is no other way."""
     uid, gid = os.geteuid(), os.getegid()
     if _may_administer():
         _call("new namespaces", _libc.unshare(_NAMESPACES))
@@ -192,11 +195,11 @@ def _leave_namespaces() -> None:
         Path("/proc/self/uid_map").write_text(f"0 {uid} 1", encoding="ascii")
         Path("/proc/self/gid_map").write_text(f"0 {gid} 1", encoding="ascii")
     except OSError as error:
-        raise SandboxError(f"root in a user namespace of one's own: {error}") from error
+        raise SandboxError(f"root cannot be mapped in a user namespace: {error}") from error
 
 
 def _may_administer() -> bool:
-    """Tell whether this process may make and configure namespaces without a user namespace."""
+    """Whether this process may make and configure namespaces without a user namespace."""
     status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     effective = int(status.split("CapEff:")[1].split()[0], 16)
     needed = 1 << _CAP_SYS_ADMIN | 1 << _CAP_NET_ADMIN
@@ -204,7 +207,7 @@ def _may_administer() -> bool:
 
 
 def _furnish() -> None:
-    """Mounts, loopback and host name of the new namespaces. Runs as PID 1."""
+    """Set up mounts, loopback and host name of the new namespaces. Runs as PID 1."""
     _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
     _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     _protect_global_settings()
@@ -214,11 +217,13 @@ def _furnish() -> None:
             _mount("tmpfs", str(folder), "tmpfs", _MS_NOSUID | _MS_NODEV, options)
     RUN_DIRECTORY.mkdir(mode=0o755)
     _MARK.touch()
-    # /sys/class/net shows the namespace it was mounted in. A container may refuse; only programs
-    # that look there would notice.
+    # /sys/class/net shows the namespace in which it was mounted. A container may refuse the mount;
+    # only programs that read /sys/class/net notice.
     with contextlib.suppress(PermissionError):
         _mount("sysfs", "/sys", "sysfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-    with contextlib.suppress(PermissionError):  # podman's seccomp filter; it is for the eye only
+    with contextlib.suppress(
+        PermissionError
+    ):  # podman's seccomp filter refuses it; the name is only shown
         socket.sethostname(HOSTNAME)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         request = struct.pack("16sH14x", b"lo", 0)
@@ -228,7 +233,7 @@ def _furnish() -> None:
 
 
 def _allow_open_files() -> None:
-    """Raise this user's present limit, where it is lower, towards the one they may have."""
+    """Raise the soft limit of open files to OPEN_FILES, or to the hard limit if that is lower."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < OPEN_FILES:
         enough = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
@@ -236,7 +241,7 @@ def _allow_open_files() -> None:
 
 
 def _protect_global_settings() -> None:
-    """Keep true root from changing what every namespace shares (Mininet raises fs.file-max)."""
+    """Keep root from changing settings that all namespaces share (Mininet raises fs.file-max)."""
     for folder in Path("/proc/sys").iterdir():
         if folder.name != "net" and os.access(folder, os.R_OK) and _any_writable(folder):
             _mount(str(folder), str(folder), None, _MS_BIND)
@@ -245,25 +250,25 @@ def _protect_global_settings() -> None:
 
 
 def _any_writable(folder: Path) -> bool:
-    # In a user namespace these files are someone else's, and a mount over them would keep a
-    # sandbox within this one from mounting its own /proc.
+    # In a user namespace they are read-only anyway, and a mount over them would keep a sandbox
+    # inside this one from mounting its own /proc.
     return any(os.access(setting, os.W_OK) for setting in folder.iterdir() if setting.is_file())
 
 
 def _die_with_outer(outer_lives: int) -> None:
-    """Be killed when the outer process dies, also if it has died already. Runs as PID 1."""
+    """Arrange to be killed when the outer process dies, or has died already. Runs as PID 1."""
     os.setpgid(0, 0)
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     started = os.read(outer_lives, 2)
     poll = select.poll()
     poll.register(outer_lives, select.POLLIN)
-    if not started or poll.poll(0):  # the writing end is closed
+    if not started or poll.poll(0):  # the writing end is closed: outer is dead
         os._exit(128 + signal.SIGKILL)
     os.close(outer_lives)
 
 
 def _supervise(child: int, signals: set[signal.Signals], *, also_from_terminal: bool) -> int:
-    """Wait for `child`, reaping others; pass signals on; return its exit status."""
+    """Wait for `child`, reap orphans, forward signals; returns the exit status of `child`."""
     kill_at: float | None = None
     while True:
         wait = 3600.0 if kill_at is None else max(0.0, kill_at - time.monotonic())
@@ -284,14 +289,14 @@ def _supervise(child: int, signals: set[signal.Signals], *, also_from_terminal: 
 
 
 def _passed_on() -> set[signal.Signals]:
-    """The signals a supervisor waits for: not those that whoever started us has switched off."""
+    """The signals that a supervisor waits for, without those that our parent process ignores."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     wanted = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
     return {s for s in wanted if signal.getsignal(s) != signal.SIG_IGN} | {signal.SIGCHLD}
 
 
 def _leave(number: int, _frame: object) -> NoReturn:
-    signal.signal(number, signal.SIG_IGN)  # leaving takes a moment, and once is enough
+    signal.signal(number, signal.SIG_IGN)  # a second signal must not interrupt the clean-up
     raise SystemExit(128 + number)
 
 

@@ -1,9 +1,9 @@
-"""Who has which address: the checks that need more than one value of the file.
+"""Checks that addresses are unique and networks do not overlap.
 
 On the Internet an address belongs to one node, and the nodes of one network share one ISP.
-Two networks that overlap would make the same address reachable in two places, so they are
-refused. Inside a site the same holds on a smaller scale; between sites it does not: any
-number of them may use 10.0.0.0/24 (RFC 1918, section 3), and homes do.
+Overlapping networks are refused: the same address would be reachable in two places. Within a site
+each address belongs to one host. Different sites may use the same private network, such as
+10.0.0.0/24 (RFC 1918, section 3), as homes do.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ class PublicPlan:
         self._networks: dict[IPv4Network, Entry] = {}
 
     def parse(self, text: str) -> IPv4Interface:
-        """A parser: an address with a meaning on the Internet."""
+        """A parser for a public address."""
         return public_interface(text)
 
     def claim(self, address: IPv4Interface, entry: Entry) -> None:
-        """Give `address` to the node described at `entry`, or note there why it cannot have it."""
+        """Give `address` to the node at `entry`, or note there why it cannot have it."""
         network = address.network
         router = _router(network)
         if address.ip == router:
             entry.refuse(
-                f"{address.ip} is the internet router's own address in {network}; "
+                f"{address.ip} is the internet router's address in {network}; "
                 f"allowed: {network[2]} to {network[-2]}"
             )
         elif address.ip in self._holders:
@@ -46,24 +46,24 @@ class PublicPlan:
             if network.overlaps(other):
                 entry.refuse(
                     f"the network {network} overlaps {other} of {first.path} (line {first.line}); "
-                    "allowed: the same network, or one apart from it"
+                    "allowed: the same network, or one that does not overlap it"
                 )
         self._networks[network] = entry
 
     def isps(self) -> tuple[Isp, ...]:
-        """One ISP a network, in the order in which the file first names them."""
+        """One ISP for each network, in the order of the file."""
         return tuple(Isp(network, _router(network)) for network in self._networks)
 
 
 class SitePlan:
-    """The private addresses of one site; without the gateway's, only their form is checked."""
+    """The private addresses of one site; if `gateway` is None, only their form is checked."""
 
     def __init__(self, gateway: IPv4Interface | None, entry: Entry) -> None:
         self._gateway = gateway
         self._holders = {} if gateway is None else {gateway.ip: entry}
 
     def parse(self, text: str) -> IPv4Interface:
-        """A parser: an address inside the site, written with or without the prefix length."""
+        """A parser for an address inside the site, with or without a prefix length."""
         value = interface(text)
         if self._gateway is None:
             return value
@@ -78,7 +78,7 @@ class SitePlan:
         return usable(IPv4Interface((value.ip, network.prefixlen)))
 
     def claim(self, address: IPv4Interface, entry: Entry) -> None:
-        """Give `address` to the host at `entry`, or note there who already has it."""
+        """Give `address` to the host at `entry`, or note there which node has it already."""
         if address.ip in self._holders:
             entry.refuse(_taken(address.ip, self._holders[address.ip]))
         else:
@@ -91,6 +91,6 @@ def _router(network: IPv4Network) -> IPv4Address:
 
 def _taken(address: IPv4Address, holder: Entry) -> str:
     return (
-        f"{address} is already the address of {holder.path} (line {holder.line}); "
-        "allowed: an address of its own"
+        f"{holder.path} (line {holder.line}) already has the address {address}; "
+        "allowed: another address"
     )

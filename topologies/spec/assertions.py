@@ -1,7 +1,7 @@
-"""What a topology is expected to do (`expect:` in its file), as data.
+"""The sentences of `expect:` in a topology file, as data.
 
-Each kind of sentence has a class; expectations.py makes them from text, labs/check/ finds out
-whether they hold. Node names are those of the topology, addresses are IPv4.
+Each kind of sentence has a class. expectations.py reads them, labs/check/ tests whether they hold.
+Nodes are given by their names in the topology, addresses are IPv4.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
 
-from napt_lab.topologies.spec.model import Behavior, Service
+from napt_lab.topologies.spec.napt_settings import Behavior
+from napt_lab.topologies.spec.services import Service
 
 
 class Protocol(StrEnum):
@@ -23,25 +24,25 @@ class Protocol(StrEnum):
 
 
 class Via(StrEnum):
-    """What becomes of a packet, or of what it carries, between the two ends."""
+    """What is done to packets, or to their payload, between the two ends."""
 
     DIRECT = "direct"  # it arrives at the address that was dialed
     FORWARDED = "forwarded"  # a NAPT on the way rewrote that address
-    HAIRPINNED = "hairpinned"  # a NAPT rewrote it and sent it back to the side it came from
-    PROXIED = "proxied"  # somebody in between ended the connection and made another
-    RELAYED = "relayed"  # both ends dialed somebody in between, who passes on what they say
+    HAIRPINNED = "hairpinned"  # a NAPT rewrote it and sent it back to the side of its sender
+    PROXIED = "proxied"  # a proxy ended the connection and opened another one
+    RELAYED = "relayed"  # both ends dialed a relay, which passes the payload on
 
 
-#: Why a packet got no further: what the wires show, whoever is in between.
+#: Why a packet was not delivered, as captures show it: with any NAPT or router.
 SEEN_REASONS = (
     "no-route",  # a router says so (ICMP destination unreachable: net or host)
-    "prohibited",  # somebody says so (ICMP destination unreachable: prohibited)
-    "refused",  # nobody listens: TCP RST, or ICMP port unreachable
-    "no-neighbor",  # its address was asked for (ARP), and nobody answered
-    "not-forwarded",  # it came to a node that neither passed it on nor said anything
-    "no-answer",  # it arrived, and no answer came back
+    "prohibited",  # a router or host says so (ICMP destination unreachable: prohibited)
+    "refused",  # no program listens: TCP RST, or ICMP port unreachable
+    "no-neighbor",  # an ARP request for its address got no reply
+    "not-forwarded",  # it reached a node that neither forwarded it nor sent an error
+    "no-answer",  # it arrived, and no reply came back
 )
-#: … and what the Python translator says of packets that it drops (nat_node/core/verdict.py).
+#: The reasons that the Python translator reports for its drops (nat_node/core/verdict.py).
 DROP_REASONS = (
     "no-rule", "filtered", "unanswered", "not-for-us", "private-destination", "ports-exhausted",
     "host-limit", "hairpinning-off", "no-connection", "spoofed-source", "table-full",
@@ -52,9 +53,9 @@ DROP_REASONS = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Who is to be reached, and where: `address` and `port` are what is dialed.
+    """The target of a probe: `address` and `port` are dialed.
 
-    `node` is the host whose service it is, on its own `service_port`; None where the sentence
+    `node` is the host of the service and `service_port` the port there; None if the sentence
     names only an address. Ports are None for a ping.
     """
 
@@ -66,7 +67,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Reaches:
-    """`pc reaches stackoverflow:80 as 24.9.3.7`; `seen_as` is whom the target sees."""
+    """`pc reaches stackoverflow:80 as 24.9.3.7`; `seen_as`: the sender that the target sees."""
 
     source: str
     target: Target
@@ -112,7 +113,7 @@ class Hairpins:
 
 @dataclass(frozen=True, slots=True)
 class GetsFile:
-    """`bob gets a file from alice:8080 at 24.9.3.7`: over HTTP, from the host itself."""
+    """`bob gets a file from alice:8080 at 24.9.3.7`: by HTTP, from the host itself."""
 
     receiver: str
     target: Target
@@ -124,8 +125,8 @@ class GetsFile:
 class GetsFileThrough:
     """`bob gets a file from alice through relay:9000`.
 
-    `service` is a file server, which then holds the file, or a relay or TURN server: then the
-    path is a relayed one, whether the sentence says so or not.
+    `service` is a file server, which stores the file, or a relay or TURN server: then the path is
+    relayed, with or without `via relayed` in the sentence.
     """
 
     receiver: str
@@ -141,8 +142,8 @@ Assertion = Reaches | CannotReach | GetsFile | GetsFileThrough | Maps | Filters 
 class Expectation:
     """One entry of `expect:`.
 
-    `text` is the sentence as written, on `line` of the file. It may take `wait` seconds until it
-    holds. `message` is the writer's own, for when it does not; `points` are for exercises.
+    `text` is the sentence, on `line` of the file. It must hold within `wait` seconds. `message` is
+    shown if it does not hold; `points` count in exercises.
     """
 
     text: str

@@ -1,6 +1,6 @@
-"""Whether this is a checkout of the project, or what pip made of one.
+"""Whether NAPT Lab runs from a checkout of the project or was installed by pip.
 
-In a checkout there is `make`, and what contributors need: tests, and a place to write to.
+Only a checkout has the Makefile and the tests. Messages name the command that works here.
 """
 
 from __future__ import annotations

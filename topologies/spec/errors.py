@@ -1,8 +1,8 @@
-"""What is wrong with a topology file, said so that its writer can mend it.
+"""The errors of a topology file: where they are, what is wrong, and what is allowed.
 
-One line a problem, `FILE:LINE: path.to.key: what is wrong; what is allowed (did you mean …?)`,
-and all problems of a file at once. What the file itself says is shown quoted, shortened and
-with control characters escaped, so that no file can draw on the reader's terminal.
+One line for each problem, `FILE:LINE: path.to.key: what is wrong; allowed: … (did you mean …?)`,
+and all problems of a file at once. Text from the file is shown in quotes, shortened, and with
+control characters escaped: a file could otherwise send commands to the reader's terminal.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 LONGEST_QUOTE = 40  # characters of the file's own text shown in a message
 
-#: What the behaviors were called before RFC 4787, for those who write it still.
+#: The names of behaviors before RFC 4787 (RFC 3489), which people still use.
 OLD_NAMES = {
     "full-cone": "endpoint-independent",
     "restricted-cone": "address-dependent",
@@ -42,7 +42,7 @@ class Problems:
         self._found.add((line, path, message))
 
     def fatal(self, line: int, message: str) -> TopologyError:
-        """The error to raise where a problem of the file as a whole ends the reading."""
+        """The error to raise where the file cannot be read any further."""
         self.add(line, "", message)
         return TopologyError(self.lines())
 
@@ -60,18 +60,18 @@ class Problems:
 
 
 def placed(file: Path, problem: str) -> tuple[int, str]:
-    """One of the lines about `file`, taken apart: the number of the file's line, the message."""
+    """Split a problem of `file` into its line number and its message."""
     line, _, message = problem.removeprefix(f"{file}:").partition(": ")
     return int(line), message
 
 
 def quoted(text: str) -> str:
-    """`text` from a file as it may be shown: in quotes, short, nothing unprintable in it."""
+    """Text from a file, ready to show: in quotes, shortened, unprintable characters escaped."""
     return repr(text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…")
 
 
 def not_one_of(wrong: str, given: str, choices: Iterable[str]) -> str:
-    """The message for a word that is none of `choices`, with the nearest of them."""
+    """The message for a word that is not in `choices`, with the most similar choice."""
     words = list(choices)
     message = f"{wrong}; allowed: {', '.join(words)}"
     near = nearest(given, words)
@@ -79,7 +79,7 @@ def not_one_of(wrong: str, given: str, choices: Iterable[str]) -> str:
 
 
 def nearest(given: str, words: Sequence[str]) -> str | None:
-    """The one of `words` that was probably meant, if any."""
+    """The word in `words` that the writer probably meant, or None."""
     given = given[:LONGEST_QUOTE].lower()
     if (now := OLD_NAMES.get(given)) in words:
         return now

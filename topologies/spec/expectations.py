@@ -1,4 +1,4 @@
-"""`expect:` in a topology file: what must hold once the topology runs.
+"""Reads `expect:` in a topology file: what must hold while the topology runs.
 
     expect:
       - pc reaches stackoverflow:80 as 24.9.3.7
@@ -7,7 +7,7 @@
         message: bob cannot get in without an explicit rule at napt_a
         points: 2
 
-Sentences are read by sentences.py; what they are about must be in the same file.
+sentences.py reads the sentences; the nodes that they name must be in the same file.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from napt_lab.topologies.spec.yaml_nodes import Entry
 MAX_EXPECTATIONS = 100
 MAX_POINTS = 100
 
-_wait = duration("0s", "5m")
+_wait = duration(0, 300)
 _message = one_line("a message", 200)
 
 
 def expectations(entry: Entry, roster: Roster) -> tuple[Expectation, ...]:
-    """What the list at `entry` expects of the nodes of `roster`; problems are noted there."""
+    """The expectations in the list at `entry`; problems are noted there."""
     items = entry.items()
     for item in items[MAX_EXPECTATIONS : MAX_EXPECTATIONS + 1]:
-        item.refuse(f"one too many; allowed: {MAX_EXPECTATIONS}")
+        item.refuse(f"too many expectations; allowed: {MAX_EXPECTATIONS}")
     read = (_expectation(item, roster) for item in items[:MAX_EXPECTATIONS])
     return tuple(expectation for expectation in read if expectation)
 
@@ -42,8 +42,8 @@ def _expectation(item: Entry, roster: Roster) -> Expectation | None:
     if not item.is_mapping():
         if " - " in _text(item) and item.lines > 1:
             item.refuse(
-                "this text goes on in the next line, where '- ' stands too far to the right; "
-                "allowed: one column for all '- '"
+                "this item continues on the next line, where '- ' begins further to the right; "
+                "allowed: every '- ' of a list in the same column"
             )
             return None
         assertion = item.read(parse)
@@ -51,8 +51,8 @@ def _expectation(item: Entry, roster: Roster) -> Expectation | None:
     for key in item.named():
         if " " in key:
             item.refuse(
-                f"{quoted(key)} reads as a key, for a space stands behind its colon; allowed: no "
-                "space there, as in stackoverflow:80"
+                f"the space after the colon makes {quoted(key)} a key; allowed: no space there, as "
+                "in stackoverflow:80"
             )
             return None
     section = item.section("check", "wait", "message", "points", required=("check",))
@@ -72,5 +72,7 @@ def _text(entry: Entry) -> str:
 
 def _points(text: str) -> int:
     if not text.isdecimal() or not text.isascii() or len(text) > 3 or int(text) > MAX_POINTS:
-        raise ValueError(f"{quoted(text)} is not a number of points; allowed: 0 to {MAX_POINTS}")
+        raise ValueError(
+            f"{quoted(text)} cannot be used; allowed: a whole number, 0 to {MAX_POINTS}"
+        )
     return int(text)

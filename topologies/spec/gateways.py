@@ -1,29 +1,28 @@
-"""`gateway:` in a topology file: what stands between a site and its ISP, and how it behaves."""
+"""Reads `gateway:` in a topology file: a NAPT or proxy between a site and its ISP."""
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from enum import Enum
 from ipaddress import IPv4Address
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from napt_lab.topologies.spec.errors import quoted
 from napt_lab.topologies.spec.kernel_nat import cannot
-from napt_lab.topologies.spec.model import (
-    Behavior,
-    Datapath,
-    Engine,
-    Gateway,
-    GatewayKind,
-    IdleTimes,
+from napt_lab.topologies.spec.model import Datapath, Engine, Gateway, GatewayKind
+from napt_lab.topologies.spec.napt_settings import (
+    PORT_CONTROL,
+    SETTINGS,
+    LeaseLimits,
     NaptSettings,
-    PortAssignment,
-    PortControl,
-    Preset,
+    Setting,
     StaticRule,
 )
-from napt_lab.topologies.spec.presets import PRESETS, USUAL
+from napt_lab.topologies.spec.presets import PRESETS, USUAL, Preset
 from napt_lab.topologies.spec.scalars import (
     count,
     duration,
@@ -33,6 +32,7 @@ from napt_lab.topologies.spec.scalars import (
     private_interface,
     public_interface,
     static_rule,
+    whole,
 )
 from napt_lab.topologies.spec.yaml_nodes import Entry, Section
 
@@ -47,43 +47,18 @@ _NAPT_KEYS = (
     "engine",
     "datapath",
     "preset",
-    "mapping",
-    "filtering",
-    "hairpinning",
-    "port-assignment",
-    "port-parity",
-    "ports",
-    "port-hold",
-    "idle",
-    "closing-hold",
-    "refuse-syn",
-    "host-limit",
-    "session-limit",
+    *dict.fromkeys(setting.key.partition(".")[0] for setting in SETTINGS),
     "rules",
     "port-control",
     "translator",
 )
 
-_idle_time = duration("0.1s", "24h")
-_hold_time = duration("0s", "24h")
-_sessions = count(1_000_000)
-_seconds = duration("1s", "24h")
-_quota = count(1000)
-
-
-def _lifetime(text: str) -> int:
-    """Whole seconds, as PCP and NAT-PMP count."""
-    seconds = _seconds(text)
-    if not seconds.is_integer():
-        raise ValueError(f"{quoted(text)} has a fraction; allowed: whole seconds, 1s to 24h")
-    return int(seconds)
-
 
 class GatewayDraft:
-    """A gateway while its site is read: the hosts need its network, its rules need the hosts."""
+    """A gateway, read in two steps: hosts need its network, and its rules need the hosts."""
 
     def __init__(self, entry: Entry, site_name: str, folder: Path) -> None:
-        """`folder`: where the topology file is."""
+        """`folder`: the folder of the topology file."""
         self._folder = folder
         self.section = entry.section(*_KEYS, *_NAPT_KEYS, required=("kind", "public", "private"))
         self.kind = self.section.value("kind", one_of(GatewayKind))
@@ -93,7 +68,7 @@ class GatewayDraft:
         self.name = self.section.value_or("name", str, usual_name)
 
     def finish(self, hosts: set[IPv4Address]) -> Gateway | None:
-        """The gateway of a site with these hosts; None where its file must be mended first."""
+        """The gateway of a site with these hosts; None if a required key is missing or wrong."""
         settings, engine, datapath, translator = None, Engine.PYTHON, None, None
         if self.kind in (GatewayKind.NAPT, None):
             engine = self.section.value_or("engine", one_of(Engine), Engine.PYTHON)
@@ -101,22 +76,24 @@ class GatewayDraft:
             translator = self.section.value("translator", _ordinary_file(self._folder))
             if translator and engine is not Engine.PYTHON:
                 self.section["translator"].refuse(
-                    f"with engine: {engine.value} the kernel translates; "
+                    f"engine: {engine.value} has no place for a translator; "
                     "allowed: engine: python, or no translator"
                 )
             if translator and settings.port_control:
                 self.section["port-control"].refuse(
-                    "a translator of your own has no PCP server; allowed: off, or no translator"
+                    "a translator of your own has no port-control; allowed: off, or no translator"
                 )
             datapath = self.section.value("datapath", one_of(Datapath))
             if datapath is Datapath.KERNEL and (translator or engine is not Engine.PYTHON):
                 self.section["datapath"].refuse(
-                    "only the translator of this project hands its flows to the kernel; "
+                    "only this project's translator can use the kernel as datapath; "
                     "allowed: engine: python without translator, or no datapath"
                 )
         else:
             for key in self.section.keys() & set(_NAPT_KEYS):
-                self.section[key].refuse(f"only kind napt has this; allowed: {', '.join(_KEYS)}")
+                self.section[key].refuse(
+                    f"only kind: napt has this key; allowed: {', '.join(_KEYS)}"
+                )
         if self.kind is None or self.public is None or self.private is None:
             return None
         return Gateway(
@@ -125,13 +102,16 @@ class GatewayDraft:
 
 
 def _ordinary_file(folder: Path) -> Callable[[str], Path]:
-    """Read the path of a file, from `folder` on."""
+    """A parser for the path of a Python file; relative paths start at `folder`."""
 
     def parse(text: str) -> Path:
-        path, allowed = folder / text, "allowed: a Python file, by its path from this YAML file on"
+        path, allowed = (
+            folder / text,
+            "allowed: a Python file, by its path from the folder of this file",
+        )
         try:
             mode = path.stat().st_mode
-        except (OSError, ValueError):  # ValueError: a character that no path can have
+        except (OSError, ValueError):  # ValueError: a character that is not allowed in paths
             raise ValueError(f"there is no file {quoted(text)}; {allowed}") from None
         if not stat.S_ISREG(mode):
             what = "a directory" if stat.S_ISDIR(mode) else "not an ordinary file"
@@ -149,53 +129,67 @@ def _settings(section: Section, engine: Engine, hosts: set[IPv4Address]) -> Napt
         if engine is Engine.NFTABLES:
             usual = replace(usual, refuse_syn=False)
     settings = NaptSettings(
-        mapping=section.value_or("mapping", one_of(Behavior), usual.mapping),
-        filtering=section.value_or("filtering", one_of(Behavior), usual.filtering),
-        hairpinning=section.value_or("hairpinning", flag, usual.hairpinning),
-        port_assignment=section.value_or(
-            "port-assignment", one_of(PortAssignment), usual.port_assignment
-        ),
-        port_parity=section.value_or("port-parity", flag, usual.port_parity),
-        ports=section.value_or("ports", ports, usual.ports),
-        port_hold=section.value_or("port-hold", _hold_time, usual.port_hold),
-        idle=_idle(section["idle"], usual.idle) if "idle" in section else usual.idle,
-        closing_hold=section.value_or("closing-hold", _hold_time, usual.closing_hold),
-        refuse_syn=section.value_or("refuse-syn", flag, usual.refuse_syn),
-        host_limit=section.value_or("host-limit", _sessions, usual.host_limit),
-        session_limit=section.value_or("session-limit", _sessions, usual.session_limit),
+        **_values(section, SETTINGS, usual),
         rules=_rules(section["rules"], hosts) if "rules" in section else (),
         port_control=_port_control(section["port-control"]) if "port-control" in section else None,
     )
     if engine is Engine.NFTABLES:
         for key, why in cannot(settings):
-            # What the file does not say itself, its preset has said.
-            section.at(key if key in section or preset is None else "preset").refuse(why)
+            # A value that is not in the file comes from its preset.
+            (_given(section, key) or section.at("preset" if preset else key)).refuse(why)
     return settings
 
 
-def _port_control(entry: Entry) -> PortControl | None:
-    """`on`, or with settings of its own."""
-    usual = PortControl()
+def _given(section: Section, key: str) -> Entry | None:
+    """The entry of a key such as `idle.tcp`, if the file has it."""
+    group, _, member = key.partition(".")
+    entry = section.get(group)
+    return entry.named().get(member) if entry and member else entry
+
+
+def _values(section: Section, settings: Iterable[Setting], usual: object) -> dict[str, Any]:
+    """The values of settings by name: from the file, or from `usual`."""
+    values = {}
+    for group, members in groupby(settings, key=lambda setting: setting.key.partition(".")[0]):
+        named = {setting.key.removeprefix(f"{group}."): setting for setting in members}
+        place = section
+        if group not in named:  # the keys of a group, such as `idle: {tcp: 2h}`
+            place = section[group].section(*named) if group in section else Section(section.entry)
+        for key, setting in named.items():
+            usual_value = getattr(usual, setting.name)
+            values[setting.name] = place.value_or(key, parser(setting), usual_value)
+    return values
+
+
+def parser(setting: Setting) -> Callable[[str], Any]:
+    """How the value of a setting is read from a topology file."""
+    if issubclass(setting.kind, Enum):
+        return one_of(setting.kind)
+    if setting.kind is bool:
+        return flag
+    if setting.kind is range:
+        return ports
+    if setting.unit == "s":
+        seconds = duration(setting.least, setting.most)
+        return seconds if setting.kind is float else whole(seconds)
+    return count(int(setting.most))
+
+
+def _port_control(entry: Entry) -> LeaseLimits | None:
+    """`on`, or a group of settings."""
+    usual = LeaseLimits()
     if not entry.is_mapping():
         return usual if entry.read(flag) else None
-    section = entry.section("min-lifetime", "max-lifetime", "quota")
-    least = section.value_or("min-lifetime", _lifetime, usual.min_lifetime)
-    most = section.value_or("max-lifetime", _lifetime, usual.max_lifetime)
-    if least > most:
-        section.at("min-lifetime").refuse(
-            f"{least} s is longer than max-lifetime, {most} s; allowed: at most as long"
+    group = Section(entry)
+    group["port-control"] = entry
+    limits = LeaseLimits(**_values(group, PORT_CONTROL, usual))
+    if limits.min_lifetime > limits.max_lifetime:
+        place = entry.section("min-lifetime", "max-lifetime", "quota").at("min-lifetime")
+        place.refuse(
+            f"{limits.min_lifetime} s is longer than max-lifetime, {limits.max_lifetime} s; "
+            "allowed: at most max-lifetime"
         )
-    return PortControl(least, most, section.value_or("quota", _quota, usual.quota))
-
-
-def _idle(entry: Entry, usual: IdleTimes) -> IdleTimes:
-    section = entry.section("tcp", "tcp-transitory", "udp", "icmp")
-    return IdleTimes(
-        tcp=section.value_or("tcp", _idle_time, usual.tcp),
-        tcp_transitory=section.value_or("tcp-transitory", _idle_time, usual.tcp_transitory),
-        udp=section.value_or("udp", _idle_time, usual.udp),
-        icmp=section.value_or("icmp", _idle_time, usual.icmp),
-    )
+    return limits
 
 
 def _rules(entry: Entry, hosts: set[IPv4Address]) -> tuple[StaticRule, ...]:
@@ -209,21 +203,21 @@ def _rules(entry: Entry, hosts: set[IPv4Address]) -> tuple[StaticRule, ...]:
         if external in rules:
             first = rules[external][1]
             item.refuse(
-                f"{rule.protocol} port {rule.external_port} is already forwarded by {first.path} "
-                f"(line {first.line}); allowed: one rule for a protocol and external port"
+                f"{first.path} (line {first.line}) already forwards {rule.protocol} port "
+                f"{rule.external_port}; allowed: another port"
             )
             continue
         if rule.internal_address not in hosts:
             item.refuse(
-                f"{quoted(str(rule.internal_address))} is not the address of a host of this site; "
+                f"no host of this site has the address {quoted(str(rule.internal_address))}; "
                 f"allowed: {_some(hosts)}"
             )
         internal = (rule.protocol, rule.internal_address, rule.internal_port)
         if internal in inside:
             first = inside[internal]
             item.refuse(
-                f"{rule.internal_address}:{rule.internal_port} already has a port, by {first.path} "
-                f"(line {first.line}); allowed: one rule for an internal endpoint"
+                f"{first.path} (line {first.line}) already forwards a port to "
+                f"{rule.internal_address}:{rule.internal_port}; allowed: one rule for an endpoint"
             )
         inside.setdefault(internal, item)
         rules[external] = (rule, item)
@@ -231,6 +225,9 @@ def _rules(entry: Entry, hosts: set[IPv4Address]) -> tuple[StaticRule, ...]:
 
 
 def _some(hosts: set[IPv4Address]) -> str:
-    """A few of the addresses; a site may have a hundred."""
+    """A list of at most five addresses: a site may have a hundred."""
     shown = [str(address) for address in sorted(hosts)[:5]]
-    return ", ".join(shown) + (", …" if len(hosts) > len(shown) else "") or "no host is declared"
+    return (
+        ", ".join(shown) + (", …" if len(hosts) > len(shown) else "")
+        or "none (this site has no host)"
+    )

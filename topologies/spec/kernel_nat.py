@@ -1,14 +1,14 @@
-"""The kernel's own NAT as a NAPT's engine (`engine: nftables`): the oracle and the yardstick.
+"""The kernel's own NAT as a NAPT's engine (`engine: nftables`), to compare the translator with.
 
-What it is, in RFC 4787's words: connection tracking knows *sessions*, not mappings, so mapping
-and filtering are address-and-port-dependent, and nothing can make them otherwise. Ports are
-preserved where that gives no clash, or chosen at random. Hairpinning works to explicit rules,
-for only they say who inside is meant. Times are settings of the namespace's connection tracking
-(sysctl), in whole seconds. What it drops it counts and logs, and nat_node/kernel_nat/ answers for
-it on a control socket, so that labs and checks see no difference.
+In RFC 4787's words: the kernel's connection tracking knows *sessions*, not mappings, so mapping and
+filtering are always address-and-port-dependent. Ports are preserved if that gives no conflict, or
+chosen at random. Hairpinning works only to explicit rules, which name the inside host. Times are
+sysctls of the namespace's connection tracking, in whole seconds. The ruleset counts and logs
+drops, and nat_node/engines/nftables/ answers on a control socket, so that labs and checks work the
+same with both engines.
 
-So of the keys of a NAPT some can be kept, word for word, and the others are refused: a lab must
-not say that a behavior was tested when another one was.
+The kernel can keep only some of a NAPT's settings. A topology file with another value for one of
+the rest is refused: otherwise a lab would test another behavior than the file says.
 """
 
 from __future__ import annotations
@@ -16,47 +16,41 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import ceil
 
-from napt_lab.topologies.spec.model import Behavior, Engine, Gateway, NaptSettings, PortAssignment
+from napt_lab.topologies.spec.model import Engine, Gateway
+from napt_lab.topologies.spec.napt_settings import SETTINGS, Behavior, NaptSettings, PortAssignment
 from napt_lab.topologies.spec.presets import USUAL
 from napt_lab.topologies.spec.scalars import PRIVATE
 
+#: The settings that the kernel can keep. It refuses all others, also ones that are added later.
+_TIMES = {"tcp_idle", "tcp_transitory_idle", "udp_idle", "icmp_idle", "closing_hold"}
+_KEPT = _TIMES | {"mapping", "filtering", "hairpinning", "port_assignment", "ports"}
 LOG = 7  # where nat_node/engines/nftables/packet_log.py listens
 _ASSIGNED = {PortAssignment.PRESERVE: "", PortAssignment.RANDOM: " fully-random"}
 
 
 def cannot(settings: NaptSettings) -> Iterator[tuple[str, str]]:
-    """The keys whose values the kernel cannot keep, each with what is wrong and what is allowed."""
-    kernel = "cannot be had from engine nftables"
+    """The keys with values that the kernel cannot keep, each with its error message."""
+    kernel, python = "is not possible with engine nftables", "or engine python"
     for key, behavior in (("mapping", settings.mapping), ("filtering", settings.filtering)):
         if behavior is not Behavior.ADDRESS_AND_PORT_DEPENDENT:
             only = Behavior.ADDRESS_AND_PORT_DEPENDENT.value
-            yield key, f"{key} {behavior.value} {kernel}; allowed: {only}, or engine python"
+            yield key, f"{key} {behavior.value} {kernel}; allowed: {only}, {python}"
     if settings.port_assignment not in _ASSIGNED:
         word = settings.port_assignment.value
-        yield "port-assignment", f"{word} {kernel}; allowed: preserve, random, or engine python"
+        yield "port-assignment", f"{word} {kernel}; allowed: preserve, random, {python}"
     usual = USUAL[Engine.NFTABLES]
-    for key, value, default in (
-        ("port-parity", settings.port_parity, usual.port_parity),
-        ("port-hold", settings.port_hold, usual.port_hold),
-        ("refuse-syn", settings.refuse_syn, usual.refuse_syn),
-        ("host-limit", settings.host_limit, usual.host_limit),
-        ("session-limit", settings.session_limit, usual.session_limit),
-    ):
-        if value != default:
-            yield key, f"{key} {kernel}; allowed: leave it out, or engine python"
+    for setting in SETTINGS:
+        value = getattr(settings, setting.name)
+        if setting.name not in _KEPT and value != getattr(usual, setting.name):
+            yield setting.key, f"{setting.key} {kernel}; allowed: no {setting.key}, {python}"
+        if setting.name in _TIMES and value != ceil(value):
+            yield setting.key, f"a part of a second {kernel}; allowed: whole seconds, {python}"
     if settings.port_control:
-        yield "port-control", f"port-control {kernel}; allowed: off, or engine python"
-    idle = settings.idle
-    for key, seconds in (
-        ("idle", (idle.tcp, idle.tcp_transitory, idle.udp, idle.icmp)),
-        ("closing-hold", (settings.closing_hold,)),
-    ):
-        if any(time != ceil(time) for time in seconds):
-            yield key, f"a part of a second {kernel}; allowed: whole seconds, or engine python"
+        yield "port-control", f"port-control {kernel}; allowed: off, {python}"
 
 
 def ruleset(gateway: Gateway, settings: NaptSettings) -> str:
-    """The tables for `nft -f`. Explicit rules stand in a map for each protocol."""
+    """The tables for `nft -f`. Explicit rules are in a map for each protocol."""
     external, network = gateway.public.ip, gateway.private.network
     pool = f"{settings.ports.start}-{settings.ports.stop - 1}"
     how = _ASSIGNED.get(settings.port_assignment, "")
@@ -104,7 +98,7 @@ def ruleset(gateway: Gateway, settings: NaptSettings) -> str:
 
 
 def _drop(reason: str, how: str = "drop") -> str:
-    """What counts a packet, logs it, and ends it."""
+    """The statements that count, log and drop a packet."""
     return f'counter name "{reason}" log prefix "{reason}" group {LOG} {how}'
 
 
@@ -118,20 +112,19 @@ def _elements(protocol: str, settings: NaptSettings) -> str:
 
 
 def sysctls(settings: NaptSettings) -> dict[str, str]:
-    """Connection tracking's times, below /proc/sys/net, in seconds; and forwarding, at last."""
-    idle, hold = settings.idle, settings.closing_hold
+    """The sysctls below /proc/sys/net: connection tracking's times (seconds), then forwarding."""
     times = {
         # RFC 5382, section 5: until both sides have sent a FIN, a connection is established.
-        **dict.fromkeys(("established", "fin_wait", "close_wait"), idle.tcp),
-        **dict.fromkeys(("unacknowledged", "max_retrans"), idle.tcp),
-        **dict.fromkeys(("syn_sent", "syn_recv"), idle.tcp_transitory),
-        **dict.fromkeys(("last_ack", "time_wait", "close"), hold),
+        **dict.fromkeys(("established", "fin_wait", "close_wait"), settings.tcp_idle),
+        **dict.fromkeys(("unacknowledged", "max_retrans"), settings.tcp_idle),
+        **dict.fromkeys(("syn_sent", "syn_recv"), settings.tcp_transitory_idle),
+        **dict.fromkeys(("last_ack", "time_wait", "close"), settings.closing_hold),
     }
     tracking = {f"tcp_timeout_{state}": seconds for state, seconds in times.items()} | {
-        "udp_timeout": idle.udp,
-        "udp_timeout_stream": idle.udp,
-        "icmp_timeout": idle.icmp,
-        "tcp_loose": 0,  # a segment in the middle of nothing makes no session
+        "udp_timeout": settings.udp_idle,
+        "udp_timeout_stream": settings.udp_idle,
+        "icmp_timeout": settings.icmp_idle,
+        "tcp_loose": 0,  # only a SYN makes a TCP session
     }
     return {
         **{f"netfilter/nf_conntrack_{name}": str(ceil(value)) for name, value in tracking.items()},

@@ -1,4 +1,4 @@
-"""A topology file -> Topology, or every error in it at once.
+"""Reads a topology file: a Topology, or all errors of the file at once.
 
     title: one line                      (optional)
     offload: false                       (optional; true: large segments on the links)
@@ -16,8 +16,8 @@ An address without a prefix length lies in a /24. Public addresses in one networ
 ISP, in which the internet router has the first address. A gateway's other keys are in
 gateways.py, the services in services.py, the form of single values in scalars.py.
 
-The file is pure data and may come from anyone: its size, depth and number of nodes are
-bounded, and whatever its bytes are, TopologyError is all that comes out.
+The file is pure data and may come from anyone: its size, depth and number of nodes are limited,
+and no content can raise anything but TopologyError.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ from napt_lab.topologies.spec.checkout import PROGRAM, TOPOLOGIES
 from napt_lab.topologies.spec.errors import Problems, nearest, not_one_of, quoted
 from napt_lab.topologies.spec.expectations import expectations
 from napt_lab.topologies.spec.gateways import DEFAULT_NAME, GatewayDraft
-from napt_lab.topologies.spec.model import Host, Service, Site, Topology
+from napt_lab.topologies.spec.model import Host, Site, Topology
 from napt_lab.topologies.spec.roster import Roster
-from napt_lab.topologies.spec.services import SERVICES
+from napt_lab.topologies.spec.services import SERVICES, Service
 from napt_lab.topologies.spec.yaml_nodes import MAX_BYTES, Entry, Section, compose
 
-MOST_FILES = 500  # beside one that is not there, to find which was meant
+MOST_FILES = 500  # in the folder of a missing file, to find the name that was meant
 MAX_NODES = 120  # hosts, gateways and the internet router
 
 _title = scalars.one_line("a title", 100)
 
 
 def load(path: Path) -> Topology:
-    """The topology in the file at `path`; raises TopologyError, which holds all problems."""
+    """Read the topology in the file at `path`; raises TopologyError with all problems."""
     return loads(read_file(path), path)
 
 
 def read_file(path: Path) -> bytes:
-    """What is in a YAML file, up to a byte more than is allowed; raises TopologyError."""
+    """The content of a YAML file, at most one byte more than allowed; raises TopologyError."""
     problems = Problems(str(path))
     try:
         mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):  # opening a FIFO would wait for its writer
+        if not stat.S_ISREG(mode):  # opening a FIFO would wait for a writer
             what = "a directory" if stat.S_ISDIR(mode) else "not an ordinary file"
-            raise problems.fatal(1, f"{what}; allowed: a YAML file")
+            raise problems.fatal(1, f"this is {what}; allowed: a YAML file")
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
@@ -69,10 +69,10 @@ def read_file(path: Path) -> bytes:
 
 
 def _no_file(path: Path) -> str:
-    """The message where nothing is, with the file beside it or among ours that was meant."""
+    """The message for a missing file, with the most similar name beside it or among ours."""
     message = f"there is no file {path}; allowed: the path of a YAML file"
     if ".yaml " in str(path):
-        return f"{message}; several: {PROGRAM} check FILE…"
+        return f"{message}; several files: {PROGRAM} check FILE…"
     ours = TOPOLOGIES.glob("*.yaml") if path.name == str(path) else ()
     beside = islice(path.parent.glob("*.yaml"), MOST_FILES)
     names = {file.stem: file.stem for file in ours} | {file.stem: file.name for file in beside}
@@ -81,7 +81,7 @@ def _no_file(path: Path) -> str:
 
 
 def loads(data: bytes, path: Path) -> Topology:
-    """The topology in `data`, which came from `path`; raises TopologyError."""
+    """Read the topology in `data`, the content of `path`; raises TopologyError."""
     problems = Problems(str(path))
     topology = _Reader(path.parent).topology(compose(data, problems), path)
     problems.raise_if_any()
@@ -89,27 +89,29 @@ def loads(data: bytes, path: Path) -> Topology:
 
 
 def read_topology(entry: Entry, path: Path) -> Topology:
-    """The topology at `entry`, a part of the file at `path`; what is wrong is noted there."""
+    """Read the topology at `entry`, a part of the file at `path`; problems are noted there."""
     return _Reader(path.parent).topology(entry, path)
 
 
 class _Reader:
-    """One pass over one file, remembering what must be unique across it."""
+    """One pass over one file; remembers the names and addresses that must be unique in it."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder`: where the file is, and what it names by a path."""
+        """`folder`: the folder of the file; paths in the file start there."""
         self._folder = folder
         self._public = PublicPlan()
         self._nodes: dict[str, Entry] = {}
-        self._misread: set[str] = set()  # names, perhaps, where something else is wrong
+        self._misread: set[str] = set()  # possible names of nodes, in places with another error
 
     def topology(self, top: Entry, path: Path) -> Topology:
         if top.is_mapping() and {"task", "network"} <= top.named().keys():
             how = f"{PROGRAM} exercise {path}"
-            raise top.problems.fatal(1, f"an exercise; allowed: a topology. To do it: {how}")
+            raise top.problems.fatal(
+                1, f"this is an exercise; allowed: a topology. To do the exercise: {how}"
+            )
         section = top.section("title", "offload", "internet", "sites", "expect")
         if top.is_mapping() and not section.keys() & {"internet", "sites"}:
-            top.refuse("there is nothing in this topology; allowed: internet, sites or both")
+            top.refuse("this topology has no nodes; allowed: internet, sites or both")
         self._note_misread(section)
         internet = self._hosts(section.get("internet"), self._public)
         sites = self._sites(section["sites"]) if "sites" in section else ()
@@ -141,7 +143,7 @@ class _Reader:
             self._hosts(section.get("hosts"), SitePlan(None, entry))
             return None
         draft = GatewayDraft(section["gateway"], name, self._folder)
-        if named or "name" in draft.section:  # a bad name of the site is complaint enough
+        if named or "name" in draft.section:  # a bad name of the site is reported already
             self._add_node(draft.name, draft.section.at("name"))
         if draft.public:
             self._public.claim(draft.public, draft.section["public"])
@@ -151,7 +153,7 @@ class _Reader:
         return Site(name, gateway, hosts) if gateway else None
 
     def _note_misread(self, section: Section) -> None:
-        """Under a key that is misspelled there may be nodes."""
+        """A misspelled key may contain nodes."""
         for entry in section.unknown:
             for text in entry.texts():
                 self._misread |= {text, *_usual_names(text)}
@@ -168,26 +170,26 @@ class _Reader:
         return tuple(hosts)
 
     def _add_node(self, name: str, entry: Entry) -> None:
-        """One more node; what is wrong with its name is noted at `entry`."""
+        """Add a node; a problem with its name is noted at `entry`."""
         if not _is_good(scalars.node_name, name, entry):
             self._misread.add(name)
             return
         if name in self._nodes:
             first = self._nodes[name]
             entry.refuse(
-                f"the name {quoted(name)} is already that of {first.path} (line {first.line}); "
-                "allowed: a name of its own for each node"
+                f"{first.path} (line {first.line}) already has the name {quoted(name)}; "
+                "allowed: another name"
             )
             return
         self._nodes[name] = entry
         if len(self._nodes) == MAX_NODES:  # with the router, which is not in this table
             entry.refuse(
-                f"one node too many; allowed: {MAX_NODES}, gateways and internet router included"
+                f"too many nodes; allowed: {MAX_NODES}, gateways and the internet router included"
             )
 
 
 def _usual_names(site: str) -> set[str]:
-    """What the gateway of a site may be called where nobody has given it a name."""
+    """The names that the gateway of a site may have if the file gives none."""
     return {f"{usual}_{site}" for usual in DEFAULT_NAME.values()}
 
 
@@ -201,7 +203,7 @@ def _is_good(parse: Callable[[str], str], name: str, entry: Entry) -> bool:
 
 
 def _address_and_services(entry: Entry) -> tuple[Entry | None, tuple[Service, ...]]:
-    """Where a host's address stands, and what the host runs."""
+    """The entry of a host's address, and its services."""
     if not entry.is_mapping():
         return entry, ()
     section = entry.section("address", "runs", required=("address",))
@@ -217,21 +219,21 @@ def _services(entry: Entry) -> tuple[Service, ...]:
         taken = next((other for other in services if other.port == service.port), None)
         if taken:
             item.refuse(
-                f"port {service.port} is already that of {taken.name} on this host; "
-                "allowed: a port of its own for each service"
+                f"the service {taken.name} of this host already uses port {service.port}; "
+                "allowed: another port"
             )
         services.append(service)
     return tuple(services)
 
 
 def _service(item: Entry) -> Service | None:
-    """`web`, or `{file-server: {port: 8080}}`."""
+    """Read one service: `web`, or `{file-server: {port: 8080}}`."""
     options: Entry | None = None
     name: str | None
     if item.is_mapping():
         entries = item.named()
         if len(entries) != 1:
-            item.refuse("not one service; allowed: NAME or {NAME: {option: value}}")
+            item.refuse("this is not one service; allowed: NAME or {NAME: {option: value}}")
             return None
         ((name, options),) = entries.items()
     else:
@@ -240,12 +242,12 @@ def _service(item: Entry) -> Service | None:
         return None
     spec = SERVICES.get(name)
     if spec is None:
-        item.refuse(not_one_of(f"the service {quoted(name)} does not exist", name, SERVICES))
+        item.refuse(not_one_of(f"there is no service {quoted(name)}", name, SERVICES))
         return None
     if options is None:
         if spec.required:
             needed = ", ".join(f"{key}: …" for key in spec.required)
-            item.refuse(f"{name} cannot do without options; allowed: {{{name}: {{{needed}}}}}")
+            item.refuse(f"{name} needs options; allowed: {{{name}: {{{needed}}}}}")
         return Service(name, spec.port)
     section = options.section("port", *spec.options, required=spec.required)
     values = {

@@ -1,9 +1,9 @@
-"""Signs that look like those of YAML and mean nothing to it.
+"""Characters that look like YAML's spaces, dashes and quotes, but are not.
 
-Theory of operation. What was copied from a web page or a word processor has no-break spaces,
-dashes and curved quotes. To YAML they are letters as any (YAML 1.1, 5.1), so that a text begins
-where an indentation, a list's item or a quoted text was meant. Within a text they are right: they
-are looked for only where something else is wrong already.
+Theory of operation. Text copied from a web page or a word processor contains no-break spaces,
+dashes and curved quotes. To YAML they are ordinary letters (YAML 1.1, 5.1): a plain text begins
+where the writer meant indentation, a list item or quotes. Inside a text they are allowed, so they
+are looked for only where there is another error.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _QUOTE = re.compile("([\u00ab\u00bb\u2018-\u201f\u2039\u203a])")
 
 
 def odd_space(text: str) -> str | None:
-    """What to say of a text before which, or behind whose key or '-', an odd space stands."""
-    return _told(_SPACE.match(text), "spaces as the space bar makes them")
+    """The message if an odd space stands before `text`, or after its key or '-'; else None."""
+    return _told(_SPACE.match(text), "ordinary spaces")
 
 
 def odd_dash(text: str) -> str | None:
-    """What to say of a text that was to be an item."""
-    return _told(_DASH.match(text), "'- ' before a list's item")
+    """The message if `text` begins with a dash that is not YAML's '-'; else None."""
+    return _told(_DASH.match(text), "'- ' before a list item")
 
 
 def odd_quote(text: str) -> str | None:
-    """What to say of a text that was to be in quotes."""
-    return _told(_QUOTE.match(text), "quotes as \" or '")
+    """The message if `text` begins with a quote that is not YAML's; else None."""
+    return _told(_QUOTE.match(text), "the quotes \" or '")
 
 
 def _told(found: re.Match[str] | None, allowed: str) -> str | None:

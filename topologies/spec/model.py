@@ -1,55 +1,27 @@
-"""What a topology is, once the YAML has been read and found good.
+"""The data of a topology, as read from a topology file without errors.
 
-An Internet of public hosts, and sites hidden behind gateways. Every public address lies in
-the network of an ISP; the `internet` router has one leg in each of these networks, and no
-route to private space (RFC 1918), so that a private destination fails there as it does in
-life. Each ISP's network and each site's network is one Ethernet segment.
+A topology has public hosts on the Internet and sites behind gateways. Each public address belongs
+to the network of an ISP. The `internet` router has an interface in each of these networks and no
+route to private addresses (RFC 1918), as on the real Internet. Each ISP's network and each site's
+network is one Ethernet segment.
 
           host ── site's segment ── gateway ── ISP's segment ── internet ── ISP's segment ── host
 
-Everything here is frozen data: the loader makes it, the builder turns it into Mininet nodes.
+All of this is frozen data: the loader makes it, the builder makes Mininet nodes from it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from napt_lab.topologies.spec.assertions import Expectation
-
-ROUTER_NAME = "internet"
-
-
-class Behavior(StrEnum):
-    """How much of the remote endpoint a NAPT looks at (RFC 4787, sections 4.1 and 5)."""
-
-    ENDPOINT_INDEPENDENT = "endpoint-independent"
-    ADDRESS_DEPENDENT = "address-dependent"
-    ADDRESS_AND_PORT_DEPENDENT = "address-and-port-dependent"
-
-
-class PortAssignment(StrEnum):
-    """Which external port a new mapping gets (RFC 4787, section 4.2)."""
-
-    PRESERVE = "preserve"
-    SEQUENTIAL = "sequential"
-    RANDOM = "random"
-
-
-class Preset(StrEnum):
-    """Whole behaviors under the names that people use (presets.py says what each means)."""
-
-    FULL_CONE = "full-cone"
-    RESTRICTED_CONE = "restricted-cone"
-    PORT_RESTRICTED_CONE = "port-restricted-cone"
-    SYMMETRIC = "symmetric"
-    RFC = "rfc"
-    LEVEL_8 = "level-8"
+from napt_lab.topologies.spec.assertions import Expectation
+from napt_lab.topologies.spec.napt_settings import NaptSettings
+from napt_lab.topologies.spec.scalars import ROUTER_NAME
+from napt_lab.topologies.spec.services import Service
 
 
 class GatewayKind(StrEnum):
@@ -61,26 +33,17 @@ class GatewayKind(StrEnum):
 
 
 class Engine(StrEnum):
-    """Who translates on a NAPT: this project's Python, or the kernel (oracle and yardstick)."""
+    """What translates on a NAPT: this project's Python, or the kernel (to compare with)."""
 
     PYTHON = "python"
     NFTABLES = "nftables"
 
 
 class Datapath(StrEnum):
-    """Who carries the packets of established flows once our Python has decided about them."""
+    """What forwards the packets of established flows."""
 
     PYTHON = "python"
     KERNEL = "kernel"
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A program that a node runs; `options` hold only what services.py allows for `name`."""
-
-    name: str
-    port: int
-    options: dict[str, str | int | bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,63 +56,8 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
-class StaticRule:
-    """An explicit NAPT rule (port forwarding): external port -> internal endpoint."""
-
-    protocol: str  # "tcp" or "udp"
-    external_port: int
-    internal_address: IPv4Address
-    internal_port: int
-
-
-@dataclass(frozen=True, slots=True)
-class IdleTimes:
-    """After how many seconds without a packet a rule is collected.
-
-    Defaults: RFC 5382 REQ-5 (TCP), RFC 4787 REQ-5 (UDP), RFC 5508 REQ-2 (ICMP queries).
-    """
-
-    tcp: float = 7440.0
-    tcp_transitory: float = 240.0
-    udp: float = 300.0
-    icmp: float = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class PortControl:
-    """Inside hosts may ask for explicit rules, by PCP (RFC 6887) or NAT-PMP (RFC 6886).
-
-    Lifetimes are in seconds; `quota` is how many such rules one host may have.
-    """
-
-    min_lifetime: int = 120
-    max_lifetime: int = 86_400
-    quota: int = 32
-
-
-@dataclass(frozen=True, slots=True)
-class NaptSettings:
-    """The behavior of one NAPT. Times are in seconds."""
-
-    mapping: Behavior = Behavior.ENDPOINT_INDEPENDENT
-    filtering: Behavior = Behavior.ADDRESS_AND_PORT_DEPENDENT
-    hairpinning: bool = True
-    port_assignment: PortAssignment = PortAssignment.RANDOM
-    port_parity: bool = False
-    ports: range = range(1024, 65536)
-    port_hold: float = 0.0
-    idle: IdleTimes = IdleTimes()
-    closing_hold: float = 240.0
-    refuse_syn: bool = True
-    session_limit: int = 131_072
-    host_limit: int = 65_536
-    rules: tuple[StaticRule, ...] = ()
-    port_control: PortControl | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Gateway:
-    """A site's way out. `napt` is set exactly where `kind` is NAPT."""
+    """The gateway of a site. `napt` is None unless `kind` is NAPT."""
 
     name: str
     kind: GatewayKind
@@ -157,8 +65,10 @@ class Gateway:
     private: IPv4Interface
     engine: Engine = Engine.PYTHON
     napt: NaptSettings | None = None
-    datapath: Datapath | None = None  # None: as the topology's offload asks for
-    translator: Path | None = None  # a translate() that somebody else wrote, in Python's place
+    datapath: Datapath | None = None  # None: KERNEL if the topology has `offload: true`
+    translator: Path | None = (
+        None  # a file with a translate() of the user's own, in place of the project's
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,17 +102,24 @@ class Topology:
     isps: tuple[Isp, ...]
     internet: tuple[Host, ...]
     sites: tuple[Site, ...]
-    offload: bool = False  # True: links may carry unsegmented TCP: fast, less like a wire
-    expect: tuple[Expectation, ...] = ()  # what must hold once it runs
+    offload: bool = False  # True: links may carry unsegmented TCP: faster, but not as on a wire
+    expect: tuple[Expectation, ...] = ()  # what must hold while it runs
 
     def hosts(self) -> Iterator[Host]:
-        """Every end system, public ones first."""
+        """All hosts, public ones first."""
         yield from self.internet
         for site in self.sites:
             yield from site.hosts
 
+    def node_names(self) -> list[str]:
+        """All nodes: the router, the public hosts, then each site's gateway and hosts."""
+        names = [ROUTER_NAME, *(host.name for host in self.internet)]
+        for site in self.sites:
+            names += [site.gateway.name, *(host.name for host in site.hosts)]
+        return names
+
     def translated_by(self, translator: Path) -> Topology:
-        """The same topology, with the file `translator` on every NAPT that is ours."""
+        """This topology with the file `translator` on every NAPT with engine python."""
         sites = tuple(
             replace(site, gateway=replace(site.gateway, translator=translator))
             if site.gateway.napt is not None and site.gateway.engine is Engine.PYTHON
@@ -212,9 +129,9 @@ class Topology:
         return replace(self, sites=sites)
 
     def engine(self) -> str:
-        """Who translates: `python`, or what all of the NAPTs have in its place.
+        """What translates: `python`, `nftables` or `translator mine.py`.
 
-        `nftables`, `translator mine.py` (several files: with a comma between them).
+        Different engines of several NAPTs are separated by commas.
         """
         engines = [
             f"translator {gateway.translator.name}" if gateway.translator else gateway.engine.value
@@ -224,5 +141,5 @@ class Topology:
         return ", ".join(dict.fromkeys(engines)) or Engine.PYTHON.value
 
     def isp_of(self, address: IPv4Interface) -> Isp:
-        """The ISP that a public address belongs to; the loader guarantees that there is one."""
+        """The ISP of a public address; the loader guarantees that there is one."""
         return next(isp for isp in self.isps if isp.network == address.network)

@@ -1,8 +1,8 @@
 """`preset:` in a topology file: whole behaviors under the names that people use.
 
-RFC 3489 sorted NATs into four kinds. Its words are still on everyone's lips, although they mix
-two questions that RFC 4787 keeps apart, mapping (who shares an external port?) and filtering
-(who may send to it?):
+RFC 3489 sorted NATs into four kinds. People still use its names, although they mix two questions
+that RFC 4787 keeps apart: mapping (which sessions share an external port?) and filtering (which
+remote endpoints may send to it?):
 
     RFC 3489                 mapping                      filtering
     full cone                endpoint-independent         endpoint-independent
@@ -10,16 +10,31 @@ two questions that RFC 4787 keeps apart, mapping (who shares an external port?) 
     port-restricted cone     endpoint-independent         address-and-port-dependent
     symmetric                address-and-port-dependent   address-and-port-dependent
 
-`rfc` meets what RFC 4787, 5382, 5508, 6888 and 7857 require *and* what they recommend. `level-8`
-is the NAPT of the course: a rule for each connection, gone as soon as the connection is, on any
-port that there is, and no word to whoever knocks outside.
+`rfc` does what RFC 4787, 5382, 5508, 6888 and 7857 require *and* what they recommend. `level-8` is
+the NAPT of the course: a rule for each connection, which ends with the connection, on any port; an
+unsolicited SYN gets no reply.
 
-A key that stands beside `preset` in the file goes before it.
+A key beside `preset` in the file overrides the preset.
 """
 
 from __future__ import annotations
 
-from napt_lab.topologies.spec.model import Behavior, Engine, NaptSettings, PortAssignment, Preset
+from enum import StrEnum
+
+from napt_lab.topologies.spec.model import Engine
+from napt_lab.topologies.spec.napt_settings import Behavior, NaptSettings, PortAssignment
+
+
+class Preset(StrEnum):
+    """Whole behaviors under the names that people use (the table above says what each means)."""
+
+    FULL_CONE = "full-cone"
+    RESTRICTED_CONE = "restricted-cone"
+    PORT_RESTRICTED_CONE = "port-restricted-cone"
+    SYMMETRIC = "symmetric"
+    RFC = "rfc"
+    LEVEL_8 = "level-8"
+
 
 _ANY = Behavior.ENDPOINT_INDEPENDENT
 _ADDRESS = Behavior.ADDRESS_DEPENDENT
@@ -30,23 +45,22 @@ PRESETS = {
     Preset.RESTRICTED_CONE: NaptSettings(mapping=_ANY, filtering=_ADDRESS),
     Preset.PORT_RESTRICTED_CONE: NaptSettings(mapping=_ANY, filtering=_BOTH),
     Preset.SYMMETRIC: NaptSettings(mapping=_BOTH, filtering=_BOTH),
-    # RFC 6888 prefers this filtering (REQ-7), and asks for the hold where it is used (REQ-8). With
-    # the well-known ports, those who came from one get one (RFC 4787, REQ-3a), and nobody else. No
-    # host can have more than a quarter of all ports (RFC 6888, REQ-4).
+    # RFC 6888 prefers this filtering (REQ-7), and requires the hold together with it (REQ-8). With
+    # the well-known ports in the pool, a session from a well-known port, and no other, gets one
+    # (RFC 4787, REQ-3a).
     Preset.RFC: NaptSettings(
         mapping=_ANY,
         filtering=_ANY,
         port_parity=True,
         ports=range(1, 65536),
         port_hold=120.0,
-        host_limit=16_384,
     ),
     Preset.LEVEL_8: NaptSettings(
         mapping=_BOTH, filtering=_BOTH, ports=range(1, 65536), closing_hold=1.0, refuse_syn=False
     ),
 }
 
-#: What a gateway does whose file says nothing. The kernel's NAT has no choice in most of it.
+#: The settings of a gateway without keys. Most of them are fixed in the kernel's NAT.
 USUAL = {
     Engine.PYTHON: NaptSettings(),
     Engine.NFTABLES: NaptSettings(

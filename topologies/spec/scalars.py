@@ -1,7 +1,7 @@
-"""How single values are written in a topology file: text in, value out.
+"""Parsers for single values of a topology file: text in, value out.
 
-Each parser raises ValueError with the message for the file's writer: what is wrong; what is
-allowed. Digits are ASCII and bounded in number before they are converted.
+A parser raises ValueError with the message for the file's writer: what is wrong; what is
+allowed. Digits are ASCII, and their number is limited before they are converted.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import TypeVar
 
 from napt_lab.topologies.spec.errors import not_one_of, quoted
-from napt_lab.topologies.spec.model import ROUTER_NAME, StaticRule
+from napt_lab.topologies.spec.napt_settings import StaticRule
 
+ROUTER_NAME = "internet"
 MAX_NAME = 13  # Linux allows 15 for an interface: two are left for a suffix
 LEAST_PREFIX, MOST_PREFIX = 8, 30
 DEFAULT_PREFIX = 24
@@ -33,8 +34,8 @@ _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 _PORTS = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 _RULE = re.compile(rf"(tcp|udp) +([0-9]{{1,9}}) *-> *({_ADDRESS.pattern}):([0-9]{{1,9}})")
 
-# A node's name is typed at Mininet's prompt, where a command of that name would win, where
-# `py` makes it a Python variable, and where it is replaced by its address in what follows.
+# A node's name is typed at Mininet's prompt: there a command of the same name would win, `py`
+# makes a Python variable of it, and Mininet replaces it by the node's address.
 _PROMPT = """
     dpctl dump exit gterm help intfs iperf iperfudp link links net nodes noecho pingall
     pingallfull pingpair pingpairfull ports px py quit sh source switch time wait x xterm
@@ -47,8 +48,8 @@ RESERVED = frozenset([ROUTER_NAME, *_PROMPT.split(), *_INTERFACES.split(), *keyw
 
 PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))  # RFC 1918
 
-# The IANA special-purpose registry (RFC 6890), without the documentation ranges: those stand
-# for the real Internet in labs. Shared space belongs between a site and its carrier's NAT.
+# The IANA special-purpose registry (RFC 6890), without the documentation ranges: labs use those
+# for the Internet. Shared space (RFC 6598) belongs between a site and its carrier's NAT.
 _NOT_PUBLIC = {
     IPv4Network("0.0.0.0/8"): "'this network' (RFC 791)",
     **dict.fromkeys(PRIVATE, "private (RFC 1918)"),
@@ -73,18 +74,18 @@ def name(text: str) -> str:
 
 
 def node_name(text: str) -> str:
-    """A name that a node can have: none that already means something where it is used."""
+    """A node's name: a name that neither Mininet, its prompt nor the system uses itself."""
     name(text)
     if text in RESERVED or _SEGMENT.fullmatch(text):
         raise ValueError(
-            f"{quoted(text)} is reserved: Mininet, its prompt or the system means something else "
-            "by it; allowed: another name"
+            f"{quoted(text)} is reserved: Mininet, its prompt or the system uses this name; "
+            "allowed: another name"
         )
     return text
 
 
 def one_line(what: str, most: int) -> Callable[[str], str]:
-    """A parser for what people read: one line of at most `most` characters; `what` names it."""
+    """A parser for a line of text: 1 to `most` characters; `what` is its name in the message."""
 
     def parse(text: str) -> str:
         if not text or not text.isprintable() or len(text) > most:
@@ -100,7 +101,7 @@ def flag(text: str) -> bool:
     """True or False, in YAML's words."""
     words = {"true": True, "false": False, "on": True, "off": False, "yes": True, "no": False}
     if text.lower() not in words:
-        raise ValueError(not_one_of(f"{quoted(text)} is neither on nor off", text, words))
+        raise ValueError(not_one_of(f"{quoted(text)} is neither true nor false", text, words))
     return words[text.lower()]
 
 
@@ -127,14 +128,14 @@ def account(text: str) -> str:
 
 
 def port(text: str) -> int:
-    """A port number that can be used on the wire: port 0 cannot (RFC 6335, section 6)."""
+    """A port number, 1 to 65535: port 0 is reserved (RFC 6335, section 6)."""
     if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= 65535:
         raise ValueError(f"{quoted(text)} is not a port; allowed: 1 to 65535")
     return int(text)
 
 
 def ports(text: str) -> range:
-    """A range of ports, both ends included in the text."""
+    """A range of ports, `LOW-HIGH`; both ends belong to it."""
     match = _PORTS.fullmatch(text)
     if not match or not 1 <= int(match[1]) <= int(match[2]) <= 65535:
         raise ValueError(
@@ -145,20 +146,19 @@ def ports(text: str) -> range:
 
 
 def count(most: int) -> Callable[[str], int]:
-    """A parser for how many of something there may be, from 1 to `most`."""
+    """A parser for a whole number from 1 to `most`."""
 
     def parse(text: str) -> int:
         if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= most:
-            raise ValueError(f"{quoted(text)} is not a number; allowed: 1 to {most}")
+            raise ValueError(f"{quoted(text)} cannot be used; allowed: a whole number, 1 to {most}")
         return int(text)
 
     return parse
 
 
-def duration(least: str, most: str) -> Callable[[str], float]:
-    """A parser for times in seconds, written 2h4m, 300s, 0.5s or 300, within the two bounds."""
-
-    low, high = _seconds(least), _seconds(most)
+def duration(low: float, high: float) -> Callable[[str], float]:
+    """A parser for times from `low` to `high` seconds, written 2h4m, 300s, 0.5s or 300."""
+    least, most = show_duration(low), show_duration(high)
 
     def parse(text: str) -> float:
         seconds = _seconds(text)
@@ -174,8 +174,28 @@ def duration(least: str, most: str) -> Callable[[str], float]:
     return parse
 
 
+def whole(parse: Callable[[str], float]) -> Callable[[str], int]:
+    """A parser for what `parse` reads, without a fraction."""
+
+    def parse_whole(text: str) -> int:
+        value = parse(text)
+        if not value.is_integer():
+            raise ValueError(f"{quoted(text)} has a fraction; allowed: whole seconds")
+        return int(value)
+
+    return parse_whole
+
+
+def show_duration(seconds: float) -> str:
+    """Seconds as a topology file writes them: 2h4m, 5m, 0.5s."""
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    parts = [f"{hours}h"] * (hours > 0) + [f"{minutes}m"] * (minutes > 0)
+    return "".join(parts + [f"{rest:g}s"] * (rest > 0 or not parts))
+
+
 def _seconds(text: str) -> float:
-    """Seconds, or NaN where `text` is not a duration."""
+    """Seconds, or NaN if `text` is not a duration."""
     if _SECONDS.fullmatch(text):
         return float(text)
     match = _DURATION.fullmatch(text)
@@ -185,7 +205,7 @@ def _seconds(text: str) -> float:
 
 
 def interface(text: str) -> IPv4Interface:
-    """An address with the network it lies in; /24 where no prefix length is given."""
+    """An address and its network; the prefix length is 24 if the text has none."""
     match = _INTERFACE.fullmatch(text)
     try:
         if not match:
@@ -206,7 +226,7 @@ def interface(text: str) -> IPv4Interface:
 
 
 def public_interface(text: str) -> IPv4Interface:
-    """An address that means something on the Internet, for one node, with its network."""
+    """A public address of one node, and its network."""
     value = interface(text)
     for network, use in _NOT_PUBLIC.items():
         if value.network.overlaps(network):
@@ -218,7 +238,7 @@ def public_interface(text: str) -> IPv4Interface:
 
 
 def private_interface(text: str) -> IPv4Interface:
-    """An address that means something inside one site only (RFC 1918), with its network."""
+    """A private address (RFC 1918), and its network."""
     value = interface(text)
     if not any(value.network.subnet_of(network) for network in PRIVATE):
         raise ValueError(
@@ -228,7 +248,7 @@ def private_interface(text: str) -> IPv4Interface:
 
 
 def usable(value: IPv4Interface, first: int = 1) -> IPv4Interface:
-    """`value`, unless it is its network's own or broadcast address; `first` is the first free."""
+    """`value`, unless it is the network or broadcast address; `first` is the first free host."""
     network = value.network
     if value.ip in (network.network_address, network.broadcast_address):
         which = "network" if value.ip == network.network_address else "broadcast"

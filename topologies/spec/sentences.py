@@ -1,4 +1,4 @@
-"""The sentences of `expect:`, from text to data.
+"""Reads the sentences of `expect:`: text in, data out.
 
     SOURCE reaches TARGET [by tcp|udp|ping|http] [at ENDPOINT] [as NODE-OR-ADDRESS] [via PATH]
     SOURCE cannot reach TARGET [by …] [at ENDPOINT] [because REASON [at NODE]]
@@ -10,8 +10,8 @@
     NAPT does not hairpin
 
 TARGET is `node:port`, `address:port`, or either without a port for a ping. `at ENDPOINT` is what
-is dialed where that is not the target's own address: its NAPT's, with an explicit rule. Clauses
-come in any order, each once. What is wrong is raised as ValueError, in words for the writer.
+is dialed if it is not the target's own address: its NAPT's, which has an explicit rule. Clauses
+come in any order, each at most once. An error raises ValueError with the message for the writer.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ from napt_lab.topologies.spec.assertions import (
     Via,
 )
 from napt_lab.topologies.spec.errors import not_one_of, quoted
-from napt_lab.topologies.spec.model import Behavior, Service
+from napt_lab.topologies.spec.napt_settings import Behavior
 from napt_lab.topologies.spec.roster import Roster
 from napt_lab.topologies.spec.scalars import one_of
+from napt_lab.topologies.spec.services import Service
 from napt_lab.topologies.spec.words import Words, address, endpoint, is_like_an_address
 
 MAX_SENTENCE = 200  # characters
 HTTP_PORT = 80
-CARRIERS = ("file-server", "relay", "turn")  # services by which a file gets from one to another
-PLACES_OUTSIDE = 2  # from which a NAPT's behavior is measured
+CARRIERS = ("file-server", "relay", "turn")  # services that pass a file from host to host
+PLACES_OUTSIDE = 2  # public addresses from which a NAPT's behavior is measured
 VERBS = (
     "reaches",
     "cannot reach",
@@ -54,20 +55,20 @@ VERBS = (
     "does not hairpin",
 )
 
-_ENDPOINT = "the address and port that are dialed, as in 24.9.3.7:8080"
+_ENDPOINT = "the address and port to dial, as in 24.9.3.7:8080"
 
 _WAY = {"as": "an address or a node", "via": ", ".join(Via)}
 
 
 def sentence(text: str, roster: Roster) -> Assertion:
-    """What `text` says about the nodes of `roster`."""
+    """The assertion that `text` makes about nodes of `roster`."""
     if len(text) > MAX_SENTENCE or not text.isprintable():
         raise ValueError(
             f"{quoted(text)} is not a sentence; allowed: one line of at most {MAX_SENTENCE} "
             "characters"
         )
     words = Words(text)
-    source = roster.node(words.next("a node, and what it does"))
+    source = roster.node(words.next("a node and a verb"))
     match words.next(_any_of(VERBS)):
         case "reaches":
             return _reaches(source, words, roster)
@@ -89,14 +90,14 @@ def sentence(text: str, roster: Roster) -> Assertion:
             words.clauses({})
             return Hairpins(_napt(source, roster), does=False)
         case verb:
-            # By its letters, 'can' is nearest to 'cannot reach', the opposite of what is meant.
+            # By its letters, 'can' is most similar to 'cannot reach', its opposite.
             can = verb == "can" and words.peek() != "not"
             meant = "reaches" if can else verb.replace("'t", "not")
             raise ValueError(not_one_of(f"{quoted(verb)} is not a verb", meant, VERBS))
 
 
 def _reaches(source: str, words: Words, roster: Roster) -> Reaches:
-    to = words.next("whom it reaches, as in stackoverflow:80")
+    to = words.next("a target, as in stackoverflow:80")
     clauses = words.clauses({"by": _any_of(Protocol), "at": _ENDPOINT, **_WAY})
     target, protocol = _target(source, to, clauses, roster)
     return Reaches(source, target, protocol, *_way(clauses, roster))
@@ -104,7 +105,7 @@ def _reaches(source: str, words: Words, roster: Roster) -> Reaches:
 
 def _gets(receiver: str, words: Words, roster: Roster) -> GetsFile | GetsFileThrough:
     roster.host(receiver)
-    sender = words.next("who has the file")
+    sender = words.next("the host that has the file")
     clauses = words.clauses({"at": _ENDPOINT, **_WAY, "through": "a server"})
     host = roster.host(endpoint(sender)[0])
     if "through" not in clauses:
@@ -112,26 +113,28 @@ def _gets(receiver: str, words: Words, roster: Roster) -> GetsFile | GetsFileThr
         for service in host.runs if host else ():
             if service.port == target.service_port and service.name != "file-server":
                 raise ValueError(
-                    f"port {service.port} of {target.node} is that of {service.name}, which has no "
-                    "files; allowed: a file server's port, or one with no service in `runs`"
+                    f"port {service.port} of {target.node} belongs to {service.name}, which has no "
+                    "files; allowed: the port of a file server, or one without a service in `runs`"
                 )
         return GetsFile(receiver, target, *_way(clauses, roster))
     if sender == receiver:
-        raise ValueError(f"{receiver} has it already; allowed: another host")
+        raise ValueError(f"{receiver} cannot get its own file; allowed: another host")
     surplus = [":"] * (":" in sender) + [key for key in clauses if key not in ("through", "via")]
     if surplus:
-        raise ValueError(f"{surplus[0]!r} does not go with 'through'; allowed: HOST through SERVER")
+        raise ValueError(
+            f"{surplus[0]!r} cannot be used with 'through'; allowed: HOST through SERVER"
+        )
     server, service = _server(clauses["through"], roster)
     if "via" in clauses and (clauses["via"] != Via.RELAYED or service.name == "file-server"):
         raise ValueError(
-            f"what goes through {server} cannot be {quoted(clauses['via'])}; allowed: nothing "
-            "behind a file server, which holds the file, and 'via relayed' behind a relay"
+            f"'via' cannot be {quoted(clauses['via'])} with 'through {server}'; allowed: "
+            "'via relayed' with a relay or TURN server, no 'via' with a file server"
         )
     return GetsFileThrough(receiver, sender, server, service)
 
 
 def _server(text: str, roster: Roster) -> tuple[str, Service]:
-    """Who is between the two, and by which of its services."""
+    """The node between the two hosts, and its service that passes the file on."""
     name, port = endpoint(text)
     host = roster.host(name)
     if host is None:
@@ -141,14 +144,14 @@ def _server(text: str, roster: Roster) -> tuple[str, Service]:
     if not found:
         has = ", ".join(f"{name}:{service.port}" for service in can)
         raise ValueError(
-            f"{quoted(text)} passes no files on; "
+            f"{quoted(text)} does not pass files on; "
             f"allowed: {has or 'a host that runs ' + ', '.join(CARRIERS)}"
         )
     return name, found[0]
 
 
 def _way(clauses: Mapping[str, str], roster: Roster) -> tuple[IPv4Address | None, Via | None]:
-    """Whom the target sees, and by which path."""
+    """The address that the target sees, and the path."""
     seen_as = address(clauses["as"], roster) if "as" in clauses else None
     if "via" not in clauses:
         return seen_as, None
@@ -157,13 +160,13 @@ def _way(clauses: Mapping[str, str], roster: Roster) -> tuple[IPv4Address | None
         raise ValueError(not_one_of(f"{quoted(via)} is not a path", via, Via))
     if via == Via.RELAYED:
         raise ValueError(
-            "'relayed' needs somebody in between; allowed: HOST gets a file from HOST through RELAY"
+            "'via relayed' needs a relay; allowed: HOST gets a file from HOST through RELAY"
         )
     return seen_as, Via(via)
 
 
 def _cannot_reach(source: str, words: Words, roster: Roster) -> CannotReach:
-    to = words.next("whom it cannot reach, as in pc:80")
+    to = words.next("a target, as in pc:80")
     clauses = words.clauses(
         {"by": _any_of(Protocol), "at": _ENDPOINT, "because": "a reason, as in no-rule"}
     )
@@ -175,8 +178,8 @@ def _cannot_reach(source: str, words: Words, roster: Roster) -> CannotReach:
     at = clauses.get("because at")
     if at is not None and is_like_an_address(at):
         raise ValueError(
-            f"{quoted(at)} is not a node; allowed: the name of the node where the packet ends "
-            "(what is dialed stands before 'because')"
+            f"{quoted(at)} is not a node; allowed: the node where the packet is dropped "
+            "(an 'at' with an address to dial comes before 'because')"
         )
     return CannotReach(source, target, protocol, reason, None if at is None else roster.node(at))
 
@@ -188,19 +191,21 @@ def _behavior(words: Words) -> Behavior:
 
 
 def _napt(name: str, roster: Roster) -> str:
-    """The name of a NAPT whose behavior can be measured: from inside, and two places outside."""
+    """The name of a NAPT that can be measured: from one host inside and two addresses outside."""
     site = roster.site_behind(name)
-    if roster.must_be_mended(name):
+    if roster.has_errors(name):
         return name
     napts = roster.napts()
     if site is None or name not in napts:
         raise ValueError(not_one_of(f"{quoted(name)} is not a NAPT", name, napts or ["a NAPT"]))
     if not site.hosts:
-        raise ValueError(f"nobody is behind {name} to measure it; allowed: a site with a host")
+        raise ValueError(
+            f"{name} cannot be measured: its site has no host; allowed: a site with a host"
+        )
     if roster.public_addresses() < PLACES_OUTSIDE:
         raise ValueError(
-            f"{name} is measured from two public addresses, and there is one besides its own; "
-            "allowed: a topology with one more host on the Internet"
+            f"{name} cannot be measured: that takes two public addresses besides its own, and "
+            "there is one; allowed: a topology with one more host on the Internet"
         )
     return name
 
@@ -218,11 +223,11 @@ def _target(
     own = address(who, roster)
     if "at" not in clauses:
         if source == who:
-            raise ValueError(f"{source} would only talk to itself; allowed: another node")
+            raise ValueError(f"{source} cannot be its own target; allowed: another node")
         return (Target(own, port, who, port) if is_host else Target(own, port)), protocol
     if not is_host:
         raise ValueError(
-            f"{quoted(who)} is not a host, so nothing else can be dialed for it; "
+            f"{quoted(who)} is not a host, so it cannot be followed by 'at'; "
             "allowed: HOST:PORT at ADDRESS:PORT"
         )
     dialed, dialed_port = endpoint(clauses["at"])
@@ -233,12 +238,12 @@ def _target(
 
 
 def _fit(protocol: Protocol, port: int | None, text: str) -> None:
-    """Whether there is a port exactly where there must be one."""
+    """Check that there is a port if and only if the protocol has ports."""
     if protocol is Protocol.PING and port is not None:
         raise ValueError(f"a ping has no port; allowed: {text.partition(':')[0]}")
     if protocol is not Protocol.PING and port is None:
         raise ValueError(
-            f"{quoted(text)} names no port, and {protocol.value} needs one; "
+            f"{quoted(text)} has no port, and {protocol.value} needs one; "
             "allowed: as in stackoverflow:80"
         )
 

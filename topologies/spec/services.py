@@ -1,7 +1,7 @@
-"""The services that a node may run (`runs:` in YAML), and what each accepts.
+"""The services that a host may run (`runs:` in YAML), with their options.
 
-A service is a program of `servers/`, started on its node as `python -m MODULE FLAGS`. The
-loader checks YAML against this table; the builder starts the programs from it.
+A service is a program of `servers/`, started on its host as `python -m MODULE FLAGS`. The loader
+checks YAML against this table; programs.py starts the programs from it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,17 @@ Parser = Callable[[str], str | int | bool]
 
 
 @dataclass(frozen=True, slots=True)
+class Service:
+    """A service that a host runs; `options` holds only options of SERVICES[name]."""
+
+    name: str
+    port: int
+    options: dict[str, str | int | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """One row: the program, its usual port, its options (name -> parser), and those it needs."""
+    """One service: its module, default port, options (name -> parser), and required options."""
 
     module: str
     port: int

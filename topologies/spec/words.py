@@ -1,6 +1,7 @@
-"""The words of a sentence in `expect:`, from left to right, and how single ones are read.
+"""Reads the words of a sentence in `expect:` from left to right.
 
-All functions raise ValueError with the message for the writer: what is wrong; what is allowed.
+All functions raise ValueError with the message for the file's writer: what is wrong; what is
+allowed.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ _LIKE_AN_ADDRESS = re.compile(r"[0-9][0-9.]*")
 
 
 class Words:
-    """The words that have not been read yet."""
+    """The words of a sentence that have not been read yet."""
 
     def __init__(self, text: str) -> None:
         self._words = text.split()
         self._position = 0
 
     def peek(self) -> str:
-        """The next word, which stays; empty at the end."""
+        """The next word, without reading it; empty at the end."""
         return self._words[self._position] if self._position < len(self._words) else ""
 
     def next(self, what: str) -> str:
-        """The next word, which should be `what`."""
+        """Read the next word; `what` says in the error message which words are allowed."""
         if not self.peek():
             before = f" after {quoted(self._words[-1])}" if self._words else ""
             raise ValueError(f"the sentence ends{before}; allowed: {what}")
@@ -36,16 +37,16 @@ class Words:
         return self._words[self._position - 1]
 
     def expect(self, *words: str) -> None:
-        """These words come next."""
+        """Read these words, which must come next."""
         for word in words:
             given = self.next(repr(word))
             if given != word:
                 after = self._words[self._position - 2]
-                wrong = f"{quoted(given)} stands after {quoted(after)}"
+                wrong = f"{quoted(given)} cannot follow {quoted(after)}"
                 raise ValueError(not_one_of(wrong, given, [word]))
 
     def clauses(self, what: Mapping[str, str]) -> dict[str, str]:
-        """What is left, as pairs of keyword and value; `what` says which, and what values are."""
+        """The rest, as pairs of keyword and value; `what`: each keyword, and its allowed values."""
         found: dict[str, str] = {}
         while self.peek():
             keyword = self.next("a clause")
@@ -53,12 +54,12 @@ class Words:
                 raise ValueError(
                     not_one_of(f"{quoted(keyword)} cannot stand here", keyword, what)
                     if what
-                    else f"{quoted(keyword)} stands after the end; allowed: nothing more"
+                    else f"{quoted(keyword)} is one word too many; allowed: the end of the sentence"
                 )
             if keyword in found:
-                raise ValueError(f"{keyword!r} stands here twice; allowed: once")
+                raise ValueError(f"{keyword!r} is given twice; allowed: once")
             found[keyword] = self.next(what[keyword])
-            # In `because no-rule at napt_a`, `at` is where the packet died.
+            # In `because no-rule at napt_a`, `at` is the node where the packet was dropped.
             if keyword == "because" and self.peek() == "at":
                 self.next("at")
                 found["because at"] = self.next("a node")
@@ -66,7 +67,7 @@ class Words:
 
 
 def is_like_an_address(text: str) -> bool:
-    """Whether `text` was meant as an address: no name begins with a digit."""
+    """Whether `text` was meant as an address: a name cannot begin with a digit."""
     return bool(_LIKE_AN_ADDRESS.match(text))
 
 
@@ -75,14 +76,14 @@ def endpoint(text: str) -> tuple[str, int | None]:
     who, colon, number = text.partition(":")
     if not who or (colon and not number):
         raise ValueError(
-            f"{quoted(text)} is not an endpoint; allowed: NODE:PORT or ADDRESS:PORT, without a "
+            f"{quoted(text)} is not an endpoint; allowed: NODE:PORT or ADDRESS:PORT without a "
             "space, as in stackoverflow:80"
         )
     return who, port(number) if colon else None
 
 
 def address(text: str, roster: Roster) -> IPv4Address:
-    """An address as such, or a node's: a host's own, a gateway's public one."""
+    """The address that `text` names: itself, a host's own, or a gateway's public address."""
     if not is_like_an_address(text):
         return roster.address(text)
     if "/" in text:

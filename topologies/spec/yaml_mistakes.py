@@ -1,12 +1,12 @@
-"""What a person did wrong where YAML cannot be read, and how to mend it.
+"""Finds the mistake in a file that is not YAML: its line, what is wrong, what is allowed.
 
-Theory of operation. A parser knows what its grammar expected, and the place where it gave up. The
-mistake itself is often lines above: a quote that was not closed runs on to the next quote, and a
-line without a colon becomes part of the text before it. So the parser's complaint, its two marks
-(where something began, and where it cannot go on), the token before and the lines around are
-compared with the mistakes that people make. What resembles none is told in the parser's words.
+Theory of operation. A parser knows what its grammar expected and where it stopped. The mistake is
+often some lines above: a quote that is not closed continues to the next quote, and a line without
+a colon becomes part of the text before it. So the parser's error, its two marks (where something
+began, where the parser stopped), the token before and the lines around are compared with common
+mistakes. For any other mistake the message has the parser's own words.
 
-Columns count from 1, as in editors. What the file says is shown by errors.quoted alone.
+Columns count from 1, as in editors. Text from the file is shown by errors.quoted only.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ import yaml
 from napt_lab.topologies.spec.errors import quoted
 from napt_lab.topologies.spec.look_alikes import odd_dash, odd_quote, odd_space
 
-MAX_MESSAGE = 300  # characters of a parser's own words
+MAX_MESSAGE = 300  # characters of the parser's own words
 
 _DASHES = re.compile(r"(?:- +)*")
 _KEY = re.compile(r"(.+?):(?:[ \t]|$)")
 _PAIR = re.compile(r"[a-z][\w-]*: +\S.*")
-_TEXTS = {"title", "message", "task", "says"}  # keys whose values are sentences
+_TEXTS = {"title", "message", "task", "says"}  # keys with a sentence as value
 _GLUED_KEY = re.compile(r"([\w-]+):(\S.*)")
 _GLUED_DASH = re.compile(r"-([^\s-].*)")
 _GOT = re.compile(r"but (?:got|found) '(.*)'")
 _SIGNS = {f"while scanning {what}" for what in ("an alias", "an anchor", "a block scalar")}
 _CLOSES = {"{": "}", "[": "]"}
 
-Told = tuple[int, str]  # a line, counted from 1, and what is wrong there
+Told = tuple[int, str]  # the line, counted from 1, and the message
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One line: its number, how far it is indented, and where its first key or text begins."""
+    """One line of the file: its number, indentation, and the column of its first key or text."""
 
     number: int
     text: str
@@ -65,7 +65,7 @@ class _Line:
 
 
 class _Complaint:
-    """What the parser said about a text, with the text."""
+    """The parser's error, with the text."""
 
     def __init__(self, error: yaml.MarkedYAMLError, text: str, before: yaml.Token | None) -> None:
         self.problem = error.problem or ""
@@ -86,12 +86,12 @@ class _Complaint:
         return self._lines[mark.line] if is_there else _Line(mark.line + 1, "")
 
     def above(self, line: _Line) -> list[_Line]:
-        """The lines before that say something, the nearest first."""
+        """The lines before that are not empty and not comments, the nearest first."""
         return [each for each in reversed(self._lines[: line.number - 1]) if each.says_something]
 
 
 def explain(error: yaml.MarkedYAMLError, text: str, before: yaml.Token | None) -> Told:
-    """The line of the mistake, and its cause and cure. `before`: the last token that fitted."""
+    """The line of the mistake and the message. `before`: the last token without an error."""
     if error.problem_mark is None and error.context_mark is None:
         return 1, _in_its_own_words(error)
     complaint = _Complaint(error, text, before)
@@ -111,7 +111,8 @@ def explain(error: yaml.MarkedYAMLError, text: str, before: yaml.Token | None) -
     elif "sequence entries are not allowed" in complaint.problem:
         told = (
             complaint.here.number,
-            "a list begins behind a key; allowed: each item on a line of its own, behind '- '",
+            "a list cannot begin on the line of its key; allowed: each item on its own line, "
+            "after '- '",
         )
     else:
         told = _simple(complaint)
@@ -119,37 +120,37 @@ def explain(error: yaml.MarkedYAMLError, text: str, before: yaml.Token | None) -
 
 
 def _simple(complaint: _Complaint) -> Told | None:
-    """What one line alone says."""
+    """A mistake that can be seen in one line alone."""
     number, problem = complaint.here.number, complaint.problem
     if "'\\t'" in problem:
-        return number, "a tab stands here; allowed: spaces to indent with"
+        return number, "a tab cannot be used for indentation; allowed: spaces"
     if "another document" in problem:
-        return number, "a second document begins here ('---' parts them); allowed: one in a file"
+        return number, "'---' begins a second document here; allowed: one document in a file"
     if escape := re.search(r"unknown escape character ('.+')", problem):
         return number, (
-            f"a backslash before {escape[1]} means nothing; "
-            "allowed: two of them, or quotes of the other kind (') around the text"
+            f"a backslash before {escape[1]} is not an escape; allowed: two backslashes, or quotes "
+            "of the other kind (') around the text"
         )
     line, column = complaint.line(complaint.opened), complaint.opened.column
     if alias := re.search(r"undefined alias '(.+)'", problem):
         name = quoted("&" + alias[1])
         return number, (
-            f"no line before has an anchor {name}; allowed: {name} in front of what is to be "
-            "repeated, or quotes around a text that begins with '*'"
+            f"there is no anchor {name} before this line; allowed: {name} before the value to "
+            "repeat, or quotes around a text that begins with '*'"
         )
     if "cannot start any token" in problem or complaint.context in _SIGNS:
         sign = quoted(line.text[column : column + 1])
-        return number, f"a text begins with {sign}; allowed: quotes around such a text"
+        return number, f"a text cannot begin with {sign}; allowed: quotes around the text"
     return None
 
 
 def _in_its_own_words(error: yaml.MarkedYAMLError) -> str:
     said = ", ".join(part for part in (error.context, error.problem) if part)
-    return f"cannot be read: {said[:MAX_MESSAGE]}; allowed: YAML"
+    return f"this is not YAML: {said[:MAX_MESSAGE]}; allowed: YAML"
 
 
 def _colon(complaint: _Complaint) -> Told | None:
-    """A colon where no key can be: in a text, or behind a line that went wrong."""
+    """A colon where there can be no key: in a text, or after a line with a mistake."""
     here, column = complaint.here, complaint.mark.column
     if (key := _KEY.match(here.body)) and here.start + key.end(1) < column:
         value = here.body[key.end() :].strip()
@@ -158,12 +159,12 @@ def _colon(complaint: _Complaint) -> Told | None:
         if _PAIR.fullmatch(value) and key[1] not in _TEXTS:
             braces = quoted(f"{key[1]}: {{{value}}}")
             return here.number, (
-                "a key and its value stand behind a key; allowed: a line of their own each, or "
-                f"braces, as in {braces}, or quotes around what is one text"
+                "two keys are on one line; allowed: a line for each, or braces, as in "
+                f"{braces}, or quotes around a text"
             )
         return here.number, (
-            f"': ' in column {column + 1} stands in a text without quotes; "
-            f"allowed: quotes around it, as in {quoted(key[1])[1:-1]}: {quoted(value)}"
+            f"': ' in column {column + 1} is inside a text without quotes; "
+            f"allowed: quotes around the text, as in {quoted(key[1])[1:-1]}: {quoted(value)}"
         )
     above = complaint.above(here)
     if not above:
@@ -172,14 +173,14 @@ def _colon(complaint: _Complaint) -> Told | None:
 
 
 def _no_colon(line: _Line) -> Told:
-    """A line that is no `key: value`."""
+    """A line that is not `key: value`."""
     return line.number, no_space(line.body) or (
-        f"{quoted(line.body)} has no ': '; allowed: key: value, or '- ' before a list's item"
+        f"{quoted(line.body)} has no ': '; allowed: key: value, or '- ' before a list item"
     )
 
 
 def no_space(text: str) -> str | None:
-    """What to say of a text that was to be an item, or a key and its value."""
+    """The message for a text that was meant as a list item, or as a key and value; else None."""
     if odd := odd_space(text) or odd_dash(text) or odd_quote(text):
         return odd
     if glued := _GLUED_DASH.fullmatch(text):
@@ -188,18 +189,18 @@ def no_space(text: str) -> str | None:
         what, right = "the colon", f"{glued[1]}: {glued[2]}"
     else:
         return None
-    return f"no space behind {what} of {quoted(text)}; allowed: {quoted(right)}"
+    return f"there is no space after {what} in {quoted(text)}; allowed: {quoted(right)}"
 
 
 def _quote(opened: Any, what: str) -> Told:
     return opened.line + 1, (
-        f"the quote that is opened in column {opened.column + 1} {what}; "
+        f"the quote in column {opened.column + 1} {what}; "
         "allowed: the same quote at the end of the text"
     )
 
 
 def _columns(complaint: _Complaint, here: _Line) -> Told | None:
-    """A line that begins in a column of its own."""
+    """A line that begins in another column than its group."""
     above = complaint.above(here)
     items = [line for line in above if line.is_item] if here.is_item else []
     begins = [(line.indent, line) for line in items] or [(line.start, line) for line in above]
@@ -211,33 +212,33 @@ def _columns(complaint: _Complaint, here: _Line) -> Told | None:
         return None
     spaces = f"{number} space{'s' * (number > 1)} too {'many' if here.indent > column else 'few'}"
     return here.number, (
-        f"it begins in column {here.indent + 1}, and line {line.number} in column {column + 1}; "
-        f"allowed: one column for all that belong together ({spaces}?)"
+        f"this line begins in column {here.indent + 1}, line {line.number} in column {column + 1}; "
+        f"allowed: the same column for all lines of a group ({spaces}?)"
     )
 
 
 def _block(complaint: _Complaint) -> Told | None:
-    """Lines of one group that do not fit together, or something behind the end of a value."""
+    """Lines of one group that do not fit together, or text after the end of a value."""
     here, before, got = complaint.here, complaint.before, complaint.got
     if isinstance(before, yaml.ScalarToken) and not before.plain and got == "<scalar>":
         opened, closed = before.start_mark, before.end_mark
         if opened.line != closed.line:
-            return _quote(opened, f"is closed only in line {closed.line + 1}")
+            return _quote(opened, f"is closed on line {closed.line + 1}")
         if closed.line + 1 < here.number:
             first = complaint.line(opened)
             return _no_colon(first if first.indent == opened.column else here)
         return here.number, (
-            f"something stands behind the quote that ends the text in column {closed.column}; "
-            "allowed: one pair of quotes around the whole text, and others within it"
+            f"there is text after the closing quote in column {closed.column}; "
+            "allowed: one pair of quotes around the whole text, and other quotes inside"
         )
     if got in ("}", "]", ","):
         column = complaint.mark.column + 1
-        return here.number, f"{got!r} in column {column} is one too many; allowed: leave it out"
+        return here.number, f"{got!r} in column {column} is one too many; allowed: remove it"
     ends = isinstance(before, yaml.FlowMappingEndToken | yaml.FlowSequenceEndToken)
     if before and ends and before.end_mark.line == complaint.mark.line:
         return here.number, (
-            f"something stands behind the bracket that closes in column {before.end_mark.column}; "
-            "allowed: nothing more in this line"
+            f"there is text after the closing bracket in column {before.end_mark.column}; "
+            "allowed: nothing after it on this line"
         )
     group = [here, *complaint.above(here)]
     for line in group:
@@ -246,17 +247,20 @@ def _block(complaint: _Complaint) -> Told | None:
     if got == "<scalar>" and not _KEY.match(here.body):
         return _no_colon(here)
     if got == "-":
-        return here.number, "a list's item stands among keys; allowed: one or the other"
+        return (
+            here.number,
+            "a list item cannot be among keys; allowed: only keys, or only list items",
+        )
     if got == "?":
         return here.number, (
-            "a key stands among a list's items; allowed: '- ' before an item, and the column of "
-            "an item's first key for its others"
+            "a key cannot be among list items; allowed: '- ' before each item, and all keys of an "
+            "item in the column of its first key"
         )
     return _columns(complaint, here) if got.startswith("<block") else None
 
 
 def _flow(complaint: _Complaint) -> Told | None:
-    """Brackets: one that is not closed, or a comma that is missing."""
+    """A bracket that is not closed, or a missing comma."""
     here, opened, got = complaint.here, complaint.opened, complaint.got
     first = complaint.line(opened)
     bracket = first.text[opened.column : opened.column + 1]
@@ -267,7 +271,7 @@ def _flow(complaint: _Complaint) -> Told | None:
         return first.number, _not_closed(complaint, bracket, "is never closed")
     if got in _CLOSES.values():
         return here.number, (
-            f"{got!r} in column {complaint.mark.column + 1} closes what {bracket!r} opened in line "
+            f"{got!r} in column {complaint.mark.column + 1} does not match the {bracket!r} in line "
             f"{first.number}, column {opened.column + 1}; allowed: {closing!r}"
         )
     above = complaint.above(here)
@@ -277,15 +281,15 @@ def _flow(complaint: _Complaint) -> Told | None:
             before_what = f"is not closed before line {here.number}"
             return first.number, _not_closed(complaint, bracket, before_what)
         return above[0].number, (
-            f"no comma at the end, between {bracket!r} (line {first.number}, column "
-            f"{opened.column + 1}) and {closing!r}; allowed: a comma between two entries"
+            f"there is no comma at the end of this line, inside the {bracket!r} of line "
+            f"{first.number}, column {opened.column + 1}; allowed: a comma between two entries"
         )
     return here.number, (
-        f"no comma before column {complaint.mark.column + 1}, or a text without quotes that needs "
-        f"them; allowed: a comma between two entries of {bracket}…{closing}"
+        f"there is no comma before column {complaint.mark.column + 1}, or a text needs quotes; "
+        f"allowed: a comma between two entries of {bracket}…{closing}"
     )
 
 
 def _not_closed(complaint: _Complaint, bracket: str, what: str) -> str:
     column = complaint.opened.column + 1
-    return f"{bracket!r} in column {column} {what}; allowed: {_CLOSES[bracket]!r} at its end"
+    return f"{bracket!r} in column {column} {what}; allowed: {_CLOSES[bracket]!r} at the end"

@@ -1,15 +1,15 @@
-"""YAML as its writer sees it: lines, repeated keys and raw text.
+"""YAML with line numbers, repeated keys and the text as it was written.
 
 `yaml.safe_load` loses all three: it keeps the last of two equal keys and turns `12:30` into
-750 and `no` into False. Here the file is only composed into YAML's node graph (YAML 1.1,
-chapter 3) and never constructed into Python objects: every scalar stays the text that stands
-in the file, until a parser of scalars.py reads it, and no tag can name a Python type.
+750 and `no` into False. Here PyYAML only composes the file into YAML's node graph (YAML 1.1,
+chapter 3) and constructs no Python objects: every scalar stays the text of the file until a
+parser of scalars.py reads it, and no tag can name a Python type.
 
-The graph comes from outside, so it is bounded before anyone walks it: bytes of the file, depth,
-and nodes *after* aliases are followed (nine lines of aliases can stand for 10^9 nodes; a node
-can contain itself).
+A file may come from anyone, so the graph is limited before it is walked: bytes of the file,
+depth, and nodes *after* aliases are followed (nine lines of aliases can stand for 10^9 nodes; a
+node can contain itself).
 
-Reading notes problems instead of raising them, so that one pass over a file finds them all.
+Reading collects problems instead of raising the first, so that one pass finds all of them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class _Refused(Exception):
-    """Good YAML that we do not take; on which line, and why."""
+    """Correct YAML that topology files may not use; the message says why."""
 
     def __init__(self, mark: Any, why: str) -> None:
         super().__init__(why)
@@ -43,10 +43,10 @@ class _Refused(Exception):
 
 
 class _Composer(yaml.SafeLoader):
-    """PyYAML's composer in Python: the same words on every machine, and a bound on its depth."""
+    """PyYAML's composer in Python (the same messages on every machine), with a limit of depth."""
 
     _depth = 0
-    last: yaml.Token | None = None  # that fitted
+    last: yaml.Token | None = None  # the last token that was read without an error
 
     def get_token(self) -> yaml.Token | None:
         self.last = super().get_token()  # type: ignore[no-untyped-call]
@@ -55,11 +55,12 @@ class _Composer(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
         if self._depth == MAX_DEPTH:
-            what = f"it is nested too deep; allowed: at most {MAX_DEPTH} levels"
+            what = f"nested too deep; allowed: at most {MAX_DEPTH} levels"
             raise _Refused(event.start_mark, what)
         if getattr(event, "tag", None) is not None:
             what = (
-                "a tag (!…) stands here; allowed: none, and quotes around a text with '!' in front"
+                "a tag (!…) is not allowed; allowed: no tag, and quotes around a text that begins "
+                "with '!'"
             )
             raise _Refused(event.start_mark, what)
         self._depth += 1
@@ -82,7 +83,7 @@ class Entry:
         self.problems.add(self.line, self.path, message)
 
     def read(self, parse: Callable[[str], T]) -> T | None:
-        """This scalar's text as `parse` understands it; its ValueError is noted, giving None."""
+        """This scalar, read by `parse`; None if that fails, and the problem is noted."""
         if not isinstance(self.node, yaml.ScalarNode):
             self._refuse_kind("a single value")
             return None
@@ -98,26 +99,28 @@ class Entry:
 
     @property
     def lines(self) -> int:
-        """How many lines it has."""
+        """The number of lines of this value."""
         return int(self.node.end_mark.line - self.node.start_mark.line) + 1
 
     def named(self) -> dict[str, Entry]:
-        """The entries of a mapping whose keys are names of the writer's own choice."""
+        """The entries of a mapping whose keys are names that the writer chose."""
         if not isinstance(self.node, yaml.MappingNode):
-            self._refuse_kind("names with values (key: value)")
+            self._refuse_kind("keys with values, as in key: value")
             return {}
         entries: dict[str, Entry] = {}
         for key, value in self.node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
-                self.problems.add(line, self.path, "a key is not text; allowed: key: value")
+                self.problems.add(line, self.path, "this key is not a text; allowed: key: value")
                 continue
             if key.style is None and (odd := odd_space(key.value)):
                 self.problems.add(line, self.path, odd)
                 continue
             entry = Entry(value, line, self.join(key.value), self.problems)
             if key.value in entries:
-                entry.refuse(f"given twice, first on line {entries[key.value].line}; allowed: once")
+                entry.refuse(
+                    f"this key stands also on line {entries[key.value].line}; allowed: once"
+                )
                 continue
             if _is_nothing(value) and (glued := no_space(key.value)):
                 entry.refuse(glued)
@@ -126,7 +129,7 @@ class Entry:
         return entries
 
     def section(self, *known: str, required: tuple[str, ...] = ()) -> Section:
-        """The entries of a mapping with fixed keys; others are noted, as are missing ones."""
+        """The entries of a mapping with fixed keys; unknown and missing keys are noted."""
         section = Section(self)
         for key, entry in self.named().items():
             if key in known:
@@ -142,9 +145,9 @@ class Entry:
         return section
 
     def items(self) -> list[Entry]:
-        """The entries of a list; their paths count from 0."""
+        """The items of a list; their paths count from 0."""
         if not isinstance(self.node, yaml.SequenceNode):
-            self._refuse_kind("a list ([a, b])")
+            self._refuse_kind("a list, as in [a, b]")
             return []
         return [
             Entry(node, node.start_mark.line + 1, f"{self.path}[{index}]", self.problems)
@@ -174,35 +177,35 @@ class Entry:
         if glued:
             self.problems.add(self.node.start_mark.line + 1, self.path, glued)
         else:
-            self.refuse(f"{self._kind()} stands here; allowed: {allowed}")
+            self.refuse(f"this is {self._kind()}; allowed: {allowed}")
 
     def _kind(self) -> str:
         if isinstance(self.node, yaml.MappingNode):
             return "a group of keys"
         if isinstance(self.node, yaml.SequenceNode):
             return "a list"
-        return quoted(self.node.value) if self.node.value else "nothing"
+        return quoted(self.node.value) if self.node.value else "empty"
 
 
 class Section(dict[str, Entry]):
-    """The entries of a mapping with fixed keys, of which some may be absent."""
+    """The entries of a mapping with fixed keys; some may be absent."""
 
     def __init__(self, entry: Entry) -> None:
         super().__init__()
         self.entry = entry
-        self.unknown: list[Entry] = []  # which were noted
+        self.unknown: list[Entry] = []  # under other keys; noted as problems
 
     def value(self, key: str, parse: Callable[[str], T]) -> T | None:
-        """The value at `key`; None where it is absent or wrong (and then noted)."""
+        """The value at `key`; None if it is absent, or wrong (which is noted)."""
         return self[key].read(parse) if key in self else None
 
     def value_or(self, key: str, parse: Callable[[str], T], default: T) -> T:
-        """The value at `key`, or `default` where it is absent or wrong (and then noted)."""
+        """The value at `key`; `default` if it is absent, or wrong (which is noted)."""
         value = self.value(key, parse)
         return default if value is None else value
 
     def at(self, key: str) -> Entry:
-        """Where `key` stands, or would stand: the place of what is said about its value."""
+        """The entry of `key`, or an entry in the place where it would stand."""
         whole = self.entry
         return self.get(key) or Entry(whole.node, whole.line, whole.join(key), whole.problems)
 
@@ -212,7 +215,7 @@ def _is_nothing(node: yaml.Node) -> bool:
 
 
 def compose(data: bytes, problems: Problems) -> Entry:
-    """The top of the one YAML document in `data`; raises TopologyError where there is none."""
+    """The top of the only YAML document in `data`; raises TopologyError if it cannot be read."""
     if len(data) > MAX_BYTES:
         raise problems.fatal(1, f"the file is too large; allowed: at most {MAX_BYTES:,} bytes")
     try:
@@ -226,8 +229,10 @@ def compose(data: bytes, problems: Problems) -> Entry:
         raise problems.fatal(1, "the file is empty; allowed: a topology")
     line = root.start_mark.line + 1
     if _expanded_size(root) > MAX_NODES:
-        what = "too many values, or an alias (*name) of what contains it"
-        raise problems.fatal(line, f"{what}; allowed: {MAX_NODES:,} once aliases are followed")
+        what = "too many values, or an alias (*name) inside the value that it names"
+        raise problems.fatal(
+            line, f"{what}; allowed: {MAX_NODES:,} values, those of aliases included"
+        )
     return Entry(root, line, "", problems)
 
 
@@ -246,15 +251,15 @@ def _compose_text(text: str, problems: Problems) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         line, message = explain(error, text, composer.last if composer else None)
     except (ValueError, OverflowError):
-        # PyYAML lets them out for "\U00110000", for "\UFFFFFFFF", and for a %YAML version of
-        # 5,000 digits.
+        # PyYAML raises these for "\U00110000", "\UFFFFFFFF", and a %YAML version of 5,000 digits.
         line = composer.line + 1 if composer else 1
-        message = "a number in an escape or a directive is out of bounds; allowed: a smaller one"
+        message = "a number in an escape (\\U…) or a directive (%YAML) is too large; allowed: "
+        message += "a smaller one"
     raise problems.fatal(line, message)
 
 
 def _expanded_size(root: yaml.Node) -> int:
-    """Nodes below `root` with every alias followed, or just over MAX_NODES if they are more."""
+    """The number of nodes with all aliases followed; counting ends just above MAX_NODES."""
     count, waiting = 0, [root]
     while waiting and count <= MAX_NODES:
         node = waiting.pop()

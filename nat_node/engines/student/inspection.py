@@ -54,7 +54,7 @@ def _wrong_way(packet: Packet, settings: Settings) -> Iterator[str]:
             f"a private source leaks: {source} -> {destination} would be on the Internet; "
             f"write {show_address(settings.external)} and a port into `source`"
         )
-    elif settings.means_nothing_outside(packet.destination):
+    elif settings.is_not_routable(packet.destination):
         yield f"its destination {destination} is private and means nothing on the Internet"
     elif packet.source != settings.external:
         yield f"its source {source} is not ours: on the Internet we are only {_own(settings)}"

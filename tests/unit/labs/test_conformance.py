@@ -236,7 +236,7 @@ def test_a_setting_that_cannot_be_is_told_once():
     with pytest.raises(Unusable) as told:
         setups(wrong)
     assert str(told.value).count("\n") == 0
-    assert "cannot be had from engine nftables" in str(told.value)
+    assert "is not possible with engine nftables" in str(told.value)
 
 
 def every_verdict(setup):

@@ -60,7 +60,7 @@ def test_what_did_not_come_in_time_is_a_failure(stream, records):
     with Claim(stream, "1.a", "awaited"):
         raise DeadlinePassed("a SYN at alice:eth0", 2)
     assert (records[0]["passed"], records[0]["broken"]) == (False, False)
-    assert records[0]["evidence"] == ["waited 2 s for a SYN at alice:eth0, in vain"]
+    assert records[0]["evidence"] == ["timed out after 2 s waiting for a SYN at alice:eth0"]
 
 
 def test_a_check_that_cannot_be_made_is_broken_and_the_lab_goes_on(stream, records):
@@ -351,7 +351,7 @@ def test_the_log_gives_what_came_before_and_what_comes_later():
 
 
 def test_the_log_says_what_was_awaited_in_vain():
-    with pytest.raises(DeadlinePassed, match=r"waited 0\.01 s for a rule"):
+    with pytest.raises(DeadlinePassed, match=r"timed out after 0\.01 s waiting for a rule"):
         EventLog().wait_for(lambda _: True, deadline=0.01, what="a rule")
 
 

@@ -108,7 +108,7 @@ def test_settings_are_read_as_if_they_stood_in_the_file():
     assert after.gateway.napt.hairpinning
     for setting, problem in (
         (("napt_a", "engine", "nftables"), "'engine' cannot be set in this exercise"),
-        (("napt_a", "hairpinning", "maybe"), "'maybe' is neither on nor off"),
+        (("napt_a", "hairpinning", "maybe"), "'maybe' is neither true nor false"),
         (("napt_c", "hairpinning", "true"), "'napt_c' is no gateway"),
     ):
         with pytest.raises(TopologyError, match=problem):

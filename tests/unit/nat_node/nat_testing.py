@@ -246,7 +246,7 @@ class Nat:
         if settings.is_inside(to):
             return
         assert seen.src == EXTERNAL, f"{show(left)} on the public side"
-        assert not settings.means_nothing_outside(to), f"{show(left)} on the public side"
+        assert not settings.is_not_routable(to), f"{show(left)} on the public side"
 
     def wait(self, seconds: float) -> list[bytes]:
         """Let time pass, as the node does: it expires whenever a deadline has come.

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from napt_lab.nat_node.core.behavior import parse_address
-from napt_lab.nat_node.port_control.leases import Limits
+from napt_lab.nat_node.core.settings import LeaseLimits
 from napt_lab.nat_node.port_control.server import PortControl
 from napt_lab.servers.pcp.messages import PROTOCOLS, in_ipv6
 from tests.unit.nat_node.nat_testing import ALICE, Nat, check_table
@@ -88,9 +88,9 @@ def read(data: bytes | None) -> Reply:
 class Home(Nat):
     """10.0.0.0/24 with a NAPT that listens on port 5351. Start at time 1000, epoch 0."""
 
-    def __init__(self, limits: Limits | None = None, **settings: Any) -> None:
+    def __init__(self, limits: LeaseLimits | None = None, **settings: Any) -> None:
         super().__init__(**settings)
-        self.limits = limits or Limits()
+        self.limits = limits or LeaseLimits()
         self.server = PortControl(self.translator, self.limits, self.now)
 
     def kill(self) -> None:

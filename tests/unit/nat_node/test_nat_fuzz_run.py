@@ -32,7 +32,7 @@ def lets_everyone_in(monkeypatch):
 
 
 def lets_private_addresses_out(monkeypatch):
-    monkeypatch.setattr(Settings, "means_nothing_outside", lambda *_: False)
+    monkeypatch.setattr(Settings, "is_not_routable", lambda *_: False)
 
 
 def leaves_checksums_as_they_were(monkeypatch):

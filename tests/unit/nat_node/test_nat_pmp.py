@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from napt_lab.nat_node.core.packet import TCP, UDP
-from napt_lab.nat_node.port_control.leases import Limits
+from napt_lab.nat_node.core.settings import LeaseLimits
 from tests.unit.nat_node.nat_testing import ALICE, BOB, EXTERNAL, SERVER, destination, tcp
 from tests.unit.nat_node.port_control_world import Home, address, option
 
@@ -36,7 +36,7 @@ def test_a_mapping_its_renewal_its_end():
 
 
 def test_never_longer_than_was_asked_for_however_short():
-    home = Home(Limits(min_lifetime=120, max_lifetime=1000))
+    home = Home(LeaseLimits(min_lifetime=120, max_lifetime=1000))
     assert home.pmp(MAP_TCP, 1, 0, 5)[3] == 5
     assert home.pmp(MAP_TCP, 2, 0, 5000)[3] == 1000
 
@@ -90,7 +90,7 @@ def test_the_companion_port_is_kept_for_the_same_host():
 
 
 def test_refusals():
-    home = Home(Limits(quota=1))
+    home = Home(LeaseLimits(quota=1))
     assert home.pmp(MAP_TCP, 0, 80) == (NOT_AUTHORIZED, 0, 0, 0), "there are no all-ports rules"
     home.pmp(MAP_TCP, 1)
     assert home.pmp(MAP_TCP, 2, 80) == (OUT_OF_RESOURCES, 2, 0, 0)

@@ -1,8 +1,12 @@
 """The command line's words: every wrong one is refused with a clear line, before anything runs."""
 
+from enum import Enum
+
 import pytest
 
-from napt_lab.nat_node.__main__ import main
+from napt_lab.nat_node.__main__ import _parser, main
+from napt_lab.nat_node.core.settings import PORT_CONTROL, SETTINGS, Choices, LeaseLimits
+from napt_lab.nat_node.startup import _limits, _settings
 
 GOOD = {
     "--inside": "lan0",
@@ -24,14 +28,14 @@ def run(capsys, *more, **replaced):
     [
         ([], "nat_node: --control: where is the control socket to be?"),
         (["--control", "/"], "nat_node: --control: where is the control socket to be?"),
-        (["--port-control", "--quota", "-1"], "nat_node: --quota -1: a number, not below 0"),
-        (["--ports", "0-10"], "nat_node: --ports 0-10: a range within 1-65535"),
-        (["--ports", "10-1"], "nat_node: --ports 10-1: a range within 1-65535"),
-        (["--ports", "1-65536"], "nat_node: --ports 1-65536: a range within 1-65535"),
-        (["--udp-idle", "-1"], "nat_node: --udp-idle -1.0: a number, not below 0"),
-        (["--udp-idle", "nan"], "nat_node: --udp-idle nan: a number, not below 0"),
-        (["--tcp-idle", "inf"], "nat_node: --tcp-idle inf: a number, not below 0"),
-        (["--host-limit", "-1"], "nat_node: --host-limit -1: a number, not below 0"),
+        (["--port-control", "--quota", "-1"], "nat_node: --quota -1: allowed: 1 to 1000 rules"),
+        (["--ports", "0-10"], "nat_node: --ports 0-10: allowed: a range within 1-65535"),
+        (["--ports", "10-1"], "nat_node: --ports 10-1: allowed: a range within 1-65535"),
+        (["--ports", "1-65536"], "nat_node: --ports 1-65536: allowed: a range within 1-65535"),
+        (["--udp-idle", "-1"], "nat_node: --udp-idle -1: allowed: 0.1 to 86400 s"),
+        (["--udp-idle", "nan"], "nat_node: --udp-idle nan: allowed: 0.1 to 86400 s"),
+        (["--tcp-idle", "inf"], "nat_node: --tcp-idle inf: allowed: 0.1 to 86400 s"),
+        (["--host-limit", "-1"], "nat_node: --host-limit -1: allowed: 1 to 1000000 sessions"),
         (["--host", "10.0.0"], "nat_node: '10.0.0' is not an IPv4 address"),
         (["--rule", "tcp 80"], "nat_node: --rule 'tcp 80': such as 'tcp 8080 -> 10.0.0.7:8080'"),
         (["--rule", "tcp 80 -> 10.0.0.7"], "nat_node: '10.0.0.7' is not an endpoint"),
@@ -52,3 +56,46 @@ def test_a_wrong_inside_address(capsys, internal):
     status, said = run(capsys, "--control", "/nowhere", internal=internal)
     assert status == 2
     assert said.count("\n") == 1
+
+
+def other_value(setting):
+    """A value that is allowed and not the default, and its word."""
+    if setting.kind is bool:
+        name = setting.option.removeprefix("--")
+        return not setting.default, [f"--no-{name}" if setting.default else f"--{name}"]
+    if issubclass(setting.kind, Enum):
+        value = next(member for member in setting.kind if member is not setting.default)
+        return value, [setting.option, value.value]
+    if setting.kind is range:
+        return range(5000, 5011), [setting.option, "5000-5010"]
+    value = setting.default + 1 if setting.default < setting.most else setting.default - 1
+    return value, [setting.option, str(value)]
+
+
+@pytest.mark.parametrize("setting", [*SETTINGS, *PORT_CONTROL], ids=lambda one: one.name)
+def test_each_setting_comes_from_its_word_to_its_field(setting):
+    value, words = other_value(setting)
+    words += ["--port-control"] if setting in PORT_CONTROL else []
+    arguments = _parser().parse_args(
+        ["run", *(word for pair in GOOD.items() for word in pair), *words]
+    )
+    settings = _limits(arguments) if setting in PORT_CONTROL else _settings(arguments)[0]
+    assert getattr(settings, setting.name) == value
+    for other in PORT_CONTROL if setting in PORT_CONTROL else SETTINGS:
+        if other != setting:
+            assert getattr(settings, other.name) == other.default
+
+
+def test_every_field_that_its_owner_can_choose_is_declared():
+    declared = {setting.name for setting in (*SETTINGS, *PORT_CONTROL)}
+    assert {*Choices.__slots__, *LeaseLimits.__slots__} == declared | {"leases"}
+    assert all(setting.what and setting.allowed for setting in (*SETTINGS, *PORT_CONTROL))
+
+
+def test_the_longest_lifetime_is_not_below_the_shortest(capsys):
+    words = ["--min-lifetime", "300", "--max-lifetime", "299"]
+    status, said = run(capsys, "--control", "/nowhere", "--port-control", *words)
+    assert (status, said) == (
+        2,
+        "nat_node: --min-lifetime 300 is longer than --max-lifetime 299\n",
+    )

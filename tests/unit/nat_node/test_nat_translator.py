@@ -267,6 +267,25 @@ def test_one_host_cannot_starve_the_others(make):
     assert nat.out(make(f"{ALICE}:5", WEB))  # the living are not disturbed
 
 
+@pytest.mark.parametrize("behavior", [EI, APD])
+@pytest.mark.parametrize("make", [tcp, udp])
+def test_by_default_one_host_cannot_take_every_port(make, behavior):
+    """Not even with SYNs that are never answered, each of which keeps its port for 4 minutes."""
+    translator = Nat(mapping=behavior, filtering=behavior).translator
+
+    def send(host, port):
+        packet = bytearray(make(f"{host}:1", WEB))
+        packet[20:22] = port.to_bytes(2, "big")
+        return translator.receive(packet, INSIDE, 1000.0)
+
+    for port in range(1, 65536):
+        last = send(ALICE, port)
+    assert last.drop is Drop.HOST_LIMIT
+    assert len(translator.table) == 16_384
+    assert send(BOB, 1).drop is None
+    assert len(translator.settings.ports) - len(translator.table) > 48_000  # left for the others
+
+
 def test_the_table_is_bounded():
     nat = Nat(session_limit=5)
     for port in range(1, 10):

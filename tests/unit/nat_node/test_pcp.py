@@ -8,8 +8,8 @@ import pytest
 
 from napt_lab.nat_node.core.events import RuleAdded, RuleChanged, RuleEnded
 from napt_lab.nat_node.core.packet import TCP, UDP
+from napt_lab.nat_node.core.settings import LeaseLimits
 from napt_lab.nat_node.core.verdict import Drop
-from napt_lab.nat_node.port_control.leases import Limits
 from napt_lab.nat_node.port_control.server import AGAIN, REQUESTS
 from napt_lab.servers.pcp import messages as client
 from tests.unit.nat_node.nat_testing import (
@@ -99,7 +99,7 @@ def test_renewal_keeps_it_and_a_shorter_lifetime_is_the_owners_to_choose():
 
 
 def test_lifetimes_are_kept_within_bounds():
-    home = Home(Limits(min_lifetime=120, max_lifetime=1000))
+    home = Home(LeaseLimits(min_lifetime=120, max_lifetime=1000))
     assert [home.ask(port, wish).lifetime for port, wish in ((1, 1), (2, 500), (3, FOREVER))] == [
         120,
         500,
@@ -267,7 +267,7 @@ def test_a_rule_by_hand_is_told_and_not_touched():
 
 
 def test_a_leased_rule_can_be_removed_by_hand():
-    home = Home(Limits(quota=1, leases=1))
+    home = Home(LeaseLimits(quota=1, leases=1))
     for pc in (ALICE, ALICE, BOB):
         assert home.ask(8000, 120, wish=8080, client=pc).result == SUCCESS, "it counts no more"
         home.remove_rule(TCP, 8080)
@@ -292,7 +292,7 @@ def test_ports_that_no_client_gets():
 
 
 def test_quota_of_a_host_and_of_all():
-    home = Home(Limits(quota=2, leases=3))
+    home = Home(LeaseLimits(quota=2, leases=3))
     results = [
         home.ask(port, 120, client=pc).result
         for pc, port in ((ALICE, 1), (ALICE, 2), (ALICE, 3), (BOB, 1), (BOB, 2))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napt_lab.nat_node.port_control.leases import Limits
+from napt_lab.nat_node.core.settings import LeaseLimits
 from tests.unit.nat_node.nat_testing import ALICE, BOB, EXTERNAL, OTHER, assert_empty
 from tests.unit.nat_node.port_control_world import (
     ADDRESS_MISMATCH,
@@ -176,7 +176,7 @@ MESSAGES = st.one_of(
 
 @given(st.lists(st.tuples(MESSAGES, st.sampled_from([ALICE, BOB]), st.sampled_from([0, 1, 90]))))
 def test_no_bytes_break_it_and_no_answer_is_longer_than_its_request_need_be(messages):
-    home = Home(Limits(quota=2))
+    home = Home(LeaseLimits(quota=2))
     for data, sender, pause in messages:
         home.wait(pause)
         before = len(home.rules)

@@ -30,7 +30,8 @@ from napt_lab.topologies.spec.assertions import (
 from napt_lab.topologies.spec.errors import TopologyError
 from napt_lab.topologies.spec.expectations import MAX_EXPECTATIONS
 from napt_lab.topologies.spec.loader import loads
-from napt_lab.topologies.spec.model import Behavior, Service
+from napt_lab.topologies.spec.napt_settings import Behavior
+from napt_lab.topologies.spec.services import Service
 
 ROOT = Path(__file__).parents[3]
 HOME = """
@@ -158,7 +159,7 @@ def test_there_are_only_so_many():
     with pytest.raises(TopologyError) as caught:
         loads(f"{HOME}{entries}".encode(), Path("t.yaml"))
     assert caught.value.problems == [
-        f"t.yaml:{FIRST + MAX_EXPECTATIONS}: expect[{MAX_EXPECTATIONS}]: one too many; "
+        f"t.yaml:{FIRST + MAX_EXPECTATIONS}: expect[{MAX_EXPECTATIONS}]: too many expectations; "
         f"allowed: {MAX_EXPECTATIONS}"
     ]
 

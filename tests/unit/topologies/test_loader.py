@@ -19,20 +19,20 @@ from hypothesis import strategies as st
 from napt_lab.topologies.spec.errors import TopologyError
 from napt_lab.topologies.spec.loader import MAX_NODES, load, loads
 from napt_lab.topologies.spec.model import (
-    Behavior,
     Engine,
     Gateway,
     GatewayKind,
-    IdleTimes,
     Isp,
+)
+from napt_lab.topologies.spec.napt_settings import (
+    Behavior,
+    LeaseLimits,
     NaptSettings,
     PortAssignment,
-    PortControl,
-    Preset,
-    Service,
     StaticRule,
 )
-from napt_lab.topologies.spec.presets import PRESETS
+from napt_lab.topologies.spec.presets import PRESETS, Preset
+from napt_lab.topologies.spec.services import Service
 from napt_lab.topologies.spec.yaml_nodes import MAX_BYTES
 
 ROOT = Path(__file__).parents[3]
@@ -131,7 +131,7 @@ def test_a_preset_is_a_whole_behavior(preset: Preset) -> None:
 def test_a_key_beside_a_preset_goes_before_it() -> None:
     settings = napt("filtering: address-dependent", "preset: level-8", "idle: {udp: 10s}").napt
     assert settings == replace(
-        PRESETS[Preset.LEVEL_8], filtering=Behavior.ADDRESS_DEPENDENT, idle=IdleTimes(udp=10)
+        PRESETS[Preset.LEVEL_8], filtering=Behavior.ADDRESS_DEPENDENT, udp_idle=10
     )
 
 
@@ -173,7 +173,10 @@ def test_every_key_arrives_in_the_model() -> None:
         port_parity=True,
         ports=range(2000, 2002),
         port_hold=120,
-        idle=IdleTimes(tcp=7440, tcp_transitory=60.5, udp=0.5, icmp=60),
+        tcp_idle=7440,
+        tcp_transitory_idle=60.5,
+        udp_idle=0.5,
+        icmp_idle=60,
         closing_hold=0,
         refuse_syn=False,
         host_limit=10,
@@ -191,10 +194,10 @@ def test_every_key_arrives_in_the_model() -> None:
 @pytest.mark.parametrize(
     ("text", "port_control"),
     [
-        ("on", PortControl(120, 86_400, 32)),
+        ("on", LeaseLimits(120, 86_400, 32)),
         ("off", None),
-        ("{min-lifetime: 2s, max-lifetime: 1h, quota: 5}", PortControl(2, 3600, 5)),
-        ("{max-lifetime: 10m}", PortControl(120, 600, 32)),
+        ("{min-lifetime: 2s, max-lifetime: 1h, quota: 5}", LeaseLimits(2, 3600, 5)),
+        ("{max-lifetime: 10m}", LeaseLimits(120, 600, 32)),
     ],
 )
 def test_port_control_is_a_switch_or_has_settings(text, port_control) -> None:
@@ -242,7 +245,7 @@ def test_an_alias_that_stays_small_is_followed() -> None:
     """
     for site in loads(text.encode(), Path("t.yaml")).sites:
         assert site.gateway.napt is not None
-        assert site.gateway.napt.idle.udp == 1
+        assert site.gateway.napt.udp_idle == 1
 
 
 def test_the_greatest_number_of_nodes_is_allowed() -> None:
@@ -284,14 +287,14 @@ def test_a_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(TopologyError) as caught:  # .yaml alone is no likeness
         load(Path("xy.yaml"))
     assert "did you mean" not in str(caught.value)
-    with pytest.raises(TopologyError, match=r"a YAML file; several: .+ check FILE…$"):
+    with pytest.raises(TopologyError, match=r"a YAML file; several files: .+ check FILE…$"):
         load(Path("nine.yaml two.yaml"))
 
 
 def test_a_directory(tmp_path: Path) -> None:
     with pytest.raises(TopologyError) as caught:
         load(tmp_path)
-    assert caught.value.problems == [f"{tmp_path}:1: a directory; allowed: a YAML file"]
+    assert caught.value.problems == [f"{tmp_path}:1: this is a directory; allowed: a YAML file"]
 
 
 def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
@@ -299,7 +302,8 @@ def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(TopologyError) as caught:
         load(path)
-    assert caught.value.problems == [f"{path}:1: not an ordinary file; allowed: a YAML file"]
+    wrong = "this is not an ordinary file; allowed: a YAML file"
+    assert caught.value.problems == [f"{path}:1: {wrong}"]
 
 
 def test_an_endless_file_is_not_read() -> None:

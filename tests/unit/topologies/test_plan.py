@@ -15,7 +15,8 @@ from napt_lab.topologies.network.programs import nat_node_flags
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.kernel_nat import ruleset
 from napt_lab.topologies.spec.loader import load
-from napt_lab.topologies.spec.model import IdleTimes, NaptSettings, PortControl, StaticRule
+from napt_lab.topologies.spec.napt_settings import LeaseLimits, NaptSettings, StaticRule
+from napt_lab.topologies.spec.roster import Roster
 
 
 @pytest.fixture
@@ -33,6 +34,13 @@ def test_every_node_hangs_where_it_belongs(two_sites):
     assert str(plans["napt_a"].next_hop) == "24.9.3.1"
     # A NAPT forwards when its translator does: before that, private addresses would get out.
     assert {plan.name for plan in plans.values() if plan.forwards} == {"internet"}
+
+
+def test_the_names_of_a_topology_are_those_of_its_nodes(two_sites):
+    assert two_sites.node_names() == [plan.name for plan in node_plans(two_sites)]
+    assert Roster(two_sites).node("napt_a") == "napt_a"
+    with pytest.raises(ValueError, match=r"there is no node 'napt_c'; .*did you mean 'napt_"):
+        Roster(two_sites).node("napt_c")
 
 
 def test_the_internet_has_no_way_to_private_space(two_sites):
@@ -53,10 +61,13 @@ def test_every_setting_of_a_napt_reaches_the_translator(two_sites):
     settings = NaptSettings(
         hairpinning=False,
         ports=range(2000, 3001),
-        idle=IdleTimes(tcp=1.5, tcp_transitory=2.5, udp=3.5, icmp=4.5),
+        tcp_idle=1.5,
+        tcp_transitory_idle=2.5,
+        udp_idle=3.5,
+        icmp_idle=4.5,
         closing_hold=0.5,
         rules=(StaticRule("tcp", 8080, IPv4Address("10.0.0.7"), 80),),
-        port_control=PortControl(2, 30, 5),
+        port_control=LeaseLimits(2, 30, 5),
     )
     flags = nat_node_flags(site, settings, Path("/run/x.sock"))
     given = dict(pairwise(flags))

@@ -1,4 +1,4 @@
-"""Preflight names the cause and the command that mends it, on machines that lack things.
+"""Preflight names the cause and the command that fixes it, on machines that lack things.
 
 Most machines here are imagined, by replacing the ways in which a check looks. The last tests are
 real: a closed TUN device, a PATH without mnexec, a user who may make no namespaces.
@@ -19,7 +19,8 @@ import pytest
 
 from napt_lab.topologies.sandbox import preflight
 from napt_lab.topologies.sandbox.machine import Machine, Trial
-from napt_lab.topologies.sandbox.trial import NODE, TUN
+from napt_lab.topologies.sandbox.neighbor_table import NeighborTable
+from napt_lab.topologies.sandbox.trial import NEIGHBOR, NODE, TUN
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = "/proc/sys/"
@@ -54,6 +55,7 @@ HEALTHY = Machine(
     which=lambda program: f"/usr/bin/{program}",
     sees_mininet=lambda: True,
     open_files=lambda: (1024, 1048576),
+    neighbors=lambda: NeighborTable(entries=12, limit=1024, overflows=0),
     attempt=Trial,
     job=False,
 )
@@ -75,7 +77,7 @@ def test_a_machine_is_healthy_as_root_too():
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "cause", "mend"),
+    ("name", "value", "cause", "fix"),
     [
         ("user__max_user_namespaces", "0", "max_user_namespaces is 0",
          "sudo sysctl -w user.max_user_namespaces=15000"),
@@ -87,13 +89,13 @@ def test_a_machine_is_healthy_as_root_too():
          "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
     ],
 )  # fmt: skip
-def test_settings_that_forbid_namespaces(name, value, cause, mend):
+def test_settings_that_forbid_namespaces(name, value, cause, fix):
     refused = Trial(no_sandbox="the kernel refuses a user namespace: Operation not permitted")
     machine = replace(HEALTHY, read=files(**{name: value + "\n"}), attempt=lambda: refused)
     problem = only_problem(machine)
     assert problem.name == "namespaces"
     assert cause in problem.cause
-    assert problem.mend == mend
+    assert problem.fix == fix
 
 
 @pytest.mark.parametrize("kind", ["net", "mnt"])
@@ -101,7 +103,7 @@ def test_too_few_namespaces_for_the_nodes(kind):
     name = f"user__max_{kind}_namespaces"
     problem = only_problem(replace(HEALTHY, read=files(**{name: "4\n"})))
     assert problem.name == f"user.max_{kind}_namespaces"
-    assert problem.mend == f"sudo sysctl -w user.max_{kind}_namespaces=15000"
+    assert problem.fix == f"sudo sysctl -w user.max_{kind}_namespaces=15000"
     enough = replace(HEALTHY, read=files(**{name: f"{preflight.FEWEST_NAMESPACES}\n"}))
     assert all(finding.ok for finding in preflight.examine(enough))
 
@@ -117,7 +119,7 @@ MOUNTS = "".join(
 )
 NO_PROC = "the sandbox cannot be furnished: mount proc: Operation not permitted"
 NO_NAMESPACE = "the kernel refuses a user namespace with namespaces in it: Operation not permitted"
-NO_MAPPING = "root in a user namespace of one's own: Operation not permitted"
+NO_MAPPING = "root cannot be mapped in a user namespace: Operation not permitted"
 DOCKER, PODMAN = "/.dockerenv", "/run/.containerenv"
 
 
@@ -138,7 +140,7 @@ def refusing(found: str, mark: str = "", uid: int = 1000, **shown: str) -> Machi
 def test_a_proc_with_hidden_parts():
     problem = only_problem(refusing(NO_PROC, mountinfo=MOUNTS))
     assert problem.cause.endswith(": /proc/fs")
-    assert problem.mend == "sudo umount /proc/fs"
+    assert problem.fix == "sudo umount /proc/fs"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,7 @@ def test_a_proc_with_hidden_parts():
 )  # fmt: skip
 def test_a_container_is_told_all_that_it_lacks_at_once(machine, causes, options):
     problem = only_problem(machine)
-    assert problem.mend == f"start the container with: {options}"
+    assert problem.fix == f"start the container with: {options}"
     for cause in causes:
         assert cause in problem.cause
 
@@ -171,7 +173,7 @@ def test_a_container_is_told_all_that_it_lacks_at_once(machine, causes, options)
 def test_a_container_whose_nodes_get_no_sys():
     refused = Trial(refused={NODE: "mount: Operation not permitted"})
     machine = replace(HEALTHY, attempt=lambda: refused, exists=lambda path: path == DOCKER)
-    assert only_problem(machine).mend == "start the container with: -v /sys:/sys"
+    assert only_problem(machine).fix == "start the container with: -v /sys:/sys"
 
 
 def test_root_without_roots_rights():
@@ -180,7 +182,7 @@ def test_root_without_roots_rights():
 
 
 @pytest.mark.parametrize(
-    ("number", "proc_misc", "container", "mend"),
+    ("number", "proc_misc", "container", "fix"),
     [
         (errno.EACCES, "", False, "sudo chmod 666 /dev/net/tun"),
         (errno.ENOENT, "", False, "sudo modprobe tun"),
@@ -192,7 +194,7 @@ def test_root_without_roots_rights():
          "on the machine itself, outside of the container: sudo chmod 666 /dev/net/tun"),
     ],
 )  # fmt: skip
-def test_the_tun_device(number, proc_misc, container, mend):
+def test_the_tun_device(number, proc_misc, container, fix):
     read = files()
     machine = replace(
         HEALTHY,
@@ -202,24 +204,24 @@ def test_the_tun_device(number, proc_misc, container, mend):
     )
     problem = only_problem(machine)
     assert problem.name == TUN
-    assert problem.mend == mend
+    assert problem.fix == fix
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
 def test_a_tun_device_that_root_may_not_open_is_not_called_missing(number):
     problem = only_problem(replace(HEALTHY, uid=0, open_tun=refuse_tun(number)))
     assert "root of a user namespace only" in problem.cause
-    assert "modprobe" not in problem.mend
-    assert "mknod" not in problem.mend
+    assert "modprobe" not in problem.fix
+    assert "mknod" not in problem.fix
 
 
-def test_all_missing_programs_are_mended_by_one_command():
+def test_all_missing_programs_are_fixed_by_one_command():
     missing = {"mnexec", "nft", "curl"}
     machine = replace(HEALTHY, which=lambda p: None if p in missing else f"/usr/bin/{p}")
     bad = [finding for finding in preflight.examine(machine) if not finding.ok]
     assert {finding.name for finding in bad} == missing
-    (mend,) = {finding.mend for finding in bad}
-    assert mend == "sudo apt-get install --no-install-recommends curl mininet nftables"
+    (fix,) = {finding.fix for finding in bad}
+    assert fix == "sudo apt-get install --no-install-recommends curl mininet nftables"
 
 
 def test_mininet_that_this_python_does_not_see():
@@ -235,20 +237,36 @@ def test_too_few_open_files():
 def test_what_the_kernel_refuses_inside():
     refused = {"a veth pair": "RTNETLINK answers: Operation not supported"}
     problem = only_problem(replace(HEALTHY, attempt=lambda: Trial(refused=refused)))
-    assert problem.mend == "sudo modprobe veth"
+    assert problem.fix == "sudo modprobe veth"
     assert "not supported" in problem.found
 
 
+def test_the_size_of_the_neighbor_table_is_shown():
+    (shown,) = [f for f in preflight.examine(HEALTHY) if f.name == "neighbor table"]
+    assert shown.found == "12 of 1024 entries, 0 refused since the start"
+
+
+@pytest.mark.parametrize(("limit", "enough"), [(1024, 8192), (8192, 16384)])
+def test_a_full_neighbor_table(limit, enough):
+    """Permanent entries do not count, so its size says nothing: only the trial does."""
+    machine = replace(HEALTHY, neighbors=lambda: NeighborTable(limit + 900, limit, 7))
+    assert all(finding.ok for finding in preflight.examine(machine))
+    refused = Trial(refused={NEIGHBOR: "RTNETLINK answers: No buffer space available"})
+    problem = only_problem(replace(machine, attempt=lambda: refused))
+    assert problem.found == f"{limit + 900} of {limit} entries, 7 refused since the start"
+    assert problem.fix.endswith(f"sysctl -w net.ipv4.neigh.default.gc_thresh3={enough}")
+
+
 @pytest.mark.parametrize(
-    ("system", "release", "mend"),
+    ("system", "release", "fix"),
     [
         ("Darwin", "", "run it on Linux"),
         ("Linux", "4.4.0-19041-Microsoft\n", "wsl.exe --set-version"),
     ],
 )
-def test_other_systems(system, release, mend):
+def test_other_systems(system, release, fix):
     machine = replace(HEALTHY, system=system, read=files(kernel__osrelease=release))
-    assert only_problem(machine).mend.startswith(mend)
+    assert only_problem(machine).fix.startswith(fix)
 
 
 def test_wsl_2_is_fine():
@@ -258,14 +276,14 @@ def test_wsl_2_is_fine():
     assert all(finding.ok for finding in preflight.examine(machine))
 
 
-def test_an_old_kernel_of_wsl_is_mended_by_a_new_one():
+def test_an_old_kernel_of_wsl_is_fixed_by_a_new_one():
     read = files(kernel__osrelease="5.4.72-microsoft-standard-WSL2\n")
     refused = Trial(refused={"an nftables table": "Operation not supported"})
     problem = only_problem(replace(HEALTHY, read=read, attempt=lambda: refused))
-    assert problem.mend == "sudo modprobe nf_tables || wsl.exe --update"
+    assert problem.fix == "sudo modprobe nf_tables || wsl.exe --update"
 
 
-def test_on_a_runner_the_mend_is_a_step_of_the_workflow():
+def test_on_a_runner_the_fix_is_a_step_of_the_workflow():
     command = "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
     machine = replace(
         HEALTHY,
@@ -273,7 +291,7 @@ def test_on_a_runner_the_mend_is_a_step_of_the_workflow():
         read=files(kernel__apparmor_restrict_unprivileged_userns="1\n"),
         attempt=lambda: Trial(no_sandbox=NO_PROC),
     )
-    assert only_problem(machine).mend == f"- run: {command}   # a step before this one"
+    assert only_problem(machine).fix == f"- run: {command}   # a step before this one"
 
 
 # --- real machines -------------------------------------------------------------------------
@@ -334,7 +352,7 @@ def test_a_user_whose_proc_has_hidden_parts():
     refused = run([*as_user, "setpriv", "--bounding-set=-sys_admin"], enter)
     assert refused.returncode == 3
     assert "while parts of this one are hidden: /proc/fs" in refused.stderr
-    assert "mend it: " in refused.stderr
+    assert "fix: " in refused.stderr
 
 
 def test_the_command_line_says_so_and_exits_with_3(tmp_path):
