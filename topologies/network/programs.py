@@ -4,8 +4,8 @@ All of them are started at once, and each is waited for until it says that it is
 that ends before that is reported with its last words. A NAPT's engine is either our nat_node
 or the kernel's own NAT (kernel_nat.py).
 
-A proxy serves its site, not the Internet: it listens on the gateway's private address and
-connects from the public one. The gateway itself forwards nothing.
+A proxy serves its site, not the Internet: it listens on the gateway's inside interface and private
+address, and connects from the public one. The gateway itself forwards nothing.
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ def gateway_command(site: Site, home: PurePath, fast: bool) -> list[str]:
 
 def proxy_command(gateway: Gateway) -> list[str]:
     """The command line after `python -m` of a gateway that is a proxy."""
-    own = ["--listen", str(gateway.private.ip), "--source", str(gateway.public.ip)]
+    # The address alone would not do: the gateway takes packets to it from the Internet's side, too.
+    inside = ["--listen", str(gateway.private.ip), "--device", "lan0"]
+    own = [*inside, "--source", str(gateway.public.ip)]
     if gateway.kind is GatewayKind.TRANSPARENT_PROXY:
         return [
             "napt_lab.servers.proxy.transparent",
