@@ -14,6 +14,7 @@ import pytest
 from napt_lab.servers.shared.splice import reset
 from tests.loopback.running import running
 
+
 @pytest.fixture
 def listener():
     with socket.create_server(("127.0.0.1", 0)) as sock:
