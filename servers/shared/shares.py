@@ -32,6 +32,9 @@ class Shares(Generic[Holder]):
     def __len__(self) -> int:
         return len(self._address_of)
 
+    def __contains__(self, holder: Holder) -> bool:
+        return holder in self._address_of
+
     def held_by(self, address: str) -> int:
         """How many places `address` holds."""
         return len(self._held.get(address, ()))
@@ -47,6 +50,26 @@ class Shares(Generic[Holder]):
         if len(most) <= self.held_by(address) + 1:
             raise NoPlaceError(f"all {self.places} places are taken")
         return most
+
+    def who_gives_way(self, address: str, most: int) -> Holder | None:
+        """The holder that must go before `address` takes a place at once; None if there is room.
+
+        For holders that have done nothing yet, and can come again: the newcomer always gets in.
+        An address that holds `most` loses its own longest idle holder; if all places are taken,
+        the address that holds the most does.
+        """
+        held = self._held.get(address, {})
+        if len(held) < most:
+            if len(self) < self.places:
+                return None
+            held = max(self._held.values(), key=len)
+        return next(iter(held))
+
+    def touch(self, holder: Holder) -> None:
+        """The holder, if it has a place, is not idle."""
+        if (address := self._address_of.get(holder)) is not None:
+            del self._held[address][holder]
+            self._held[address][holder] = None
 
     def take(self, address: str, holder: Holder) -> None:
         """Give `holder` a place of `address`."""

@@ -29,7 +29,6 @@ import select
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 
 PIPE_BYTES = 65_536
 DESCRIPTORS_PER_PAIR = 7
@@ -47,11 +46,13 @@ class Pair:
         first: socket.socket,
         second: socket.socket,
         names: tuple[str, str] = ("first", "second"),
+        early: bytes = b"",
     ) -> None:
+        """`early` was received from `first` before: it goes to `second` before all else."""
         for sock in (first, second):
             reset_when_closed(sock)
         self._sockets = first, second
-        self._forth = _Direction(first, second, names)
+        self._forth = _Direction(first, second, names, early)
         self._back = _Direction(second, first, names[::-1])
         self.reason = "stopped"
         """Why it ended: "closed" (both sides finished), "idle", which side broke it and how, or
@@ -66,6 +67,10 @@ class Pair:
     def back(self) -> int:
         """Bytes from second to first."""
         return self._back.moved
+
+    def is_complete(self) -> bool:
+        """Whether both sides have sent FIN and all that was before it has passed."""
+        return self._forth.is_complete() and self._back.is_complete()
 
     async def run(self, idle: float) -> None:
         """Pass bytes until both sides have finished, one breaks, or `idle` seconds pass in silence.
@@ -113,27 +118,6 @@ class Pair:
                 return "closed"
 
 
-@dataclass(frozen=True, slots=True)
-class Spliced:
-    """How a pair ended: bytes from first to second, bytes back, and the reason (`Pair.reason`)."""
-
-    forth: int
-    back: int
-    reason: str
-
-
-async def splice(
-    first: socket.socket,
-    second: socket.socket,
-    idle: float,
-    names: tuple[str, str] = ("first", "second"),
-) -> Spliced:
-    """Run a pair to its end, and return how it ended. See `Pair.run`."""
-    pair = Pair(first, second, names)
-    await pair.run(idle)
-    return Spliced(pair.forth, pair.back, pair.reason)
-
-
 async def _watch(forth: _Direction, back: _Direction) -> None:
     """Wait for the failure of either source, and keep it from being read as an orderly end."""
     broken = await failed(forth.source, back.source)
@@ -156,8 +140,17 @@ def _how(side: str, number: int) -> str:
 class _Direction:
     """The bytes that go from `source` to `sink`."""
 
-    def __init__(self, source: socket.socket, sink: socket.socket, names: tuple[str, str]) -> None:
+    def __init__(
+        self,
+        source: socket.socket,
+        sink: socket.socket,
+        names: tuple[str, str],
+        early: bytes = b"",
+    ) -> None:
         self.source, self.sink = source, sink
+        self.early = early
+        self.held = len(early)  # bytes that were received and are not yet passed on
+        self.finished = False
         self.names = names
         self.failure: Broken | None = None
         self.moved = 0
@@ -166,7 +159,11 @@ class _Direction:
     async def run(self) -> None:
         outlet, inlet = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
+            for start in range(0, len(self.early), PIPE_BYTES):
+                written = os.write(inlet, self.early[start : start + PIPE_BYTES])
+                await self._drain(outlet, written)
             while filled := await self._fill(inlet):
+                self.held = filled
                 await self._drain(outlet, filled)
                 await asyncio.sleep(0)  # let the other pairs run, even if this source never pauses
             self._finish()
@@ -198,6 +195,7 @@ class _Direction:
             except OSError as error:
                 raise self._broken(self.names[1], error) from error
             left -= sent
+            self.held -= sent
             self.moved += sent
             self.last_moved = loop.time()
 
@@ -206,6 +204,16 @@ class _Direction:
             self.sink.shutdown(socket.SHUT_WR)
         except OSError as error:
             raise self._broken(self.names[1], error) from error
+        self.finished = True
+
+    def is_complete(self) -> bool:
+        """Whether the source has sent FIN and all that was before it has passed."""
+        if self.finished or self.held:
+            return self.finished
+        try:
+            return not self.source.recv(1, socket.MSG_PEEK)
+        except OSError:  # nothing to read now, or a reset
+            return False
 
     def _broken(self, side: str, error: OSError) -> Broken:
         return Broken(_how(side, error.errno or 0))

@@ -10,8 +10,8 @@ import pytest
 
 from napt_lab.servers.turn.attributes import Transport
 from napt_lab.servers.turn.client.endpoint import TurnError, connected
-from napt_lab.servers.turn.quota import MAX_STREAMS_PER_CLIENT
-from napt_lab.servers.turn.stun import Attribute, Class, Message, Method, decode, encode
+from napt_lab.servers.turn.stun_message import Attribute, Class, Message, Method, decode, encode
+from napt_lab.servers.turn.turn_state import MAX_STRANGERS_PER_CLIENT
 from tests.network.turn_programs import PASSWORD, SERVER, USER, turn_server
 
 pytestmark = pytest.mark.network
@@ -163,11 +163,11 @@ def test_connections_of_one_address_are_bounded():
             each.setblocking(False)
         until = time.monotonic() + 10
         closed = set()
-        while len(closed) < 300 - MAX_STREAMS_PER_CLIENT:
+        while len(closed) < 300 - MAX_STRANGERS_PER_CLIENT:
             assert time.monotonic() < until, f"only {len(closed)} were closed"
             closed |= {each for each in sockets if ended(each)}
             time.sleep(0.01)
-        await_descriptors(server, before + MAX_STREAMS_PER_CLIENT)
+        await_descriptors(server, before + MAX_STRANGERS_PER_CLIENT)
         # Those that are left work.
         living = next(each for each in sockets if each not in closed)
         living.settimeout(5)

@@ -11,28 +11,43 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from dataclasses import dataclass
+from functools import partial
 
 from napt_lab.servers.shared.events import emit
-from napt_lab.servers.shared.splice import reset, splice
+from napt_lab.servers.shared.splice import Pair, reset
 from napt_lab.servers.turn import actions
-from napt_lab.servers.turn.allocation import Allocation, FiveTuple
-from napt_lab.servers.turn.attributes import Address, Transport
-from napt_lab.servers.turn.connection import PeerConnection
+from napt_lab.servers.turn.allocation import Allocation, PeerConnection
+from napt_lab.servers.turn.attributes import Address, FiveTuple, Transport
+from napt_lab.servers.turn.control_stream import ControlStream
 from napt_lab.servers.turn.framing import CHANNEL_HEADER_LENGTH
-from napt_lab.servers.turn.relays import BATCH, TcpRelay, UdpRelay, enlarge_buffers
-from napt_lab.servers.turn.server import Server
-from napt_lab.servers.turn.streams import ControlStream
+from napt_lab.servers.turn.relayed_addresses import BATCH, TcpRelay, UdpRelay, enlarge_buffers
+from napt_lab.servers.turn.turn_server import TurnServer
 
 BUFFER = 256 << 10  # bytes; room for a batch of messages on their way into a stream
 DATA_IDLE = 3600.0  # seconds after which a silent data connection is reset
+STOP_SECONDS = 1.0  # in which the data connections report their bytes when the server stops
 SO_MAX_PACING_RATE = 47
 
 
-class Node:
-    """One TURN server on one address and port, UDP and TCP."""
+@dataclass(slots=True)
+class _Joined:
+    """The sockets of one connection to a peer, and the task that works on them."""
 
-    def __init__(self, server: Server) -> None:
-        self.loop = asyncio.get_running_loop()
+    peer: socket.socket | None = None
+    data: socket.socket | None = None
+    """The client's data connection."""
+    pair: Pair | None = None
+    """Passes bytes between the two."""
+    task: asyncio.Task[None] | None = None
+    """Connects, or runs the pair."""
+
+
+class Sockets:
+    """One TURN server on one address and port, UDP and TCP: the Hub."""
+
+    def __init__(self, server: TurnServer) -> None:
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.buffer = bytearray(BUFFER)
         self.view = memoryview(self.buffer)
         self.datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -40,9 +55,7 @@ class Node:
         self._address: Address
         self._routes: dict[Address, tuple[Allocation, UdpRelay]] = {}
         self._streams: dict[FiveTuple, ControlStream] = {}
-        self._peers: dict[PeerConnection, socket.socket] = {}
-        self._data: dict[PeerConnection, socket.socket] = {}
-        self._tasks: dict[PeerConnection, asyncio.Task[None]] = {}
+        self._joined: dict[PeerConnection, _Joined] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     async def listen(self, address: str, port: int) -> None:
@@ -61,8 +74,8 @@ class Node:
         self.loop.remove_reader(self.datagrams)
         self._server.close(self.loop.time())
         self._perform()
-        if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=1.0)
+        if tasks := [each.task for each in self._joined.values() if each.task is not None]:
+            await asyncio.wait(tasks, timeout=STOP_SECONDS)
         self._perform()
         self.datagrams.close()
 
@@ -96,46 +109,32 @@ class Node:
         self._server.receive_from_peer(allocation, peer, data, self.loop.time())
         self._perform()
 
-    def stream_opened(self, stream: ControlStream) -> bool:
-        if not self._server.stream_opened(stream.five_tuple, self.loop.time()):
-            return False
-        self._streams[stream.five_tuple] = stream
+    def stream_opened(self, five_tuple: FiveTuple, stream: asyncio.Protocol) -> None:
+        assert isinstance(stream, ControlStream)
+        self._streams[five_tuple] = stream
+        self._server.stream_opened(five_tuple, self.loop.time())
         self._perform()
-        return True
 
     def stream_closed(self, five_tuple: FiveTuple) -> None:
         self._streams.pop(five_tuple, None)
         self._server.stream_closed(five_tuple, self.loop.time())
         self._perform()
 
-    def peer_accepted(self, allocation: Allocation, peer: Address, accepted: socket.socket) -> bool:
+    def peer_accepted(self, allocation: Allocation, peer: Address, accepted: socket.socket) -> None:
         connection = self._server.peer_accepted(allocation, peer, self.loop.time())
-        if connection is not None:
-            self._peers[connection] = accepted
-        self._perform()
-        return connection is not None
-
-    def route(self, allocation: Allocation, relay: UdpRelay) -> None:
-        """From now on the client's channel data goes out of this relay."""
-        five_tuple = allocation.five_tuple
-        if five_tuple.transport == Transport.UDP:
-            self._routes[five_tuple.client] = allocation, relay
+        if connection is None:
+            reset(accepted)
         else:
-            self._streams[five_tuple].route(allocation, relay)
-
-    def unroute(self, allocation: Allocation) -> None:
-        """The allocation ended."""
-        if allocation.five_tuple.transport == Transport.UDP:
-            del self._routes[allocation.five_tuple.client]
+            self._joined[connection] = _Joined(peer=accepted)
+        self._perform()
 
     def write(self, five_tuple: FiveTuple, data: bytes) -> None:
-        """Relayed datagrams for a client that came by TCP."""
         self._streams[five_tuple].write(data, droppable=True)
 
     # What the state machine wants done.
 
     def _perform(self) -> None:
-        while pending := self._server.take_actions():
+        while pending := self._server.state.take_actions():
             for action in pending:
                 self._perform_one(action)
         self._set_timer()
@@ -147,8 +146,14 @@ class Node:
             case actions.SendToPeer(allocation, peer, data):
                 assert isinstance(allocation.relay, UdpRelay)
                 allocation.relay.send(data, peer)
+            case actions.Serve(allocation):
+                self._serve(allocation)
+            case actions.Withdraw(allocation):
+                if allocation.five_tuple.transport == Transport.UDP:
+                    del self._routes[allocation.five_tuple.client]
             case actions.OpenConnection(connection):
-                self._tasks[connection] = self.loop.create_task(self._connect(connection))
+                joined = self._joined[connection] = _Joined()
+                joined.task = self.loop.create_task(self._connect(connection, joined))
             case actions.CloseConnection(connection):
                 self._close_connection(connection)
             case actions.Join(five_tuple, connection):
@@ -165,16 +170,27 @@ class Node:
         elif five_tuple in self._streams:
             self._streams[five_tuple].write(data, droppable=False)
 
-    async def _connect(self, connection: PeerConnection) -> None:
+    def _serve(self, allocation: Allocation) -> None:
+        relay, five_tuple = allocation.relay, allocation.five_tuple
+        assert isinstance(relay, UdpRelay | TcpRelay)
+        relay.serve(allocation, self)
+        if isinstance(relay, TcpRelay):
+            return
+        if five_tuple.transport == Transport.UDP:
+            self._routes[five_tuple.client] = allocation, relay
+        else:
+            self._streams[five_tuple].route(allocation, relay)
+
+    async def _connect(self, connection: PeerConnection, joined: _Joined) -> None:
         relay = connection.allocation.relay
         assert isinstance(relay, TcpRelay)
         try:
-            self._peers[connection] = await relay.connect(connection.peer)
+            joined.peer = await relay.connect(connection.peer)
         except OSError:
-            self._server.peer_failed(connection, self.loop.time())
+            del self._joined[connection]
+            self._server.peer_failed(connection)
         else:
             self._server.peer_opened(connection, self.loop.time())
-        del self._tasks[connection]
         self._perform()
 
     def _join(self, five_tuple: FiveTuple, connection: PeerConnection) -> None:
@@ -184,49 +200,46 @@ class Node:
             self._streams[five_tuple].abort()
             self._server.connection_ended(connection, 0, 0)
             return
-        data, early = detached
-        self._data[connection] = data
-        task = self.loop.create_task(self._pass(five_tuple, connection, early))
-        self._tasks[connection] = task
+        joined = self._joined[connection]
+        assert joined.peer is not None
+        joined.data, early = detached
+        joined.pair = Pair(joined.data, joined.peer, ("client", "peer"), early)
+        joined.task = self.loop.create_task(joined.pair.run(DATA_IDLE))
+        # A callback, because a task that is cancelled before its first step runs nothing.
+        joined.task.add_done_callback(partial(self._passed, five_tuple, connection, joined.pair))
         self._pace()
 
-    async def _pass(self, five_tuple: FiveTuple, connection: PeerConnection, early: bytes) -> None:
-        """Pass bytes between the data connection and the peer until both are done."""
-        data, peer = self._data[connection], self._peers[connection]
-        to_peer = from_peer = 0
-        try:
-            await self.loop.sock_sendall(peer, early)
-            spliced = await splice(data, peer, DATA_IDLE, ("client", "peer"))
-            to_peer, from_peer = len(early) + spliced.forth, spliced.back
-        except OSError:
-            reset(data)
-            reset(peer)
-        data.close()
-        peer.close()
-        del self._data[connection], self._peers[connection], self._tasks[connection]
-        self._server.connection_ended(connection, to_peer, from_peer)
+    def _passed(
+        self, five_tuple: FiveTuple, connection: PeerConnection, pair: Pair, _: object
+    ) -> None:
+        """A data connection and its peer have ended."""
+        joined = self._joined.pop(connection)
+        assert joined.data is not None
+        assert joined.peer is not None
+        joined.data.close()
+        joined.peer.close()
+        self._server.connection_ended(connection, pair.forth, pair.back)
         self.stream_closed(five_tuple)
         self._pace()
 
     def _close_connection(self, connection: PeerConnection) -> None:
-        task = self._tasks.get(connection)
-        if connection in self._data:
-            # Its own task notices, counts what was passed, and closes both.
-            for joined in (self._data[connection], self._peers[connection]):
-                with contextlib.suppress(OSError):
-                    joined.shutdown(socket.SHUT_RDWR)
-        elif task is not None:
-            task.cancel()
-            del self._tasks[connection]
-        elif connection in self._peers:
-            reset(self._peers.pop(connection))
+        joined = self._joined.get(connection)
+        if joined is None or (joined.pair is not None and joined.pair.is_complete()):
+            return  # a transfer that is complete ends as its sides have ended it
+        if joined.task is not None:
+            joined.task.cancel()
+        if joined.pair is None:
+            del self._joined[connection]
+            if joined.peer is not None:
+                reset(joined.peer)
 
     def _pace(self) -> None:
         """Have the kernel hold TCP to the bandwidth of the accounts."""
         for connection, rate in self._server.pacing().items():
-            for joined in (self._data.get(connection), self._peers.get(connection)):
-                if joined is not None and joined.fileno() != -1:
-                    joined.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, rate)
+            joined = self._joined.get(connection, _Joined())
+            for each in (joined.data, joined.peer):
+                if each is not None and each.fileno() != -1:
+                    each.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, rate)
 
     def _set_timer(self) -> None:
         deadline = self._server.next_deadline()
