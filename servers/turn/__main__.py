@@ -32,7 +32,7 @@ def main() -> None:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    descriptors.take_all()  # an allocation takes one, a data connection seven
+    descriptors.take_all()  # an allocation takes two, a data connection seven
     random = SystemRandom()
     server = TurnServer(
         credentials=Credentials(

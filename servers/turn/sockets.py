@@ -4,6 +4,10 @@ Theory of operation. One event loop. What arrives is handed to the state machine
 time, and its actions are performed at once. Channel data takes a shorter way: its allocation
 is found by the client's address, `Allocation.unwrap` checks it, and it is sent on from the
 buffer it was received in; neither messages nor actions are made for it.
+
+A client that has an allocation gets a socket of its own, connected to it, on the same address and
+port. The kernel gives each datagram to the socket that names its source most exactly. So a flood
+from strangers fills the queue of the strangers' socket only, and the sockets take turns.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from napt_lab.servers.turn.turn_server import TurnServer
 BUFFER = 256 << 10  # bytes; room for a batch of messages on their way into a stream
 DATA_IDLE = 3600.0  # seconds after which a silent data connection is reset
 STOP_SECONDS = 1.0  # in which the data connections report their bytes when the server stops
+MAX_OWN_SOCKETS = 512  # of UDP clients; Linux before 6.13 looks through all for each datagram
 SO_MAX_PACING_RATE = 47
 
 
@@ -50,23 +55,24 @@ class Sockets:
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.buffer = bytearray(BUFFER)
         self.view = memoryview(self.buffer)
-        self.datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.datagrams: socket.socket
         self._server = server
         self._address: Address
         self._routes: dict[Address, tuple[Allocation, UdpRelay]] = {}
+        self._own: dict[Address, socket.socket] = {}  # of clients with allocations
         self._streams: dict[FiveTuple, ControlStream] = {}
         self._joined: dict[PeerConnection, _Joined] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     async def listen(self, address: str, port: int) -> None:
         """Serve on this address and port. Raises OSError."""
-        self.datagrams.bind((address, port))
-        self._address = self.datagrams.getsockname()
-        enlarge_buffers(self.datagrams)
-        self.loop.add_reader(self.datagrams, self._receive_datagrams)
+        # TCP first: only there does the kernel refuse a port that another server has.
         self._listener = await self.loop.create_server(
-            lambda: ControlStream(self), address, self._address[1], backlog=256
+            lambda: ControlStream(self), address, port, backlog=256
         )
+        self.datagrams = _datagram_socket(self._listener.sockets[0].getsockname())
+        self._address = self.datagrams.getsockname()
+        self.loop.add_reader(self.datagrams, self._receive_datagrams, self.datagrams)
 
     async def close(self) -> None:
         """End all allocations, and report what they relayed."""
@@ -81,9 +87,9 @@ class Sockets:
 
     # What happens outside.
 
-    def _receive_datagrams(self) -> None:
+    def _receive_datagrams(self, datagrams: socket.socket) -> None:
         buffer, view, routes = self.buffer, self.view, self._routes
-        receive = self.datagrams.recvfrom_into
+        receive = datagrams.recvfrom_into
         now = self.loop.time()
         for _ in range(BATCH):
             try:
@@ -151,6 +157,7 @@ class Sockets:
             case actions.Withdraw(allocation):
                 if allocation.five_tuple.transport == Transport.UDP:
                     del self._routes[allocation.five_tuple.client]
+                    self._close_own(allocation.five_tuple.client)
             case actions.OpenConnection(connection):
                 joined = self._joined[connection] = _Joined()
                 joined.task = self.loop.create_task(self._connect(connection, joined))
@@ -178,8 +185,31 @@ class Sockets:
             return
         if five_tuple.transport == Transport.UDP:
             self._routes[five_tuple.client] = allocation, relay
+            self._open_own(five_tuple.client)
         else:
             self._streams[five_tuple].route(allocation, relay)
+
+    def _open_own(self, client: Address) -> None:
+        """Give the client a socket of its own, if there is a descriptor for it."""
+        if len(self._own) >= MAX_OWN_SOCKETS:
+            return
+        with contextlib.suppress(OSError):
+            own = _datagram_socket(self._address)
+            # Until it is connected, others' datagrams may reach it: they are received as well.
+            own.connect(client)
+            self._own[client] = own
+            self.loop.add_reader(own, self._receive_datagrams, own)
+
+    def _close_own(self, client: Address) -> None:
+        own = self._own.pop(client, None)
+        if own is not None:
+            self.loop.remove_reader(own)
+            self.loop.call_soon(self._retire, own)
+
+    def _retire(self, own: socket.socket) -> None:
+        """Receive what is still queued, then close."""
+        self._receive_datagrams(own)
+        own.close()
 
     async def _connect(self, connection: PeerConnection, joined: _Joined) -> None:
         relay = connection.allocation.relay
@@ -255,3 +285,16 @@ class Sockets:
         self._timer = None
         self._server.expire(self.loop.time())
         self._perform()
+
+
+def _datagram_socket(address: Address) -> socket.socket:
+    """A socket on the server's UDP address, which several share. Raises OSError."""
+    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    enlarge_buffers(datagrams)
+    try:
+        datagrams.bind(address)
+    except OSError:
+        datagrams.close()
+        raise
+    return datagrams

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import socket
 import time
 from pathlib import Path
@@ -151,6 +152,37 @@ def test_a_flood_of_allocate_requests_leaves_nothing_behind():
         await_descriptors(server, descriptors)
         assert server.stop() == 0  # all that it told has been read then
         assert [event["event"] for event in server.events] == ["ready"]
+
+
+def test_a_flood_of_strangers_takes_no_room_from_clients_with_allocations():
+    """The server stands still while its queue for strangers overflows; then one client sends."""
+    request = encode(Message(Method.ALLOCATE, Class.REQUEST, bytes(12)))
+
+    async def send_behind_the_flood(server):
+        async with connected(SERVER, USER, PASSWORD, UDP) as turn:
+            await turn.allocate(UDP)
+            with (
+                socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer,
+                socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
+            ):
+                peer.bind(("127.0.0.1", 0))
+                peer.settimeout(10)
+                await turn.bind_channel(peer.getsockname())
+                stranger.connect(SERVER)
+                server.process.send_signal(signal.SIGSTOP)
+                for _ in range(50_000):
+                    stranger.send(request)
+                turn.send(peer.getsockname(), b"behind the flood")
+                server.process.send_signal(signal.SIGCONT)
+                assert peer.recv(100) == b"behind the flood"
+            # What the client asks for is answered, too; and without its allocation as well.
+            await asyncio.wait_for(turn.delete(), 10)
+            await asyncio.wait_for(turn.allocate(UDP), 10)
+
+    with turn_server() as server:
+        before = server.descriptors()
+        asyncio.run(send_behind_the_flood(server))
+        assert server.descriptors() == before + 2  # an allocation that its client left behind
 
 
 def test_connections_of_one_address_are_bounded():
