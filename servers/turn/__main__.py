@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from ipaddress import IPv4Address, IPv4Network
@@ -28,7 +29,9 @@ def main() -> None:
     try:
         asyncio.run(_serve(options))
     except OSError as error:
-        sys.exit(f"turn: cannot serve on {options.listen}:{options.port}: {error.strerror}")
+        sys.exit(
+            f"turn: cannot serve on {options.listen}:{options.port}: {os.strerror(error.errno or 0)}"
+        )
 
 
 async def _serve(options: argparse.Namespace) -> None:
@@ -118,7 +121,7 @@ def _arguments() -> argparse.Namespace:
     add(
         "--client-allocations",
         type=int,
-        default=64,
+        default=32,  # fewer than a user's: a host must not use up an account that it shares
         metavar="N",
         help="allocations a client's IP address may have at once (default: %(default)s)",
     )

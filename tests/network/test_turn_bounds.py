@@ -93,7 +93,7 @@ def test_a_client_that_does_not_read_holds_its_peer_back():
         asyncio.run(stuck())
 
 
-def test_a_peer_whose_connection_nobody_binds_is_not_read():
+def test_a_peer_whose_connection_is_not_bound_is_not_read():
     async def unbound():
         async with connected(SERVER, USER, PASSWORD, TCP) as turn:
             relayed = (await turn.allocate(TCP)).relayed

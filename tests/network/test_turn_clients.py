@@ -1,4 +1,4 @@
-"""The TURN server and clients that nobody here wrote; and our client with coturn's server."""
+"""The TURN server with clients from other projects, and our client with coturn's server."""
 
 import asyncio
 import contextlib
@@ -186,7 +186,7 @@ async def streams_both_ways():
     async with connected(SERVER, USER, PASSWORD, TCP) as turn:
         relayed = (await turn.allocate(TCP)).relayed
         await turn.permit("127.0.0.1")
-        # A peer that connects to us, and sends before anybody has bound its connection.
+        # A peer that connects to us, and sends before its connection is bound.
         reader, writer = await asyncio.open_connection(*relayed)
         writer.write(b"early")
         accepted = await asyncio.wait_for(turn.accept(), 5)
@@ -231,7 +231,7 @@ def test_our_client_is_told_what_it_may_not(server, tmp_path):
 
 
 def test_our_client_does_not_wait_for_a_server_that_is_gone():
-    async def wait_in_vain(server):
+    async def wait_for_a_peer(server):
         async with connected(SERVER, USER, PASSWORD, TCP) as turn:
             await turn.allocate(TCP)
             waiting = asyncio.create_task(turn.accept())
@@ -240,7 +240,7 @@ def test_our_client_does_not_wait_for_a_server_that_is_gone():
                 await asyncio.wait_for(waiting, DEADLINE)
 
     with turn_server() as server:
-        asyncio.run(wait_in_vain(server))
+        asyncio.run(wait_for_a_peer(server))
         server.process.wait(DEADLINE)
 
 

@@ -287,7 +287,7 @@ class TurnClient:
         return taken
 
     def _peer(self, peer: Address) -> tuple[int, bytes]:
-        """A peer address; XORed when the transaction ID is known, for IPv4 needs none of it."""
+        """A peer's IPv4 address, whose XOR does not use the transaction ID, yet unknown here."""
         return Attribute.XOR_PEER_ADDRESS, value.encode_xor_address(peer, bytes(12))
 
     def _start(self, transaction: _Transaction, now: float) -> None:

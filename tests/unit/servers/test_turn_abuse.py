@@ -1,6 +1,7 @@
 """A public server's view: forged, flooding, curious and plainly broken clients."""
 
 import random
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from napt_lab.servers.turn import actions
 from napt_lab.servers.turn import attributes as value
+from napt_lab.servers.turn.__main__ import _arguments
 from napt_lab.servers.turn.attributes import FiveTuple
 from napt_lab.servers.turn.stun_message import Attribute, Class, Message, Method, decode, encode
 from napt_lab.servers.turn.turn_state import MAX_STRANGERS, MAX_STRANGERS_PER_CLIENT
@@ -318,6 +320,16 @@ def test_clients_with_allocations_take_no_places_from_strangers_nor_lose_theirs(
     ]
 
 
+def test_by_default_a_host_cannot_use_up_an_account_that_it_shares(monkeypatch):
+    required = ["--realm", "napt.lab", "--user", "alice:secret", "--relay-address", RELAY]
+    monkeypatch.setattr(sys, "argv", ["turn", *required])
+    options = _arguments()
+    world = World(user=options.user_allocations, client=options.client_allocations)
+    greedy = [world.client(("24.9.3.7", port)).allocate() for port in range(1, 100)]
+    assert greedy[-1] == 486
+    assert isinstance(world.client(("24.9.3.8", 1)).allocate(), tuple)
+
+
 def test_a_host_cannot_hold_back_all_ports_of_an_account_that_it_shares():
     world = World(user=8, client=3)
     greedy = world.client()
@@ -332,7 +344,7 @@ def test_a_host_cannot_hold_back_all_ports_of_an_account_that_it_shares():
     assert isinstance(other.allocate(UDP, even), tuple)
 
 
-def test_opening_and_closing_connections_for_ever_needs_bounded_memory():
+def test_opening_and_closing_connections_again_and_again_needs_bounded_memory():
     world = World()
     for port in range(50_000):
         five_tuple = FiveTuple(TCP, (f"24.9.{port % 250}.7", port), SERVER)
@@ -342,7 +354,7 @@ def test_opening_and_closing_connections_for_ever_needs_bounded_memory():
     assert world.holds_nothing()
 
 
-def test_allocating_and_deleting_for_ever_leaves_nothing_behind():
+def test_allocating_and_deleting_again_and_again_leaves_nothing_behind():
     world = World()
     client = world.client()
     for _ in range(500):

@@ -193,7 +193,7 @@ def test_ports_are_even_on_request_and_the_next_one_is_held_back_30_s():
     assert third.allocate(UDP, (Attribute.RESERVATION_TOKEN, token)) == 508
 
 
-def test_a_reservation_nobody_claims_is_given_up():
+def test_a_reservation_that_is_not_claimed_expires():
     world = World()
     client = world.client()
     _, response = client.ask(Method.ALLOCATE, REQUESTED_UDP, EVEN_AND_NEXT)

@@ -16,7 +16,7 @@ def test_the_last_time_set_counts():
     assert list(expirations.due(100)) == []
 
 
-def test_refreshing_for_ever_needs_bounded_memory():
+def test_refreshing_again_and_again_needs_bounded_memory():
     expirations = Expirations()
     for second in range(100_000):
         expirations.set("a", second)

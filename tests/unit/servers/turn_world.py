@@ -96,7 +96,7 @@ class World:
         return Client(self, FiveTuple(over, address, SERVER), Login(user, password))
 
     def run(self):
-        """Carry messages until nobody has any more to say."""
+        """Carry messages until there are no more."""
         busy = True
         while busy:
             busy = False
