@@ -5,7 +5,9 @@
     dial 198.51.100.11:61234 --receive photo.jpg              an address of TURN's
 
 What `nc` does, without the shell that its redirections need. The file ends with the other side's
-FIN. Events: `connected` (peer), `done` (sent and received, bytes; sha256 of what was received).
+FIN; a reset means that it is not whole, and then no file is left. A relay that refuses says why in
+one line before the reset. Events: `connected` (peer), `done` (sent and received, bytes; sha256 of
+what was received).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import os
 import sys
 from pathlib import Path
 
@@ -20,30 +23,71 @@ from napt_lab.servers.shared.arguments import address_and_port
 from napt_lab.servers.shared.events import emit, endpoint
 
 CHUNK = 256 << 10  # bytes
-MOST = 1 << 30  # bytes that are received: whoever sends may be anybody
+MOST = 1 << 30  # bytes that are received: the sender may be anyone
+REFUSAL = b"relay: "  # how the relay's line begins
+
+
+class RefusedError(Exception):
+    """The relay refused; the text is its reason."""
+
+
+class Incoming:
+    """What is received: counted, hashed, and written to `path` (or nowhere, if None)."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.bytes = 0
+        self.digest = hashlib.sha256()
+        self.beginning = b""  # as much as a refusal may have
+        self._path = path
+
+    async def receive(self, reader: asyncio.StreamReader, patience: float) -> None:
+        """Receive up to the other side's FIN; the file appears when it is whole."""
+        part = self._path and self._path.with_name(self._path.name + ".part")
+        try:
+            with (part or Path("/dev/null")).open("wb") as file:
+                while chunk := await asyncio.wait_for(reader.read(CHUNK), patience):
+                    file.write(chunk)
+                    self.digest.update(chunk)
+                    self.bytes += len(chunk)
+                    self.beginning = (self.beginning + chunk)[:200]
+                    if self.bytes > MOST:
+                        raise OSError(f"more than {MOST:,} bytes came")
+            if self._path and part:
+                part.rename(self._path)
+        finally:
+            if part:
+                part.unlink(missing_ok=True)
 
 
 async def dial(options: argparse.Namespace) -> None:
     """The whole conversation.
 
-    OSError if it breaks or too much comes, TimeoutError after `wait` seconds of silence.
+    RefusedError if the relay refuses, OSError if the connection breaks or too much comes,
+    TimeoutError after `wait` seconds of silence.
     """
     host, port = options.server
     reader, writer = await asyncio.wait_for(asyncio.open_connection(host, port), options.wait)
     emit("connected", peer=endpoint(writer.get_extra_info("peername")))
     if options.word is not None:
         writer.write(options.word.encode() + b"\n")
-    sent, (received, digest) = await asyncio.gather(
-        _send(writer, options.send), _receive(reader, options.receive, options.wait)
-    )
+    incoming = Incoming(options.receive)
+    try:
+        sent, _ = await asyncio.gather(
+            _send(writer, options.send), incoming.receive(reader, options.wait)
+        )
+    except ConnectionError as error:
+        if options.word is not None and incoming.beginning.startswith(REFUSAL):
+            reason = incoming.beginning.removeprefix(REFUSAL).decode(errors="replace").strip()
+            raise RefusedError(reason) from error
+        raise
     writer.close()
-    emit("done", sent=sent, received=received, sha256=digest)
+    emit("done", sent=sent, received=incoming.bytes, sha256=incoming.digest.hexdigest())
 
 
 async def _send(writer: asyncio.StreamWriter, path: Path | None) -> int:
     sent = 0
     if path is None:
-        return sent  # who only receives ends last: its FIN says that it has read everything
+        return sent  # a client that only receives ends last: its FIN says that it has read all
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             writer.write(chunk)
@@ -51,20 +95,6 @@ async def _send(writer: asyncio.StreamWriter, path: Path | None) -> int:
             sent += len(chunk)
     writer.write_eof()
     return sent
-
-
-async def _receive(
-    reader: asyncio.StreamReader, path: Path | None, patience: float
-) -> tuple[int, str]:
-    digest, received = hashlib.sha256(), 0
-    with (path or Path("/dev/null")).open("wb") as file:
-        while chunk := await asyncio.wait_for(reader.read(CHUNK), patience):
-            file.write(chunk)
-            digest.update(chunk)
-            received += len(chunk)
-            if received > MOST:
-                raise OSError(f"more than {MOST:,} bytes came")
-    return received, digest.hexdigest()
 
 
 def main() -> None:
@@ -82,9 +112,12 @@ def main() -> None:
     try:
         asyncio.run(dial(options))
     except TimeoutError:
-        sys.exit(f"dial: nothing came for {options.wait:g} s")
+        sys.exit(f"dial: timed out after {options.wait:g} s of silence")
+    except RefusedError as error:
+        sys.exit(f"dial: the relay refused: {error}")
     except OSError as error:
-        sys.exit(f"dial: {error}")
+        host, port = options.server
+        sys.exit(f"dial: {host}:{port}: {os.strerror(error.errno) if error.errno else error}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
-"""The web server of a far host ("stackoverflow"): it tells whoever asks how it sees them.
+"""The web server of a far host ("stackoverflow"): it tells each client how it sees it.
 
 Theory of operation. HTTP/1.1 (RFC 9110, RFC 9112) cut down to what a lab needs: `GET /`
 answers with a page that says `You are 24.9.3.7:40001`, the endpoint at the other end of the
 TCP connection. Connections persist (RFC 9112, section 9.3): a second GET on an old
-connection proves that it still carries data. Requests have no body here.
+connection proves that it still carries data. Requests have no body here. A request may be typed
+into `nc`: a bare LF ends a line as well (section 2.2), and a client that ends its side after the
+request gets its answer (section 9.6). Every request that cannot be read or comes too slowly is
+answered with a status.
 
 One protocol object a connection and no task: a connection that is only held costs about
 2 KB, so that level 8 can hold 65,535 of them. A process may have fewer file descriptors than
@@ -11,8 +14,8 @@ that, hence `--processes`: each process listens on a socket of its own for the s
 the kernel spreads connections over them (SO_REUSEPORT, socket(7)).
 
 What a client can cost is bounded: the size of a request's header, the time for it, the time
-a connection may idle, the number of connections, and the answers queued for a client that
-does not read.
+a connection may idle, the number of connections (shared fairly by addresses, see `shares`), and
+the answers queued for a client that does not read.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
@@ -29,12 +33,15 @@ from http import HTTPStatus
 from napt_lab.servers.shared.arguments import port_number
 from napt_lab.servers.shared.descriptors import take_all
 from napt_lab.servers.shared.events import emit, endpoint
+from napt_lab.servers.shared.shares import NoPlaceError, Shares
 
 MAX_HEAD = 8192  # bytes: request line and header fields together
 MAX_SHOWN = 200  # characters of what a client sent, in an event
 CRLF = "\r\n"
 BACKLOG = 4096  # connections that the kernel completes before we accept them
 SPARE_DESCRIPTORS = 64  # kept for everything that is not a client's connection
+LINGER_SECONDS = 2.0  # to read on after the last answer, so that a reset does not destroy it
+HEAD_END = re.compile(rb"\r?\n\r?\n")
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -80,7 +87,9 @@ class Request:
 
 def parse_head(head: bytes) -> Request:
     """Read a request's header, without the empty line that ends it. Raises BadRequest."""
-    request_line, *lines = head.decode("latin-1").split("\r\n")
+    request_line, *lines = (line.removesuffix("\r") for line in head.decode("latin-1").split("\n"))
+    if b"\r" in head.replace(b"\r\n", b"").removesuffix(b"\r"):  # RFC 9112, section 2.2
+        raise BadRequest(HTTPStatus.BAD_REQUEST, "a CR that is not before an LF")
     try:
         method, target, version = request_line.split(" ")
     except ValueError:
@@ -111,7 +120,9 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_buffer",
+        "_closing",
         "_deadline",
+        "_ended",
         "_head_begun",
         "_nth",
         "_paused",
@@ -129,18 +140,22 @@ class Connection(asyncio.Protocol):
         self._nth = 0
         self._paused = False
         self._head_begun = False
+        self._closing = False  # after the last answer
+        self._ended = False  # the client sends no more
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._server.connections += 1
         self._deadline = self._server.loop.time() + self._server.settings.idle
         self._timer = self._server.loop.call_at(self._deadline, self._check_deadline)
-        if self._server.connections > self._server.settings.max_connections:
-            transport.abort()
+        self._server.admit(self, transport.get_extra_info("peername")[0])
+
+    def abort(self) -> None:
+        """Close without waiting for what is still to be sent."""
+        self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server.connections -= 1
+        self._server.connections.release(self)
         self._timer.cancel()
 
     def pause_writing(self) -> None:
@@ -153,28 +168,40 @@ class Connection(asyncio.Protocol):
         self.data_received(b"")
 
     def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
         self._buffer = (self._buffer + data).lstrip(b"\r\n")  # RFC 9112, section 2.2
-        while self._buffer and not self._paused and not self._transport.is_closing():
-            head, end, rest = self._buffer.partition(b"\r\n\r\n")
+        while self._buffer and not (self._paused or self._closing or self._transport.is_closing()):
+            end = HEAD_END.search(self._buffer)
+            head = self._buffer[: end.start()] if end else self._buffer
             if len(head) > MAX_HEAD:
-                too_long = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-                self._refuse(head, BadRequest(too_long, "header too long"))
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header too long")
             elif end:
-                self._buffer = rest
+                self._buffer = self._buffer[end.end() :]
                 self._head_begun = False
                 self._set_deadline(self._server.settings.idle)
                 self._serve(head)
+            elif self._ended:
+                self._refuse(HTTPStatus.BAD_REQUEST, "no empty line ends the header")
             else:
                 if not self._head_begun:
                     self._head_begun = True
                     self._set_deadline(self._server.settings.head)
                 return
+        if self._ended and not self._paused:
+            self._transport.close()  # once all answers have left
+
+    def eof_received(self) -> bool:
+        self._ended = True
+        self.data_received(b"")
+        return not self._closing  # False: asyncio closes the connection
 
     def _serve(self, head: bytes) -> None:
         try:
             request = parse_head(head)
         except BadRequest as bad:
-            self._refuse(head, bad)
+            self._buffer = head
+            self._refuse(bad.status, str(bad))
             return
         self._nth += 1
         if request.path != "/":
@@ -185,10 +212,11 @@ class Connection(asyncio.Protocol):
         page = PAGE.format(peer=peer, local=local, nth=self._nth)
         self._answer(request, HTTPStatus.OK, "text/html", page)
 
-    def _refuse(self, head: bytes, bad: BadRequest) -> None:
-        method, _, rest = head[:MAX_HEAD].decode("latin-1").partition(" ")
-        said = Request(method, rest.partition(" ")[0], keep_alive=False)
-        self._answer(said, bad.status, "text/plain", f"{bad}\n")
+    def _refuse(self, status: HTTPStatus, why: str) -> None:
+        """Answer what is in the buffer, which cannot be served, and end the connection."""
+        method, path, *_ = [*self._buffer[:MAX_HEAD].decode("latin-1").split(" ", 2), ""]
+        said = Request(method, path, keep_alive=False)
+        self._answer(said, status, "text/plain", f"{why}\n")
 
     def _answer(self, request: Request, status: HTTPStatus, media_type: str, text: str) -> None:
         body = text.encode()
@@ -213,7 +241,13 @@ class Connection(asyncio.Protocol):
                 nth=self._nth,
             )
         if not request.keep_alive:
-            self._transport.close()
+            self._closing = True
+            self._buffer = b""
+            self._set_deadline(LINGER_SECONDS)
+            try:
+                self._transport.write_eof()
+            except OSError:  # the client was faster, and has reset the connection
+                self._transport.abort()
 
     def _set_deadline(self, seconds: float) -> None:
         self._deadline = self._server.loop.time() + seconds
@@ -224,9 +258,11 @@ class Connection(asyncio.Protocol):
     def _check_deadline(self) -> None:
         # A deadline that only moved on re-arms here: a busy connection costs no timer a request.
         if self._server.loop.time() >= self._deadline:
-            self._transport.abort()
-        else:
-            self._timer = self._server.loop.call_at(self._deadline, self._check_deadline)
+            if self._paused or self._closing or not self._head_begun:
+                self._transport.abort()
+                return
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the header came too slowly")
+        self._timer = self._server.loop.call_at(self._deadline, self._check_deadline)
 
 
 class Server:
@@ -235,7 +271,19 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.loop = asyncio.get_running_loop()
-        self.connections = 0
+        self.connections: Shares[Connection] = Shares(settings.max_connections)
+
+    def admit(self, connection: Connection, address: str) -> None:
+        """Give it a place, if need be that of another connection, or abort it."""
+        try:
+            displaced = next(iter(self.connections.who_may_yield(address)), None)
+        except NoPlaceError:
+            connection.abort()
+            return
+        if displaced is not None:
+            displaced.abort()
+            self.connections.release(displaced)
+        self.connections.take(address, connection)
 
 
 def listen(address: str, port: int, count: int) -> list[socket.socket]:
@@ -308,7 +356,7 @@ def main() -> int:
         "--max-connections",
         type=int,
         default=descriptors - SPARE_DESCRIPTORS,
-        help="per process; more are reset (default: what RLIMIT_NOFILE allows)",
+        help="per process, shared fairly by addresses (default: what RLIMIT_NOFILE allows)",
     )
     parser.add_argument(
         "--head", type=float, default=10.0, help="seconds for a request's header (default 10)"

@@ -12,6 +12,9 @@ With CONNECT the proxy answers 200 and then passes bytes without reading them: T
 Any other request is read, made anew (`proxy_request`) and its body streamed, one piece of at most
 64 KiB at a time; h11 is the HTTP/1.1 state machine on both sides.
 
+An end that the server or the client did not make itself (a time-out, an error on the other side,
+the end of this program) is passed on as a reset: half a message must not be taken for a whole one.
+
 Each connection carries one request (RFC 9112, section 9.6 lets a proxy say Connection: close). A
 connection that is never used twice can neither mix up two answers nor smuggle a second request.
 
@@ -37,7 +40,7 @@ from napt_lab.servers.proxy.request import RefusedError, Target
 from napt_lab.servers.shared.arguments import add_proxying, port_number
 from napt_lab.servers.shared.destinations import Destinations, NotDialledError
 from napt_lab.servers.shared.events import emit, endpoint
-from napt_lab.servers.shared.splice import reset, splice
+from napt_lab.servers.shared.splice import Pair, fin_when_closed, reset
 from napt_lab.servers.shared.tcp_server import (
     Endpoint,
     Limits,
@@ -105,11 +108,12 @@ class Exchange:
 
     def __init__(self, sock: socket.socket, peer: Endpoint, settings: Settings) -> None:
         self.client = Side(sock, h11.SERVER)
+        self.server: Side | None = None
         self.settings = settings
         self.story: dict[str, object] = {"peer": endpoint(peer)}
 
     async def run(self) -> None:
-        """Serve it to its end; whatever the two peers do, no exception leaves."""
+        """Serve it to its end; what the two peers do raises no exception here."""
         try:
             request = await self._head()
             if request is None:
@@ -169,13 +173,17 @@ class Exchange:
         early, _ = client.state.trailing_data
         async with asyncio.timeout(idle):
             await asyncio.get_running_loop().sock_sendall(server, early)
-        ended = await splice(client.sock, server, idle, ("client", "server"))
-        self._ended(len(early) + ended.forth, ended.back, ended.reason)
+        pair = Pair(client.sock, server, ("client", "server"))
+        try:
+            await pair.run(idle)
+        finally:
+            self._ended(len(early) + pair.forth, pair.back, pair.reason)
 
     async def _forward(self, request: h11.Request, target: Target, server: Side) -> None:
         made_anew = proxy_request.request_to_server(request, target, self.settings.pseudonym)
-        # Both at once: a server may answer 100 (Continue), or its last word, before the body is
-        # through. Once it has answered in full, what is left of the body has no reader.
+        # Both at once: a server may answer 100 (Continue), or in full, before it has all the body.
+        # Once it has answered in full, what is left of the body is not sent.
+        self.server = server
         body = asyncio.create_task(self._pass_request(made_anew, server))
         answer = asyncio.create_task(self._pass_answer(server))
         try:
@@ -185,11 +193,16 @@ class Exchange:
                 if isinstance(fault, RefusedError):
                     raise fault
             await answer  # also when the server no longer reads the body: its answer says why
+            if body.done() and not body.exception():
+                fin_when_closed(server.sock)
+        except asyncio.CancelledError as cancelled:
+            self._give_up(str(cancelled) or "stopped")
+            raise
         finally:
             for task in (body, answer):
                 task.cancel()
             await asyncio.gather(body, answer, return_exceptions=True)
-        self._ended(self.client.body_bytes, server.body_bytes, "closed")
+        self._ended(*self._passed(), "closed")
         await close_gently(self.client.sock)
 
     async def _pass_request(self, head: h11.Request, server: Side) -> None:
@@ -276,9 +289,11 @@ class Exchange:
             await close_gently(client.sock)
 
     def _give_up(self, reason: str) -> None:
-        # A reset: an orderly close would pass off half an answer as a whole one.
         reset(self.client.sock)
-        emit("ended", **self.story, reason=reason[:EVENT_TEXT])
+        self._ended(*self._passed(), reason[:EVENT_TEXT])
+
+    def _passed(self) -> tuple[int, int]:
+        return self.client.body_bytes, self.server.body_bytes if self.server else 0
 
     def _tell(self, status: int, **more: object) -> None:
         emit("request", **self.story, status=status, **more)
@@ -319,7 +334,7 @@ def main() -> int:
     given = options.parse_args()
 
     async def program() -> None:
-        listener = listen(given.listen, given.port)
+        listener = listen(given.listen, given.port, given.device)
         settings = Settings(
             Destinations(port_of(listener), given.allow, given.source, given.connect_time),
             frozenset({443, *given.tunnel_port}),

@@ -1,4 +1,4 @@
-"""The transparent proxy: the PC is told nothing, its connections are intercepted.
+"""The transparent proxy: it intercepts a PC's connections; nothing is configured on the PC.
 
 Theory of operation
 -------------------
@@ -16,14 +16,13 @@ connection to that destination, from its own public address, and passes bytes bo
 There are two TCP connections with nothing in common but the bytes, and the PC cannot tell until
 something goes wrong: SO_ORIGINAL_DST can only be asked of a connection that is established, so
 the PC's handshake is complete before the proxy knows where to go. A connect to a closed port
-therefore *succeeds* for the PC. When the proxy is refused it resets the PC's connection: it cannot
-undo the lie, only end it. (Interception by TPROXY would tell the same lie.) The reset is the
+therefore *succeeds* for the PC. When the proxy is refused, all it can do is to reset the PC's
+connection. (Interception by TPROXY would do the same.) The reset is the
 answer to the PC's first bytes, or comes after a second of silence: sent at once it could arrive
 before the PC's connect(2) has returned, which would then fail or not by chance.
 
-`--intercept lan0:80` sets the rule up and removes it at the end. It lives in the network
-namespace, so when that goes, however it goes, the rule goes too. Without the option, set up the
-rule yourself.
+`--intercept lan0:80` sets the rule up and removes it at the end; a rule that a killed proxy left is
+replaced at the next start. Without the option, set up the rule yourself.
 
 Events: `connected` (client and original destination: the PC's connection; source and server: the
 proxy's own), `failed` (client, original, reason) and `ended` (bytes up and down, reason).
@@ -45,7 +44,7 @@ from dataclasses import dataclass
 from napt_lab.servers.shared.arguments import add_proxying, port_number
 from napt_lab.servers.shared.destinations import Destinations, NotDialledError
 from napt_lab.servers.shared.events import emit, endpoint
-from napt_lab.servers.shared.splice import readable, reset, splice
+from napt_lab.servers.shared.splice import Pair, readable, reset
 from napt_lab.servers.shared.tcp_server import Endpoint, Limits, listen, port_of, run, serve
 
 SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h
@@ -106,7 +105,7 @@ def _nft(commands: str) -> None:
 
 
 def original_destination(sock: socket.socket) -> Endpoint:
-    """Where the peer believes to be connected. Raises OSError when nothing was redirected."""
+    """The endpoint that the peer connected to. Raises OSError if nothing was redirected."""
     port, packed = struct.unpack_from("!2xH4s", sock.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16))
     return socket.inet_ntoa(packed), port
 
@@ -135,8 +134,12 @@ class Proxy:
             return
         with server:
             emit("connected", **story)
-            ended = await splice(client, server, self.idle, ("client", "server"))
-        emit("ended", **story, bytes_up=ended.forth, bytes_down=ended.back, reason=ended.reason)
+            pair = Pair(client, server, ("client", "server"))
+            try:
+                await pair.run(self.idle)
+            finally:
+                passed = {"bytes_up": pair.forth, "bytes_down": pair.back}
+                emit("ended", **story, **passed, reason=pair.reason)
 
 
 def main() -> int:
@@ -155,7 +158,7 @@ def main() -> int:
 
     async def program() -> None:
         with contextlib.ExitStack() as stack:
-            listener = stack.enter_context(listen(given.listen, given.port))
+            listener = stack.enter_context(listen(given.listen, given.port, given.device))
             port = port_of(listener)
             if given.intercept:
                 stack.enter_context(intercepting(given.intercept, port))

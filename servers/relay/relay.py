@@ -12,14 +12,15 @@ of its own to a party that is joined, so that any program that speaks TCP will d
     (echo $TOKEN; cat photo.jpg) | nc -N relay 9000                  the sender
     echo $TOKEN | nc relay 9000 > photo.jpg                          the receiver
 
-Who comes first waits, up to the waiting time; what it sends meanwhile stays in the kernel's socket
-buffers, and TCP's own window stops it. Bytes then pass as `splice` explains: never in this
-process's memory, never on disk. The end of one direction is passed on; a party that is cut off or
-vanishes resets the other, so that half a file is not taken for a whole one. (A sender that dies
-may still end its connection in an orderly way; only a digest tells then.)
+The party that comes first waits, up to the waiting time; what it sends meanwhile stays in the
+kernel's socket buffers, and TCP's own window stops it. Bytes then pass as `splice` explains: never
+in this process's memory, never on disk. The end of one direction is passed on. When a party is cut
+off or vanishes, or the relay is stopped, both parties are reset, so that half a file is not taken
+for a whole one. (A sender that dies may still end its connection in an orderly way; only a digest
+tells then.)
 
-Who is turned away gets one line that says why, and the connection is closed. Tokens and limits:
-`rendezvous`.
+A party that is turned away gets one line, `relay: ` and why, and is then reset: a FIN would say
+that this line is the file. Tokens and limits: `rendezvous`.
 
 Events: `waiting` (peer, meeting), `joined` (first, second, meeting), `ended` (bytes_forth from
 first to second, bytes_back, reason), `left` (peer, reason), `refused` (peer, reason).
@@ -46,8 +47,11 @@ from napt_lab.servers.relay.rendezvous import (
 from napt_lab.servers.shared import tcp_server
 from napt_lab.servers.shared.arguments import port_number
 from napt_lab.servers.shared.events import emit, endpoint
-from napt_lab.servers.shared.splice import failed, readable, splice
-from napt_lab.servers.shared.tcp_server import Endpoint, close_gently, listen, run, serve
+from napt_lab.servers.shared.splice import Pair, failed, readable
+from napt_lab.servers.shared.tcp_server import Endpoint, listen, run, serve
+
+FAREWELL_SECONDS = 0.5
+"""How long a party has to read why it was turned away, before the reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +65,12 @@ class Times:
 
 @dataclass(slots=True, eq=False)
 class Party:
-    """One who dialled: its socket, and what its two coroutines tell each other."""
+    """A client that dialled: its socket, its task, and what a pair's two tasks tell each other."""
 
     sock: socket.socket
     name: str
     address: str
+    task: asyncio.Task[None]
     joined: asyncio.Event
     parted: asyncio.Event
 
@@ -80,26 +85,45 @@ class Relay:
 
     async def handle(self, sock: socket.socket, peer: Endpoint) -> None:
         """Serve one party to its end."""
-        party = Party(sock, endpoint(peer), peer[0], asyncio.Event(), asyncio.Event())
+        task = asyncio.current_task()
+        assert task is not None
+        party = Party(sock, endpoint(peer), peer[0], task, asyncio.Event(), asyncio.Event())
         try:
             if self.failures.too_many(party.address, self._now()):
                 raise RefusedError("too many failures from this address, wait a minute")
             try:
                 token = rendezvous.parse_token(await self._line(sock))
-                meeting = self.rendezvous.arrive(token, party, party.address)
+                meeting, displaced = self.rendezvous.arrive(token, party, party.address)
             except WrongTokenError:
                 self.failures.add(party.address, self._now())
                 raise
+            if displaced is not None:
+                self._displace(displaced, party)
             if meeting.first is party:
                 await self._host(party, meeting)
             else:
-                meeting.first.joined.set()
-                await party.parted.wait()
+                await self._be_joined(party, meeting.first)
         except RefusedError as refusal:
             emit("refused", peer=party.name, reason=str(refusal))
             await self._farewell(sock, str(refusal))
         except OSError as error:
             emit("left", peer=party.name, reason=os.strerror(error.errno or 0).lower())
+
+    def _displace(self, meeting: Meeting[Party], newcomer: Party) -> None:
+        first, reason = meeting.first, f"its place went to {newcomer.address}"
+        if meeting.second is None:
+            emit("left", peer=first.name, meeting=meeting.name, reason=reason)
+        first.task.cancel(reason)
+
+    async def _be_joined(self, party: Party, first: Party) -> None:
+        first.joined.set()
+        try:
+            await party.parted.wait()
+        except asyncio.CancelledError as cancelled:
+            if not first.task.cancelling():
+                first.task.cancel(*cancelled.args)  # it tells the bytes, and resets both
+            await party.parted.wait()
+            raise
 
     async def _host(self, party: Party, meeting: Meeting[Party]) -> None:
         try:
@@ -116,7 +140,7 @@ class Relay:
         await self._farewell(party.sock, reason)
 
     async def _wait(self, party: Party, meeting: Meeting[Party]) -> str:
-        """Wait for the second; returns why it ended if nobody came."""
+        """Wait for the second party; if none came, returns why the waiting ended."""
         emit("waiting", peer=party.name, meeting=meeting.name)
         joined = asyncio.create_task(party.joined.wait())
         gone = asyncio.create_task(failed(party.sock))
@@ -130,20 +154,23 @@ class Relay:
         if gone in done:
             gone.result()  # raises OSError when there was no descriptor left to watch with
             return "the connection was reset while waiting"
-        return f"nobody came with the same token within {self.times.waiting:g} s"
+        return f"no other party came with this token within {self.times.waiting:g} s"
 
     async def _join(self, first: Party, second: Party, meeting: str) -> None:
         emit("joined", first=first.name, second=second.name, meeting=meeting)
-        ended = await splice(first.sock, second.sock, self.times.idle, (first.name, second.name))
-        emit(
-            "ended",
-            first=first.name,
-            second=second.name,
-            meeting=meeting,
-            bytes_forth=ended.forth,
-            bytes_back=ended.back,
-            reason=ended.reason,
-        )
+        pair = Pair(first.sock, second.sock, (first.name, second.name))
+        try:
+            await pair.run(self.times.idle)
+        finally:
+            emit(
+                "ended",
+                first=first.name,
+                second=second.name,
+                meeting=meeting,
+                bytes_forth=pair.forth,
+                bytes_back=pair.back,
+                reason=pair.reason,
+            )
 
     async def _line(self, sock: socket.socket) -> bytes:
         """The first line; what follows it stays in the kernel for splice to move."""
@@ -164,9 +191,11 @@ class Relay:
         return line
 
     async def _farewell(self, sock: socket.socket, reason: str) -> None:
-        with contextlib.suppress(OSError):
+        """Say why it is turned away, and leave it the time to read that; then it is reset."""
+        with contextlib.suppress(OSError, TimeoutError):
             sock.send(f"relay: {reason}\n".encode())
-        await close_gently(sock)
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                await failed(sock)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -4,8 +4,8 @@ Theory of operation
 -------------------
 A token is 128 to 512 bits, written as hexadecimal digits; `openssl rand -hex 16` makes one. The
 first party that shows it waits, the second is joined to it, a third is turned away for as long as
-the two are joined. Nobody registers a token beforehand: a wrong one meets nobody, and its bearer
-is sent away when the waiting time is over.
+the two are joined. Tokens are not registered beforehand: a party with a wrong token waits, and is
+turned away when the waiting time is over.
 
 *Comparing in constant time.* A comparison that stops at the first differing byte tells, by its
 duration, how much of a guess was right. Here no token is compared with another. Each is put
@@ -15,7 +15,11 @@ token gives an unrelated result, and without the key no guess can be aimed. The 
 not kept.
 
 *Guessing* is bounded besides: a malformed, unmet or already taken token counts as a failure, and
-an address with too many of them in a minute is not listened to until the minute is over.
+an address with too many of them in a minute is refused until the minute is over.
+
+*Places are shared fairly* (`shares`). When all places for waiting parties, or for pairs, are taken,
+the address that holds the most gives up the one that it has held longest. A pair counts for the
+address of the party that waited.
 
 Pure: no sockets; the time, in seconds, is a parameter.
 """
@@ -28,6 +32,8 @@ import secrets
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+from napt_lab.servers.shared.shares import NoPlaceError, Shares
 
 Party = TypeVar("Party")
 
@@ -90,54 +96,70 @@ class Rendezvous(Generic[Party]):
         self.limits = limits
         self._key = secrets.token_bytes(32)
         self._meetings: dict[bytes, Meeting[Party]] = {}
+        self._waiting: Shares[Meeting[Party]] = Shares(limits.waiting)
+        self._joined: Shares[Meeting[Party]] = Shares(limits.pairs)
 
-    def arrive(self, token: bytes, party: Party, address: str) -> Meeting[Party]:
-        """Join the one who waits with this token, or wait: then `second` is None.
+    def arrive(
+        self, token: bytes, party: Party, address: str
+    ) -> tuple[Meeting[Party], Meeting[Party] | None]:
+        """Join the party that waits with this token, or wait: then `second` is None.
 
-        Raises RefusedError.
+        Also returns the meeting whose place this one took, if any: it is over, and no longer in
+        the table. Raises RefusedError.
         """
         digest = hashlib.blake2b(token, key=self._key, digest_size=32).digest()
         meeting = self._meetings.get(digest)
         if meeting is None:
             self._check_waiting(address)
+            yields = self._make_room(self._waiting, address, "parties wait")
             meeting = self._meetings[digest] = Meeting(digest, party, address)
-            return meeting
+            self._waiting.take(address, meeting)
+            return meeting, yields
         if meeting.second is not None:
             raise WrongTokenError("two parties have met with this token already")
         self._check_pairs(address, meeting.first_address)
+        yields = self._make_room(self._joined, meeting.first_address, "pairs are joined")
+        self._waiting.release(meeting)
+        self._joined.take(meeting.first_address, meeting)
         meeting.second, meeting.second_address = party, address
-        return meeting
+        return meeting, yields
 
     def end(self, meeting: Meeting[Party]) -> None:
-        """Forget it: the one who waited has left, or the pair has parted."""
-        del self._meetings[meeting.digest]
+        """Remove it: the party that waited has left, or the pair has parted."""
+        if self._meetings.get(meeting.digest) is meeting:
+            del self._meetings[meeting.digest]
+        self._waiting.release(meeting)
+        self._joined.release(meeting)
 
     def __len__(self) -> int:
         return len(self._meetings)
 
+    def _make_room(
+        self, shares: Shares[Meeting[Party]], address: str, what: str
+    ) -> Meeting[Party] | None:
+        try:
+            yields = next(iter(shares.who_may_yield(address)), None)
+        except NoPlaceError:
+            raise RefusedError(f"{shares.places} {what} already, the limit") from None
+        if yields is not None:
+            self.end(yields)
+        return yields
+
     def _check_waiting(self, address: str) -> None:
-        waiting = [m.first_address for m in self._meetings.values() if m.second is None]
-        if len(waiting) >= self.limits.waiting:
-            raise RefusedError(f"{self.limits.waiting} parties wait already, the limit")
-        if waiting.count(address) >= self.limits.waiting_per_address:
-            raise RefusedError(
-                f"{self.limits.waiting_per_address} parties from {address} wait already, the limit"
-            )
+        most = self.limits.waiting_per_address
+        if self._waiting.held_by(address) >= most:
+            raise RefusedError(f"{most} parties from {address} wait already, the limit")
 
     def _check_pairs(self, *addresses: str) -> None:
-        joined = [m for m in self._meetings.values() if m.second is not None]
-        if len(joined) >= self.limits.pairs:
-            raise RefusedError(f"{self.limits.pairs} pairs are joined already, the limit")
         # A pair behind one NAPT counts once for its address.
         per_address = Counter(
-            a for m in joined for a in {m.first_address, m.second_address} if a is not None
-        )
+            a for m in self._meetings.values() if m.second is not None
+            for a in {m.first_address, m.second_address}
+        )  # fmt: skip
+        most = self.limits.pairs_per_address
         for address in addresses:
-            if per_address[address] >= self.limits.pairs_per_address:
-                raise RefusedError(
-                    f"{self.limits.pairs_per_address} pairs of {address} are joined already,"
-                    " the limit"
-                )
+            if per_address[address] >= most:
+                raise RefusedError(f"{most} pairs of {address} are joined already, the limit")
 
 
 @dataclass(slots=True)
@@ -146,7 +168,7 @@ class Failures:
 
     per_minute: int
     addresses: int = 10_000
-    """How many addresses are remembered; beyond that the one remembered longest is forgotten."""
+    """How many addresses are remembered; beyond that the oldest entry is forgotten."""
     _counts: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     def add(self, address: str, now: float) -> None:
@@ -159,6 +181,6 @@ class Failures:
         self._counts[address] = (since, count + 1)
 
     def too_many(self, address: str, now: float) -> bool:
-        """Whether `address` is not to be listened to at present."""
+        """Whether `address` is refused at present."""
         since, count = self._counts.get(address, (now, 0))
         return now - since < 60 and count >= self.per_minute

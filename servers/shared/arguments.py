@@ -1,6 +1,6 @@
 """What several servers have on their command lines: how a word is read, and options in common.
 
-All parsers are argparse types: they raise ArgumentTypeError with words for whoever typed it.
+All parsers are argparse types: they raise ArgumentTypeError with a message for the user.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ def account(text: str) -> tuple[str, str]:
 
 
 def add_proxying(parser: argparse.ArgumentParser) -> None:
-    """Whom a proxy reaches, from where, and for how many at once."""
+    """Where a proxy listens and connects from, what it may reach, and how many clients at once."""
     add = parser.add_argument
+    add("--device", metavar="INTERFACE", help="serve only what arrives on this interface")
     add("--source", metavar="ADDRESS", help="own address to connect from")
     add(
         "--allow",
@@ -45,5 +46,5 @@ def add_proxying(parser: argparse.ArgumentParser) -> None:
         help="network that may be reached although it is not public; can be repeated",
     )
     add("--connect-time", type=float, default=10, help="seconds, default: %(default)s")
-    add("--connections", type=int, default=500, help="at once, default: %(default)s")
-    add("--per-client", type=int, default=100, help="of these, default: %(default)s")
+    add("--connections", type=int, default=500, help="at most at once, default: %(default)s")
+    add("--per-client", type=int, default=100, help="of one address, default: %(default)s")

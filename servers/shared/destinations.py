@@ -2,9 +2,9 @@
 
 Theory of operation
 -------------------
-A proxy lends its position to whoever asks. Unchecked, it is a hole: through it a stranger reaches
-the proxy's own loopback, the site's private network, or the proxy again without end. So an address
-is refused when it is
+A proxy lends its place in the network to its clients. Without checks a stranger could reach
+through it the proxy's own loopback, the site's private network, or the proxy again, in a loop. So
+an address is refused when it is
 
 - not one of the public Internet (`special_addresses`): loopback, private, link-local, multicast …;
 - one of this machine's own addresses, whatever its range;
@@ -29,6 +29,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
 from napt_lab.servers.shared.special_addresses import NOT_PUBLIC
+from napt_lab.servers.shared.splice import reset_when_closed
 
 _TIMED_OUT = frozenset({errno.ETIMEDOUT})
 _ADDRESSES_TRIED = 4
@@ -75,7 +76,8 @@ class Destinations:
     async def dial(self, host: str, port: int) -> socket.socket:
         """Connect to `host` (a name or an IPv4 address) and return the non-blocking socket.
 
-        Raises NotDialledError.
+        It is reset when closed, unless `splice.fin_when_closed` is called first. Raises
+        NotDialledError.
         """
         try:
             async with asyncio.timeout(self.connect_seconds):
@@ -107,6 +109,7 @@ class Destinations:
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
+            reset_when_closed(sock)
             if self.source:
                 # The port is chosen at connect(2), where it need only be free towards this peer.
                 sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)

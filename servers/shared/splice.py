@@ -2,8 +2,7 @@
 
 Theory of operation
 -------------------
-A relay holds two connections and copies bytes both ways. Four things make it harder than it
-looks:
+A relay holds two connections and copies bytes both ways. It has to see to four things:
 
 - *Nothing piles up.* Bytes go from socket to pipe to socket by splice(2): the kernel moves page
   references, and none of the payload enters this process. A direction holds at most one pipe
@@ -11,11 +10,13 @@ looks:
   window closes: back-pressure, end to end.
 - *Half-close.* A FIN from one side ends one direction only (RFC 9293, section 3.6): it is passed
   on by shutting down the other side for writing, and the other direction goes on.
-- *A reset stays a reset.* When a side breaks, the other side is reset too, never closed in an
-  orderly way: a FIN would tell it that a cut-off file is complete. It happens at once, also while
-  the other side takes nothing and so nobody reads: a reset flushes the queues (RFC 9293, section
-  3.10.7.4), and who has vanished must not hold the pair until it is idle.
-- *Silence ends.* A pair over which no byte moved either way for the idle time is reset.
+- *A FIN is passed on only when a side sent one.* When a side breaks, nothing passes for the idle
+  time, or this program is told to stop, both sides are reset: a FIN would say that a file that was
+  cut off is complete. Even `kill -9` resets them, because their sockets are set to be reset when
+  closed until both sides have finished.
+- *A reset is passed on at once*, also while the other side does not read: a reset flushes the
+  queues (RFC 9293, section 3.10.7.4), and a side that is gone must not hold the pair until it is
+  idle.
 
 One event loop serves all pairs; each direction is a coroutine that waits for its sockets.
 """
@@ -28,85 +29,100 @@ import select
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 
 PIPE_BYTES = 65_536
 DESCRIPTORS_PER_PAIR = 7
 """File descriptors that one pair needs: two sockets, two pipes, the watch over both sockets."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spliced:
-    """How a pair ended: bytes from first to second, bytes back, and the reason.
+class Pair:
+    """Two connections that pass each other bytes, and how many bytes passed so far.
 
-    The reason is "closed" when both sides finished, "idle", or who broke it and how.
+    Both sockets must be non-blocking and connected.
     """
 
-    forth: int
-    back: int
-    reason: str
+    def __init__(
+        self,
+        first: socket.socket,
+        second: socket.socket,
+        names: tuple[str, str] = ("first", "second"),
+        early: bytes = b"",
+    ) -> None:
+        """`early` was received from `first` before: it goes to `second` before all else."""
+        for sock in (first, second):
+            reset_when_closed(sock)
+        self._sockets = first, second
+        self._forth = _Direction(first, second, names, early)
+        self._back = _Direction(second, first, names[::-1])
+        self.reason = "stopped"
+        """Why it ended: "closed" (both sides finished), "idle", which side broke it and how, or
+        the message with which its task was cancelled ("stopped" if there is none)."""
 
+    @property
+    def forth(self) -> int:
+        """Bytes from first to second."""
+        return self._forth.moved
 
-async def splice(
-    first: socket.socket,
-    second: socket.socket,
-    idle: float,
-    names: tuple[str, str] = ("first", "second"),
-) -> Spliced:
-    """Pass bytes both ways until both sides have finished, one breaks, or `idle` seconds pass.
+    @property
+    def back(self) -> int:
+        """Bytes from second to first."""
+        return self._back.moved
 
-    Both sockets must be non-blocking and connected. They are still open on return after an
-    orderly end, so that the caller closes what it opened; after any other end they were reset.
-    Raises OSError when no pipe, or no watch over the sockets, can be made.
-    """
-    forth = _Direction(first, second, names)
-    back = _Direction(second, first, names[::-1])
-    tasks = [asyncio.create_task(forth.run()), asyncio.create_task(back.run())]
-    watch = asyncio.create_task(_watch(forth, back))
-    try:
-        reason = await _outcome(tasks, watch, forth, back, idle)
-    finally:
-        tasks.append(watch)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    if reason != "closed":
-        reset(first)
-        reset(second)
-    return Spliced(forth.moved, back.moved, reason)
+    def is_complete(self) -> bool:
+        """Whether both sides have sent FIN and all that was before it has passed."""
+        return self._forth.is_complete() and self._back.is_complete()
 
+    async def run(self, idle: float) -> None:
+        """Pass bytes until both sides have finished, one breaks, or `idle` seconds pass in silence.
 
-async def _outcome(
-    directions: list[asyncio.Task[None]],
-    watch: asyncio.Task[None],
-    forth: _Direction,
-    back: _Direction,
-    idle: float,
-) -> str:
-    loop = asyncio.get_running_loop()
-    running = {*directions, watch}
-    while True:
-        deadline = max(forth.last_moved, back.last_moved) + idle
-        done, running = await asyncio.wait(
-            running, timeout=deadline - loop.time(), return_when=asyncio.FIRST_COMPLETED
-        )
-        for task in done:
-            error = task.exception()
-            if isinstance(error, Broken):
-                return str(error)
-            if error is not None:
-                raise error
-        if running <= {watch}:
-            return "closed"
-        if loop.time() >= max(forth.last_moved, back.last_moved) + idle:
-            return "idle"
+        After an orderly end both sockets are still open, and the caller closes them. After any
+        other end, cancellation included, they were reset.
+        """
+        directions = self._forth, self._back
+        tasks = [asyncio.create_task(direction.run()) for direction in directions]
+        watch = asyncio.create_task(_watch(*directions))
+        try:
+            self.reason = await self._outcome(tasks, watch, idle)
+        except asyncio.CancelledError as cancelled:
+            self.reason = str(cancelled) or self.reason
+            raise
+        finally:
+            tasks.append(watch)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for sock in self._sockets:
+                (fin_when_closed if self.reason == "closed" else reset)(sock)
+
+    async def _outcome(
+        self, directions: list[asyncio.Task[None]], watch: asyncio.Task[None], idle: float
+    ) -> str:
+        loop = asyncio.get_running_loop()
+        running = {*directions, watch}
+        while True:
+            deadline = max(self._forth.last_moved, self._back.last_moved) + idle
+            if loop.time() >= deadline:
+                return "idle"
+            done, running = await asyncio.wait(
+                running, timeout=deadline - loop.time(), return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                error = task.exception()
+                if isinstance(error, Broken):
+                    return str(error)
+                if isinstance(error, OSError):  # no pipe, or no watch over the sockets
+                    return os.strerror(error.errno or 0).lower()
+                if error is not None:
+                    raise error
+            if running <= {watch}:
+                return "closed"
 
 
 async def _watch(forth: _Direction, back: _Direction) -> None:
-    """Wait for the failure of either source, and see to it that nobody takes it for an end."""
+    """Wait for the failure of either source, and keep it from being read as an orderly end."""
     broken = await failed(forth.source, back.source)
     direction = forth if broken is forth.source else back
-    # The kernel tells this once: whoever asks next is told that there is no more to read.
+    # The kernel tells an error once: the next read of this socket would report an orderly end.
     if number := broken.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
         direction.failure = Broken(_how(direction.names[0], number))
         raise direction.failure
@@ -124,8 +140,17 @@ def _how(side: str, number: int) -> str:
 class _Direction:
     """The bytes that go from `source` to `sink`."""
 
-    def __init__(self, source: socket.socket, sink: socket.socket, names: tuple[str, str]) -> None:
+    def __init__(
+        self,
+        source: socket.socket,
+        sink: socket.socket,
+        names: tuple[str, str],
+        early: bytes = b"",
+    ) -> None:
         self.source, self.sink = source, sink
+        self.early = early
+        self.held = len(early)  # bytes that were received and are not yet passed on
+        self.finished = False
         self.names = names
         self.failure: Broken | None = None
         self.moved = 0
@@ -134,9 +159,13 @@ class _Direction:
     async def run(self) -> None:
         outlet, inlet = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
+            for start in range(0, len(self.early), PIPE_BYTES):
+                written = os.write(inlet, self.early[start : start + PIPE_BYTES])
+                await self._drain(outlet, written)
             while filled := await self._fill(inlet):
+                self.held = filled
                 await self._drain(outlet, filled)
-                await asyncio.sleep(0)  # the other pairs' turn, even if this source never runs dry
+                await asyncio.sleep(0)  # let the other pairs run, even if this source never pauses
             self._finish()
         finally:
             os.close(inlet)
@@ -166,6 +195,7 @@ class _Direction:
             except OSError as error:
                 raise self._broken(self.names[1], error) from error
             left -= sent
+            self.held -= sent
             self.moved += sent
             self.last_moved = loop.time()
 
@@ -174,6 +204,16 @@ class _Direction:
             self.sink.shutdown(socket.SHUT_WR)
         except OSError as error:
             raise self._broken(self.names[1], error) from error
+        self.finished = True
+
+    def is_complete(self) -> bool:
+        """Whether the source has sent FIN and all that was before it has passed."""
+        if self.finished or self.held:
+            return self.finished
+        try:
+            return not self.source.recv(1, socket.MSG_PEEK)
+        except OSError:  # nothing to read now, or a reset
+            return False
 
     def _broken(self, side: str, error: OSError) -> Broken:
         return Broken(_how(side, error.errno or 0))
@@ -195,7 +235,7 @@ async def failed(*sockets: socket.socket) -> socket.socket:
     """Wait until one of them has an error, such as a reset, and return it; the error stays in it.
 
     An epoll set that asks for nothing still reports errors, and can itself be waited for: bytes
-    that must stay unread wake nobody. It also reports a connection that both sides ended in an
+    that must stay unread do not wake it. It also reports a connection that both sides ended in an
     orderly way, which is no error; EPOLLET has it say so once, instead of without end.
     """
     with select.epoll() as watch:
@@ -223,5 +263,15 @@ async def _ready(
 def reset(sock: socket.socket) -> None:
     """Close with RST instead of FIN (RFC 9293, section 3.6.1: abort), dropping unsent bytes."""
     if sock.fileno() != -1:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset_when_closed(sock)
         sock.close()
+
+
+def reset_when_closed(sock: socket.socket) -> None:
+    """Have the kernel send RST when the socket is closed, also when it closes it after a kill."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def fin_when_closed(sock: socket.socket) -> None:
+    """Have the kernel send FIN when the socket is closed, as it does by default."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))

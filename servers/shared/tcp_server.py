@@ -1,8 +1,11 @@
 """Accept TCP connections, within bounds, until told to stop.
 
-What every program of the relaying kind shares: the listening socket, a limit on all connections
-and on those of one address, SIGTERM. A connection over a limit is answered with a fixed farewell
-(may be empty) and closed at once; it costs no task and no memory afterwards.
+The relay and the proxies share this: the listening socket, fair shares of the connections
+(`shares`), SIGTERM. A connection that gets no place is answered with a fixed farewell, or reset if
+there is none; it costs no task and no memory afterwards.
+
+A connection is reset when it is closed, unless `close_gently` ends it: whatever ends this program
+or its handler, even a kill, is not taken for the end of what the client was receiving.
 """
 
 from __future__ import annotations
@@ -13,14 +16,14 @@ import signal
 import socket
 import sys
 import traceback
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from napt_lab.servers.shared import descriptors
 from napt_lab.servers.shared.events import emit, endpoint
-from napt_lab.servers.shared.splice import DESCRIPTORS_PER_PAIR, reset
+from napt_lab.servers.shared.shares import NoPlaceError, Shares
+from napt_lab.servers.shared.splice import DESCRIPTORS_PER_PAIR, fin_when_closed, reset_when_closed
 
 Endpoint = tuple[str, int]
 Handler = Callable[[socket.socket, Endpoint], Awaitable[None]]
@@ -38,12 +41,16 @@ class Limits:
     per_client: int
 
 
-def listen(address: str, port: int) -> socket.socket:
+def listen(address: str, port: int, device: str | None = None) -> socket.socket:
     """The listening socket; with port 0 its own port is the kernel's choice.
 
-    Raises OSError when the address or port cannot be listened on.
+    With `device`, only packets that arrive on that network interface reach it. An address alone
+    does not ensure that: the kernel takes packets to any of its addresses on every interface.
+    Raises OSError when the address, port or interface cannot be listened on.
     """
     listener = socket.create_server((address, port), backlog=512)
+    if device is not None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
     listener.setblocking(False)
     return listener
 
@@ -57,9 +64,10 @@ def port_of(listener: socket.socket) -> int:
 async def serve(
     listener: socket.socket, handle: Handler, limits: Limits, farewell: bytes = b""
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then close; connections still open then are reset.
+    """Serve until SIGTERM or SIGINT, then cancel the handlers.
 
-    The socket given to `handle` is non-blocking, and closed when it returns.
+    The socket given to `handle` is non-blocking. It is closed when `handle` returns, and then
+    reset, unless the handler ended it by `close_gently` or a pair that ended as "closed".
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -86,11 +94,11 @@ class _Acceptor:
     ) -> None:
         self.listener = listener
         self.handle = handle
-        self.limits = limits
+        self.per_client = limits.per_client
         self.farewell = farewell
         self.group = group
+        self.shares: Shares[asyncio.Task[None]] = Shares(limits.connections)
         self.tasks: set[asyncio.Task[None]] = set()
-        self.per_client: Counter[str] = Counter()
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -102,39 +110,42 @@ class _Acceptor:
                 print(f"accept: {error.strerror}", file=sys.stderr)
                 await asyncio.sleep(0.05)
                 continue
-            if refusal := self._over_limit(peer):
-                emit("refused", peer=endpoint(peer), reason=refusal)
-                with contextlib.suppress(OSError):
-                    sock.send(self.farewell)
+            reset_when_closed(sock)
+            try:
+                self._make_room(peer)
+            except NoPlaceError as error:
+                emit("refused", peer=endpoint(peer), reason=str(error))
+                if self.farewell:
+                    fin_when_closed(sock)
+                    with contextlib.suppress(OSError):
+                        sock.send(self.farewell)
                 sock.close()
                 continue
-            self.per_client[peer[0]] += 1
-            task = self.group.create_task(self._serve(sock, peer))
+            task = self.group.create_task(self._serve(sock, peer), name=endpoint(peer))
             self.tasks.add(task)
+            self.shares.take(peer[0], task)
             task.add_done_callback(self.tasks.discard)
+            task.add_done_callback(self.shares.release)
 
-    def _over_limit(self, peer: Endpoint) -> str | None:
-        if len(self.tasks) >= self.limits.connections:
-            return f"{self.limits.connections} connections are open, the limit"
-        if self.per_client[peer[0]] >= self.limits.per_client:
-            return f"{self.limits.per_client} connections are open from {peer[0]}, the limit"
-        return None
+    def _make_room(self, peer: Endpoint) -> None:
+        """See to it that there is a place for this client. Raises NoPlaceError."""
+        if self.shares.held_by(peer[0]) >= self.per_client:
+            raise NoPlaceError(f"{self.per_client} connections are open from {peer[0]}, the limit")
+        task = next(iter(self.shares.who_may_yield(peer[0])), None)
+        if task is not None:
+            reason = f"its place went to {peer[0]}"
+            emit("refused", peer=task.get_name(), reason=reason)
+            task.cancel(reason)
+            self.shares.release(task)
 
     async def _serve(self, sock: socket.socket, peer: Endpoint) -> None:
         try:
             await self.handle(sock, peer)
-        except asyncio.CancelledError:
-            reset(sock)
-            raise
         except Exception:
             # A fault in one connection must not end the others; it is not hidden either.
             traceback.print_exc()
-            reset(sock)
         finally:
             sock.close()
-            self.per_client[peer[0]] -= 1
-            if not self.per_client[peer[0]]:
-                del self.per_client[peer[0]]
 
     def cancel_all(self) -> None:
         for task in self.tasks:
@@ -151,11 +162,12 @@ async def close_gently(sock: socket.socket) -> None:
     """Close so that what was sent arrives, although the peer may still be sending.
 
     close(2) with unread bytes would reset the connection and could destroy our last answer on its
-    way (RFC 9112, section 9.6). So say FIN, read and forget up to 1 MiB for up to 2 s, then close.
+    way (RFC 9112, section 9.6). So send FIN, read and forget up to 1 MiB for up to 2 s, then close.
     """
     loop = asyncio.get_running_loop()
     left = _LINGER_BYTES
     with contextlib.suppress(OSError, TimeoutError):
+        fin_when_closed(sock)
         sock.shutdown(socket.SHUT_WR)
         async with asyncio.timeout(_LINGER_SECONDS):
             while left > 0 and (data := await loop.sock_recv(sock, 65_536)):

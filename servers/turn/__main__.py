@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from ipaddress import IPv4Address, IPv4Network
 from random import SystemRandom
 
 from napt_lab.servers.shared import descriptors
-from napt_lab.servers.shared.arguments import account, port_number
+from napt_lab.servers.shared.arguments import port_number
 from napt_lab.servers.shared.destinations import is_own
 from napt_lab.servers.shared.events import emit
 from napt_lab.servers.turn.credentials import Credentials
 from napt_lab.servers.turn.framing import CHANNELS, RFC5766_CHANNELS
-from napt_lab.servers.turn.node import Node
+from napt_lab.servers.turn.opaque_string import account_argument, realm_argument
 from napt_lab.servers.turn.policy import PeerPolicy
 from napt_lab.servers.turn.quota import Limits, Quota
-from napt_lab.servers.turn.relays import Ports
-from napt_lab.servers.turn.server import Server
+from napt_lab.servers.turn.relayed_addresses import Ports
+from napt_lab.servers.turn.sockets import Sockets
+from napt_lab.servers.turn.turn_server import TurnServer
 
 
 def main() -> None:
@@ -27,36 +29,37 @@ def main() -> None:
     try:
         asyncio.run(_serve(options))
     except OSError as error:
-        sys.exit(f"turn: cannot serve on {options.listen}:{options.port}: {error.strerror}")
+        sys.exit(
+            f"turn: cannot serve on {options.listen}:{options.port}: {os.strerror(error.errno or 0)}"
+        )
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    descriptors.take_all()  # an allocation takes one, a data connection seven
+    descriptors.take_all()  # an allocation takes two, a data connection seven
     random = SystemRandom()
-    ports = Ports(str(options.relay_address))
-    server = Server(
+    server = TurnServer(
         credentials=Credentials(
             options.realm, dict(options.user), random.randbytes, options.nonce_lifetime
         ),
         policy=PeerPolicy(str(options.relay_address), is_own, options.allow_peer),
-        ports=ports,
+        ports=Ports(str(options.relay_address)),
         relay_ports=options.relay_ports,
         limits=Limits(
             user=Quota(options.user_allocations, options.user_bandwidth),
             client=Quota(options.client_allocations, options.client_bandwidth),
         ),
         rng=random,
-        channels=RFC5766_CHANNELS if options.rfc5766_channels else CHANNELS,
+        channels=RFC5766_CHANNELS if options.channels == "rfc5766" else CHANNELS,
     )
-    node = ports.node = Node(server)
-    await node.listen(str(options.listen), options.port)
+    sockets = Sockets(server)
+    await sockets.listen(str(options.listen), options.port)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        node.loop.add_signal_handler(number, stopped.set)
+        sockets.loop.add_signal_handler(number, stopped.set)
     listening = f"{options.listen}:{options.port}"
     emit("ready", listening=[listening], relay=str(options.relay_address), realm=options.realm)
     await stopped.wait()
-    await node.close()
+    await sockets.close()
 
 
 def _arguments() -> argparse.Namespace:
@@ -72,14 +75,19 @@ def _arguments() -> argparse.Namespace:
         help="address for clients; name it if this machine has several (default: %(default)s)",
     )
     add("--port", type=port_number, default=3478, help="UDP and TCP port (default: %(default)s)")
-    add("--realm", required=True, help="the realm of the credentials, such as napt.lab")
+    add(
+        "--realm",
+        type=realm_argument,
+        required=True,
+        help="the realm of the credentials, such as napt.lab",
+    )
     add(
         "--user",
-        type=account,
+        type=account_argument,
         action="append",
         required=True,
         metavar="NAME:PASSWORD",
-        help="who may allocate; may be repeated",
+        help="a user that may allocate; may be repeated",
     )
     add(
         "--relay-address",
@@ -101,7 +109,7 @@ def _arguments() -> argparse.Namespace:
         action="append",
         default=[],
         metavar="CIDR",
-        help="relay to this network although it is private, loopback or our own; may be repeated",
+        help="also relay to this network, though it is private, loopback or ours; may be repeated",
     )
     add(
         "--user-allocations",
@@ -113,7 +121,7 @@ def _arguments() -> argparse.Namespace:
     add(
         "--client-allocations",
         type=int,
-        default=64,
+        default=32,  # fewer than a user's: a host must not use up an account that it shares
         metavar="N",
         help="allocations a client's IP address may have at once (default: %(default)s)",
     )
@@ -139,9 +147,11 @@ def _arguments() -> argparse.Namespace:
         help="seconds until a nonce is stale (default: %(default)s)",
     )
     add(
-        "--rfc5766-channels",
-        action="store_true",
-        help="also accept channels 0x5000-0x7FFF, which clients older than RFC 8656 choose",
+        "--channels",
+        choices=("rfc8656", "rfc5766"),
+        default="rfc8656",
+        help="channel numbers: 0x4000-0x4FFF, or for older clients 0x4000-0x7FFF "
+        "(default: %(default)s)",
     )
     return parser.parse_args()
 

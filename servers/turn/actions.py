@@ -1,7 +1,7 @@
 """What the state machine wants done: its only output.
 
-Each is performed in the order given, and none is waited for: what comes of an OpenConnection
-or a Join is reported to the state machine when it happens.
+Each action is performed in the order given, and none is waited for: the result of an
+OpenConnection or a Join is reported to the state machine when it happens.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from napt_lab.servers.turn.allocation import Allocation, FiveTuple
-from napt_lab.servers.turn.attributes import Address
-from napt_lab.servers.turn.connection import PeerConnection
+from napt_lab.servers.turn.allocation import Allocation, PeerConnection
+from napt_lab.servers.turn.attributes import Address, FiveTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +27,36 @@ class SendToPeer:
 
 
 @dataclass(frozen=True, slots=True)
+class Serve:
+    """From now on pass on what arrives at the allocation's relayed transport address."""
+
+    allocation: Allocation
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """The allocation has ended: pass on nothing more that its client sends."""
+
+    allocation: Allocation
+
+
+@dataclass(frozen=True, slots=True)
 class OpenConnection:
-    """Connect to the peer from the relayed transport address; report by `opened` or `failed`."""
+    """Connect to the peer from the relayed transport address; report `opened` or `failed`."""
 
     connection: PeerConnection
 
 
 @dataclass(frozen=True, slots=True)
 class CloseConnection:
-    """Close the connection to the peer, and its data connection if there is one."""
+    """Reset the connection to the peer, and its data connection if there is one."""
 
     connection: PeerConnection
 
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """This stream is a data connection from now on: pass bytes between it and the peer."""
+    """Make this stream a data connection: from now on pass bytes between it and the peer."""
 
     five_tuple: FiveTuple
     connection: PeerConnection
@@ -56,12 +69,20 @@ class CloseStream:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A line for whoever watches the server."""
+    """One line of the server's log."""
 
     name: str
     fields: dict[str, Any]
 
 
 Action: TypeAlias = (
-    SendToClient | SendToPeer | OpenConnection | CloseConnection | Join | CloseStream | Event
+    SendToClient
+    | SendToPeer
+    | Serve
+    | Withdraw
+    | OpenConnection
+    | CloseConnection
+    | Join
+    | CloseStream
+    | Event
 )

@@ -1,7 +1,7 @@
 """Values inside STUN attributes (RFC 8489, section 14, and RFC 8656, section 18).
 
-Theory of operation. Addresses travel XORed, because NATs were seen that rewrite every four
-bytes that look like an address of theirs. XOR-PEER-ADDRESS and its relatives:
+Theory of operation. Addresses travel XORed, because some NATs rewrite every four bytes that
+look like an address they know. XOR-PEER-ADDRESS and all other XOR-…-ADDRESS attributes:
 
      0                   1                   2                   3
      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -11,7 +11,7 @@ bytes that look like an address of theirs. XOR-PEER-ADDRESS and its relatives:
     |  Address XOR the cookie (IPv6: the cookie and transaction ID) |
     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 
-Decoders take what a stranger sent: they raise ValueError, and nothing else.
+The decoders read bytes that anyone may have sent: on bad values they raise ValueError only.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from __future__ import annotations
 import socket
 import struct
 from enum import IntEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from napt_lab.servers.turn.stun import MAGIC_COOKIE
+from napt_lab.servers.turn.stun_message import MAGIC_COOKIE
 
 Address: TypeAlias = tuple[str, int]
 """IP address and port of a transport address, as Python's sockets have it."""
@@ -37,6 +37,14 @@ class Transport(IntEnum):
 
     TCP = 6
     UDP = 17
+
+
+class FiveTuple(NamedTuple):
+    """How a client reaches the server: the protocol, the client's and the server's address."""
+
+    transport: Transport
+    client: Address
+    server: Address
 
 
 REASONS = {
@@ -87,7 +95,7 @@ def _xor(port_and_address: bytes, transaction_id: bytes) -> bytes:
 
 def encode_error(code: int) -> bytes:
     """ERROR-CODE: hundreds, the rest, and the reason that the RFCs give it."""
-    # A 401 answers strangers, whose requests are short: people can look up what it means.
+    # A 401 has no reason phrase: its size decides how much a forged request is amplified.
     reason = "" if code == 401 else REASONS[code]
     return struct.pack("!HBB", 0, code // 100, code % 100) + reason.encode()
 

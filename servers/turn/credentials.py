@@ -1,10 +1,11 @@
-"""Who may ask: the long-term credential mechanism (RFC 8489, section 9.2).
+"""Which clients are served: the long-term credential mechanism (RFC 8489, section 9.2).
 
 Theory of operation. The server challenges a first request with its realm and a nonce. The
 client repeats the request with its username and a MESSAGE-INTEGRITY keyed with
-H(username ":" realm ":" password); the password never travels.
+H(username ":" realm ":" password); the password never travels. All three are text that people
+type, so they are prepared by OpaqueString, whether configured or received.
 
-The nonce is stateless: nothing is kept for a client that has not proved who it is.
+The nonce is stateless: the server keeps nothing for a client that has not authenticated.
 
     "obMatJos2" | features, 4 characters | base64(issued, 4 | salt, 4 | MAC, 10 bytes)
 
@@ -21,13 +22,13 @@ import base64
 import hashlib
 import hmac
 import struct
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from napt_lab.servers.turn.attributes import encode_error
-from napt_lab.servers.turn.refusal import Refused
-from napt_lab.servers.turn.stun import Attribute, Attributes, Class, Message, Method, encode
+from napt_lab.servers.turn.error_response import Refused
+from napt_lab.servers.turn.opaque_string import opaque_string
+from napt_lab.servers.turn.stun_message import Attribute, Attributes, Class, Message, Method, encode
 
 NONCE_COOKIE = "obMatJos2"
 FEATURES = base64.b64encode((0b11 << 22).to_bytes(3)).decode()
@@ -40,23 +41,25 @@ Integrity = tuple[Attribute, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who sent an authenticated request, and how to protect the response to it."""
+    """The user that sent an authenticated request, and how to protect the response."""
 
     username: str
     integrity: Integrity
 
 
 def long_term_key(algorithm: int, username: str, realm: str, password: str) -> bytes:
-    """The key of section 14.5 or 14.6, by the password algorithm of section 18.5."""
-    # OpaqueString (RFC 8265) for what people type; its rarer rules change nothing in practice.
-    text = ":".join(unicodedata.normalize("NFC", part) for part in (username, realm, password))
+    """The key of section 14.5 or 14.6, by the password algorithm of section 18.5.
+
+    Raises ValueError if a text is not an OpaqueString.
+    """
+    text = ":".join(map(opaque_string, (username, realm, password)))
     hash_function = hashlib.md5 if algorithm == MD5 else hashlib.sha256
     return hash_function(text.encode()).digest()
 
 
 def userhash(username: str, realm: str) -> bytes:
-    """USERHASH (section 14.4)."""
-    return hashlib.sha256(f"{username}:{realm}".encode()).digest()
+    """USERHASH (section 14.4). Raises ValueError if a text is not an OpaqueString."""
+    return hashlib.sha256(":".join(map(opaque_string, (username, realm))).encode()).digest()
 
 
 class Credentials:
@@ -71,18 +74,19 @@ class Credentials:
     ) -> None:
         """`users`: passwords by username; `nonce_lifetime` in seconds.
 
-        RFC 8656, section 5, recommends an hour at most.
+        RFC 8656, section 5, recommends an hour at most. Raises ValueError if the realm, a
+        username or a password is not an OpaqueString.
         """
-        self.realm = realm
+        self.realm = opaque_string(realm)
         self._random_bytes = random_bytes
         self._nonce_lifetime = nonce_lifetime
         self._secret = random_bytes(32)
         self._keys = {
-            (user, algorithm): long_term_key(algorithm, user, realm, password)
+            (opaque_string(user), algorithm): long_term_key(algorithm, user, realm, password)
             for user, password in users.items()
             for algorithm in (MD5, SHA256)
         }
-        self._hashed = {userhash(user, realm): user for user in users}
+        self._hashed = {userhash(user, realm): opaque_string(user) for user in users}
 
     def challenge(self, client: str, now: float) -> Attributes:
         """What a 401 or 438 carries besides its code, for a client at this IP address."""
@@ -105,7 +109,7 @@ class Credentials:
             Attribute.MESSAGE_INTEGRITY not in request
             and Attribute.MESSAGE_INTEGRITY_SHA256 not in request
         ):
-            raise Refused(401, self.challenge(client, now))
+            raise Refused(401, attributes=self.challenge(client, now))
 
         # 2. Integrity, but not all of USERNAME or USERHASH, REALM and NONCE.
         nonce = request.get(Attribute.NONCE)
@@ -119,8 +123,8 @@ class Credentials:
         # 3. Password algorithms: neither means MD5; both must be as we offered them.
         algorithm = self._algorithm(request, nonce)
 
-        # 4. The username must be known. The check goes on with a random key, so that unknown
-        #    users take as long to refuse as wrong passwords.
+        # 4. The username must be known. If not, go on with a random key: an unknown user must
+        #    take as long to refuse as a wrong password.
         username = self._username(request)
         key = self._keys.get((username, algorithm)) or self._random_bytes(16)
 
@@ -130,12 +134,14 @@ class Credentials:
             if Attribute.MESSAGE_INTEGRITY_SHA256 in request
             else Attribute.MESSAGE_INTEGRITY
         )
+        fresh = self._fresh(nonce, client, now)
         if not request.verify(checked, key):
-            raise Refused(401, self.challenge(client, now))
+            reason = f"no user {username!r}, or a wrong password" if fresh else ""
+            raise Refused(401, reason, self.challenge(client, now))
 
         # 6. The nonce must be one of ours, for this client, and fresh.
-        if not self._fresh(nonce, client, now):
-            raise Refused(438, self.challenge(client, now))
+        if not fresh:
+            raise Refused(438, attributes=self.challenge(client, now))
 
         # Responses use SHA-256 unless the request was processed as though MD5 by default.
         answered = (
@@ -150,7 +156,7 @@ class Credentials:
         offered = request.get(Attribute.PASSWORD_ALGORITHMS)
         if not nonce.startswith(NONCE_COOKIE.encode()) or (chosen is None and offered is None):
             return MD5
-        # Each entry is an algorithm and the length of its parameters, which ours don't have.
+        # Each entry is an algorithm and the length of its parameters: 0 for both of ours.
         entries = (PASSWORD_ALGORITHMS[:4], PASSWORD_ALGORITHMS[4:])
         if chosen not in entries or offered != PASSWORD_ALGORITHMS:
             raise Refused(400)
@@ -158,9 +164,12 @@ class Credentials:
 
     def _username(self, request: Message) -> str:
         name, hashed = request.get(Attribute.USERNAME), request.get(Attribute.USERHASH)
-        if name is not None:
-            return unicodedata.normalize("NFC", name.decode(errors="replace"))
-        return self._hashed.get(hashed or b"", "")
+        if name is None:
+            return self._hashed.get(hashed or b"", "")
+        try:
+            return opaque_string(name.decode())
+        except ValueError:
+            return ""  # no user has this name
 
     def _nonce(self, client: str, now: float) -> str:
         issued = struct.pack("!I4s", int(now) & 0xFFFFFFFF, self._random_bytes(4))

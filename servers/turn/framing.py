@@ -19,17 +19,17 @@ from __future__ import annotations
 
 import struct
 
-from napt_lab.servers.turn.stun import HEADER_LENGTH
+from napt_lab.servers.turn.stun_message import HEADER_LENGTH
 
 CHANNEL_HEADER = struct.Struct("!HH")
 CHANNEL_HEADER_LENGTH = 4  # bytes
 CHANNELS = range(0x4000, 0x5000)
 RFC5766_CHANNELS = range(0x4000, 0x8000)
-"""What older clients choose from; RFC 8656, section 12, reserves 0x5000 and above."""
+"""The numbers that older clients choose from; RFC 8656, section 12, reserves 0x5000 and above."""
 
 
 class Desynchronised(ValueError):
-    """The stream holds something that is neither; where it ends, nobody can tell."""
+    """The stream holds something that is neither, so the next message cannot be found."""
 
 
 def channel_data(number: int, data: bytes, *, pad: bool) -> bytes:
@@ -47,7 +47,7 @@ class Deframer:
         self._stream = memoryview(b"")
 
     def feed(self, data: bytes) -> None:
-        """Add what was received; take everything out by `next_message()` before the next."""
+        """Add what was received; before the next call, `next_message()` must have returned None."""
         self._stream = memoryview(bytes(self._stream) + data if self._stream else data)
 
     def next_message(self) -> memoryview | None:

@@ -1,27 +1,23 @@
-"""Send and Data indications: data with no channel (RFC 8656, section 11).
+"""Handles Send indications and makes Data indications: data without a channel (RFC 8656, 11).
 
 Theory of operation. A Send indication carries data and the peer it is for; a Data indication
-carries data and the peer it is from. Neither is authenticated nor answered: what fails a
-check disappears, as datagrams do.
+carries data and the peer it is from. Neither is authenticated nor answered: an indication that
+fails a check is discarded, as a datagram may be.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from napt_lab.servers.turn import actions
 from napt_lab.servers.turn import attributes as value
-from napt_lab.servers.turn.attributes import Address, Transport
-from napt_lab.servers.turn.stun import Attribute, Class, Message, Method, encode
-
-if TYPE_CHECKING:
-    from napt_lab.servers.turn.allocation import FiveTuple
-    from napt_lab.servers.turn.server import Server
+from napt_lab.servers.turn.attributes import Address, FiveTuple, Transport
+from napt_lab.servers.turn.stun_message import Attribute, Class, Message, Method, encode
+from napt_lab.servers.turn.turn_state import TurnState
 
 
-def on_send(server: Server, five_tuple: FiveTuple, message: Message, now: float) -> None:
+def on_send(state: TurnState, five_tuple: FiveTuple, message: Message, now: float) -> None:
     """Section 11.2: pass the data on, or discard it silently."""
     # The 5-tuple must have an allocation, and one that relays datagrams.
-    allocation = server.allocations.get(five_tuple)
+    allocation = state.allocations.get(five_tuple)
     if allocation is None or allocation.transport != Transport.UDP:
         return
 
@@ -35,8 +31,8 @@ def on_send(server: Server, five_tuple: FiveTuple, message: Message, now: float)
         return
 
     # The peer must have a permission; the client cannot widen it by choosing the port.
-    if server.may_reach(peer, Transport.UDP) and allocation.sends(peer, len(data), now):
-        server.send_to_peer(allocation, peer, data)
+    if state.may_reach(peer, Transport.UDP) and allocation.sends(peer, len(data), now):
+        state.do(actions.SendToPeer(allocation, peer, data))
 
 
 def data_indication(peer: Address, data: bytes, transaction_id: bytes) -> bytes:

@@ -1,9 +1,9 @@
-"""To whom we relay (RFC 8656, sections 21.2.1 and 21.4: a relay must not open inner doors).
+"""Which peers are relayed to (RFC 8656, sections 21.2.1 and 21.4).
 
 Theory of operation. A relayed packet leaves from the server's own address, inside the
-server's own network. Without a policy a client could so reach the server's loopback, its
-neighbours in private ranges, or everyone at once by broadcast. What is not ordinary unicast
-on the public Internet is refused unless the operator allows it (`--allow-peer`).
+server's own network. Without a policy a client could reach the server's loopback, its private
+neighbors, or all hosts at once by broadcast. An address that is not a unicast address of the
+public Internet is refused unless the operator allows it (`--allow-peer`).
 
 The server's own addresses are refused too, with one exception: the relayed transport
 addresses of living allocations, so that two clients of the same server can meet.
@@ -28,7 +28,7 @@ class PeerPolicy:
         allowed: Iterable[IPv4Network] = (),
     ) -> None:
         """`relay`: the address on which allocations are made; `is_own`: whether an address is
-        the server's; `allowed`: networks that the operator permits all the same.
+        the server's; `allowed`: networks that the operator permits in spite of that.
         """
         self._relay = relay
         self._is_own = is_own

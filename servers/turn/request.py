@@ -1,20 +1,19 @@
-"""A request on its way to the module that does what it asks for."""
+"""A request that passed the common checks, and the responses to it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from napt_lab.servers.turn import attributes as value
-from napt_lab.servers.turn.allocation import FiveTuple
-from napt_lab.servers.turn.attributes import Address
+from napt_lab.servers.turn.attributes import Address, FiveTuple
 from napt_lab.servers.turn.credentials import Identity
-from napt_lab.servers.turn.refusal import Refused
-from napt_lab.servers.turn.stun import Attribute, Message
+from napt_lab.servers.turn.error_response import Refused
+from napt_lab.servers.turn.stun_message import Attribute, Attributes, Class, Message, encode
 
 
 @dataclass(slots=True)
 class Request:
-    """A request that passed the checks common to all."""
+    """One request, from whom, and when."""
 
     five_tuple: FiveTuple
     message: Message
@@ -34,7 +33,7 @@ class Request:
         """The attribute's value. Raises Refused(400) if it is missing."""
         found = self.message.get(attribute)
         if found is None:
-            raise Refused(400)
+            raise Refused(400, f"no {attribute.name.replace('_', '-')}")
         return found
 
     def number(self, attribute: Attribute, default: int) -> int:
@@ -42,12 +41,28 @@ class Request:
         found = self.message.get(attribute)
         return default if found is None else value.decode_number(found)
 
-    def addresses(self, attribute: Attribute) -> list[Address]:
-        """Every address of this type. Raises ValueError if one is malformed."""
+    def peers(self) -> list[Address]:
+        """Every XOR-PEER-ADDRESS. Raises Refused(400) without one, ValueError on a bad one."""
+        self.required(Attribute.XOR_PEER_ADDRESS)
         return [
             value.decode_xor_address(each, self.message.transaction_id)
-            for each in self.message.get_all(attribute)
+            for each in self.message.get_all(Attribute.XOR_PEER_ADDRESS)
         ]
 
     def xor(self, address: Address) -> bytes:
         return value.encode_xor_address(address, self.message.transaction_id)
+
+    def success(self, attributes: Attributes) -> bytes:
+        """The success response, protected as the request was."""
+        return self._response(Class.SUCCESS, attributes)
+
+    def error(self, code: int, attributes: Attributes | None = None) -> bytes:
+        """The error response, protected as the request was."""
+        error_code = (Attribute.ERROR_CODE, value.encode_error(code))
+        return self._response(Class.ERROR, [error_code, *(attributes or [])])
+
+    def _response(self, message_class: Class, attributes: Attributes) -> bytes:
+        message = self.message
+        response = Message(message.method, message_class, message.transaction_id, attributes)
+        integrity = self.identity.integrity if self.identity else None
+        return encode(response, integrity=integrity, fingerprint=message.has_fingerprint)

@@ -1,8 +1,10 @@
-"""Reservations: a port held back for whoever shows the token (RFC 8656, section 7.2).
+"""Reservations: a port held back for the client that shows the token (RFC 8656, section 7.2).
 
-Theory of operation. RTP and RTCP want neighbouring ports, from two 5-tuples. The first
-Allocate gets an even port, with the next one held back, and a RESERVATION-TOKEN; the second
-Allocate shows the token within 30 s and gets that port.
+Theory of operation. RTP and RTCP want neighboring ports, from two 5-tuples. The first Allocate
+gets an even port, the next port is held back, and the answer has a RESERVATION-TOKEN. The
+second Allocate shows the token within 30 s and gets that port. Ports held back are bounded for
+each user and for each client's IP address, so that one host cannot hold back all that a shared
+account may have.
 """
 
 from __future__ import annotations
@@ -10,12 +12,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from napt_lab.servers.turn.deadlines import Deadlines
-
-if TYPE_CHECKING:
-    from napt_lab.servers.turn.allocation import Relay
+from napt_lab.servers.turn.allocation import Relay
+from napt_lab.servers.turn.expirations import Expirations
+from napt_lab.servers.turn.quota import Limits
+from napt_lab.servers.turn.request import Request
 
 LIFETIME = 30.0  # seconds
 
@@ -25,15 +27,16 @@ class Reservation:
     token: bytes
     relay: Relay
     username: str
+    client: str
 
 
 class Reservations:
-    """Ports held back, a bounded number for each user."""
+    """Ports held back, a bounded number for each user and each client's address."""
 
-    def __init__(self, rng: random.Random, deadlines: Deadlines[Any], per_user: int) -> None:
+    def __init__(self, rng: random.Random, expirations: Expirations[Any], limits: Limits) -> None:
         self._random = rng
-        self._deadlines = deadlines
-        self._per_user = per_user
+        self._expirations = expirations
+        self._limits = limits
         self._reservations: dict[bytes, Reservation] = {}
 
     def __len__(self) -> int:
@@ -42,15 +45,20 @@ class Reservations:
     def __iter__(self) -> Iterator[Reservation]:
         return iter(list(self._reservations.values()))
 
-    def full(self, username: str) -> bool:
-        """Whether this user may hold back no more."""
-        return sum(each.username == username for each in self) >= self._per_user
+    def full(self, request: Request) -> bool:
+        """Whether this user or this client's address may hold back no more."""
+        return (
+            sum(each.username == request.username for each in self) >= self._limits.user.allocations
+            or sum(each.client == request.client for each in self)
+            >= self._limits.client.allocations
+        )
 
-    def hold(self, relay: Relay, username: str, now: float) -> Reservation:
+    def hold(self, relay: Relay, request: Request) -> Reservation:
         """Hold back an open relayed transport address."""
-        reservation = Reservation(self._random.randbytes(8), relay, username)
-        self._reservations[reservation.token] = reservation
-        self._deadlines.set(reservation, now + LIFETIME)
+        token = self._random.randbytes(8)
+        reservation = Reservation(token, relay, request.username, request.client)
+        self._reservations[token] = reservation
+        self._expirations.set(reservation, request.now + LIFETIME)
         return reservation
 
     def find(self, token: bytes, username: str) -> Reservation | None:
@@ -62,4 +70,4 @@ class Reservations:
     def release(self, reservation: Reservation) -> None:
         """It was claimed, or its time is over."""
         del self._reservations[reservation.token]
-        self._deadlines.discard(reservation)
+        self._expirations.discard(reservation)

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from napt_lab.servers.shared import splice as splicing
-from napt_lab.servers.shared.splice import failed, readable, reset, splice
+from napt_lab.servers.shared.splice import Pair, failed, readable, reset
 
 
 def connection() -> tuple[socket.socket, socket.socket]:
@@ -63,12 +63,14 @@ def test_a_reset_is_passed_on_as_a_reset_whoever_sees_it_first(turns, monkeypatc
     async def play() -> None:
         (near, far), (other_near, other_far) = connection(), connection()
         other_far.setblocking(False)
-        joined = asyncio.create_task(splice(near, other_near, 60))
+        pair = Pair(near, other_near)
+        joined = asyncio.create_task(pair.run(60))
         far.sendall(b"half a file")
         loop = asyncio.get_running_loop()
         assert await loop.sock_recv(other_far, 100) == b"half a file"
         reset(far)
-        assert (await asyncio.wait_for(joined, 10)).reason == "first: connection reset by peer"
+        await asyncio.wait_for(joined, 10)
+        assert pair.reason == "first: connection reset by peer"
         with pytest.raises(ConnectionResetError):
             await asyncio.wait_for(loop.sock_recv(other_far, 100), 10)
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -101,10 +102,74 @@ def test_a_bad_request_ends_its_connection(server, sent, status):
     assert b"Connection: close" in answer
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET / HT", GET + b"GET"])
-def test_slowness_is_bounded(sent):
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", GET, GET + b"GET", b"\x16\x03\x01\x02"])
+def test_slowness_is_bounded_and_a_header_that_never_ends_is_answered(sent):
     with running("napt_lab.servers.web", "--head", "0.3", "--idle", "0.3") as server:
-        assert read_all(connect(server, sent)).count(b"You are") == sent.count(GET)
+        answers = read_all(connect(server, sent))
+        assert answers.count(b"You are") == sent.count(GET)
+        assert answers.count(b"HTTP/1.1 408 ") == (sent not in (b"", GET))
+
+
+NC = (
+    ("GET / HTTP/1.1\nHost: x\n\n", b"HTTP/1.1 200 "),  # the classic exercise
+    ("GET / HTTP/1.0\n\n", b"HTTP/1.1 200 "),
+    ("GET / HTTP/1.1\r\nHost: x\n\r\n", b"HTTP/1.1 200 "),
+    ("GET / HTTP/1.1\n\n", b"HTTP/1.1 400 "),
+    ("GET / HTTP/1.1\nHost: x\rY: z\n\n", b"HTTP/1.1 400 "),
+    ("GET / HTTP/1.1\nHost: x\n", b"HTTP/1.1 400 "),
+    ("GET /", b"HTTP/1.1 400 "),
+    ("hello\n\n", b"HTTP/1.1 400 "),
+)
+
+
+@pytest.mark.parametrize(("typed", "answer"), NC)
+def test_what_is_typed_into_nc_is_answered(server, typed, answer):
+    command = ["nc", "-N", "127.0.0.1", str(server.port)]
+    done = subprocess.run(command, input=typed.encode(), capture_output=True, timeout=20)
+    assert done.stdout.startswith(answer)
+
+
+def test_a_bare_lf_is_answered_while_the_client_may_still_send(server):
+    connection = connect(server, b"GET / HTTP/1.1\nHost: x\n\n" * 2)
+    received = b""
+    while received.count(b"</html>") < 2:
+        received += connection.recv(65536)
+
+
+def test_a_client_that_ends_its_side_gets_all_its_answers_however_slowly_it_reads():
+    with running("napt_lab.servers.web", "--quiet-requests") as server:
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", server.port))
+        connection.settimeout(DEADLINE)
+        count = 10_000  # answers of 4 MB: more than the socket buffers take
+        sender = threading.Thread(target=connection.sendall, args=(GET * count,))
+        sender.start()
+        received = connection.recv(100)
+        sender.join(0.2)  # it may be done, or held up: both are to be served
+        while sender.is_alive():
+            received += connection.recv(65536)
+        connection.shutdown(socket.SHUT_WR)
+        assert (received + read_all(connection)).count(b"</html>") == count
+
+
+def test_an_answer_survives_a_body_that_is_not_read(server):
+    """To close with unread bytes would reset the connection, and the answer with it."""
+    body = b"x" * 5_000_000
+    connection = connect(server)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    connection.sendall(head + body)
+    connection.shutdown(socket.SHUT_WR)
+    assert connection.recv(65536).startswith(b"HTTP/1.1 405 ")
+    assert connection.recv(65536) == b""
+
+
+def test_a_crowd_of_one_address_leaves_places_for_others():
+    with running("napt_lab.servers.web", "--max-connections", "20") as server:
+        crowd = [socket.create_connection(("127.0.0.1", server.port), DEADLINE, ("127.0.0.66", 0))
+                 for _ in range(26)]  # fmt: skip
+        assert b"You are" in connect(server, GET).recv(65536)
+        assert read_all(crowd[0]) == b""  # its place was taken
 
 
 def test_a_patient_client_is_served():

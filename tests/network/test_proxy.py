@@ -13,6 +13,7 @@ import time
 import pytest
 from aiohttp import web
 
+from napt_lab.servers.shared import splice
 from tests.server_program import Program
 
 pytestmark = pytest.mark.network
@@ -400,3 +401,177 @@ def test_beyond_the_limit_of_connections_the_answer_is_503():
             until = time.monotonic() + 10
             while curl("http://127.0.0.1:8000/").stdout != b"hello":
                 assert time.monotonic() < until
+
+
+def await_reset(sock):
+    """Read up to the reset that must come; returns what was read before it."""
+    got = bytearray()
+    while True:
+        try:
+            piece = sock.recv(65536)
+        except ConnectionResetError:
+            return bytes(got)
+        assert piece, f"a FIN, not a reset, after {bytes(got)!r}"
+        got += piece
+
+
+def exchange(request):
+    """A request through the proxy to a listening socket of ours; returns client and server."""
+    with socket.create_server(("127.0.0.1", 8000)) as listener:
+        listener.settimeout(10)
+        client = socket.create_connection(PROXY, timeout=10)
+        client.sendall(request)
+        server, _ = listener.accept()
+        server.settimeout(10)
+    return client, server
+
+
+CONNECT = b"CONNECT 127.0.0.1:8000 HTTP/1.1\r\nHost: a\r\n\r\n"
+OLD_GET = b"GET http://127.0.0.1:8000/ HTTP/1.0\r\n\r\n"
+WITHOUT_LENGTH = b"HTTP/1.0 200 OK\r\n\r\n"  # a FIN is the end of what follows
+
+
+def half_way(request):
+    """Five bytes have come down to the client, and for a tunnel two have gone up."""
+    client, server = exchange(request)
+    if request is CONNECT:
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+        client.sendall(b"up")
+        assert server.recv(2) == b"up"
+        server.sendall(b"hello")
+    else:
+        assert server.recv(65536).startswith(b"GET / ")
+        server.sendall(WITHOUT_LENGTH + b"hello")
+    got = b""
+    while b"hello" not in got:
+        got += client.recv(65536)
+    return client, server
+
+
+def never_a_fin(request, program, end, reason):
+    """Whatever `end` does to a transfer on its way, both sides are reset, and the bytes counted."""
+    client, server = half_way(request)
+    for sock in end(client, server):
+        await_reset(sock)
+    ended = program.event("ended")
+    up = 2 if request is CONNECT else 0
+    assert (ended["bytes_up"], ended["bytes_down"]) == (up, 5)
+    assert reason in ended["reason"].lower()
+
+
+@pytest.mark.parametrize("request_", [CONNECT, OLD_GET], ids=["tunnel", "fetch"])
+class TestAnEndThatIsNotTheSendersOwnIsAReset:
+    """Of a tunnel, and of an answer whose end only a FIN marks."""
+
+    flags = (*ALLOW, "--tunnel-port", 8000)
+
+    def test_when_the_proxy_is_stopped(self, request_):
+        with proxy(*self.flags) as program:
+
+            def end(client, server):
+                program.process.terminate()
+                program.process.wait(10)
+                return client, server
+
+            never_a_fin(request_, program, end, "stopped")
+
+    def test_when_the_proxy_is_killed(self, request_):
+        program = proxy(*self.flags)
+        sides = half_way(request_)
+        program.process.kill()
+        program.process.wait(10)
+        for sock in sides:
+            await_reset(sock)
+        program.read_to_end()
+
+    def test_when_nothing_passes_for_too_long(self, request_):
+        with proxy(*self.flags, "--idle-time", 0.5) as program:
+            reason = "idle" if request_ is CONNECT else "silent for 0.5 s"
+            never_a_fin(request_, program, lambda client, server: (client, server), reason)
+
+    def test_when_the_server_is_reset(self, request_):
+        with proxy(*self.flags) as program:
+
+            def end(client, server):
+                splice.reset(server)
+                return (client,)
+
+            never_a_fin(request_, program, end, "connection reset by peer")
+
+    def test_when_the_client_is_reset(self, request_):
+        with proxy(*self.flags, "--idle-time", 5) as program:
+
+            def end(client, server):
+                splice.reset(client)
+                if request_ is not CONNECT:  # only by sending does one learn that nobody reads
+                    with contextlib.suppress(ConnectionError):
+                        while True:
+                            server.sendall(bytes(65536))
+                return (server,) if request_ is CONNECT else ()
+
+            if request_ is CONNECT:
+                never_a_fin(request_, program, end, "connection reset by peer")
+            else:
+                end(*half_way(request_))
+                assert program.event("ended")["bytes_down"] >= 5
+
+    def test_but_the_senders_own_end_is_a_fin(self, request_):
+        """The control."""
+        with proxy(*self.flags) as program:
+            client, server = half_way(request_)
+            server.shutdown(socket.SHUT_WR)
+            assert client.recv(65536) == b""
+            client.shutdown(socket.SHUT_WR)
+            assert server.recv(65536) == b""
+            assert program.event("ended")["reason"] == "closed"
+
+
+@pytest.mark.parametrize("cut", ["reset", "fin"])
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 100\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n64\r\n"]
+)
+def test_an_upload_that_is_cut_off_is_reset_at_the_server(framing, cut):
+    with proxy(*ALLOW) as program:
+        client, server = exchange(POST + framing + b"half")
+        got = b""
+        while not got.endswith(b"half" if b"Length" in framing else b"half\r\n"):
+            got += server.recv(65536)
+        if cut == "reset":
+            splice.reset(client)
+        else:
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(65536).startswith(b"HTTP/1.1 400 ")
+        await_reset(server)
+        assert program.told("request", status=200) == []
+
+
+def test_a_client_that_ends_its_side_after_the_request_gets_the_answer():
+    with proxy(*ALLOW) as program, Origin(OK):
+        with socket.create_connection(PROXY, timeout=10) as sock:
+            sock.sendall(GET + b"\r\n")
+            sock.shutdown(socket.SHUT_WR)
+            assert read_all(sock).endswith(b"hello")
+        assert program.event("ended")["reason"] == "closed"
+
+
+@pytest.mark.parametrize(
+    "typed", ["GET http://127.0.0.1:8000/ HTTP/1.1\nHost: a\n\n", "GET http://127.0.0.1:8000/"]
+)
+def test_a_request_that_is_typed_into_nc_is_answered(typed):
+    with proxy(*ALLOW), Origin(OK) as origin:
+        command = ["nc", "-N", PROXY[0], str(PROXY[1])]
+        got = subprocess.run(command, input=typed.encode(), capture_output=True, timeout=10).stdout
+        origin.listener.close()
+    if typed.endswith("\n"):
+        assert got.endswith(b"hello")
+    else:
+        assert got.startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_crowd_of_one_address_leaves_places_for_others():
+    with proxy(*ALLOW, "--connections", 4, "--per-client", 4) as program, Origin(OK):
+        crowd = [socket.create_connection(PROXY, 10, ("127.0.0.66", 0)) for _ in range(4)]
+        assert ask(GET + b"\r\n").endswith(b"hello")
+        yielded = program.event("refused")
+        assert yielded["peer"] == "{}:{}".format(*crowd[0].getsockname())
+        await_reset(crowd[0])

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -39,14 +40,23 @@ def name(sock):
 
 def joined_pair(program):
     first = dial()
-    program.event("waiting")
+    program.event("waiting", peer=name(first))
     second = dial()
-    program.event("joined")
+    program.event("joined", first=name(first))
     return first, second
 
 
 def read_all(sock):
     return b"".join(iter(lambda: sock.recv(65536), b""))
+
+
+def turned_away(sock):
+    """What the relay says to one that it turns away; it must end in a reset."""
+    said = sock.recv(65536)
+    with pytest.raises(ConnectionResetError):
+        sock.recv(65536)
+    assert said.startswith(b"relay: ")
+    return said
 
 
 def reset(sock):
@@ -164,7 +174,7 @@ def test_what_the_first_sent_while_it_waited_arrives():
 def test_a_third_party_is_turned_away_and_the_pair_goes_on():
     with relay() as program:
         first, second = joined_pair(program)
-        assert b"two parties have met" in read_all(dial())
+        assert b"two parties have met" in turned_away(dial())
         first.sendall(b"undisturbed")
         assert second.recv(100) == b"undisturbed"
 
@@ -173,7 +183,7 @@ def test_a_wrong_token_meets_nobody_and_is_sent_away():
     with relay("--waiting-time", 0.4) as program:
         first, second = dial(), dial(f"{OTHER}\n")
         for party in (first, second):
-            assert b"nobody came with the same token within 0.4 s" in read_all(party)
+            assert b"no other party came with this token within 0.4 s" in turned_away(party)
         program.event("left", peer=name(second))
         assert not [event for event in program.events if event["event"] == "joined"]
         joined_pair(program)  # the same relay joins those with the same token
@@ -194,21 +204,21 @@ def test_a_wrong_token_meets_nobody_and_is_sent_away():
 )
 def test_a_malformed_token_is_refused_in_words(line, answer):
     with relay() as program:
-        assert answer in read_all(dial(line))
+        assert answer in turned_away(dial(line))
         program.event("refused")
 
 
 def test_a_slow_first_line_is_cut_off():
     with relay("--line-time", 0.3):
         sock = dial("00")
-        assert b"no token within 0.3 s" in read_all(sock)
+        assert b"no token within 0.3 s" in turned_away(sock)
 
 
 def test_an_address_that_guesses_is_not_listened_to_and_others_are():
     with relay("--failures-per-address", 3) as program:
         for _ in range(3):
-            read_all(dial("guess\n"))
-        assert b"too many failures" in read_all(dial())
+            turned_away(dial("guess\n"))
+        assert b"too many failures" in turned_away(dial())
         dial(source="127.0.0.2")
         program.event("waiting")
 
@@ -217,11 +227,11 @@ def test_waiting_and_joined_are_bounded_for_each_address():
     limits = ("--waiting-per-address", 2, "--pairs-per-address", 1)
     with relay(*limits) as program:
         kept = [dial(f"{n:032x}\n") for n in range(2)]
-        assert b"2 parties from 127.0.0.1 wait already" in read_all(dial(f"{2:032x}\n"))
+        assert b"2 parties from 127.0.0.1 wait already" in turned_away(dial(f"{2:032x}\n"))
         kept.append(dial(f"{2:032x}\n", source="127.0.0.2"))
         kept.append(dial(f"{0:032x}\n"))
         program.event("joined")
-        assert b"1 pairs of 127.0.0.1 are joined already" in read_all(dial(f"{1:032x}\n"))
+        assert b"1 pairs of 127.0.0.1 are joined already" in turned_away(dial(f"{1:032x}\n"))
 
 
 def test_a_reset_of_one_resets_the_other():
@@ -232,7 +242,9 @@ def test_a_reset_of_one_resets_the_other():
         reset(first)
         with pytest.raises(ConnectionResetError):
             read_all(second)
-        assert "connection reset by peer" in program.event("ended")["reason"]
+        ended = program.event("ended")
+        assert "connection reset by peer" in ended["reason"]
+        assert (ended["bytes_forth"], ended["bytes_back"]) == (len(b"half a file"), 0)
 
 
 def fill(sock):
@@ -309,6 +321,74 @@ def test_nothing_is_held_after_the_end():
             program.events.clear()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_end_of_the_relay_is_no_end_of_a_file(number):
+    program = relay()
+    first, second = joined_pair(program)
+    waiting = dial(f"{OTHER}\n")
+    program.event("waiting", peer=name(waiting))
+    first.sendall(b"half a file")
+    assert second.recv(100) == b"half a file"
+    program.process.send_signal(number)
+    program.process.wait(10)
+    for party in (second, first, waiting):
+        with pytest.raises(ConnectionResetError):
+            party.recv(100)
+    if number == signal.SIGTERM:
+        ended = program.event("ended")
+        assert (ended["bytes_forth"], ended["bytes_back"]) == (len(b"half a file"), 0)
+        assert ended["reason"] == "stopped"
+    program.read_to_end()
+
+
+def test_a_crowd_of_one_address_leaves_places_for_others():
+    with relay("--waiting", 3, "--waiting-per-address", 3, "--waiting-time", 60) as program:
+        crowd = [dial(f"{n:032x}\n", source="127.0.0.66") for n in range(3)]
+        for party in crowd:
+            program.event("waiting", peer=name(party))
+        first = dial()
+        program.event("waiting", peer=name(first))
+        left = program.event("left", peer=name(crowd[0]))
+        assert left["reason"] == "its place went to 127.0.0.1"
+        with pytest.raises(ConnectionResetError):
+            crowd[0].recv(100)
+        second = dial()
+        program.event("joined")
+        second.sendall(b"here")
+        assert first.recv(100) == b"here"
+
+
+def test_a_crowd_that_sends_no_token_leaves_connections_for_others():
+    small = ("--waiting", 1, "--pairs", 1, "--waiting-per-address", 8, "--line-time", 60)
+    with relay(*small) as program:  # four connections in all
+        crowd = [dial("", source="127.0.0.66") for _ in range(4)]
+        first = dial()
+        program.event("waiting", peer=name(first))
+        dial()
+        program.event("joined", first=name(first))
+        assert program.event("refused")["peer"] == name(crowd[0])
+
+
+def test_a_pair_of_a_crowd_gives_way_and_its_bytes_are_counted():
+    with relay("--pairs", 2, "--pairs-per-address", 8) as program:
+        pairs = []
+        for n in range(2):
+            first = dial(f"{n:032x}\n", source="127.0.0.66")
+            program.event("waiting", peer=name(first))
+            pairs.append((first, dial(f"{n:032x}\n", source="127.0.0.67")))
+            program.event("joined", first=name(first))
+        first, second = pairs[0]
+        first.sendall(b"half a file")
+        assert second.recv(100) == b"half a file"
+        joined_pair(program)
+        ended = program.event("ended")
+        assert (ended["first"], ended["bytes_forth"]) == (name(first), 11)
+        assert ended["reason"] == "its place went to 127.0.0.1"
+        for party in (first, second):
+            with pytest.raises(ConnectionResetError):
+                party.recv(100)
+
+
 def test_sigterm_ends_it_promptly_with_parties_in_every_state():
     with relay() as program:
         first, second = joined_pair(program)
@@ -318,8 +398,8 @@ def test_sigterm_ends_it_promptly_with_parties_in_every_state():
         assert program.stop() == 0
         assert time.monotonic() - started < 2
         for sock in (first, second, waiting, silent):
-            with contextlib.suppress(ConnectionResetError):
-                assert sock.recv(1) == b""
+            with pytest.raises(ConnectionResetError):
+                sock.recv(1)
 
 
 def test_a_port_in_use_is_one_clear_line():

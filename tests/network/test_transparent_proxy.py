@@ -4,6 +4,7 @@ pc 10.0.0.7 ── lan0 gateway wan0 ── server
      10.0.0.1         24.9.3.7      151.101.1.69
 """
 
+import signal
 import subprocess
 import sys
 
@@ -181,6 +182,46 @@ def test_a_reset_by_the_server_reaches_the_pc():
     assert "ConnectionResetError" in done.stderr
     assert ended["reason"] == "server: connection reset by peer"
     server.wait(10)
+
+
+HALF_A_FILE = """
+import socket, sys
+if sys.argv[1] == "server":
+    listener = socket.create_server(("", 80)); print("up", flush=True)
+    sock, _ = listener.accept(); sock.sendall(b"half")
+else:
+    sock = socket.create_connection(("151.101.1.69", 80), timeout=5)
+    print(sock.recv(4), flush=True)
+sock.settimeout(10)
+try:
+    print("end", sock.recv(1))
+except ConnectionResetError:
+    print("reset")
+"""
+
+
+def half_a_file(node):
+    """A program on that node which receives or sends half a file, then tells how it ended."""
+    program = subprocess.Popen(
+        [*at(node), sys.executable, "-c", HALF_A_FILE, node], stdout=subprocess.PIPE
+    )
+    assert program.stdout
+    assert program.stdout.readline() == {"server": b"up\n", "pc": b"b'half'\n"}[node]
+    return program
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_end_of_the_proxy_is_no_end_of_a_file(number):
+    server, program = half_a_file("server"), intercepting()
+    pc = half_a_file("pc")
+    program.process.send_signal(number)
+    program.process.wait(10)
+    assert [side.communicate(timeout=10)[0] for side in (pc, server)] == [b"reset\n"] * 2
+    if number == signal.SIGTERM:
+        ended = program.event("ended")
+        assert (ended["bytes_up"], ended["bytes_down"]) == (0, 4)
+        assert ended["reason"] == "stopped"
+    program.read_to_end()
 
 
 def test_a_machine_without_the_interface_option_still_serves_a_rule_of_ones_own():

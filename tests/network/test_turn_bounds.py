@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import socket
 import time
 from pathlib import Path
@@ -10,8 +11,8 @@ import pytest
 
 from napt_lab.servers.turn.attributes import Transport
 from napt_lab.servers.turn.client.endpoint import TurnError, connected
-from napt_lab.servers.turn.quota import MAX_STREAMS_PER_CLIENT
-from napt_lab.servers.turn.stun import Attribute, Class, Message, Method, decode, encode
+from napt_lab.servers.turn.stun_message import Attribute, Class, Message, Method, decode, encode
+from napt_lab.servers.turn.turn_state import MAX_STRANGERS_PER_CLIENT
 from tests.network.turn_programs import PASSWORD, SERVER, USER, turn_server
 
 pytestmark = pytest.mark.network
@@ -92,7 +93,7 @@ def test_a_client_that_does_not_read_holds_its_peer_back():
         asyncio.run(stuck())
 
 
-def test_a_peer_whose_connection_nobody_binds_is_not_read():
+def test_a_peer_whose_connection_is_not_bound_is_not_read():
     async def unbound():
         async with connected(SERVER, USER, PASSWORD, TCP) as turn:
             relayed = (await turn.allocate(TCP)).relayed
@@ -153,6 +154,37 @@ def test_a_flood_of_allocate_requests_leaves_nothing_behind():
         assert [event["event"] for event in server.events] == ["ready"]
 
 
+def test_a_flood_of_strangers_takes_no_room_from_clients_with_allocations():
+    """The server stands still while its queue for strangers overflows; then one client sends."""
+    request = encode(Message(Method.ALLOCATE, Class.REQUEST, bytes(12)))
+
+    async def send_behind_the_flood(server):
+        async with connected(SERVER, USER, PASSWORD, UDP) as turn:
+            await turn.allocate(UDP)
+            with (
+                socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer,
+                socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
+            ):
+                peer.bind(("127.0.0.1", 0))
+                peer.settimeout(10)
+                await turn.bind_channel(peer.getsockname())
+                stranger.connect(SERVER)
+                server.process.send_signal(signal.SIGSTOP)
+                for _ in range(50_000):
+                    stranger.send(request)
+                turn.send(peer.getsockname(), b"behind the flood")
+                server.process.send_signal(signal.SIGCONT)
+                assert peer.recv(100) == b"behind the flood"
+            # What the client asks for is answered, too; and without its allocation as well.
+            await asyncio.wait_for(turn.delete(), 10)
+            await asyncio.wait_for(turn.allocate(UDP), 10)
+
+    with turn_server() as server:
+        before = server.descriptors()
+        asyncio.run(send_behind_the_flood(server))
+        assert server.descriptors() == before + 2  # an allocation that its client left behind
+
+
 def test_connections_of_one_address_are_bounded():
     with turn_server() as server, contextlib.ExitStack() as stack:
         before = server.descriptors()
@@ -163,11 +195,11 @@ def test_connections_of_one_address_are_bounded():
             each.setblocking(False)
         until = time.monotonic() + 10
         closed = set()
-        while len(closed) < 300 - MAX_STREAMS_PER_CLIENT:
+        while len(closed) < 300 - MAX_STRANGERS_PER_CLIENT:
             assert time.monotonic() < until, f"only {len(closed)} were closed"
             closed |= {each for each in sockets if ended(each)}
             time.sleep(0.01)
-        await_descriptors(server, before + MAX_STREAMS_PER_CLIENT)
+        await_descriptors(server, before + MAX_STRANGERS_PER_CLIENT)
         # Those that are left work.
         living = next(each for each in sockets if each not in closed)
         living.settimeout(5)

@@ -1,4 +1,4 @@
-"""The TURN server and clients that nobody here wrote; and our client with coturn's server."""
+"""The TURN server with clients from other projects, and our client with coturn's server."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ UDP, TCP = Transport.UDP, Transport.TCP
 FILE_SIZE = 5_000_001
 
 # Debian's coturn chooses channels as RFC 5766 let it.
-FOR_COTURN = ("--allow-peer", "127.0.0.0/8", "--rfc5766-channels")
+FOR_COTURN = ("--allow-peer", "127.0.0.0/8", "--channels", "rfc5766")
 
 ECHO = ("-e", "127.0.0.1", "-c")
 MANY = ("-m", "4", "-l", "1200")
@@ -71,7 +71,11 @@ def test_coturns_clients_with_a_wrong_password_are_refused():
         for sent, received, output in coturn_clients(*options):
             assert sent == received > 0, output
         server.event("allocated")
-        assert server.events[1]["event"] == "allocated"
+        before = [each["event"] for each in server.events].index("allocated")
+        refused = server.events[1:before]
+        assert {(each["event"], each["reason"]) for each in refused} == {
+            ("refused", "401 Unauthenticated: no user 'alice', or a wrong password")
+        }
 
 
 def test_coturns_client_is_told_that_dont_fragment_is_not_supported():
@@ -182,7 +186,7 @@ async def streams_both_ways():
     async with connected(SERVER, USER, PASSWORD, TCP) as turn:
         relayed = (await turn.allocate(TCP)).relayed
         await turn.permit("127.0.0.1")
-        # A peer that connects to us, and sends before anybody has bound its connection.
+        # A peer that connects to us, and sends before its connection is bound.
         reader, writer = await asyncio.open_connection(*relayed)
         writer.write(b"early")
         accepted = await asyncio.wait_for(turn.accept(), 5)
@@ -227,7 +231,7 @@ def test_our_client_is_told_what_it_may_not(server, tmp_path):
 
 
 def test_our_client_does_not_wait_for_a_server_that_is_gone():
-    async def wait_in_vain(server):
+    async def wait_for_a_peer(server):
         async with connected(SERVER, USER, PASSWORD, TCP) as turn:
             await turn.allocate(TCP)
             waiting = asyncio.create_task(turn.accept())
@@ -236,7 +240,7 @@ def test_our_client_does_not_wait_for_a_server_that_is_gone():
                 await asyncio.wait_for(waiting, DEADLINE)
 
     with turn_server() as server:
-        asyncio.run(wait_in_vain(server))
+        asyncio.run(wait_for_a_peer(server))
         server.process.wait(DEADLINE)
 
 
@@ -309,13 +313,27 @@ def test_sigterm_ends_allocations_and_says_what_they_relayed():
             writer.write(b"12345")
             assert await stream.reader.readexactly(5) == b"12345"
             assert server.stop() == 0
-            assert await reader.read() == b""
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
             writer.close()
 
     with turn_server() as server:
         asyncio.run(hold(server))
         ended = server.event("ended", reason="server stopped")
         assert ended["bytes_from_peers"] == 5
+
+
+def test_a_realm_or_account_that_is_not_valid_is_told_by_the_option():
+    for option, text in (("--realm", "a\u200db"), ("--user", "alice:a\x07b")):
+        valid = {"--realm": "napt.lab", "--user": "alice:secret", option: text}
+        words = [word for pair in valid.items() for word in pair]
+        result = subprocess.run(
+            [sys.executable, "-m", "napt_lab.servers.turn", *words, "--relay-address", "127.0.0.1"],
+            capture_output=True, text=True, timeout=10, check=False,
+        )  # fmt: skip
+        assert result.returncode == 2
+        assert f"argument {option}: " in result.stderr
+        assert "is not valid (RFC 8265): DISALLOWED/" in result.stderr
 
 
 def test_a_port_in_use_is_told_in_one_line():

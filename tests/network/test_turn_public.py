@@ -49,7 +49,7 @@ def server():
     subprocess.run(["sh", "-ec", NETWORK], check=True)
     with Program(
         "napt_lab.servers.turn", "--realm", "napt.lab", "--user", f"{USER}:{PASSWORD}",
-        "--relay-address", SERVER, "--rfc5766-channels",
+        "--relay-address", SERVER, "--channels", "rfc5766",
     ) as program:  # fmt: skip
         yield program
 

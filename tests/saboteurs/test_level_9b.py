@@ -70,9 +70,9 @@ SABOTEURS = (
         "strangers-need-no-permission",
         (
             Edit(
-                "servers/turn/connection.py",
-                "permitted = peer[0] in allocation.permissions",
-                "permitted = True",
+                "servers/turn/connect.py",
+                "if peer[0] not in allocation.permissions:",
+                "if False:",
             ),
         ),
         red={TURN: "waiting for `connection-refused` from relay"},

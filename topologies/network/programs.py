@@ -4,8 +4,8 @@ All programs are started at once; then each must report that it is ready. If one
 the error shows the end of its stderr. A NAPT's engine is either our nat_node or the kernel's own
 NAT (kernel_nat.py).
 
-A proxy serves its site, not the Internet: it listens on the gateway's private address and connects
-from the public one. The gateway itself forwards no packets.
+A proxy serves its site, not the Internet: it listens on the gateway's inside interface and private
+address, and connects from the public one. The gateway itself forwards no packets.
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ def gateway_command(site: Site, home: PurePath, fast: bool) -> list[str]:
 
 def proxy_command(gateway: Gateway) -> list[str]:
     """The command line after `python -m` of a gateway that is a proxy."""
-    own = ["--listen", str(gateway.private.ip), "--source", str(gateway.public.ip)]
+    # The address alone would not do: the gateway takes packets to it from the Internet's side, too.
+    inside = ["--listen", str(gateway.private.ip), "--device", "lan0"]
+    own = [*inside, "--source", str(gateway.public.ip)]
     if gateway.kind is GatewayKind.TRANSPARENT_PROXY:
         return [
             "napt_lab.servers.proxy.transparent",

@@ -8,10 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from napt_lab.topologies.spec import scalars
 
 Parser = Callable[[str], str | int | bool]
+
+
+class Channels(StrEnum):
+    """The channel numbers that TURN clients may bind: 0x4000-0x4FFF, or 0x4000-0x7FFF."""
+
+    RFC8656 = "rfc8656"
+    RFC5766 = "rfc5766"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,9 @@ SERVICES: dict[str, ServiceSpec] = {
     "file-server": ServiceSpec("napt_lab.servers.files", 8080, {"read-only": scalars.flag}),
     "relay": ServiceSpec("napt_lab.servers.relay.relay", 9000),
     "turn": ServiceSpec(
-        "napt_lab.servers.turn", 3478, {"user": scalars.account}, required=("user",)
+        "napt_lab.servers.turn",
+        3478,
+        {"user": scalars.account, "channels": scalars.one_of(Channels)},
+        required=("user",),
     ),
 }

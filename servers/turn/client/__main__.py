@@ -17,8 +17,8 @@ from typing import BinaryIO
 from napt_lab.servers.shared.events import emit
 from napt_lab.servers.shared.events import endpoint as text
 from napt_lab.servers.turn.attributes import Transport
-from napt_lab.servers.turn.client.arguments import add_common, converse
 from napt_lab.servers.turn.client.endpoint import PeerStream, connected
+from napt_lab.servers.turn.client.options import add_common, converse
 
 CHUNK = 256 << 10  # bytes
 

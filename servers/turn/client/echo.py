@@ -13,8 +13,8 @@ import asyncio
 from napt_lab.servers.shared.events import emit
 from napt_lab.servers.shared.events import endpoint as text
 from napt_lab.servers.turn.attributes import Transport
-from napt_lab.servers.turn.client.arguments import add_common, converse
 from napt_lab.servers.turn.client.endpoint import connected
+from napt_lab.servers.turn.client.options import add_common, converse
 
 
 def main() -> None:

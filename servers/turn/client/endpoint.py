@@ -1,6 +1,6 @@
 """The TURN client over asyncio, for UDP and TCP (RFC 8656 and RFC 6062).
 
-Theory of operation. An `Endpoint` is one 5-tuple: a socket to the server, and a `Session`
+Theory of operation. An `Endpoint` is one 5-tuple: a socket to the server, and a `TurnClient`
 that says what to send. With a TCP allocation each peer is a stream of its own: a second
 connection to the server, which a ConnectionBind turns into the bytes of that peer.
 """
@@ -16,16 +16,16 @@ from typing import TypeVar
 
 from napt_lab.servers.turn import attributes as value
 from napt_lab.servers.turn.attributes import Address, Transport
-from napt_lab.servers.turn.client.session import (
+from napt_lab.servers.turn.client.turn_client import (
     ConnectionAttempt,
     Data,
     Event,
     Finished,
     Login,
-    Session,
+    TurnClient,
 )
 from napt_lab.servers.turn.framing import CHANNEL_HEADER_LENGTH
-from napt_lab.servers.turn.stun import HEADER_LENGTH, Attribute, Message
+from napt_lab.servers.turn.stun_message import HEADER_LENGTH, Attribute, Message
 
 MAX_WAITING = 1024  # datagrams and connection attempts; the rest is dropped
 CLOSED = "the server closed the connection"
@@ -64,7 +64,7 @@ class Endpoint:
     """A connection to a TURN server, and the allocation made over it. See `connected()`."""
 
     def __init__(self, server: Address, login: Login, transport: Transport) -> None:
-        self.session = Session(login, transport, os.urandom)
+        self.turn = TurnClient(login, transport, os.urandom)
         self._loop = asyncio.get_running_loop()
         self._server = server
         self._transport = transport
@@ -78,7 +78,7 @@ class Endpoint:
 
     async def allocate(self, relayed: Transport) -> Allocated:
         """Rent a relayed transport address. Raises TurnError."""
-        response = await self._answer(self.session.allocate(relayed, self._loop.time()))
+        response = await self._answer(self.turn.allocate(relayed, self._loop.time()))
         transaction_id = response.transaction_id
         return Allocated(
             value.decode_xor_address(
@@ -92,19 +92,19 @@ class Endpoint:
 
     async def permit(self, address: str) -> None:
         """Let peers at this IP address reach us. Raises TurnError."""
-        await self._answer(self.session.permit(address, self._loop.time()))
+        await self._answer(self.turn.permit(address, self._loop.time()))
 
     async def bind_channel(self, peer: Address) -> None:
         """Use a channel for this peer from now on. Raises TurnError."""
-        await self._answer(self.session.bind_channel(peer, self._loop.time()))
+        await self._answer(self.turn.bind_channel(peer, self._loop.time()))
 
     async def delete(self) -> None:
         """Give the allocation back. Raises TurnError."""
-        await self._answer(self.session.refresh(0, self._loop.time()))
+        await self._answer(self.turn.refresh(0, self._loop.time()))
 
     def send(self, peer: Address, data: bytes) -> None:
         """Send a datagram to a peer; as with UDP, it may be lost."""
-        self.session.send(peer, data)
+        self.turn.send(peer, data)
         self._flush()
 
     async def receive(self) -> Data:
@@ -113,7 +113,7 @@ class Endpoint:
 
     async def connect(self, peer: Address) -> PeerStream:
         """A TCP connection to this peer (RFC 6062). Raises TurnError, OSError."""
-        response = await self._answer(self.session.connect(peer, self._loop.time()))
+        response = await self._answer(self.turn.connect(peer, self._loop.time()))
         number = value.decode_number(response.get(Attribute.CONNECTION_ID) or b"")
         return await self._data_connection(ConnectionAttempt(number, peer))
 
@@ -136,13 +136,13 @@ class Endpoint:
     async def _data_connection(self, attempt: ConnectionAttempt) -> PeerStream:
         reader, writer = await asyncio.open_connection(*self._server)
         try:
-            session = Session(self.session.login, Transport.TCP, os.urandom)
-            session.bind_connection(attempt.connection_id, self._loop.time())
+            turn = TurnClient(self.turn.login, Transport.TCP, os.urandom)
+            turn.bind_connection(attempt.connection_id, self._loop.time())
             while True:
-                writer.writelines(session.take_output())
+                writer.writelines(turn.take_output())
                 # Message by message: what follows the success response is the peer's.
-                session.receive(await _read_message(reader), self._loop.time())
-                for event in session.take_events():
+                turn.receive(await _read_message(reader), self._loop.time())
+                for event in turn.take_events():
                     if isinstance(event, Finished):
                         if event.error:
                             raise TurnError(event.error)
@@ -186,28 +186,28 @@ class Endpoint:
 
     def received(self, data: bytes) -> None:
         """A message came from the server."""
-        self.session.receive(data, self._loop.time())
+        self.turn.receive(data, self._loop.time())
         self._flush()
 
     def lost(self, error: Exception) -> None:
-        """The server cannot be reached any more: nothing will be answered."""
+        """The server cannot be reached any more: no request will be answered."""
         for future in self._finished.values():
             if not future.done():
                 future.set_exception(error)
         self._finished.clear()
 
     def _expire(self) -> None:
-        self.session.expire(self._loop.time())
+        self.turn.expire(self._loop.time())
         self._flush()
 
     def _flush(self) -> None:
-        for packet in self.session.take_output():
+        for packet in self.turn.take_output():
             self._write(packet)
-        for event in self.session.take_events():
+        for event in self.turn.take_events():
             self._tell(event)
         if self._timer is not None:
             self._timer.cancel()
-        deadline = self.session.next_deadline()
+        deadline = self.turn.next_deadline()
         self._timer = None if deadline is None else self._loop.call_at(deadline, self._expire)
 
     def _tell(self, event: Event) -> None:

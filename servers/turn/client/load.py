@@ -17,7 +17,7 @@ from napt_lab.servers.shared.arguments import account, address_and_port
 from napt_lab.servers.shared.events import emit
 from napt_lab.servers.turn.attributes import Address, Transport
 from napt_lab.servers.turn.client.endpoint import TurnError, connected
-from napt_lab.servers.turn.client.session import Finished, Login, Session
+from napt_lab.servers.turn.client.turn_client import Finished, Login, TurnClient
 
 CHUNK = 256 << 10  # bytes
 PATIENCE = 5.0  # seconds without an answer after which a server is not there
@@ -37,14 +37,14 @@ def datagrams(
     server: Address, login: tuple[str, str], peer: Address, seconds: float, size: int
 ) -> int:
     """Send `size` bytes at a time to the peer through a channel; how many packets it were."""
-    session = Session(Login(*login), Transport.UDP, os.urandom)
+    turn = TurnClient(Login(*login), Transport.UDP, os.urandom)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.connect(server)
         client.settimeout(PATIENCE)
-        _ask(client, session, session.allocate(Transport.UDP, time.monotonic()))
-        _ask(client, session, session.bind_channel(peer, time.monotonic()))
-        session.send(peer, bytes(size))
-        (packet,) = session.take_output()
+        _ask(client, turn, turn.allocate(Transport.UDP, time.monotonic()))
+        _ask(client, turn, turn.bind_channel(peer, time.monotonic()))
+        turn.send(peer, bytes(size))
+        (packet,) = turn.take_output()
         send, count, end = client.send, 0, time.monotonic() + seconds
         while time.monotonic() < end:
             for _ in range(50):
@@ -53,13 +53,13 @@ def datagrams(
     return count
 
 
-def _ask(client: socket.socket, session: Session, handle: int) -> None:
+def _ask(client: socket.socket, turn: TurnClient, handle: int) -> None:
     """Wait for the request's success. Raises TurnError, OSError."""
     while True:
-        for packet in session.take_output():
+        for packet in turn.take_output():
             client.send(packet)
-        session.receive(client.recv(2048), time.monotonic())
-        for event in session.take_events():
+        turn.receive(client.recv(2048), time.monotonic())
+        for event in turn.take_events():
             if isinstance(event, Finished) and event.handle == handle:
                 if event.error:
                     raise TurnError(event.error)

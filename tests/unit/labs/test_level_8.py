@@ -79,12 +79,13 @@ def test_a_server_is_an_address_and_a_port():
     [
         (
             "level-8-proxy.yaml",
-            "napt_lab.servers.proxy.explicit --listen 10.0.0.1 --source 24.9.3.7 --port 3128",
+            "napt_lab.servers.proxy.explicit --listen 10.0.0.1 --device lan0 --source 24.9.3.7"
+            " --port 3128",
         ),
         (
             "level-8-transparent-proxy.yaml",
-            "napt_lab.servers.proxy.transparent --listen 10.0.0.1 --source 24.9.3.7 "
-            "--intercept lan0:80",
+            "napt_lab.servers.proxy.transparent --listen 10.0.0.1 --device lan0 --source 24.9.3.7"
+            " --intercept lan0:80",
         ),
     ],
 )

@@ -32,24 +32,24 @@ def test_what_is_no_token(line):
 
 def test_two_meet_a_third_is_turned_away_and_the_token_is_free_afterwards():
     table = Rendezvous(Limits())
-    meeting = table.arrive(TOKEN, "alice", ALICE)
+    meeting = table.arrive(TOKEN, "alice", ALICE)[0]
     assert (meeting.first, meeting.second) == ("alice", None)
-    assert table.arrive(TOKEN, "bob", BOB) is meeting
+    assert table.arrive(TOKEN, "bob", BOB) == (meeting, None)
     assert (meeting.first, meeting.second) == ("alice", "bob")
     with pytest.raises(WrongTokenError, match="two parties have met"):
         table.arrive(TOKEN, "eve", EVE)
     table.end(meeting)
     assert len(table) == 0
-    assert table.arrive(TOKEN, "carol", ALICE).second is None
+    assert table.arrive(TOKEN, "carol", ALICE)[0].second is None
 
 
 def test_those_with_different_tokens_do_not_meet():
     table = Rendezvous(Limits())
-    assert table.arrive(TOKEN, "alice", ALICE) is not table.arrive(OTHER, "bob", BOB)
+    assert table.arrive(TOKEN, "alice", ALICE)[0] is not table.arrive(OTHER, "bob", BOB)[0]
 
 
 def test_the_table_holds_no_token_and_its_keys_differ_between_processes():
-    one, two = (Rendezvous(Limits()).arrive(TOKEN, "alice", ALICE) for _ in range(2))
+    one, two = (Rendezvous(Limits()).arrive(TOKEN, "alice", ALICE)[0] for _ in range(2))
     assert TOKEN not in one.digest
     assert one.digest != two.digest
     assert one.name != two.name
@@ -65,7 +65,7 @@ def test_the_table_holds_no_token_and_its_keys_differ_between_processes():
 def test_waiting_is_bounded(limits, addresses, words):
     table = Rendezvous(limits)
     *kept, refused = enumerate(addresses)
-    meetings = [table.arrive(bytes([n] * 16), n, address) for n, address in kept]
+    meetings = [table.arrive(bytes([n] * 16), n, address)[0] for n, address in kept]
     with pytest.raises(RefusedError, match=words) as error:
         table.arrive(bytes([refused[0]] * 16), *refused)
     assert not isinstance(error.value, WrongTokenError)  # being one too many is no guess
@@ -82,13 +82,13 @@ def test_waiting_is_bounded(limits, addresses, words):
 )
 def test_pairs_are_bounded_and_who_waits_goes_on_waiting(limits, words):
     table = Rendezvous(limits)
-    first = table.arrive(TOKEN, "alice", ALICE)
+    first, _ = table.arrive(TOKEN, "alice", ALICE)
     table.arrive(TOKEN, "bob", BOB)
-    waiting = table.arrive(OTHER, "alice again", ALICE)
+    waiting, _ = table.arrive(OTHER, "alice again", ALICE)
     with pytest.raises(RefusedError, match=words):
         table.arrive(OTHER, "bob again", EVE)
     table.end(first)
-    assert table.arrive(OTHER, "bob again", EVE) is waiting
+    assert table.arrive(OTHER, "bob again", EVE)[0] is waiting
 
 
 def test_a_pair_behind_one_address_counts_once_for_it():
@@ -99,6 +99,30 @@ def test_a_pair_behind_one_address_counts_once_for_it():
     table.arrive(bytes([7] * 16), "alice", ALICE)
     with pytest.raises(RefusedError, match="2 pairs"):
         table.arrive(bytes([7] * 16), "bob", ALICE)
+
+
+def test_a_newcomer_takes_the_oldest_place_of_the_address_that_holds_the_most():
+    table = Rendezvous(Limits(waiting=4))
+    hoarded = [table.arrive(bytes([n] * 16), n, EVE)[0] for n in range(3)]
+    one, _ = table.arrive(TOKEN[::-1] + b"1", "alice", ALICE)
+    _, displaced = table.arrive(OTHER, "bob", BOB)
+    assert displaced is hoarded[0]
+    table.end(displaced)  # as its own task does, later
+    assert len(table) == 4
+    # A token of a displaced party is free again, and its place is not given back twice.
+    with pytest.raises(RefusedError, match="4 parties wait"):
+        table.arrive(bytes([0] * 16), "eve again", EVE)
+    assert table.arrive(TOKEN[::-1] + b"1", "carol", BOB) == (one, None)
+
+
+def test_a_newcomers_pair_takes_the_oldest_place_of_the_address_that_holds_the_most():
+    table = Rendezvous(Limits(pairs=2))
+    hoarded = []
+    for n in range(2):
+        table.arrive(bytes([n] * 16), n, EVE)
+        hoarded.append(table.arrive(bytes([n] * 16), -n, EVE)[0])
+    waiting, _ = table.arrive(OTHER + b"1", "alice", ALICE)
+    assert table.arrive(OTHER + b"1", "bob", BOB) == (waiting, hoarded[0])
 
 
 def test_failures_are_counted_for_a_minute():

@@ -7,7 +7,7 @@ import argparse
 import pytest
 
 from napt_lab.servers.shared.arguments import account, address_and_port, port_number
-from napt_lab.servers.turn.client.arguments import converse
+from napt_lab.servers.turn.client.options import converse
 
 
 def test_what_is_right():
@@ -34,9 +34,9 @@ def test_what_is_no_account(text):
         account(text)
 
 
-def test_a_turn_client_that_waited_in_vain_says_so():
-    async def wait_in_vain() -> None:
+def test_a_turn_client_that_times_out_says_so():
+    async def time_out() -> None:
         raise TimeoutError
 
-    with pytest.raises(SystemExit, match="turn client: nobody came in time"):
-        converse(wait_in_vain())
+    with pytest.raises(SystemExit, match="turn client: timed out waiting for the peer"):
+        converse(time_out())

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from napt_lab.servers.turn import attributes as value
 from napt_lab.servers.turn.credentials import MD5, SHA256, long_term_key
-from napt_lab.servers.turn.stun import Attribute, Class, Malformed, Message, Method, decode, encode
+from napt_lab.servers.turn.stun_message import (
+    Attribute,
+    Class,
+    Malformed,
+    Message,
+    Method,
+    decode,
+    encode,
+)
 
 REQUEST = bytes.fromhex(
     "000100582112a442b7e7a701bc34d686fa87dfae"

@@ -1,6 +1,7 @@
 """A public server's view: forged, flooding, curious and plainly broken clients."""
 
 import random
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -8,9 +9,10 @@ from hypothesis import strategies as st
 
 from napt_lab.servers.turn import actions
 from napt_lab.servers.turn import attributes as value
-from napt_lab.servers.turn.allocation import FiveTuple
-from napt_lab.servers.turn.quota import MAX_STREAMS, MAX_STREAMS_PER_CLIENT
-from napt_lab.servers.turn.stun import Attribute, Class, Message, Method, decode, encode
+from napt_lab.servers.turn.__main__ import _arguments
+from napt_lab.servers.turn.attributes import FiveTuple
+from napt_lab.servers.turn.stun_message import Attribute, Class, Message, Method, decode, encode
+from napt_lab.servers.turn.turn_state import MAX_STRANGERS, MAX_STRANGERS_PER_CLIENT
 from tests.unit.servers.turn_world import CLIENT, RELAY, SERVER, TCP, UDP, World
 
 REQUESTED = (Attribute.REQUESTED_TRANSPORT, value.encode_byte(UDP))
@@ -135,7 +137,7 @@ def test_a_flood_without_credentials_leaves_nothing_behind():
     for _ in range(20_000):
         client = (f"24.{rng.randrange(256)}.{rng.randrange(256)}.7", rng.randrange(1, 65536))
         world.server.receive(FiveTuple(UDP, client, SERVER), request(), world.now)
-        world.server.take_actions()
+        world.state.take_actions()
     assert world.holds_nothing()
 
 
@@ -146,7 +148,7 @@ def reply_bytes(world, packet, times, interval):
         world.server.receive(STRANGER, packet, world.now)
         total += sum(
             len(action.data)
-            for action in world.server.take_actions()
+            for action in world.state.take_actions()
             if isinstance(action, actions.SendToClient)
         )
         world.now += interval
@@ -208,9 +210,9 @@ def test_many_clients_behind_one_address_that_ask_together_are_answered_within_s
     world = World(user=64, client=64)
     clients = [world.client(("24.9.3.7", port)) for port in range(1, 31)]
     for each in clients:
-        each.session.allocate(UDP, world.now, [])
+        each.turn.allocate(UDP, world.now, [])
     world.advance(2)
-    assert len(world.server.allocations) == 30
+    assert len(world.state.allocations) == 30
 
 
 def test_a_victim_of_forgery_can_still_use_the_server():
@@ -233,39 +235,126 @@ def test_an_authenticated_request_earns_a_bounded_credit():
     assert reply_bytes(world, request(), 1000, 0.0) <= received + 4096
 
 
-def test_tcp_connections_are_bounded_in_number_per_address_and_in_time():
+def stranger(world, address, port=1):
+    five_tuple = FiveTuple(TCP, (address, port), SERVER)
+    world.server.stream_opened(five_tuple, world.now)
+    world.perform()
+    return five_tuple
+
+
+def closing(world):
+    return [each.five_tuple for each in world.done if isinstance(each, actions.CloseStream)]
+
+
+def test_tcp_strangers_are_bounded_in_number_per_address_and_in_time():
     world = World()
-    opened = [
-        world.server.stream_opened(FiveTuple(TCP, ("24.9.3.7", port), SERVER), world.now)
-        for port in range(1, 1000)
-    ]
-    assert sum(opened) == MAX_STREAMS_PER_CLIENT
-    now = world.now
-    opened = [
-        world.server.stream_opened(FiveTuple(TCP, (f"24.1.{n // 250}.{n % 250}", 1), SERVER), now)
-        for n in range(2000)
-    ]
-    assert not all(opened)
-    assert len(world.server.streams) == MAX_STREAMS
+    opened = [stranger(world, "24.9.3.7", port) for port in range(1, 100)]
+    assert len(world.state.strangers) == MAX_STRANGERS_PER_CLIENT
+    # The address has its newest connections: the longest idle ones gave way.
+    assert closing(world) == opened[:-MAX_STRANGERS_PER_CLIENT]
+    opened += [stranger(world, f"24.1.{n // 250}.{n % 250}") for n in range(2000)]
+    assert len(world.state.strangers) == MAX_STRANGERS
     world.advance(30)
-    closing = {each.five_tuple for each in world.done if isinstance(each, actions.CloseStream)}
-    assert len(closing) == MAX_STREAMS
-    for five_tuple in closing:
+    assert sorted(closing(world)) == sorted(opened)
+    for five_tuple in opened:
         world.server.stream_closed(five_tuple, world.now)
     assert world.holds_nothing()
 
 
-def test_opening_and_closing_connections_for_ever_needs_bounded_memory():
+def fill_with_strangers(world):
+    """16 addresses, each with as many connections as one may have: all places are taken."""
+    for host in range(16):
+        for port in range(MAX_STRANGERS_PER_CLIENT):
+            stranger(world, f"24.1.1.{host}", port)
+    assert len(world.state.strangers) == MAX_STRANGERS
+    assert not closing(world)
+
+
+def test_sixteen_addresses_of_idle_strangers_lock_no_newcomer_out():
+    world = World()
+    fill_with_strangers(world)
+    newcomer = world.client(over=TCP)
+    assert isinstance(newcomer.allocate(TCP), tuple)
+    assert [each.client[0] for each in closing(world)] == ["24.1.1.0"]
+    assert world.events_of("refused") == [
+        {"client": "24.1.1.0:0", "reason": "too many TCP connections without an allocation"}
+    ]
+
+
+def test_a_stranger_that_keeps_coming_displaces_itself_and_not_those_with_few():
+    world = World()
+    few = stranger(world, "198.51.100.1")
+    fill_with_strangers_but_one = [
+        stranger(world, f"24.1.1.{n // 64}", n % 64) for n in range(MAX_STRANGERS - 1)
+    ]
+    for port in range(1000, 3000):
+        stranger(world, "24.1.1.0", port)
+    assert few not in closing(world)
+    assert {each.client[0] for each in closing(world)} == {"24.1.1.0"}
+    assert closing(world)[:64] == fill_with_strangers_but_one[:64]
+
+
+def test_a_stranger_that_speaks_gives_way_after_those_that_are_silent():
+    world = World()
+    speaking = stranger(world, "24.9.3.7", 1)
+    silent = [stranger(world, "24.9.3.7", port) for port in range(2, 65)]
+    world.server.receive(speaking, request(Method.BINDING, attributes=()), world.now)
+    for port in range(100, 163):
+        stranger(world, "24.9.3.7", port)
+    assert closing(world) == silent
+
+
+def test_clients_with_allocations_take_no_places_from_strangers_nor_lose_theirs():
+    world = World(user=64, client=64)
+    clients = [world.client(("24.9.3.7", port), over=TCP) for port in range(1, 65)]
+    assert all(isinstance(each.allocate(TCP), tuple) for each in clients)
+    assert len(world.state.strangers) == 0
+    for port in range(1000, 1100):
+        stranger(world, "24.9.3.7", port)
+    assert len(world.state.allocations) == 64
+    assert {each.client[1] for each in closing(world)} == {*range(1000, 1036)}
+    # Without its allocation, a connection is a stranger's again.
+    clients[0].ask(Method.REFRESH, (Attribute.LIFETIME, value.encode_number(0)))
+    assert clients[0].five_tuple.client in [
+        each.client for each in world.state.strangers._held["24.9.3.7"]
+    ]
+
+
+def test_by_default_a_host_cannot_use_up_an_account_that_it_shares(monkeypatch):
+    required = ["--realm", "napt.lab", "--user", "alice:secret", "--relay-address", RELAY]
+    monkeypatch.setattr(sys, "argv", ["turn", *required])
+    options = _arguments()
+    world = World(user=options.user_allocations, client=options.client_allocations)
+    greedy = [world.client(("24.9.3.7", port)).allocate() for port in range(1, 100)]
+    assert greedy[-1] == 486
+    assert isinstance(world.client(("24.9.3.8", 1)).allocate(), tuple)
+
+
+def test_a_host_cannot_hold_back_all_ports_of_an_account_that_it_shares():
+    world = World(user=8, client=3)
+    greedy = world.client()
+    even = (Attribute.EVEN_PORT, b"\x80")
+    results = []
+    for _ in range(4):
+        results.append(greedy.allocate(UDP, even))
+        greedy.ask(Method.REFRESH, (Attribute.LIFETIME, value.encode_number(0)))
+    assert [isinstance(each, tuple) for each in results] == [True, True, True, False]
+    assert results[-1] == 508
+    other = world.client(("24.9.3.8", 40001))
+    assert isinstance(other.allocate(UDP, even), tuple)
+
+
+def test_opening_and_closing_connections_again_and_again_needs_bounded_memory():
     world = World()
     for port in range(50_000):
         five_tuple = FiveTuple(TCP, (f"24.9.{port % 250}.7", port), SERVER)
-        assert world.server.stream_opened(five_tuple, world.now)
+        world.server.stream_opened(five_tuple, world.now)
         world.server.stream_closed(five_tuple, world.now)
-    assert len(world.server.deadlines._heap) < 200
+    assert len(world.state.expirations._heap) < 200
     assert world.holds_nothing()
 
 
-def test_allocating_and_deleting_for_ever_leaves_nothing_behind():
+def test_allocating_and_deleting_again_and_again_leaves_nothing_behind():
     world = World()
     client = world.client()
     for _ in range(500):
@@ -273,7 +362,7 @@ def test_allocating_and_deleting_for_ever_leaves_nothing_behind():
         client.bind()
         assert client.ask(Method.REFRESH, (Attribute.LIFETIME, value.encode_number(0)))[0] == 0
     assert world.holds_nothing()
-    assert len(world.server.deadlines._heap) < 200
+    assert len(world.state.expirations._heap) < 200
 
 
 def test_reservations_are_bounded():
@@ -304,7 +393,7 @@ def test_arbitrary_bytes_raise_nothing_and_allocate_nothing(datagrams, over):
     world = World()
     for data in datagrams:
         world.server.receive(FiveTuple(over, CLIENT, SERVER), data, world.now)
-        world.server.take_actions()
+        world.state.take_actions()
     assert world.holds_nothing()
 
 
@@ -319,7 +408,7 @@ def test_mutated_messages_of_strangers_raise_nothing_and_allocate_nothing(messag
     for position, byte in changes:
         data[position % len(data)] = byte
     world.server.receive(STRANGER, bytes(data), world.now)
-    world.server.take_actions()
+    world.state.take_actions()
     assert world.holds_nothing()
 
 
@@ -354,5 +443,5 @@ def test_authenticated_nonsense_is_answered_and_raises_nothing(method, attribute
 @given(st.binary(max_size=100), st.sampled_from([UDP, TCP]))
 def test_the_client_survives_any_server(data, over):
     client = World().client(over=over)
-    client.session.allocate(UDP, 0.0)
-    client.session.receive(data, 0.0)
+    client.turn.allocate(UDP, 0.0)
+    client.turn.receive(data, 0.0)

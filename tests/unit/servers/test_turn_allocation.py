@@ -3,7 +3,7 @@
 import pytest
 
 from napt_lab.servers.turn import attributes as value
-from napt_lab.servers.turn.stun import Attribute, Class, Message, Method, decode, encode
+from napt_lab.servers.turn.stun_message import Attribute, Class, Message, Method, decode, encode
 from tests.unit.servers.turn_world import CLIENT, RELAY, TCP, UDP, World
 
 REQUESTED_UDP = (Attribute.REQUESTED_TRANSPORT, value.encode_byte(UDP))
@@ -73,8 +73,11 @@ def test_what_is_refused_and_how(attributes, code):
     world = World()
     error, response = world.client().ask(Method.ALLOCATE, *attributes)
     assert error == code
-    assert not world.server.allocations
+    assert not world.state.allocations
     assert not world.ports.open_relays
+    (refused,) = world.events_of("refused")
+    assert (refused["client"], refused["user"]) == ("24.9.3.7:40001", "alice")
+    assert refused["reason"].startswith(f"{code} {value.REASONS[code]}: ")
     if code == 420:
         assert response.get(Attribute.UNKNOWN_ATTRIBUTES) in (b"\x00\x1a", b"\x7a\xbc")
     # The positive control: the same client with nothing odd about its request.
@@ -104,22 +107,22 @@ def test_a_second_allocation_on_the_same_5_tuple_is_a_mismatch():
     client = World().client()
     assert client.allocate()
     assert client.allocate() == 437
-    assert len(client.world.server.allocations) == 1
+    assert len(client.world.state.allocations) == 1
 
 
 def test_a_retransmitted_request_gets_the_same_answer_and_nothing_twice():
     world = World()
     client = world.client()
-    client.session.allocate(UDP, world.now)
-    world.server.receive(client.five_tuple, client.session.take_output()[0], world.now)
+    client.turn.allocate(UDP, world.now)
+    world.server.receive(client.five_tuple, client.turn.take_output()[0], world.now)
     world.perform()
-    request = client.session.take_output()[0]
+    request = client.turn.take_output()[0]
     for _ in range(3):
         world.server.receive(client.five_tuple, request, world.now)
         world.perform()
     assert client.raw[-1] == client.raw[-2] == client.raw[-3]
     assert decode(client.raw[-1]).message_class == Class.SUCCESS
-    assert len(world.server.allocations) == len(world.ports.open_relays) == 1
+    assert len(world.state.allocations) == len(world.ports.open_relays) == 1
 
 
 @pytest.mark.parametrize(
@@ -134,7 +137,7 @@ def test_an_allocation_ends_after_600_s_to_the_second():
     world = World()
     world.client().allocate()
     world.advance(599.9, clients=False)
-    assert len(world.server.allocations) == 1
+    assert len(world.state.allocations) == 1
     world.advance(0.1, clients=False)
     assert world.holds_nothing()
     assert world.events_of("ended")[0]["reason"] == "expired"
@@ -145,7 +148,7 @@ def test_refreshing_keeps_it_and_zero_deletes_it():
     client = world.client()
     client.allocate()
     world.advance(6000)
-    assert len(world.server.allocations) == 1
+    assert len(world.state.allocations) == 1
     error, response = client.ask(Method.REFRESH, lifetime(0))
     assert (error, number(response, Attribute.LIFETIME)) == (0, 0)
     assert world.holds_nothing()
@@ -190,7 +193,7 @@ def test_ports_are_even_on_request_and_the_next_one_is_held_back_30_s():
     assert third.allocate(UDP, (Attribute.RESERVATION_TOKEN, token)) == 508
 
 
-def test_a_reservation_nobody_claims_is_given_up():
+def test_a_reservation_that_is_not_claimed_expires():
     world = World()
     client = world.client()
     _, response = client.ask(Method.ALLOCATE, REQUESTED_UDP, EVEN_AND_NEXT)

@@ -4,8 +4,8 @@ import pytest
 
 from napt_lab.servers.turn import actions
 from napt_lab.servers.turn import attributes as value
-from napt_lab.servers.turn.client.session import ConnectionAttempt
-from napt_lab.servers.turn.stun import Attribute, Method, decode
+from napt_lab.servers.turn.client.turn_client import ConnectionAttempt
+from napt_lab.servers.turn.stun_message import Attribute, Method, decode
 from tests.unit.servers.turn_world import PEER, RELAY, TCP, UDP, World
 
 OTHER = ("198.51.100.8", 5000)
@@ -19,7 +19,7 @@ def allocated(**options):
     world = World(**options)
     client = world.client(over=TCP)
     assert isinstance(client.allocate(TCP), tuple)
-    return world, client, world.server.allocations[client.five_tuple]
+    return world, client, world.state.allocations[client.five_tuple]
 
 
 def of_kind(world, kind):
@@ -28,7 +28,7 @@ def of_kind(world, kind):
 
 def connect(world, client, peer=PEER):
     """Send a Connect; its handle, and the connection the server wants opened."""
-    handle = client.session.connect(peer, world.now)
+    handle = client.turn.connect(peer, world.now)
     world.run()
     return handle, of_kind(world, actions.OpenConnection)[-1].connection
 
@@ -39,7 +39,7 @@ def connection_id(response):
 
 def bind(world, number, address=("24.9.3.7", 41000), **login):
     data = world.client(address, over=TCP, **login)
-    error, _ = data.outcome(data.session.bind_connection(number, world.now))
+    error, _ = data.outcome(data.turn.bind_connection(number, world.now))
     return data, error
 
 
@@ -58,9 +58,9 @@ def test_connect_is_answered_when_the_peer_has_answered():
 def test_a_peer_that_refuses_is_447():
     world, client, _ = allocated()
     handle, connection = connect(world, client)
-    world.server.peer_failed(connection, world.now)
+    world.server.peer_failed(connection)
     assert client.outcome(handle)[0] == 447
-    assert not world.server.connections
+    assert not world.state.connections
 
 
 def test_a_peer_that_stays_silent_is_447_after_30_s():
@@ -73,7 +73,7 @@ def test_a_peer_that_stays_silent_is_447_after_30_s():
     assert of_kind(world, actions.CloseConnection) == [actions.CloseConnection(connection)]
     # Its late success changes nothing.
     world.server.peer_opened(connection, world.now)
-    assert not world.server.connections
+    assert not world.state.connections
 
 
 def test_one_connection_a_peer():
@@ -145,21 +145,54 @@ def test_binds_refused():
     bob = {"user": "bob", "password": "hunter2"}
     assert bind(world, number ^ 1, ("24.9.3.7", 1))[1] == 400  # no such connection
     assert bind(world, number, ("24.9.3.7", 2), **bob)[1] == 400  # another user's
-    assert client.outcome(client.session.bind_connection(number, world.now))[0] == 400
+    assert client.outcome(client.turn.bind_connection(number, world.now))[0] == 400
     by_udp = world.client(("24.9.3.7", 3), over=UDP)
-    assert by_udp.outcome(by_udp.session.bind_connection(number, world.now))[0] == 400
+    assert by_udp.outcome(by_udp.turn.bind_connection(number, world.now))[0] == 400
     assert bind(world, number, ("24.9.3.7", 4))[1] == 0
     assert bind(world, number, ("24.9.3.7", 5))[1] == 400  # already bound
 
 
-def test_connections_waiting_are_bounded():
+def accept(world, allocation, *ports, host=PEER[0]):
+    """Connections from the peer's ports, in this order."""
+    return [world.server.peer_accepted(allocation, (host, port), world.now) for port in ports]
+
+
+def closed(world):
+    world.run()
+    return [action.connection for action in of_kind(world, actions.CloseConnection)]
+
+
+def test_peers_share_the_places_in_which_connections_wait():
     world, client, allocation = allocated()
     client.permit()
-    accepted = [
-        world.server.peer_accepted(allocation, (PEER[0], port), world.now) for port in range(1, 50)
-    ]
-    assert sum(each is not None for each in accepted) == 32
+    client.permit(OTHER[0])
+    (others,) = accept(world, allocation, 7, host=OTHER[0])
+    greedy = accept(world, allocation, *range(1, 100))
+    # The newest may wait, the peer's own oldest gave way, and the other peer kept its place.
+    assert closed(world) == greedy[: len(greedy) - 31]
+    assert len(allocation.waiting) == 32
+    refused = world.events_of("connection-refused")
+    assert [each["reason"] for each in refused] == ["too many connections"] * 68
+    assert refused[0]["peer"] == f"{PEER[0]}:1"
+    assert bind(world, others.id)[1] == 0
+    # A newcomer gets a place, too; and the client can connect by itself.
+    (newcomer,) = accept(world, allocation, 8, host=OTHER[0])
+    assert bind(world, newcomer.id, ("24.9.3.7", 41001))[1] == 0
+    assert connect(world, client, ("198.51.100.9", 5000))[1].peer[0] == "198.51.100.9"
+
+
+def test_connections_in_use_are_bounded():
+    world, client, allocation = allocated()
+    client.permit()
+    for port in range(1, 33):
+        (connection,) = accept(world, allocation, port)
+        assert bind(world, connection.id, ("24.9.3.7", 41000 + port))[1] == 0
     assert client.ask(Method.CONNECT, peer(OTHER))[0] == 508
+    (waiting,) = accept(world, allocation, 100)
+    assert bind(world, waiting.id, ("24.9.3.7", 42000))[1] == 508
+    # Once one has ended, another can be bound.
+    world.server.connection_ended(connection, 0, 0)
+    assert bind(world, waiting.id, ("24.9.3.7", 42001))[1] == 0
 
 
 def test_the_end_of_the_allocation_closes_its_connections_and_counts_their_bytes():
@@ -177,7 +210,7 @@ def test_the_end_of_the_allocation_closes_its_connections_and_counts_their_bytes
     world.run()
     ended = world.events_of("ended")[0]
     assert (ended["bytes_to_peers"], ended["bytes_from_peers"]) == (1000, 2000)
-    assert not world.server.connections
+    assert not world.state.connections
 
 
 def test_the_response_to_a_bind_goes_out_before_the_stream_is_handed_over():
@@ -186,10 +219,10 @@ def test_the_response_to_a_bind_goes_out_before_the_stream_is_handed_over():
     connection = world.server.peer_accepted(allocation, PEER, world.now)
     world.run()
     data = world.client(("24.9.3.7", 41000), over=TCP)
-    data.session.bind_connection(connection.id, world.now)
+    data.turn.bind_connection(connection.id, world.now)
     for _ in range(2):
-        world.server.receive(data.five_tuple, data.session.take_output()[0], world.now)
-        taken = world.server.take_actions()
+        world.server.receive(data.five_tuple, data.turn.take_output()[0], world.now)
+        taken = world.state.take_actions()
         data.received(taken[0].data)
     assert [type(action) for action in taken] == [actions.SendToClient, actions.Join]
     assert decode(taken[0].data).method == Method.CONNECTION_BIND

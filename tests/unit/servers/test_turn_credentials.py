@@ -6,9 +6,9 @@ import random
 import pytest
 
 from napt_lab.servers.turn import attributes as value
-from napt_lab.servers.turn.client.session import Login, Session
+from napt_lab.servers.turn.client.turn_client import Login, TurnClient
 from napt_lab.servers.turn.credentials import MD5, NONCE_COOKIE, PASSWORD_ALGORITHMS, long_term_key
-from napt_lab.servers.turn.stun import Attribute, Class, Message, Method, decode, encode
+from napt_lab.servers.turn.stun_message import Attribute, Class, Message, Method, decode, encode
 from tests.unit.servers.turn_world import CLIENT, TCP, UDP, World
 
 REQUESTED = (Attribute.REQUESTED_TRANSPORT, value.encode_byte(UDP))
@@ -114,7 +114,88 @@ def test_wrong_password_and_unknown_user_look_the_same(username, password):
     error, answer = ask(world, client, credentials(challenge, username), sha1)
     assert error == 401
     assert {Attribute.REALM, Attribute.NONCE} <= {kind for kind, _ in answer.attributes}
-    assert not world.server.allocations
+    assert not world.state.allocations
+
+
+# The same name and password, typed in two ways: é as one code point or two, other spaces.
+COMPOSED, DECOMPOSED = (
+    ("Am\u00e9lie", "h\u00e9 h\u00e9"),
+    ("Ame\u0301lie", "he\u0301\u3000he\u0301"),
+)
+BOTH_WAYS = pytest.mark.parametrize(
+    ("configured", "typed"), [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED)]
+)
+
+
+@BOTH_WAYS
+def test_text_that_is_the_same_to_people_lets_them_in(configured, typed):
+    """OpaqueString (RFC 8265, section 4.2), by USERHASH and SHA-256."""
+    world = World(users=[configured], realm="re\u0301al\u3000m")
+    client = world.client(user=typed[0], password=typed[1])
+    assert isinstance(client.allocate(), tuple)
+    assert world.events_of("allocated")[0]["user"] == COMPOSED[0]
+
+
+@BOTH_WAYS
+def test_so_it_does_when_the_name_travels_as_it_was_typed(configured, typed):
+    """By USERNAME and MD5, from a client that prepares nothing but its key."""
+    world = World(users=[configured])
+    client, challenge = challenged(world)
+    sha1 = (Attribute.MESSAGE_INTEGRITY, long_term_key(MD5, COMPOSED[0], "napt.lab", COMPOSED[1]))
+    assert ask(world, client, credentials(challenge, typed[0].encode()), sha1)[0] == 0
+
+
+@pytest.mark.parametrize("name", [b"al\xffice", b"al\x00ice", b"", "a\u0378".encode()])
+def test_a_name_that_is_not_valid_is_an_unknown_user(name):
+    world = World()
+    client, challenge = challenged(world)
+    assert (
+        ask(world, client, credentials(challenge, name), (Attribute.MESSAGE_INTEGRITY, key()))[0]
+        == 401
+    )
+    assert world.events_of("refused")[0]["reason"].startswith("401 ")
+
+
+@pytest.mark.parametrize("text", ["", "a\x07", "a\u0378", "a\u200d", "\ud800"])
+def test_text_that_is_not_valid_is_refused_before_the_server_starts(text):
+    for realm, user, password in (
+        (text, "alice", "secret"),
+        ("napt.lab", text, "secret"),
+        ("napt.lab", "alice", text),
+    ):
+        with pytest.raises(ValueError, match=r"is not valid \(RFC 8265\)"):
+            World(realm=realm, users=[(user, password)])
+
+
+def test_wrong_passwords_are_logged_once_the_address_is_proved():
+    world = World()
+    client, challenge = challenged(world)
+    wrong = (Attribute.MESSAGE_INTEGRITY, key("wrong"))
+    attributes = credentials(challenge)
+    assert ask(world, client, attributes, wrong)[0] == 401
+    assert world.events_of("refused") == [
+        {
+            "client": "24.9.3.7:40001",
+            "reason": "401 Unauthenticated: no user 'alice', or a wrong password",
+            "user": "",
+            "request": "allocate",
+        }
+    ]
+    # A forged source has no nonce of its own, and cannot fill the log.
+    elsewhere = world.client(("198.51.100.99", 40001))
+    assert ask(world, elsewhere, attributes, wrong)[0] == 401
+    assert len(world.events_of("refused")) == 1
+
+
+def test_the_client_does_not_follow_a_realm_that_is_not_valid():
+    login = Login("alice", "secret")
+    _, challenge = challenged(World())
+    spoiled = [
+        (kind, b"\x00" if kind == Attribute.REALM else value)
+        for kind, value in challenge.attributes
+    ]
+    assert not login.learn(Message(Method.ALLOCATE, Class.ERROR, bytes(12), spoiled))
+    assert login.learn(challenge)
 
 
 @pytest.mark.parametrize("guess", [b"", bytes(16)])
@@ -183,7 +264,7 @@ def test_the_client_follows_a_stale_nonce_by_itself():
     assert client.allocate()
     world.advance(3700)
     assert client.permit() == 0
-    assert len(world.server.allocations) == 1
+    assert len(world.state.allocations) == 1
 
 
 def test_the_client_gives_up_on_a_wrong_password_after_one_try():
@@ -211,38 +292,38 @@ def test_the_client_does_not_follow_a_challenge_without_the_promised_algorithms(
 
 
 def test_the_client_ignores_a_success_that_is_not_signed():
-    session = Session(Login("alice", "secret"), UDP, random.Random(1).randbytes)
+    turn = TurnClient(Login("alice", "secret"), UDP, random.Random(1).randbytes)
     _, challenge = challenged(World())
-    session.login.learn(challenge)
-    session.request(Method.REFRESH, [], 0.0)
-    request = decode(session.take_output()[0])
+    turn.login.learn(challenge)
+    turn.request(Method.REFRESH, [], 0.0)
+    request = decode(turn.take_output()[0])
     forged = Message(
         Method.REFRESH,
         Class.SUCCESS,
         request.transaction_id,
         [(Attribute.LIFETIME, value.encode_number(600))],
     )
-    session.receive(encode(forged), 0.0)
-    assert session.take_events() == []
+    turn.receive(encode(forged), 0.0)
+    assert turn.take_events() == []
 
 
 def test_a_request_over_udp_is_repeated_with_doubling_intervals():
-    session = Session(Login("alice", "secret"), UDP, random.Random(1).randbytes)
-    session.request(Method.BINDING, [], 0.0)
-    assert session.take_output()
+    turn = TurnClient(Login("alice", "secret"), UDP, random.Random(1).randbytes)
+    turn.request(Method.BINDING, [], 0.0)
+    assert turn.take_output()
     sent = [0.0]
-    while (deadline := session.next_deadline()) is not None:
-        session.expire(deadline)
-        if session.take_output():
+    while (deadline := turn.next_deadline()) is not None:
+        turn.expire(deadline)
+        if turn.take_output():
             sent.append(deadline)
     assert sent == [0.0, 0.5, 1.5, 3.5, 7.5, 15.5, 31.5]
-    assert [event.error for event in session.take_events()] == [408]
+    assert [event.error for event in turn.take_events()] == [408]
 
 
 def test_over_tcp_it_is_sent_once():
-    session = Session(Login("alice", "secret"), TCP, random.Random(1).randbytes)
-    session.request(Method.BINDING, [], 0.0)
-    assert len(session.take_output()) == 1
-    session.expire(session.next_deadline())
-    assert session.take_output() == []
-    assert [event.error for event in session.take_events()] == [408]
+    turn = TurnClient(Login("alice", "secret"), TCP, random.Random(1).randbytes)
+    turn.request(Method.BINDING, [], 0.0)
+    assert len(turn.take_output()) == 1
+    turn.expire(turn.next_deadline())
+    assert turn.take_output() == []
+    assert [event.error for event in turn.take_events()] == [408]

@@ -3,8 +3,8 @@
 import pytest
 
 from napt_lab.servers.turn import attributes as value
-from napt_lab.servers.turn.framing import channel_data
-from napt_lab.servers.turn.stun import Attribute, Class, Message, Method, decode, encode
+from napt_lab.servers.turn.framing import RFC5766_CHANNELS, channel_data
+from napt_lab.servers.turn.stun_message import Attribute, Class, Message, Method, decode, encode
 from tests.unit.servers.turn_world import PEER, RELAY, TCP, UDP, World
 
 SAME_HOST = (PEER[0], 6000)
@@ -133,6 +133,26 @@ def test_channel_bindings_refused(attributes):
     assert client.ask(Method.CHANNEL_BIND, channel(0x4FFF), peer(PEER))[0] == 0
 
 
+def test_the_channels_of_older_clients_are_refused_with_a_reason_or_allowed():
+    world, client, _ = allocated()
+    assert client.ask(Method.CHANNEL_BIND, channel(0x5000), peer(PEER))[0] == 400
+    assert world.events_of("refused") == [
+        {
+            "client": "24.9.3.7:40001",
+            "reason": "400 Bad Request: channel 0x5000 is not in 0x4000-0x4FFF (RFC 8656, "
+            "section 12); with --channels rfc5766 it is allowed",
+            "user": "alice",
+            "request": "channel-bind",
+        }
+    ]
+    world, client, relayed = allocated(channels=RFC5766_CHANNELS)
+    assert client.ask(Method.CHANNEL_BIND, channel(0x7FFF), peer(PEER))[0] == 0
+    world.from_peer(relayed, b"answer")
+    assert client.raw[-1] == channel_data(0x7FFF, b"answer", pad=False)
+    assert client.ask(Method.CHANNEL_BIND, channel(0x8000), peer(OTHER))[0] == 400
+    assert "0x8000 is not in 0x4000-0x7FFF" in world.events_of("refused")[0]["reason"]
+
+
 def test_a_channel_is_one_to_one():
     _, client, _ = allocated()
     assert client.ask(Method.CHANNEL_BIND, channel(0x4000), peer(PEER))[0] == 0
@@ -167,7 +187,7 @@ def test_the_client_keeps_everything_alive_for_hours():
     world.from_peer(relayed, b"channel")
     world.from_peer(relayed, b"permission", OTHER)
     assert client.data() == [b"channel", b"permission"]
-    assert len(client.session._deadlines) == 3
+    assert len(client.turn._expirations) == 3
 
 
 @pytest.mark.parametrize(

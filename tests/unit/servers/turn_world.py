@@ -6,14 +6,14 @@ import random
 from ipaddress import IPv4Network
 
 from napt_lab.servers.turn import actions
-from napt_lab.servers.turn.allocation import FiveTuple
-from napt_lab.servers.turn.attributes import Transport, decode_xor_address
-from napt_lab.servers.turn.client.session import Data, Finished, Login, Session
+from napt_lab.servers.turn.attributes import FiveTuple, Transport, decode_xor_address
+from napt_lab.servers.turn.client.turn_client import Data, Finished, Login, TurnClient
 from napt_lab.servers.turn.credentials import Credentials
+from napt_lab.servers.turn.framing import CHANNELS
 from napt_lab.servers.turn.policy import PeerPolicy
 from napt_lab.servers.turn.quota import Limits, Quota
-from napt_lab.servers.turn.server import Server
-from napt_lab.servers.turn.stun import Attribute
+from napt_lab.servers.turn.stun_message import Attribute
+from napt_lab.servers.turn.turn_server import TurnServer
 
 SERVER = ("203.0.113.10", 3478)
 RELAY = "203.0.113.10"
@@ -28,9 +28,6 @@ class FakeRelay:
         self.allocation = None
         self._ports = ports
         self._key = transport, port
-
-    def serve(self, allocation):
-        self.allocation = allocation
 
     def close(self):
         del self._ports.open_relays[self._key]
@@ -68,12 +65,14 @@ class World:
         allow=(),
         ports=range(50000, 50100),
         realm="napt.lab",
+        users=(("alice", "secret"), ("bob", "hunter2")),
+        channels=CHANNELS,
     ):
         self.now = 1000.0
         self.ports = FakePorts()
         rng = random.Random(7)
-        self.server = Server(
-            Credentials(realm, {"alice": "secret", "bob": "hunter2"}, rng.randbytes),
+        self.server = TurnServer(
+            Credentials(realm, dict(users), rng.randbytes),
             PeerPolicy(
                 RELAY,
                 lambda address: str(address) in (RELAY, "203.0.113.11"),
@@ -83,7 +82,9 @@ class World:
             ports,
             Limits(user=Quota(user, bandwidth), client=Quota(client)),
             rng,
+            channels,
         )
+        self.state = self.server.state
         self.clients = {}
         self.events = []
         self.at_peers = []
@@ -95,18 +96,18 @@ class World:
         return Client(self, FiveTuple(over, address, SERVER), Login(user, password))
 
     def run(self):
-        """Carry messages until nobody has any more to say."""
+        """Carry messages until there are no more."""
         busy = True
         while busy:
             busy = False
             for client in list(self.clients.values()):
-                for packet in client.session.take_output():
+                for packet in client.turn.take_output():
                     self.server.receive(client.five_tuple, packet, self.now)
                     busy = True
             busy |= self.perform()
 
     def perform(self):
-        taken = self.server.take_actions()
+        taken = self.state.take_actions()
         for action in taken:
             match action:
                 case actions.SendToClient(five_tuple, data):
@@ -114,6 +115,10 @@ class World:
                         self.clients[five_tuple].received(data)
                 case actions.SendToPeer(allocation, peer, data):
                     self.at_peers.append((allocation.relay.address, peer, data))
+                case actions.Serve(allocation):
+                    allocation.relay.allocation = allocation
+                case actions.Withdraw():
+                    pass
                 case actions.Event(name, fields):
                     self.events.append((name, fields))
                 case _:
@@ -126,7 +131,7 @@ class World:
         while True:
             deadlines = [self.server.next_deadline()]
             if clients:
-                deadlines += [each.session.next_deadline() for each in self.clients.values()]
+                deadlines += [each.turn.next_deadline() for each in self.clients.values()]
             due = [when for when in deadlines if when is not None and when <= until]
             if not due:
                 break
@@ -134,7 +139,7 @@ class World:
             self.server.expire(self.now)
             if clients:
                 for each in self.clients.values():
-                    each.session.expire(self.now)
+                    each.turn.expire(self.now)
             self.run()
         self.now = until
 
@@ -150,45 +155,46 @@ class World:
 
     def holds_nothing(self):
         """Whether the server has forgotten everything, timers and sockets included."""
-        server = self.server
+        state = self.state
         tables = (
-            server.allocations,
-            server.users._accounts,
-            server.clients._accounts,
-            server._relayed,
-            server.connections,
-            server.reservations,
-            server.streams,
-            server.deadlines,
+            state.allocations,
+            state.users._accounts,
+            state.clients._accounts,
+            state.relayed,
+            state.connections,
+            state.reservations,
+            state.streams,
+            state.strangers,
+            state.expirations,
             self.ports.open_relays,
         )
         return not any(map(len, tables))
 
 
 class Client:
-    """A client host: a session, and what it was told."""
+    """A client host: its TURN client, and what it was told."""
 
     def __init__(self, world, five_tuple, login):
         self.world = world
         self.five_tuple = five_tuple
         # Seeded by the 5-tuple, so that no two clients choose the same transaction IDs.
         randbytes = random.Random(repr(five_tuple)).randbytes
-        self.session = Session(login, five_tuple.transport, randbytes)
+        self.turn = TurnClient(login, five_tuple.transport, randbytes)
         self.raw = []
         """Every message the server sent, as bytes."""
         self.events = []
         world.clients[five_tuple] = self
         if five_tuple.transport == TCP:
-            assert world.server.stream_opened(five_tuple, world.now)
+            world.server.stream_opened(five_tuple, world.now)
 
     def received(self, data):
         self.raw.append(data)
-        self.session.receive(data, self.world.now)
-        self.events += self.session.take_events()
+        self.turn.receive(data, self.world.now)
+        self.events += self.turn.take_events()
 
     def ask(self, method, *attributes):
         """Send a request; the error code (0: success) and the response."""
-        return self.outcome(self.session.request(method, list(attributes), self.world.now))
+        return self.outcome(self.turn.request(method, list(attributes), self.world.now))
 
     def outcome(self, handle):
         self.world.run()
@@ -200,7 +206,7 @@ class Client:
     def allocate(self, relayed=UDP, *attributes):
         """The relayed transport address, or the error code."""
         error, response = self.outcome(
-            self.session.allocate(relayed, self.world.now, list(attributes))
+            self.turn.allocate(relayed, self.world.now, list(attributes))
         )
         if error != 0:
             return error
@@ -209,13 +215,13 @@ class Client:
         )
 
     def permit(self, address=PEER[0]):
-        return self.outcome(self.session.permit(address, self.world.now))[0]
+        return self.outcome(self.turn.permit(address, self.world.now))[0]
 
     def bind(self, peer=PEER):
-        return self.outcome(self.session.bind_channel(peer, self.world.now))[0]
+        return self.outcome(self.turn.bind_channel(peer, self.world.now))[0]
 
     def send(self, data, peer=PEER):
-        self.session.send(peer, data)
+        self.turn.send(peer, data)
         self.world.run()
 
     def data(self):

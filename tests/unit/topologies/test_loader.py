@@ -32,7 +32,7 @@ from napt_lab.topologies.spec.napt_settings import (
     StaticRule,
 )
 from napt_lab.topologies.spec.presets import PRESETS, Preset
-from napt_lab.topologies.spec.services import Service
+from napt_lab.topologies.spec.services import Channels, Service
 from napt_lab.topologies.spec.yaml_nodes import MAX_BYTES
 
 ROOT = Path(__file__).parents[3]
@@ -45,7 +45,10 @@ offload: on
 internet:
   files:
     address: 198.51.100.10/24
-    runs: [web, {file-server: {port: 8081, read-only: yes}}, {turn: {user: "al:pw"}}]
+    runs:
+      - web
+      - file-server: {port: 8081, read-only: yes}
+      - turn: {user: "al:pw", channels: rfc5766}
   relay: 203.0.113.70/26
 sites:
   a:
@@ -155,7 +158,7 @@ def test_every_key_arrives_in_the_model() -> None:
     assert files.runs == (
         Service("web", 80),
         Service("file-server", 8081, {"read-only": True}),
-        Service("turn", 3478, {"user": "al:pw"}),
+        Service("turn", 3478, {"user": "al:pw", "channels": Channels.RFC5766}),
     )
     a, b, c = topology.sites
     gateway = a.gateway

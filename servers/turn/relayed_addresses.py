@@ -3,27 +3,25 @@
 Theory of operation. A `UdpRelay` is one socket for one allocation; a `TcpRelay` listens, and
 connects from the port it listens on (RFC 6062, section 5.2), for which Linux wants both
 sockets to have SO_REUSEPORT. Each wakes up once for many packets and reads until there are no
-more or others must have their turn. Channel data is not copied and not parsed: it is received
-behind four free bytes, which then take the channel's header.
+more or other sockets must have their turn. Channel data is not copied and not parsed: it is
+received behind four free bytes, which then take the channel's header.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
-from typing import TYPE_CHECKING
 
 from napt_lab.servers.shared.splice import reset
-from napt_lab.servers.turn.allocation import Allocation, Relay
+from napt_lab.servers.turn.allocation import Allocation
 from napt_lab.servers.turn.attributes import Address, Transport
 from napt_lab.servers.turn.framing import CHANNEL_HEADER, CHANNEL_HEADER_LENGTH
-
-if TYPE_CHECKING:
-    from napt_lab.servers.turn.node import Node
+from napt_lab.servers.turn.hub import Hub
+from napt_lab.servers.turn.quota import LARGEST_DATAGRAM
 
 BATCH = 64  # packets at most before other sockets have their turn
 SOCKET_BUFFER = 4 << 20  # bytes; the kernel gives what its limits allow
-LARGEST_DATAGRAM = 65_535  # bytes
 IP_MTU_DISCOVER, IP_PMTUDISC_DONT = 10, 0
 
 
@@ -32,10 +30,9 @@ class Ports:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.node: Node
 
-    def open(self, transport: Transport, port: int) -> Relay | None:
-        """A socket bound to this port, or None if it cannot be had.
+    def open(self, transport: Transport, port: int) -> UdpRelay | TcpRelay | None:
+        """A socket bound to this port, or None if it cannot be opened.
 
         With SO_REUSEPORT the kernel grants a TCP port again and again: the caller has to know
         which it holds.
@@ -54,50 +51,54 @@ class Ports:
         except OSError:
             relay_socket.close()
             return None
-        relay_type = UdpRelay if transport == Transport.UDP else TcpRelay
-        return relay_type(self.node, relay_socket)
+        return UdpRelay(relay_socket) if transport == Transport.UDP else TcpRelay(relay_socket)
 
 
-class UdpRelay:
-    """A relayed transport address for datagrams."""
+class _RelayedAddress:
+    """What both kinds have in common: a socket that serves one allocation, or none yet."""
 
-    def __init__(self, node: Node, relay_socket: socket.socket) -> None:
-        self._node = node
+    def __init__(self, relay_socket: socket.socket) -> None:
         self._socket = relay_socket
         self.address: Address = relay_socket.getsockname()
-        self._allocation: Allocation | None = None
+        self._allocation: Allocation
+        self._hub: Hub | None = None
+
+    def close(self) -> None:
+        if self._hub is not None:
+            self._hub.loop.remove_reader(self._socket)
+        self._socket.close()
+
+
+class UdpRelay(_RelayedAddress):
+    """A relayed transport address for datagrams."""
+
+    def __init__(self, relay_socket: socket.socket) -> None:
+        super().__init__(relay_socket)
         enlarge_buffers(relay_socket)
         # Without this Linux would set the DF bit, which only DONT-FRAGMENT may ask for.
         relay_socket.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
 
-    def serve(self, allocation: Allocation) -> None:
-        self._allocation = allocation
+    def serve(self, allocation: Allocation, hub: Hub) -> None:
+        """Pass on what arrives here from now on."""
+        self._allocation, self._hub = allocation, hub
         over_udp = allocation.five_tuple.transport == Transport.UDP
-        reader = self._to_datagrams if over_udp else self._to_stream
-        self._drain()
-        self._node.loop.add_reader(self._socket, reader)
-        self._node.route(allocation, self)
-
-    def close(self) -> None:
-        self._node.loop.remove_reader(self._socket)
-        self._socket.close()
-        if self._allocation is not None:
-            self._node.unroute(self._allocation)
+        self._drain(hub)
+        hub.loop.add_reader(self._socket, self._to_datagrams if over_udp else self._to_stream, hub)
 
     def send(self, data: memoryview | bytes, peer: Address) -> None:
-        """Send to a peer, or drop: what the network would do is no concern of the client."""
+        """Send to a peer, or drop and count: UDP promises no more."""
         try:
             self._socket.sendto(data, peer)
         except OSError:
-            self._serving().traffic.packets_dropped += 1
+            self._allocation.traffic.packets_dropped += 1
 
-    def _to_datagrams(self) -> None:
-        allocation, node = self._serving(), self._node
+    def _to_datagrams(self, hub: Hub) -> None:
+        allocation = self._allocation
         channels, client = allocation.channels_by_peer, allocation.five_tuple.client
-        buffer, view = node.buffer, node.view
+        buffer, view = hub.buffer, hub.view
         payload = view[CHANNEL_HEADER_LENGTH : CHANNEL_HEADER_LENGTH + LARGEST_DATAGRAM]
-        receive, send, admits = self._socket.recvfrom_into, node.datagrams.sendto, allocation.admits
-        now = node.loop.time()
+        receive, send, admits = self._socket.recvfrom_into, hub.datagrams.sendto, allocation.admits
+        now = hub.loop.time()
         for _ in range(BATCH):
             try:
                 size, peer = receive(payload)
@@ -105,7 +106,7 @@ class UdpRelay:
                 return
             channel = channels.get(peer)
             if channel is None:
-                node.receive_from_peer(allocation, peer, bytes(payload[:size]))
+                hub.receive_from_peer(allocation, peer, bytes(payload[:size]))
                 continue
             if not admits(peer, size, now):
                 continue
@@ -115,11 +116,11 @@ class UdpRelay:
             except OSError:
                 allocation.traffic.packets_dropped += 1
 
-    def _to_stream(self) -> None:
+    def _to_stream(self, hub: Hub) -> None:
         """As above, but many messages make one write."""
-        allocation, node = self._serving(), self._node
-        buffer, view = node.buffer, node.view
-        now, end = node.loop.time(), 0
+        allocation = self._allocation
+        buffer, view = hub.buffer, hub.view
+        now, end = hub.loop.time(), 0
         for _ in range(BATCH):
             start = end + CHANNEL_HEADER_LENGTH
             if start + LARGEST_DATAGRAM > len(buffer):
@@ -130,44 +131,31 @@ class UdpRelay:
                 break
             channel = allocation.channels_by_peer.get(peer)
             if channel is None:
-                node.receive_from_peer(allocation, peer, bytes(view[start : start + size]))
+                hub.receive_from_peer(allocation, peer, bytes(view[start : start + size]))
             elif allocation.admits(peer, size, now):
                 CHANNEL_HEADER.pack_into(buffer, end, channel.number, size)
                 padding = -size % 4
                 end = start + size + padding
                 buffer[end - padding : end] = bytes(padding)
         if end:
-            node.write(allocation.five_tuple, bytes(view[:end]))
+            hub.write(allocation.five_tuple, bytes(view[:end]))
 
-    def _serving(self) -> Allocation:
-        assert self._allocation is not None
-        return self._allocation
-
-    def _drain(self) -> None:
+    def _drain(self, hub: Hub) -> None:
         """Discard what came while the address was held back for a reservation."""
         for _ in range(BATCH):
             try:
-                self._socket.recvfrom_into(self._node.buffer)
+                self._socket.recvfrom_into(hub.buffer)
             except OSError:
                 return
 
 
-class TcpRelay:
+class TcpRelay(_RelayedAddress):
     """A relayed transport address for connections."""
 
-    def __init__(self, node: Node, relay_socket: socket.socket) -> None:
-        self._node = node
-        self._socket = relay_socket
-        self.address: Address = relay_socket.getsockname()
-        self._allocation: Allocation
-
-    def serve(self, allocation: Allocation) -> None:
-        self._allocation = allocation
-        self._node.loop.add_reader(self._socket, self._accept)
-
-    def close(self) -> None:
-        self._node.loop.remove_reader(self._socket)
-        self._socket.close()
+    def serve(self, allocation: Allocation, hub: Hub) -> None:
+        """Pass on the connections that peers make from now on."""
+        self._allocation, self._hub = allocation, hub
+        hub.loop.add_reader(self._socket, self._accept, hub)
 
     async def connect(self, peer: Address) -> socket.socket:
         """A connection to the peer from the relayed transport address. Raises OSError."""
@@ -175,31 +163,27 @@ class TcpRelay:
         try:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             connection.bind(self.address)
-            await self._node.loop.sock_connect(connection, peer)
+            await asyncio.get_running_loop().sock_connect(connection, peer)
         except BaseException:
-            connection.close()
+            reset(connection)  # a FIN would tell a peer that accepted that all was sent
             raise
         return connection
 
-    def _accept(self) -> None:
+    def _accept(self, hub: Hub) -> None:
         try:
             connection, peer = self._socket.accept()
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                self._pause()
+                # Without descriptors the same wake-up would come again and again.
+                hub.loop.remove_reader(self._socket)
+                hub.loop.call_later(1.0, self._resume, hub)
             return
         connection.setblocking(False)
-        if not self._node.peer_accepted(self._allocation, peer, connection):
-            reset(connection)
+        hub.peer_accepted(self._allocation, peer, connection)
 
-    def _pause(self) -> None:
-        """Without descriptors the same wake-up would come again and again."""
-        self._node.loop.remove_reader(self._socket)
-        self._node.loop.call_later(1.0, self._resume)
-
-    def _resume(self) -> None:
+    def _resume(self, hub: Hub) -> None:
         if self._socket.fileno() != -1:
-            self._node.loop.add_reader(self._socket, self._accept)
+            hub.loop.add_reader(self._socket, self._accept, hub)
 
 
 def enlarge_buffers(datagrams: socket.socket) -> None:

@@ -1,13 +1,13 @@
-"""What a TURN client says to its server, without I/O (RFC 8656, sections 7 to 12).
+"""What a TURN client sends to its server, without I/O (RFC 8656, sections 7 to 12).
 
 Theory of operation. A request over UDP is repeated after 0.5 s, 1 s, 2 s … until it is
 answered (RFC 8489, section 6.2.1). The first one is sent without credentials; the server's
 401 brings realm and nonce, and the request goes out again with them. A 438 brings a new
-nonce. Responses whose integrity is not right are as good as not received.
+nonce. A response whose integrity is not right is ignored.
 
-What the server forgets by itself is renewed well before: the allocation, each permission
-(300 s) and each channel (600 s). Everything takes `now`, in seconds, and what is to be sent
-or told is fetched by `take_output()` and `take_events()`.
+The allocation, each permission (300 s) and each channel (600 s) expire in the server, so they
+are renewed well before. Every call takes `now`, in seconds; `take_output()` and `take_events()`
+return what is to be sent and what has happened.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from napt_lab.servers.turn.credentials import (
     long_term_key,
     userhash,
 )
-from napt_lab.servers.turn.deadlines import Deadlines
+from napt_lab.servers.turn.expirations import Expirations
 from napt_lab.servers.turn.framing import (
     CHANNEL_HEADER,
     CHANNEL_HEADER_LENGTH,
     CHANNELS,
     channel_data,
 )
-from napt_lab.servers.turn.stun import (
+from napt_lab.servers.turn.opaque_string import opaque_string
+from napt_lab.servers.turn.stun_message import (
     Attribute,
     Attributes,
     Class,
@@ -86,7 +87,7 @@ Event: TypeAlias = Finished | Data | ConnectionAttempt
 @dataclass(slots=True, eq=False)
 class _Transaction:
     handle: int
-    """0: a renewal, of which nobody is told."""
+    """0: a renewal, whose result is not reported."""
     method: Method
     attributes: Attributes
     transaction_id: bytes = b""
@@ -106,7 +107,7 @@ class _Renewal:
 
 @dataclass(slots=True)
 class Login:
-    """A username and password, and what the server said about how to use them."""
+    """A username and password, and how the server wants them used (its last challenge)."""
 
     username: str
     password: str
@@ -122,10 +123,14 @@ class Login:
         algorithms = challenge.get(Attribute.PASSWORD_ALGORITHMS)
         if nonce is None or realm is None:
             return False
-        # Someone on the path took the algorithms away (RFC 8489, section 9.2.5).
+        # Something on the path removed the algorithms (RFC 8489, section 9.2.5).
         if algorithms is None and self._features(nonce) & 0b10:
             return False
-        self.nonce, self.realm, self.algorithms = nonce, realm.decode(errors="replace"), algorithms
+        try:
+            self.realm = opaque_string(realm.decode())
+        except ValueError:
+            return False
+        self.nonce, self.algorithms = nonce, algorithms
         self._keys.clear()
         return True
 
@@ -136,7 +141,7 @@ class Login:
         if self._features(self.nonce) & 0b01:
             name = (Attribute.USERHASH, userhash(self.username, self.realm))
         else:
-            name = (Attribute.USERNAME, self.username.encode())
+            name = (Attribute.USERNAME, opaque_string(self.username).encode())
         signed = [
             *attributes,
             name,
@@ -172,7 +177,7 @@ class Login:
         return max(0, alphabet.find(nonce[len(cookie)])) >> 4
 
 
-class Session:
+class TurnClient:
     """One 5-tuple's conversation with a TURN server."""
 
     def __init__(
@@ -184,7 +189,7 @@ class Session:
         self._random_bytes = random_bytes
         self._handles = 0
         self._transactions: dict[bytes, _Transaction] = {}
-        self._deadlines: Deadlines[_Transaction | _Renewal] = Deadlines()
+        self._expirations: Expirations[_Transaction | _Renewal] = Expirations()
         self._channels: dict[Address, int] = {}
         self._peers: dict[int, Address] = {}
         self._binding: dict[int, tuple[Address, int]] = {}
@@ -208,7 +213,7 @@ class Session:
         )
 
     def permit(self, address: str, now: float) -> int:
-        """Let this IP address send to us. It is renewed until the session is dropped."""
+        """Let this IP address send to us. It is renewed for as long as this object is used."""
         return self.request(Method.CREATE_PERMISSION, [self._peer((address, 0))], now)
 
     def bind_channel(self, peer: Address, now: float) -> int:
@@ -260,14 +265,14 @@ class Session:
             return
 
     def next_deadline(self) -> float | None:
-        return self._deadlines.next()
+        return self._expirations.next()
 
     def expire(self, now: float) -> None:
         """Repeat what was not answered, and renew what would end."""
-        for due in self._deadlines.due(now):
+        for due in self._expirations.due(now):
             if isinstance(due, _Renewal):
                 self._start(_Transaction(0, due.method, due.attributes), now)
-                self._deadlines.set(due, now + due.interval)
+                self._expirations.set(due, now + due.interval)
             elif due.sent >= MAX_SENT or self._transport == Transport.TCP:
                 self._finish(due, None, TIMED_OUT)
             else:
@@ -282,7 +287,7 @@ class Session:
         return taken
 
     def _peer(self, peer: Address) -> tuple[int, bytes]:
-        """A peer address; XORed when the transaction ID is known, for IPv4 needs none of it."""
+        """A peer's IPv4 address, whose XOR does not use the transaction ID, yet unknown here."""
         return Attribute.XOR_PEER_ADDRESS, value.encode_xor_address(peer, bytes(12))
 
     def _start(self, transaction: _Transaction, now: float) -> None:
@@ -300,7 +305,7 @@ class Session:
         wait = transaction.wait if transaction.sent < MAX_SENT else LAST_WAIT
         if self._transport == Transport.TCP:
             wait = RELIABLE_TIMEOUT
-        self._deadlines.set(transaction, now + wait)
+        self._expirations.set(transaction, now + wait)
         transaction.wait *= 2
 
     def _receive_indication(self, message: Message) -> None:
@@ -326,7 +331,7 @@ class Session:
             return
         if challenged and self._may_retry(transaction, error) and self.login.learn(message):
             del self._transactions[transaction.transaction_id]
-            self._deadlines.discard(transaction)
+            self._expirations.discard(transaction)
             self._start(transaction, now)
             return
         if not error and transaction.handle:
@@ -334,8 +339,8 @@ class Session:
         self._finish(transaction, message, error)
 
     def _may_retry(self, transaction: _Transaction, error: int) -> bool:
-        """With credentials that were refused, the same request must not be sent again; nor
-        for ever to a server that finds every nonce stale.
+        """Refused credentials must not be sent again; nor a request without end, to a server
+        that finds every nonce stale.
         """
         transaction.challenges += 1
         if transaction.challenges > MAX_CHALLENGES:
@@ -358,11 +363,11 @@ class Session:
             self._renew(_Renewal(method, transaction.attributes, CHANNEL_RENEWAL), now)
 
     def _renew(self, renewal: _Renewal, now: float) -> None:
-        self._deadlines.set(renewal, now + renewal.interval)
+        self._expirations.set(renewal, now + renewal.interval)
 
     def _finish(self, transaction: _Transaction, response: Message | None, error: int) -> None:
         del self._transactions[transaction.transaction_id]
-        self._deadlines.discard(transaction)
+        self._expirations.discard(transaction)
         if transaction.handle:
             self._events.append(Finished(transaction.handle, response, error))
 

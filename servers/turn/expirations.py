@@ -1,10 +1,9 @@
-"""What ends when.
+"""When each thing expires: allocations, permissions, channels, reservations, idle connections.
 
-Theory of operation. Everything a TURN server holds has an end: allocations, permissions,
-channels, reservations, idle connections. A heap gives the next one. Refreshing would leave
-the old entry behind in the heap, so a dictionary holds the truth, entries that disagree with
-it are skipped, and the heap is rebuilt when most of it is stale: its size stays in proportion
-to what is alive, whatever a client does.
+Theory of operation. A heap gives the next expiration. Refreshing leaves the old entry behind in
+the heap, so a dictionary holds the current times, and heap entries that disagree with it are
+skipped. When most of the heap is stale it is rebuilt: its size stays in proportion to what is
+alive, whatever a client does.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 
-class Deadlines(Generic[K]):
-    """One deadline per key, in seconds of the caller's clock."""
+class Expirations(Generic[K]):
+    """One time per key, in seconds of the caller's clock."""
 
     def __init__(self) -> None:
         self._when: dict[K, float] = {}
@@ -28,7 +27,7 @@ class Deadlines(Generic[K]):
         return len(self._when)
 
     def set(self, key: K, when: float) -> None:
-        """Give `key` this deadline in place of any other."""
+        """Have `key` expire at this time, instead of any other."""
         self._when[key] = when
         self._push(key, when)
         if len(self._heap) > 2 * len(self._when) + 64:
@@ -41,7 +40,7 @@ class Deadlines(Generic[K]):
             self._rebuild()
 
     def next(self) -> float | None:
-        """The earliest deadline."""
+        """The earliest time."""
         while self._heap:
             when, _, key = self._heap[0]
             if self._when.get(key) == when:
@@ -50,7 +49,7 @@ class Deadlines(Generic[K]):
         return None
 
     def due(self, now: float) -> Iterator[K]:
-        """Yield and forget each key whose deadline has come."""
+        """Yield and forget each key whose time has come."""
         while (when := self.next()) is not None and when <= now:
             key = heapq.heappop(self._heap)[2]
             del self._when[key]

@@ -1,4 +1,4 @@
-"""What the client's command lines have in common: options, and how a conversation ends."""
+"""What the client's command lines have in common: options, and how a failure is reported."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import sys
 from collections.abc import Coroutine
 from typing import Any
 
-from napt_lab.servers.shared.arguments import account, address_and_port
+from napt_lab.servers.shared.arguments import address_and_port
 from napt_lab.servers.turn.client.endpoint import TurnError
+from napt_lab.servers.turn.opaque_string import account_argument
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """The server, who we are there, who may reach us, and how long we wait for it."""
+    """The server, our account there, the peer that may reach us, and how long we wait for it."""
     add = parser.add_argument
     add(
         "--server", type=address_and_port, required=True, metavar="ADDRESS:PORT", help="TURN server"
     )
-    add("--user", type=account, required=True, metavar="NAME:PASSWORD")
+    add("--user", type=account_argument, required=True, metavar="NAME:PASSWORD")
     add(
         "--permit",
         required=True,
@@ -30,8 +31,8 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def converse(conversation: Coroutine[Any, Any, None]) -> None:
-    """Have a conversation; if it fails, exit with status 1 and why."""
+    """Run a conversation with a server; if it fails, exit with status 1 and the reason."""
     try:
         asyncio.run(conversation)
-    except (OSError, TurnError) as error:  # asyncio's TimeoutError, an OSError, has no words
-        sys.exit(f"turn client: {str(error) or 'nobody came in time'}")
+    except (OSError, TurnError) as error:  # asyncio's TimeoutError, an OSError, has no text
+        sys.exit(f"turn client: {str(error) or 'timed out waiting for the peer'}")
