@@ -1,7 +1,9 @@
 """One part of a lab, played with a student's translator, in a sandbox and a process of its own.
 
 Whatever happens there, it is over at the deadline: the process is killed, and with it the sandbox
-and everything in it. What it saw until then comes through a pipe, a record of the stream a line.
+and everything in it. What it saw until then comes through a pair of sockets, a record of the stream
+a line. Unlike a pipe, a socket cannot be opened through /proc: only the process that was started
+here can write marks.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import json
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -37,7 +40,7 @@ class Trial:
     deadline: float
     began: float
     child: int
-    pipe: int
+    source: socket.socket
     seconds: float = 0.0
     overdue: bool = False
     status: int | None = None
@@ -46,7 +49,7 @@ class Trial:
 
     def read(self) -> bool:
         """Take what has come; False at the end."""
-        data = os.read(self.pipe, _READ)
+        data = self.source.recv(_READ)
         *lines, self._partial = (self._partial + data).split(b"\n")
         self.records += [json.loads(line) for line in lines]
         return bool(data)
@@ -58,25 +61,24 @@ class Trial:
                 os.kill(self.child, signal.SIGKILL)
             _, status = os.waitpid(self.child, 0)
             self.status = os.waitstatus_to_exitcode(status)
-            os.close(self.pipe)
+            self.source.close()
             self.seconds = time.monotonic() - self.began
 
 
 def start(lab: Lab, part: Part, translator: Path, folder: Path, deadline: float) -> Trial:
     """Begin to play `part`; its capture goes to `folder`. `deadline` is a monotonic time."""
     folder.mkdir()
-    pipe, into = os.pipe()
+    source, into = socket.socketpair()
 
     def work() -> int:
-        os.close(pipe)
-        with os.fdopen(into, "w", encoding="utf-8") as out:
-            return _play(
-                lab, part, translator, folder, lambda line: print(line, file=out, flush=True)
-            )
+        source.close()
+        return _play(
+            lab, part, translator, folder, lambda line: into.sendall(line.encode() + b"\n")
+        )
 
     child = sandbox.fork_into(work)
-    os.close(into)
-    return Trial(lab.id, part.name, deadline, time.monotonic(), child, pipe)
+    into.close()
+    return Trial(lab.id, part.name, deadline, time.monotonic(), child, source)
 
 
 def _play(lab: Lab, part: Part, translator: Path, folder: Path, tell: Callable[[str], None]) -> int:
@@ -102,9 +104,9 @@ def await_one(running: list[Trial]) -> Trial:
     while True:
         soonest = min(trial.deadline for trial in running)
         wait = max(0.0, soonest - time.monotonic())
-        ready, _, _ = select.select([trial.pipe for trial in running], [], [], wait)
+        ready, _, _ = select.select([trial.source for trial in running], [], [], wait)
         for trial in running:
-            if trial.pipe in ready and not trial.read():
+            if trial.source in ready and not trial.read():
                 trial.end()
                 return trial
             if time.monotonic() > trial.deadline:
