@@ -72,9 +72,13 @@ def checked_news(event: dict[str, Any]) -> dict[str, Any]:
 
 def checked_answer(answer: dict[str, Any]) -> dict[str, Any]:
     """The worker's answer to a request. Raises ValueError or its like if it makes no sense."""
-    for rule in [*answer.get("rules", []), *([answer["rule"]] if "rule" in answer else [])]:
+    listed = answer.get("rules")
+    for rule in listed if isinstance(listed, list) else []:
         _check_rule(rule)
-    answer["ok"]
+    if "rule" in answer:
+        _check_rule(answer["rule"])
+    if answer["ok"] is not True and not isinstance(answer["error"], str):
+        raise TypeError("ok")
     return answer
 
 
