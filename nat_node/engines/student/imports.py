@@ -10,6 +10,7 @@ import sys
 from importlib.abc import MetaPathFinder
 from typing import NoReturn
 
+_OFFERED = ("nat_node", "napt_lab.student", "napt_lab.student.napt", "napt_lab.student.packet")
 _OURS = ("nat_node", "labs", "servers", "topologies", "tests", "napt_lab")
 
 
@@ -24,7 +25,14 @@ class _NotFound(MetaPathFinder):
 
 
 def restrict() -> None:
-    """Forget the folders that are no longer there. Call it behind the wall."""
+    """Forget the folders that are no longer there, and our modules. Call it behind the wall."""
     sys.path[:] = filter(os.path.exists, sys.path)
     sys.path_importer_cache.clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] in _OURS]:
+        if name in _OFFERED:
+            continue
+        package, _, own = name.rpartition(".")
+        if getattr(sys.modules.get(package), own, None) is sys.modules[name]:
+            delattr(sys.modules[package], own)
+        del sys.modules[name]
     sys.meta_path.append(_NotFound())

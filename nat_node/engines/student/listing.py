@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from napt_lab.nat_node.core.tcp_state import TcpState
 from napt_lab.student.napt import Rule
 from napt_lab.student.packet import Endpoint
 
@@ -20,10 +21,10 @@ def describe(rule: Rule, now: float, wall: float) -> dict[str, Any]:
     Raises TypeError where the student's program has written something else into it.
     """
     remote = "*"
-    remotes: dict[Endpoint, float] = {**(rule.seen or {})}
+    remotes: dict[Endpoint, tuple[float, TcpState | None]] = {**(rule.seen or {})}
     if rule.remote is not None:
         remote = f"{rule.remote.address}:{rule.remote.port or '*'}"
-        remotes = {rule.remote: rule.last_used}
+        remotes = {rule.remote: (rule.last_used, rule.tcp)}
     described = {
         "id": rule.serial,
         "protocol": rule.protocol,
@@ -42,11 +43,11 @@ def describe(rule: Rule, now: float, wall: float) -> dict[str, Any]:
         "sessions": [
             {
                 "remote": str(endpoint),
-                "state": str(rule.state) or None,
+                "state": state.name.lower() if state is not None else None,
                 "idle": round(now - used, 6),
                 "expires_in": round(rule.expires - now, 6) if rule.expires is not None else 0.0,
             }
-            for endpoint, used in list(remotes.items())[-SESSIONS_SHOWN:]
+            for endpoint, (used, state) in list(remotes.items())[-SESSIONS_SHOWN:]
         ],
     }
     _check_rule(described)

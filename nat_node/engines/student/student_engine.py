@@ -8,8 +8,8 @@ worker prints and what is wrong with it go to standard output, as events:
     {"event": "printed", "text": "…"}
 
 What the worker says is not believed but checked: a student's file can write into its end of the
-channel. A worker that was lost is started anew, and the rules are lost with it. After LOSSES of them (or
-as many calls that took too long) it is left alone, and every packet is dropped.
+channel. A worker that was lost is started anew, and the rules are lost with it. After LOSSES of
+them (or as many calls that took too long) it is left alone, and every packet is dropped.
 """
 
 from __future__ import annotations

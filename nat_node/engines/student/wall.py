@@ -110,10 +110,10 @@ def _libraries() -> Iterator[str]:
 def _change_root(folders: list[str]) -> None:
     _mount(None, "/", None, _REC | _PRIVATE)
     _mount("tmpfs", ROOT, "tmpfs", _NOSUID | _NODEV, "mode=755,size=1m")
-    for folder in filter(os.path.exists, folders):
+    for folder in [folder for folder in folders if Path(folder).exists()]:
         place = Path(f"{ROOT}{folder}")
-        if os.path.islink(folder):
-            place.symlink_to(os.readlink(folder))
+        if Path(folder).is_symlink():
+            place.symlink_to(Path(folder).readlink())
         else:
             place.mkdir(parents=True)
             _mount(folder, str(place), None, _BIND | _REC)
@@ -137,7 +137,7 @@ def _filter_calls() -> None:
     if machine not in _PROCESSORS or struct.calcsize("P") != 8:
         raise OSError(f"it is not written for this processor, {machine}")
     processor, column = _PROCESSORS[machine]
-    numbers = [call[column] for call in _CALLS.values() if call[column] is not None]
+    numbers = [number for call in _CALLS.values() if (number := call[column]) is not None]
     load, equal, answer = 0x20, 0x15, 0x06  # instructions of BPF: u16 what, u8 if, u8 else, u32
     kill, refuse, admit = 0x8000_0000, 0x0005_0001, 0x7FFF_0000
     lines = [(load, 0, 0, 4), (equal, 1, 0, processor), (answer, 0, 0, kill), (load, 0, 0, 0)]

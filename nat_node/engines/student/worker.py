@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -24,7 +25,7 @@ from typing import Any, NoReturn
 from napt_lab.nat_node.core.behavior import parse_endpoint
 from napt_lab.nat_node.core.events import describe
 from napt_lab.nat_node.core.mapping import MADE_BY
-from napt_lab.nat_node.core.packet import Malformed, Side
+from napt_lab.nat_node.core.packet import TCP, Malformed, Side
 from napt_lab.nat_node.core.packet import Packet as RawPacket
 from napt_lab.nat_node.core.settings import Settings
 from napt_lab.nat_node.core.verdict import Drop
@@ -250,12 +251,14 @@ class Worker:
     @staticmethod
     def _observe(packet: Packet, source: Endpoint, destination: Endpoint) -> None:
         """Whose rule was used: told by what was rewritten."""
-        protocol, size = packet.protocol, len(packet.data)
+        raw = packet.raw
+        flags = raw.tcp_flags if raw.protocol == TCP and raw.has_tcp_flags else None
         now_from, now_to = packet.source, packet.destination
+        observe = partial(napt.rules.observe, packet.protocol, size=len(raw.data), flags=flags)
         if now_from != source:
-            napt.rules.observe(protocol, source, now_from, destination, out=True, size=size)
+            observe(source, now_from, destination, out=True)
         if now_to != destination:
-            napt.rules.observe(protocol, now_to, destination, now_from, out=False, size=size)
+            observe(now_to, destination, now_from, out=False)
 
     def _drop(self, label: str, meaning: str, packet: str, side: Side) -> None:
         fields = {"reason": label, "meaning": meaning, "packet": packet, "side": side.value}

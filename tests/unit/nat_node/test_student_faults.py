@@ -81,7 +81,7 @@ def test_there_are_many_ways_to_write_one(write, source):
     [
         (
             "import numpyy\ndef translate(p, n): ...",
-            "mine.py:1, in <module>\nModuleNotFoundError: No module named 'numpyy': a translator has",
+            "mine.py:1, in <module>\nModuleNotFoundError: No module named 'numpyy': a translator",
         ),
         ("exit(3)\ndef translate(p, n): ...", "wanted to end the program (exit)"),
         ("translate = 7", "there is no function translate"),
