@@ -40,11 +40,8 @@ MOST_FRAMES = 200_000  # of one answer: when 65,535 rules end at once, each is t
 _BEGINNINGS = {channel.READY, channel.FAULT, channel.WALLED_OUT}
 _TICKS = os.sysconf("SC_CLK_TCK")
 _CHILD_SUBREAPER = 36
-_ENVIRONMENT = {
-    "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "LANG": "C.UTF-8",
-}
+_KEPT = ("PYTHONPATH",)  # of our environment: where a checkout's modules are
+_ENVIRONMENT = {"PYTHONDONTWRITEBYTECODE": "1", "LANG": "C.UTF-8"}
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -75,11 +72,12 @@ class WorkerProcess:
         self._traces, traces = os.pipe()
         argv = [sys.executable, "-s", "-P", "-m", "napt_lab.nat_node.engines.student.worker"]
         ends = (theirs.fileno(), traces)
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         _libc.prctl(_CHILD_SUBREAPER, 1, 0, 0, 0)  # what it forks becomes our child
         try:
             launcher = subprocess.Popen(
                 [*argv, *map(str, ends)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                env=_ENVIRONMENT, cwd="/", pass_fds=ends,
+                env=_ENVIRONMENT | kept, cwd="/", pass_fds=ends,
             )  # fmt: skip
             theirs.close()
             os.close(traces)

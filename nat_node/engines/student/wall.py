@@ -118,7 +118,7 @@ def _change_root(folders: list[str]) -> None:
             place.mkdir(parents=True)
             _mount(folder, str(place), None, _BIND | _REC)
     # Where this project is installed among the libraries, its solutions are as well.
-    ours = Path(f"{ROOT}{Path(__file__).resolve().parents[2]}")
+    ours = Path(f"{ROOT}{Path(__file__).resolve().parents[3]}")
     if ours.exists():
         _mount("tmpfs", str(ours), "tmpfs", _NOSUID | _NODEV, "mode=755,size=1m")
     attributes = struct.pack("4Q", _RDONLY | _NOSUID | _NODEV, 0, 0, 0)

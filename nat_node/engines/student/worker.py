@@ -1,6 +1,8 @@
 """The process that has a student's file in it: one question in, an answer out.
 
-    python -m napt_lab.nat_node.engines.student.worker LINK TRACES     (two descriptors; process.py starts it)
+    python -m napt_lab.nat_node.engines.student.worker LINK TRACES
+
+(two descriptors; process.py starts it).
 
 What the student's functions return is taken apart here, what they do wrong is told, and what they
 print. A rule's story is put together from what was seen of each packet before and after.
