@@ -187,13 +187,17 @@ def remove_rule(mapping: Rule) -> None:
 # ── Sessions: who uses a mapping, who may, and until when ──────────────────────────────────
 
 
+SIDES = {"inside": 1, "outside": 2}
+BOTH = 3
+
+
 class Session:
-    """One remote endpoint's use of a mapping. `syns`, `fins`: which sides have sent one."""
+    """One remote endpoint's use of a mapping. `syns`, `fins`: SIDES that have sent one, added."""
 
     __slots__ = ("expires", "fins", "over", "syns")
 
     def __init__(self) -> None:
-        self.syns, self.fins = frozenset[str](), frozenset[str]()
+        self.syns = self.fins = 0
         self.over = ""  # why: "closed" or "reset"
         self.expires = 0.0
 
@@ -234,12 +238,12 @@ def follow(session: Session, packet: Packet, side: str, now: float) -> None:
     """Established by SYN both ways; over by FIN both ways, or RST (RFC 5382, 5; RFC 7857, 2)."""
     if session.over:
         return  # what comes late does not keep it
-    session.syns |= {side} if packet.syn else set()
-    session.fins |= {side} if packet.fin else set()
-    if packet.rst or len(session.fins) == 2:
+    session.syns |= SIDES[side] if packet.syn else 0
+    session.fins |= SIDES[side] if packet.fin else 0
+    if packet.rst or session.fins == BOTH:
         session.over = "reset" if packet.rst else "closed"
         session.expires = now + napt.closing_hold
-    elif len(session.syns) == 2:
+    elif session.syns == BOTH:
         session.expires = now + napt.tcp_idle
     else:
         session.expires = now + napt.tcp_transitory_idle
