@@ -194,7 +194,8 @@ class StudentNode:
             self._write(descriptor, body)
         elif kind == channel.DROP:
             drop = channel.read(body)
-            self._tell_drop({key: _text(drop[key]) for key in _DROP})
+            own = drop["own"] is True
+            self._tell_drop({key: _text(drop[key]) for key in _DROP} | {"own": own})
         elif kind == channel.EVENT:
             self._broadcast(listing.checked_news(channel.read(body)))
         elif kind == channel.ANSWER:

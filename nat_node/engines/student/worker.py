@@ -213,7 +213,8 @@ class Worker:
             label, _, words = (part.strip() for part in reason.partition(":"))
             meaning = words or _MEANING.get(label, label)
             self._hint_at_reason(label)
-            self._drop(label[:REASON], meaning[:LINE], was(), side)
+            in_own_words = label != _FAULTY and bool(words or label not in _MEANING)
+            self._drop(label[:REASON], meaning[:LINE], was(), side, own=in_own_words)
 
     def _understand(self, result: object, was: Callable[[], str]) -> tuple[list[RawPacket], str]:
         """What translate returned: packets to send, and why the packet itself is dropped."""
@@ -262,9 +263,12 @@ class Worker:
         if now_to != destination:
             observe(now_to, destination, now_from, out=False)
 
-    def _drop(self, label: str, meaning: str, packet: str, side: Side) -> None:
+    def _drop(
+        self, label: str, meaning: str, packet: str, side: Side, *, own: bool = False
+    ) -> None:
+        """Tell a drop. `own`: in words of the student's own."""
         fields = {"reason": label, "meaning": meaning, "packet": packet, "side": side.value}
-        self._say(channel.told(channel.DROP, fields))
+        self._say(channel.told(channel.DROP, {**fields, "own": own}))
 
     # -- requests of the control socket -------------------------------------------------------
 
