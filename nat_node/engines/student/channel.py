@@ -3,10 +3,12 @@
     u8 kind, u32 length, and so many bytes
 
 The worker says BORN, with its process number, and the node answers START, with the settings and
-the source of the student's file. From then on the node asks, and the worker answers with any
-number of frames and ends with DONE, so that neither waits for the other but for an answer.
+the source of the student's file. WALLED_IN: now the file is loaded, until READY. From then on the
+node asks, and the worker answers with any number of frames and ends with DONE, so that neither
+waits for the other but for an answer.
 
-A student's file can write into the worker's end. So the node trusts no frame to make sense.
+A student's file can write into the worker's end. So the node believes nothing after WALLED_IN
+without a look at it.
 """
 
 from __future__ import annotations
@@ -29,10 +31,14 @@ _TIMES = struct.Struct("!dd")
 # From the node:
 PACKET, TICK, REQUEST, WATCH, START = range(5)
 # From the worker:
-READY, SEND, DROP, EVENT, FAULT, PRINTED, ANSWER, DONE, BORN, WALLED_OUT = range(10, 20)
+READY, SEND, DROP, EVENT, FAULT, PRINTED, ANSWER, DONE, BORN, WALLED_IN, WALLED_OUT = range(10, 21)
 
 LONGEST = 64 << 20  # bytes of a frame: a list of 5,000 rules has some 3 million
 Frame = tuple[int, bytes]
+
+
+#: What reading a frame that makes no sense may raise.
+NONSENSE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 class Lost(Exception):
@@ -95,7 +101,7 @@ class Frames:
         self._received = bytearray()
 
     def receive(self) -> None:
-        """Read once. Raises Lost at the end, or if what comes is no frame."""
+        """Read once. Raises Lost at the end."""
         try:
             data = self._socket.recv(_READ)
         except ConnectionError:
@@ -104,20 +110,20 @@ class Frames:
             raise Lost
         self._received += data
 
-    def one(self) -> bytes:
-        """The body of the next frame, the first of all. Raises Lost."""
+    def one(self) -> Frame:
+        """The next frame, waited for. Raises Lost."""
         while True:
-            for _, body in self.whole():
-                return body
+            for found in self.whole():
+                return found
             self.receive()
 
     def whole(self) -> Iterator[Frame]:
-        """Those that have come as a whole, once each."""
+        """Those that have come as a whole, once each. Raises ValueError for what is no frame."""
         received = self._received
         while len(received) >= _HEAD.size:
             kind, length = _HEAD.unpack_from(received)
             if length > LONGEST:
-                raise Lost
+                raise ValueError("no frame")
             end = _HEAD.size + length
             if len(received) < end:
                 return

@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from napt_lab.nat_node.core.settings import Settings
 from napt_lab.nat_node.engines.student import channel
@@ -37,7 +38,7 @@ TRACE_SECONDS = 1.0  # how long it has for saying where it stands
 TRACE_BYTES = 16_384
 LONGEST_SOURCE = 1 << 20  # bytes of a student's file
 MOST_FRAMES = 200_000  # of one answer: when 65,535 rules end at once, each is told
-_BEGINNINGS = {channel.READY, channel.FAULT, channel.WALLED_OUT}
+LOAD_BYTES = 1 << 20  # of what it prints meanwhile
 _TICKS = os.sysconf("SC_CLK_TCK")
 _CHILD_SUBREAPER = 36
 _KEPT = ("PYTHONPATH",)  # of our environment: where a checkout's modules are
@@ -82,43 +83,51 @@ class WorkerProcess:
             theirs.close()
             os.close(traces)
             self._link, self._frames = ours, Frames(ours)
-            self._pid = self._born(launcher.wait())
+            launcher.wait()
         finally:
             _libc.prctl(_CHILD_SUBREAPER, 0, 0, 0, 0)
-        frames: list[Frame] = []
+        self._pid = int(self._built(channel.BORN))
+        self._link.sendall(channel.start(self._settings, self._file, source))
+        self._built(channel.WALLED_IN)
         try:
-            self._link.sendall(channel.start(self._settings, self._file, source))
-            while not any(kind in _BEGINNINGS for kind, _ in frames):
-                frames += self._await(LOAD_SECONDS)
+            return self._loaded()
         except WorkerLost as lost:
             raise LoadError(f"{self._file}:1: it could not be loaded: {lost}") from None
-        for kind, body in frames:
-            if kind == channel.WALLED_OUT:
-                self.end()
-                raise WallError(channel.read(body)["text"])
-            if kind == channel.FAULT:
-                self.end()
-                raise LoadError(channel.read(body)["text"])
-            if kind == channel.READY:
-                functions: list[str] = channel.read(body)
-        return functions, [frame for frame in frames if frame[0] == channel.PRINTED]
+        except channel.NONSENSE:
+            self.end()
+            raise LoadError(f"{self._file}:1: it writes into the channel to its NAPT") from None
 
-    def _born(self, status: int) -> int:
-        """The worker's process number, once its launcher has ended. Raises WallError."""
-        frames: list[Frame] = []
+    def _built(self, stage: int) -> Any:
+        """What the worker says when it has come to a stage of the wall. Raises WallError.
+
+        No line of the student's has run yet, so it can be believed.
+        """
         try:
-            while not frames:
-                self._frames.receive()
-                frames += self._frames.whole()
+            kind, body = self._frames.one()
         except channel.Lost:
-            frames.append((channel.WALLED_OUT, b""))
-        kind, body = frames[0]
-        if kind == channel.BORN:
-            return int(channel.read(body))
-        self._link.close()
-        os.close(self._traces)
-        why = f"the wall around a translator: its program ended with status {status}"
-        raise WallError(channel.read(body)["text"] if body else why)
+            kind, body = channel.WALLED_OUT, b'"its program has ended"'
+        if kind == stage:
+            return channel.read(body)
+        if self._pid:
+            self.end()
+        else:
+            self._link.close()
+            os.close(self._traces)
+        raise WallError(f"the wall around a translator: {channel.read(body)}")
+
+    def _loaded(self) -> tuple[list[str], list[Frame]]:
+        """Which functions the file has, and what it has printed. Raises LoadError."""
+        printed: list[Frame] = []
+        while sum(len(body) for _, body in printed) < LOAD_BYTES:
+            for kind, body in self._await(LOAD_SECONDS):
+                if kind == channel.READY:
+                    return [str(name) for name in channel.read(body)], printed
+                if kind == channel.FAULT:
+                    why = str(channel.read(body)["text"])
+                    self.end()
+                    raise LoadError(why)
+                printed.append((channel.PRINTED, body))
+        raise self._stuck("it says too much while it is loaded")
 
     def _source(self) -> bytes:
         try:
@@ -158,6 +167,8 @@ class WorkerProcess:
 
     def _await(self, processor: float) -> list[Frame]:
         """The frames that come next."""
+        if found := list(self._frames.whole()):
+            return found
         if not select.select([self._link], [], [], LOOK_SECONDS)[0]:
             self._watch(processor)
         try:
@@ -198,6 +209,8 @@ class WorkerProcess:
         return WorkerLost(f"{where}{why}; it had to be ended")
 
     def _gone(self) -> WorkerLost:
+        """It has closed its end of the channel: mostly, but not surely, by ending."""
+        os.kill(self._pid, signal.SIGKILL)  # changes nothing if it has ended
         _, status = os.waitpid(self._pid, 0)
         self._pid = 0
         self._link.close()

@@ -49,7 +49,6 @@ STOPPED = "translator-stopped"
 MOST_WORDS = 1000  # of what a translator prints and does wrong
 LONGEST_TEXT = 8000  # characters
 _DROP = ("reason", "meaning", "packet", "side")
-_NONSENSE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 _SHORTEST = 20  # bytes of an IPv4 header
 
 
@@ -182,13 +181,13 @@ class StudentNode:
                         break
             except WorkerLost as lost:
                 self._lose(str(lost))
-            except _NONSENSE:
+            except channel.NONSENSE:
                 self._worker.end()
-                self._lose(f"{self._file.name}: it has written into the channel to its NAPT")
+                self._lose(f"{self._file.name}: it writes into the channel to its NAPT")
         return answered
 
     def _take(self, frame: Frame, descriptor: int | None = None) -> None:
-        """Do what one frame says. Raises one of _NONSENSE if our worker would not have sent it."""
+        """Do what one frame says. channel.NONSENSE if our worker would not have sent it."""
         kind, body = frame
         if kind == channel.SEND and descriptor is not None:
             self._write(descriptor, body)

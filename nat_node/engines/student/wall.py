@@ -167,6 +167,4 @@ def _saying(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise WallError(
-            f"the wall around a translator: the kernel refuses {what}: {error.strerror or error}"
-        ) from error
+        raise WallError(f"the kernel refuses {what}: {error.strerror or error}") from error

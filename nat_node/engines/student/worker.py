@@ -60,13 +60,14 @@ def main(link: socket.socket, traces: int) -> NoReturn:
             if child := wall.separate():
                 link.sendall(channel.told(channel.BORN, child))
                 os._exit(0)
-            settings, file, source = channel.started(frames.one())
+            settings, file, source = channel.started(frames.one()[1])
             confine(link.fileno(), traces)
             stopwatch.start()
             wall.enter()
             imports.restrict()
+            link.sendall(channel.told(channel.WALLED_IN, None))
         except wall.WallError as error:
-            link.sendall(channel.told(channel.WALLED_OUT, {"text": str(error)}))
+            link.sendall(channel.told(channel.WALLED_OUT, str(error)))
             os._exit(0)
         napt.configure(settings)
         worker = Worker(link, settings, file, stopwatch)

@@ -147,6 +147,7 @@ def test_a_call_that_goes_wrong_costs_its_packet_only(write, body, words):
     [
         ("import os; os._exit(4)", "mine.py: its process has ended with status 4 (os._exit?)"),
         ("import ctypes; ctypes.string_at(0)", "has ended by SIGSEGV"),
+        ("import os; os.closerange(3, 64)\n    while True: pass", "has ended by SIGKILL"),
         ("import time; time.sleep(99)", "mine.py:3 in translate\nit waits for something (sleep"),
         ("sum(range(1 << 60))", "mine.py:3 in translate\nit has been computing for"),
     ],
