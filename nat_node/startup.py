@@ -80,12 +80,13 @@ def _run_student(
 ) -> int:
     from napt_lab.nat_node.engines.student.faults import LoadError
     from napt_lab.nat_node.engines.student.student_engine import StudentNode
+    from napt_lab.nat_node.engines.student.wall import WallError
 
     try:
         StudentNode(settings, interfaces, control, rules, file).run()
-    except LoadError as error:
+    except (LoadError, WallError) as error:
         print(f"nat_node: {error}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, LoadError) else 3
 
 
 def _settings(arguments: argparse.Namespace) -> tuple[Settings, Interfaces]:

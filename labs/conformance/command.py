@@ -43,8 +43,9 @@ def candidates(
         if "python" in engines:
             found.append(Candidate(_name(f"python{suffix}", settings), {**chosen, **settings}))
         for file in translators:
-            keys = {**chosen, "translator": str(file.resolve()), **settings}
-            found.append(Candidate(_name(f"{file.name}{suffix}", settings), keys))
+            keys = {**chosen, **settings}
+            name = _name(f"{file.name}{suffix}", settings)
+            found.append(Candidate(name, keys, file.resolve()))
     if "nftables" in engines:
         keys = {"engine": "nftables", **settings}
         found.append(Candidate(_name("nftables", settings), keys))

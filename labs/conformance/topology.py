@@ -47,6 +47,7 @@ HOSTS = {
 }
 PUBLIC = {"main": "24.9.3.7", "brief": "24.9.3.8", "small": "24.9.3.9", "narrow": "24.9.3.10"}
 INSIDE = "10.0.0.1"
+TRANSLATOR = "translator.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class Candidate:
     name: str
     gateway: Mapping[str, object]
     """Keys of a gateway, as in YAML, that all four NAPTs have."""
+    translator: Path | None = None
+    """A file that translates in our place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,11 @@ def read_setup(candidate: Candidate) -> Setup:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "conformance.yaml"
         file.write_text(json.dumps(_document(candidate)), encoding="utf-8")  # which is YAML, too
-        return Setup(candidate, load(file))
+        if candidate.translator is None:
+            return Setup(candidate, load(file))
+        # A topology file may only name what lies beside it.
+        file.with_name(TRANSLATOR).touch()
+        return Setup(candidate, load(file).translated_by(candidate.translator))
 
 
 def _document(candidate: Candidate) -> dict[str, object]:
@@ -106,11 +113,11 @@ def _document(candidate: Candidate) -> dict[str, object]:
         "narrow": {},
     }
     # What an engine cannot do is refused by the loader, or at the start.
-    if "translator" not in candidate.gateway:
+    if candidate.translator is None:
         special["main"]["rules"] = [f"tcp {RULE_PORT} -> {HOSTS['main']['x1']}:{RULE_PORT}"]
     if candidate.gateway.get("engine") != "nftables":
         special["narrow"]["host-limit"] = HOST_LIMIT
-        if "translator" not in candidate.gateway:
+        if candidate.translator is None:
             special["narrow"]["port-control"] = "on"
     sites = {
         site: {
@@ -119,6 +126,7 @@ def _document(candidate: Candidate) -> dict[str, object]:
                 "public": PUBLIC[site],
                 "private": f"{INSIDE}/24",
                 **candidate.gateway,
+                **({"translator": TRANSLATOR} if candidate.translator else {}),
                 **special[site],
             },
             "hosts": hosts,

@@ -42,7 +42,9 @@ EARNED = (
         "8.inbound",
         "8",
         "inbound",
-        "a packet from outside for which there is no rule: return 'no-rule'",
+        "a packet from outside for which there is no rule: return 'no-rule'; TCP and UDP have "
+        "ports of their own; and by a rule only those come in to whom the inside has sent, as far "
+        "as napt.filtering looks: 'filtered'",
         "RFC 4787, section 5; nat_node/core/verdict.py has the reasons",
     ),
     Earned(
@@ -131,6 +133,5 @@ def earned_in(level: str | None) -> tuple[Earned, ...]:
 
 #: Where not even a page comes through, the other parts would only wait for what cannot come.
 BASE = "8.napt"
-WITHOUT_BASE = ("inbound",)
 #: What costs most of a minute is only tried when these hold.
 COSTLY = {"65536": ("8.napt", "8.rule-per-connection", "8.gc-close")}

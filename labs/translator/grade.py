@@ -27,7 +27,7 @@ from napt_lab.labs.records.rundir import RunDirectory
 from napt_lab.labs.stage.narration import WIDTH
 from napt_lab.labs.stage.rule_lines import count
 from napt_lab.labs.translator import score, trial
-from napt_lab.labs.translator.claims import BASE, COSTLY, EARNED, WITHOUT_BASE, Earned
+from napt_lab.labs.translator.claims import BASE, COSTLY, EARNED, Earned
 from napt_lab.labs.translator.score import Mark
 from napt_lab.labs.translator.trial import Trial
 from napt_lab.labs.verdict.exit_status import CANNOT_RUN, FAILED, PASSED, WRONG_USAGE
@@ -62,7 +62,8 @@ def grade_translator(
         marks, trials = _try_all(translator, wanted, directory.path, console)
         found = [fault for one in trials for fault in trial.faults(one)]
         said = [line for one in trials for line in trial.printed(one)]
-        grade = score.as_json(translator, marks, found, said, time.monotonic() - began)
+        dropped = [line for one in trials for line in trial.dropped(one)]
+        grade = score.as_json(translator, marks, found, said, dropped, time.monotonic() - began)
         score.write_json(directory.path / "grade.json", grade)
         score.write_junit(directory.path / "junit.xml", grade)
         place = os.path.relpath(directory.publish(latest=False))  # it has no report
@@ -75,7 +76,11 @@ def grade_translator(
         return CANNOT_RUN
     except CannotGrade:
         return CANNOT_RUN
-    _show(console, marks, found, said)
+    _show_words(console, "What is wrong with the program itself", found, FAULTS_SHOWN)
+    _show(console, marks)
+    _show_words(console, "What it printed", said, LINES_SHOWN)
+    _show_words(console, "What it dropped in words of its own", dropped, LINES_SHOWN)
+    console.print(Rule())
     style = "bold green" if all(mark.held for mark in marks) else "bold"
     console.print(
         Text.assemble(
@@ -146,8 +151,7 @@ def _try_all(
     if marks[BASE].begun:
         play(others, PART_SECONDS)
     else:
-        play([part for part in others if part[1] in WITHOUT_BASE], PART_SECONDS)
-        leave([part for part in others if part[1] not in WITHOUT_BASE], [BASE])
+        leave(others, [BASE])
     for part in costly:
         missing = [claim for claim in COSTLY[part[1]] if claim in marks and not marks[claim].held]
         if missing:
@@ -191,12 +195,7 @@ def _play(
 # ── on the screen ──────────────────────────────────────────────────────────────────────────
 
 
-def _show(
-    console: Console,
-    marks: Sequence[Mark],
-    faults: Sequence[dict[str, Any]],
-    printed: Sequence[dict[str, Any]],
-) -> None:
+def _show(console: Console, marks: Sequence[Mark]) -> None:
     failed = 0
     console.print()
     for mark in marks:
@@ -219,9 +218,6 @@ def _show(
         _print(console, evidence[-1], "red", indent=6)
         _print(console, f"do: {mark.earned.do}", "yellow")
         _print(console, f"read: {mark.earned.read}", "yellow")
-    _show_words(console, "What was wrong with the program itself", faults, FAULTS_SHOWN)
-    _show_words(console, "What it printed", printed, LINES_SHOWN)
-    console.print(Rule())
 
 
 def _show_words(console: Console, title: str, words: Sequence[dict[str, Any]], shown: int) -> None:

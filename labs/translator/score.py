@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,12 @@ from napt_lab.labs.translator.claims import Earned
 from napt_lab.labs.translator.trial import Trial
 from napt_lab.labs.verdict.claims import CLAIMS
 from napt_lab.labs.verdict.results import xml_text
+
+_BROKEN = re.compile(
+    r"(?P<how>could not be checked|it was not): (?P<kind>\w+): (?P<words>.*)", re.S
+)
+_SPEAKING = {"ControlError", "DeadlinePassed", "ProgramEnded", "ProgramError", "CaptureIncomplete"}
+_ENDPOINT = re.compile(r"'([0-9.]+:[0-9]+)'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,10 @@ def mark(earned: Earned, trial: Trial) -> Mark:
     why: tuple[str, ...] = ()
     if failed:
         first = failed[0]
-        why = (str(first["text"]), *map(str, first["evidence"]))
+        why = (str(first["text"]), *(_plain(str(line)) for line in first["evidence"]))
+    elif trial.fault:
+        *_, error = trial.fault.splitlines()
+        why = ("this claim is checked", f"not done: your program fails first: {error}")
     elif trial.overdue:
         why = (
             "this claim is checked to the end",
@@ -54,6 +64,17 @@ def mark(earned: Earned, trial: Trial) -> Mark:
         why = ("this claim is checked", f"the lab ended with status {trial.status}")
     begun = bool(checks) and checks[0]["passed"]
     return Mark(earned, not why, len(checks), len(checks) - len(failed), begun, why)
+
+
+def _plain(line: str) -> str:
+    """A line of evidence without our own exceptions, which say nothing to a student."""
+    found = _BROKEN.fullmatch(line)
+    if found is None or found["kind"] in _SPEAKING:
+        return f"{found['how']}: {found['words']}" if found else line
+    missing = _ENDPOINT.fullmatch(found["words"])
+    if missing:
+        return f"{found['how']}: your translator lists no rule for {missing[1]} (napt.rules.add)"
+    return f"{found['how']}: something that it needs is missing, as checks before it say"
 
 
 def untried(earned: Earned, needed: Sequence[str]) -> Mark:
@@ -67,6 +88,7 @@ def as_json(
     marks: Sequence[Mark],
     faults: Sequence[dict[str, Any]],
     printed: Sequence[dict[str, Any]],
+    dropped: Sequence[dict[str, Any]],
     seconds: float,
 ) -> dict[str, Any]:
     """The stable interface: grade.json."""
@@ -91,6 +113,7 @@ def as_json(
         ],
         "faults": list(faults),
         "printed": list(printed),
+        "dropped": list(dropped),
     }
 
 

@@ -1,7 +1,9 @@
 """One part of a lab, played with a student's translator, in a sandbox and a process of its own.
 
 Whatever happens there, it is over at the deadline: the process is killed, and with it the sandbox
-and everything in it. What it saw until then comes through a pipe, a record of the stream a line.
+and everything in it. What it saw until then comes through a pair of sockets, a record of the stream
+a line. Unlike a pipe, a socket cannot be opened through /proc: only the process that was started
+here can write marks.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ import json
 import os
 import select
 import signal
+import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,11 +23,14 @@ from typing import Any
 from napt_lab.labs.records.stream import Record, Stream
 from napt_lab.labs.stage.play import Play
 from napt_lab.labs.stage.steps import Lab, Part
+from napt_lab.labs.translator.strangers import in_a_grade
 from napt_lab.labs.verdict.exit_status import CANNOT_RUN
 from napt_lab.topologies.sandbox import sandbox
 
 TOLD = {"check", "step", "trouble"}  # of the stream's events
 BY_PROGRAMS = {"fault", "printed"}
+DROPS_TOLD = 50  # of those for which the program has words of its own
+FAULT_SECONDS = 3.0  # that a part goes on after an error of the program, if nothing holds yet
 _READ = 1 << 16
 
 
@@ -37,19 +43,35 @@ class Trial:
     deadline: float
     began: float
     child: int
-    pipe: int
+    source: socket.socket
     seconds: float = 0.0
     overdue: bool = False
+    fault: str = ""  # the program's first error, as long as no check has passed
     status: int | None = None
     records: list[Record] = field(default_factory=list)
     _partial: bytes = b""
+    _holds: bool = False
+    _fault_due: float = 0.0
 
     def read(self) -> bool:
         """Take what has come; False at the end."""
-        data = os.read(self.pipe, _READ)
+        data = self.source.recv(_READ)
         *lines, self._partial = (self._partial + data).split(b"\n")
-        self.records += [json.loads(line) for line in lines]
+        for line in lines:
+            record = json.loads(line)
+            self.records.append(record)
+            if record["event"] == "check" and record["passed"]:
+                self._holds = True
+                self.fault = ""
+            elif record.get("name") == "fault" and not self.fault and not self._holds:
+                self.fault = str(record["fields"]["text"])
+                self._fault_due = time.monotonic() + FAULT_SECONDS
         return bool(data)
+
+    @property
+    def due(self) -> float:
+        """When it ends at the latest. What a program with an error is asked for will not come."""
+        return min(self.deadline, self._fault_due) if self.fault else self.deadline
 
     def end(self) -> None:
         """Kill what still runs."""
@@ -58,35 +80,43 @@ class Trial:
                 os.kill(self.child, signal.SIGKILL)
             _, status = os.waitpid(self.child, 0)
             self.status = os.waitstatus_to_exitcode(status)
-            os.close(self.pipe)
+            self.source.close()
             self.seconds = time.monotonic() - self.began
 
 
 def start(lab: Lab, part: Part, translator: Path, folder: Path, deadline: float) -> Trial:
     """Begin to play `part`; its capture goes to `folder`. `deadline` is a monotonic time."""
     folder.mkdir()
-    pipe, into = os.pipe()
+    source, into = socket.socketpair()
 
     def work() -> int:
-        os.close(pipe)
-        with os.fdopen(into, "w", encoding="utf-8") as out:
-            return _play(
-                lab, part, translator, folder, lambda line: print(line, file=out, flush=True)
-            )
+        source.close()
+        return _play(
+            lab, part, translator, folder, lambda line: into.sendall(line.encode() + b"\n")
+        )
 
     child = sandbox.fork_into(work)
-    os.close(into)
-    return Trial(lab.id, part.name, deadline, time.monotonic(), child, pipe)
+    into.close()
+    return Trial(lab.id, part.name, deadline, time.monotonic(), child, source)
 
 
 def _play(lab: Lab, part: Part, translator: Path, folder: Path, tell: Callable[[str], None]) -> int:
+    drops = set[str]()
+
     def listen(record: Record) -> None:
-        by_program = record["event"] == "program" and record["name"] in BY_PROGRAMS
-        if record["event"] in TOLD or by_program:
+        told = record["event"] in TOLD
+        if record["event"] == "program":
+            told = record["name"] in BY_PROGRAMS
+            if record["name"] == "drop" and record["fields"].get("own"):
+                record = record | {"fields": {"text": _in_own_words(record["fields"])}}
+                told = record["fields"]["text"] not in drops and len(drops) < DROPS_TOLD
+                drops.add(record["fields"]["text"])
+        if told:
             tell(json.dumps(record, default=str))
 
     stream = Stream()
     stream.listen(listen)
+    part = in_a_grade(lab.id, part)
     alone = Lab(lab.id, lab.title, lab.intro, (part,))
     run = Play(alone, [part], stream, folder, None, translator, persistent=True)
     run.run()
@@ -100,14 +130,14 @@ def _play(lab: Lab, part: Part, translator: Path, folder: Path, tell: Callable[[
 def await_one(running: list[Trial]) -> Trial:
     """The first that ends, by itself or at its deadline."""
     while True:
-        soonest = min(trial.deadline for trial in running)
+        soonest = min(trial.due for trial in running)
         wait = max(0.0, soonest - time.monotonic())
-        ready, _, _ = select.select([trial.pipe for trial in running], [], [], wait)
+        ready, _, _ = select.select([trial.source for trial in running], [], [], wait)
         for trial in running:
-            if trial.pipe in ready and not trial.read():
+            if trial.source in ready and not trial.read():
                 trial.end()
                 return trial
-            if time.monotonic() > trial.deadline:
+            if time.monotonic() > trial.due:
                 trial.overdue = True
                 trial.end()
                 return trial
@@ -121,6 +151,17 @@ def faults(trial: Trial) -> list[dict[str, Any]]:
 def printed(trial: Trial) -> list[dict[str, Any]]:
     """What the program printed."""
     return _told(trial, "printed")
+
+
+def dropped(trial: Trial) -> list[dict[str, Any]]:
+    """What it has dropped with words of its own, each once."""
+    return _told(trial, "drop")
+
+
+def _in_own_words(drop: Mapping[str, Any]) -> str:
+    reason, meaning = drop["reason"], drop["meaning"]
+    words = reason if meaning == reason else f"{reason}: {meaning}"
+    return f"{words} ({drop['packet']})"
 
 
 def _told(trial: Trial, name: str) -> list[dict[str, Any]]:

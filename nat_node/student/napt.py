@@ -5,7 +5,8 @@ A translator may find its rules by whatever means of its own; it says what there
 `napt.rules.add(rule)` and `napt.rules.remove(rule, why)`.
 
 The rest of a rule's story is not the student's word but what was observed: which packet was
-translated when it was added, and which packets were then sent with its endpoints.
+translated when it was added, which packets were then sent with its endpoints, and what their TCP
+connection was doing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from napt_lab.nat_node.core.behavior import show_address
 from napt_lab.nat_node.core.settings import Settings
+from napt_lab.nat_node.core.tcp_state import SYN, TcpState, follow
 from napt_lab.student.packet import Endpoint, number
 
 RemoteKey = tuple[str, tuple[str, int], tuple[str, int], tuple[str, int] | None]
@@ -35,7 +37,7 @@ class Rule:
     __slots__ = (
         "__dict__", "bytes_in", "bytes_out", "created", "expires", "explicit", "external",
         "internal", "last_used", "made_by", "packets_in", "packets_out", "protocol", "remote",
-        "seen", "serial", "sessions", "state",
+        "seen", "serial", "sessions", "tcp",
     )  # fmt: skip
 
     def __init__(
@@ -54,15 +56,15 @@ class Rule:
         self.explicit = explicit
         #: Yours to use, for instance for what you must know of each remote endpoint.
         self.sessions: dict[Any, Any] = {}
-        #: For the list of rules: what it is doing (`established`, `closed`, …), and when it ends.
-        self.state = ""
+        #: For the list of rules: when it ends, if you know.
         self.expires: float | None = None
         # Observed, not for the student to write:
         self.serial = 0
         self.made_by = ""
         self.created = self.last_used = 0.0
         self.packets_out = self.packets_in = self.bytes_out = self.bytes_in = 0
-        self.seen: OrderedDict[Endpoint, float] | None = None
+        self.tcp: TcpState | None = None
+        self.seen: OrderedDict[Endpoint, tuple[float, TcpState | None]] | None = None
 
     @property
     def key(self) -> RemoteKey:
@@ -144,8 +146,12 @@ class Rules:
         *,
         out: bool,
         size: int,
+        flags: int | None,
     ) -> None:
-        """A packet was translated between these two endpoints: whichever rule says so is used."""
+        """A packet was translated between these two endpoints: the rule that says so is used.
+
+        `flags` are those of a TCP segment, and tell what its connection is doing.
+        """
         for blank in (remote, None, Endpoint(remote.address, 0)):
             rule = self._rules.get((protocol, internal, external, blank))
             if rule is not None:
@@ -159,12 +165,25 @@ class Rules:
         else:
             rule.packets_in += 1
             rule.bytes_in += size
-        if rule.remote is None:  # else there is no doubt
-            rule.seen = rule.seen if rule.seen is not None else OrderedDict()
-            rule.seen[remote] = self.now
-            rule.seen.move_to_end(remote)
-            if len(rule.seen) > REMOTES_KEPT:
-                rule.seen.popitem(last=False)
+        if rule.remote is not None:
+            rule.tcp = _followed(rule.tcp, flags, out)
+            return
+        rule.seen = rule.seen if rule.seen is not None else OrderedDict()
+        _, state = rule.seen.get(remote, (0.0, None))
+        rule.seen[remote] = (self.now, _followed(state, flags, out))
+        rule.seen.move_to_end(remote)
+        if len(rule.seen) > REMOTES_KEPT:
+            rule.seen.popitem(last=False)
+
+
+def _followed(state: TcpState | None, flags: int | None, out: bool) -> TcpState | None:
+    """What a connection does after a segment; None if it is no TCP."""
+    if flags is None:
+        return None
+    if state is None:
+        begins = TcpState.OPENING_OUT if out else TcpState.OPENING_IN
+        state = begins if flags & SYN else TcpState.ESTABLISHED
+    return follow(state, flags, out)
 
 
 class Napt:

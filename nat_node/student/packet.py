@@ -2,7 +2,7 @@
 
 Writing `source` or `destination` writes the address and the port, and carries the difference
 into every checksum over them (RFC 1624), which is what `nat_node.core.packet.Packet` does below.
-To do that yourself, write into `data`, the bytes from the IPv4 header on.
+To do all of that yourself, write into `data`, the packet's bytes from the IPv4 header on.
 
 A ping has no ports. Its identifier takes their place, on the side of whoever asks (RFC 3022,
 section 2.2; RFC 5508, section 3.1), so that the same lines translate pings as well:
@@ -14,6 +14,7 @@ section 2.2; RFC 5508, section 3.1), so that the same lines translate pings as w
 from __future__ import annotations
 
 from functools import lru_cache
+from struct import Struct
 from typing import NamedTuple
 
 from napt_lab.nat_node.core import events, icmp, icmp_errors, packet
@@ -29,6 +30,7 @@ from napt_lab.nat_node.core.packet import (
 from napt_lab.nat_node.core.packet import Packet as RawPacket
 
 _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
+_ADDRESSES, _PORTS = Struct("!II"), Struct("!HH")
 
 #: Numbers as text and back; the same few addresses come again and again.
 show = lru_cache(maxsize=4096)(show_address)
@@ -65,8 +67,12 @@ class Packet:
 
     @property
     def data(self) -> bytearray | memoryview:
-        """Its bytes. Whoever changes them looks after the checksums."""
+        """Its bytes, to be read, written into or assigned. Checksums are up to you then."""
         return self.raw.data
+
+    @data.setter
+    def data(self, data: bytes) -> None:
+        self.raw.data[:] = data
 
     @property
     def side(self) -> str:
@@ -83,13 +89,14 @@ class Packet:
     @property
     def source(self) -> Endpoint:
         """Who sent it. Assign an endpoint to rewrite it."""
-        port = self.raw.icmp_identifier if self.is_ping else self.raw.source_port
-        return Endpoint(show(self.raw.source), port)
+        raw = self._read()
+        port = raw.icmp_identifier if self.is_ping else raw.source_port
+        return Endpoint(show(raw.source), port)
 
     @source.setter
     def source(self, endpoint: tuple[str, int]) -> None:
         address, port = _checked(endpoint)
-        self.raw.rewrite_source((address, port))
+        self._read().rewrite_source((address, port))
         if self.is_ping:
             self.raw.rewrite_identifier(port)
         self._carry_on()
@@ -97,16 +104,26 @@ class Packet:
     @property
     def destination(self) -> Endpoint:
         """Whom it is for. Assign an endpoint to rewrite it."""
-        port = self.raw.icmp_identifier if self.is_reply else self.raw.destination_port
-        return Endpoint(show(self.raw.destination), port)
+        raw = self._read()
+        port = raw.icmp_identifier if self.is_reply else raw.destination_port
+        return Endpoint(show(raw.destination), port)
 
     @destination.setter
     def destination(self, endpoint: tuple[str, int]) -> None:
         address, port = _checked(endpoint)
-        self.raw.rewrite_destination((address, port))
+        self._read().rewrite_destination((address, port))
         if self.is_reply:
             self.raw.rewrite_identifier(port)
         self._carry_on()
+
+    def _read(self) -> RawPacket:
+        """The packet, with its endpoints as they stand in its bytes now."""
+        raw, data = self.raw, self.raw.data
+        if len(data) >= raw.header_length + 4:  # else it has been cut, and is told as bad
+            raw.source, raw.destination = _ADDRESSES.unpack_from(data, 12)
+            if raw.source_port:  # it has ports
+                raw.source_port, raw.destination_port = _PORTS.unpack_from(data, raw.header_length)
+        return raw
 
     def _carry_on(self) -> None:
         """An ICMP error's checksum covers what it quotes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from napt_lab.nat_node.engines.student import channel
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.napt_control import ControlError
 from napt_lab.topologies.spec.loader import load
@@ -112,3 +113,53 @@ def test_a_translator_that_dies_is_started_anew_until_it_is_enough(tmp_path):
         assert drop.fields["packet"] == "icmp type 8 10.0.0.7 > 151.101.1.69"
         assert told("printed")[:2] == ["here I am", "a rule for port 8080"]
         assert told("fault")[-1].endswith("from now on every packet is dropped")
+
+
+#: What it writes into each of its descriptors goes to the NAPT as if it were an answer.
+FORGER = """
+import os
+
+def translate(packet, now):
+    if packet.source.port != 7777:
+        return "no-rule"
+    for number in range(3, 64):
+        try:
+            os.write(number, {forged!r})
+        except OSError:
+            pass
+    return "no-rule"
+"""
+
+
+def frame(kind, body):
+    return bytes([kind]) + len(body).to_bytes(4, "big") + body
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        b"\xff" * 64,
+        frame(channel.EVENT, b'{"event": "ready"}'),
+        frame(channel.EVENT, b'{"event": "rule-added", "rule": {"id": "x"}}'),
+        frame(channel.DROP, b"[]"),
+        frame(channel.FAULT, b"{}"),
+        frame(channel.ANSWER, b"7"),
+        frame(channel.DONE, b"") * 9,
+        frame(channel.SEND, b"no packet"),
+    ],
+)
+def test_what_a_translator_forges_ends_itself_and_not_the_napt(tmp_path, forged):
+    (tmp_path / "mine.py").write_text(FORGER.format(forged=forged))
+    (tmp_path / "home.yaml").write_text(TOPOLOGY)
+    with Network(load(tmp_path / "home.yaml")) as net:
+        since = net.log.mark()
+        for port in (7777, 7778):
+            line = f"import socket as s; u = s.socket(2, 2); u.bind(('', {port})); "
+            line += "u.sendto(b'x', ('151.101.1.69', 9))"
+            assert net["pc"].run(["python3", "-c", line]).status == 0
+        net.log.wait_for(
+            lambda event: event.name == "drop" and ":7778 >" in event.fields["packet"],
+            deadline=10, what="the second packet's drop", since=since,
+        )  # fmt: skip
+        assert net.napt("napt").stats()["ok"]
+        assert not [e for e in net.log.since(since) if e.name in ("ready", "rule-added")]

@@ -73,7 +73,7 @@ class GatewayDraft:
         if self.kind in (GatewayKind.NAPT, None):
             engine = self.section.value_or("engine", one_of(Engine), Engine.PYTHON)
             settings = _settings(self.section, engine, hosts)
-            translator = self.section.value("translator", _ordinary_file(self._folder))
+            translator = self.section.value("translator", _program_beside(self._folder))
             if translator and engine is not Engine.PYTHON:
                 self.section["translator"].refuse(
                     f"engine: {engine.value} has no place for a translator; "
@@ -101,20 +101,25 @@ class GatewayDraft:
         )
 
 
-def _ordinary_file(folder: Path) -> Callable[[str], Path]:
-    """A parser for the path of a Python file; relative paths start at `folder`."""
+def _program_beside(folder: Path) -> Callable[[str], Path]:
+    """Read the path of a program in `folder` or below, where the topology file is.
+
+    A topology file may come from a stranger, and must not run or quote any other file.
+    """
 
     def parse(text: str) -> Path:
-        path, allowed = (
-            folder / text,
-            "allowed: a Python file, by its path from the folder of this file",
-        )
+        allowed = "allowed: a Python file (.py) beside this YAML file, by its path from there"
+        named = Path(text)
         try:
-            mode = path.stat().st_mode
-        except (OSError, ValueError):  # ValueError: a character that is not allowed in paths
+            path = (folder / named).resolve()
+            within = path.is_relative_to(folder.resolve()) and ".." not in named.parts
+            mode = path.stat().st_mode if within and not named.is_absolute() else None
+        except (OSError, ValueError, RuntimeError):  # a character or a loop that no path can have
             raise ValueError(f"there is no file {quoted(text)}; {allowed}") from None
-        if not stat.S_ISREG(mode):
-            what = "a directory" if stat.S_ISDIR(mode) else "not an ordinary file"
+        if mode is None:
+            raise ValueError(f"{quoted(text)} leads out of this YAML file's folder; {allowed}")
+        if not stat.S_ISREG(mode) or path.suffix != ".py":
+            what = "a directory" if stat.S_ISDIR(mode) else "not a Python file"
             raise ValueError(f"{quoted(text)} is {what}; {allowed}")
         return path
 

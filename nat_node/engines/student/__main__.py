@@ -2,7 +2,7 @@
 
     python -m napt_lab.nat_node.engines.student mine.py
 
-Exit status: 0 it can, 2 it cannot (and FILE:LINE why).
+Exit status: 0 it can, 2 it cannot (and FILE:LINE why), 3 this machine cannot wall it in.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from napt_lab.nat_node.core.settings import Settings
 from napt_lab.nat_node.engines.student import channel
 from napt_lab.nat_node.engines.student.faults import OPTIONAL, LoadError
 from napt_lab.nat_node.engines.student.process import WorkerProcess
+from napt_lab.nat_node.engines.student.wall import WallError
 
 _ANY = Settings(
     parse_address("24.9.3.7"), parse_address("10.0.0.1"), parse_address("255.255.255.0")
@@ -33,6 +34,9 @@ def main(arguments: list[str]) -> int:
     except LoadError as error:
         print(error, file=sys.stderr)
         return 2
+    except WallError as error:
+        print(f"{file}: not run: {error}", file=sys.stderr)
+        return 3
     worker.end()
     for _, body in said:
         print(f"{file} prints: {channel.read(body)['text']}")

@@ -1,4 +1,4 @@
-"""What a student's file may take: time, memory, descriptors, and words.
+"""What a student's file may take: time, memory, descriptors, and words (all else: wall.py).
 
 Every call is timed, by the processor time that it takes: a signal comes each LOOK_SECONDS of it,
 and where it finds the call that it has found the last time, it raises Overrun in the very line
@@ -22,7 +22,6 @@ from napt_lab.nat_node.engines.student.faults import Overrun
 
 LOOK_SECONDS = 0.5  # of processor time; a call may take one to two of these
 MEMORY = 512 << 20  # bytes of address space
-FILE_SIZE = 16 << 20  # bytes of one file that is written
 OPEN_FILES = 64
 HIGHEST_DESCRIPTOR = 1 << 20
 LINES = 200  # of what is printed, and so many different faults are told
@@ -32,8 +31,8 @@ LINE = 300  # characters
 def confine(*kept: int) -> None:
     """Close what is not ours, and set bounds."""
     nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0)
-    os.dup2(2, 1)  # whoever writes past sys.stdout does not reach the node's events
+    for standard in (0, 1, 2):  # what is written past sys.stdout does not reach the node's events
+        os.dup2(nothing, standard)
     low = 3
     for descriptor in sorted(kept):
         os.closerange(low, descriptor)
@@ -41,16 +40,12 @@ def confine(*kept: int) -> None:
     os.closerange(low, HIGHEST_DESCRIPTOR)
     for what, bound in (
         (resource.RLIMIT_AS, MEMORY),
-        (resource.RLIMIT_FSIZE, FILE_SIZE),
         (resource.RLIMIT_NOFILE, OPEN_FILES),
         (resource.RLIMIT_CORE, 0),
     ):
         _, hard = resource.getrlimit(what)
         most = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
         resource.setrlimit(what, (most, most))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     faulthandler.register(signal.SIGUSR1, file=kept[1], all_threads=False)
 
 

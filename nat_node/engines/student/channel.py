@@ -2,17 +2,26 @@
 
     u8 kind, u32 length, and so many bytes
 
-The node asks, the worker answers with any number of frames and ends with DONE. So one is never
-waiting for the other but for an answer.
+The worker says BORN, with its process number, and the node answers START, with the settings and
+the source of the student's file. WALLED_IN: now the file is loaded, until READY. From then on the
+node asks, and the worker answers with any number of frames and ends with DONE, so that neither
+waits for the other but for an answer.
+
+A student's file can write into the worker's end. So the node believes nothing after WALLED_IN
+without a look at it.
 """
 
 from __future__ import annotations
 
 import json
+import pickle
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+from napt_lab.nat_node.core.settings import Settings
 
 _HEAD = struct.Struct("!BI")
 _READ = 1 << 18
@@ -20,12 +29,16 @@ _STAMP = struct.Struct("!?d")
 _TIMES = struct.Struct("!dd")
 
 # From the node:
-PACKET, TICK, REQUEST, WATCH = range(4)
+PACKET, TICK, REQUEST, WATCH, START = range(5)
 # From the worker:
-READY, SEND, DROP, EVENT, FAULT, PRINTED, ANSWER, DONE = range(10, 18)
+READY, SEND, DROP, EVENT, FAULT, PRINTED, ANSWER, DONE, BORN, WALLED_IN, WALLED_OUT = range(10, 21)
 
 LONGEST = 64 << 20  # bytes of a frame: a list of 5,000 rules has some 3 million
 Frame = tuple[int, bytes]
+
+
+#: What reading a frame that makes no sense may raise.
+NONSENSE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 class Lost(Exception):
@@ -45,6 +58,17 @@ def told(kind: int, what: object) -> bytes:
 def read(body: bytes) -> Any:
     """The JSON in a frame."""
     return json.loads(body)
+
+
+def start(settings: Settings, file: Path, source: bytes) -> bytes:
+    """The frame that gives a worker its work. Pickled: only the node sends one."""
+    return frame(START, pickle.dumps((settings, file, source)))
+
+
+def started(body: bytes) -> tuple[Settings, Path, bytes]:
+    """What START says."""
+    settings, file, source = pickle.loads(body)
+    return settings, file, source
 
 
 def stamp_packet(inside: bool, now: float, data: bytes | memoryview) -> bytes:
@@ -86,13 +110,20 @@ class Frames:
             raise Lost
         self._received += data
 
+    def one(self) -> Frame:
+        """The next frame, waited for. Raises Lost."""
+        while True:
+            for found in self.whole():
+                return found
+            self.receive()
+
     def whole(self) -> Iterator[Frame]:
-        """Those that have come as a whole, once each."""
+        """Those that have come as a whole, once each. Raises ValueError for what is no frame."""
         received = self._received
         while len(received) >= _HEAD.size:
             kind, length = _HEAD.unpack_from(received)
             if length > LONGEST:
-                raise Lost
+                raise ValueError("no frame")
             end = _HEAD.size + length
             if len(received) < end:
                 return

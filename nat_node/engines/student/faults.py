@@ -1,16 +1,20 @@
 """What is wrong with a student's program, said by the student's own lines.
 
 A traceback through the node and the worker would hide the one line that counts. So only the
-frames of the student's own file, and of others beside it, are shown, the innermost last, and below
-them the error.
+frames of the student's own file are shown, the innermost last, and below them the error.
+
+What is wrong with a file that cannot be loaded is told by its place and without any of its lines:
+it may be no translator at all, but a file that somebody wants to read through us.
 """
 
 from __future__ import annotations
 
 import ast
+import errno
 import traceback
 from difflib import get_close_matches
 from pathlib import Path
+from types import CodeType
 
 FRAMES = 3  # of the student's, the innermost ones
 REQUIRED = "translate"
@@ -26,18 +30,13 @@ class LoadError(Exception):
     """A file that cannot be used as a translator; the text begins with FILE:LINE."""
 
 
-def explain(error: BaseException, file: Path, doing: str) -> str:
+def explain(error: BaseException, file: Path, doing: str, *, quote: bool = True) -> str:
     """The student's lines that led to an error, and what it says. `doing`: what was called."""
-    folder = file.resolve().parent
-    own = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename).resolve().parent == folder
-    ]
+    frames = traceback.extract_tb(error.__traceback__)
     lines = []
-    for frame in own[-FRAMES:]:
-        lines.append(f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}")
-        if frame.line:
+    for frame in [frame for frame in frames if frame.filename == str(file)][-FRAMES:]:
+        lines.append(f"{file.name}:{frame.lineno}, in {frame.name}")
+        if quote and frame.line:
             lines.append(f"    {frame.line}")
     return "\n".join([*lines, _words(error, doing)])
 
@@ -50,7 +49,12 @@ def _words(error: BaseException, doing: str) -> str:
         case SystemExit():
             return f"{doing} wanted to end the program (exit): a NAPT goes on until it is stopped"
         case EOFError():
-            return f"EOFError: {text}: there is nobody to type anything at a NAPT"
+            return f"EOFError: {text}: no one types anything at a NAPT"
+        case PermissionError(errno=errno.EPERM):
+            return (
+                f"{name}: {text}: a translator only computes; files, sockets, threads and other "
+                "processes are out of its reach"
+            )
         case MemoryError():
             return (
                 f"MemoryError: {doing} wants more memory than it may have: does a table only grow?"
@@ -60,17 +64,14 @@ def _words(error: BaseException, doing: str) -> str:
     return f"{name}: {text}" if text else name
 
 
-def examine(source: bytes, file: Path) -> None:
-    """Raise LoadError if a source cannot be compiled or has no translate(packet, now)."""
+def examine(source: bytes, file: Path) -> CodeType:
+    """Compile a source. LoadError if it cannot be, or has no translate(packet, now)."""
     try:
         tree = ast.parse(source, str(file))
-        compile(tree, str(file), "exec")
+        code = compile(tree, str(file), "exec")
     except SyntaxError as error:
-        line = (error.text or "").strip()
-        raise LoadError(
-            f"{file}:{error.lineno or 1}: {type(error).__name__}: {error.msg}"
-            + (f"\n    {line}" if line else "")
-        ) from None
+        where = f"{file}:{error.lineno or 1}"
+        raise LoadError(f"{where}: {type(error).__name__}: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise LoadError(f"{file}:1: cannot be compiled: {error}") from None
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
@@ -87,6 +88,7 @@ def examine(source: bytes, file: Path) -> None:
         at = functions[near[0]].lineno if near else 1
         guess = f" (did you mean {near[0]}?)" if near else ""
         raise LoadError(f"{file}:{at}: there is no function translate(packet, now){guess}")
+    return code
 
 
 def _must_take(function: ast.FunctionDef, wanted: tuple[str, ...], file: Path) -> None:

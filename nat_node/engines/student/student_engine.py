@@ -7,8 +7,9 @@ worker prints and what is wrong with it go to standard output, as events:
     {"event": "fault", "text": "mine.py:12, in translate\\n …"}
     {"event": "printed", "text": "…"}
 
-A worker that was lost is started anew, and the rules are lost with it. After LOSSES of them (or
-as many calls that took too long) it is left alone, and every packet is dropped.
+What the worker says is not believed but checked: a student's file can write into its end of the
+channel. A worker that was lost is started anew, and the rules are lost with it. After LOSSES of
+them (or as many calls that took too long) it is left alone, and every packet is dropped.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from napt_lab.nat_node.core.events import describe
 from napt_lab.nat_node.core.packet import PROTOCOL_NAMES, Malformed, Packet, give_back_hop
 from napt_lab.nat_node.core.settings import Settings
 from napt_lab.nat_node.core.verdict import Drop
-from napt_lab.nat_node.engines.student import channel
+from napt_lab.nat_node.engines.student import channel, listing
 from napt_lab.nat_node.engines.student.channel import Frame
 from napt_lab.nat_node.engines.student.faults import LoadError
 from napt_lab.nat_node.engines.student.process import WorkerLost, WorkerProcess
@@ -45,6 +46,9 @@ TICK_SECONDS = 0.1
 TICK_SHARE = 5  # the time between two, in times of what one takes
 LOSSES = 3
 STOPPED = "translator-stopped"
+MOST_WORDS = 1000  # of what a translator prints and does wrong
+LONGEST_TEXT = 8000  # characters
+_DROP = ("reason", "meaning", "packet", "side")
 _SHORTEST = 20  # bytes of an IPv4 header
 
 
@@ -67,6 +71,7 @@ class StudentNode:
         self._watched = False
         self._losses = 0
         self._stopped = self._last_fault = ""
+        self._words = 0
         self._rules = list(rules)
         self._reply: dict[str, Any] = {}
         self._worker = WorkerProcess(settings, file)
@@ -176,24 +181,32 @@ class StudentNode:
                         break
             except WorkerLost as lost:
                 self._lose(str(lost))
+            except channel.NONSENSE:
+                self._worker.end()
+                self._lose(f"{self._file.name}: it writes into the channel to its NAPT")
         return answered
 
     def _take(self, frame: Frame, descriptor: int | None = None) -> None:
+        """Do what one frame says. channel.NONSENSE if our worker would not have sent it."""
         kind, body = frame
         if kind == channel.SEND and descriptor is not None:
             self._write(descriptor, body)
         elif kind == channel.DROP:
-            self._tell_drop(channel.read(body))
+            drop = channel.read(body)
+            own = drop["own"] is True
+            self._tell_drop({key: _text(drop[key]) for key in _DROP} | {"own": own})
         elif kind == channel.EVENT:
-            self._broadcast(channel.read(body))
+            self._broadcast(listing.checked_news(channel.read(body)))
         elif kind == channel.ANSWER:
-            self._reply = channel.read(body)
-        elif kind == channel.PRINTED:
-            announce("printed", **channel.read(body))
-        elif kind == channel.FAULT:
-            fault = channel.read(body)
-            self._fault(fault["text"])
-            self._losses += bool(fault.get("overrun"))
+            self._reply = listing.checked_answer(channel.read(body))
+        elif kind in (channel.PRINTED, channel.FAULT) and self._words < MOST_WORDS:
+            self._words += 1
+            said = channel.read(body)
+            if kind == channel.PRINTED:
+                announce("printed", text=_text(said["text"]))
+            else:
+                self._fault(_text(said["text"]))
+                self._losses += said.get("overrun") is True
 
     def _lose(self, why: str) -> None:
         self._losses += 1
@@ -245,6 +258,10 @@ class StudentNode:
         }
         self._ask([channel.frame(channel.REQUEST, body)])
         return self._reply
+
+
+def _text(value: Any) -> str:
+    return str(value)[:LONGEST_TEXT]
 
 
 def _times() -> bytes:

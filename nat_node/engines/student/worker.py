@@ -1,5 +1,9 @@
 """The process that has a student's file in it: one question in, an answer out.
 
+    python -m napt_lab.nat_node.engines.student.worker LINK TRACES
+
+(two descriptors; process.py starts it).
+
 What the student's functions return is taken apart here, what they do wrong is told, and what they
 print. A rule's story is put together from what was seen of each packet before and after.
 """
@@ -7,14 +11,15 @@ print. A rule's story is put together from what was seen of each packet before a
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
+import linecache
 import os
 import socket
 import sys
 import time
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -22,11 +27,11 @@ from typing import Any, NoReturn
 from napt_lab.nat_node.core.behavior import parse_endpoint
 from napt_lab.nat_node.core.events import describe
 from napt_lab.nat_node.core.mapping import MADE_BY
-from napt_lab.nat_node.core.packet import Malformed, Side
+from napt_lab.nat_node.core.packet import TCP, Malformed, Side
 from napt_lab.nat_node.core.packet import Packet as RawPacket
 from napt_lab.nat_node.core.settings import Settings
 from napt_lab.nat_node.core.verdict import Drop
-from napt_lab.nat_node.engines.student import channel, inspection, listing
+from napt_lab.nat_node.engines.student import channel, imports, inspection, listing, wall
 from napt_lab.nat_node.engines.student.bounds import LINE, LINES, Said, Stopwatch, confine
 from napt_lab.nat_node.engines.student.faults import OPTIONAL, LoadError, Overrun, examine, explain
 from napt_lab.nat_node.engines.student.host import answer_as_host
@@ -44,24 +49,39 @@ _MISSING = {
 }
 
 
-def run(link: socket.socket, traces: int, settings: Settings, file: Path) -> NoReturn:
-    """Become the worker: load `file` and answer until the node is gone.
+def main(link: socket.socket, traces: int) -> NoReturn:
+    """Become the worker: load a file behind the wall, and answer until the node is gone.
 
     `traces`: where SIGUSR1 shall write what is being done (faulthandler).
     """
-    confine(link.fileno(), traces)
-    napt.configure(settings)
-    worker = Worker(link, settings, file)
+    frames, stopwatch = channel.Frames(link), Stopwatch()
     with contextlib.suppress(channel.Lost, BrokenPipeError):
-        if worker.load():
-            worker.serve()
+        try:
+            if child := wall.separate():
+                link.sendall(channel.told(channel.BORN, child))
+                os._exit(0)
+            settings, file, source = channel.started(frames.one()[1])
+            confine(link.fileno(), traces)
+            stopwatch.start()
+            wall.enter()
+            imports.restrict()
+            link.sendall(channel.told(channel.WALLED_IN, None))
+        except wall.WallError as error:
+            link.sendall(channel.told(channel.WALLED_OUT, str(error)))
+            os._exit(0)
+        napt.configure(settings)
+        worker = Worker(link, settings, file, stopwatch)
+        if worker.load(source):
+            worker.serve(frames)
     os._exit(0)
 
 
 class Worker:
     """Answers what the node asks."""
 
-    def __init__(self, link: socket.socket, settings: Settings, file: Path) -> None:
+    def __init__(
+        self, link: socket.socket, settings: Settings, file: Path, stopwatch: Stopwatch
+    ) -> None:
         self._link = link
         self._settings = settings
         self._file = file
@@ -70,19 +90,17 @@ class Worker:
         self._watched = False
         self._faults = 0
         self._told: set[str] = set()
-        self._stopwatch = Stopwatch()
+        self._stopwatch = stopwatch
 
     # -- the file -----------------------------------------------------------------------------
 
-    def load(self) -> bool:
+    def load(self, source: bytes) -> bool:
         """Run the student's file; READY tells which functions it has, or FAULT why it has none."""
-        said = Said(lambda line: self._say(channel.told(channel.PRINTED, {"text": line})))
-        sys.stdout = sys.stderr = said
+        sys.stdout = sys.stderr = Said(self._print)
         sys.stdin = io.StringIO()
-        sys.path.insert(0, str(self._file.resolve().parent))
         functions: list[str] | None = None
         try:
-            self._module = self._run_file()
+            self._module = self._run_file(source)
             functions = [name for name in OPTIONAL if self._function(name)]
             self._say(channel.told(channel.READY, functions))
         except LoadError as error:
@@ -90,23 +108,19 @@ class Worker:
         self._send()
         return functions is not None
 
-    def _run_file(self) -> ModuleType:
+    def _run_file(self, source: bytes) -> ModuleType:
         file = self._file
+        code = examine(source, file)
+        lines = source.decode(errors="replace").splitlines(keepends=True)
+        linecache.cache[str(file)] = (len(source), None, lines, str(file))  # there is no file here
+        module = ModuleType("student_translator")
+        module.__file__ = str(file)
+        sys.modules[module.__name__] = module
         try:
-            source = file.read_bytes()
-        except OSError as error:
-            hidden = "; the lab has its own /run and /dev/shm" if not file.exists() else ""
-            raise LoadError(f"{file}: cannot be read: {error.strerror}{hidden}") from None
-        examine(source, file)
-        spec = importlib.util.spec_from_file_location("student_translator", file.resolve())
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        try:
-            spec.loader.exec_module(module)
+            exec(code, module.__dict__)
         except BaseException as error:
-            raise LoadError(explain(error, file, f"{file}:1: running the file")) from None
+            doing = f"{file}:1: running the file"
+            raise LoadError(explain(error, file, doing, quote=False)) from None
         if not callable(getattr(module, "translate", None)):
             raise LoadError(f"{file}:1: there is no function translate(packet, now)")
         return module
@@ -117,10 +131,8 @@ class Worker:
 
     # -- questions ----------------------------------------------------------------------------
 
-    def serve(self) -> NoReturn:
+    def serve(self, frames: channel.Frames) -> NoReturn:
         """Answer until the node is gone. Raises channel.Lost then."""
-        frames = channel.Frames(self._link)
-        self._stopwatch.start()
         while True:
             frames.receive()
             for kind, body in frames.whole():
@@ -202,7 +214,8 @@ class Worker:
             label, _, words = (part.strip() for part in reason.partition(":"))
             meaning = words or _MEANING.get(label, label)
             self._hint_at_reason(label)
-            self._drop(label[:REASON], meaning[:LINE], was(), side)
+            in_own_words = label != _FAULTY and bool(words or label not in _MEANING)
+            self._drop(label[:REASON], meaning[:LINE], was(), side, own=in_own_words)
 
     def _understand(self, result: object, was: Callable[[], str]) -> tuple[list[RawPacket], str]:
         """What translate returned: packets to send, and why the packet itself is dropped."""
@@ -242,16 +255,21 @@ class Worker:
     @staticmethod
     def _observe(packet: Packet, source: Endpoint, destination: Endpoint) -> None:
         """Whose rule was used: told by what was rewritten."""
-        protocol, size = packet.protocol, len(packet.data)
+        raw = packet.raw
+        flags = raw.tcp_flags if raw.protocol == TCP and raw.has_tcp_flags else None
         now_from, now_to = packet.source, packet.destination
+        observe = partial(napt.rules.observe, packet.protocol, size=len(raw.data), flags=flags)
         if now_from != source:
-            napt.rules.observe(protocol, source, now_from, destination, out=True, size=size)
+            observe(source, now_from, destination, out=True)
         if now_to != destination:
-            napt.rules.observe(protocol, now_to, destination, now_from, out=False, size=size)
+            observe(now_to, destination, now_from, out=False)
 
-    def _drop(self, label: str, meaning: str, packet: str, side: Side) -> None:
+    def _drop(
+        self, label: str, meaning: str, packet: str, side: Side, *, own: bool = False
+    ) -> None:
+        """Tell a drop. `own`: in words of the student's own."""
         fields = {"reason": label, "meaning": meaning, "packet": packet, "side": side.value}
-        self._say(channel.told(channel.DROP, fields))
+        self._say(channel.told(channel.DROP, {**fields, "own": own}))
 
     # -- requests of the control socket -------------------------------------------------------
 
@@ -347,6 +365,11 @@ class Worker:
 
     # -- the node -----------------------------------------------------------------------------
 
+    def _print(self, line: str) -> None:
+        """At once: the student may want to know how far it came."""
+        self._say(channel.told(channel.PRINTED, {"text": line}))
+        self._send()
+
     def _say(self, frame: bytes) -> None:
         self._out += frame
 
@@ -357,3 +380,7 @@ class Worker:
 
 def _no(why: str) -> dict[str, Any]:
     return {"ok": False, "error": why}
+
+
+if __name__ == "__main__":
+    main(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))

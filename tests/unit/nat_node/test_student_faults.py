@@ -18,10 +18,8 @@ SYN_TO_US = tcp("151.101.1.69:80", "24.9.3.7:8080")
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    """The tests' own process is large, and the machine has better to do than endless loops."""
-    monkeypatch.setattr(bounds, "MEMORY", 8 << 30)
-    monkeypatch.setattr(bounds, "LOOK_SECONDS", 0.03)
-    monkeypatch.setattr(process, "PROCESSOR_SECONDS", 0.2)
+    """The machine has better to do than endless loops."""
+    monkeypatch.setattr(process, "PROCESSOR_SECONDS", 3 * bounds.LOOK_SECONDS)
     monkeypatch.setattr(process, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(process, "ASLEEP", 3)
 
@@ -81,7 +79,10 @@ def test_there_are_many_ways_to_write_one(write, source):
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("import numpyy\ndef translate(p, n): ...", "mine.py:1, in <module>\n    import numpyy\n"),
+        (
+            "import numpyy\ndef translate(p, n): ...",
+            "mine.py:1, in <module>\nModuleNotFoundError: No module named 'numpyy': a translator",
+        ),
         ("exit(3)\ndef translate(p, n): ...", "wanted to end the program (exit)"),
         ("translate = 7", "there is no function translate"),
         ("import os\nos._exit(5)\ndef translate(p, n): ...", "ended with status 5"),
@@ -113,7 +114,7 @@ def test_what_a_file_prints_and_has(write):
         ("while True: pass", "translate has been computing for too long: an endless loop?"),
         ("exit()", "translate wanted to end the program (exit)"),
         ("return bytearray(1 << 44)", "MemoryError: translate wants more memory than it may have"),
-        ("return input()", "there is nobody to type anything"),
+        ("return input()", "no one types anything at a NAPT"),
         ("return translate(packet, now)", "RecursionError: "),
         ("return None", "mine.py: translate returned nothing (None) for tcp SYN 10.0.0.7:40000 > "
          "151.101.1.69:80; it returns the packet to send it, or the reason"),
@@ -145,7 +146,8 @@ def test_a_call_that_goes_wrong_costs_its_packet_only(write, body, words):
     ("body", "words"),
     [
         ("import os; os._exit(4)", "mine.py: its process has ended with status 4 (os._exit?)"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "has ended by SIGSEGV"),
+        ("import ctypes; ctypes.string_at(0)", "has ended by SIGSEGV"),
+        ("import os; os.closerange(3, 64)\n    while True: pass", "has ended by SIGKILL"),
         ("import time; time.sleep(99)", "mine.py:3 in translate\nit waits for something (sleep"),
         ("sum(range(1 << 60))", "mine.py:3 in translate\nit has been computing for"),
     ],

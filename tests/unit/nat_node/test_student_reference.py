@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from napt_lab.nat_node.core.behavior import Behavior
-from napt_lab.nat_node.engines.student import bounds
 from tests.unit.nat_node.nat_testing import (
     APD,
     EI,
@@ -29,8 +28,7 @@ PC, SERVER, OTHER = "10.0.0.7:40000", "151.101.1.69:80", "198.51.100.10:80"
 
 
 @pytest.fixture
-def nat(monkeypatch):
-    monkeypatch.setattr(bounds, "MEMORY", 8 << 30)
+def nat():
     started: list[Mine] = []
 
     def start(file: Path = REFERENCE, **keys):

@@ -235,6 +235,16 @@ def test_a_translator_of_one_s_own_is_found_from_the_yaml_file_on(tmp_path: Path
     assert [site.gateway.translator for site in other.sites] == [Path("other.py"), None, None]
 
 
+def test_a_translator_may_not_be_a_link_to_a_file_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.py").touch()
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "mine.py").symlink_to("../elsewhere.py")
+    source = "sites: {a: {gateway: {kind: napt, public: 24.9.3.7, private: 10.0.0.1, %s}}}"
+    with pytest.raises(TopologyError, match=r"'mine.py' leads out of this YAML file's folder"):
+        loads((source % "translator: mine.py").encode(), folder / "t.yaml")
+
+
 @pytest.mark.parametrize(("name", "engine"), [("two-sites", "python"), ("level-8-proxy", "python")])
 def test_who_translates(name: str, engine: str) -> None:
     assert load(ROOT / "topologies" / f"{name}.yaml").engine() == engine
