@@ -29,9 +29,8 @@ def main() -> None:
     try:
         asyncio.run(_serve(options))
     except OSError as error:
-        sys.exit(
-            f"turn: cannot serve on {options.listen}:{options.port}: {os.strerror(error.errno or 0)}"
-        )
+        reason = os.strerror(error.errno or 0)
+        sys.exit(f"turn: cannot serve on {options.listen}:{options.port}: {reason}")
 
 
 async def _serve(options: argparse.Namespace) -> None:
