@@ -1,15 +1,14 @@
 """One command on one node of a topology, as if it were typed there: `run-in FILE NODE -- COMMAND`.
 
-Theory of operation. The network is built in the sandbox, the command joins the node's namespaces
+Theory of operation. The network is built in the sandbox. The command joins the node's namespaces
 (mnexec) and is otherwise where it was started: the same folder, files, terminal and environment.
-Only proxy settings are taken out, for they name what cannot be reached from there. Its exit
-status becomes ours.
+Only proxy settings are taken out, because they name servers that cannot be reached from there. Its
+exit status becomes ours, also where there is no such command (become.py).
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.spec.model import Topology
 
-NOT_FOUND = 127  # as a shell has it
+BECOME = str(Path(__file__).with_name("become.py"))
 PROXY_SETTINGS = frozenset({"http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"})
 
 
@@ -39,7 +38,7 @@ def run_in(topology: Topology, name: str, command: Sequence[str], capture: Path 
 
 
 def environment(node: Node, ours: Mapping[str, str]) -> dict[str, str]:
-    """The user's environment as it makes sense on a node."""
+    """The user's environment without what has no meaning on a node."""
     kept = {key: value for key, value in ours.items() if key.lower() not in PROXY_SETTINGS}
     if node.napt is not None:
         kept["NAPT_CONTROL"] = str(node.napt.path)
@@ -47,11 +46,8 @@ def environment(node: Node, ours: Mapping[str, str]) -> dict[str, str]:
 
 
 def _wait(node: Node, command: Sequence[str]) -> int:
-    if shutil.which(command[0]) is None:
-        print(f"napt-lab: {command[0]}: there is no such command", file=sys.stderr)
-        return NOT_FOUND
     process: subprocess.Popen[bytes] | None = None
-    early: list[int] = []  # that came before there was anybody to pass them on to
+    early: list[int] = []  # signals that came before the command was started
 
     def pass_on(number: int, _frame: object) -> None:
         if process is None:
@@ -60,11 +56,12 @@ def _wait(node: Node, command: Sequence[str]) -> int:
         elif number != signal.SIGINT or not sys.stdin.isatty():
             process.send_signal(number)
 
-    # First, for the command may say at once that it is ready for a signal.
+    # First: the command may say at once that it is ready for a signal.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, pass_on)
-    process = subprocess.Popen([*node.entry, *command], env=environment(node, os.environ))
+    argv = [*node.entry, sys.executable, "-I", "-S", BECOME, *command]
+    process = subprocess.Popen(argv, env=environment(node, os.environ))
     for came in early:
         pass_on(came, None)
     status = process.wait()

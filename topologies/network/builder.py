@@ -46,6 +46,7 @@ from napt_lab.topologies.network.programs import start_programs
 from napt_lab.topologies.sandbox import limits, neighbor_table, sandbox
 from napt_lab.topologies.sandbox.finding import Finding
 from napt_lab.topologies.spec.checkout import DOCTOR
+from napt_lab.topologies.spec.errors import not_one_of
 from napt_lab.topologies.spec.model import Topology
 
 BATCH_SECONDS = 20.0  # how long one batch of commands may take
@@ -174,16 +175,20 @@ class Network:
         self._cleanup = contextlib.ExitStack()
 
     def __getitem__(self, name: str) -> Node:
+        """The node of that name; KeyError with the names that there are."""
+        if name not in self.nodes:
+            raise KeyError(not_one_of(f"there is no node {name!r}", str(name), self.nodes))
         return self.nodes[name]
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())
 
     def napt(self, name: str) -> NaptControl:
-        """The control of the NAPT `name`."""
-        control = self.nodes[name].napt
+        """The control of the NAPT `name`; KeyError if it is not one."""
+        control = self[name].napt
         if control is None:
-            raise KeyError(f"{name} is not a NAPT")
+            napts = [node.name for node in self if node.napt is not None]
+            raise KeyError(not_one_of(f"{name} is not a NAPT", name, napts))
         return control
 
     def __enter__(self) -> Network:

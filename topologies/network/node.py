@@ -6,7 +6,10 @@ enters them and becomes the command, whose words are passed as they are: no shel
 
 from __future__ import annotations
 
+import errno
 import os
+import shlex
+import shutil
 import sys
 import threading
 from collections.abc import Sequence
@@ -71,17 +74,51 @@ class Node:
         }
 
     def start(self, argv: Sequence[str]) -> Process:
-        """Start a command on the node; its working directory is the node's own."""
+        """Start a command on the node; its working directory is the node's own.
+
+        Raises TypeError or ValueError for what is not a list of words, FileNotFoundError or
+        PermissionError if there is no such program.
+        """
+        self._check_words(argv)
         argv = own_programs.renamed(argv) or argv
+        self._check_program(argv[0])
         return self._launch(argv, name=argv[0], log=None)
 
     def run(self, argv: Sequence[str], *, timeout: float = 30.0) -> Completed:
         """Run a command on the node to its end; DeadlinePassed after `timeout` seconds."""
+        if not isinstance(timeout, int | float):
+            raise TypeError(f"{self.name}: timeout={timeout!r} is not a number of seconds")
         return self.start(argv).wait(timeout)
 
     def start_program(self, argv: Sequence[str], *, name: str) -> Process:
         """Start a node program (JSON lines on stdout), named `name` in the event log."""
         return self._launch(own_programs.renamed(argv) or argv, name=name, log=self._log)
+
+    def _check_words(self, argv: object) -> None:
+        if isinstance(argv, str):
+            raise TypeError(
+                f"{self.name}: a command is a list of words: {shlex.split(argv)!r} instead of "
+                f"{argv!r} (or ['sh', '-c', …] for a line with | or >)"
+            )
+        if not isinstance(argv, Sequence):
+            raise TypeError(f"{self.name}: a command is a list of words, not {argv!r}")
+        if not argv:
+            raise ValueError(f"{self.name}: a command is a list of words; this list is empty")
+        for word in argv:
+            if not isinstance(word, str):
+                raise TypeError(
+                    f"{self.name}: {word!r} in {argv!r} is not a text; write {str(word)!r}"
+                )
+
+    def _check_program(self, word: str) -> None:
+        """mnexec would say that there is no such program by status 1, as programs say no."""
+        path = self.environment["PATH"]
+        place = str(self.home / word) if "/" in word else word
+        if shutil.which(place, path=path) is None:
+            known = errno.EACCES if Path(place).exists() else errno.ENOENT
+            told = os.strerror(known).lower()
+            where = "" if "/" in word else f" (PATH on the node: {path})"
+            raise OSError(known, f"{self.name} cannot run {word!r}: {told}{where}")
 
     def _launch(self, argv: Sequence[str], *, name: str, log: EventLog | None) -> Process:
         with self._limits.calls():

@@ -132,7 +132,10 @@ class EventLog:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A command that has ended. `status` is its exit status, negative for a signal."""
+    """A command that has ended. `status` is its exit status, negative for a signal.
+
+    Output beyond KEPT_OUTPUT is cut (the end of stdout, the beginning of stderr), and says so.
+    """
 
     argv: tuple[str, ...]
     status: int
@@ -166,6 +169,7 @@ class Process:
         self._started = time.monotonic()
         self._seconds = 0.0
         self._stdout, self._stderr = bytearray(), bytearray()
+        self._cut_stdout = self._cut_stderr = 0  # bytes beyond what is kept
         self._partial = b""
         self._ended = threading.Event()
         self._popen = subprocess.Popen(
@@ -199,11 +203,16 @@ class Process:
             self.kill()
             self.await_end()
             raise DeadlinePassed(f"{self.node}$ {' '.join(self.argv)} to end", timeout)
+        stdout, stderr = (kept.decode(errors="replace") for kept in (self._stdout, self._stderr))
+        if self._cut_stdout:
+            stdout += f"\n[cut here: {self._cut_stdout} more bytes]\n"
+        if self._cut_stderr:
+            stderr = f"[cut here: {self._cut_stderr} bytes before this]\n{stderr}"
         return Completed(
             argv=self.argv,
             status=self._popen.returncode,
-            stdout=self._stdout.decode(errors="replace"),
-            stderr=self._stderr.decode(errors="replace"),
+            stdout=stdout,
+            stderr=stderr,
             seconds=self._seconds,
         )
 
@@ -295,11 +304,15 @@ class Process:
 
     def _take_stderr(self, data: bytes) -> None:
         self._stderr += data
-        del self._stderr[: max(0, len(self._stderr) - KEPT_OUTPUT)]  # keep the end
+        surplus = max(0, len(self._stderr) - KEPT_OUTPUT)
+        del self._stderr[:surplus]  # keep the end
+        self._cut_stderr += surplus
 
     def _take_stdout(self, data: bytes) -> None:
         if self._log is None:
-            self._stdout += data[: KEPT_OUTPUT - len(self._stdout)]
+            kept = data[: KEPT_OUTPUT - len(self._stdout)]
+            self._stdout += kept
+            self._cut_stdout += len(data) - len(kept)
             return
         *lines, self._partial = (self._partial + data).split(b"\n")
         self._partial = self._partial[:LINE_LIMIT]
