@@ -9,7 +9,7 @@
 #
 # This is a shell script so that nothing but make and an engine must be there. The container gets
 # this folder, to read the project from and to write runs/ to, the files that a variable names,
-# the folder of labs/records/state.py, and the rights below, of which README.md says what each is for.
+# the folder of labs/records/state.py, and the rights below; docs/container.md says what each is for.
 #
 # Exit status: that of the command; 3 if it cannot be run here; 2 wrong usage; 125 to 127 the
 # engine's own, when it could not start what was built.

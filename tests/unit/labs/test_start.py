@@ -294,7 +294,7 @@ def test_where_users_get_no_namespaces_root_gets_capabilities_and_says_so(machin
     assert "the container runs as root, with capabilities" in started.errors
     assert started.given("--user") == {"0:0"}
     assert started.given("--security-opt") == {"apparmor=unconfined", "no-new-privileges"}
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "docs" / "container.md").read_text()
     assert started.given("--cap-add") >= {"SYS_ADMIN", "NET_ADMIN"}
     for capability in started.given("--cap-add"):
         assert f"`{capability}`" in readme
@@ -344,8 +344,8 @@ def test_without_a_terminal_none_is_asked_for(machine):
 # --- the same rights everywhere ----------------------------------------------------------------
 
 
-def test_the_readme_explains_each_right():
-    readme = (ROOT / "README.md").read_text()
+def test_the_page_on_containers_explains_each_right():
+    readme = (ROOT / "docs" / "container.md").read_text()
     for right in set().union(*USERS_RIGHTS.values()):
         assert f"`--security-opt {right}`" in readme or f"`{right}`" in readme, right
 
