@@ -110,7 +110,7 @@ def _start(
         try:
             examine(setup, requirements, capture, lambda outcome: tell(as_json(outcome)))
         except BuildError as error:
-            print(f"napt-lab: {error.told()}", file=sys.stderr)
+            print(f"napt-lab: {error.explain()}", file=sys.stderr)
             return sandbox.CANNOT_RUN
         except Exception as error:  # a program of the network did not run
             tell({"trouble": f"{type(error).__name__}: {error}"})

@@ -167,7 +167,7 @@ def _refuse(why: str) -> int:
 
 def cannot_build(error: BuildError) -> int:
     """Say that it is this machine's fault; returns the exit status."""
-    print(f"napt-lab: {error.told()}", file=sys.stderr)
+    print(f"napt-lab: {error.explain()}", file=sys.stderr)
     return CANNOT_RUN
 
 

@@ -122,7 +122,7 @@ def _play(lab: Lab, part: Part, translator: Path, folder: Path, tell: Callable[[
     run.run()
     stream.silence()
     if run.unbuilt is not None:
-        print(f"napt-lab: {run.unbuilt.told()}", file=sys.stderr)
+        print(f"napt-lab: {run.unbuilt.explain()}", file=sys.stderr)
         return CANNOT_RUN
     return 0
 

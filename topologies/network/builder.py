@@ -68,7 +68,7 @@ class BuildError(Exception):
         "       reached, for example of a container: end other programs there, or raise it"
     )
 
-    def told(self) -> str:
+    def explain(self) -> str:
         """What to print: the error, and what to do."""
         return f"error of this machine: {self}\n  fix: {self.fix}"
 

@@ -53,7 +53,7 @@ class Node:
 
     @property
     def entry(self) -> list[str]:
-        """What stands before a command so that it runs on this node."""
+        """The words before a command that run it on this node."""
         return ["mnexec", "-a", str(self.pid)]
 
     @property

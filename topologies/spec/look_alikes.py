@@ -22,26 +22,24 @@ _QUOTE = re.compile("([\u00ab\u00bb\u2018-\u201f\u2039\u203a])")
 
 
 def odd_space(text: str) -> str | None:
-    """The message if an odd space stands before `text`, or after its key or '-'; else None."""
-    return _told(_SPACE.match(text), "ordinary spaces")
+    """The message if an odd space is before `text`, or after its key or '-'; else None."""
+    return _message(_SPACE.match(text), "ordinary spaces")
 
 
 def odd_dash(text: str) -> str | None:
     """The message if `text` begins with a dash that is not YAML's '-'; else None."""
-    return _told(_DASH.match(text), "'- ' before a list item")
+    return _message(_DASH.match(text), "'- ' before a list item")
 
 
 def odd_quote(text: str) -> str | None:
     """The message if `text` begins with a quote that is not YAML's; else None."""
-    return _told(_QUOTE.match(text), "the quotes \" or '")
+    return _message(_QUOTE.match(text), "the quotes \" or '")
 
 
-def _told(found: re.Match[str] | None, allowed: str) -> str | None:
+def _message(found: re.Match[str] | None, allowed: str) -> str | None:
     if found is None:
         return None
     sign, behind = found[1], found.string[found.end() :].strip()
     name = unicodedata.name(sign).lower()
     article = "an" if name[0] in "aeiou" else "a"
-    return (
-        f"{article} {name} (U+{ord(sign):04X}) stands before {quoted(behind)}; allowed: {allowed}"
-    )
+    return f"{article} {name} (U+{ord(sign):04X}) is before {quoted(behind)}; allowed: {allowed}"

@@ -25,7 +25,7 @@ from napt_lab.topologies.spec.services import Service
 
 
 class GatewayKind(StrEnum):
-    """What stands between a site and its ISP."""
+    """The kind of gateway between a site and its ISP."""
 
     NAPT = "napt"
     PROXY = "proxy"

@@ -52,7 +52,7 @@ class Words:
             keyword = self.next("a clause")
             if keyword not in what:
                 raise ValueError(
-                    not_one_of(f"{quoted(keyword)} cannot stand here", keyword, what)
+                    not_one_of(f"{quoted(keyword)} is not allowed here", keyword, what)
                     if what
                     else f"{quoted(keyword)} is one word too many; allowed: the end of the sentence"
                 )

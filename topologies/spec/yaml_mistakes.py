@@ -32,7 +32,7 @@ _GOT = re.compile(r"but (?:got|found) '(.*)'")
 _SIGNS = {f"while scanning {what}" for what in ("an alias", "an anchor", "a block scalar")}
 _CLOSES = {"{": "}", "[": "]"}
 
-Told = tuple[int, str]  # the line, counted from 1, and the message
+Mistake = tuple[int, str]  # the line, counted from 1, and the message
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,36 +90,36 @@ class _Complaint:
         return [each for each in reversed(self._lines[: line.number - 1]) if each.says_something]
 
 
-def explain(error: yaml.MarkedYAMLError, text: str, before: yaml.Token | None) -> Told:
+def explain(error: yaml.MarkedYAMLError, text: str, before: yaml.Token | None) -> Mistake:
     """The line of the mistake and the message. `before`: the last token without an error."""
     if error.problem_mark is None and error.context_mark is None:
         return 1, _in_its_own_words(error)
     complaint = _Complaint(error, text, before)
-    told: Told | None = None
+    mistake: Mistake | None = None
     if odd := odd_space(complaint.here.body) or odd_dash(complaint.here.body):
-        told = complaint.here.number, odd
+        mistake = complaint.here.number, odd
     elif complaint.problem.startswith("mapping values are not allowed"):
-        told = _colon(complaint)
+        mistake = _colon(complaint)
     elif complaint.problem == "could not find expected ':'":
-        told = _no_colon(complaint.line(complaint.opened))
+        mistake = _no_colon(complaint.line(complaint.opened))
     elif complaint.context == "while scanning a quoted scalar":
-        told = _quote(complaint.opened, "is never closed")
+        mistake = _quote(complaint.opened, "is never closed")
     elif complaint.context.startswith("while parsing a flow"):
-        told = _flow(complaint)
+        mistake = _flow(complaint)
     elif complaint.context.startswith("while parsing a block") and complaint.got:
-        told = _block(complaint)
+        mistake = _block(complaint)
     elif "sequence entries are not allowed" in complaint.problem:
-        told = (
+        mistake = (
             complaint.here.number,
             "a list cannot begin on the line of its key; allowed: each item on its own line, "
             "after '- '",
         )
     else:
-        told = _simple(complaint)
-    return told or (complaint.here.number, _in_its_own_words(error))
+        mistake = _simple(complaint)
+    return mistake or (complaint.here.number, _in_its_own_words(error))
 
 
-def _simple(complaint: _Complaint) -> Told | None:
+def _simple(complaint: _Complaint) -> Mistake | None:
     """A mistake that can be seen in one line alone."""
     number, problem = complaint.here.number, complaint.problem
     if "'\\t'" in problem:
@@ -149,7 +149,7 @@ def _in_its_own_words(error: yaml.MarkedYAMLError) -> str:
     return f"this is not YAML: {said[:MAX_MESSAGE]}; allowed: YAML"
 
 
-def _colon(complaint: _Complaint) -> Told | None:
+def _colon(complaint: _Complaint) -> Mistake | None:
     """A colon where there can be no key: in a text, or after a line with a mistake."""
     here, column = complaint.here, complaint.mark.column
     if (key := _KEY.match(here.body)) and here.start + key.end(1) < column:
@@ -172,7 +172,7 @@ def _colon(complaint: _Complaint) -> Told | None:
     return _columns(complaint, here) if _KEY.match(above[0].body) else _no_colon(above[0])
 
 
-def _no_colon(line: _Line) -> Told:
+def _no_colon(line: _Line) -> Mistake:
     """A line that is not `key: value`."""
     return line.number, no_space(line.body) or (
         f"{quoted(line.body)} has no ': '; allowed: key: value, or '- ' before a list item"
@@ -192,14 +192,14 @@ def no_space(text: str) -> str | None:
     return f"there is no space after {what} in {quoted(text)}; allowed: {quoted(right)}"
 
 
-def _quote(opened: Any, what: str) -> Told:
+def _quote(opened: Any, what: str) -> Mistake:
     return opened.line + 1, (
         f"the quote in column {opened.column + 1} {what}; "
         "allowed: the same quote at the end of the text"
     )
 
 
-def _columns(complaint: _Complaint, here: _Line) -> Told | None:
+def _columns(complaint: _Complaint, here: _Line) -> Mistake | None:
     """A line that begins in another column than its group."""
     above = complaint.above(here)
     items = [line for line in above if line.is_item] if here.is_item else []
@@ -217,7 +217,7 @@ def _columns(complaint: _Complaint, here: _Line) -> Told | None:
     )
 
 
-def _block(complaint: _Complaint) -> Told | None:
+def _block(complaint: _Complaint) -> Mistake | None:
     """Lines of one group that do not fit together, or text after the end of a value."""
     here, before, got = complaint.here, complaint.before, complaint.got
     if isinstance(before, yaml.ScalarToken) and not before.plain and got == "<scalar>":
@@ -259,7 +259,7 @@ def _block(complaint: _Complaint) -> Told | None:
     return _columns(complaint, here) if got.startswith("<block") else None
 
 
-def _flow(complaint: _Complaint) -> Told | None:
+def _flow(complaint: _Complaint) -> Mistake | None:
     """A bracket that is not closed, or a missing comma."""
     here, opened, got = complaint.here, complaint.opened, complaint.got
     first = complaint.line(opened)

@@ -118,9 +118,7 @@ class Entry:
                 continue
             entry = Entry(value, line, self.join(key.value), self.problems)
             if key.value in entries:
-                entry.refuse(
-                    f"this key stands also on line {entries[key.value].line}; allowed: once"
-                )
+                entry.refuse(f"this key is also on line {entries[key.value].line}; allowed: once")
                 continue
             if _is_nothing(value) and (glued := no_space(key.value)):
                 entry.refuse(glued)
@@ -205,7 +203,7 @@ class Section(dict[str, Entry]):
         return default if value is None else value
 
     def at(self, key: str) -> Entry:
-        """The entry of `key`, or an entry in the place where it would stand."""
+        """The entry of `key`, or an entry at the place where it would be."""
         whole = self.entry
         return self.get(key) or Entry(whole.node, whole.line, whole.join(key), whole.problems)
 

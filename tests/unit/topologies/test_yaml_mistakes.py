@@ -104,7 +104,8 @@ MISTAKES = {
         "allowed: a comma between two entries"
     ),
     'title: "x\ninternet: {}\n': (
-        "1: the quote in column 8 is never closed; allowed: the same quote at the end of the text"
+        "1: the quote in column 8 is never closed; allowed: the same quote at the end of "
+        "the text"
     ),
     'title: "x\ninternet:\n  a: "1"': (
         "1: the quote in column 8 is closed on line 3; allowed: the same quote at the end "
@@ -137,33 +138,34 @@ MISTAKES = {
         "on this line"
     ),
     "internet:\n  a: 1.1.1.2\n\u00a0 b: 1.1.1.3": (
-        "3: a no-break space (U+00A0) stands before 'b'; allowed: ordinary spaces"
+        "3: a no-break space (U+00A0) is before 'b'; allowed: ordinary spaces"
     ),
     "internet:\n  a: 1.1.1.2\n \u00a0b: 1.1.1.3": (
-        "3: a no-break space (U+00A0) stands before 'b: 1.1.1.3'; allowed: ordinary spaces"
+        "3: a no-break space (U+00A0) is before 'b: 1.1.1.3'; allowed: ordinary spaces"
     ),
     "internet:\n \u3000a: 1.1.1.2": (
-        "2: internet: an ideographic space (U+3000) stands before 'a'; allowed: ordinary spaces"
+        "2: internet: an ideographic space (U+3000) is before 'a'; allowed: ordinary spaces"
     ),
     "internet:\n  a:\u00a01.1.1.2": (
-        "2: internet: a no-break space (U+00A0) stands before '1.1.1.2'; allowed: ordinary spaces"
+        "2: internet: a no-break space (U+00A0) is before '1.1.1.2'; allowed: ordinary "
+        "spaces"
     ),
     "title:\u00a0x\ninternet: {}": (
-        "1: a no-break space (U+00A0) stands before 'x'; allowed: ordinary spaces"
+        "1: a no-break space (U+00A0) is before 'x'; allowed: ordinary spaces"
     ),
     "internet: {a: 1.1.1.2}\nexpect:\n  \u2013 a": (
-        "3: expect: an en dash (U+2013) stands before 'a'; allowed: '- ' before a list item"
+        "3: expect: an en dash (U+2013) is before 'a'; allowed: '- ' before a list item"
     ),
     "internet: {a: 1.1.1.2}\nexpect:\n  - a\n  \u2013 b": (
-        "4: an en dash (U+2013) stands before 'b'; allowed: '- ' before a list item"
+        "4: an en dash (U+2013) is before 'b'; allowed: '- ' before a list item"
     ),
     "internet: {a: 1.1.1.2}\nexpect:\n  - \u201ca\u201d": (
-        "3: expect[0]: a left double quotation mark (U+201C) stands before 'a\u201d'; allowed: "
-        "the quotes \" or '"
+        "3: expect[0]: a left double quotation mark (U+201C) is before 'a\u201d'; allowed: the "
+        "quotes \" or '"
     ),
     "title: \u201ca: b\u201d": (
-        "1: a left double quotation mark (U+201C) stands before 'a: b\u201d'; allowed: the "
-        "quotes \" or '"
+        "1: a left double quotation mark (U+201C) is before 'a: b\u201d'; allowed: the quotes \" "
+        "or '"
     ),
     "a: !!str b": (
         "1: a tag (!…) is not allowed; allowed: no tag, and quotes around a text that "
