@@ -102,22 +102,24 @@ class GatewayDraft:
 
 
 def _program_beside(folder: Path) -> Callable[[str], Path]:
-    """Read the path of a program in `folder` or below, where the topology file is.
+    """A parser for the path of a Python file in `folder`, the topology file's, or below it.
 
-    A topology file may come from a stranger, and must not run or quote any other file.
+    A topology file may come from a stranger: it must not run or show any other file.
     """
 
     def parse(text: str) -> Path:
-        allowed = "allowed: a Python file (.py) beside this YAML file, by its path from there"
+        allowed = "allowed: a .py file in the folder of this YAML file, or below it"
         named = Path(text)
         try:
             path = (folder / named).resolve()
             within = path.is_relative_to(folder.resolve()) and ".." not in named.parts
             mode = path.stat().st_mode if within and not named.is_absolute() else None
-        except (OSError, ValueError, RuntimeError):  # a character or a loop that no path can have
+        except (OSError, ValueError, RuntimeError):  # an impossible character, a loop of links
             raise ValueError(f"there is no file {quoted(text)}; {allowed}") from None
         if mode is None:
-            raise ValueError(f"{quoted(text)} leads out of this YAML file's folder; {allowed}")
+            raise ValueError(
+                f"{quoted(text)} is outside of the folder of this YAML file; {allowed}"
+            )
         if not stat.S_ISREG(mode) or path.suffix != ".py":
             what = "a directory" if stat.S_ISDIR(mode) else "not a Python file"
             raise ValueError(f"{quoted(text)} is {what}; {allowed}")

@@ -241,7 +241,9 @@ def test_a_translator_may_not_be_a_link_to_a_file_elsewhere(tmp_path: Path) -> N
     folder.mkdir()
     (folder / "mine.py").symlink_to("../elsewhere.py")
     source = "sites: {a: {gateway: {kind: napt, public: 24.9.3.7, private: 10.0.0.1, %s}}}"
-    with pytest.raises(TopologyError, match=r"'mine.py' leads out of this YAML file's folder"):
+    with pytest.raises(
+        TopologyError, match=r"'mine.py' is outside of the folder of this YAML file"
+    ):
         loads((source % "translator: mine.py").encode(), folder / "t.yaml")
 
 

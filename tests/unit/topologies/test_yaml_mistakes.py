@@ -104,8 +104,7 @@ MISTAKES = {
         "allowed: a comma between two entries"
     ),
     'title: "x\ninternet: {}\n': (
-        "1: the quote in column 8 is never closed; allowed: the same quote at the end of "
-        "the text"
+        "1: the quote in column 8 is never closed; allowed: the same quote at the end of the text"
     ),
     'title: "x\ninternet:\n  a: "1"': (
         "1: the quote in column 8 is closed on line 3; allowed: the same quote at the end "
@@ -147,8 +146,7 @@ MISTAKES = {
         "2: internet: an ideographic space (U+3000) is before 'a'; allowed: ordinary spaces"
     ),
     "internet:\n  a:\u00a01.1.1.2": (
-        "2: internet: a no-break space (U+00A0) is before '1.1.1.2'; allowed: ordinary "
-        "spaces"
+        "2: internet: a no-break space (U+00A0) is before '1.1.1.2'; allowed: ordinary spaces"
     ),
     "title:\u00a0x\ninternet: {}": (
         "1: a no-break space (U+00A0) is before 'x'; allowed: ordinary spaces"
