@@ -39,7 +39,8 @@ from napt_lab.labs.bench.table import table
 from napt_lab.labs.bench.traffic import MANY_RULES, BenchError, Traffic, put_scapy_in_place
 from napt_lab.labs.course.registry import LABS
 from napt_lab.labs.setup.bootstrap import give_to_owner
-from napt_lab.topologies.network.builder import BuildError, Network
+from napt_lab.topologies.network.build_error import BuildError
+from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
 from napt_lab.topologies.spec.checkout import ROOT, TOPOLOGIES
 from napt_lab.topologies.spec.loader import load

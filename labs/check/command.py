@@ -15,7 +15,8 @@ from napt_lab.labs.check.outcome import Outcome
 from napt_lab.labs.check.reports import Checked, Reports
 from napt_lab.labs.check.run import STOPPED, run_checks
 from napt_lab.labs.check.telling import Telling
-from napt_lab.topologies.network.builder import BuildError, Network
+from napt_lab.topologies.network.build_error import BuildError
+from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.napt_control import ControlError
 from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
 from napt_lab.topologies.network.programs import ProgramError

@@ -102,7 +102,7 @@ def _start(
 
     def work() -> int:
         from napt_lab.labs.conformance.examine import examine  # which imports Mininet
-        from napt_lab.topologies.network.builder import BuildError
+        from napt_lab.topologies.network.build_error import BuildError
 
         def tell(line: dict[str, Any]) -> None:
             os.write(telling, json.dumps(line).encode() + b"\n")

@@ -26,7 +26,7 @@ from napt_lab.labs.running.runner import cannot_build
 from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.narration import Narration
 from napt_lab.labs.verdict.exit_status import FAILED, PASSED
-from napt_lab.topologies.network.builder import BuildError
+from napt_lab.topologies.network.build_error import BuildError
 from napt_lab.topologies.network.napt_control import ControlError
 from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
 from napt_lab.topologies.network.programs import ProgramError

@@ -23,7 +23,8 @@ from napt_lab.labs.stage.play import Pause, Play
 from napt_lab.labs.stage.steps import Lab, Part
 from napt_lab.labs.verdict.exit_status import CANNOT_RUN, FAILED, INTERRUPTED, PASSED, WRONG_USAGE
 from napt_lab.labs.verdict.results import Results
-from napt_lab.topologies.network.builder import BuildError, Network
+from napt_lab.topologies.network.build_error import BuildError
+from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.napt_control import ControlError
 from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
 from napt_lab.topologies.network.programs import ProgramError

@@ -18,7 +18,8 @@ from napt_lab.labs.records.stream import Record, Stream
 from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Lab, Part, Step, emit_check
-from napt_lab.topologies.network.builder import BuildError, Network
+from napt_lab.topologies.network.build_error import BuildError
+from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.napt_control import ControlError
 from napt_lab.topologies.network.processes import Event
 from napt_lab.topologies.spec.loader import load

@@ -21,7 +21,8 @@ from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.running.runner import run_check
 from napt_lab.labs.stage.play import Play
 from napt_lab.labs.verdict.results import Results
-from napt_lab.topologies.network.builder import LimitReached, Network
+from napt_lab.topologies.network.build_error import LimitReached
+from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
 from napt_lab.topologies.sandbox import neighbor_table
 from napt_lab.topologies.spec.checkout import TOPOLOGIES

@@ -18,19 +18,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from mininet.link import Intf, Link
 from mininet.net import Mininet
-from mininet.node import Node as MininetNode
-from mininet.node import Switch
 
 from napt_lab.topologies.network import namespaces, own_programs
+from napt_lab.topologies.network.batch import Batch
+from napt_lab.topologies.network.build_error import BuildError, LimitReached
+from napt_lab.topologies.network.mininet_nodes import BatchIntf, BatchLink, Bridge, LabNode
 from napt_lab.topologies.network.napt_control import NaptControl
 from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.plan import (
@@ -44,12 +41,9 @@ from napt_lab.topologies.network.plan import (
 from napt_lab.topologies.network.processes import EventLog
 from napt_lab.topologies.network.programs import start_programs
 from napt_lab.topologies.sandbox import limits, neighbor_table, sandbox
-from napt_lab.topologies.sandbox.finding import Finding
-from napt_lab.topologies.spec.checkout import DOCTOR
 from napt_lab.topologies.spec.errors import not_one_of
 from napt_lab.topologies.spec.model import Topology
 
-BATCH_SECONDS = 20.0  # how long one batch of commands may take
 GROUP = 54  # marks the links in the sandbox's namespace, to delete them all at once
 
 # With br_netfilter, each bridge passes every packet to netfilter once more, as if the cable between
@@ -58,106 +52,6 @@ PLAIN_BRIDGES = {f"bridge/bridge-nf-call-{tables}": "0" for tables in ("iptables
 # Three unanswered ARP requests mean "no such neighbor". Between local nodes 0.2 s between them is
 # enough; with the default of a second a student would have to wait.
 ARP_PATIENCE = {"ipv4/neigh/{interface}/retrans_time_ms": "200"}
-
-
-class BuildError(Exception):
-    """The machine could not build the network; the message says where and why."""
-
-    fix = (
-        f"`{DOCTOR}` shows what this machine lacks; if it finds nothing, a limit outside is\n"
-        "       reached, for example of a container: end other programs there, or raise it"
-    )
-
-    def explain(self) -> str:
-        """What to print: the error, and what to do."""
-        return f"error of this machine: {self}\n  fix: {self.fix}"
-
-
-class LimitReached(BuildError):
-    """A limit of the machine was reached, so nothing that the network showed can be trusted."""
-
-    def __init__(self, findings: Sequence[Finding]) -> None:
-        super().__init__(limits.describe(findings))
-        self.fix = "\n       ".join(dict.fromkeys(finding.fix for finding in findings))
-
-
-class LabNode(MininetNode):  # type: ignore[misc]  # Mininet has no types
-    """A Mininet node whose namespace is held by `cat`; its shell starts when it is used."""
-
-    isSetup = True  # preflight has checked that the programs are there
-
-    def startShell(self, mnopts: str | None = None) -> None:
-        """Make the namespaces, without a shell."""
-        self.holder = subprocess.Popen(
-            ["mnexec", "-cnp", "cat"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C at a prompt must not end the node
-        )
-        self.pid = self.holder.pid
-
-    def await_namespace(self) -> None:
-        """Return when the namespaces exist: mnexec then prints its process number."""
-        assert self.holder.stdout is not None
-        if not self.holder.stdout.readline():
-            raise BuildError(f"{self.name}: mnexec could not make a network namespace")
-
-    def sendCmd(self, *args: Any, **kwargs: Any) -> None:
-        """Type a command into the node's shell; starts the shell if necessary."""
-        self._need_shell()
-        super().sendCmd(*args, **kwargs)
-
-    def cmd(self, *args: Any, **kwargs: Any) -> Any:
-        """Type a command and return its output."""
-        self._need_shell()
-        return super().cmd(*args, **kwargs)
-
-    def _need_shell(self) -> None:
-        if self.shell is None:
-            self.inNamespace = False  # the shell joins the existing namespaces
-            super().startShell(mnopts=f"-cda{self.holder.pid}")
-            self.inNamespace, self.pid = True, self.holder.pid
-
-    def terminate(self) -> None:
-        """End the shell and the process that holds the namespaces."""
-        super().terminate()
-        self.holder.kill()
-        self.holder.communicate()
-
-
-class Bridge(Switch):  # type: ignore[misc]
-    """A segment: a Linux bridge; the builder's batches make and delete it."""
-
-    isSetup = True
-
-    def startShell(self, mnopts: str | None = None) -> None:
-        """Do nothing: a bridge has no shell."""
-        self.pid = os.getpid()
-
-    def cmd(self, *args: Any, **kwargs: Any) -> str:
-        """Do nothing: the batch sets the interfaces up, Mininet would do it by commands."""
-        return ""
-
-    def start(self, controllers: Sequence[Any]) -> None:
-        """Do nothing: a learning bridge needs no controller."""
-
-
-class BatchIntf(Intf):  # type: ignore[misc]
-    """An interface that the builder's batches configure."""
-
-    def config(self, **_params: Any) -> dict[str, Any]:
-        return {}
-
-
-class BatchLink(Link):  # type: ignore[misc]
-    """A veth pair; one batch makes all of them."""
-
-    @classmethod
-    def makeIntfPair(cls, *_args: Any, **_kwargs: Any) -> None:
-        pass
-
-    def stop(self) -> None:
-        pass
 
 
 class Network:
@@ -285,16 +179,16 @@ class Network:
         make.append(neighbor_table.one_more(segments(self.topology)[0]))
         # The end of a namespace deletes its links as well, but only some time later.
         self._cleanup.callback(
-            lambda: _Batch("ip", [], [f"link del group {GROUP}"]).finish("sandbox")
+            lambda: Batch("ip", [], [f"link del group {GROUP}"]).finish("sandbox")
         )
-        _Batch("ip", [], make).finish("sandbox")
-        _Batch("bridge", [], ports).finish("sandbox")
+        Batch("ip", [], make).finish("sandbox")
+        Batch("bridge", [], ports).finish("sandbox")
 
     def _configure(self, plans: Sequence[NodePlan]) -> None:
         """Set addresses, routes, neighbors and sysctls of all nodes, at the same time."""
         neighbors = neighbor_commands(plans)
         batches = [
-            _Batch("ip", self.nodes[plan.name].entry, [*plan.ip_commands(), *neighbors[plan.name]])
+            Batch("ip", self.nodes[plan.name].entry, [*plan.ip_commands(), *neighbors[plan.name]])
             for plan in plans
         ]
         for plan, batch in zip(plans, batches, strict=True):
@@ -323,35 +217,3 @@ class Network:
             process.kill()
         for process in processes:
             process.await_end()
-
-
-class _Batch:
-    """One `ip -batch` or `bridge -batch` that has been started."""
-
-    def __init__(self, program: str, entry: Sequence[str], commands: Sequence[str]) -> None:
-        self._program = program
-        self._popen = subprocess.Popen(
-            [*entry, program, "-batch", "-"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            process_group=0,  # Ctrl-C must not end it: its caller decides
-        )
-        assert self._popen.stdin is not None
-        # If it has ended already, `finish` raises the reason.
-        with contextlib.suppress(BrokenPipeError), self._popen.stdin as lines:
-            lines.write("\n".join(commands) + "\n")
-        self._popen.stdin = None
-
-    def finish(self, where: str) -> None:
-        """Wait for the end; BuildError if a command failed or took too long."""
-        try:
-            _, stderr = self._popen.communicate(timeout=BATCH_SECONDS)
-        except subprocess.TimeoutExpired as error:
-            self._popen.kill()
-            raise BuildError(
-                f"{where}: {self._program} timed out after {BATCH_SECONDS:g} s"
-            ) from error
-        if self._popen.returncode != 0:
-            raise BuildError(f"{where}: {self._program}: {stderr.strip()}")

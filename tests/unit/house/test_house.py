@@ -89,6 +89,7 @@ LEVELS = "labs/level_"
 IMPORTERS_OF_MININET = {
     "topologies/network/builder.py",
     "topologies/network/mininet_cli.py",
+    "topologies/network/mininet_nodes.py",
 }
 CORE = "nat_node/core"
 KEPT_FROM_CORE = {

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from napt_lab.topologies.network.builder import BuildError, Network
+from napt_lab.topologies.network.build_error import BuildError
+from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.plan import node_plans, segments
 from napt_lab.topologies.network.programs import nat_node_flags
 from napt_lab.topologies.spec.checkout import TOPOLOGIES

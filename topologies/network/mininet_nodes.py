@@ -1,0 +1,97 @@
+"""Mininet's nodes, switches and links, made by the builder's batches instead of by typed commands.
+
+Mininet configures a node by typing commands into a shell on it. Here a node's shell starts only
+when a command is typed into it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+from mininet.link import Intf, Link
+from mininet.node import Node as MininetNode
+from mininet.node import Switch
+
+from napt_lab.topologies.network.build_error import BuildError
+
+
+class LabNode(MininetNode):  # type: ignore[misc]  # Mininet has no types
+    """A Mininet node whose namespace is held by `cat`; its shell starts when it is used."""
+
+    isSetup = True  # preflight has checked that the programs are there
+
+    def startShell(self, mnopts: str | None = None) -> None:
+        """Make the namespaces, without a shell."""
+        self.holder = subprocess.Popen(
+            ["mnexec", "-cnp", "cat"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C at a prompt must not end the node
+        )
+        self.pid = self.holder.pid
+
+    def await_namespace(self) -> None:
+        """Return when the namespaces exist: mnexec then prints its process number."""
+        assert self.holder.stdout is not None
+        if not self.holder.stdout.readline():
+            raise BuildError(f"{self.name}: mnexec could not make a network namespace")
+
+    def sendCmd(self, *args: Any, **kwargs: Any) -> None:
+        """Type a command into the node's shell; starts the shell if necessary."""
+        self._need_shell()
+        super().sendCmd(*args, **kwargs)
+
+    def cmd(self, *args: Any, **kwargs: Any) -> Any:
+        """Type a command and return its output."""
+        self._need_shell()
+        return super().cmd(*args, **kwargs)
+
+    def _need_shell(self) -> None:
+        if self.shell is None:
+            self.inNamespace = False  # the shell joins the existing namespaces
+            super().startShell(mnopts=f"-cda{self.holder.pid}")
+            self.inNamespace, self.pid = True, self.holder.pid
+
+    def terminate(self) -> None:
+        """End the shell and the process that holds the namespaces."""
+        super().terminate()
+        self.holder.kill()
+        self.holder.communicate()
+
+
+class Bridge(Switch):  # type: ignore[misc]
+    """A segment: a Linux bridge; the builder's batches make and delete it."""
+
+    isSetup = True
+
+    def startShell(self, mnopts: str | None = None) -> None:
+        """Do nothing: a bridge has no shell."""
+        self.pid = os.getpid()
+
+    def cmd(self, *args: Any, **kwargs: Any) -> str:
+        """Do nothing: the batch sets the interfaces up, Mininet would do it by commands."""
+        return ""
+
+    def start(self, controllers: Sequence[Any]) -> None:
+        """Do nothing: a learning bridge needs no controller."""
+
+
+class BatchIntf(Intf):  # type: ignore[misc]
+    """An interface that the builder's batches configure."""
+
+    def config(self, **_params: Any) -> dict[str, Any]:
+        return {}
+
+
+class BatchLink(Link):  # type: ignore[misc]
+    """A veth pair; one batch makes all of them."""
+
+    @classmethod
+    def makeIntfPair(cls, *_args: Any, **_kwargs: Any) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
