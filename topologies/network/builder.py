@@ -65,7 +65,6 @@ class Network:
         self.topology = topology
         self.log = EventLog()
         self.nodes: dict[str, Node] = {}
-        self._limits = limits.Watch()
         self._cleanup = contextlib.ExitStack()
 
     def __getitem__(self, name: str) -> Node:
@@ -88,6 +87,7 @@ class Network:
     def __enter__(self) -> Network:
         if not sandbox.inside():
             raise BuildError("a network can be built only in the sandbox")
+        self._limits = limits.Watch()
         try:
             with self._limits.calls():
                 self._build()

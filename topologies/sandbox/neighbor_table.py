@@ -11,9 +11,11 @@ file, /proc/net/stat/arp_cache, exists only in the first one.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import dataclass
 
+from napt_lab.topologies.sandbox import sandbox
 from napt_lab.topologies.sandbox.finding import Finding
 
 NAME = "neighbor table"
@@ -43,7 +45,8 @@ class NeighborTable:
 def read() -> NeighborTable:
     """What the kernel says of its table."""
     command = ["ip", "-json", "-stats", "ntable", "show", "name", "arp_cache"]
-    shown = subprocess.run(command, check=True, capture_output=True, text=True)
+    path = {**os.environ, "PATH": sandbox.administrators_path()}
+    shown = subprocess.run(command, check=True, capture_output=True, text=True, env=path)
     table = next(each for each in json.loads(shown.stdout) if "table_fulls" in each)
     return NeighborTable(table["entries"], table["thresh3"], table["table_fulls"])
 
