@@ -195,10 +195,14 @@ def overflowing(monkeypatch):
 
 def test_a_network_on_a_machine_at_its_limit_ends_with_an_error(overflowing):
     with (
-        pytest.raises(LimitReached, match="neighbor table: refused 1 entries during the run"),
+        pytest.raises(
+            LimitReached, match="neighbor table: refused 1 entries during the run"
+        ) as raised,
         Network(topology()) as net,
     ):
         assert net["alice"].run(["ping", "-c1", "-W2", "24.9.3.7"]).status == 0
+    (note,) = raised.value.__notes__  # for pytest
+    assert note.startswith("fix: ")
     assert links() == ["lo"]
 
 

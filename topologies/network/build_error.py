@@ -28,3 +28,4 @@ class LimitReached(BuildError):
     def __init__(self, findings: Sequence[Finding]) -> None:
         super().__init__(limits.describe(findings))
         self.fix = "\n       ".join(dict.fromkeys(finding.fix for finding in findings))
+        self.add_note(f"fix: {self.fix}")  # pytest shows notes
