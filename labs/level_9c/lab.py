@@ -13,23 +13,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from napt_lab.labs.capture.packets import SYN
-from napt_lab.labs.level_9c.checks import (
-    FILE,
-    SITES,
-    SIZE,
-    dies_for_want_of_a_rule,
-    fetch_file,
-    knock,
-    no_route,
-    nobody_at_home,
-    none_was_dropped,
-    passes_napts_only,
-    share,
-    stays_inside,
-    went_by,
-)
+from napt_lab.labs.level_9c.checks import arp_unanswered, stays_inside
 from napt_lab.labs.level_9c.ways import three_ways
-from napt_lab.labs.stage.commands import (
+from napt_lab.labs.shared_steps.commands import (
     CURL_REFUSED,
     CURL_TIMED_OUT,
     PORT,
@@ -37,11 +23,21 @@ from napt_lab.labs.stage.commands import (
     require_failure,
     require_success,
 )
-from napt_lab.labs.stage.evidence import WAIT, connections, find_handshake, is_new, is_syn_to
-from napt_lab.labs.stage.rule_lines import count
-from napt_lab.labs.stage.stage import Stage
-from napt_lab.labs.stage.steps import Lab, Part
-from napt_lab.labs.stage.two_sites import (
+from napt_lab.labs.shared_steps.evidence import WAIT, connections, find_handshake, is_new, is_syn_to
+from napt_lab.labs.shared_steps.served_by_pc import (
+    FILE,
+    SITES,
+    SIZE,
+    dropped_no_rule,
+    fetch_file,
+    knock,
+    no_route,
+    none_was_dropped,
+    passes_napts_only,
+    share,
+    went_by,
+)
+from napt_lab.labs.shared_steps.two_sites import (
     ALICE,
     BOB,
     FILES,
@@ -52,6 +48,9 @@ from napt_lab.labs.stage.two_sites import (
     require_same,
     wait_for_peer,
 )
+from napt_lab.labs.stage.rule_lines import count
+from napt_lab.labs.stage.stage import Stage
+from napt_lab.labs.stage.steps import Lab, Part
 from napt_lab.topologies.network.programs import READY_SECONDS
 
 direct = Part("direct", topology="two-sites.yaml")
@@ -111,7 +110,7 @@ def private_addresses(stage: Stage) -> None:
             "9c.private", f"{pc}'s PC takes {wanted} for a neighbor, and no neighbor answers"
         ) as claim:
             require_failure(claim, fetch.finish(), CURL_REFUSED)
-            nobody_at_home(stage, claim, f"{pc}:eth0", wanted, since)
+            arp_unanswered(stage, claim, f"{pc}:eth0", wanted, since)
             stays_inside(stage, claim, "napt_b" if pc == "bob" else "napt_a", wanted, since)
     for wanted, fetch in zip((ALICE, BOB), public, strict=True):
         with stage.claim(
@@ -182,7 +181,7 @@ def knock_at_both(stage: Stage, claim_id: str) -> None:
         with stage.claim(claim_id, f"the SYN reaches {napt} and dies there: no rule") as claim:
             # What the NAPT let in has had the time to arrive when the knock has ended.
             knocked = knocks[napt].finish()
-            dies_for_want_of_a_rule(stage, claim, napt, since, log_since)
+            dropped_no_rule(stage, claim, napt, since, log_since)
             require_failure(claim, knocked, CURL_TIMED_OUT)
     with stage.claim(
         claim_id, "the same NAPTs answer a ping, and a public server a fetch (control)"

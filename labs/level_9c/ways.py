@@ -13,12 +13,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from napt_lab.labs.capture.packets import SYN
-from napt_lab.labs.level_9b.who import RELAY_PORT
-from napt_lab.labs.stage.commands import curl, require_success, shell
-from napt_lab.labs.stage.evidence import WAIT
+from napt_lab.labs.shared_steps.commands import curl, require_success, shell
+from napt_lab.labs.shared_steps.evidence import WAIT
+from napt_lab.labs.shared_steps.two_sites import (
+    FILES,
+    NAPT_A,
+    RELAY,
+    RELAY_PORT,
+    make_file,
+    require_same,
+)
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim
-from napt_lab.labs.stage.two_sites import FILES, NAPT_A, RELAY, make_file, require_same
 from napt_lab.topologies.network.processes import Completed
 
 CLAIM = "9c.direct"

@@ -24,6 +24,6 @@ def impatient(seconds: int) -> tuple[Patch, ...]:
     """Where what is awaited does not come, the test need not wait as long as a student would."""
     return (
         Patch(f"{STAGE}.start", labs.not_so_patient, seconds),
-        Patch("napt_lab.labs.stage.evidence:WAIT", anything.instead, 1.0),
+        Patch("napt_lab.labs.shared_steps.evidence:WAIT", anything.instead, 1.0),
         Patch(f"{STAGE}.wait_for_event", anything.default, "deadline", 1.0),
     )

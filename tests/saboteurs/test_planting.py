@@ -11,17 +11,17 @@ from tests import installed
 from tests.saboteurs.planted import anything
 from tests.saboteurs.saboteur import Edit, Patch, Setting, copy
 
-WAIT = "napt_lab.labs.stage.evidence:WAIT"
+WAIT = "napt_lab.labs.shared_steps.evidence:WAIT"
 
 
 @pytest.mark.parametrize(
     "fault",
     [
-        Patch("napt_lab.labs.stage.evidence:GONE", anything.nothing),
+        Patch("napt_lab.labs.shared_steps.evidence:GONE", anything.nothing),
         Patch("napt_lab.labs.gone:WAIT", anything.nothing),
         Setting("two-sites.yaml", "sites.c.hosts.printer", "10.0.0.7"),
         Setting("two-sites.yaml", "sites.b.hosts.bob", "10.0.0.9"),
-        Edit("labs/stage/evidence.py", "no such text", ""),
+        Edit("labs/shared_steps/evidence.py", "no such text", ""),
     ],
     ids=lambda fault: str(fault.place),
 )
@@ -39,7 +39,7 @@ def test_who_takes_the_thing_from_the_module_gets_the_faulty_one(
     copy(pristine, root)
     for value in faults:
         Patch(WAIT, anything.instead, value).apply(root)
-    line = "from napt_lab.labs.stage.evidence import WAIT; print(WAIT)"
+    line = "from napt_lab.labs.shared_steps.evidence import WAIT; print(WAIT)"
     done = subprocess.run(
         [sys.executable, "-P", "-c", line], env=installed.environment(root),
         capture_output=True, text=True, check=True,
