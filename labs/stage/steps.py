@@ -53,8 +53,8 @@ class Part:
     title: str = ""
     watch: Sequence[str] | None = None
     offload: bool = False
-    then: str = ""
     steps: list[Step] = field(default_factory=list)
+    then: str = ""
 
     @property
     def topology_path(self) -> Path:

@@ -85,7 +85,10 @@ SABOTEURS = (
             Patch(f"{TABLE}.admits", translator.everyone),
             *impatient(2),
         ),
-        red={NO_RULE: "waiting for `drop` from napt_a", BOTH_WAYS: "waiting for `drop` from napt_a"},
+        red={
+            NO_RULE: "waiting for `drop` from napt_a",
+            BOTH_WAYS: "waiting for `drop` from napt_a",
+        },
     ),
     Saboteur(
         "drop-is-reported-but-the-packet-goes-in",
