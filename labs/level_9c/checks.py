@@ -15,10 +15,11 @@ def arp_unanswered(stage: Stage, claim: Claim, where: str, wanted: str, since: i
     control = stage.wire.packets(where, lambda p: p.arp == "is-at" and p.source == "10.0.0.1")
     claim.require(bool(asked), f"{where}: {len(asked)} × {asked[0].packet if asked else 'nothing'}")
     claim.require(not answered, f"{len(answered)} answers")
-    claim.require(bool(control), f"the gateway 10.0.0.1 did answer when it was asked ({where})")
+    claim.require(bool(control), f"{where}: the gateway 10.0.0.1 did answer a request (control)")
 
 
 def stays_inside(stage: Stage, claim: Claim, napt: str, wanted: str, since: int) -> None:
+    """No packet for this address left the home."""
     left = stage.wire.packets(
         f"{napt}:wan0", lambda p: p.arp is None and p.destination == wanted, since=since
     )

@@ -1,4 +1,4 @@
-"""A PC serves a file to whoever comes in through its NAPT: what is typed, and the evidence.
+"""A PC serves a file to those who get in through its NAPT: what is typed, and the evidence.
 
 Levels 9c and 9d. Each check looks at the wires or at the programs' events, and adds to a claim
 what it found there.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from napt_lab.labs.capture.packets import SYN
+from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.shared_steps.commands import PORT, curl
 from napt_lab.labs.shared_steps.evidence import WAIT, is_syn_to, is_unreachable
 from napt_lab.labs.shared_steps.two_sites import (
@@ -30,7 +31,7 @@ SIZE = 1 << 18  # bytes: some two hundred packets
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One home as the other sees it: who lives there, who comes to visit, and from where."""
+    """One home as the other sees it: its addresses, its PC, and who dials it from where."""
 
     public: str
     pc: str
@@ -40,7 +41,7 @@ class Side:
 
     @property
     def door(self) -> str:
-        """Where a visitor knocks."""
+        """The external endpoint that a visitor dials."""
         return f"{self.public}:{PORT}"
 
 
@@ -89,19 +90,24 @@ def dropped_no_rule(stage: Stage, claim: Claim, napt: str, since: int, log_since
         f"{napt}:wan0", is_syn_to(PORT, site.public), deadline=WAIT, what="a SYN", since=since
     )
     claim.require(arrived.packet.source == site.from_, f"{napt}:wan0: {arrived.packet}")
-    drop = stage.wait_for_event(
-        napt,
-        "drop",
-        lambda e: f"{arrived.packet.from_} > {arrived.packet.to}" in e.fields["packet"],
-        since=log_since,
-    )
-    reason = drop.fields["reason"]
-    claim.require(reason == "no-rule", f"{napt} dropped it, reason {reason}")
+    dropped(stage, claim, napt, arrived, log_since)
     for where in (f"{napt}:lan0", f"{site.pc}:eth0"):
         inside = stage.wire.packets(
             where, lambda p: p.is_tcp(flags=SYN) and p.source == site.from_, since=since
         )
         claim.require(not inside, f"{where}: {count(len(inside), 'SYN')} from {site.from_}")
+
+
+def dropped(stage: Stage, claim: Claim, napt: str, syn: Captured, log_since: int) -> None:
+    """The NAPT reports that it dropped this SYN, because there is no rule for it."""
+    drop = stage.wait_for_event(
+        napt,
+        "drop",
+        lambda e: f"{syn.packet.from_} > {syn.packet.to}" in e.fields["packet"],
+        since=log_since,
+    )
+    reason = drop.fields["reason"]
+    claim.require(reason == "no-rule", f"{napt} dropped it, reason {reason}")
 
 
 def passes_napts_only(stage: Stage, claim: Claim, since: int) -> None:
@@ -118,7 +124,7 @@ def passes_napts_only(stage: Stage, claim: Claim, since: int) -> None:
 
 
 def none_was_dropped(stage: Stage, claim: Claim, napt: str, log_since: int) -> None:
-    """The first SYN came through, not only one that TCP sent again after a second."""
+    """The first SYN came through, not only one that TCP repeated after a second."""
     dropped = [
         event for event in stage.log.since(log_since)
         if (event.node, event.name) == (napt, "drop")
@@ -128,7 +134,7 @@ def none_was_dropped(stage: Stage, claim: Claim, napt: str, log_since: int) -> N
 
 
 def went_by(stage: Stage, claim: Claim, where: str, source: str, since: int) -> None:
-    """The whole file passed `where`, so that a capture without it elsewhere says something."""
+    """The whole file passed `where`: so its absence from another capture proves something."""
     data = stage.wire.packets(
         where, lambda p: p.source == source and p.source_port == PORT, since=since
     )

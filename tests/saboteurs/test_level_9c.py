@@ -52,12 +52,12 @@ SABOTEURS = (
     Saboteur(
         "router-swallows-private-destinations",
         (Patch(IP_COMMANDS, network.silent_about_private_space),),
-        red={PRIVATE: "the router knows no way to 10.0.0.7 and says so: exit status 28"},
+        red={PRIVATE: "the router has no route to 10.0.0.7 and says so: exit status 28"},
     ),
     Saboteur(
         "router-has-a-route-to-private-space",
         (Patch(IP_COMMANDS, network.at_the_router, "route add 10.0.0.0/24 via 24.9.3.7"),),
-        red={PRIVATE: "the router knows no way to 10.0.0.7 and says so: exit status 28"},
+        red={PRIVATE: "the router has no route to 10.0.0.7 and says so: exit status 28"},
     ),
     Saboteur(
         # It refuses the connection, so for curl all is as before.
@@ -68,12 +68,12 @@ SABOTEURS = (
     Saboteur(
         "end-of-a-connection-leaves-untranslated-as-well",
         (Patch(f"{TRANSLATOR}.translate", translator.leaking_fins),),
-        red={PRIVATE: "in all this time no private address left a NAPT"},
+        red={PRIVATE: "in all these steps no private address left a NAPT"},
     ),
     Saboteur(
         "probe-cannot-be-run",
-        (Patch(STEPS, labs.in_step, "private_addresses", labs.without_curl_at_files.__name__),),
-        red={PRIVATE: "could not be checked: OSError: no-curl: exit status 1"},
+        (Patch(STEPS, labs.in_step, "private_addresses", labs.with_wrong_usage_at_files.__name__),),
+        red={PRIVATE: "could not be checked: OSError: curl: exit status 2"},
         broken=frozenset({PRIVATE}),
     ),
     # ── 9c.no-rule: the SYN reaches 24.9.3.7 and is dropped there ──────────────────────────────

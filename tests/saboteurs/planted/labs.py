@@ -147,13 +147,13 @@ def with_a_copy_at_the_file_server(stage):
     stage.start = typed
 
 
-def without_curl_at_files(stage):
-    """The public server has no curl."""
+def with_wrong_usage_at_files(stage):
+    """curl is called on the public server in a way that it refuses."""
     start = stage.start
 
     def typed(node, *argv):
-        missing = (node, argv[0]) == ("files", "curl")
-        return start(node, *(("no-curl", *argv[1:]) if missing else argv))
+        wrong = ("--no-such-option",) if (node, argv[0]) == ("files", "curl") else ()
+        return start(node, *argv, *wrong)
 
     stage.start = typed
 
