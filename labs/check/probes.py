@@ -28,7 +28,7 @@ from napt_lab.labs.check.drops import dropped
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.outcome import CannotTell
 from napt_lab.labs.check.trail import Match, Trail, carries, follow, is_syn, node_of
-from napt_lab.labs.stage.commands import CURL_NOT_TRIED
+from napt_lab.labs.shared_steps.commands import CURL_NOT_TRIED
 from napt_lab.topologies.network.namespaces import visit
 
 POLL = 0.05  # seconds between two looks whether a try is dead already

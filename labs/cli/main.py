@@ -186,7 +186,10 @@ def export(file: Path, form: str, image: str, output: Path | None) -> None:
 @main.command()
 @click.argument("level", metavar="LEVEL[/NAME]|FILE")
 @click.option("--part", envvar="PART", help="Begin with the exercise of this name.")
-def exercise(level: str, part: str | None) -> None:
+@click.option(
+    "--test", is_flag=True, help="Test the exercise itself: its solution, no answer, each mistake."
+)
+def exercise(level: str, part: str | None, test: bool) -> None:
     """Do the exercises of LEVEL at a prompt, or the one in FILE.
 
     Begins with the first that is not solved yet.
@@ -198,6 +201,11 @@ def exercise(level: str, part: str | None) -> None:
         exercises, name = chosen(level, part)
     except TopologyError as error:
         refuse_file(error)
+    if test:
+        enter_sandbox()
+        from napt_lab.labs.exercises.rehearsal import run_rehearsal
+
+        sys.exit(run_rehearsal([e for e in exercises if name in (None, e.name)]))
     if not sys.stdin.isatty():
         why = "an exercise needs a terminal to type at; `grade` does without"
         click.echo(f"napt-lab: {why}", err=True)

@@ -1,4 +1,4 @@
-"""Which labs there are. Nothing of a lab is imported before it is wanted."""
+"""Which labs there are. A lab is imported only when it is asked for."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napt_lab.labs.stage.steps import Lab
-from napt_lab.topologies.spec.checkout import TOPOLOGIES
+from napt_lab.topologies.spec.checkout import IN_CHECKOUT, TOPOLOGIES
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A lab's name, the module that has it as LAB, and the topology that it begins with."""
+    """A lab's title, the module that has it as LAB, the topology that it begins with.
+
+    `has_exercises`: whether there are some of this level.
+    """
 
     title: str
     module: str
     topology: Path
+    has_exercises: bool = True
 
     def lab(self) -> Lab:
         """The lab itself."""
@@ -49,5 +53,20 @@ LABS: dict[str, Entry] = {
         "P2P networking via rules that a program asks for (PCP, NAT-PMP)",
         "napt_lab.labs.level_9d.lab",
         TOPOLOGIES / "two-sites-pcp.yaml",
+        has_exercises=False,
     ),
 }
+
+
+def what_next(lab_id: str) -> str:
+    """What to do after a level: its exercises, and the next level."""
+    exercise, lab = ("make exercise-", "make lab-") if IN_CHECKOUT else (
+        "napt-lab exercise ", "napt-lab lab "
+    )  # fmt: skip
+    ids = list(LABS)
+    words = []
+    if LABS[lab_id].has_exercises:
+        words.append(f"`{exercise}{lab_id}` (do it yourself)")
+    if ids[-1] != lab_id:
+        words.append(f"`{lab}{ids[ids.index(lab_id) + 1]}` (the next level)")
+    return f"Next: {' or '.join(words)}." if words else ""

@@ -8,6 +8,7 @@
     marking.py     points, and the message that helps
     tasks.py       a file of answers, found good before anything is built
     session.py     a person at the prompt: check, hint, solve, reset, next
+    rehearsal.py   whether an exercise is sound: its solution and mistakes, done and marked
     progress.py    what a person has solved, kept between runs
     grade.py       the same without a person: a score, JSON and JUnit
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napt_lab.labs.exercises.programs import check_program
+from napt_lab.labs.prompt.rule_words import without_arrow
 from napt_lab.topologies.network import own_programs
 from napt_lab.topologies.spec.errors import Problems, not_one_of, quoted
 from napt_lab.topologies.spec.loader import read_file
@@ -32,6 +33,7 @@ MAX_LINES = 50
 MAX_LINE = 500  # characters
 PROTOCOLS = ("tcp", "udp")
 _ENDPOINT = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}:[0-9]{1,5}")
+_EXTERNAL = re.compile(rf"(?:{_ENDPOINT.pattern}|[0-9]{{1,5}})")  # the NAPT has one address
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,10 @@ class Answers:
 def parse_line(text: str, number: int = 1) -> Line:
     """A line of this language, whatever its words mean. Raises ValueError."""
     if not text.isprintable() or len(text) > MAX_LINE:
-        raise ValueError(f"{quoted(text)} is no line; allowed: at most {MAX_LINE} characters")
+        raise ValueError(f"{quoted(text)} is not a line; allowed: at most {MAX_LINE} characters")
     node, *typed = shlex.split(text) or [""]
+    if node == "rule":
+        typed = without_arrow(typed)
     words = (node, *(own_programs.renamed(typed) or typed))
     if not node:
         raise ValueError("an empty line; allowed: a command, as in: rule add …")
@@ -100,14 +104,15 @@ def check_line(line: Line) -> None:
         case ("rule", "add" | "del" as do, _napt, protocol, *ends) if (
             protocol in PROTOCOLS
             and len(ends) == (2 if do == "add" else 1)
-            and all(_ENDPOINT.fullmatch(end) for end in ends)
+            and _EXTERNAL.fullmatch(ends[0])
+            and all(_ENDPOINT.fullmatch(end) for end in ends[1:])
         ):
             return
         case ("rule", *_):
             raise ValueError(
-                f"{quoted(line.text)} is no rule; allowed: rule add NAPT tcp|udp EXTERNAL INTERNAL"
-                " or rule del NAPT tcp|udp EXTERNAL, as in: rule add napt_a tcp 24.9.3.7:8080 "
-                "10.0.0.7:8080"
+                f"{quoted(line.text)} is not a rule; allowed: rule add NAPT tcp|udp EXTERNAL "
+                "INTERNAL or rule del NAPT tcp|udp EXTERNAL, as in: rule add napt_a tcp "
+                "24.9.3.7:8080 10.0.0.7:8080"
             )
         case ("set", _gateway, _key, _value):
             return
@@ -116,8 +121,8 @@ def check_line(line: Line) -> None:
             check_program(words, background=line.background)
         case _:
             raise ValueError(
-                f"{quoted(line.text)} is no command; allowed: rule add …, rule del …, set …, or a "
-                "node's name and what to run there"
+                f"{quoted(line.text)} is not a command; allowed: rule add …, rule del …, set …, or "
+                "a node's name and what to run there"
             )
 
 

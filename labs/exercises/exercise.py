@@ -35,6 +35,7 @@ from pathlib import Path
 import yaml
 
 from napt_lab.labs.exercises.answers import check_line, parse_line
+from napt_lab.labs.exercises.node_names import NodeNames
 from napt_lab.labs.exercises.patterns import KINDS, OF_FILES, Pattern
 from napt_lab.topologies.spec.errors import Problems, TopologyError, not_one_of, quoted
 from napt_lab.topologies.spec.loader import read_file, read_topology
@@ -87,6 +88,7 @@ class Exercise:
     hints: tuple[str, ...]
     solution: tuple[str, ...]
     mistakes: tuple[Mistake, ...]
+    learned: str  # said when it is solved; may be empty
 
     @property
     def id(self) -> str:
@@ -131,8 +133,16 @@ def load(path: Path) -> Exercise:
     level, name = (match[1], match[2]) if match else ("", path.stem)
     section = top.section(
         "title", "task", "network", "files", "may-set", "done", "hints", "solution", "mistakes",
-        required=("title", "task", "network", "hints", "solution"),
+        "learned", required=("title", "task", "network", "hints", "solution"),
     )  # fmt: skip
+    names = _node_names(path)
+
+    def line(text: str) -> str:
+        return _line(text, names)
+
+    def pattern(text: str) -> Pattern:
+        return _pattern(text, names)
+
     exercise = Exercise(
         level=level,
         number=_files(level).index(path) + 1 if level else 1,
@@ -140,16 +150,27 @@ def load(path: Path) -> Exercise:
         path=path,
         title=section.value_or("title", _text, ""),
         task=section.value_or("task", _text, ""),
-        files=_sizes(section["files"]) if "files" in section else {},
+        files=_sizes(section["files"], names) if "files" in section else {},
         may_set=_texts(section, "may-set"),
-        done=tuple(d for item in _items(section, "done") if (d := _done(item))),
+        done=tuple(d for item in _items(section, "done") if (d := _done(item, pattern))),
         hints=_texts(section, "hints"),
-        solution=_texts(section, "solution", _line),
-        mistakes=tuple(m for item in _items(section, "mistakes") if (m := _mistake(item))),
+        solution=_texts(section, "solution", line),
+        mistakes=tuple(
+            m for item in _items(section, "mistakes") if (m := _mistake(item, line, pattern))
+        ),
+        learned=section.value_or("learned", _text, ""),
     )
     top.problems.raise_if_any()
     exercise.topology()  # or every error in its network
     return exercise
+
+
+def _node_names(path: Path) -> NodeNames | None:
+    """The nodes of the exercise in a file; None if its network has problems of its own."""
+    try:
+        return NodeNames.of(_network(_compose(path), path, (), ()))
+    except (TopologyError, KeyError):
+        return None
 
 
 def _compose(path: Path) -> Entry:
@@ -176,7 +197,7 @@ def _apply(network: Entry, may_set: tuple[str, ...], setting: Setting) -> list[s
     sites = network.named()["sites"].named() if "sites" in network.named() else {}
     gateways = {_gateway_name(name, site): site.named()["gateway"] for name, site in sites.items()}
     if setting.gateway not in gateways:
-        wrong = f"{quoted(setting.gateway)} is no gateway"
+        wrong = f"{quoted(setting.gateway)} is not a gateway"
         problems.add(setting.line, "", not_one_of(wrong, setting.gateway, gateways))
     elif setting.key not in may_set:
         wrong = f"{quoted(setting.key)} cannot be set in this exercise"
@@ -216,10 +237,10 @@ def _texts(
     return tuple(text for item in _items(section, key) if (text := item.read(parse or _text)))
 
 
-def _done(entry: Entry) -> Done | None:
+def _done(entry: Entry, pattern: Callable[[str], Pattern]) -> Done | None:
     keys = ("check", "fact", "points", "message")
     section = entry.section(*keys, required=("check", "fact"))
-    fact = section.value("fact", _pattern)
+    fact = section.value("fact", pattern)
     if fact is None:
         return None
     return Done(
@@ -230,18 +251,22 @@ def _done(entry: Entry) -> Done | None:
     )
 
 
-def _mistake(entry: Entry) -> Mistake | None:
+def _mistake(
+    entry: Entry, line: Callable[[str], str], pattern: Callable[[str], Pattern]
+) -> Mistake | None:
     keys = ("answer", "when", "says")
     section = entry.section(*keys, required=keys)
-    when = tuple(p for item in _items(section, "when") if (p := item.read(_pattern)))
-    return Mistake(_texts(section, "answer", _line), when, section.value_or("says", _text, ""))
+    when = tuple(p for item in _items(section, "when") if (p := item.read(pattern)))
+    return Mistake(_texts(section, "answer", line), when, section.value_or("says", _text, ""))
 
 
-def _sizes(entry: Entry) -> dict[str, int]:
+def _sizes(entry: Entry, names: NodeNames | None) -> dict[str, int]:
     sizes = {}
     for place, size in entry.named().items():
         if not _PLACE.fullmatch(place):
             size.refuse("not a place; allowed: NODE:FILE or NODE:FOLDER/FILE")
+        elif names is not None and (node := place.partition(":")[0]) not in names.nodes:
+            size.refuse(not_one_of(f"{quoted(node)} is not a node", node, names.nodes))
         sizes[place] = size.read(_size) or 0
     return sizes
 
@@ -260,21 +285,27 @@ def _text(text: str) -> str:
     return lines
 
 
-def _line(text: str) -> str:
+def _line(text: str, names: NodeNames | None) -> str:
     """A line of an answer: `solve` does it, so it is bounded as a student's is."""
     line = parse_line(text)
     check_line(line)
+    if names is not None:
+        names.check_line(line.words)
     return line.text
 
 
-def _pattern(text: str) -> Pattern:
+def _pattern(text: str, names: NodeNames | None) -> Pattern:
     pattern = Pattern.parse(text)
-    if pattern.kind not in KINDS:
-        raise ValueError(not_one_of(f"{quoted(pattern.kind)} is no fact", pattern.kind, KINDS))
+    for way in pattern.text.split(" | "):
+        kind = way.partition(" ")[0]
+        if kind not in KINDS:
+            raise ValueError(not_one_of(f"{quoted(kind)} is not a fact", kind, KINDS))
     if pattern.kind in OF_FILES:
         for where in pattern.text.split()[1:]:
             if not _PLACE.fullmatch(where):
                 raise ValueError(f"{quoted(where)} is not a place; allowed: NODE:FILE")
+    if names is not None:
+        names.check_fact(pattern.text)
     return pattern
 
 

@@ -20,6 +20,7 @@ from napt_lab.labs.exercises.progress import Result, read_progress, save_result
 from napt_lab.labs.prompt.background import unquoted, without_ampersand
 from napt_lab.labs.prompt.examples import EXAMPLES
 from napt_lab.labs.prompt.lab_cli import LabCLI
+from napt_lab.labs.prompt.rule_words import without_arrow
 from napt_lab.labs.prompt.why import Why
 from napt_lab.labs.stage.rule_lines import count
 from napt_lab.topologies.spec.errors import TopologyError
@@ -47,7 +48,7 @@ class ExerciseCLI(LabCLI):
     examples = (
         ("task", "what is to be done, once more"),
         ("check", "what holds so far, and its points"),
-        ("hint", "a hint; each time one more"),
+        ("hint", "show one more hint"),
         ("reset", "the network as it was in the beginning"),
         ("solve", "see the solution done, on a fresh network"),
         ("next", "the next exercise"),
@@ -92,6 +93,7 @@ class ExerciseCLI(LabCLI):
 
     def default(self, name: str) -> None:
         """A node's name and a command: one that goes on in the background is the attempt's."""
+        self.rest = self.under_new_name(self.rest)
         words = _in_background(self.rest)
         if words and name in self.net.nodes:
             self._do(Line(self._line, (name, *words)))
@@ -105,6 +107,7 @@ class ExerciseCLI(LabCLI):
         return super().onecmd(line)
 
     def do_rule(self, words: list[str]) -> None:
+        words = without_arrow(words)
         whole = {"add": 5, "del": 4}
         if words and whole.get(words[0]) == len(words) and words[1] in self._napts():
             self._do(Line(self._line, ("rule", *words)))
@@ -121,6 +124,8 @@ class ExerciseCLI(LabCLI):
         super().do_packets(words)
 
     def _do(self, line: Line) -> None:
+        if line.words[0] in self.net.nodes:
+            self._why.begins(line.text)
         reply = self._attempt.do(line)
         for text in reply.text.splitlines():
             self.show(Text(text) if reply.well else Text(text, style="red"))
@@ -136,7 +141,9 @@ class ExerciseCLI(LabCLI):
         try:
             marks = mark(self._attempt)
         except CaptureIncomplete as error:
-            self.say(f"Nobody can tell any more what passed ({error}): type reset.")
+            self.say(
+                f"Nothing can be checked, for the capture has lost packets ({error}): type reset."
+            )
             return
         self._tell(marks)
         before = read_progress().get(self._exercise.id, Result())
@@ -144,7 +151,7 @@ class ExerciseCLI(LabCLI):
         try:
             save_result(self._exercise.id, Result(marks.got, marks.of, self.hints, shown))
         except OSError as error:
-            self.say(f"This cannot be kept for the next run: {error}")
+            self.say(f"Your progress cannot be saved: {error}")
 
     def _tell(self, marks: Marks) -> None:
         for made in marks.marks:
@@ -161,12 +168,15 @@ class ExerciseCLI(LabCLI):
         if not marks.full:
             self.show(Text(score, style="bold"))
         elif self._shown:
-            self.show(Text(f"{score} That was the solution: reset and do it yourself, or next."))
+            self.show(Text(f"{score} That was the solution. Now do it yourself (reset), or next."))
         else:
-            self.show(Text(f"{score} Solved! next goes on.", style="bold green"))
+            self.show(Text(f"{score} Solved!", style="bold green"))
+            if self._exercise.learned:
+                self.console.print(Text(f"What it shows: {self._exercise.learned}"))
+            self.say("next goes on with the next exercise.")
 
     def do_hint(self, _words: list[str]) -> None:
-        """hint: one hint more each time"""
+        """hint: show one more hint"""
         hints = self._exercise.hints
         self.hints = min(self.hints + 1, len(hints))
         for number, hint in enumerate(hints[: self.hints], start=1):
@@ -211,7 +221,8 @@ class ExerciseCLI(LabCLI):
         if not allowed:
             self.say("In this exercise no setting can be changed.")
         elif len(words) != 3:
-            self.say(f"as in: set GATEWAY {allowed[0]} VALUE; of the keys: {', '.join(allowed)}")
+            keys = ", ".join(allowed)
+            self.say(f"Type it as in: set GATEWAY {allowed[0]} VALUE; the keys are: {keys}")
         else:
             try:
                 self._exercise.topology((Setting(words[0], words[1], words[2]),))
@@ -221,7 +232,7 @@ class ExerciseCLI(LabCLI):
                 return False
             self.setting = Line(self._line, ("set", *words))
             self.leaving = Leave.SET
-            self.say("The network is built anew; what was done by hand is gone.")
+            self.say("The network is built anew: rules and files of before are gone.")
             return True
         return False
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.exercises.patterns import OF_FILES, Pattern
-from napt_lab.labs.stage.evidence import is_syn_to, sha256
+from napt_lab.labs.shared_steps.evidence import is_syn_to, sha256
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.napt_control import PROGRAM
 from napt_lab.topologies.network.processes import Event

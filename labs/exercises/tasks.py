@@ -8,9 +8,9 @@ from pathlib import Path
 
 from napt_lab.labs.exercises.answers import Answers, Line
 from napt_lab.labs.exercises.exercise import Exercise, Setting
-from napt_lab.topologies.spec.errors import Problems, TopologyError, not_one_of, quoted
+from napt_lab.labs.exercises.node_names import NodeNames
+from napt_lab.topologies.spec.errors import Problems, TopologyError
 from napt_lab.topologies.spec.model import Topology
-from napt_lab.topologies.spec.scalars import ROUTER_NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,10 @@ def _strangers(
 ) -> list[str]:
     """Lines that name no node of this exercise."""
     problems = Problems(str(path))
-    gateways = {site.gateway.name: site.gateway for site in topology.sites}
-    nodes = [host.name for host in topology.hosts()] + [*gateways, ROUTER_NAME]
-    napts = [name for name, gateway in gateways.items() if gateway.napt is not None]
+    names = NodeNames.of(topology)
     for line in lines:
-        if line.words[0] == "rule" and line.words[2] not in napts:
-            wrong = not_one_of(f"{quoted(line.words[2])} is no NAPT", line.words[2], napts)
-            problems.add(line.number, exercise.name, wrong)
-        elif line.words[0] not in ("rule", "set", *nodes):
-            wrong = not_one_of(f"there is no node {quoted(line.words[0])}", line.words[0], nodes)
-            problems.add(line.number, exercise.name, wrong)
+        try:
+            names.check_line(line.words)
+        except ValueError as error:
+            problems.add(line.number, exercise.name, str(error))
     return problems.lines()

@@ -11,8 +11,8 @@ from typing import Any
 
 from napt_lab.labs.capture.packets import ACK, RST, Packet
 from napt_lab.labs.capture.wire import Captured
-from napt_lab.labs.stage.commands import require_success
-from napt_lab.labs.stage.evidence import WAIT, Handshake
+from napt_lab.labs.shared_steps.commands import require_success
+from napt_lab.labs.shared_steps.evidence import WAIT, Handshake
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim
 from napt_lab.topologies.network.processes import Completed, Event, Process

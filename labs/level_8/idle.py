@@ -13,7 +13,7 @@ from napt_lab.labs.level_8.checks import (
     wait_for_drop,
     wait_for_end,
 )
-from napt_lab.labs.stage.evidence import WAIT
+from napt_lab.labs.shared_steps.evidence import WAIT
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Part
 from napt_lab.topologies.network.processes import DeadlinePassed

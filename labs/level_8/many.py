@@ -26,8 +26,8 @@ from napt_lab.labs.level_8.checks import (
     story,
     tell_connections,
 )
-from napt_lab.labs.stage.commands import CURL_REFUSED, require_failure, require_success
-from napt_lab.labs.stage.evidence import WAIT, is_syn_to
+from napt_lab.labs.shared_steps.commands import CURL_REFUSED, require_failure, require_success
+from napt_lab.labs.shared_steps.evidence import WAIT, is_syn_to
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim, Part
 from napt_lab.topologies.network.processes import DeadlinePassed, Event

@@ -17,8 +17,8 @@ from napt_lab.labs.level_8.checks import (
     server_sees,
     wait_for_reset,
 )
-from napt_lab.labs.stage.commands import CURL_REFUSED, require_failure, require_success
-from napt_lab.labs.stage.evidence import WAIT, find_handshake
+from napt_lab.labs.shared_steps.commands import CURL_REFUSED, require_failure, require_success
+from napt_lab.labs.shared_steps.evidence import WAIT, find_handshake
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim, Part
 

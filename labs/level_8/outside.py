@@ -14,14 +14,14 @@ from napt_lab.labs.level_8.checks import (
     knock,
     wait_for_drop,
 )
-from napt_lab.labs.stage.commands import (
+from napt_lab.labs.shared_steps.commands import (
     CURL_HTTP_ERROR,
     CURL_REFUSED,
     CURL_TIMED_OUT,
     require_failure,
     require_success,
 )
-from napt_lab.labs.stage.evidence import WAIT, is_syn_to, is_unreachable, sha256
+from napt_lab.labs.shared_steps.evidence import WAIT, is_syn_to, is_unreachable, sha256
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim, Part
 from napt_lab.topologies.network.programs import READY_SECONDS

@@ -19,14 +19,14 @@ from napt_lab.labs.level_8.checks import (
     server_sees,
     wait_for_reset,
 )
-from napt_lab.labs.stage.commands import (
+from napt_lab.labs.shared_steps.commands import (
     CURL_REFUSED,
     CURL_RESET,
     CURL_TIMED_OUT,
     require_failure,
     require_success,
 )
-from napt_lab.labs.stage.evidence import WAIT, find_handshake, is_syn_to
+from napt_lab.labs.shared_steps.evidence import WAIT, find_handshake, is_syn_to
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Part
 from napt_lab.topologies.network.programs import INTERCEPTED_PORT, PROXY_PORT

@@ -18,7 +18,7 @@ from napt_lab.labs.level_8.checks import (
     tell_connections,
     wait_for_end,
 )
-from napt_lab.labs.stage.evidence import WAIT
+from napt_lab.labs.shared_steps.evidence import WAIT
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim, Part
 

@@ -9,12 +9,9 @@ alice 10.0.0.7 ── napt_a 24.9.3.7 ──┐          ┌── napt_b 203.0.
 from __future__ import annotations
 
 from napt_lab.labs.capture.packets import ECHO, SYN
-from napt_lab.labs.stage.commands import PORT, curl, require_success
-from napt_lab.labs.stage.evidence import WAIT, sha256
-from napt_lab.labs.stage.rule_lines import count
-from napt_lab.labs.stage.stage import Stage
-from napt_lab.labs.stage.steps import Claim, Lab, Part
-from napt_lab.labs.stage.two_sites import (
+from napt_lab.labs.shared_steps.commands import PORT, curl, require_success
+from napt_lab.labs.shared_steps.evidence import WAIT, sha256
+from napt_lab.labs.shared_steps.two_sites import (
     FILES,
     NAPT_A,
     NAPT_B,
@@ -25,6 +22,9 @@ from napt_lab.labs.stage.two_sites import (
     require_path,
     require_same,
 )
+from napt_lab.labs.stage.rule_lines import count
+from napt_lab.labs.stage.stage import Stage
+from napt_lab.labs.stage.steps import Claim, Lab, Part
 
 SIZE = 1 << 18  # bytes: some two hundred packets
 SENT = {"alice": "holiday.jpg", "bob": "song.mp3"}

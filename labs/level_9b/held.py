@@ -11,11 +11,11 @@ import secrets
 from collections.abc import Callable
 
 from napt_lab.labs.level_9b.footprint import Footprint, buffers, confine, footprint, open_files
-from napt_lab.labs.level_9b.who import NOTHING_HELD, RELAY_PORT, TURN_PORT, relayed_address, rent
-from napt_lab.labs.stage.commands import curl, require_success, shell, wait_until
+from napt_lab.labs.level_9b.who import NOTHING_HELD, TURN_PORT, relayed_address, rent
+from napt_lab.labs.shared_steps.commands import curl, require_success, shell, wait_until
+from napt_lab.labs.shared_steps.two_sites import FILES, RELAY, RELAY_PORT, make_file, require_same
 from napt_lab.labs.stage.stage import Stage, Typed
 from napt_lab.labs.stage.steps import Claim, Part
-from napt_lab.labs.stage.two_sites import FILES, RELAY, make_file, require_same
 from napt_lab.topologies.network.node import Node
 
 LARGE = 64 << 20  # bytes

@@ -21,7 +21,6 @@ from napt_lab.labs.level_9b.who import (
     CHANNEL_DATA,
     DATA_INDICATION,
     PLAIN,
-    RELAY_PORT,
     SEND_INDICATION,
     SIZE,
     TURN,
@@ -33,20 +32,21 @@ from napt_lab.labs.level_9b.who import (
     rent,
     turn_datagrams,
 )
-from napt_lab.labs.stage.commands import require_success, shell
-from napt_lab.labs.stage.evidence import WAIT, find_handshake, is_syn_to
-from napt_lab.labs.stage.stage import Stage
-from napt_lab.labs.stage.steps import Claim, Lab, Part
-from napt_lab.labs.stage.two_sites import (
+from napt_lab.labs.shared_steps.commands import require_success, shell
+from napt_lab.labs.shared_steps.evidence import WAIT, find_handshake, is_syn_to
+from napt_lab.labs.shared_steps.two_sites import (
     NAPT_A,
     NAPT_B,
     RELAY,
+    RELAY_PORT,
     make_file,
     nothing_between_napts,
     only_outbound,
     require_path,
     require_same,
 )
+from napt_lab.labs.stage.stage import Stage
+from napt_lab.labs.stage.steps import Claim, Lab, Part
 
 meeting = Part("meeting", topology="two-sites-relay.yaml")
 

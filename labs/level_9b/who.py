@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from napt_lab.labs.capture.wire import Captured
-from napt_lab.labs.stage.commands import shell
+from napt_lab.labs.shared_steps.commands import shell
+from napt_lab.labs.shared_steps.two_sites import NAPT_B, RELAY, RELAY_PORT
 from napt_lab.labs.stage.stage import Stage
-from napt_lab.labs.stage.two_sites import NAPT_B, RELAY
 from napt_lab.topologies.network.processes import Process
 from napt_lab.topologies.network.programs import READY_SECONDS
 
 PLAIN, TURN, NOTHING_HELD = "9b.relay", "9b.turn", "9b.nothing-held"
-RELAY_PORT, TURN_PORT = 9000, 3478
+TURN_PORT = 3478
 ALICES, BOBS = "holiday.jpg", "song.mp3"
 SIZE = 1 << 18  # bytes: some two hundred packets
 WORD = "hello"

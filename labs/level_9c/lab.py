@@ -2,7 +2,8 @@
 
     alice 10.0.0.7 ── napt_a 24.9.3.7 ── internet ── napt_b 203.0.113.77 ── bob 10.0.0.9
 
-Each step runs the programs that a person would run; checks.py looks at the wires for evidence.
+Each step runs the programs that a person would run, and then looks at the wires for evidence
+(checks.py, ways.py, labs/shared_steps).
 """
 
 from __future__ import annotations
@@ -13,23 +14,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from napt_lab.labs.capture.packets import SYN
-from napt_lab.labs.level_9c.checks import (
-    FILE,
-    SITES,
-    SIZE,
-    dies_for_want_of_a_rule,
-    fetch_file,
-    knock,
-    no_route,
-    nobody_at_home,
-    none_was_dropped,
-    passes_napts_only,
-    share,
-    stays_inside,
-    went_by,
-)
+from napt_lab.labs.capture.wire import Captured
+from napt_lab.labs.level_9c.checks import arp_unanswered, stays_inside
 from napt_lab.labs.level_9c.ways import three_ways
-from napt_lab.labs.stage.commands import (
+from napt_lab.labs.shared_steps.commands import (
     CURL_REFUSED,
     CURL_TIMED_OUT,
     PORT,
@@ -37,11 +25,22 @@ from napt_lab.labs.stage.commands import (
     require_failure,
     require_success,
 )
-from napt_lab.labs.stage.evidence import WAIT, connections, find_handshake, is_new, is_syn_to
-from napt_lab.labs.stage.rule_lines import count
-from napt_lab.labs.stage.stage import Stage
-from napt_lab.labs.stage.steps import Lab, Part
-from napt_lab.labs.stage.two_sites import (
+from napt_lab.labs.shared_steps.evidence import WAIT, connections, find_handshake, is_new, is_syn_to
+from napt_lab.labs.shared_steps.served_by_pc import (
+    FILE,
+    SITES,
+    SIZE,
+    dropped,
+    dropped_no_rule,
+    fetch_file,
+    knock,
+    no_route,
+    none_was_dropped,
+    passes_napts_only,
+    share,
+    went_by,
+)
+from napt_lab.labs.shared_steps.two_sites import (
     ALICE,
     BOB,
     FILES,
@@ -52,6 +51,9 @@ from napt_lab.labs.stage.two_sites import (
     require_same,
     wait_for_peer,
 )
+from napt_lab.labs.stage.rule_lines import count
+from napt_lab.labs.stage.stage import Stage
+from napt_lab.labs.stage.steps import Lab, Part
 from napt_lab.topologies.network.programs import READY_SECONDS
 
 direct = Part("direct", topology="two-sites.yaml")
@@ -62,11 +64,11 @@ direct = Part("direct", topology="two-sites.yaml")
 
 @direct.step(
     "Two homes on the Internet",
-    say="alice and bob have each put a file on a web server of their own, on their own PC. "
-    "Both PCs sit behind a NAPT, and both homes number their PCs in 10.0.0.0/24. First of "
-    "all: does everything work that should?",
+    say="alice and bob each run a web server on their own PC, with a file on it. Both PCs are "
+    "behind a NAPT, and both homes use addresses of 10.0.0.0/24. First a control: can both reach "
+    "the Internet?",
     ask="alice and bob fetch a page from the public server `files`. Which addresses does "
-    "that server see?",
+    "that server see as its clients?",
     proves=["9c.private"],
 )
 def both_are_online(stage: Stage) -> None:
@@ -82,7 +84,7 @@ def both_are_online(stage: Stage) -> None:
             require_success(claim, ping.finish(), "ping")
         for public in (NAPT_A, NAPT_B):
             peer = wait_for_peer(stage, "files", since, f"{public}:")
-            claim.require(True, f"files, the public server, was asked by {peer}")
+            claim.require(True, f"files, the public server, got a request from {peer}")
 
 
 # ── 2 ──────────────────────────────────────────────────────────────────────────────────────
@@ -90,9 +92,9 @@ def both_are_online(stage: Stage) -> None:
 
 @direct.step(
     "A private address means nothing outside",
-    say="bob knows alice's address: 10.0.0.7. He types it in, and so does someone out on the "
-    "Internet. alice tries bob's address as well.",
-    ask="Who gets these packets? Where does each of them die?",
+    say="bob knows alice's address, 10.0.0.7, and dials it. The public server `files` dials it, "
+    "too. alice dials bob's address, 10.0.0.9.",
+    ask="Where does each of these packets end, and who says so?",
     proves=["9c.private"],
 )
 def private_addresses(stage: Stage) -> None:
@@ -108,22 +110,22 @@ def private_addresses(stage: Stage) -> None:
     ]
     for pc, wanted, fetch in (("bob", ALICE, bob), ("alice", BOB, alice)):
         with stage.claim(
-            "9c.private", f"{pc}'s PC takes {wanted} for a neighbor, and no neighbor answers"
+            "9c.private", f"{pc}'s PC looks for {wanted} in its own network, and no host answers"
         ) as claim:
             require_failure(claim, fetch.finish(), CURL_REFUSED)
-            nobody_at_home(stage, claim, f"{pc}:eth0", wanted, since)
+            arp_unanswered(stage, claim, f"{pc}:eth0", wanted, since)
             stays_inside(stage, claim, "napt_b" if pc == "bob" else "napt_a", wanted, since)
     for wanted, fetch in zip((ALICE, BOB), public, strict=True):
         with stage.claim(
-            "9c.private", f"on the Internet, the router knows no way to {wanted} and says so"
+            "9c.private", f"on the Internet, the router has no route to {wanted} and says so"
         ) as claim:
             require_failure(claim, fetch.finish(), CURL_REFUSED)
             no_route(stage, claim, wanted, since)
     with stage.claim(
-        "9c.private", "on their own networks the same two addresses answer (control)"
+        "9c.private", "in their own networks the same two addresses answer (control)"
     ) as claim:
         for fetch in at_home:
-            require_success(claim, fetch.finish(), "curl from its own NAPT")
+            require_success(claim, fetch.finish(), "curl from the NAPT of the same home")
 
 
 # ── 3 ──────────────────────────────────────────────────────────────────────────────────────
@@ -131,32 +133,32 @@ def private_addresses(stage: Stage) -> None:
 
 @direct.step(
     "The other side's NAPT, without a rule",
-    say="So bob takes the only address of alice's home that the Internet knows: that of her "
-    "NAPT, 24.9.3.7. alice tries bob's NAPT.",
-    ask="Will bob's SYN reach 24.9.3.7? And what will the NAPT do with it?",
+    say="The Internet knows only one address of alice's home: that of her NAPT, 24.9.3.7. So bob "
+    "dials that address. alice dials the address of bob's NAPT.",
+    ask="Will bob's SYN reach 24.9.3.7? What will the NAPT do with it?",
     proves=["9c.no-rule"],
 )
 def without_a_rule(stage: Stage) -> None:
-    with own_rules_set_aside(stage):
+    with own_rules_set_aside(stage, *SITES):
         knock_at_both(stage, "9c.no-rule")
 
 
 @contextmanager
-def own_rules_set_aside(stage: Stage) -> Iterator[None]:
-    """Meanwhile the NAPTs do without the doors that a student has opened already."""
+def own_rules_set_aside(stage: Stage, *napts: str) -> Iterator[None]:
+    """Take out the rules that a student has added already to these NAPTs, and put them back."""
     gateways = [site.gateway for site in stage.net.topology.sites]
     from_the_start = {gateway.name for gateway in gateways if gateway.napt and gateway.napt.rules}
     doors = [
         (napt, rule)
         for napt, site in SITES.items()
-        if napt not in from_the_start
+        if napt in napts and napt not in from_the_start
         for rule in stage.net.napt(napt).rules()
         if rule["explicit"] and (rule["protocol"], rule["external"]) == ("tcp", site.door)
     ]
     for napt, rule in doors:
         stage.see(
-            f"You have added the rule {rule['external']} → {rule['internal']} already: {napt} does "
-            "without it in this step, and has it again at its end."
+            f"You have already added the rule {rule['external']} → {rule['internal']}. It is taken "
+            f"out of {napt}'s table for this step, and put back at its end."
         )
         stage.net.napt(napt).remove("tcp", rule["external"])
     try:
@@ -167,7 +169,7 @@ def own_rules_set_aside(stage: Stage) -> Iterator[None]:
 
 
 def knock_at_both(stage: Stage, claim_id: str) -> None:
-    """Each PC tries the other side's NAPT in vain, while everything around it works."""
+    """Each PC dials the other side's NAPT and is not let in; all around it works (control)."""
     since, log_since = stage.wire.mark(), stage.log.mark()
     knocks = {napt: stage.start(site.visitor, *knock(site.public)) for napt, site in SITES.items()}
     controls = [
@@ -179,13 +181,13 @@ def knock_at_both(stage: Stage, claim_id: str) -> None:
         )
     ]
     for napt in SITES:
-        with stage.claim(claim_id, f"the SYN reaches {napt} and dies there: no rule") as claim:
-            # What the NAPT let in has had the time to arrive when the knock has ended.
+        with stage.claim(claim_id, f"the SYN reaches {napt}, which drops it: no rule") as claim:
+            # When the fetch has ended, a SYN that the NAPT let in has arrived.
             knocked = knocks[napt].finish()
-            dies_for_want_of_a_rule(stage, claim, napt, since, log_since)
+            dropped_no_rule(stage, claim, napt, since, log_since)
             require_failure(claim, knocked, CURL_TIMED_OUT)
     with stage.claim(
-        claim_id, "the same NAPTs answer a ping, and a public server a fetch (control)"
+        claim_id, "the same NAPTs answer a ping, and a public server answers a fetch (control)"
     ) as claim:
         for control in controls:
             completed = control.finish()
@@ -197,10 +199,10 @@ def knock_at_both(stage: Stage, claim_id: str) -> None:
 
 @direct.step(
     "An explicit rule, before the connection",
-    say="alice opens a door in her NAPT: whatever comes for 24.9.3.7, port 8080, goes to "
-    "10.0.0.7, port 8080. Then bob tries again.",
-    ask="Whose address will alice's server see? Which numbers in the packets will change on "
-    "the way, and which will not?",
+    say="alice adds a rule to her NAPT: what comes for 24.9.3.7, TCP port 8080, goes to 10.0.0.7, "
+    "port 8080. Then bob dials again.",
+    ask="Which address will alice's server see as its client? Which numbers in the packets change "
+    "on the way, and which stay the same?",
     proves=["9c.rule"],
 )
 def with_a_rule(stage: Stage) -> None:
@@ -208,13 +210,13 @@ def with_a_rule(stage: Stage) -> None:
 
 
 def exchange(stage: Stage, claim_id: str, napt: str) -> None:
-    """Open the door at `napt`, fetch the file from the other side, and check all of it."""
+    """Add the rule at `napt`, fetch the file from the other side, and check all of it."""
     site = SITES[napt]
     since, log_since = stage.wire.mark(), stage.log.mark()
     endpoint, inside = site.door, f"{site.private}:{PORT}"
     added = None
     if explicit_rules(stage, napt, endpoint, inside):
-        stage.see(f"You have added the rule {endpoint} → {inside} already.")
+        stage.see(f"You have already added the rule {endpoint} → {inside}.")
     else:
         added = stage.run(napt, "napt", "add", "tcp", endpoint, inside)
     listed = explicit_rules(stage, napt, endpoint, inside)
@@ -261,11 +263,55 @@ def explicit_rules(stage: Stage, napt: str, external: str, internal: str) -> lis
 
 
 @direct.step(
-    "Nobody in between",
-    say="The file went from PC to PC. Did it really? The Internet is full of servers. Let us "
-    "look at the wires of the public file server and of the relay while bob fetches the file "
-    "once more.",
-    ask="How many packets of this exchange will they see? Through which hops does it go?",
+    "A rule that comes late",
+    say="What if the rule comes after the SYN? alice dials bob's NAPT, which has no rule yet. When "
+    "her SYN has been dropped, bob adds his rule. alice waits.",
+    ask="Does alice get bob's file? If so: why, and how long does she wait?",
+    proves=["9c.no-rule", "9c.rule"],
+)
+def a_late_rule(stage: Stage) -> None:
+    napt, site = "napt_b", SITES["napt_b"]
+    inside = f"{site.private}:{PORT}"
+    with own_rules_set_aside(stage, napt):
+        since, log_since = stage.wire.mark(), stage.log.mark()
+        url = curl(site.public, "-o", "late.jpg", path=f"/{FILE}")
+        fetching = stage.start(site.visitor, *url)
+        with stage.claim("9c.no-rule", f"the first SYN is dropped at {napt}: no rule") as claim:
+            first = arriving_syns(stage, napt, since, 1)[0]
+            dropped(stage, claim, napt, first, log_since)
+        stage.run(napt, "napt", "add", "tcp", site.door, inside)
+        with stage.claim("9c.rule", "TCP repeats its SYN, and now the rule lets it in") as claim:
+            require_success(claim, fetching.finish(), "curl")
+            require_same(
+                claim,
+                stage.net[site.pc].home / "shared" / FILE,
+                stage.net[site.visitor].home / "late.jpg",
+            )
+            syns = arriving_syns(stage, napt, since, 2)
+            waited = syns[1].time - syns[0].time
+            claim.require(
+                syns[1].packet.sequence == syns[0].packet.sequence,
+                f"{napt}:wan0: the same SYN again, {waited:.2f} s later",
+            )
+        stage.run(napt, "napt", "remove", "tcp", site.door)
+
+
+def arriving_syns(stage: Stage, napt: str, since: int, number: int) -> list[Captured]:
+    """The first SYNs to come for a door, once there are so many."""
+    is_syn = is_syn_to(PORT, SITES[napt].public)
+    where = f"{napt}:wan0"
+    stage.wire.wait_for(where, is_syn, deadline=WAIT, what="a SYN", since=since)
+    return stage.wire.packets(where, is_syn, since=since)[:number]
+
+
+# ── 6 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@direct.step(
+    "No server in between",
+    say="The file went from PC to PC. Is that true? We watch the public file server and the relay "
+    "while bob fetches the file once more.",
+    ask="How many packets of this exchange will the two servers see? Which hops does it pass?",
     proves=["9c.direct"],
 )
 def nobody_in_between(stage: Stage) -> None:
@@ -297,7 +343,9 @@ def nobody_in_between(stage: Stage) -> None:
         require_success(claim, traced, "traceroute")
         hops = [line.split()[1] for line in traced.stdout.splitlines()[1:]]
         claim.require(hops == ["10.0.0.1", "203.0.113.1", NAPT_A, NAPT_A], " → ".join(hops))
-    with stage.claim("9c.direct", "the same captures do see who talks to them (control)") as claim:
+    with stage.claim(
+        "9c.direct", "the same captures do see traffic of these servers (control)"
+    ) as claim:
         for control, (where, earlier) in zip(controls, known.items(), strict=True):
             require_success(claim, control.finish(), where)
             seen = stage.wire.packets(where, is_new(earlier), since=now)
@@ -305,34 +353,35 @@ def nobody_in_between(stage: Stage) -> None:
     stage.see(f"The transfer of {SIZE} bytes took {fetched.seconds * 1000:.0f} ms.")
 
 
-# ── 6 ──────────────────────────────────────────────────────────────────────────────────────
+# ── 7 ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @direct.step(
     "Three ways, one file",
-    say="bob gets one more file three times: directly, by the relay of level 9b, and by the file "
-    "server of level 9a.",
-    ask="Which way is the fastest, and which the slowest? Who sees the file on each of them?",
+    say="bob gets another file three times: directly, through the relay of level 9b, and through "
+    "the file server of level 9a. The times are shown, but these links have no delay: they compare "
+    "programs, not distances.",
+    ask="Who passes the file on in each of the three ways, who sees it, and who has it afterwards?",
     proves=["9c.direct"],
 )
 def same_file_three_ways(stage: Stage) -> None:
     three_ways(stage)
 
 
-# ── 7 ──────────────────────────────────────────────────────────────────────────────────────
+# ── 8 ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @direct.step(
-    "The other way round, and the door closed again",
-    say="What alice can do, bob can do: a rule in his NAPT, and alice fetches his file. Then "
-    "both take their rules away.",
+    "The other way round, and the rules removed",
+    say="Now bob adds a rule to his NAPT first, and then alice fetches his file. After that both "
+    "rules are removed.",
     ask="What happens to new connections once the rules are gone?",
     proves=["9c.both-ways", "9c.private"],
 )
 def both_ways(stage: Stage) -> None:
     since = stage.wire.mark()
     exchange(stage, "9c.both-ways", "napt_b")
-    with stage.claim("9c.both-ways", "this time alice's side asked, and bob's was asked") as claim:
+    with stage.claim("9c.both-ways", "this time the connection came from alice's side") as claim:
         syn = stage.wire.wait_for(
             "napt_b:wan0", is_syn_to(PORT), deadline=WAIT, what="a SYN", since=since
         )
@@ -341,14 +390,14 @@ def both_ways(stage: Stage) -> None:
         stage.start(napt, "napt", "remove", "tcp", f"{site.public}:{PORT}")
         for napt, site in SITES.items()
     ]
-    with stage.claim("9c.both-ways", "both rules are taken away again") as claim:
+    with stage.claim("9c.both-ways", "both rules are removed") as claim:
         for removal in removals:
             require_success(claim, removal.finish(), "removing the rule")
         for napt in SITES:
             left = [rule for rule in stage.net.napt(napt).rules() if rule["explicit"]]
             claim.require(not left, f"{len(left)} explicit rules in {napt}'s table")
     knock_at_both(stage, "9c.both-ways")
-    with stage.claim("9c.private", "in all this time no private address left a NAPT") as claim:
+    with stage.claim("9c.private", "in all these steps no private address left a NAPT") as claim:
         for napt in SITES:
             everything = stage.wire.packets(f"{napt}:wan0")
             leaks = [captured for captured in everything if captured.packet.names_any_of(HOME)]
@@ -364,4 +413,12 @@ LAB = Lab(
     intro="What could we do if we don't want to connect through any kind of relay server in "
     "between?",
     parts=(direct,),
+    learned=(
+        "A private address means something in its own network only, and a NAPT drops a SYN from "
+        "outside for which it has no rule.",
+        "An explicit rule says to which PC a port of the NAPT leads: then one TCP connection goes "
+        "from end to end, and no server is in between.",
+        "The rule must be there when a SYN comes. TCP repeats its SYN, so a rule that comes a "
+        "second late still helps; without the rule, new connections fail.",
+    ),
 )

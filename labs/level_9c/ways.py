@@ -1,9 +1,9 @@
 """Level 9c: the same file by three ways, those of levels 9a, 9b and 9c, in one run.
 
-A time is measured on the wires: from the SYN of whoever sets the file in motion until its last
-byte is at bob's PC. So it is the network's, not that of starting programs; only the way through
-the file server has one program's start in it, for bob cannot fetch before alice has uploaded.
-How fast each is depends on the machine: the times are shown, and nothing is required of them.
+A time is measured on the wires: from the first SYN until the file's last byte is at bob's PC. So
+the start of a program does not count, except bob's fetch from the file server, which cannot begin
+before alice has uploaded. The links have no delay, so the times depend on this machine's programs
+only: they are shown, and nothing is required of them.
 """
 
 from __future__ import annotations
@@ -11,25 +11,32 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from napt_lab.labs.capture.packets import SYN
-from napt_lab.labs.level_9b.who import RELAY_PORT
-from napt_lab.labs.stage.commands import curl, require_success, shell
-from napt_lab.labs.stage.evidence import WAIT
+from napt_lab.labs.shared_steps.commands import curl, require_success, shell
+from napt_lab.labs.shared_steps.evidence import WAIT
+from napt_lab.labs.shared_steps.two_sites import (
+    FILES,
+    NAPT_A,
+    RELAY,
+    RELAY_PORT,
+    make_file,
+    require_same,
+)
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim
-from napt_lab.labs.stage.two_sites import FILES, NAPT_A, RELAY, make_file, require_same
 from napt_lab.topologies.network.processes import Completed
 
 CLAIM = "9c.direct"
 FILM = "film.mkv"
 LENGTH = 1 << 19  # bytes
-SERVERS = ("files:eth0", "relay:eth0")
+SERVERS = ("files", "relay")
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way from alice to bob; `via` is the server's wire, where there is one."""
+    """One way from alice to bob; `via` is the server that passes the file on, if there is one."""
 
     name: str
     transfer: Callable[[Stage, str], Iterator[Completed]]
@@ -59,13 +66,14 @@ def by_file_server(stage: Stage, copy: str) -> Iterator[Completed]:
 
 WAYS = (
     Way("direct (9c)", directly, "bob:eth0"),
-    Way("relay (9b)", by_relay, "alice:eth0", via="relay:eth0"),
-    Way("file server (9a)", by_file_server, "alice:eth0", via="files:eth0"),
+    Way("relay (9b)", by_relay, "alice:eth0", via="relay"),
+    Way("file server (9a)", by_file_server, "alice:eth0", via="files"),
 )
 
 
 def three_ways(stage: Stage) -> None:
-    """Send the file by each way, and show how long it took and who got to see it."""
+    """Send the file by each way; show how long it took, who saw it, and who holds it now."""
+    told: list[tuple[str, ...]] = [("way", "passes it on", "sees it", "holds a copy")]
     sent = make_file(stage, "alice", f"shared/{FILM}", LENGTH)
     for number, way in enumerate(WAYS):
         since = stage.wire.mark()
@@ -76,6 +84,17 @@ def three_ways(stage: Stage) -> None:
             milliseconds = duration(stage, way, since) * 1000
             claim.require(True, f"{LENGTH} bytes in {milliseconds:.0f} ms")
             seen_by(stage, claim, way, since)
+            holders = [name for name in SERVERS if holds(stage, name, sent)]
+            wanted = ["files"] if way.via == "files" else []
+            claim.require(holders == wanted, f"on a server's disk: {', '.join(holders) or 'none'}")
+            told.append((way.name, way.via or "no one", way.via or "no one", *holders, "no one"))
+    stage.see(*("{:<18}{:<15}{:<10}{}".format(*row) for row in told))
+
+
+def holds(stage: Stage, name: str, file: Path) -> bool:
+    """Whether a server has the file anywhere in its folder."""
+    found = stage.net[name].home.rglob("*")
+    return any(path.is_file() and path.read_bytes() == file.read_bytes() for path in found)
 
 
 def duration(stage: Stage, way: Way, since: int) -> float:
@@ -91,13 +110,14 @@ def duration(stage: Stage, way: Way, since: int) -> float:
 
 
 def seen_by(stage: Stage, claim: Claim, way: Way, since: int) -> None:
-    """All of the file came by the server on its way; no other was even called."""
-    for where in SERVERS:
+    """All of the file passed the server on its way; no other server was even dialed."""
+    for server in SERVERS:
+        where = f"{server}:eth0"
         calls = stage.wire.packets(where, lambda p: p.is_tcp(flags=SYN), since=since)
         # TCP may repeat a segment of an earlier connection even now, so "nothing" is not "0".
         data = stage.wire.packets(where, lambda p: p.payload > 0, since=since)
         total = sum(captured.packet.payload for captured in data)
-        if where == way.via:
+        if server == way.via:
             claim.require(total >= 2 * LENGTH, f"{where}: {total} bytes, in and out again")
         else:
             claim.require(

@@ -7,15 +7,20 @@ from collections.abc import Callable
 from typing import Any
 
 from napt_lab.labs.capture.packets import Packet
-from napt_lab.labs.level_9c.checks import FILE, none_was_dropped, passes_napts_only, went_by
 from napt_lab.labs.level_9d import messages
 from napt_lab.labs.level_9d.messages import Message
-from napt_lab.labs.stage.commands import PORT, require_success
-from napt_lab.labs.stage.evidence import WAIT, carries_or_opens, find_handshake, is_syn_to
+from napt_lab.labs.shared_steps.commands import PORT, require_success
+from napt_lab.labs.shared_steps.evidence import WAIT, carries_or_opens, find_handshake, is_syn_to
+from napt_lab.labs.shared_steps.served_by_pc import (
+    FILE,
+    none_was_dropped,
+    passes_napts_only,
+    went_by,
+)
+from napt_lab.labs.shared_steps.two_sites import ALICE, NAPT_A, NAPT_B, require_same, wait_for_peer
 from napt_lab.labs.stage.rule_lines import count
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim
-from napt_lab.labs.stage.two_sites import ALICE, NAPT_A, NAPT_B, require_same, wait_for_peer
 from napt_lab.topologies.network.processes import Completed, Event
 
 GATEWAY = "10.0.0.1"

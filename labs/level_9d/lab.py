@@ -8,13 +8,6 @@ Each step runs the programs that a person would run; checks.py looks at the wire
 
 from __future__ import annotations
 
-from napt_lab.labs.level_9c.checks import (
-    dies_for_want_of_a_rule,
-    fetch_file,
-    knock,
-    no_route,
-    share,
-)
 from napt_lab.labs.level_9d.checks import (
     GATEWAY,
     WRONG_NONCE,
@@ -32,12 +25,19 @@ from napt_lab.labs.level_9d.checks import (
 )
 from napt_lab.labs.level_9d.messages import CANNOT_PROVIDE_EXTERNAL, NOT_AUTHORIZED
 from napt_lab.labs.level_9d.messages import PORT as PORT_CONTROL
-from napt_lab.labs.stage.commands import PORT, require_success
-from napt_lab.labs.stage.evidence import WAIT
+from napt_lab.labs.shared_steps.commands import PORT, require_success
+from napt_lab.labs.shared_steps.evidence import WAIT
+from napt_lab.labs.shared_steps.served_by_pc import (
+    dropped_no_rule,
+    fetch_file,
+    knock,
+    no_route,
+    share,
+)
+from napt_lab.labs.shared_steps.two_sites import ALICE, FILES, NAPT_A
 from napt_lab.labs.stage.rule_lines import count, rule_lines
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim, Lab, Part
-from napt_lab.labs.stage.two_sites import ALICE, FILES, NAPT_A
 from napt_lab.topologies.network.processes import Completed
 from napt_lab.topologies.network.programs import READY_SECONDS
 
@@ -71,7 +71,7 @@ def shut(stage: Stage) -> None:
     ) as claim:
         rules = [rule for rule in stage.net.napt("napt_a").rules() if rule["explicit"]]
         claim.require(not rules, f"{count(len(rules), 'explicit rule')} in napt_a's table")
-        dies_for_want_of_a_rule(stage, claim, "napt_a", since, log)
+        dropped_no_rule(stage, claim, "napt_a", since, log)
 
 
 def wait_for_server(stage: Stage, name: str) -> None:
@@ -279,7 +279,7 @@ def lifetime(stage: Stage) -> None:
     since, knocked_at = stage.wire.mark(), stage.log.mark()
     stage.run("bob", *knock(NAPT_A))
     with stage.claim("9d.lifetime", "bob finds that door shut") as claim:
-        dies_for_want_of_a_rule(stage, claim, "napt_a", since, knocked_at)
+        dropped_no_rule(stage, claim, "napt_a", since, knocked_at)
     with stage.claim("9d.lifetime", "the rule that was renewed is still there") as claim:
         renewed = stage.wait_for_event("alice", "renewed", since=log, deadline=SHORT)
         claim.require(True, f"alice's program has renewed it, until epoch {renewed.fields['epoch']}"

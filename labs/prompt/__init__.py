@@ -7,7 +7,6 @@ prompt (topologies/network/mininet_cli.py) with other commands.
 from __future__ import annotations
 
 import contextlib
-import readline
 
 from rich.console import Console
 
@@ -16,7 +15,7 @@ from napt_lab.labs.prompt.lab_cli import LabCLI
 from napt_lab.labs.prompt.why import Why
 from napt_lab.topologies.network.builder import Network
 
-IN_STEP = "Enter: next step · ? for help · quit (or Ctrl-C)"
+IN_STEP = "Enter: next step · ? for help · quit"
 AT_END = "That was the last step. Enter: finish · ? for help"
 IN_SHELL = "? for help · quit"
 
@@ -36,8 +35,7 @@ class Prompt:
             self._why = Why(net)
         hint = AT_END if last else IN_STEP
         try:
-            cli = _SteppingCLI(net, self._console, hint, self._why, self._background)
-            return cli.read()
+            return _SteppingCLI(net, self._console, hint, self._why, self._background).read()
         except KeyboardInterrupt:
             if last:
                 return True  # there is nothing left to stop
@@ -56,10 +54,7 @@ class Prompt:
 
 
 class _SteppingCLI(LabCLI):
-    """Between two steps Enter goes on, and Ctrl-C ends the run as it does while a step acts.
-
-    Unless it was meant for a line half typed, or for a command.
-    """
+    """The prompt between two steps, where Enter goes on."""
 
     alone = LabCLI.alone | {"next"}
 
@@ -70,8 +65,3 @@ class _SteppingCLI(LabCLI):
         """next: go on with the next step (so does Enter)"""
         self.goes_on = True
         return True
-
-    def interrupted(self) -> None:
-        if not self.at_work and not readline.get_line_buffer():
-            raise KeyboardInterrupt
-        super().interrupted()

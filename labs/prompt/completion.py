@@ -26,8 +26,10 @@ class Vocabulary:
         match before:
             case []:
                 return [*self.commands, *self.nodes]
-            case ["rules" | "why"]:
+            case ["rules"]:
                 return list(self.napts)
+            case ["why"]:
+                return ["all", *self.napts]
             case ["rule"]:
                 return ["add", "del"]
             case ["rule", "add" | "del"]:

@@ -21,7 +21,7 @@ EXAMPLES: Examples = (  # what is typed, what it does
     ("packets", "the NAPTs' packets, live, until Enter"),
     ("packets bob eth0", "a node's packets"),
     ("packets bob while alice COMMAND", "… until the command on the other node ends"),
-    ("why", "what was dropped last, where and for what reason"),
+    ("why", "what went wrong with the last command, and where"),
     ("pingall", "who can ping whom"),
 )
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TextIO, cast
+from typing import Any, ClassVar, TextIO, cast
 
 from rich.console import Console
 from rich.table import Table
@@ -29,9 +29,11 @@ from napt_lab.labs.prompt.completion import vocabulary
 from napt_lab.labs.prompt.examples import EXAMPLES, Examples, suited
 from napt_lab.labs.prompt.history import History, history
 from napt_lab.labs.prompt.pingall import pingall
+from napt_lab.labs.prompt.rule_words import ARROWS, whole_endpoint, without_arrow
 from napt_lab.labs.prompt.why import Why
 from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.rule_lines import count, rule_lines
+from napt_lab.topologies.network import own_programs
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.mininet_cli import SafeCLI
 from napt_lab.topologies.network.napt_control import ControlError, NaptControl
@@ -44,10 +46,12 @@ PATIENCE_SECONDS = 5.0  # with a command, until it is said how to end it
 ABBREVIATIONS = {"?": "help", "h": "help", "q": "quit", "n": "next"}  # unless a node is called so
 NOT_FOUND = 127  # as a shell has it
 SHELLS_OWN = set("|&;<>")
+_FORMER = re.compile(r"\s*(python3?)\s+(-m)\s+(\S+)(.*)", re.DOTALL)
 _LATER_PROGRAMS = re.compile(r"[|&;]\s*(\w+)")
 OTHERWISE_CALLED = {"solution": "solve", "answer": "solve", "list": "rules"}
 RULE_USAGE = (
-    "as in: rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080 · rule del napt_a tcp 24.9.3.7:8080"
+    "type a rule as in: rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080 · "
+    "rule del napt_a tcp 24.9.3.7:8080"
 )
 
 
@@ -56,7 +60,8 @@ class LabCLI(SafeCLI):
 
     prompt = "> "
     examples: Examples = EXAMPLES
-    #: commands after which there is nothing to say
+    _renamed: ClassVar[set[str]] = set()  # former names of programs of which this was said
+    #: commands that take no words
     alone = frozenset({"quit", "exit", "draw", "nodes", "pingall", "net", "intfs"})
 
     def __init__(
@@ -79,7 +84,6 @@ class LabCLI(SafeCLI):
         self._words = vocabulary(net.topology, interfaces)
         self._words.commands.extend(self.commands())
         self._matches: list[str] = []
-        self.at_work = False  # whether a command is being done
 
     def read(self) -> bool:
         """Do what is typed until the end. True if it ended with a command to go on."""
@@ -94,18 +98,15 @@ class LabCLI(SafeCLI):
                     return self.goes_on
                 except KeyboardInterrupt:
                     self.interrupted()
-                    self.at_work = False
 
     # ── how lines are read ─────────────────────────────────────────────────────────────
 
     def precmd(self, line: str) -> str:
         if self._history is not None and line != "EOF":
             self._history.add(line)
-        self.at_work = True
         return line
 
     def postcmd(self, stop: bool, line: str) -> bool:
-        self.at_work = False
         self.tell_news()
         return stop
 
@@ -119,11 +120,13 @@ class LabCLI(SafeCLI):
 
     def why_not(self, name: str, words: list[str]) -> str | None:
         own = words[: words.index("while")] if "while" in words else words
+        if name == "rule":
+            own = [word for word in own if word not in ARROWS]
         if name != "time" and SHELLS_OWN & set("".join(own)):
             example = suited("bob ip addr | head -1", self.net.topology)
-            return f"{name} is the prompt's: | > & belong behind a node's program, as in: {example}"
+            return f"{name} takes no | > &. They work in a command on a node, as in: {example}"
         if words and name in self.alone:
-            return f"{name} stands alone in its line: nothing was done"
+            return f"{name} takes no words after it: nothing was done"
         return None
 
     def emptyline(self) -> bool:
@@ -134,19 +137,32 @@ class LabCLI(SafeCLI):
         if name not in self.net.nodes:
             self._no_such_word(name)
         elif self.rest:
+            self.rest = self.under_new_name(self.rest)
+            self._why.begins(f"{name} {self.rest}")
             self.do_line(self.net[name], self.rest)
         else:
-            self.say(f"say what {name} is to run, or: shell {name}")
+            self.say(f"Type a command for {name} after its name, or: shell {name}")
+
+    def under_new_name(self, line: str) -> str:
+        """A line with the present name of our program, which is said once for each program."""
+        match = _FORMER.fullmatch(line)
+        new = own_programs.renamed(match.groups()[:3]) if match else None
+        if match is None or new is None:
+            return line
+        if match[3] not in self._renamed:
+            self._renamed.add(match[3])
+            self.say(f"`{match[1]} -m {match[3]}` is called {new[0]} now: type {new[0]} …")
+        return new[0] + match[4]
 
     def _no_such_word(self, name: str) -> None:
-        unknown = f"{name} is neither a command (? lists them) nor a node"
+        unknown = f"{name} is neither a command (? shows them) nor a node"
         commands = self.commands()
         other = OTHERWISE_CALLED.get(name.lower())
         if name == "clear":
             self.say(f"{unknown}: Ctrl-L clears the screen.")
         elif shutil.which(name):
             node = suited("bob", self.net.topology)
-            self.say(f"{unknown}: programs run on a node, as in: {node} {name}")
+            self.say(f"{unknown}. A program runs on a node, as in: {node} {name}")
         elif near := other if other in commands else nearest(name, [*commands, *self.net.nodes]):
             self.say(f"{unknown}: did you mean {near}?")
         else:
@@ -180,7 +196,7 @@ class LabCLI(SafeCLI):
         self.console.print(Text(text, style="dim"))
 
     def show(self, line: str | Text) -> None:
-        """As it is: whoever has a narrow terminal sees it go on in the next line."""
+        """A line as it is: a narrow terminal breaks it."""
         self.console.print(Text(line) if isinstance(line, str) else line, soft_wrap=True)
 
     def _list_nodes(self) -> None:
@@ -213,10 +229,10 @@ class LabCLI(SafeCLI):
             else:
                 self.show(f"  {example}")
                 self.show(f"  {' ' * (column or 4)} {meaning}")
-        self.say("Of Mininet's own there are net, intfs and time COMMAND.")
+        self.say("From Mininet there are also net, intfs and time COMMAND.")
         self._list_nodes()
-        self.say("These names are the prompt's. In a command use addresses, which `draw` shows;")
-        self.say("only the hosts on the public Internet can be called by their names there.")
+        self.say("Only this prompt knows all these names. In a command use addresses (`draw` shows")
+        self.say("them), or the name of a host on the public Internet.")
         self.say(self._hint)
 
     def onecmd(self, line: str) -> bool:
@@ -244,11 +260,15 @@ class LabCLI(SafeCLI):
         self.console.print(table)
 
     def do_why(self, words: list[str]) -> None:
-        """why [NAPT]: what was dropped last, where, and for what reason"""
-        if words and words[0] not in self._napts():
+        """why [all|NAPT]: what went wrong with the last command, where, and for what reason"""
+        if words and words[0] in self._napts():
+            lines = self._why.of_napt(words[0])
+        elif not words or words == ["all"]:
+            lines = self._why.lines(everything=bool(words))
+        else:
             self._no_such_napt(words[0])
             return
-        for line in self._why.lines(words[0] if words else None):
+        for line in lines:
             self.show(line)
 
     def do_pingall(self, _words: list[str]) -> None:
@@ -263,13 +283,13 @@ class LabCLI(SafeCLI):
 
     def _no_such_napt(self, name: str) -> None:
         there = ", ".join(self._napts()) or "none"
-        self.say(f"{name} is no NAPT that could be asked; there are {there}")
+        self.say(f"{name} is not a NAPT with a table of rules; there are: {there}")
 
     def do_rules(self, names: list[str]) -> None:
         """rules [NAPT]: list the rules of one NAPT, or of all"""
         napts = self._napts()
         if not napts:
-            self.say("No node here runs a translator that could be asked.")
+            self.say("No node of this network is a NAPT with a table of rules.")
         for name in names or napts:
             if name not in napts:
                 self._no_such_napt(name)
@@ -283,8 +303,8 @@ class LabCLI(SafeCLI):
                     self.show(f"  {line}")
 
     def do_rule(self, words: list[str]) -> None:
-        """rule add NAPT tcp|udp EXTERNAL INTERNAL, rule del NAPT tcp|udp EXTERNAL"""
-        match words:
+        """rule add NAPT tcp|udp EXTERNAL [->] INTERNAL, rule del NAPT tcp|udp EXTERNAL"""
+        match without_arrow(words):
             case ["add" | "del", name, *_] if name not in self._napts():
                 self._no_such_napt(name)
             case ["add", name, protocol, external, internal]:
@@ -294,11 +314,12 @@ class LabCLI(SafeCLI):
                 asked = {"do": "remove", "protocol": protocol, "external": external}
                 self._change(name, "removed", asked)
             case ["list" | "ls" | "show", *_]:
-                self.say("rules lists them")
+                self.say("`rules` lists the rules")
             case _:
                 self.say(suited(RULE_USAGE, self.net.topology))
 
     def _change(self, name: str, done: str, request: dict[str, str]) -> None:
+        request["external"] = whole_endpoint(self.net.topology, name, request["external"])
         answer = self._ask(name, request)
         if answer is not None:
             rule = answer["rule"]
@@ -316,9 +337,10 @@ class LabCLI(SafeCLI):
     def do_shell(self, words: list[str]) -> None:
         """shell NODE: a shell on a node"""
         if len(words) != 1:
-            self.say("say which node, as in: shell bob")
+            self.say(suited("Type a node's name after it, as in: shell bob", self.net.topology))
         elif self._has_nodes(words[0]):
             self.say(f"You are on {words[0]}; `exit` or Ctrl-D leads back.")
+            self._why.begins(f"shell {words[0]}")
             with terminal_as_it_was():
                 start(self.net[words[0]], ["bash", "--norc", "--noprofile", "-i"]).wait()
 
@@ -341,11 +363,13 @@ class LabCLI(SafeCLI):
         others = set(_LATER_PROGRAMS.findall(unquoted(line))) & set(self.net.nodes)
         if status == NOT_FOUND and others:
             other = min(others)
-            self.say(f"The whole line runs on {node.name}: {other} needs a line of its own.")
+            self.say(
+                f"The whole line ran on {node.name}. Type what {other} is to run in another line."
+            )
 
     def _tell_how_to_end(self) -> None:
         if not is_drawn_on():
-            self.say("… still running: Ctrl-C ends it")
+            self.say("… it still runs. Ctrl-C ends it.")
 
     def do_packets(self, words: list[str]) -> None:
         """packets [NODE [INTERFACE …]] [while NODE COMMAND]: packets, live"""
@@ -355,7 +379,10 @@ class LabCLI(SafeCLI):
             _, _, after = f" {self.rest} ".partition(" while ")
             other, line = (*after.strip().split(maxsplit=1), "", "")[:2]
             if not line:
-                self.say("say what is to run, as in: packets napt_a while bob ping -c 1 10.0.0.1")
+                example = "packets napt_a while bob ping -c 1 10.0.0.1"
+                self.say(
+                    f"Type a command after `while`, as in: {suited(example, self.net.topology)}"
+                )
                 return
         if not self._has_nodes(*where[:1], *([other] if other else [])):
             return
@@ -365,10 +392,13 @@ class LabCLI(SafeCLI):
                 self.say(f"{where[0]} has no {interface}; it has {', '.join(nodes[0].interfaces)}")
                 return
         if not nodes:
-            self.say("There is no NAPT here: say which node, as in: packets bob eth0")
+            example = suited("packets bob eth0", self.net.topology)
+            self.say(f"There is no NAPT here: type a node's name, as in: {example}")
             return
         begin: Callable[[], subprocess.Popen[bytes]] | None = None
         if line:
+            line = self.under_new_name(line)
+            self._why.begins(f"{other} {line}")
             begin = partial(start, self.net[other], in_shell(line), apart=True)
         else:
             names = [place.label.strip() for place in places(nodes, where[1:])]
@@ -381,4 +411,5 @@ class LabCLI(SafeCLI):
         if words:
             self.do_packets(words)
         else:
-            self.say("say which node, as in: watch bob eth0")
+            example = suited("watch bob eth0", self.net.topology)
+            self.say(f"Type a node's name after it, as in: {example}")

@@ -1,8 +1,9 @@
-"""`why`: what was dropped last, where, and for what reason.
+"""`why`: what went wrong with the last command: where, when, and for what reason.
 
-Three kinds of witnesses: the NAPTs (each drop has a reason) and the servers that turn someone
-away; the router, which answers with ICMP what it cannot forward, and passes on what others answer;
-and each node's own list of neighbors that did not answer its ARP requests.
+The witnesses: NAPTs report each packet that they drop, servers each client that they turn away or
+answer with an error. Nodes refuse connections (RST), say what they cannot forward (ICMP), or
+forward nothing (witnesses.py). And each node is asked for its links and for the neighbors that did
+not answer its ARP requests.
 """
 
 from __future__ import annotations
@@ -10,65 +11,92 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
-from napt_lab.labs.prompt.refusals import Refusals
+from napt_lab.labs.prompt.witnesses import Seen, Witnesses
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.napt_control import PROGRAM
+from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.processes import Event
-from napt_lab.topologies.spec.scalars import ROUTER_NAME
 
 SHOWN = 6  # of each witness
 REFUSALS = {"refused", "connection-refused", "failed"}  # how servers say that they did
+HTTP_ERROR = 400  # the least status that is one (RFC 9110)
 
 
 class Why:
-    """Looks for the last things that went wrong on a network. To be closed."""
+    """Looks for what goes wrong on a network. To be closed."""
 
     def __init__(self, net: Network) -> None:
         self.net = net
-        self._router = Refusals(net[ROUTER_NAME])
+        self._witnesses = Witnesses(net, net.topology)
+        self._command = ""
+        self._began = 0.0  # seconds since 1970
 
     def close(self) -> None:
-        self._router.close()
+        self._witnesses.close()
 
-    def lines(self, napt: str | None = None) -> list[str]:
-        """What all witnesses tell, or one NAPT alone."""
-        lines: list[str] = []
-        events = self.net.log.since()
+    def begins(self, command: str) -> None:
+        """From now on `command` is the last one."""
+        self._command, self._began = command, time.time()
+
+    def lines(self, *, everything: bool = False) -> list[str]:
+        """What all witnesses tell of the last command, or of all that they still know."""
+        since = 0.0 if everything else self._began
+        lines = _said("a link is down", list(self._links()))
         for node in self.net:
-            if node.napt is not None and napt in (None, node.name):
-                drops = [e for e in events if e.node == node.name and _is_drop(e)]
-                lines += _said(f"{node.name} dropped", [_drop(event) for event in drops])
-        if napt is not None:
-            return lines or [f"{napt} has dropped nothing so far."]
-        refused = [e for e in events if e.name in REFUSALS and "reason" in e.fields]
-        lines += _said("turned away", [_refusal(event) for event in refused])
-        answers: dict[str, list[str]] = {}
-        for error in self._router.last():
-            said = answers.setdefault(self._who_has(error.packet.source), [])
-            said.append(f"{_ago(error.time)} {error.packet}")
-        for who, said in answers.items():
-            lines += _said(f"{who} answered", said)
-        lines += _said("no neighbor answered (ARP)", list(self._unanswered()))
-        return lines or ["Nothing was dropped so far, as far as anybody here can tell."]
+            lines += self._drops(node.name, since)
+        events = [event for event in self.net.log.since() if event.time >= since]
+        lines += _said("turned away", [told for e in events if (told := _turned_away(e))])
+        by_node: dict[str, list[str]] = {}
+        for seen in self._witnesses.refusals(since):
+            by_node.setdefault(seen.node, []).append(_refusal(seen))
+        for name, said in by_node.items():
+            lines += _said(f"{name} said no", said)
+        ended = [
+            f"{_ago(s.time)} {s.packet} ended at {s.node}"
+            for s in self._witnesses.not_forwarded(since)
+        ]
+        lines += _said("not forwarded (a proxy's gateway forwards no packets)", ended)
+        lines += _said("no neighbor answered (ARP)", list(self._unanswered(since)))
+        if lines:
+            return lines
+        of = f" of the last command ({self._command})" if self._began and not everything else ""
+        return [f"No node dropped or refused a packet{of}."]
 
-    def _who_has(self, address: str | None) -> str:
-        """Who sent what the router sent or passed on, as far as its source says so."""
-        has = [n.name for n in self.net if address in [str(p.address.ip) for p in n.ports]]
-        if len(has) != 1:  # a private address may be that of many
-            return str(address)
-        return f"{has[0]} (the router)" if has[0] == ROUTER_NAME else has[0]
+    def of_napt(self, name: str) -> list[str]:
+        """All that one NAPT has dropped so far."""
+        return self._drops(name, 0.0) or [f"{name} has dropped nothing so far."]
 
-    def _unanswered(self) -> Iterator[str]:
-        asked = [(node, node.start(["ip", "-json", "neigh", "show"])) for node in self.net]
+    def _drops(self, name: str, since: float) -> list[str]:
+        drops = [
+            event
+            for event in self.net.log.since()
+            if (event.node, event.program, event.name) == (name, PROGRAM, "drop")
+            and event.time >= since
+        ]
+        return _said(f"{name} dropped", [_drop(event) for event in drops])
+
+    def _links(self) -> Iterator[str]:
+        for node, links in self._ask("link"):
+            for link in links:
+                if link["ifname"] in node.interfaces and "UP" not in link["flags"]:
+                    yield f"{node.name}: {link['ifname']}"
+
+    def _unanswered(self, since: float) -> Iterator[str]:
+        now = time.time()
+        for node, neighbors in self._ask("neigh"):
+            for neighbor in neighbors:
+                asked = now - float(neighbor.get("updated", 0))  # whole seconds ago
+                unanswered = {"FAILED", "INCOMPLETE"} & set(neighbor.get("state", ()))
+                if unanswered and asked >= since - 1:
+                    yield f"{_ago(asked)} {node.name} asked its own network for {neighbor['dst']}"
+
+    def _ask(self, what: str) -> Iterator[tuple[Node, list[dict[str, Any]]]]:
+        """What `ip` shows on each node, all asked at the same time."""
+        asked = [(n, n.start(["ip", "-statistics", "-json", what, "show"])) for n in self.net]
         for node, process in asked:
-            for neighbor in json.loads(process.wait(5.0).stdout or "[]"):
-                if {"FAILED", "INCOMPLETE"} & set(neighbor.get("state", ())):
-                    yield f"{node.name} asked its own network for {neighbor['dst']}"
-
-
-def _is_drop(event: Event) -> bool:
-    return event.program == PROGRAM and event.name == "drop"
+            yield node, json.loads(process.wait(5.0).stdout or "[]")
 
 
 def _drop(event: Event) -> str:
@@ -76,9 +104,26 @@ def _drop(event: Event) -> str:
     return f"{_ago(event.time)} {told['packet']}: {told['reason']}, {told['meaning']}"
 
 
-def _refusal(event: Event) -> str:
-    peer = event.fields.get("peer") or event.fields.get("client") or "someone"
-    return f"{_ago(event.time)} {event.node} turned {peer} away: {event.fields['reason']}"
+def _turned_away(event: Event) -> str | None:
+    """What a server reported, if it did not do what it was asked for."""
+    told = event.fields
+    peer = told.get("peer") or told.get("client") or "a client"
+    if event.name in REFUSALS and "reason" in told:
+        return f"{_ago(event.time)} {event.node} turned {peer} away: {told['reason']}"
+    status = told.get("status")
+    if event.name == "request" and isinstance(status, int) and status >= HTTP_ERROR:
+        asked = " ".join(str(told[key]) for key in ("method", "path", "target") if key in told)
+        why = f" ({told['reason']})" if "reason" in told else ""
+        return f"{_ago(event.time)} {event.node} answered {peer} with {status}: {asked}{why}"
+    return None
+
+
+def _refusal(seen: Seen) -> str:
+    packet = seen.packet
+    if packet.quoted is not None:
+        return f"{_ago(seen.time)} {packet}"
+    how = "refused the connection (RST)" if packet.sequence == 0 else "broke it off (RST)"
+    return f"{_ago(seen.time)} {packet.from_} to {packet.to}: {how}"
 
 
 def _ago(then: float) -> str:

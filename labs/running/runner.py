@@ -11,7 +11,7 @@ from pathlib import Path
 from napt_lab.labs.capture.pcapng import join_pcapng
 from napt_lab.labs.check.command import check_topologies
 from napt_lab.labs.check.reports import CannotReport, Reports
-from napt_lab.labs.course.registry import LABS
+from napt_lab.labs.course.registry import LABS, what_next
 from napt_lab.labs.prompt import Prompt
 from napt_lab.labs.records.rundir import RunDirectory
 from napt_lab.labs.records.stream import Stream
@@ -35,12 +35,14 @@ from napt_lab.topologies.spec.model import Topology
 def run_lab(lab_id: str, *, step: bool, part: str | None) -> int:
     """Run a lab with narration. Returns the exit status; what it produced is in runs/."""
     lab = LABS[lab_id].lab()
-    parts = [p for p in lab.parts if part is None or p.name == part]
-    if not parts:
-        names = ", ".join(p.name for p in lab.parts)
-        return _refuse(f"lab {lab_id} has no part {part!r}; there are: {names}")
+    names = [p.name for p in lab.parts]
+    wanted = part.split(",") if part is not None else names
+    for name in wanted:
+        if name not in names:
+            return _refuse(f"lab {lab_id} has no part {name!r}; there are: {', '.join(names)}")
+    parts = [p for p in lab.parts if p.name in wanted]
     if step and not sys.stdin.isatty():
-        return _refuse("step by step needs a terminal to type at; run it without STEP")
+        return _refuse("STEP needs a terminal to type at; run it without STEP")
     narration = Narration()
     pause = Prompt(narration.console) if step else None
     return play(lab, parts, narration, pause)
@@ -66,10 +68,10 @@ def play(lab: Lab, parts: Sequence[Part], narration: Narration, pause: Pause | N
         kept = _keep(run, results, story, directory, narration)
         if kept and len(parts) < len(lab.parts):
             only = ", ".join(part.name for part in parts)
-            narration.console.print(f"Of lab {lab.id}, only this ran: {only}.", style="dim")
+            narration.console.print(f"Only these parts of lab {lab.id} ran: {only}.", style="dim")
         if kept and run.stopped:
             narration.console.print(
-                f"The last whole run of lab {lab.id}, if there is one, is still in its place.\n"
+                f"The results of the last complete run of lab {lab.id}, if any, are kept.\n"
                 f"A run that was stopped counts as failed (exit status {FAILED}; "
                 f"{INTERRUPTED} after Ctrl-C).",
                 style="dim",
@@ -95,12 +97,18 @@ def _keep(
         try:
             _write_report(story, directory.path, narration)
         finally:
-            place = os.path.relpath(directory.publish(stopped=run.stopped))
+            published = directory.publish(stopped=run.stopped)
     except OSError as error:
         directory.discard()
         _cannot_write(error)
         return False
-    narration.console.print(f"Everything that was seen is in {place}/.", style="dim")
+    console = narration.console
+    place = os.path.relpath(published)
+    if (published / "report.html").exists():
+        console.print(f"The report, for a browser: {place}/report.html", highlight=False)
+    console.print(f"All results and captures: {place}/", style="dim")
+    if not run.stopped and story.lab in LABS and (following := what_next(story.lab)):
+        console.print(following, markup=False)
     return True
 
 

@@ -1,4 +1,4 @@
-"""A run as a story on the terminal, for whoever learns from it.
+"""Tells a run on the terminal, as it goes on.
 
 Listens to the stream and prints. In a pipe: the same words, no colors, 80 columns.
 """
@@ -111,6 +111,11 @@ class Narration:
         text = f"Claims: {', '.join(words) or 'none'}."
         style = "bold green" if record["passed"] else "bold red"
         self._print(Text.assemble((text, style), (f" {record['seconds']:.1f} s.", "dim")))
+        if self._stopped is None and record["learned"]:
+            self.console.print()
+            self._print(Text("What this level has shown", style="bold"))
+            for number, sentence in enumerate(record["learned"], start=1):
+                self._print(self._with_code(f"{number}. {sentence}"), indent=2)
         if self._stopped is not None:
             unchecked = ", ".join(
                 f"{claim} (the rest of it)" if claim in in_part else claim
@@ -121,7 +126,7 @@ class Narration:
             )
 
     def _take_out_unfinished(self) -> set[str]:
-        """Claims that have held so far, but whose last step was not come to."""
+        """Claims that have held so far, but whose last step was not played."""
         to_come = set(self._stopped["unchecked"]) if self._stopped is not None else set()
         unfinished = {claim for claim in to_come if self._claims.get(claim) == "held"}
         for claim in unfinished:
@@ -134,12 +139,17 @@ class Narration:
     def _tell_pause(self, _record: Record) -> None:
         self.rest()
 
+    def _tell_break(self, record: Record) -> None:
+        self.rest()
+        self.console.print()
+        self._say(record["text"])
+
     # ── a step ─────────────────────────────────────────────────────────────────────────
 
     def _tell_step(self, record: Record) -> None:
         self.rest()
         if not record["number"]:
-            return  # a step that was not come to
+            return  # it was not played
         self.console.print()
         title = Text(f"Step {record['number']} of {record['of']}: {record['title']}", style="bold")
         self.console.print(Rule(title, align="left"))
@@ -156,7 +166,8 @@ class Narration:
         self._print(line, indent=2)
 
     def _tell_output(self, record: Record) -> None:
-        program, status = record["command"].split()[0], record["status"]
+        words, status = record["command"].split(), record["status"]
+        program = words[0] if words[0][0].isalnum() else "command"  # not: (echo …; cat …) | nc …
         ended = "done" if status == 0 else f"exit status {status}"
         self._print(
             Text(

@@ -1,7 +1,7 @@
-"""Playing a lab: network up, steps in order, every promise of a check kept or reported.
+"""Playing a lab: build the network, play the steps in order, report every claim.
 
-Whatever ends a run early (an exception, Ctrl-C, `quit` at the prompt), each claim that was
-not come to is reported as unchecked, and the capture is written as far as it goes.
+If a run ends early (an exception, Ctrl-C, `quit` at the prompt), each claim that was not checked
+is reported as unchecked, and the capture is written as far as it goes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Pause(Protocol):
 
 
 class Quit(Exception):
-    """The student has had enough."""
+    """The student typed `quit`."""
 
 
 class Play:
@@ -95,7 +95,12 @@ class Play:
             raise
         finally:
             seconds = time.monotonic() - began
-            self._stream.emit("end", passed=not self._failed, seconds=round(seconds, 3))
+            self._stream.emit(
+                "end",
+                passed=not self._failed,
+                seconds=round(seconds, 3),
+                learned=list(self._lab.learned),
+            )
         return not self._failed
 
     def _play_part(self, part: Part) -> None:
@@ -122,6 +127,8 @@ class Play:
             try:
                 for step in part.steps:
                     self._play_step(step, stage)
+                if self._pause is not None and self._to_come and part.then:
+                    self._stream.emit("break", text=part.then)
                 if self._pause is not None and not self._to_come:
                     self._stream.emit("pause")
                     self._pause(net, last=True)
@@ -173,7 +180,7 @@ class Play:
         )
 
     def _stop(self) -> None:
-        """Somebody has ended the run: say where, and which claims nobody has looked at now."""
+        """Somebody has ended the run: say where, and which claims are unchecked."""
         self.stopped = True
         if not self._to_come:
             return
@@ -184,7 +191,7 @@ class Play:
         self._give_up(f"the run was stopped {where}")
 
     def _give_up(self, why: str) -> None:
-        """Report the claims of this step and of all later ones as unchecked."""
+        """Report the claims of this step and of all later steps as unchecked."""
         self._failed = True
         for step in self._to_come:
             if step is not self._to_come[0]:

@@ -1,9 +1,9 @@
-"""Where a step acts: the running network, the wires, and ways to show what is done there."""
+"""What a step gets to act with: the network, the wires, and ways to show what happens."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.records.stream import Stream
@@ -13,6 +13,13 @@ from napt_lab.topologies.network.processes import Completed, Event, EventLog, Pr
 
 SHOWN_OUTPUT = 2000  # characters of a command's output that go into the story
 TYPED_SECONDS = 10.0  # how long a typed command may take
+
+
+def as_typed(argv: Sequence[str]) -> str:
+    """A command as a person types it at a prompt, where a shell does each line."""
+    if list(argv[:2]) == ["sh", "-c"]:
+        return " ".join(argv[2:])
+    return shlex.join(argv)
 
 
 class Typed:
@@ -28,7 +35,7 @@ class Typed:
         self._stream.emit(
             "output",
             node=self._process.node,
-            command=shlex.join(completed.argv),
+            command=as_typed(completed.argv),
             status=completed.status,
             seconds=completed.seconds,
             stdout=completed.stdout[-SHOWN_OUTPUT:],
@@ -52,7 +59,7 @@ class Stage:
 
     def start(self, node: str, *argv: str) -> Typed:
         """Type a command on a node; `finish` waits for its end."""
-        self._stream.emit("command", node=node, command=shlex.join(argv))
+        self._stream.emit("command", node=node, command=as_typed(argv))
         return Typed(self._stream, self.net[node].start(argv))
 
     def run(self, node: str, *argv: str, timeout: float = TYPED_SECONDS) -> Completed:

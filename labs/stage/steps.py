@@ -13,8 +13,8 @@ scrolls by, or a test plays them in silence: who listens to the stream (stream.p
         with stage.claim("9c.rule", "the file arrives") as claim:
             claim.require(answer.status == 0, f"curl ended with status {answer.status}")
 
-A check that could not be made never passes: an exception in it, a capture with gaps, a claim
-that a step promised and did not come to are all recorded as broken checks.
+A check that could not be made never passes. An exception in it, a capture with gaps, and a claim
+listed in `proves` that the step never checked are all recorded as broken checks.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from napt_lab.topologies.spec.checkout import TOPOLOGIES
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step. `proves` are the claims that it must come to."""
+    """One step. `proves` are the claims that it must check."""
 
     title: str
     say: str
@@ -44,7 +44,8 @@ class Step:
 class Part:
     """Steps on one network. `watch` limits the capture to some nodes; None is all of them.
 
-    `offload` lets its links carry unsegmented TCP, for steps that move a lot.
+    `offload` lets its links carry unsegmented TCP, for steps that move a lot. `then` is said after
+    its last step to those who go step by step: where to have a break.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Part:
     watch: Sequence[str] | None = None
     offload: bool = False
     steps: list[Step] = field(default_factory=list)
+    then: str = ""
 
     @property
     def topology_path(self) -> Path:
@@ -72,12 +74,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """A level of the course."""
+    """A level of the course. `learned`: what it has shown, in three sentences."""
 
     id: str
     title: str
     intro: str
     parts: tuple[Part, ...]
+    learned: tuple[str, ...] = ()
 
 
 class ClaimFailed(Exception):
@@ -87,9 +90,9 @@ class ClaimFailed(Exception):
 class Claim:
     """One check of one claim: `with stage.claim(...) as claim:` and at least one `require`.
 
-    The first requirement that does not hold ends the block. So does a deadline: what was
-    awaited did not come. Any other exception makes the check broken, and so does a fault of the
-    machine, which `machine_fault` tells. The lab goes on.
+    The first requirement that does not hold ends the block, and so does a deadline that passes.
+    Any other exception makes the check broken, and so does a fault of the machine, which
+    `machine_fault` tells. The lab goes on.
     """
 
     def __init__(
@@ -106,7 +109,7 @@ class Claim:
         self._machine_fault = machine_fault
 
     def require(self, holds: bool, evidence: str) -> None:
-        """`evidence` says what was seen, whether it is what the claim needs or not."""
+        """`evidence` says what was seen. If it does not hold, the block ends: the claim fails."""
         self.evidence.append(evidence)
         if not holds:
             raise ClaimFailed(evidence)

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 
 from napt_lab.labs.capture.packets import Packet
-from napt_lab.labs.stage.evidence import WAIT
+from napt_lab.labs.shared_steps.evidence import WAIT
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim, Part, Step
 from napt_lab.topologies.network.namespaces import visit

@@ -114,9 +114,9 @@ def test_a_rule_that_a_student_has_added_by_hand_is_as_good(tmp_path):
     results, records = play(LAB, tmp_path, pause)
     assert_all_hold(results, CLAIMS)
     observed = [line for r in records if r["event"] == "observed" for line in r["lines"]]
-    already = "You have added the rule 24.9.3.7:8080 → 10.0.0.7:8080 already"
-    aside = f"{already}: napt_a does without it in this step, and has it again at its end."
-    assert [line for line in observed if already in line] == [aside, f"{already}."]
+    already = "You have already added the rule 24.9.3.7:8080 → 10.0.0.7:8080."
+    aside = f"{already} It is taken out of napt_a's table for this step, and put back at its end."
+    assert [line for line in observed if already in line] == [aside, already]
 
 
 def test_quit_at_the_prompt_is_not_a_pass(tmp_path):

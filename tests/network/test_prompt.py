@@ -32,8 +32,8 @@ def keyboard(monkeypatch):
         yield keys
 
 
-def typed(monkeypatch, *lines):
-    """What the prompt shows for these lines, in a shell on two sites."""
+def typed(monkeypatch, *lines, topology="two-sites.yaml"):
+    """What the prompt shows for these lines, in a shell on a topology."""
     waiting = deque(lines)
 
     def read(_prompt):
@@ -43,7 +43,7 @@ def typed(monkeypatch, *lines):
 
     monkeypatch.setattr("builtins.input", read)
     out = io.StringIO()
-    with Network(load(TOPOLOGIES / "two-sites.yaml")) as net:
+    with Network(load(TOPOLOGIES / topology)) as net:
         Prompt(Console(file=out, width=80, highlight=False)).explore(net)
     return out.getvalue()
 
@@ -79,13 +79,13 @@ def test_names_that_do_not_exist_are_told_with_those_that_do(monkeypatch):
     assert shown.count("The nodes: internet, files, relay, napt_a, alice, napt_b, bob") == 4
     assert "bob has no wlan0; it has eth0" in shown
     assert "No closing quotation; the command was not run" in shown
-    assert "say what bob is to run" in shown
-    neither = "is neither a command (? lists them) nor a node"
+    assert "Type a command for bob after its name, or: shell bob" in shown
+    neither = "is neither a command (? shows them) nor a node"
     assert f"DRWA {neither}: did you mean draw?" in shown
     assert f"alcie {neither}: did you mean alice?" in shown
-    assert f"curl {neither}: programs run on a node, as in: bob curl" in " ".join(shown.split())
+    assert f"curl {neither}. A program runs on a node, as in: bob curl" in " ".join(shown.split())
     assert f"clear {neither}: Ctrl-L clears the screen." in shown
-    assert "rules lists them" in shown
+    assert "`rules` lists the rules" in shown
     assert f"solution {neither}.\n" in shown, "there is no solve at this prompt"
 
 
@@ -122,12 +122,12 @@ def test_a_nodes_line_is_done_by_a_shell_on_that_node(monkeypatch, keyboard, cap
     assert said.startswith("10.0.0.9/24\na;  b\na;  b\nd\nearly\n")
     assert "RTT MIN" in said
     assert "LATER" in said
-    assert "The whole line runs on bob: alice needs a line of its own." in shown
+    assert "The whole line ran on bob. Type what alice is to run in another line." in shown
     assert "false on bob ended, exit status 1" in shown
     assert shown.count("bob: exit status 1\n") == 1
     assert "Elapsed time" in shown
     assert "10.0.0.9 → 10.0.0.1 icmp echo request" in shown
-    assert "say what is to run, as in: packets" in shown
+    assert "Type a command after `while`, as in: packets" in shown
 
 
 def test_a_node_knows_the_public_names_and_asks_no_name_server(monkeypatch, keyboard, capfd):
@@ -168,6 +168,7 @@ def test_why_says_where_packets_died_and_rules_are_written_by_hand(monkeypatch, 
         "bob bash -c 'echo anybody > /dev/udp/198.51.100.10/9'",
         "bob ping -q -c 1 -W 2 10.0.0.7",
         "why",
+        "why all",
         "why napt_b",
         "rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080",
         "rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8081",
@@ -179,7 +180,7 @@ def test_why_says_where_packets_died_and_rules_are_written_by_hand(monkeypatch, 
         "pingall",
         "net",
     )
-    assert "Nothing was dropped so far" in shown
+    assert "No node dropped or refused a packet.\n" in shown
     rewritten = [line for line in shown.splitlines() if "(was 10.0.0.9:" in line]
     assert any("napt_b:wan0 out 203.0.113.77:" in line and "tcp SYN" in line for line in rewritten)
     assert "> 24.9.3.7:8080: no-rule, nobody inside has this port" in shown
@@ -188,18 +189,88 @@ def test_why_says_where_packets_died_and_rules_are_written_by_hand(monkeypatch, 
     dropped = lines[came + 1]
     assert "napt_a:wan0 ✗   tcp SYN 203.0.113.77:" in dropped
     assert dropped.endswith(" > 24.9.3.7:8080 dropped: no-rule")
-    answered = [n for n, line in enumerate(lines) if line.endswith(" answered:")]
-    assert [lines[n] for n in answered] == ["internet (the router) answered:", "files answered:"]
+    answered = [n for n, line in enumerate(lines) if line.endswith(" said no:")]
+    assert [lines[n] for n in answered] == ["internet said no:", "files said no:"]
     host, port = (lines[n + 1] for n in answered)
     assert "198.51.100.10 → 203.0.113.77 icmp destination unreachable (port)" in port
     assert "198.51.100.1 → 198.51.100.10 icmp destination unreachable (host)" in host
-    assert "bob asked its own network for 10.0.0.7" in shown
+    assert shown.count("bob asked its own network for 10.0.0.7") == 2
+    assert shown.count("> 24.9.3.7:8080: no-rule") == 1, "`why all` only: it was an earlier command"
     assert "napt_b has dropped nothing so far" in shown
     assert "napt_a added: tcp 24.9.3.7:8080 → 10.0.0.7:8080" in shown
-    assert "napt_c is no NAPT that could be asked; there are napt_a, napt_b" in shown
-    assert "as in: rule add napt_a tcp" in shown
+    assert "napt_c is not a NAPT with a table of rules; there are: napt_a, napt_b" in shown
+    assert "type a rule as in: rule add napt_a tcp" in shown
     assert "napt_a removed: tcp 24.9.3.7:8080 → 10.0.0.7:8080" in shown
     assert "24.9.3.7:8080         *" in shown
     assert "napt_a: 0 rules" in shown
     assert "alice -> internet files relay napt_a napt_b X" in shown
     assert "napt_a wan0:isp.2-eth2 lan0:site.1-eth1" in shown
+
+
+def test_why_answers_for_the_last_command(monkeypatch, keyboard, capfd):
+    shown = typed(
+        monkeypatch,
+        "bob curl -sS -m 0.5 http://24.9.3.7:8080/",
+        "alice curl -sS -m 2 http://198.51.100.10:81/",
+        "why",
+        "alice curl -sS -o got http://198.51.100.10:8080/none",
+        "why",
+        "alice curl -sS -o got http://198.51.100.10:8080/",
+        "why",
+        "alice ip link set eth0 down",
+        "alice curl -sS -m 1 http://198.51.100.10:8080/",
+        "why",
+    )
+    assert "files said no:" in shown
+    assert "198.51.100.10:81 to 24.9.3.7:" in shown
+    assert "refused the connection (RST)" in shown
+    assert "files answered 24.9.3.7:" in shown
+    assert "with 404: GET /none" in shown
+    fetch = "alice curl -sS -o got http://198.51.100.10:8080/"
+    assert f"No node dropped or refused a packet of the last command ({fetch})." in shown
+    assert "a link is down:\n  alice: eth0" in shown
+    assert "no-rule" not in shown
+
+
+def test_why_names_a_proxys_refusal_and_what_its_gateway_does_not_forward(
+    monkeypatch, keyboard, capfd
+):
+    shown = typed(
+        monkeypatch,
+        "pc curl -sS -m 0.5 http://151.101.1.69/",
+        "why",
+        "pc curl -sS -m 2 -x http://10.0.0.1:3128 -o got http://10.0.0.7/",
+        "why",
+        topology="level-8-proxy.yaml",
+    )
+    before, _, after = shown.partition("proxy answered")
+    assert "not forwarded (a proxy's gateway forwards no packets):" in before
+    assert "→ 151.101.1.69:80 tcp SYN" in before
+    assert "ended at proxy" in before
+    assert "10.0.0.7:" in after
+    assert " with 4" in after
+    assert "not forwarded" not in after
+
+
+def test_a_rule_is_typed_as_it_is_shown_and_a_former_name_is_told_once(
+    monkeypatch, keyboard, capfd
+):
+    shown = typed(
+        monkeypatch,
+        "rule add napt_a tcp 8080 -> 10.0.0.7:8080",
+        "rule del napt_a tcp 24.9.3.7:8080",
+        "rule add napt_a tcp 24.9.3.7:8080 → 10.0.0.7:8080",
+        "rule del napt_a tcp 8080",
+        "rules napt_a > file",
+        "rule add napt_a tcp 8080 10.0.0.7:8080 | cat",
+        "alice python -m servers.files --help | head -n 1",
+        "alice python3 -m servers.files --help | head -n 1",
+        "packets alice while alice python -m servers.files --help | head -n 1",
+    )
+    added = "napt_a added: tcp 24.9.3.7:8080 → 10.0.0.7:8080"
+    assert shown.count(added) == 2
+    assert shown.count("napt_a removed: tcp 24.9.3.7:8080 → 10.0.0.7:8080") == 2
+    assert shown.count("takes no | > &") == 2
+    said = "`python -m servers.files` is called file-server now: type file-server …"
+    assert shown.count(said) == 1
+    assert capfd.readouterr().out.count("usage: file-server") == 3

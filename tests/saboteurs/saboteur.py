@@ -5,9 +5,18 @@ is put into the copy, and the lab is run there just as a user would run it: a pr
 own, which makes its own sandbox. Then runs/<lab>/ must say of exactly the expected claims that
 they do not hold, each for the expected reason, and of all others that they do.
 
-To add a saboteur, add a row to a test file: a name, the edits (file, text that is in it exactly
-once, replacement), and `red`: each claim that must fail, with words from the evidence that must
-be given. If it names more claims than one, a comment says why the fault honestly breaks them all.
+To add a saboteur, add a row to a test file: a name, its faults, and `red`: each claim that must
+fail, with words from the evidence that must be given. If it names more claims than one, a comment
+says why the fault honestly breaks them all. A fault is one of
+
+    Patch("napt_lab.nat_node.core.table:Table.admits", translator.everyone)
+                        what a module has under a name becomes what the function makes of it. The
+                        function is in planted/, and runs in the processes of the copy.
+    Setting("two-sites.yaml", "sites.b.hosts.printer", "10.0.0.7")
+                        another value in a topology that comes with the project
+    Edit("servers/web.py", "text", "replacement")
+                        another text in a file: only where no name stands for what is to break,
+                        and with a comment that says so
 
 Faults that have nothing to do with each other share a run (`shared`), for a run takes seconds:
 their claims differ, so it still shows which fault turned which claim red, and that no other claim
@@ -15,13 +24,14 @@ moved.
 
 That without a fault all claims hold is what tests/network/test_lab_*.py show.
 
-The text that a fault replaces must be in the file exactly once. If the source has changed so
-that it is not, the test fails: a fault that was not put in would prove nothing either.
+A fault that cannot be put in fails its test, for it would prove nothing: the name must be there,
+the setting's parent as well, and a text exactly once.
 """
 
 from __future__ import annotations
 
 import compileall
+import importlib
 import json
 import os
 import py_compile
@@ -29,11 +39,15 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from tests import installed
+from tests.saboteurs import planting
 
 PACKAGE = "napt_lab"
 DEADLINE = 120.0  # seconds, for a lab that takes four on an idle machine
@@ -46,6 +60,11 @@ class Edit:
     file: str
     text: str
     replacement: str
+
+    @property
+    def place(self) -> object:
+        """What can be changed only once in a run."""
+        return (self.file, self.text)
 
     def apply(self, root: Path) -> None:
         """Change the copy at `root`."""
@@ -60,9 +79,83 @@ class Edit:
         path.write_text(source.replace(self.text, self.replacement), encoding="utf-8")
 
 
+class Patch:
+    """What a module has under a name becomes `fault(what it has, *arguments)`.
+
+    `target` is the module's full name, a colon, and the name in it.
+    """
+
+    def __init__(self, target: str, fault: Callable[..., Any], *arguments: object) -> None:
+        self.target, self.fault, self.arguments = target, fault, arguments
+
+    @property
+    def place(self) -> object:
+        """What can be changed only once in a run."""
+        return self.target
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Patch) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((self.target, self.fault))
+
+    def apply(self, root: Path) -> None:
+        """Have every process of the copy at `root` plant it."""
+        module, _, name = self.target.partition(":")
+        try:
+            planting.find(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise AssertionError(
+                f"the sabotage no longer applies: {self.target}: {error}"
+            ) from None
+        fault = {
+            "module": module,
+            "name": name,
+            "fault_module": self.fault.__module__.removeprefix("tests.saboteurs."),
+            "fault": self.fault.__name__,
+            "arguments": self.arguments,
+        }
+        with (root / planting.LIST).open("a", encoding="utf-8") as file:
+            print(json.dumps(fault), file=file)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Another value in a topology: `path` are the keys that lead to it, with dots between."""
+
+    file: str
+    path: str
+    value: Any
+
+    @property
+    def place(self) -> object:
+        """What can be changed only once in a run."""
+        return (self.file, self.path)
+
+    def __hash__(self) -> int:
+        return hash(self.place)
+
+    def apply(self, root: Path) -> None:
+        """Change the copy at `root`."""
+        path = root / PACKAGE / "topologies" / self.file
+        topology = yaml.safe_load(path.read_text(encoding="utf-8"))
+        *parents, last = self.path.split(".")
+        parent = topology
+        for key in parents:
+            assert key in parent, f"the sabotage no longer applies: {self.file} has no {self.path}"
+            parent = parent[key]
+        assert parent.get(last) != self.value, f"{self.file}: {self.path} is {self.value} already"
+        parent[last] = self.value
+        path.unlink()  # all copies share this file
+        path.write_text(yaml.safe_dump(topology), encoding="utf-8")
+
+
+Fault = Edit | Patch | Setting
+
+
 @dataclass(frozen=True, slots=True)
 class Saboteur:
-    """A fault and what must come of it.
+    """Faults and what must come of them.
 
     `red`: each claim that must fail, with words that its evidence must then have. `broken`:
     those among them of which the lab must say that they could not be checked. `part`: the only
@@ -70,25 +163,25 @@ class Saboteur:
     """
 
     name: str
-    edits: tuple[Edit, ...]
+    faults: tuple[Fault, ...]
     red: Mapping[str, str]
     broken: frozenset[str] = frozenset()
     part: str | None = None
 
     def may_join(self, other: Saboteur) -> bool:
         """Whether both can be put in, and told apart, in one run."""
-        places = {(edit.file, edit.text): edit for edit in self.edits}
+        places = {fault.place: fault for fault in self.faults}
         return (
             self.part == other.part
             and not self.red.keys() & other.red.keys()
-            and all(places.get((edit.file, edit.text), edit) == edit for edit in other.edits)
+            and all(places.get(fault.place, fault) == fault for fault in other.faults)
         )
 
     def joined(self, other: Saboteur) -> Saboteur:
         """Both faults, and all that must come of them."""
         return Saboteur(
             f"{self.name} {other.name}",
-            tuple(dict.fromkeys(self.edits + other.edits)),
+            tuple(dict.fromkeys(self.faults + other.faults)),
             {**self.red, **other.red},
             self.broken | other.broken,
             self.part,
@@ -126,6 +219,9 @@ class Run:
 def copy_source(root: Path) -> Path:
     """Copy all that a lab needs to `root`, and compile it, so that not every run has to."""
     package = installed.lay_out(root)
+    here = Path(__file__).parent
+    shutil.copy(planting.__file__, root / "sitecustomize.py")
+    shutil.copytree(here / "planted", root / "planted", ignore=shutil.ignore_patterns("__py*"))
     # Not by time of change: a fault may be put in within the same second.
     mode = py_compile.PycInvalidationMode.CHECKED_HASH
     compileall.compile_dir(package, quiet=2, invalidation_mode=mode)
@@ -146,8 +242,8 @@ def run_lab(lab: str, source: Path, folder: Path, saboteur: Saboteur | None = No
     copy(source, root)
     command = [sys.executable, "-m", "napt_lab.labs", "lab", lab]
     if saboteur is not None:
-        for edit in saboteur.edits:
-            edit.apply(root)
+        for fault in saboteur.faults:
+            fault.apply(root)
         command += ["--part", saboteur.part] if saboteur.part else []
     said = folder / "said.txt"
     try:

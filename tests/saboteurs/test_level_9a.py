@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.saboteurs.faults import FILE_DAMAGED_ON_THE_WAY, FILE_SERVER_REPORTS_ITSELF_AS_THE_PEER
-from tests.saboteurs.saboteur import Edit, Saboteur, assert_turns_red, run_lab, shared
+from tests.saboteurs.common import (
+    BOB_TRIES_THE_DIRECT_WAY,
+    FILE_DAMAGED_ON_THE_WAY,
+    SERVERS_TAKE_THEMSELVES_FOR_THE_CLIENT,
+    STAGE,
+)
+from tests.saboteurs.planted import labs, servers
+from tests.saboteurs.saboteur import Patch, Saboteur, assert_turns_red, run_lab, shared
 
 EXCHANGE, HOLDS = "9a.exchange", "9a.server-holds"
-
-LAB = "labs/level_9a/lab.py"
-SEND = "await send(request, self._folder, name, self._idle, _FOR_ALL)"
 
 SABOTEURS = (
     Saboteur(
@@ -21,36 +24,22 @@ SABOTEURS = (
     ),
     Saboteur(
         "server-reports-its-own-address-as-the-peer",
-        (FILE_SERVER_REPORTS_ITSELF_AS_THE_PEER,),
+        (SERVERS_TAKE_THEMSELVES_FOR_THE_CLIENT,),
         red={EXCHANGE: "from 198.51.100.10:8080"},
     ),
     Saboteur(
         "bob-tries-the-direct-way-as-well",
-        (
-            Edit(
-                LAB,
-                "    fetches = {\n",
-                '    stage.run("bob", "curl", "-m", "0.5", f"http://{NAPT_A}")\n    fetches = {\n',
-            ),
-        ),
+        (Patch(f"{STAGE}.start", labs.first, "bob", "curl", BOB_TRIES_THE_DIRECT_WAY),),
         red={EXCHANGE: "packets between 24.9.3.7 and 203.0.113.77"},
     ),
     Saboteur(
         "server-forgets-a-file-once-it-was-fetched",
-        (
-            Edit(
-                "servers/files/application.py",
-                f"return {SEND}\n",
-                f"response = {SEND}\n"
-                "            __import__('os').unlink(name, dir_fd=self._folder.descriptor)\n"
-                "            return response\n",
-            ),
-        ),
+        (Patch("napt_lab.servers.files.sending:send", servers.forgetting_what_it_gave),),
         red={HOLDS: "byte for byte: sha256sum: sha256sum: files/holiday.jpg: No such file"},
     ),
     Saboteur(
         "pcs-keep-their-copies",
-        (Edit(LAB, 'stage.run(pc, "rm", *SENT', 'stage.run(pc, "ls", *SENT'),),
+        (Patch(f"{STAGE}.start", labs.other_words, "alice", "rm", {"rm": "ls"}),),
         red={HOLDS: "alice has 2 of the files"},
     ),
 )

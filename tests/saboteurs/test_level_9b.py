@@ -4,47 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests.saboteurs.faults import FILE_DAMAGED_ON_THE_WAY
-from tests.saboteurs.saboteur import Edit, Saboteur, assert_turns_red, run_lab, shared
+from tests.saboteurs.common import BOB_TRIES_THE_DIRECT_WAY, FILE_DAMAGED_ON_THE_WAY, STAGE
+from tests.saboteurs.planted import labs, servers
+from tests.saboteurs.saboteur import Patch, Saboteur, assert_turns_red, run_lab, shared
 
 RELAY, TURN, NOTHING_HELD = "9b.relay", "9b.turn", "9b.nothing-held"
 
-LAB = "labs/level_9b/lab.py"
 
+def keeping(how: object) -> tuple[Patch, ...]:
+    """A relay that looks at the bytes that it passes on, and keeps them."""
+    return (Patch("napt_lab.servers.shared.splice:os", servers.keeping, how.__name__),)
 
-def keeping(setting_up: str, keep: str) -> tuple[Edit, ...]:
-    """A relay that looks at the bytes that it passes on, and does `keep` with `data`."""
-    return (
-        Edit(
-            "servers/shared/splice.py",
-            "                filled = os.splice(self.source.fileno(), inlet, PIPE_BYTES)\n",
-            "                data = self.source.recv(PIPE_BYTES, socket.MSG_PEEK)\n"
-            f"                {keep}\n"
-            "                filled = os.splice(self.source.fileno(), inlet, len(data) or 1)\n",
-        ),
-        Edit(
-            "servers/shared/splice.py",
-            "PIPE_BYTES = 65_536\n",
-            f"PIPE_BYTES = 65_536\n{setting_up}\n",
-        ),
-    )
-
-
-MAPPED_FILE = """
-import mmap
-
-kept = 0
-
-
-def keep(data: bytes) -> None:
-    global kept
-    page = kept // mmap.PAGESIZE * mmap.PAGESIZE
-    with open(f"/dev/shm/kept-by-{os.getpid()}", "r+b" if kept else "w+b") as file:
-        file.truncate(kept + len(data))
-        with mmap.mmap(file.fileno(), kept + len(data) - page, offset=page) as memory:
-            memory[kept - page :] = data
-    kept += len(data)
-"""
 
 SABOTEURS = (
     Saboteur(
@@ -55,24 +25,15 @@ SABOTEURS = (
     ),
     Saboteur(
         "bob-tries-the-direct-way-as-well",
-        (
-            Edit(
-                LAB,
-                '    second = stage.start("bob",',
-                '    stage.run("bob", "curl", "-m", "0.5", f"http://{NAPT_A}")\n'
-                '    second = stage.start("bob",',
-            ),
-        ),
+        (Patch(f"{STAGE}.start", labs.first, "bob", "sh", BOB_TRIES_THE_DIRECT_WAY),),
         red={RELAY: "napt_a:wan0: 1 SYN in"},
         part="meeting",
     ),
     Saboteur(
         "strangers-need-no-permission",
         (
-            Edit(
-                "servers/turn/connect.py",
-                "if peer[0] not in allocation.permissions:",
-                "if False:",
+            Patch(
+                "napt_lab.servers.turn.allocation:Allocation.__init__", servers.permitting_everyone
             ),
         ),
         red={TURN: "waiting for `connection-refused` from relay"},
@@ -80,26 +41,25 @@ SABOTEURS = (
     ),
     Saboteur(
         "relay-writes-to-disk",
-        keeping("", 'open("kept", "ab").write(data)'),
+        keeping(servers.in_a_file),
         red={NOTHING_HELD: "in its folder:"},
         part="held",
     ),
     Saboteur(
         "relay-writes-to-a-file-without-a-name",
-        keeping("import tempfile\nKEPT = tempfile.TemporaryFile()", "KEPT.write(data)"),
+        keeping(servers.in_a_nameless_file),
         red={NOTHING_HELD: "2 files open"},  # the plain relay's, and the TURN server's
         part="held",
     ),
     Saboteur(
-        # Neither in its folder, nor written by write(2), nor open for more than a moment.
         "relay-keeps-all-in-a-file-in-memory",
-        keeping(MAPPED_FILE, "keep(data) if data else None"),
+        keeping(servers.in_a_file_in_memory),
         red={NOTHING_HELD: "bytes more, without bob's copy"},
         part="held",
     ),
     Saboteur(
         "relay-keeps-all-in-memory",
-        keeping("KEPT = bytearray()", "KEPT.extend(data)"),
+        keeping(servers.in_memory),
         red={NOTHING_HELD: "its memory does not grow with the film"},
         part="held",
     ),

@@ -91,7 +91,7 @@ def tell_a_run(stream, *, passed=True, broken=False, evidence="seq 1 \x00 <&>"):
     stream.emit(
         "check", claim="9c.x", text="it works", passed=passed, broken=broken, evidence=[evidence]
     )
-    stream.emit("end", passed=passed, seconds=1.5)
+    stream.emit("end", passed=passed, seconds=1.5, learned=["A NAPT has `rules`."])
 
 
 def test_results_are_the_stable_interface(stream, tmp_path):

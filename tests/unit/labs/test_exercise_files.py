@@ -78,11 +78,11 @@ def test_what_is_wrong_with_an_exercise_is_told_with_its_line(tmp_path):
         "1: hints: missing; required: title, task, network, hints, solution",
         "5: files.'bob:../x': not a place; allowed: NODE:FILE or NODE:FOLDER/FILE",
         "5: files.'bob:x': '2000K' is not a size; allowed: 1K to 1024K",
-        "6: done[0].fact: 'shape' is no fact; allowed: typed, told, rule, first, late, same, has, "
-        "drop, event, set (did you mean 'same'?)",
+        "6: done[0].fact: 'shape' is not a fact; allowed: typed, told, rule, first, late, same, "
+        "has, drop, event, set (did you mean 'same'?)",
         "6: done[1].fact: 'bob:../../x' is not a place; allowed: NODE:FILE",
         "7: hint: unknown key; allowed: title, task, network, files, may-set, done, hints, "
-        "solution, mistakes (did you mean 'hints'?)",
+        "solution, mistakes, learned (did you mean 'hints'?)",
         "8: solution[0]: 'rm' cannot be run from a file of answers; allowed: curl, ping, "
         "turn-client, dial",
     ]
@@ -109,7 +109,7 @@ def test_settings_are_read_as_if_they_stood_in_the_file():
     for setting, problem in (
         (("napt_a", "engine", "nftables"), "'engine' cannot be set in this exercise"),
         (("napt_a", "hairpinning", "maybe"), "'maybe' is neither true nor false"),
-        (("napt_c", "hairpinning", "true"), "'napt_c' is no gateway"),
+        (("napt_c", "hairpinning", "true"), "'napt_c' is not a gateway"),
     ):
         with pytest.raises(TopologyError, match=problem):
             hairpin.topology((Setting(*setting),))
@@ -121,6 +121,8 @@ def test_settings_are_read_as_if_they_stood_in_the_file():
 @pytest.mark.parametrize(
     "line",
     [
+        "rule add napt_a tcp 8080 -> 10.0.0.7:8080 -> 10.0.0.8:8080",
+        "rule add napt_a tcp 8080 10.0.0.7",
         "alice rm -rf /",
         "alice sh -c id",
         "alice curl -K x http://24.9.3.7/",
@@ -152,6 +154,35 @@ def test_lines_that_no_file_may_have(line):
         check_line(parse_line(line))
 
 
+@pytest.mark.parametrize("external", ["8080", "24.9.3.7:8080"])
+@pytest.mark.parametrize("arrow", ["-> ", "→ ", ""])
+def test_a_rule_may_be_written_as_it_is_shown(external, arrow):
+    line = parse_line(f"rule add napt_a tcp {external} {arrow}10.0.0.7:8080")
+    check_line(line)
+    assert line.words == ("rule", "add", "napt_a", "tcp", external, "10.0.0.7:8080")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("fact: has pc:page.html", "fact: has pcc:page.html", "'pcc' is not a node"),
+        ('"typed pc curl *"', '"typed pcc curl *"', "'pcc' is not a node"),
+        ("  - pc curl -m 2 -x", "  - pcc curl -m 2 -x", "'pcc' is not a node"),
+        ("event stackoverflow", "event stackoverflo", "'stackoverflo' is not a node"),
+        ("fact: has pc:page.html", "fact: rule proxy *", "'proxy' is not a NAPT"),
+        ("fact: has pc:page.html", "fact: has pc:page.html | hass x", "'hass' is not a fact"),
+        ("done:", "files: {'pcc:a': 1K}\ndone:", "'pcc' is not a node"),
+    ],
+)
+def test_a_node_that_an_exercise_does_not_have_is_told(old, new, problem, tmp_path):
+    text = (FOLDER / "8-1-proxy.yaml").read_text()
+    assert old in text
+    file = tmp_path / "mine.yaml"
+    file.write_text(text.replace(old, new))
+    with pytest.raises(TopologyError, match=problem):
+        load(file)
+
+
 def test_what_is_wrong_with_a_file_of_answers_is_told_with_its_line(tmp_path):
     file = tmp_path / "answers.yaml"
     file.write_text(
@@ -178,8 +209,8 @@ def test_names_that_the_exercise_does_not_have_are_told_with_their_line(tmp_path
     with pytest.raises(TopologyError) as caught:
         prepare(series("9c")[:1], load_answers(file, names("9c")))
     assert [problem.removeprefix(f"{file}:") for problem in caught.value.problems] == [
-        "1: door: 'alice' is no NAPT; allowed: napt_a, napt_b",
-        "1: door: there is no node 'nobody'; allowed: files, alice, carol, bob, napt_a, napt_b, "
+        "1: door: 'alice' is not a NAPT; allowed: napt_a, napt_b",
+        "1: door: 'nobody' is not a node; allowed: files, alice, carol, bob, napt_a, napt_b, "
         "internet",
     ]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from napt_lab.labs.capture.packets import SYN
 from napt_lab.labs.capture.wire import Captured
-from napt_lab.labs.stage.evidence import journey, sha256
+from napt_lab.labs.shared_steps.evidence import journey, sha256
 from napt_lab.labs.stage.rule_lines import count
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim
@@ -16,6 +16,7 @@ from napt_lab.labs.stage.steps import Claim
 ALICE, NAPT_A = "10.0.0.7", "24.9.3.7"
 BOB, NAPT_B = "10.0.0.9", "203.0.113.77"
 FILES, RELAY, ROUTER_AT_FILES = "198.51.100.10", "198.51.100.11", "198.51.100.1"
+RELAY_PORT = 9000
 HOME = IPv4Network("10.0.0.0/24")
 PUBLIC = {"napt_a": NAPT_A, "napt_b": NAPT_B}
 

@@ -1,0 +1,145 @@
+"""Whether an exercise is sound: its solution, no answer, and each mistake, done and marked.
+
+The solution must give full marks, an empty answer no points, and each mistake less than full marks
+with its message and no other. `napt-lab exercise --test FILE` and the project's tests do this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from napt_lab.labs.check.outcome import Verdict
+from napt_lab.labs.exercises.answers import parse_line
+from napt_lab.labs.exercises.attempt import Attempt, fresh_network
+from napt_lab.labs.exercises.exercise import Exercise, Mistake
+from napt_lab.labs.exercises.grade import lines_of
+from napt_lab.labs.exercises.marking import SIGNS, Marks, mark
+from napt_lab.labs.exercises.tasks import settings
+from napt_lab.labs.running.runner import cannot_build
+from napt_lab.labs.verdict.exit_status import FAILED, PASSED
+from napt_lab.topologies.network.builder import BuildError, Network
+from napt_lab.topologies.network.processes import Process
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """An answer that was done; `problem` says what is wrong with its marks, "" if nothing is."""
+
+    what: str
+    marks: Marks
+    problem: str
+
+
+class Classroom:
+    """One network for one answer after the other; a fresh one where settings differ."""
+
+    def __init__(self, exercise: Exercise) -> None:
+        self._exercise = exercise
+        self._settings: list[str] | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def marks(self, answer: Sequence[str]) -> Marks:
+        """The marks for an answer. BuildError if there can be no network."""
+        lines = [parse_line(text) for text in answer]
+        wanted = sets(answer)
+        if wanted != self._settings:
+            self._stack.close()
+            topology = self._exercise.topology(settings(lines, self._exercise.path))
+            self._net, self._wire = self._stack.enter_context(fresh_network(topology))
+            self._settings = wanted
+        _tidy(self._net)
+        services = {process.pid for process in _processes(self._net)}
+        attempt = Attempt(self._exercise, self._net, self._wire)
+        for line in lines:
+            attempt.do(line)
+        marks = mark(attempt)
+        for process in _processes(self._net):
+            if process.pid not in services:  # what the answer has left in the background
+                process.kill()
+                process.await_end()
+        return marks
+
+
+def _processes(net: Network) -> list[Process]:
+    return [process for node in net for process in node.processes]
+
+
+def _tidy(net: Network) -> None:
+    """No explicit rules, and no files."""
+    for node in net:
+        napt = node.napt
+        for rule in napt.rules() if napt is not None else ():
+            if napt is not None and rule["explicit"]:
+                napt.remove(rule["protocol"], rule["external"])
+        for path in (*node.home.iterdir(), *(node.home / "files").glob("*")):
+            if path.is_file():
+                path.unlink()
+
+
+def sets(answer: Sequence[str]) -> list[str]:
+    """The lines of an answer with which the network is built."""
+    return [line for line in answer if line.startswith("set ")]
+
+
+def rehearse(
+    exercise: Exercise, more: Sequence[tuple[tuple[str, ...], Mistake]] = ()
+) -> Iterator[Rehearsed]:
+    """All answers that the exercise has, and `more` that are like some of its mistakes."""
+    answers: list[tuple[str, tuple[str, ...], Mistake | None]] = [
+        ("nothing done", (), None),
+        ("the solution", exercise.solution, None),
+        *((f"the mistake `{m.answer[0]}` …", m.answer, m) for m in exercise.mistakes),
+        *((f"the mistake `{answer[0]}` …", answer, mistake) for answer, mistake in more),
+    ]
+    answers.sort(key=lambda entry: (sets(entry[1]), len(entry[1])))
+    with Classroom(exercise) as classroom:
+        for what, answer, mistake in answers:
+            marks = classroom.marks(answer)
+            yield Rehearsed(what, marks, _problem(marks, answer == exercise.solution, mistake))
+
+
+def _problem(marks: Marks, solved: bool, mistake: Mistake | None) -> str:
+    if marks.unknown:
+        return "not all of it could be checked"
+    if solved:
+        return "" if marks.full else "it does not get full marks"
+    if marks.full:
+        return "it gets full marks"
+    if mistake is None:
+        return f"it gets {marks.got} of {marks.of} points" if marks.got else ""
+    if marks.advice == (mistake.says,):
+        return ""
+    got = " / ".join(f"“{text}”" for text in marks.advice) or "no message"
+    return f"its message should be “{mistake.says}”; it gets {got}"
+
+
+def run_rehearsal(exercises: Sequence[Exercise]) -> int:
+    """Rehearse exercises and tell about it; returns the exit status."""
+    sound = True
+    try:
+        for exercise in exercises:
+            print(f"{exercise.id}: {exercise.title}")
+            for done in rehearse(exercise):
+                sign = SIGNS[Verdict.FAILED if done.problem else Verdict.PASSED]
+                print(f"  {sign} {done.what}" + (f": {done.problem}" if done.problem else ""))
+                if done.problem:
+                    print("\n".join(f"  {line}" for line in lines_of(done.marks)))
+                    sound = False
+    except BuildError as error:
+        return cannot_build(error)
+    return PASSED if sound else FAILED

@@ -1,0 +1,1 @@
+"""What several levels type, and what counts as evidence there: levels share by this room."""

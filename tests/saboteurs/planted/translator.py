@@ -1,0 +1,307 @@
+"""Faults of the translator, and of what it keeps."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+ALICE_PORT_9 = (0x0A000007, 9)
+AT_NAPT_A = 0x18090307  # 24.9.3.7
+ALWAYS_LATE = 0.5  # seconds
+_TCP = 6
+_wasted = []
+
+
+# ── packets ────────────────────────────────────────────────────────────────────────────────
+
+
+def damaging_files(forward):
+    """Words of large packets change places: every checksum still holds."""
+
+    def damage(flows, frame, length, now):
+        passed = forward(flows, frame, length, now)
+        if passed and length > 1200:
+            frame[1000:1006] = frame[1002:1006] + frame[1000:1002]
+        return passed
+
+    return damage
+
+
+def numbering_anew(translate):
+    """What the NAPT sends has an Identification of its own."""
+
+    def numbered(self, packet, now):
+        verdict = translate(self, packet, now)
+        for sent in verdict.packets:
+            sent.rewrite_identification(4711)
+        return verdict
+
+    return numbered
+
+
+def wrong_checksum(rewrite_source):
+    """A wrong TCP checksum in what leaves."""
+
+    def rewritten(packet, endpoint):
+        rewrite_source(packet, endpoint)
+        if packet.protocol == _TCP:
+            packet.data[packet.header_length + 17] ^= 1
+
+    return rewritten
+
+
+def wrong_checksum_by_explicit_rules(deliver):
+    """A wrong TCP checksum in what comes in by an explicit rule of 24.9.3.7."""
+
+    def delivered(self, packet, now):
+        remote = (packet.source, packet.source_port)
+        rule = self.table.rule_for_external(packet.protocol, packet.destination_port, remote)
+        result = deliver(self, packet, now)
+        if rule and rule.explicit and self.settings.external == AT_NAPT_A:
+            packet.data[packet.header_length + 17] ^= 1
+        return result
+
+    return delivered
+
+
+def leaking_fins(translate):
+    """The end of a connection leaves untranslated as well."""
+
+    def leaking(self, packet, now):
+        before = bytearray(packet.data)
+        verdict = translate(self, packet, now)
+        is_fin = packet.protocol == _TCP and packet.tcp_flags & 1
+        if verdict.packets and is_fin and packet.side.value == "inside":
+            return verdict._replace(packets=[*verdict.packets, type(packet)(before)])
+        return verdict
+
+    return leaking
+
+
+def letting_in_what_it_drops(translate):
+    """A TCP packet without a rule is reported as dropped, and goes in."""
+
+    def let_in(self, packet, now):
+        verdict = translate(self, packet, now)
+        if verdict.drop and verdict.drop.name == "NO_RULE" and packet.protocol == _TCP:
+            packet.rewrite_destination(ALICE_PORT_9)
+            return verdict._replace(packets=[packet])
+        return verdict
+
+    return let_in
+
+
+def full_without_a_word(translate):
+    """A host is not told that there is no free port."""
+
+    def silent(self, packet, now):
+        verdict = translate(self, packet, now)
+        if verdict.drop and verdict.drop.name == "PORTS_EXHAUSTED":
+            return verdict._replace(packets=[])
+        return verdict
+
+    return silent
+
+
+def another_reason(deliver):
+    """What has no rule is said to be filtered."""
+
+    def delivered(self, packet, now):
+        result = deliver(self, packet, now)
+        no_rule = getattr(result, "name", "") == "NO_RULE"
+        return type(result).FILTERED if no_rule else result
+
+    return delivered
+
+
+# ── rules and sessions ─────────────────────────────────────────────────────────────────────
+
+
+def nothing_to_send(_expire):
+    """Nothing ever expires."""
+    return lambda _self, _now: []
+
+
+def overlooking_resets(follow):
+    """A RST changes nothing."""
+
+    def followed(state, flags, outbound):
+        return state if flags & 4 and state.name != "OPENING_OUT" else follow(
+            state, flags, outbound
+        )  # fmt: skip
+
+    return followed
+
+
+def keeping_rules_of_packets(take_out):
+    """A rule that a packet has made is never taken out."""
+
+    def taken_out(table, mapping):
+        if mapping.explicit:
+            take_out(table, mapping)
+
+    return taken_out
+
+
+def giving_no_port_twice(choose):
+    """A port that has been used once is never free again."""
+
+    def chosen(pool, wanted, is_free, taken):
+        used = vars(pool).setdefault("used", set())
+        port = choose(pool, wanted, lambda port: port not in used and is_free(port), taken)
+        used.add(port)
+        return port
+
+    return chosen
+
+
+def giving_the_oldest_port(make_rule):
+    """Who finds no free port takes that of the oldest rule."""
+
+    def made(table, *arguments):
+        rule = make_rule(table, *arguments)
+        if getattr(rule, "name", "") == "PORTS_EXHAUSTED":
+            oldest = next(iter(table))
+            table.close(next(iter(oldest.sessions.values())))
+            rule = make_rule(table, *arguments)
+        return rule
+
+    return made
+
+
+def wasting_memory(start):
+    """120 MiB for nothing."""
+
+    def started(*arguments):
+        start(*arguments)
+        _wasted.append(bytearray(b"x") * (120 << 20))
+
+    return started
+
+
+def any_rule_will_do(rule_for_external):
+    """What no rule leads anywhere goes by the first rule that there is."""
+
+    def found(table, protocol, port, remote):
+        any_rule = next((rule for rule in table if rule.protocol == protocol), None)
+        return rule_for_external(table, protocol, port, remote) or any_rule
+
+    return found
+
+
+def everyone(_admits):
+    """No filtering."""
+    return lambda _table, _mapping, _remote: True
+
+
+def late_rules(rule_for_external):
+    """An explicit rule is listed at once, and holds half a second later."""
+
+    def found(table, *arguments):
+        rule = rule_for_external(table, *arguments)
+        late = rule and rule.explicit and time.monotonic() < rule.created + ALWAYS_LATE
+        return None if late else rule
+
+    return found
+
+
+def no_explicit_rules(rule_for_external):
+    """At 24.9.3.7 an explicit rule is listed, and does not hold."""
+
+    def found(table, *arguments):
+        rule = rule_for_external(table, *arguments)
+        ignored = rule and rule.explicit and table.settings.external == AT_NAPT_A
+        return None if ignored else rule
+
+    return found
+
+
+def unlisting_only(_remove_explicit):
+    """A rule that is removed is not listed any more, but holds."""
+
+    def removed(table, mapping):
+        for key, other in list(table._by_internal.items()):
+            if other is mapping:
+                del table._by_internal[key]
+
+    return removed
+
+
+# ── port control ───────────────────────────────────────────────────────────────────────────
+
+
+def any_nonce(release):
+    """Who wants a lease deleted need not know its nonce."""
+
+    def released(leases, wish, now):
+        mapping = leases._table.rule_for_anyone(wish.protocol, wish.internal)
+        if mapping is not None and mapping.lease is not None:
+            wish = replace(wish, nonce=mapping.lease.nonce)
+        return release(leases, wish, now)
+
+    return released
+
+
+def refusing_and_obeying(release):
+    """Who is refused the deletion of a lease gets it all the same."""
+
+    def released(leases, wish, now):
+        try:
+            return release(leases, wish, now)
+        except Exception:
+            any_nonce(release)(leases, wish, now)
+            raise
+
+    return released
+
+
+def granting_no_time(renew):
+    """A renewal is answered, and the lease ends when it would have ended."""
+
+    def renewed(leases, wish, mapping, lease, now):
+        before = lease.lifetime, lease.deadline
+        grant = renew(leases, wish, mapping, lease, now)
+        lease.lifetime, lease.deadline = before
+        leases._deadlines.schedule(lease)
+        return grant
+
+    return renewed
+
+
+def bound_to_no_side(_bind):
+    """The port control server listens on all sides."""
+    import socket
+
+    def bound(_interface, _address):
+        listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        listener.bind(("", 5351))
+        return listener
+
+    return bound
+
+
+def numbered(_protocols, *pairs):
+    """Other protocols by their numbers."""
+    return dict(pairs)
+
+
+def hearing_udp_from_outside(run_ip):
+    """The kernel itself takes datagrams that come from outside."""
+
+    def run(commands, *, strict):
+        heard = [f"rule add pref 10 iif {_OUTSIDE} ipproto udp lookup local"] if strict else []
+        later = [command for command in commands if command.startswith("rule add pref 1")]
+        if not later:
+            return run_ip(commands, strict=strict)
+        at = commands.index(later[1])
+        return run_ip([*commands[:at], *heard, *commands[at:]], strict=strict)
+
+    return run
+
+
+_OUTSIDE = "wan0"
+
+
+def taking_all_for_insiders(answer):
+    """Whoever asks the port control server is taken for alice."""
+    return lambda self, data, _source, now: answer(self, data, ALICE_PORT_9[0], now)
