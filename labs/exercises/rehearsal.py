@@ -21,7 +21,8 @@ from napt_lab.labs.exercises.marking import SIGNS, Marks, mark
 from napt_lab.labs.exercises.tasks import settings
 from napt_lab.labs.running.runner import cannot_build
 from napt_lab.labs.verdict.exit_status import FAILED, PASSED
-from napt_lab.topologies.network.builder import BuildError, Network
+from napt_lab.topologies.network.build_error import BuildError
+from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.processes import Process
 
 
