@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from napt_lab.nat_node.core.behavior import Endpoint, parse_address, parse_endpoint
+from napt_lab.nat_node.core.control_protocol import PROTOCOLS
+from napt_lab.nat_node.core.explicit_rules import RuleRefused
 from napt_lab.nat_node.core.settings import PORT_CONTROL, SETTINGS, LeaseLimits, Setting, Settings
-from napt_lab.nat_node.core.table import RuleRefused
-from napt_lab.nat_node.engines.python_engine import PROTOCOLS, Doors, Node
+from napt_lab.nat_node.engines.python_engine import Devices, Node
 from napt_lab.nat_node.fast_path.flow_cache import Carrier
 from napt_lab.nat_node.persistence.keeper import keep
 from napt_lab.nat_node.system.announce import announce, complain
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
             from napt_lab.nat_node.engines.nftables.nftables_engine import KernelNat
 
             KernelNat(settings, interfaces.inside, control, rules).run()
-        doors = Doors.make(interfaces, control, state, port_control=limits is not None)
+        devices = Devices.make(interfaces, control, state, port_control=limits is not None)
     except (OSError, ValueError) as error:
         complain(str(error))
         return 1
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     def work(keeper: int) -> int:
         try:
             carrier = _carrier(interfaces) if arguments.datapath == "kernel" else None
-            Node(settings, doors, rules, keeper, limits, carrier).run()
+            Node(settings, devices, rules, keeper, limits, carrier).run()
         except (OSError, RuleRefused) as error:
             announce("failed", why=str(error))
             complain(str(error))
@@ -65,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _carrier(interfaces: Interfaces) -> Carrier:
-    """The kernel's part; whoever makes it owns it, so it is made by the translator itself."""
+    """The kernel's part. The process that makes it owns it, so the translator's process does."""
     from napt_lab.nat_node.offload.kernel_datapath import KernelDatapath
 
     return KernelDatapath(interfaces)

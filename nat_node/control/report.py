@@ -1,6 +1,7 @@
 """Rules, events and drops as JSON-able dictionaries, for control clients.
 
-`wall` gives the wall-clock time, in seconds since 1970, of a time on the translator's own clock.
+`wall` gives the wall-clock time, in seconds since 1970, of a time on the translator's own clock;
+`carried` says whether the kernel carries a session's packets.
 """
 
 from __future__ import annotations
@@ -12,17 +13,20 @@ from typing import Any
 from napt_lab.nat_node.core.behavior import ANY, show, show_address
 from napt_lab.nat_node.core.events import Dropped, Event, RuleAdded, RuleChanged
 from napt_lab.nat_node.core.lease import Lease
-from napt_lab.nat_node.core.mapping import Mapping
+from napt_lab.nat_node.core.mapping import Mapping, Session
 from napt_lab.nat_node.core.packet import PROTOCOL_NAMES
 from napt_lab.nat_node.core.translator import Translator
 
 Wall = Callable[[float], float]
+Carried = Callable[[Session], bool]
 
 #: A rule of a busy server may have tens of thousands; a list for people needs only some.
 SESSIONS_SHOWN = 16
 
 
-def rule(mapping: Mapping, external: int, now: float, wall: Wall) -> dict[str, Any]:
+def rule(
+    mapping: Mapping, external: int, now: float, wall: Wall, carried: Carried
+) -> dict[str, Any]:
     """One rule and its life so far. Times in seconds, counters in packets and bytes of IPv4."""
     made_by = mapping.made_by
     if mapping.first_remote is not None:
@@ -52,7 +56,7 @@ def rule(mapping: Mapping, external: int, now: float, wall: Wall) -> dict[str, A
                 "state": session.state.name.lower() if session.state is not None else None,
                 "idle": max(0.0, round(now - session.last_used, 6)),  # kernel_datapath.py rounds up
                 "expires_in": round(session.deadline - now, 6),
-                "carried_by": "kernel" if session.carried else "python",
+                "carried_by": "kernel" if carried(session) else "python",
             }
             for session in islice(mapping.sessions.values(), SESSIONS_SHOWN)
         ],
@@ -70,7 +74,7 @@ def _lease(lease: Lease, now: float) -> dict[str, Any]:
     }
 
 
-def event(what: Event, external: int, now: float, wall: Wall) -> dict[str, Any]:
+def event(what: Event, external: int, now: float, wall: Wall, carried: Carried) -> dict[str, Any]:
     """One event, with the wall-clock time at which it happened."""
     if isinstance(what, Dropped):
         return {
@@ -81,7 +85,7 @@ def event(what: Event, external: int, now: float, wall: Wall) -> dict[str, Any]:
             "packet": what.packet,
             "side": what.side,
         }
-    described = rule(what.mapping, external, now, wall)
+    described = rule(what.mapping, external, now, wall, carried)
     if isinstance(what, RuleAdded):
         return {"event": "rule-added", "time": wall(now), "rule": described}
     name = "rule-changed" if isinstance(what, RuleChanged) else "rule-ended"
@@ -93,6 +97,6 @@ def statistics(translator: Translator) -> dict[str, Any]:
     table = translator.table
     return {
         "rules": len(table),
-        "sessions": sum(table.session_count.values()),
+        "sessions": table.session_count,
         "drops": {reason.label: count for reason, count in translator.drops.items()},
     }

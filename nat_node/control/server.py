@@ -1,16 +1,12 @@
-"""The control socket: rules listed, added and removed from outside, events streamed.
+"""The control socket: clients list, add and remove rules, and follow events.
 
-A Unix socket of mode 0600, so that only the NAPT's owner reaches it. One JSON object a line:
+A Unix socket of mode 0600, so that only the NAPT's owner reaches it. One JSON object a line: the
+requests of control_protocol.py, and
 
-    {"do": "rules", "limit": 500}                  -> {"ok": true, "total": n, "rules": [...]}
-    {"do": "add", "protocol": "tcp", "external": "24.9.3.7:8080", "internal": "10.0.0.7:8080"}
-    {"do": "remove", "protocol": "tcp", "external": "24.9.3.7:8080"}
-    {"do": "stats"}                                -> {"ok": true, "rules": n, "drops": {...}, ...}
     {"do": "events"}                               -> {"ok": true}, then an event a line
 
-What cannot be done is answered with {"ok": false, "error": "why"}. A client that does not read
-its events loses some, and is told how many: {"event": "lost", "count": n}. It never slows the
-translator down. Clients, lines and buffers are bounded.
+A client that does not read its events loses some, and is told how many: {"event": "lost",
+"count": n}. It never slows the translator down. Clients, lines and buffers are bounded.
 """
 
 from __future__ import annotations
@@ -19,17 +15,18 @@ import json
 import os
 import select
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from napt_lab.nat_node.core.control_protocol import Engine, answer
+
 CLIENTS = 32
 LINE = 4096
 UNREAD = 4 << 20
 """Bytes that may wait for a client: enough for a list of some thousand rules."""
-
-Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(slots=True)
@@ -57,19 +54,21 @@ def bind(path: Path) -> socket.socket:
 class Control:
     """The socket's side of the node's loop: `handles(fd)` tells whose an event is.
 
-    `listener` is what `bind` gave. `answer` does what a request asks; `subscribed(any)` is called
-    when the first client wants events and when the last one has gone.
+    `listener` is what `bind` gave. `engine` does what is asked of the NAPT at `external`;
+    `subscribed(any)` is called when the first client wants events and when the last one has gone.
     """
 
     def __init__(
         self,
         listener: socket.socket,
         poll: select.epoll,
-        answer: Answer,
+        engine: Engine,
+        external: int,
         subscribed: Callable[[bool], None],
     ) -> None:
         self._poll = poll
-        self._answer = answer
+        self._engine = engine
+        self._external = external
         self._subscribed = subscribed
         self._clients: dict[int, _Client] = {}
         self._listener = listener
@@ -155,7 +154,7 @@ class Control:
             client.wants_events = True
             self._subscribed(True)
             return {"ok": True}
-        return self._answer(request)
+        return answer(request, self._engine, self._external)
 
     def _send(self, client: _Client) -> None:
         try:
@@ -182,6 +181,11 @@ class Control:
         client.socket.close()
         if client.wants_events and not any(c.wants_events for c in self._clients.values()):
             self._subscribed(False)
+
+
+def wall(monotonic: float) -> float:
+    """The time in seconds since 1970 at a time of the monotonic clock."""
+    return time.time() - (time.monotonic() - monotonic)
 
 
 def _line(message: dict[str, Any]) -> bytes:

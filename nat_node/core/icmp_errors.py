@@ -1,7 +1,7 @@
 """ICMP errors about translated packets (RFC 792 through a NAPT: RFC 5508, section 4).
 
 An ICMP error *quotes* the packet it is about: its IPv4 header and at least 8 bytes more, which
-hold the ports. To the one who receives the error the quotation must look as he sent it, so the
+hold the ports. The receiver of the error must find in it the packet as it was sent, so the
 translator undoes inside the quotation what it did to the packet:
 
     a PC sends        10.0.0.7:40000  -> 151.101.1.69:80
@@ -10,9 +10,9 @@ translator undoes inside the quotation what it did to the packet:
     error to the PC   router          -> 10.0.0.7    quoting 10.0.0.7:40000 -> 151.101.1.69:80
 
 The quoted packet runs the other way than the error, so its session is looked up with source and
-destination exchanged. Whoever quotes also has seen a right IPv4 header, so a quoted one that is
-damaged is a lie. An error in fragments is translated as it comes; whether it is undamaged can
-only be seen by whoever puts it together, since the checksum is over all of it.
+destination exchanged. A router discards a packet whose IPv4 header is damaged, so an error that
+quotes a damaged header is forged or damaged itself. An error in fragments is translated as it
+comes; only its receiver can check it, since the checksum is over all of it.
 
 An error never makes a rule, never keeps one alive and never ends one
 (RFC 5508, REQ-4 to REQ-6; RFC 5382, REQ-9 and REQ-10).
@@ -31,91 +31,93 @@ from napt_lab.nat_node.core.verdict import Drop
 ICMP_HEADER = 8
 
 
-def translate(
-    packet: Packet, settings: Settings, table: Table, numbers: Identifications
-) -> list[Packet] | Drop:
-    """An error about a packet that we translated: undo the translation in the quotation."""
-    before = packet.body_checksum()
-    if before and not packet.is_fragment:
-        return Drop.BAD_CHECKSUM
-    try:
-        quoted = quotation(packet)
-    except Malformed:
-        return Drop.MALFORMED
-    if not quoted.header_checksum_holds():
-        return Drop.BAD_CHECKSUM
-    if quoted.has_source_route():
-        return Drop.SOURCE_ROUTED
-    if packet.side is Side.OUTSIDE:
-        translated = _inbound(packet, quoted, settings, table, numbers)
-    else:
-        translated = _outbound(packet, quoted, settings, table, numbers)
-    if translated == [packet]:
-        packet.carry_into_icmp_checksum(before)
-    return translated
+class IcmpErrors:
+    """Translates ICMP errors by the rules and sessions of a table."""
 
+    def __init__(self, settings: Settings, table: Table, identifications: Identifications) -> None:
+        self._settings = settings
+        self._table = table
+        self._identifications = identifications
 
-def _outbound(
-    packet: Packet, quoted: Packet, settings: Settings, table: Table, numbers: Identifications
-) -> list[Packet] | Drop:
-    """An error from the inside: to the outside the quotation must show our external endpoint."""
-    own = packet.source in (settings.internal, settings.external)
-    if not own and not settings.is_inside(packet.source):
-        return Drop.SPOOFED_SOURCE
-    if settings.is_not_routable(packet.destination):
-        return Drop.PRIVATE_DESTINATION
-    # An error goes to whoever sent what it quotes (RFC 1122, section 3.2.2). Else a quotation
-    # could carry any address out.
-    if packet.destination != quoted.source:
-        return Drop.ICMP_UNRELATED
-    hairpin = packet.destination == settings.external
-    if own and not hairpin and quoted.destination == settings.external:
-        # Our own kernel, about a packet that has not been translated yet.
-        if _is_whole_ping(quoted):
-            # It was for us, and had just enough hops to get here.
-            return answer_echo(Packet(bytearray(quoted.data), Side.OUTSIDE))
+    def translate(self, packet: Packet) -> list[Packet] | Drop:
+        """An error about a packet that we translated: undo the translation in the quotation."""
+        before = packet.body_checksum()
+        if before and not packet.is_fragment:
+            return Drop.BAD_CHECKSUM
+        try:
+            quoted = quotation(packet)
+        except Malformed:
+            return Drop.MALFORMED
+        if not quoted.header_checksum_holds():
+            return Drop.BAD_CHECKSUM
+        if quoted.has_source_route():
+            return Drop.SOURCE_ROUTED
+        if packet.side is Side.OUTSIDE:
+            translated = self._inbound(packet, quoted)
+        else:
+            translated = self._outbound(packet, quoted)
+        if translated == [packet]:
+            packet.carry_into_icmp_checksum(before)
+        return translated
+
+    def _outbound(self, packet: Packet, quoted: Packet) -> list[Packet] | Drop:
+        """An error from the inside: outside, the quotation must show our external endpoint."""
+        settings = self._settings
+        own = packet.source in (settings.internal, settings.external)
+        if not own and not settings.is_inside(packet.source):
+            return Drop.SPOOFED_SOURCE
+        if settings.is_not_routable(packet.destination):
+            return Drop.PRIVATE_DESTINATION
+        # An error goes to whoever sent what it quotes (RFC 1122, section 3.2.2). Else a quotation
+        # could carry any address out.
+        if packet.destination != quoted.source:
+            return Drop.ICMP_UNRELATED
+        hairpin = packet.destination == settings.external
+        if own and not hairpin and quoted.destination == settings.external:
+            # Our own kernel, about a packet that has not been translated yet.
+            if _is_whole_ping(quoted):
+                # A ping to us whose time to live was just enough to get here.
+                return answer_echo(Packet(bytearray(quoted.data), Side.OUTSIDE))
+            packet.rewrite_source((settings.external, 0))
+            return [packet]
+        source, destination = quoted_endpoints(quoted)
+        mapping = self._table.received_by(quoted.protocol, destination, source)
+        if mapping is None:
+            return Drop.ICMP_UNRELATED
+        external = (settings.external, mapping.external_port)
+        if quoted.protocol == ICMP:
+            quoted.rewrite_identifier(external[1])
+        quoted.rewrite_destination(external)
         packet.rewrite_source((settings.external, 0))
+        if hairpin:
+            return self._inbound(packet, quoted)
         return [packet]
-    source, destination = quoted_endpoints(quoted)
-    mapping = table.received_by(quoted.protocol, destination, source)
-    if mapping is None:
-        return Drop.ICMP_UNRELATED
-    external = (settings.external, mapping.external_port)
-    if quoted.protocol == ICMP:
-        quoted.rewrite_identifier(external[1])
-    quoted.rewrite_destination(external)
-    packet.rewrite_source((settings.external, 0))
-    if hairpin:
-        return _inbound(packet, quoted, settings, table, numbers)
-    return [packet]
 
-
-def _inbound(
-    packet: Packet, quoted: Packet, settings: Settings, table: Table, numbers: Identifications
-) -> list[Packet] | Drop:
-    """An error to us: to the inside the quotation must show the internal endpoint."""
-    if packet.destination != settings.external:
-        return Drop.NOT_FOR_US
-    # Our own kernel writes from our inside address, about a packet that it could not send on.
-    own = packet.source == settings.internal
-    forged = settings.is_inside(packet.source) or is_unroutable(packet.source)
-    if packet.side is Side.OUTSIDE and forged and not own:
-        return Drop.SPOOFED_SOURCE
-    source, destination = quoted_endpoints(quoted)
-    if source[0] != settings.external:
-        return Drop.ICMP_UNRELATED
-    session = table.incoming(quoted.protocol, source[1], destination)
-    if session is None:
-        return Drop.ICMP_UNRELATED
-    internal = session.mapping.internal
-    if quoted.protocol == ICMP:
-        quoted.rewrite_identifier(internal[1])
-    if not quoted.is_atomic:  # what cannot be cut has kept its number
-        number = numbers.before(quoted.destination, quoted.protocol, quoted.identification)
-        quoted.rewrite_identification(number)
-    quoted.rewrite_source(internal)
-    packet.rewrite_destination((internal[0], 0))
-    return [packet]
+    def _inbound(self, packet: Packet, quoted: Packet) -> list[Packet] | Drop:
+        """An error to us: inside, the quotation must show the internal endpoint."""
+        settings = self._settings
+        if packet.destination != settings.external:
+            return Drop.NOT_FOR_US
+        # Our own kernel writes from our inside address, about a packet that it could not send on.
+        own = packet.source == settings.internal
+        forged = settings.is_inside(packet.source) or is_unroutable(packet.source)
+        if packet.side is Side.OUTSIDE and forged and not own:
+            return Drop.SPOOFED_SOURCE
+        source, destination = quoted_endpoints(quoted)
+        if source[0] != settings.external:
+            return Drop.ICMP_UNRELATED
+        session = self._table.incoming(quoted.protocol, source[1], destination)
+        if session is None:
+            return Drop.ICMP_UNRELATED
+        internal = session.mapping.internal
+        if quoted.protocol == ICMP:
+            quoted.rewrite_identifier(internal[1])
+        if not quoted.is_atomic:  # an atomic packet has kept its Identification
+            given = quoted.destination, quoted.protocol, quoted.identification
+            quoted.rewrite_identification(self._identifications.before(*given))
+        quoted.rewrite_source(internal)
+        packet.rewrite_destination((internal[0], 0))
+        return [packet]
 
 
 def _is_whole_ping(quoted: Packet) -> bool:
@@ -142,7 +144,7 @@ def quotation(error: Packet) -> Packet:
 def quoted_endpoints(quoted: Packet) -> tuple[Endpoint, Endpoint]:
     """Source and destination of a quoted packet; an echo's identifier is our side's port.
 
-    An echo request was sent by its source, a reply goes to the one who asked.
+    A request was sent by our side, a reply goes to our side.
     """
     if quoted.protocol != ICMP:
         return quoted.source_endpoint, quoted.destination_endpoint

@@ -1,21 +1,22 @@
 """Which external port a new rule gets (RFC 4787, section 4.2; RFC 6056).
 
 Preserve: the internal port if it is free, else at random. Sequential: the next free one.
-Random: any free one. Chance comes from outside, so that tests can choose it.
+Random: any free one. The random numbers come from outside, so that tests can choose them.
 
-Two wishes go before: a port below 1024 becomes one below 1024 if the pool has such, and any
-other one that is not (RFC 4787, REQ-3a); and where parity is kept, even stays even (REQ-4, for
-RTP and RTCP, which come in pairs). They are wishes, not conditions: rather an odd port than none.
+Two preferences come first. A port below 1024 becomes one below 1024 if the pool has such ports,
+and any other port stays at 1024 or above (RFC 4787, REQ-3a). Where parity is kept, an even port
+becomes an even one (REQ-4, for RTP and RTCP, which come in pairs). A preference gives way when no
+port meets it: an odd port is better than none.
 
     parts of the pool 1-65535     1-1023 even │ 1-1023 odd │ 1024-65535 even │ 1024-65535 odd
-    what port 40000 would like                               └──────────────┘ first, with parity
+    preferred for port 40000                                 └──────────────┘ first, with parity
                                                              └─────────────────────────────┘ then
                                   └────────────────────────────────────────────────────────┘ last
 
-In a part that is nearly full, free ports are searched for in strides of random length. One after
-the other would fill up the pool in runs without a gap, each longer than the one before, and the
-last ports of 65,535 would take thousands of looks each. In a part that is full nobody searches:
-the table counts what is taken of each.
+A few random numbers find a free port unless a part is nearly full. Then the part is searched in
+strides of random length. A search port by port would fill up the pool in runs without a gap, each
+longer than the one before, and the last ports of 65,535 would take thousands of looks each. A part
+that is full is not searched: the number of its taken ports is known.
 """
 
 from __future__ import annotations
@@ -28,8 +29,7 @@ from typing import NamedTuple
 
 from napt_lab.nat_node.core.settings import PortAssignment
 
-#: A few throws find a free port in any pool that is not nearly full.
-_THROWS = 8
+_THROWS = 8  # random numbers that are tried before a search
 _WELL_KNOWN = 1024
 
 
@@ -74,31 +74,31 @@ class PortPool:
             wishes.append((self.pool, (0, 1, 2, 3)))
         return [wish for wish in wishes if wish[0]]
 
-    def choose(
-        self, wanted: int, is_free: Callable[[int], bool], taken: Callable[[int], int]
-    ) -> int | None:
-        """A free port, or None when there is none. `wanted` is the internal port.
-
-        `taken(part)` is how many ports of a part are not free.
-        """
+    def choose(self, wanted: int, vacancies: Vacancies) -> int | None:
+        """A free port, or None when there is none. `wanted` is the internal port."""
+        is_free = vacancies.is_free
         if self._assignment is PortAssignment.PRESERVE and wanted in self.pool and is_free(wanted):
             return wanted
         for ports, parts in self._wishes[part_of(wanted)]:
-            if sum(map(taken, parts)) < len(ports):
-                port = self._choose_from(ports, is_free)
-                if port is not None:
-                    return port
+            port = self._choose_from(ports, parts, vacancies)
+            if port is not None:
+                return port
         return None
 
-    def _choose_from(self, ports: range, is_free: Callable[[int], bool]) -> int | None:
+    def _choose_from(
+        self, ports: range, parts: tuple[int, ...], vacancies: Vacancies
+    ) -> int | None:
+        is_free, size = vacancies.is_free, len(ports)
+        if self._assignment is not PortAssignment.SEQUENTIAL:
+            for _ in range(_THROWS):
+                port = ports[self._below(size)]
+                if is_free(port):
+                    return port
+        if sum(map(vacancies.taken, parts)) >= size:
+            return None
         if self._assignment is PortAssignment.SEQUENTIAL:
-            start = -((ports.start - self._next) // ports.step)
-            return self._scan(ports, start, is_free)
-        for _ in range(_THROWS):
-            port = ports[self._below(len(ports))]
-            if is_free(port):
-                return port
-        return self._scan(ports, self._below(len(ports)), is_free, self._stride(len(ports)))
+            return self._scan(ports, -((ports.start - self._next) // ports.step), is_free)
+        return self._scan(ports, self._below(size), is_free, self._stride(size))
 
     def _stride(self, size: int) -> int:
         """A step that comes to every one of `size` ports before it comes back to the first."""
@@ -119,9 +119,10 @@ class PortPool:
 
 
 class HeldPorts:
-    """Ports that were left, and wait until nothing on its way to the old owner can come any more.
+    """Ports that stay unused for a while after their rule (RFC 6888, REQ-8).
 
-    RFC 6888, REQ-8. At most every port of the pool is held, once for UDP and once for ICMP.
+    Packets that are still on their way to the old owner must not reach a new one. At most every
+    port of the pool is held, once for UDP and once for ICMP.
     """
 
     def __init__(self) -> None:
@@ -134,7 +135,7 @@ class HeldPorts:
         return key in self._held
 
     def hold(self, protocol: int, port: int, until: float) -> None:
-        """Keep a port from being used. `until` never goes back from one call to the next."""
+        """Keep a port from being used. `until` must not be earlier than in the call before."""
         self._until.append((until, protocol, port))
         self._held.add((protocol, port))
         self.count[(protocol, part_of(port))] += 1

@@ -8,10 +8,10 @@ Theory of operation
                       ◀── inbound: the *destination* becomes internal again ──
        10.0.0.7:40000 <- 151.101.1.69:80      24.9.3.7:1025 <- 151.101.1.69:80
 
-Outbound, a packet of a session that is not known yet makes one, and a rule for it if none fits.
-Inbound, a packet passes only by a rule, and only if the filtering behavior admits its sender.
-Hairpinning needs nothing of its own: a packet from the inside to our external address is first
-an outbound packet, and the result is an inbound one (RFC 4787, REQ-9).
+Outbound, the first packet of a session makes the session, and a rule if none fits. Inbound, a
+packet passes only by a rule, and only if the filtering behavior admits its sender. Hairpinning is
+both: a packet from the inside to our external address is first an outbound packet, and the result
+is an inbound one (RFC 4787, REQ-9).
 
 docs/one-packet.md follows one connection through all of this, call by call.
 
@@ -25,13 +25,14 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
-from napt_lab.nat_node.core import icmp, icmp_errors
+from napt_lab.nat_node.core import icmp
 from napt_lab.nat_node.core.behavior import Endpoint
-from napt_lab.nat_node.core.events import Dropped, Event, RuleAdded, RuleEnded, describe
+from napt_lab.nat_node.core.events import Dropped, RuleAdded, RuleEnded, describe
+from napt_lab.nat_node.core.explicit_rules import ExplicitRules
 from napt_lab.nat_node.core.fragments import Fragments, datagram
-from napt_lab.nat_node.core.half_open import Calls
+from napt_lab.nat_node.core.icmp_errors import IcmpErrors
 from napt_lab.nat_node.core.identification import Identifications
-from napt_lab.nat_node.core.mapping import MADE_BY, Mapping, Session
+from napt_lab.nat_node.core.mapping import Mapping, Session
 from napt_lab.nat_node.core.packet import (
     ECHO_REPLY,
     ECHO_REQUEST,
@@ -43,21 +44,13 @@ from napt_lab.nat_node.core.packet import (
     Packet,
     Side,
 )
+from napt_lab.nat_node.core.sessions import Sessions
 from napt_lab.nat_node.core.settings import Settings
 from napt_lab.nat_node.core.table import Table
-from napt_lab.nat_node.core.tcp_state import (
-    ACK,
-    CONTROL,
-    NOT_KEPT_FROM_OUTSIDE,
-    OVER,
-    STEADY,
-    SYN,
-    TcpState,
-    follow,
-)
+from napt_lab.nat_node.core.tcp_state import ACK, CONTROL, SYN
 from napt_lab.nat_node.core.unsolicited import UnsolicitedSyns
 from napt_lab.nat_node.core.verdict import Drop
-from napt_lab.nat_node.fast_path.flow_cache import FlowCache
+from napt_lab.nat_node.core.watchers import Watchers
 
 _OPENS = CONTROL | ACK  # of these only SYN is set in a segment that opens a connection
 
@@ -76,31 +69,20 @@ class Verdict(NamedTuple):
 
 
 class Translator:
-    """A NAPT. `below(n)` gives a random number from 0 to n - 1; `notify` is told each event."""
+    """A NAPT. `below(n)` gives a random number from 0 to n - 1."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        below: Callable[[int], int],
-        notify: Callable[[Event], None] | None = None,
-    ) -> None:
+    def __init__(self, settings: Settings, below: Callable[[int], int]) -> None:
         self.settings = settings
-        self.table = Table(settings, below)  # rules and sessions
-        self.numbers = Identifications(below)  # of packets that may be cut into fragments
-        self.flows = FlowCache(settings.external, self.numbers)  # the fast path
+        self.watchers = Watchers()
+        self.table = Table(settings, below)  # finds rules and sessions
+        self.sessions = Sessions(settings, self.table, self.watchers)  # begins and ends them
+        self.explicit = ExplicitRules(settings, self.table, self.watchers)
+        self.identifications = Identifications(below)  # of packets that may be fragmented
+        self._icmp_errors = IcmpErrors(settings, self.table, self.identifications)
         self.fragments = Fragments()
-        self.unsolicited = UnsolicitedSyns()  # that nobody has asked for, and no rule takes
-        self.calls = Calls(settings.host_limit)  # connections from outside, not answered yet
+        self.unsolicited = UnsolicitedSyns()  # SYNs from outside that no rule admits
         self._telling = icmp.Budget(_TOLD_RATE, burst=_TOLD_RATE)
         self.drops: Counter[Drop] = Counter()
-        self.notify = notify
-        opening, established, hold = (
-            settings.tcp_transitory_idle, settings.tcp_idle, settings.closing_hold
-        )  # fmt: skip
-        self._tcp_lifetime = [
-            hold if state in OVER else established if state in STEADY else opening
-            for state in TcpState
-        ]
 
     # -- packets ------------------------------------------------------------------------------
 
@@ -109,59 +91,65 @@ class Translator:
     ) -> Verdict:
         """Translate a packet as it came from a device: any bytes at all.
 
-        `partial`: its TCP or UDP checksum is yet to be finished by a device (checksum.py).
+        `partial`: a device will finish its TCP or UDP checksum later (checksum.py).
         """
         try:
             packet = Packet(data, side, partial)
         except Malformed as error:
             self.drops[Drop.MALFORMED] += 1
-            if self.notify:
-                self.notify(Dropped(Drop.MALFORMED, str(error), side.value))
+            if self.watchers.notify:
+                self.watchers.notify(Dropped(Drop.MALFORMED, str(error), side.value))
             return Verdict([], Drop.MALFORMED)
         return self.translate(packet, now)
 
     def translate(self, packet: Packet, now: float) -> Verdict:
         """Decide about one packet and rewrite it in place."""
-        if packet.is_later_fragment:
-            # Each sender inside has a share of what may wait, so nobody goes under many names.
-            forged = packet.side is Side.INSIDE and not self.settings.is_inside(packet.source)
-            result = Drop.SPOOFED_SOURCE if forged else self.fragments.later(packet, now)
-        elif packet.is_fragment:
-            key = datagram(packet)
-            first = self._decide(packet, now)
-            result = first
-            if isinstance(first, Drop):
-                self.fragments.first(key, first, now)
-            elif first:
-                result = [*first, *self.fragments.first(key, first[0], now)]
-        else:
-            result = self._decide(packet, now)
+        result = self._fragment(packet, now) if packet.is_fragment else self._decide(packet, now)
         if not isinstance(result, Drop):
             return Verdict(result)
         self.drops[result] += 1
-        if self.notify:
-            self.notify(Dropped(result, describe(packet), packet.side.value))
+        if self.watchers.notify:
+            self.watchers.notify(Dropped(result, describe(packet), packet.side.value))
         if result in _TOLD and icmp.may_be_told(packet) and self._telling.spend(now):
             return Verdict(
                 [icmp.unreachable(packet, icmp.PROHIBITED, self.settings.internal)], result
             )
         return Verdict([], result)
 
+    def _fragment(self, packet: Packet, now: float) -> list[Packet] | Drop:
+        """A piece of a packet: the first one is decided about, the others follow it."""
+        if packet.is_later_fragment:
+            # Check the source first: otherwise a host could evade its share by spoofing.
+            if packet.side is Side.INSIDE and not self.settings.is_inside(packet.source):
+                return Drop.SPOOFED_SOURCE
+            return self.fragments.later(packet, now)
+        key = datagram(packet)
+        result = self._decide(packet, now)
+        if isinstance(result, Drop):
+            self.fragments.first(key, result, now)
+        elif result:
+            result += self.fragments.first(key, result[0], now)
+        return result
+
     def _decide(self, packet: Packet, now: float) -> list[Packet] | Drop:
+        """A whole packet, or its first fragment."""
         if packet.protocol not in (TCP, UDP, ICMP):
             return Drop.UNSUPPORTED_PROTOCOL
         if packet.has_source_route():
             return Drop.SOURCE_ROUTED
         to = packet.destination
         if packet.protocol == ICMP and packet.icmp_type in ICMP_ERRORS:
-            result = icmp_errors.translate(packet, self.settings, self.table, self.numbers)
+            result = self._icmp_errors.translate(packet)
         elif packet.side is Side.INSIDE:
             result = self._outbound(packet, now)
         else:
             result = self._inbound(packet, now)
         if packet.side is Side.INSIDE and not packet.is_atomic and not isinstance(result, Drop):
-            number = self.numbers.give(to, packet.protocol, packet.identification, len(packet.data))
-            packet.rewrite_identification(number)
+            packet.rewrite_identification(
+                self.identifications.give(
+                    to, packet.protocol, packet.identification, len(packet.data)
+                )
+            )
         return result
 
     def _outbound(self, packet: Packet, now: float) -> list[Packet] | Drop:
@@ -193,7 +181,8 @@ class Translator:
             if isinstance(delivered, Drop):
                 packet.rewrite_source(mapping.internal)  # as it came: so the drop is told
             return delivered
-        self.flows.learn(session, packet)
+        for tell in self.watchers.translated:
+            tell(session, packet)
         return [packet]
 
     def _session_outbound(self, packet: Packet, now: float) -> Session | Drop:
@@ -207,32 +196,24 @@ class Translator:
         session = self.table.outgoing(protocol, internal, remote)
         if session is not None:
             if protocol == TCP:
-                self._advance(session, packet.tcp_flags, True, now)
+                self.sessions.advance(session, packet.tcp_flags, True, now)
             else:
-                session.use(now)
+                session.last_used = now
             return session
 
-        # Whoever has a session has passed this: only the first packet is asked.
+        # Only the first packet of a session is checked for these.
         if not self.settings.is_host(packet.source):
             return Drop.SPOOFED_SOURCE
         if self.settings.is_not_routable(packet.destination):
             return Drop.PRIVATE_DESTINATION
-        if protocol == TCP and packet.tcp_flags & _OPENS != SYN:
-            return Drop.NO_CONNECTION
-        mapping = self.table.rule_for_internal(protocol, internal, remote)
-        made: Mapping | None = None
-        if mapping is None:
-            rule = self.table.make_rule(protocol, internal, remote, now, MADE_BY[protocol])
-            if isinstance(rule, Drop):
-                return rule
-            mapping = made = rule
-        opened = self._open(mapping, remote, now, outbound=True)
-        if made is not None:
-            if isinstance(opened, Drop):
-                self.table.drop_unused(made)
-            elif self.notify:
-                self.notify(RuleAdded(made))
-        return opened
+        if protocol == TCP:
+            if packet.tcp_flags & _OPENS != SYN:
+                return Drop.NO_CONNECTION
+            opened = self.sessions.begin(protocol, internal, remote, now)
+            if not isinstance(opened, Drop):
+                self.unsolicited.forget(opened.mapping.external_port, remote)
+            return opened
+        return self.sessions.begin(protocol, internal, remote, now)
 
     def _inbound(self, packet: Packet, now: float) -> list[Packet] | Drop:
         """A packet from the outside."""
@@ -267,12 +248,12 @@ class Translator:
         if session is not None:
             mapping = session.mapping
             if protocol == TCP:
-                self._advance(session, packet.tcp_flags, False, now)
+                self.sessions.advance(session, packet.tcp_flags, False, now)
         else:
             if packet.side is Side.OUTSIDE and self._is_forged(packet):
                 return Drop.SPOOFED_SOURCE
             opens = protocol == TCP and packet.tcp_flags & _OPENS == SYN
-            rule = self.table.rule_for_external(protocol, port, remote)
+            rule = self.table.ports.rule(protocol, port, remote)
             if rule is None or not self.table.admits(rule, remote):
                 if opens and self.settings.refuse_syn and packet.side is Side.OUTSIDE:
                     self.unsolicited.note(packet, now)
@@ -282,68 +263,21 @@ class Translator:
             if protocol == TCP:
                 if not opens:
                     return Drop.NO_CONNECTION
-                opened = self._open(mapping, remote, now, outbound=False)
+                opened = self.sessions.open(mapping, remote, now, outbound=False)
                 if isinstance(opened, Drop):
                     return opened
+                self.unsolicited.forget(port, remote)
         mapping.packets_in += 1
         mapping.bytes_in += len(packet.data)
         packet.rewrite_destination(mapping.internal)
         if session is not None and packet.side is Side.OUTSIDE:
-            self.flows.learn(session, packet)
+            for tell in self.watchers.translated:
+                tell(session, packet)
         return [packet]
 
     def _is_forged(self, packet: Packet) -> bool:
         """Whether a packet from the outside claims a source that cannot be there."""
         return self.settings.is_not_routable(packet.source)
-
-    # -- sessions -----------------------------------------------------------------------------
-
-    def _open(
-        self, mapping: Mapping, remote: Endpoint, now: float, outbound: bool
-    ) -> Session | Drop:
-        settings = self.settings
-        if mapping.protocol == TCP:
-            if not outbound and not self.calls.may_come(mapping.internal[0]):
-                return Drop.UNANSWERED
-            state = TcpState.OPENING_OUT if outbound else TcpState.OPENING_IN
-            session = self.table.open(mapping, remote, now, self._tcp_lifetime[state], state)
-            if not isinstance(session, Drop):
-                if not outbound:
-                    self.calls.add(session)
-                if self.unsolicited:
-                    self.unsolicited.forget(mapping.external_port, remote)
-            return session
-        lifetime = settings.udp_idle if mapping.protocol == UDP else settings.icmp_idle
-        return self.table.open(mapping, remote, now, lifetime)
-
-    def _advance(self, session: Session, flags: int, outbound: bool, now: float) -> None:
-        """Follow a TCP connection by one segment."""
-        assert session.state is not None
-        state = follow(session.state, flags, outbound)
-        if state is session.state:
-            if outbound or state not in NOT_KEPT_FROM_OUTSIDE:
-                session.use(now)
-            return
-        if not (state is TcpState.REFUSED and outbound and session.state is TcpState.OPENING_IN):
-            session.last_used = now  # but not by a refusal (RFC 7857, section 7.1)
-        session.state = state
-        self.calls.advance(session)
-        before, session.lifetime = session.lifetime, self._tcp_lifetime[state]
-        if session.lifetime < before:
-            self.table.deadlines.schedule(session)
-        if self.table.memory:
-            self.table.memory.advance(session)
-        if state not in STEADY:
-            self.flows.forget(session)
-
-    def _close(self, session: Session, why: str) -> Mapping | None:
-        """End a session; gives its rule if that has ended with it."""
-        self.flows.forget(session)
-        self.calls.remove(session)
-        mapping = self.table.close(session)
-        if mapping and self.notify:
-            self.notify(RuleEnded(mapping, why))
-        return mapping
 
     # -- time ---------------------------------------------------------------------------------
 
@@ -352,15 +286,7 @@ class Translator:
 
         Gives packets to send, each towards its own `side`.
         """
-        for session in self.table.deadlines.due(now):
-            why = "idle"
-            if session.state is TcpState.CLOSED:
-                why = "closed"
-            elif session.state in OVER:
-                why = "reset"
-            ended = self._close(session, why)
-            if ended is not None:
-                self.table.hold_port(ended, now)
+        self.sessions.expire(now)
         self.fragments.expire(now)
         if self.fragments.lost:
             self.drops[Drop.FRAGMENT_LOST] += self.fragments.lost
@@ -369,36 +295,36 @@ class Translator:
 
     def next_deadline(self) -> float | None:
         """When `expire` must be called again at the latest; None while nothing can expire."""
-        times = [
-            time
-            for time in (
-                self.table.deadlines.next(),
-                self.fragments.next_deadline(),
-                self.unsolicited.next_deadline(),
-            )
-            if time is not None
-        ]
-        return min(times, default=None)
+        deadline = self.sessions.deadlines.next()
+        for other in (self.fragments.next_deadline(), self.unsolicited.next_deadline()):
+            if other is not None and (deadline is None or other < deadline):
+                deadline = other
+        return deadline
+
+    def adopt(self) -> None:
+        """Go on with a table that was put back."""
+        self.sessions.adopt()
+        self.explicit.adopt()
 
     # -- explicit rules -----------------------------------------------------------------------
 
     def add_rule(
         self, protocol: int, external_port: int, internal: Endpoint, now: float
     ) -> Mapping:
-        """Add an explicit rule (port forwarding). Raises table.RuleRefused."""
-        mapping = self.table.add_explicit(protocol, external_port, internal, now)
-        if self.notify:
-            self.notify(RuleAdded(mapping))
+        """Add an explicit rule (port forwarding). Raises explicit_rules.RuleRefused."""
+        mapping = self.explicit.add(protocol, external_port, internal, now)
+        if self.watchers.notify:
+            self.watchers.notify(RuleAdded(mapping))
         return mapping
 
     def remove_rule(self, protocol: int, external_port: int) -> Mapping:
-        """Remove an explicit rule and end its sessions. Raises table.RuleRefused."""
-        mapping = self.table.explicit(protocol, external_port)
+        """Remove an explicit rule and end its sessions. Raises explicit_rules.RuleRefused."""
+        mapping = self.explicit.find(protocol, external_port)
         for session in list(mapping.sessions.values()):
-            self._close(session, "removed")
-        self.table.remove_explicit(mapping)
+            self.sessions.close(session, "removed")
+        self.explicit.remove(mapping)
         if mapping.lease:
             mapping.lease.ended = "removed"
-        if self.notify:
-            self.notify(RuleEnded(mapping, "removed"))
+        if self.watchers.notify:
+            self.watchers.notify(RuleEnded(mapping, "removed"))
         return mapping

@@ -10,45 +10,51 @@ import socket
 import sys
 import time
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from napt_lab.nat_node.control import report
-from napt_lab.nat_node.control.server import Control, bind
-from napt_lab.nat_node.core.behavior import Endpoint, parse_endpoint, show_address
+from napt_lab.nat_node.control.server import Control, bind, wall
+from napt_lab.nat_node.core.behavior import Endpoint, show_address
+from napt_lab.nat_node.core.control_protocol import Described
 from napt_lab.nat_node.core.events import Event
-from napt_lab.nat_node.core.mapping import Mapping
-from napt_lab.nat_node.core.packet import PROTOCOL_NAMES, Packet, Side, give_back_hop
+from napt_lab.nat_node.core.mapping import Mapping, Session
+from napt_lab.nat_node.core.packet import Packet, Side, give_back_hop
 from napt_lab.nat_node.core.settings import LeaseLimits, Settings
-from napt_lab.nat_node.core.table import RuleRefused
 from napt_lab.nat_node.core.translator import Translator
 from napt_lab.nat_node.core.verdict import Drop
-from napt_lab.nat_node.fast_path.flow_cache import NEEDS_CHECKSUM, VNET_HEADER, Carrier, Flows
+from napt_lab.nat_node.fast_path.flow_cache import (
+    NEEDS_CHECKSUM,
+    VNET_HEADER,
+    Carrier,
+    FlowCache,
+    Flows,
+)
 from napt_lab.nat_node.persistence.state_file import recover
 from napt_lab.nat_node.system.announce import announce
 from napt_lab.nat_node.system.routing import NAT_IN, NAT_OUT, Interfaces, set_up
 from napt_lab.nat_node.system.tun import FRAME_SIZE, PLAIN, DeviceGone, open_tun
 
-# Most NAPTs have no port control, and need not wait for it at their start.
+# Most NAPTs have no port control: importing it would delay their start.
 if TYPE_CHECKING:
     from napt_lab.nat_node.port_control.listener import Listener
 
 #: Packets taken from one device before the others get their turn.
 BATCH = 64
-RULES_LISTED = 500
 #: Seconds; a poll cannot wait for longer than some weeks, but an idle time may be.
 LONGEST_WAIT = 3600.0
-PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
 
 
 class KeeperGone(OSError):
-    """The translator must not go on alone."""
+    """The process that would start the translator again is gone."""
 
 
 class Chance:
-    """Random numbers that nobody can guess, had from the kernel in one draught for many rules."""
+    """Random numbers that cannot be guessed, fetched from the kernel for many rules at once."""
 
     def __init__(self) -> None:
         self._numbers = array("Q")
@@ -61,10 +67,10 @@ class Chance:
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
-    """Where packets and requests come in, and the file that remembers: what a Node is given.
+class Devices:
+    """What a Node is given and what outlives it (keeper.py).
 
-    They outlive it (keeper.py).
+    The devices and sockets by which packets and requests come in, and the path of the state file.
     """
 
     inside: int
@@ -76,7 +82,7 @@ class Doors:
     @classmethod
     def make(
         cls, interfaces: Interfaces, control: Path, state: Path, *, port_control: bool
-    ) -> Doors:
+    ) -> Devices:
         """Raises OSError (TunError, RoutingError among them)."""
         inside, outside = open_tun(NAT_IN), open_tun(NAT_OUT)
         set_up(interfaces)
@@ -91,52 +97,62 @@ class Doors:
 class Node:
     """A running NAPT, with explicit `rules` (protocol, external port, internal endpoint).
 
-    If one before it was killed, it begins with that one's rules instead. `keeper` becomes
-    readable when nobody would start it again. With `limits` inside hosts may ask for rules of
-    their own (PCP and NAT-PMP). Raises RuleRefused.
+    If an earlier one was killed, it begins with that one's rules instead. `keeper` becomes readable
+    when the process that would start it again is gone. With `limits` inside hosts may ask for rules
+    of their own (PCP and NAT-PMP). Raises RuleRefused.
     """
 
     def __init__(
         self,
         settings: Settings,
-        doors: Doors,
+        devices: Devices,
         rules: list[tuple[int, int, Endpoint]],
         keeper: int,
         limits: LeaseLimits | None,
         carrier: Carrier | None,
     ) -> None:
         now = time.monotonic()
-        self.translator, self._goes_on = recover(
+        self.translator, self._memory, self._goes_on = recover(
             lambda: Translator(settings, Chance().below),
-            doors.state,
+            devices.state,
             repr((settings, rules)).encode(),
             now,
         )
         if not self._goes_on:
             for protocol, port, internal in rules:
                 self.translator.add_rule(protocol, port, internal, now)
-        self.translator.flows.carrier = self._carrier = carrier
-        self._inside, self._outside, self._keeper = doors.inside, doors.outside, keeper
+        self._carrier = carrier
+        self._flows = FlowCache(self.translator, carrier)
+        self._inside, self._outside = devices.inside, devices.outside
         self._frame = bytearray(FRAME_SIZE)
         self._view = memoryview(self._frame)
         self._buffers = [self._frame]
         self._poll = select.epoll()
         for descriptor in (self._inside, self._outside, keeper):
             self._poll.register(descriptor, select.EPOLLIN)
-        self._control = Control(doors.control, self._poll, self._answer, self._subscribed)
+        self._control = Control(
+            devices.control, self._poll, self, settings.external, self._subscribed
+        )
         self._port_control: Listener | None = None
-        if limits is not None and doors.port_control is not None:
+        if limits is not None and devices.port_control is not None:
             from napt_lab.nat_node.port_control.listener import Listener
             from napt_lab.nat_node.port_control.server import PortControl
 
             server = PortControl(self.translator, limits, now)
-            self._port_control = Listener(server, doors.port_control, self._poll)
+            self._port_control = Listener(server, devices.port_control, self._poll)
+        self._deadlines: list[Callable[[], float | None]] = [self.translator.next_deadline]
+        if self._memory:
+            self._deadlines.append(self._memory.next_look)
+        if self._port_control:
+            self._deadlines.append(self._port_control.next_deadline)
+        if carrier:
+            self._deadlines.append(carrier.next_look)
 
     def run(self) -> NoReturn:
         """Translate until SIGTERM. Raises DeviceGone, KeeperGone."""
         signal.signal(signal.SIGTERM, _stop)
         signal.signal(signal.SIGINT, _stop)
-        # Nothing here is left in cycles, and a collection over 65,535 rules would hold up packets.
+        # Rules form no reference cycles, and a collection over 65,535 of them would delay packets.
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -152,36 +168,37 @@ class Node:
             self._once()
 
     def _once(self) -> None:
-        translator, port_control = self.translator, self._port_control
-        deadline = translator.next_deadline()
-        if port_control and (sooner := port_control.next_deadline()) is not None:
-            deadline = sooner if deadline is None else min(deadline, sooner)
-        look = self._carrier.next_look() if self._carrier else None
+        deadline = None
+        for next_one in self._deadlines:
+            when = next_one()
+            if when is not None and (deadline is None or when < deadline):
+                deadline = when
         wait = -1.0
-        if deadline is not None:  # else there is no session that could be carried either
-            next_event = deadline if look is None else min(deadline, look)
-            wait = min(max(0.0, next_event - time.monotonic()), LONGEST_WAIT)
+        if deadline is not None:
+            wait = min(max(0.0, deadline - time.monotonic()), LONGEST_WAIT)
         for descriptor, events in self._poll.poll(wait):
             if descriptor == self._inside:
-                self._drain(descriptor, Side.INSIDE, translator.flows.inside)
+                self._drain(descriptor, Side.INSIDE, self._flows.inside)
             elif descriptor == self._outside:
-                self._drain(descriptor, Side.OUTSIDE, translator.flows.outside)
+                self._drain(descriptor, Side.OUTSIDE, self._flows.outside)
             elif self._control.handles(descriptor):
                 self._control.handle(descriptor, events)
-            elif port_control and port_control.handles(descriptor):
-                port_control.handle(time.monotonic)
+            elif self._port_control and self._port_control.handles(descriptor):
+                self._port_control.handle(time.monotonic)
             else:
                 raise KeeperGone("the process that would start the translator again is gone")
-        now = time.monotonic()
-        due = deadline is not None and now >= deadline  # most wake-ups are for a packet or two
-        if look is not None and (due or now >= look):
-            # Nothing ends as idle that the kernel has carried meanwhile.
-            self._read_counters(now)
-        if due:
-            for packet in translator.expire(now):
-                self._send(self._outside if packet.side is Side.OUTSIDE else self._inside, packet)
-            if port_control:
-                port_control.expire(now)
+        if deadline is not None and (now := time.monotonic()) >= deadline:
+            self._expire(now)
+
+    def _expire(self, now: float) -> None:
+        """Do what time alone makes necessary."""
+        self._read_counters(now)  # first: what the kernel has carried meanwhile is not idle
+        if self._memory:
+            self._memory.look(now)
+        for packet in self.translator.expire(now):
+            self._send(self._outside if packet.side is Side.OUTSIDE else self._inside, packet)
+        if self._port_control:
+            self._port_control.expire(now)
 
     def _drain(self, descriptor: int, side: Side, flows: Flows) -> None:
         """Take a batch of packets from one device, and give back what becomes of them."""
@@ -198,15 +215,15 @@ class Node:
                     f"the device {name} is gone ({error.strerror}): nothing passes any more"
                 ) from None
             if not forward(frame, length, now):
-                self._think(descriptor, side, length, now)
+                self._slow_path(descriptor, side, length, now)
                 continue
             try:
                 os.write(descriptor, view[:length])
             except OSError:
                 self.translator.drops[Drop.REFUSED_BY_KERNEL] += 1
 
-    def _think(self, descriptor: int, side: Side, length: int, now: float) -> None:
-        """The slow path: the lesson in translator.py."""
+    def _slow_path(self, descriptor: int, side: Side, length: int, now: float) -> None:
+        """Ask the translator about a packet of no known flow."""
         data = self._view[VNET_HEADER:length]
         partial = bool(self._frame[0] & NEEDS_CHECKSUM)
         for packet in self.translator.receive(data, side, now, partial).packets:
@@ -221,80 +238,46 @@ class Node:
             self.translator.drops[Drop.REFUSED_BY_KERNEL] += 1
 
     def _read_counters(self, now: float) -> None:
-        """See what the flows that the kernel carries have done meanwhile."""
+        """Read the counters of the flows that the kernel carries."""
         if self._carrier:
             for session, outbound in self._carrier.account(now):
-                self.translator.flows.learn_anew(session, outbound)
+                self._flows.learn_anew(session, outbound)
 
-    # -- control ------------------------------------------------------------------------------
+    # -- what a control client asks for (control_protocol.Engine) -----------------------------
+
+    def list_rules(self, limit: int) -> tuple[int, list[Described]]:
+        """How many rules there are, and the oldest of them."""
+        self._read_counters(time.monotonic())
+        table = self.translator.table
+        return len(table), [self._describe(mapping) for mapping in islice(table, limit)]
+
+    def add_rule(self, protocol: int, port: int, internal: Endpoint) -> Described:
+        """Add an explicit rule. Raises RuleRefused."""
+        return self._describe(self.translator.add_rule(protocol, port, internal, time.monotonic()))
+
+    def remove_rule(self, protocol: int, port: int) -> Described:
+        """Remove an explicit rule. Raises RuleRefused."""
+        return self._describe(self.translator.remove_rule(protocol, port))
+
+    def stats(self) -> dict[str, Any]:
+        """Counts of the whole translator."""
+        return {"pid": os.getpid(), **report.statistics(self.translator)}
 
     def _subscribed(self, anyone: bool) -> None:
-        self.translator.notify = self._broadcast if anyone else None
+        self.translator.watchers.notify = self._broadcast if anyone else None
 
     def _broadcast(self, event: Event) -> None:
         now = time.monotonic()
         external = self.translator.settings.external
-        self._control.broadcast(report.event(event, external, now, _wall))
+        self._control.broadcast(report.event(event, external, now, wall, self._carries))
 
-    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        try:
-            match request.get("do"):
-                case "rules":
-                    return self._rules(request.get("limit", RULES_LISTED))
-                case "add":
-                    return self._add(request)
-                case "remove":
-                    protocol, port = self._external(request)
-                    mapping = self.translator.remove_rule(protocol, port)
-                case "stats":
-                    return {"ok": True, "pid": os.getpid(), **report.statistics(self.translator)}
-                case other:
-                    raise RuleRefused(f"cannot do {other!r}: rules, add, remove, stats or events")
-        except ValueError as error:
-            return {"ok": False, "error": str(error)}
-        return {"ok": True, "rule": self._describe(mapping)}
-
-    def _rules(self, limit: object) -> dict[str, Any]:
-        if not isinstance(limit, int) or not 0 <= limit <= RULES_LISTED * 10:
-            raise RuleRefused(f"limit must be a number from 0 to {RULES_LISTED * 10}")
-        self._read_counters(time.monotonic())
-        table = self.translator.table
-        listed = [self._describe(mapping) for mapping, _ in zip(table, range(limit), strict=False)]
-        return {"ok": True, "total": len(table), "rules": listed}
-
-    def _add(self, request: dict[str, Any]) -> dict[str, Any]:
-        protocol, port = self._external(request)
-        internal = parse_endpoint(_text(request, "internal"))
-        mapping = self.translator.add_rule(protocol, port, internal, time.monotonic())
-        return {"ok": True, "rule": self._describe(mapping)}
-
-    def _external(self, request: dict[str, Any]) -> tuple[int, int]:
-        """Protocol and external port of a request about an explicit rule."""
-        name = _text(request, "protocol")
-        if name not in PROTOCOLS:
-            raise RuleRefused(f"protocol {name!r}: tcp or udp")
-        address, port = parse_endpoint(_text(request, "external"))
-        own = self.translator.settings.external
-        if address != own:
-            raise RuleRefused(
-                f"{show_address(address)} is not this NAPT's external address {show_address(own)}"
-            )
-        return PROTOCOLS[name], port
-
-    def _describe(self, mapping: Mapping) -> dict[str, Any]:
+    def _describe(self, mapping: Mapping) -> Described:
         external = self.translator.settings.external
-        return report.rule(mapping, external, time.monotonic(), _wall)
+        return report.rule(mapping, external, time.monotonic(), wall, self._carries)
 
-
-def _text(request: dict[str, Any], key: str) -> str:
-    value = request.get(key)
-    if not isinstance(value, str):
-        raise RuleRefused(f"{key} is missing")
-    return value
-
-
-def _wall(monotonic: float) -> float:
-    return time.time() - (time.monotonic() - monotonic)
+    def _carries(self, session: Session) -> bool:
+        """Whether the kernel carries a session's packets."""
+        return self._carrier is not None and self._carrier.carries(session)
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:

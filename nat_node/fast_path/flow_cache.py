@@ -1,19 +1,19 @@
-"""The fast path: what is already known needs no thinking.
+"""The fast path: packets of known flows are rewritten without asking the translator again.
 
 Theory of operation
 -------------------
 Once the translator has decided about a flow, every further packet of it gets the same treatment:
 the same 12 bytes (both addresses, both ports, which lie side by side in a header without options)
-replaced by the same 12 other bytes, and the same differences added to the same two checksums.
-So the decision is kept: 12 bytes as they arrive -> 12 bytes to write and the differences.
+are replaced by the same 12 other bytes, and the same differences are added to the same two
+checksums. So the decision is kept: 12 bytes as they arrive -> 12 bytes to write, and differences.
 
-Only packets that cannot change anything come this way: no fragment, no IP option, no SYN, FIN or
-RST. All else, and all that is not here, goes through `Translator.translate`. The cache may be
-emptied at any time without harm: it holds nothing that the table does not know.
+Only packets that cannot change a session take this path: no fragment, no IP option, no SYN, FIN or
+RST. All others, and those of unknown flows, go through `Translator.translate`. The cache watches
+the translator (watchers.py). It may be emptied at any time: the table knows everything in it.
 
-With a `carrier` (kernel_datapath.py) a flow that moves much is proposed to it, and this cache
-bridges the time until it is taken. How much it moves, the slow path sees: it keeps the flow a
-little longer then.
+With a `carrier` (kernel_datapath.py) a flow that moves many packets is proposed to it, and this
+cache serves until the carrier takes the flow. The slow path counts the packets, so a flow stays
+there a little longer then.
 
 A frame is a packet behind the 10 bytes of `virtio_net_hdr` with which the kernel hands it over
 (tun.py): up to 64 KB of TCP at once, with a checksum that may be partial.
@@ -38,6 +38,7 @@ from napt_lab.nat_node.core.packet import (
     Side,
 )
 from napt_lab.nat_node.core.tcp_state import CONTROL, STEADY
+from napt_lab.nat_node.core.translator import Translator
 
 VNET_HEADER = 10
 NEEDS_CHECKSUM = 1
@@ -68,7 +69,7 @@ class Flow:
         self.session = session
         self.outbound = outbound
         self.rewritten = after
-        # RFC 4787, REQ-6: what comes from outside need not keep a UDP rule alive. TCP has its
+        # RFC 4787, REQ-6: a packet from outside need not keep a UDP rule alive. TCP has its
         # states for that.
         self.refreshes = outbound or session.mapping.protocol == TCP
         addresses = difference(int.from_bytes(before[:8], "big"), int.from_bytes(after[:8], "big"))
@@ -82,8 +83,8 @@ class Flow:
 class Flows:
     """The flows that arrive from one side, by the 12 bytes as they arrive."""
 
-    def __init__(self, numbers: Identifications) -> None:
-        self._numbers = numbers
+    def __init__(self, identifications: Identifications) -> None:
+        self._identifications = identifications
         self.tcp: dict[bytes, Flow] = {}
         self.udp: dict[bytes, Flow] = {}
 
@@ -95,7 +96,7 @@ class Flows:
         return self.tcp if protocol == TCP else self.udp
 
     def forward(self, frame: bytearray, length: int, now: float) -> bool:
-        """Rewrite a frame of `length` bytes in place, if its flow is known. Else: False."""
+        """Rewrite a frame of `length` bytes in place. False if its flow is not known."""
         if length < _SHORTEST:
             return False
         flags, version, fragment, ttl, protocol, checksum, endpoints = _read_header(frame)
@@ -114,7 +115,7 @@ class Flows:
         if flow is None:
             return False
         if not fragment & DONT_FRAGMENT and flow.outbound:
-            checksum = self._number(frame, length, flow, checksum)
+            checksum = self._identify(frame, length, flow, checksum)
 
         # RFC 1624, as in checksum.update: a call for each would be felt here.
         checksum = MODULUS - ((MODULUS - checksum + flow.header_change) % MODULUS or MODULUS)
@@ -135,8 +136,6 @@ class Flows:
         mapping = session.mapping
         if flow.refreshes:
             session.last_used = now
-            if now >= session.remember_at:
-                session.remember()
         if flow.outbound:
             mapping.packets_out += 1
             mapping.bytes_out += length - VNET_HEADER
@@ -145,11 +144,14 @@ class Flows:
             mapping.bytes_in += length - VNET_HEADER
         return True
 
-    def _number(self, frame: bytearray, length: int, flow: Flow, checksum: int) -> int:
-        """Give a packet that may be cut a number of ours; gives the header's new checksum."""
+    def _identify(self, frame: bytearray, length: int, flow: Flow, checksum: int) -> int:
+        """Replace the Identification of a packet that may be fragmented.
+
+        Gives the header's new checksum.
+        """
         (before,) = _read_field(frame, 14)
         session = flow.session
-        number = self._numbers.give(
+        number = self._identifications.give(
             session.remote[0], session.mapping.protocol, before, length - VNET_HEADER
         )
         _write_field(frame, 14, number)
@@ -157,18 +159,20 @@ class Flows:
 
 
 def is_plain(packet: Packet) -> bool:
-    """Whether the rest of its flow may look like this packet: what the fast path can take."""
-    return not packet.is_fragment and (packet.protocol == UDP or not packet.tcp_flags & CONTROL)
+    """Whether the fast path can take packets like this one."""
+    if packet.fragment & _FRAGMENT:
+        return False
+    return packet.protocol == UDP or not packet.tcp_flags & CONTROL
 
 
 class Carrier(Protocol):
-    """Who can take a session's packets off the translator's hands, direction by direction."""
+    """What can carry a session's packets in the translator's place, direction by direction."""
 
     def propose(self, session: Session, outbound: bool) -> None:
-        """This direction is worth it."""
+        """Offer one direction: it moves many packets."""
 
     def release(self, session: Session) -> None:
-        """From now on the translator must see all of this session."""
+        """Take a session back: from now on the translator must see all of its packets."""
 
     def next_look(self) -> float | None:
         """When `account` must be called again at the latest."""
@@ -176,68 +180,89 @@ class Carrier(Protocol):
     def account(self, now: float) -> list[tuple[Session, bool]]:
         """Bring the counters, and when each session was last used, up to `now`.
 
-        Gives the directions that are the translator's again.
+        Gives the directions that are no longer carried.
         """
+
+    def carries(self, session: Session) -> bool:
+        """Whether a direction of a session is carried."""
 
 
 class FlowCache:
-    """The flows of both sides, apart: nobody outside uses an inside flow by forging addresses."""
+    """The known flows of a translator, which it watches.
 
-    def __init__(self, external: int, numbers: Identifications) -> None:
-        self._external = external
-        self.carrier: Carrier | None = None
-        self.inside = Flows(numbers)
-        self.outside = Flows(numbers)
+    Those that arrive from inside and from outside are kept apart, so that no packet from outside
+    can use an inside flow by forging its addresses.
+    """
+
+    def __init__(self, translator: Translator, carrier: Carrier | None = None) -> None:
+        self._external = translator.settings.external
+        self.carrier = carrier
+        self.inside = Flows(translator.identifications)
+        self.outside = Flows(translator.identifications)
+        self._kept: set[Session] = set()
+        self._slow_packets: dict[Session, int] = {}  # counted where there is a carrier
+        watchers = translator.watchers
+        watchers.translated.append(self.learn)
+        watchers.changed.append(self._changed)
+        watchers.closed.append(self.forget)
 
     def learn(self, session: Session, packet: Packet) -> None:
-        """Keep a session, or this direction, that nothing but silence or a closing can change.
+        """Keep a session, or this direction of it, if only silence or a closing can change it.
 
         `packet` is one of its packets, translated.
         """
-        mapping, outbound = session.mapping, packet.side is Side.INSIDE
-        if not is_plain(packet) or (session.state is not None and session.state not in STEADY):
+        state = session.state
+        if (state is not None and state not in STEADY) or not is_plain(packet):
             return
+        mapping = session.mapping
         if self.carrier is not None:
-            session.slow_packets += 1
-            if session.slow_packets < _WORTH_CARRYING:
+            slow = self._slow_packets[session] = self._slow_packets.get(session, 0) + 1
+            if slow < _WORTH_CARRYING:
                 return
+            outbound = packet.side is Side.INSIDE
             self._keep(session, outbound)
-            if packet.is_atomic or not outbound:  # else its packets need numbers of ours
+            if packet.is_atomic or not outbound:  # else its packets need identifications of ours
                 self.carrier.propose(session, outbound)
             return
         packets = mapping.packets_out + mapping.packets_in
         if mapping.protocol != TCP:
             if packets > _QUESTION:
-                self._keep(session, outbound)
+                self._keep(session, packet.side is Side.INSIDE)
         elif packets > _HANDSHAKE:
             # A connection that is only held needs no fast path; one that is used flows both ways.
             self._keep(session, True)
             self._keep(session, False)
 
     def _keep(self, session: Session, outbound: bool) -> None:
-        mapping = session.mapping
-        flows = (self.inside if outbound else self.outside).of(mapping.protocol)
+        flows = self._flows(session, outbound)
         if len(flows) >= CAPACITY:
             flows.clear()
         before, after = self._headers(session, outbound)
         flows[before] = Flow(session, outbound, before, after)
-        session.cached = True
+        self._kept.add(session)
 
     def learn_anew(self, session: Session, outbound: bool) -> None:
-        """Leave one direction to the translator until it has proved its worth again."""
-        session.slow_packets = 0
-        flows = (self.inside if outbound else self.outside).of(session.mapping.protocol)
-        flows.pop(self._headers(session, outbound)[0], None)
+        """Leave one direction to the translator until it has again moved many packets."""
+        self._slow_packets.pop(session, None)
+        self._flows(session, outbound).pop(self._headers(session, outbound)[0], None)
 
     def forget(self, session: Session) -> None:
         """Leave a session's packets to the translator again."""
-        if not session.cached:
+        self._slow_packets.pop(session, None)
+        if session not in self._kept:
             return
+        self._kept.remove(session)
         if self.carrier is not None:
             self.carrier.release(session)
         for outbound in (True, False):
             self.learn_anew(session, outbound)
-        session.cached = False
+
+    def _changed(self, session: Session) -> None:
+        if session.state not in STEADY:
+            self.forget(session)
+
+    def _flows(self, session: Session, outbound: bool) -> dict[bytes, Flow]:
+        return (self.inside if outbound else self.outside).of(session.mapping.protocol)
 
     def _headers(self, session: Session, outbound: bool) -> tuple[bytes, bytes]:
         """The 12 bytes of a direction as they arrive, and as they leave."""

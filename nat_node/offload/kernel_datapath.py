@@ -159,7 +159,7 @@ class _Carried:
         """Something has moved since the last look."""
         # As in flow_cache.py: what comes from outside keeps no UDP rule alive.
         if self.outbound or self.session.mapping.protocol == TCP:
-            self.session.use(now + SOON)  # sooner than that nobody looks again
+            self.session.last_used = now + SOON  # the counters are not read again before
         if self.packets - self.busy_packets >= BUSY:
             self.busy_at, self.busy_packets = now, self.packets
 
@@ -227,6 +227,10 @@ class KernelDatapath:
             return None
         return self._looked + (SOON if self._asked else LOOK_EVERY)
 
+    def carries(self, session: Session) -> bool:
+        """Whether a direction of a session is in the kernel's maps."""
+        return any(self._place(session, outbound) in self._carried for outbound in (True, False))
+
     def account(self, now: float) -> list[tuple[Session, bool]]:
         """Read all counters: what has moved since the last time was in use until `now`.
 
@@ -274,7 +278,6 @@ class KernelDatapath:
                 self._refused.append((session, outbound))
                 continue
             carried = self._carried[place] = _Carried(session, outbound, show_address(hop), now)
-            session.carried = True
             name, mark = place[0], _mark(session, outbound)
             commands += [
                 f"add element netdev {TABLE} port {{ {mark} : {port} }}",
@@ -295,9 +298,6 @@ class KernelDatapath:
                 f"delete element netdev {TABLE} port {{ {mark} }}",
                 f"delete element netdev {TABLE} hop {{ {mark} }}",
             ]
-        for carried in ended.values():
-            other = self._place(carried.session, not carried.outbound)
-            carried.session.carried = other in self._carried
         self._run(commands)
 
     def _run(self, commands: list[str]) -> None:
@@ -315,7 +315,6 @@ class KernelDatapath:
         for place, carried in self._carried.items():
             if counted := self._counters.one(*place):
                 carried.count(*counted)
-            carried.session.carried = False
         self._nft.close()
         self._carried.clear()
         self._waiting.clear()

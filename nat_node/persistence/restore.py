@@ -1,10 +1,10 @@
 """From the picture of a table (memory.py) back to a table.
 
-A file may have been cut short, overwritten or made by somebody else, so nothing in it is believed
-that was not checked: one record that cannot be, and none is used. A NAPT that begins with an
-empty table breaks connections; one that begins with a wrong table sends them to strangers.
+A file may have been cut short, overwritten or made by another program, so everything in it is
+checked: if one record cannot be right, none is used. A NAPT that begins with an empty table breaks
+connections; one that begins with a wrong table sends them to strangers.
 
-That a dynamic rule has no session is no damage: its translator was killed between the two.
+A packet's rule without a session is not damage: its translator was killed between the two.
 """
 
 from __future__ import annotations
@@ -35,42 +35,50 @@ from napt_lab.nat_node.persistence.memory import (
     SESSION,
     SESSION_BODY,
     TOUCH,
+    Places,
 )
 
 
 class Damaged(ValueError):
-    """This is not the picture of a table; the text says why."""
+    """These records are not the picture of a table; the text says why."""
 
 
-def restore(records: memoryview, table: Table, now: float) -> None:
-    """Put the rules and sessions in `records` into an empty table. Raises Damaged.
+def restore(records: memoryview, settings: Settings, table: Table, now: float) -> Places:
+    """Put the rules and sessions in `records` into an empty table; gives where they are there.
 
-    Nothing is changed in `records` but that rules without a session are freed.
+    Nothing is changed in `records`, but rules without a session are freed. Raises Damaged.
     """
+    places: Places = {}
     rules: dict[int, Mapping] = {}
     sessions: dict[int, list[Session]] = {}
     kinds = records[::RECORD].tobytes()
     for number, kind in enumerate(kinds):
         if kind == RULE:
-            rule, first = _rule(records, number, table.settings, now)
+            rule, first = _rule(records, number, settings, now)
+            places[rule] = number * RECORD
             if rule.serial in rules:
                 raise Damaged(f"record {number}: a rule that was there before")
             rules[rule.serial] = rule
-            sessions[rule.serial] = [first] if first is not None else []
+            sessions[rule.serial] = []
+            if first is not None:
+                sessions[rule.serial].append(first)
+                places[first] = number * RECORD
         elif kind not in (SESSION, FREE):
             raise Damaged(f"record {number}: no kind of record is {kind}")
     for number, kind in enumerate(kinds):
         if kind == SESSION:
             session = _session(records, number, rules, now)
+            places[session] = number * RECORD
             sessions[session.mapping.serial].append(session)
     for serial, rule in sorted(rules.items()):  # in the order in which they were made
         if not (rule.explicit or sessions[serial]):
-            records[rule.place] = FREE
+            records[places.pop(rule)] = FREE
             continue
         try:
             table.put_back(rule, sorted(sessions[serial], key=attrgetter("serial")))
         except KeyError as error:
-            raise Damaged(f"record {rule.place // RECORD}: {error.args[0]}") from None
+            raise Damaged(f"record {places[rule] // RECORD}: {error.args[0]}") from None
+    return places
 
 
 def _body(records: memoryview, number: int, layout: Struct) -> tuple[Any, ...]:
@@ -103,7 +111,6 @@ def _rule(
     )  # fmt: skip
     if first_address:
         mapping.first_remote = (first_address, first_port)
-    mapping.place = number * RECORD
     if records[number * RECORD + LIFE_AT] == NO_SESSION:
         return mapping, None
     return mapping, _alive(records, number, first_serial, mapping, (first_address, first_port), now)
@@ -124,10 +131,8 @@ def _alive(
         raise Damaged(f"record {number}: no state of its protocol is {state}")
     if not (isfinite(lifetime) and lifetime >= 0):
         raise Damaged(f"record {number}: no lifetime is {lifetime}")
-    # What is written once a second may have been half written: then it was used a moment ago.
+    # The kill may have come between two bytes of this time. Then the session was just in use.
     if not (isfinite(last_used) and 0 <= last_used <= now):
         last_used = now
-    session = Session(serial, rule, remote, min(now, last_used + TOUCH), lifetime)
-    session.state = None if state == NO_STATE else TcpState(state)
-    session.place = number * RECORD
-    return session
+    kept = None if state == NO_STATE else TcpState(state)
+    return Session(serial, rule, remote, min(now, last_used + TOUCH), lifetime, kept)

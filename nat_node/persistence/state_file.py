@@ -25,10 +25,11 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 from struct import Struct
+from typing import NamedTuple
 from zlib import crc32
 
 from napt_lab.nat_node.core.translator import Translator
-from napt_lab.nat_node.persistence.memory import FEWEST, RECORD, Memory, most_records
+from napt_lab.nat_node.persistence.memory import FEWEST, RECORD, Memory, Places, most_records
 from napt_lab.nat_node.persistence.restore import Damaged, restore
 from napt_lab.nat_node.system.announce import warn
 
@@ -118,28 +119,34 @@ class StateFile:
         warn("state-damaged", f"{self._path}: {why}; set aside as {bad.name}, no rule is known")
 
 
-def recover(
-    make: Callable[[], Translator], path: Path, settings: bytes, now: float
-) -> tuple[Translator, bool]:
-    """A translator that remembers, and whether there was a table that it could begin with."""
-    translator = make()
+class Recovered(NamedTuple):
+    """A translator, the picture of its table, and whether it begins with an earlier table."""
+
+    translator: Translator
+    memory: Memory | None
+    goes_on: bool
+
+
+def recover(make: Callable[[], Translator], path: Path, settings: bytes, now: float) -> Recovered:
+    """A translator whose table outlives it. It begins with the table in the file, if any."""
+    translator, places = make(), Places()
     most = most_records(translator.settings)
     file = StateFile(path, settings, most)
     try:
         records = file.open()
         if records is not None:
-            restore(records, translator.table, now)
-            for mapping in translator.table:
-                translator.calls.adopt(mapping.sessions.values())
+            places = restore(records, translator.settings, translator.table, now)
+            translator.adopt()
     except Damaged as damage:
         file.set_aside(str(damage))
         translator, records = make(), None
-    had_one = records is not None
+    goes_on = records is not None
     if records is None:
         records = file.make_room(b"", FEWEST)
+    memory = None
     if records is not None:
-        translator.table.remember_in(Memory(records, most, file.make_room))
-    return translator, had_one
+        memory = Memory(translator, records, most, file.make_room, places)
+    return Recovered(translator, memory, goes_on)
 
 
 def _map(descriptor: int, size: int) -> memoryview:

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from napt_lab.nat_node.core.behavior import Endpoint
 from napt_lab.nat_node.core.deadlines import Deadlines
 from napt_lab.nat_node.core.events import RuleAdded, RuleChanged, RuleEnded
+from napt_lab.nat_node.core.explicit_rules import RuleRefused
 from napt_lab.nat_node.core.lease import Filter, Lease
 from napt_lab.nat_node.core.mapping import Mapping
 from napt_lab.nat_node.core.packet import TCP, UDP
 from napt_lab.nat_node.core.settings import LeaseLimits
-from napt_lab.nat_node.core.table import RuleRefused
 from napt_lab.nat_node.core.translator import Translator
 from napt_lab.nat_node.port_control.pcp import Refused, Result
 
@@ -62,8 +62,9 @@ class Leases:
     """All leases of one translator."""
 
     def __init__(self, translator: Translator, limits: LeaseLimits) -> None:
-        self._translator = translator
+        self._watchers = translator.watchers
         self._table = translator.table
+        self._explicit = translator.explicit
         self._limits = limits
         self._by_host: dict[int, list[Lease]] = {}
         self._deadlines: Deadlines[Lease] = Deadlines()
@@ -74,7 +75,7 @@ class Leases:
     def grant(self, wish: Wish, now: float) -> Grant:
         """Make or renew a rule. Raises Refused."""
         mapping = self._table.rule_for_anyone(wish.protocol, wish.internal)
-        if mapping is not None and mapping.serial in self._table.static:
+        if mapping is not None and mapping.serial in self._explicit.by_hand:
             self._must_be(wish, mapping)
             return Grant(mapping.external_port, FOREVER)
         if mapping is not None and mapping.explicit and mapping.lease is not None:
@@ -110,7 +111,7 @@ class Leases:
         mapping = self._table.rule_for_anyone(wish.protocol, wish.internal)
         if mapping is None:
             return 0  # the answer to the first such request may have been lost
-        if mapping.serial in self._table.static:
+        if mapping.serial in self._explicit.by_hand:
             raise Refused(Result.NOT_AUTHORIZED)
         lease = mapping.lease
         if lease is None:
@@ -128,7 +129,7 @@ class Leases:
         """
         kept = any(
             mapping.protocol == protocol and mapping.internal[0] == host
-            for mapping in self._table.static.values()
+            for mapping in self._explicit.by_hand.values()
         )
         for lease in self._of(host):
             if lease.protocol == protocol:
@@ -170,21 +171,21 @@ class Leases:
 
     def _new_rule(self, wish: Wish, now: float) -> Mapping:
         host, port = wish.internal[0], wish.suggested_port
-        vacancies = self._table.vacancies(wish.protocol, now)
+        ports = self._table.ports
 
         def allowed(port: int) -> bool:
             return self._may_have(wish.protocol, port, host)
 
-        if not (port and vacancies.is_free(port) and allowed(port)):
+        if not (port and ports.is_free_for_anyone(wish.protocol, port, now) and allowed(port)):
             if wish.prefer_failure:
                 raise Refused(Result.CANNOT_PROVIDE_EXTERNAL)
-            chosen = self._table.choose_port(wish.internal[1], vacancies, allowed)
+            chosen = ports.choose_for_anyone(wish.protocol, wish.internal[1], now, allowed)
             if chosen is None:
                 raise Refused(Result.NO_RESOURCES)
             port = chosen
         made_by = f"{wish.asked_by} request"
         try:
-            return self._table.add_explicit(wish.protocol, port, wish.internal, now, made_by)
+            return self._explicit.add(wish.protocol, port, wish.internal, now, made_by)
         except RuleRefused:  # no host can have this address, or none has it
             raise Refused(Result.NOT_AUTHORIZED) from None
 
@@ -196,7 +197,7 @@ class Leases:
         """
         if (protocol, port) in OWN_PORTS:
             return False
-        twin = self._table.rule_for_external(UDP if protocol == TCP else TCP, port, (0, 0))
+        twin = self._table.ports.rule_for_anyone(UDP if protocol == TCP else TCP, port)
         return twin is None or not twin.explicit or twin.lease is None or twin.internal[0] == host
 
     def _must_be(self, wish: Wish, mapping: Mapping) -> None:
@@ -228,13 +229,13 @@ class Leases:
             mapping.explicit = False
             self._tell(RuleChanged(mapping, why))
         else:
-            self._table.remove_explicit(mapping)
-            self._table.hold_port(mapping, now)
+            self._explicit.remove(mapping)
+            self._table.ports.hold(mapping, now)
             self._tell(RuleEnded(mapping, why))
 
     def _tell(self, event: RuleAdded | RuleChanged | RuleEnded) -> None:
-        if self._translator.notify:
-            self._translator.notify(event)
+        if self._watchers.notify:
+            self._watchers.notify(event)
 
 
 def _filters(wish: Wish, before: tuple[Filter, ...]) -> tuple[Filter, ...]:

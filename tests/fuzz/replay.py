@@ -11,15 +11,15 @@ import contextlib
 import random
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from napt_lab.nat_node.core.explicit_rules import RuleRefused
 from napt_lab.nat_node.core.packet import Side, give_back_hop
 from napt_lab.nat_node.core.settings import Settings
-from napt_lab.nat_node.core.table import RuleRefused
 from napt_lab.nat_node.core.translator import Translator
 from napt_lab.nat_node.core.verdict import Drop
-from napt_lab.nat_node.fast_path.flow_cache import VNET_HEADER
-from napt_lab.nat_node.persistence.memory import Memory, most_records
-from napt_lab.nat_node.persistence.restore import restore
+from napt_lab.nat_node.fast_path.flow_cache import VNET_HEADER, FlowCache
+from napt_lab.nat_node.persistence.memory import Memory
 from tests.fuzz.judge import (
     Broken,
     Seen,
@@ -31,7 +31,7 @@ from tests.fuzz.judge import (
 )
 from tests.fuzz.model import Model
 from tests.fuzz.packets import ICMP, TCP, UDP, Endpoint
-from tests.unit.nat_node.nat_testing import assert_empty, check_table, make_room
+from tests.unit.nat_node.nat_testing import assert_empty, check_flows, check_table, restored
 
 WAITING = 1000  # fragments that may come out later
 CHECKED_EACH = 8  # steps
@@ -59,6 +59,14 @@ class Step:
         return f"{self.what} {values[self.what]}"
 
 
+class Napt(NamedTuple):
+    """A translator and what watches it."""
+
+    translator: Translator
+    memory: Memory
+    flows: FlowCache
+
+
 @dataclass(slots=True)
 class Bench:
     """A NAPT on the bench. Raises Broken, or whatever the translator raises."""
@@ -72,13 +80,13 @@ class Bench:
     _steps: int = 0
     _waiting: list[Seen] = field(default_factory=list)
     _chances: list[random.Random] = field(init=False)
-    translators: list[Translator] = field(init=False)
+    napts: list[Napt] = field(init=False)
     model: Model = field(init=False)
 
     def __post_init__(self) -> None:
         self.model = Model(self.settings)
         self._chances = [random.Random(self.seed) for _ in range(1 + self.with_twin)]
-        self.translators = [self._begin(b"", chance) for chance in self._chances]
+        self.napts = [self._begin(b"", chance) for chance in self._chances]
 
     def play(self, step: Step) -> list[bytes]:
         """Let it happen; what came out of the NAPT."""
@@ -95,12 +103,12 @@ class Bench:
             case "kill":
                 self.model.killed()
                 self._waiting.clear()
-                self.translators = [
-                    self._begin(translator.table.memory.snapshot(), chance)
-                    for translator, chance in zip(self.translators, self._chances, strict=True)
+                self.napts = [
+                    self._begin(napt.memory.snapshot(), chance)
+                    for napt, chance in zip(self.napts, self._chances, strict=True)
                 ]
         if self._steps % CHECKED_EACH == 0:
-            check_table(self.translators[0])
+            self.check()
         return sent
 
     def end(self) -> None:
@@ -108,22 +116,27 @@ class Bench:
         for protocol, port in list(self.model.explicit):
             self._rule(Step("remove", protocol=protocol, port=port))
         self._wait(3 * 7440.0)
-        self.seen[Drop.FRAGMENT_LOST.label] += self.translators[0].drops[Drop.FRAGMENT_LOST]
-        for translator in self.translators:
-            check_table(translator)
-            assert_empty(translator)
+        self.seen[Drop.FRAGMENT_LOST.label] += self.napts[0].translator.drops[Drop.FRAGMENT_LOST]
+        self.check()
+        for napt in self.napts:
+            assert_empty(napt.translator)
 
-    def _begin(self, records: bytes, chance: random.Random) -> Translator:
-        translator = Translator(self.settings, chance.randrange, lambda event: None)
-        table, room = translator.table, memoryview(bytearray(records))
-        restore(room, table, self.now)
-        table.remember_in(Memory(room, most_records(self.settings), make_room))
-        return translator
+    def check(self) -> None:
+        """Hold the tables, and what watches them, against each other."""
+        for napt in self.napts:
+            check_table(napt.translator)
+            check_flows(napt.translator, napt.flows)
+
+    def _begin(self, records: bytes, chance: random.Random) -> Napt:
+        room = memoryview(bytearray(records))
+        translator, memory = restored(self.settings, chance, room, self.now)
+        translator.watchers.notify = lambda event: None
+        return Napt(translator, memory, FlowCache(translator))
 
     def _wait(self, seconds: float) -> None:
         until = self.now + seconds
-        for translator in self.translators:
-            now = self.now
+        for napt in self.napts:
+            translator, now = napt.translator, self.now
             while (deadline := translator.next_deadline()) is not None and deadline <= until:
                 now = max(now, deadline)
                 for packet in translator.expire(now):
@@ -133,11 +146,13 @@ class Bench:
                     judge_own_words(None, seen)
                 if (left := translator.next_deadline()) is not None and left <= now:
                     raise Broken("what should have ended has not")
+            napt.memory.look(until)
         self.now = until
 
     def _rule(self, step: Step) -> None:
         key = (step.protocol, step.port)
-        for translator in self.translators:
+        for napt in self.napts:
+            translator = napt.translator
             with contextlib.suppress(RuleRefused):
                 if step.what == "add":
                     translator.add_rule(*key, step.internal, self.now)
@@ -150,9 +165,9 @@ class Bench:
     # -- packets ------------------------------------------------------------------------------
 
     def _packet(self, step: Step) -> list[bytes]:
-        sent, drop = self._pass(self.translators[0], step, fast=True)
+        sent, drop = self._pass(self.napts[0], step, fast=True)
         came = Seen.of(step.data)
-        for twin in self.translators[1:]:
+        for twin in self.napts[1:]:
             same = self._pass(twin, step, fast=False)
             # Of a sum that was wrong it does not matter in which of two ways it stays so.
             if came and "header" in right_checksums(came) and (sent, drop) != same:
@@ -195,10 +210,8 @@ class Bench:
             self._judge_sibling(left, outbound)
         return sent
 
-    def _pass(
-        self, translator: Translator, step: Step, *, fast: bool
-    ) -> tuple[list[bytes], Drop | None]:
-        flows = translator.flows.inside if step.side is Side.INSIDE else translator.flows.outside
+    def _pass(self, napt: Napt, step: Step, *, fast: bool) -> tuple[list[bytes], Drop | None]:
+        flows = napt.flows.inside if step.side is Side.INSIDE else napt.flows.outside
         frame = bytearray(VNET_HEADER) + step.data
         frame[0] = step.partial
         # The flow cache relies on the kernel, which hands over no packet of a wrong length.
@@ -206,7 +219,7 @@ class Bench:
         if fast and flows.forward(frame, len(frame), self.now):
             self.seen["fast"] += 1
             return [bytes(frame[VNET_HEADER:])], None
-        verdict = translator.receive(
+        verdict = napt.translator.receive(
             memoryview(frame)[VNET_HEADER:], step.side, self.now, step.partial
         )
         for packet in verdict.packets:
@@ -278,7 +291,7 @@ def shortest(settings: Settings, seed: int, with_twin: bool, steps: list[Step]) 
         try:
             for step in part:
                 bench.play(step)
-            check_table(bench.translators[0])
+            bench.check()
             bench.end()
         except Exception:
             return True

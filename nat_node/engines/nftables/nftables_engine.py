@@ -23,25 +23,26 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from napt_lab.nat_node.control import report
-from napt_lab.nat_node.control.server import Control, bind
-from napt_lab.nat_node.core.behavior import Endpoint, parse_endpoint, show_address
+from napt_lab.nat_node.control.server import Control, bind, wall
+from napt_lab.nat_node.core.behavior import Endpoint, show_address
+from napt_lab.nat_node.core.control_protocol import Described
 from napt_lab.nat_node.core.events import Dropped, RuleAdded, RuleEnded
+from napt_lab.nat_node.core.explicit_rules import ExplicitRules
 from napt_lab.nat_node.core.mapping import MADE_BY, Mapping, Session
 from napt_lab.nat_node.core.packet import ICMP, PROTOCOL_NAMES
 from napt_lab.nat_node.core.settings import Settings
-from napt_lab.nat_node.core.table import RuleRefused, Table
+from napt_lab.nat_node.core.table import Table
 from napt_lab.nat_node.core.tcp_state import TcpState
 from napt_lab.nat_node.core.verdict import Drop
+from napt_lab.nat_node.core.watchers import Watchers
 from napt_lab.nat_node.engines.nftables import conntrack, packet_log
 from napt_lab.nat_node.engines.nftables.conntrack import Entry
 from napt_lab.nat_node.system.announce import announce
 from napt_lab.nat_node.system.netlink import Netlink, is_overrun
 
 TABLE = "ip napt"
-RULES_LISTED = 500
 LONGEST_WAIT = 3600.0  # seconds
 _LATE = 0.05  # seconds: the kernel counts in ticks
-_PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
 _DROPS = {drop.label: drop for drop in Drop}
 _WHY = {TcpState.CLOSED: "closed", TcpState.RESET: "reset"}
 _TRACKING = Path("/proc/sys/net/netfilter")
@@ -61,8 +62,9 @@ class KernelNat:
         self._inside = socket.if_nametoindex(inside)
         self._path = control
         self._table = Table(settings, lambda _: 0)
+        self._explicit = ExplicitRules(settings, self._table, Watchers())
         for protocol, port, internal in rules:
-            self._table.add_explicit(protocol, port, internal, time.monotonic())
+            self._explicit.add(protocol, port, internal, time.monotonic())
         for name in ("acct", "timestamp"):
             (_TRACKING / f"nf_conntrack_{name}").write_text("1")
         self._netlink = Netlink()
@@ -71,7 +73,9 @@ class KernelNat:
         self._known: dict[int, Entry] = {}
         self._look_at = float("inf")
         self._poll = select.epoll()
-        self._control = Control(bind(control), self._poll, self._answer, self._subscribed)
+        self._control = Control(
+            bind(control), self._poll, self, settings.external, self._subscribed
+        )
 
     def run(self) -> NoReturn:
         """Answer until SIGTERM."""
@@ -157,7 +161,9 @@ class KernelNat:
 
     def _broadcast(self, event: RuleAdded | RuleEnded | Dropped) -> None:
         now = time.monotonic()
-        self._control.broadcast(report.event(event, self._settings.external, now, _wall))
+        self._control.broadcast(
+            report.event(event, self._settings.external, now, wall, _carried_by_kernel)
+        )
 
     # -- sessions as rules --------------------------------------------------------------------
 
@@ -195,57 +201,38 @@ class KernelNat:
                 others.append(self._mapping(entry, now))
         return [*explicit.values(), *others]
 
-    # -- control ------------------------------------------------------------------------------
+    # -- what a control client asks for (control_protocol.Engine) -----------------------------
 
-    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        try:
-            match request.get("do"):
-                case "rules":
-                    return self._rules(request.get("limit", RULES_LISTED))
-                case "add":
-                    mapping = self._add(request)
-                case "remove":
-                    mapping = self._remove(request)
-                case "stats":
-                    return self._stats()
-                case other:
-                    raise RuleRefused(f"cannot do {other!r}: rules, add, remove, stats or events")
-        except (ValueError, OSError) as error:
-            return {"ok": False, "error": str(error)}
-        return {"ok": True, "rule": self._describe(mapping)}
-
-    def _rules(self, limit: object) -> dict[str, Any]:
-        if not isinstance(limit, int) or not 0 <= limit <= RULES_LISTED * 10:
-            raise RuleRefused(f"limit must be a number from 0 to {RULES_LISTED * 10}")
+    def list_rules(self, limit: int) -> tuple[int, list[Described]]:
+        """How many rules there are, and the first of them."""
         mappings = self._mappings()
-        listed = [self._describe(mapping) for mapping in mappings[:limit]]
-        return {"ok": True, "total": len(mappings), "rules": listed}
+        return len(mappings), [self._describe(mapping) for mapping in mappings[:limit]]
 
-    def _add(self, request: dict[str, Any]) -> Mapping:
-        protocol, port = self._external(request)
-        internal = parse_endpoint(str(request.get("internal")))
-        mapping = self._table.add_explicit(protocol, port, internal, time.monotonic())
+    def add_rule(self, protocol: int, port: int, internal: Endpoint) -> Described:
+        """Add an explicit rule. Raises RuleRefused, or OSError."""
+        mapping = self._explicit.add(protocol, port, internal, time.monotonic())
         try:
             address = show_address(internal[0])
             _nft(f"add element {TABLE} {_map(protocol)} {{ {port} : {address} . {internal[1]} }}")
         except OSError:
-            self._table.remove_explicit(mapping)
+            self._explicit.remove(mapping)
             raise
         self._broadcast(RuleAdded(mapping))
-        return mapping
+        return self._describe(mapping)
 
-    def _remove(self, request: dict[str, Any]) -> Mapping:
-        protocol, port = self._external(request)
-        mapping = self._table.explicit(protocol, port)
+    def remove_rule(self, protocol: int, port: int) -> Described:
+        """Remove an explicit rule. Raises RuleRefused, or OSError."""
+        mapping = self._explicit.find(protocol, port)
         _nft(f"delete element {TABLE} {_map(protocol)} {{ {port} }}")
-        self._table.remove_explicit(mapping)
+        self._explicit.remove(mapping)
         for entry in self._entries():
             if entry.inbound and (entry.protocol, entry.external[1]) == (protocol, port):
                 conntrack.end(self._netlink, entry)
         self._broadcast(RuleEnded(mapping, "removed"))
-        return mapping
+        return self._describe(mapping)
 
-    def _stats(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, Any]:
+        """Counts of the kernel's sessions and of what its tables have dropped."""
         drops = {}
         for found in json.loads(_nft(f"list counters table {TABLE}", "-j"))["nftables"]:
             counter = found.get("counter")
@@ -254,32 +241,23 @@ class KernelNat:
         mappings = self._mappings()
         sessions = sum(len(mapping.sessions) for mapping in mappings)
         pid = os.getpid()
-        return {
-            "ok": True, "pid": pid, "rules": len(mappings), "sessions": sessions, "drops": drops
-        }  # fmt: skip
+        return {"pid": pid, "rules": len(mappings), "sessions": sessions, "drops": drops}
 
-    def _external(self, request: dict[str, Any]) -> tuple[int, int]:
-        name = request.get("protocol")
-        if name not in ("tcp", "udp"):
-            raise RuleRefused(f"protocol {name!r}: tcp or udp")
-        address, port = parse_endpoint(str(request.get("external")))
-        own = self._settings.external
-        if address != own:
-            raise RuleRefused(
-                f"{show_address(address)} is not this NAPT's external address {show_address(own)}"
-            )
-        return _PROTOCOLS[name], port
+    def _describe(self, mapping: Mapping) -> Described:
+        return report.rule(
+            mapping, self._settings.external, time.monotonic(), wall, _carried_by_kernel
+        )
 
-    def _describe(self, mapping: Mapping) -> dict[str, Any]:
-        return report.rule(mapping, self._settings.external, time.monotonic(), _wall)
+
+def _carried_by_kernel(_session: Session) -> bool:
+    return True
 
 
 def _use(mapping: Mapping, entry: Entry, now: float) -> None:
     """Put a session of the kernel's under its rule."""
     lifetime = _lifetime(entry)
-    session = Session(entry.id, mapping, entry.remote, now - lifetime + entry.expires_in, lifetime)
-    session.state = entry.state
-    session.carried = True
+    last_used = now - lifetime + entry.expires_in
+    session = Session(entry.id, mapping, entry.remote, last_used, lifetime, entry.state)
     mapping.sessions[entry.remote] = session
     mapping.packets_out += entry.sent[0]
     mapping.bytes_out += entry.sent[1]
@@ -316,10 +294,6 @@ def _nft(command: str, *options: str) -> str:
     if done.returncode:
         raise OSError(f"nft: {done.stderr.strip()}")
     return done.stdout
-
-
-def _wall(monotonic: float) -> float:
-    return time.time() - (time.monotonic() - monotonic)
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 
 from napt_lab.nat_node.control.server import Control, bind
 from napt_lab.nat_node.core.behavior import Endpoint, show, show_address
+from napt_lab.nat_node.core.control_protocol import Described
 from napt_lab.nat_node.core.events import describe
 from napt_lab.nat_node.core.packet import PROTOCOL_NAMES, Malformed, Packet, give_back_hop
 from napt_lab.nat_node.core.settings import Settings
@@ -83,7 +84,9 @@ class StudentNode:
         self._poll = select.epoll()
         for descriptor in (self._inside, self._outside):
             self._poll.register(descriptor, select.EPOLLIN)
-        self._control = Control(bind(control), self._poll, self._answer, self._subscribed)
+        self._control = Control(
+            bind(control), self._poll, self, settings.external, self._subscribed
+        )
 
     def run(self) -> NoReturn:
         """Translate until SIGTERM."""
@@ -158,15 +161,10 @@ class StudentNode:
         self._ticks = "expire" in functions
         self._ask([channel.frame(channel.WATCH, bytes([self._watched]))])
         for protocol, port, internal in self._rules:
-            request = {
-                "do": "add",
-                "protocol": PROTOCOL_NAMES[protocol],
-                "external": show((self._external, port)),
-                "internal": show(internal),
-            }
-            answer = self._request(request)
-            if not answer.get("ok"):
-                raise LoadError(f"the rule for port {port} of the topology: {answer.get('error')}")
+            try:
+                self.add_rule(protocol, port, internal)
+            except ValueError as error:
+                raise LoadError(f"the rule for port {port} of the topology: {error}") from None
 
     def _ask(self, questions: Sequence[bytes], descriptor: int | None = None) -> int:
         """Put questions to the worker and do what it answers; how many it has answered."""
@@ -244,19 +242,40 @@ class StudentNode:
         if self._control is not None:
             self._control.broadcast(event)
 
-    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        answer = self._request(request)
-        if request.get("do") == "stats" and answer.get("ok"):
-            answer |= {"pid": self._worker.pid, "drops": dict(self._drops)}
-        return answer
+    def list_rules(self, limit: int) -> tuple[int, list[Described]]:
+        """How many rules the translator has, and at most `limit` of them. Raises ValueError."""
+        answer = self._request({"do": "rules", "limit": limit})
+        return answer["total"], answer["rules"]
+
+    def add_rule(self, protocol: int, port: int, internal: Endpoint) -> Described:
+        """Have the translator add an explicit rule. Raises ValueError."""
+        return self._about_rule("add", protocol, port, internal=show(internal))
+
+    def remove_rule(self, protocol: int, port: int) -> Described:
+        """Have the translator remove an explicit rule. Raises ValueError."""
+        return self._about_rule("remove", protocol, port)
+
+    def stats(self) -> dict[str, Any]:
+        """Counts of the translator's rules and drops. Raises ValueError."""
+        answer = self._request({"do": "stats"})
+        return answer | {"pid": self._worker.pid, "drops": dict(self._drops)}
+
+    def _about_rule(self, verb: str, protocol: int, port: int, **more: str) -> Described:
+        name, external = PROTOCOL_NAMES[protocol], show((self._external, port))
+        request = {"do": verb, "protocol": name, "external": external, **more}
+        rule: Described = self._request(request)["rule"]
+        return rule
 
     def _request(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Put a request to the worker; gives its answer. Raises ValueError if it refuses."""
         body = _times() + json.dumps(request).encode()
         self._reply = {
             "ok": False,
             "error": f"{self._file.name}: {self._stopped or 'it has just been lost'}",
         }
         self._ask([channel.frame(channel.REQUEST, body)])
+        if not self._reply.get("ok"):
+            raise ValueError(self._reply.get("error"))
         return self._reply
 
 

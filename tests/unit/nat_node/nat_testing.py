@@ -19,13 +19,15 @@ from napt_lab.nat_node.core import packet as wire
 from napt_lab.nat_node.core.behavior import ANY, Behavior, parse_address, parse_endpoint
 from napt_lab.nat_node.core.events import Event
 from napt_lab.nat_node.core.fragments import ENTRY, ROOM
-from napt_lab.nat_node.core.mapping import Mapping
+from napt_lab.nat_node.core.mapping import BY_HAND, Mapping
 from napt_lab.nat_node.core.packet import PROTOCOL_NAMES, Side
 from napt_lab.nat_node.core.ports import part_of
 from napt_lab.nat_node.core.settings import Settings
 from napt_lab.nat_node.core.table import Table
+from napt_lab.nat_node.core.tcp_state import TcpState
 from napt_lab.nat_node.core.translator import Translator
 from napt_lab.nat_node.core.verdict import Drop
+from napt_lab.nat_node.fast_path.flow_cache import FlowCache
 from napt_lab.nat_node.persistence.memory import RECORD, Memory, most_records
 from napt_lab.nat_node.persistence.restore import restore
 
@@ -180,6 +182,16 @@ def make_room(contents: bytes, count: int) -> memoryview:
     return memoryview(bytearray(contents.ljust(count * RECORD, b"\0")))
 
 
+def restored(
+    settings: Settings, chance: random.Random, records: memoryview, now: float
+) -> tuple[Translator, Memory]:
+    """A translator with the table that `records` show, and the picture of its table."""
+    translator = Translator(settings, chance.randrange)
+    places = restore(records, settings, translator.table, now)
+    translator.adopt()
+    return translator, Memory(translator, records, most_records(settings), make_room, places)
+
+
 class Nat:
     """A translator between 10.0.0.0/24 and the world, every packet of which is judged."""
 
@@ -192,23 +204,25 @@ class Nat:
         self.settings = Settings(**settings)
         self.events: list[Event] = []
         self.chance = random.Random(seed)
-        self.begin(memoryview(b""))
         self.now = 1000.0
+        self.begin(memoryview(b""))
         self.drop: Drop | None = None
 
     def begin(self, records: memoryview) -> None:
         """A translator with the table that `records` show."""
-        self.translator = Translator(self.settings, self.chance.randrange, self.events.append)
-        table = self.translator.table
-        if records:
-            restore(records, table, self.now)
-        table.remember_in(Memory(records, most_records(self.settings), make_room))
+        self.translator, self.memory = restored(self.settings, self.chance, records, self.now)
+        self.flows = FlowCache(self.translator)
+        self.translator.watchers.notify = self.events.append
 
     def kill(self) -> None:
         """The translator dies, and another one takes its place."""
-        assert self.translator.table.memory is not None
-        self.begin(memoryview(bytearray(self.translator.table.memory.snapshot())))
+        self.begin(memoryview(bytearray(self.memory.snapshot())))
+        self.check()
+
+    def check(self) -> None:
+        """Hold the table, and what watches it, against each other."""
         check_table(self.translator)
+        check_flows(self.translator, self.flows)
 
     def inside(self, packet: bytes) -> list[bytes]:
         """What comes out when this packet comes in from the inside."""
@@ -231,7 +245,7 @@ class Nat:
         sent = [bytes(piece.data) for piece in verdict.packets]
         for data in sent:
             self._judge(packet, side, data, partial)
-        check_table(self.translator)
+        self.check()
         return sent
 
     def _judge(self, came: bytes, side: Side, left: bytes, partial: bool) -> None:
@@ -260,18 +274,19 @@ class Nat:
                 assert packet.side is OUTSIDE
                 sent.append(bytes(packet.data))
                 assert not wrong_checksums(sent[-1])
-            check_table(self.translator)
+            self.check()
+        self.memory.look(until)
         self.now = until
         return sent
 
     def add_rule(self, protocol: int, port: int, internal: str) -> Mapping:
         mapping = self.translator.add_rule(protocol, port, parse_endpoint(internal), self.now)
-        check_table(self.translator)
+        self.check()
         return mapping
 
     def remove_rule(self, protocol: int, port: int) -> None:
         self.translator.remove_rule(protocol, port)
-        check_table(self.translator)
+        self.check()
 
     @property
     def rules(self) -> list[Mapping]:
@@ -279,7 +294,7 @@ class Nat:
 
     @property
     def sessions(self) -> int:
-        return sum(self.translator.table.session_count.values())
+        return self.translator.table.session_count
 
     def connect(self, client: str, server: str) -> str:
         """An established TCP connection from the inside; returns its external endpoint."""
@@ -299,7 +314,7 @@ def check_table(translator: Translator) -> None:
     sessions = [session for mapping in mappings for session in mapping.sessions.values()]
     sharing = settings.mapping.looser(settings.filtering)
 
-    _same_ends(table, mappings, sharing)
+    _same_ends(table, mappings, sharing, settings.ports)
     assert len(table._outgoing) == len(table._incoming) == len(sessions) <= settings.session_limit
     for session in sessions:
         mapping = session.mapping
@@ -314,8 +329,8 @@ def check_table(translator: Translator) -> None:
         assert (session.state is not None) == (mapping.protocol == wire.TCP)
 
     hosts = Counter(session.mapping.internal[0] for session in sessions)
-    assert table.session_count == hosts
-    assert all(0 < count <= settings.host_limit for count in table.session_count.values())
+    assert translator.sessions.by_host == hosts
+    assert all(count <= settings.host_limit for count in hosts.values())
     addresses = Counter((session.mapping.serial, session.remote[0]) for session in sessions)
     assert table._addresses == (addresses if settings.filtering is AD else Counter())
     taken = Counter(
@@ -323,25 +338,28 @@ def check_table(translator: Translator) -> None:
         for m in mappings
         if m.external_port in settings.ports
     )
-    assert table._ports_taken == taken
-    if table._shared is not None:
+    assert table.ports._taken == taken
+    shared = table.ports._shared
+    if shared is not None:
         rules_on = Counter((m.protocol, m.external_port) for m in mappings)
-        assert all(table._shared._rules[each][port] == n for (each, port), n in rules_on.items())
+        assert all(shared._rules[each][port] == n for (each, port), n in rules_on.items())
         in_pool = Counter((p, part_of(port)) for p, port in rules_on if port in settings.ports)
-        assert +table._shared.count == in_pool
+        assert +shared.count == in_pool
 
-    looks = {id(session): when for when, _, session in table.deadlines._heap}
+    deadlines = translator.sessions.deadlines
+    looks = {id(session): when for when, _, session in deadlines._heap}
     for session in sessions:
         assert session.look_again_at is not None
         assert session.look_again_at <= session.deadline, "its end would be overlooked"
         assert id(session) in looks
-    assert table.deadlines._live == len(sessions)
-    assert len(table.deadlines) <= max(64, 2 * len(sessions)) + 1, "stale deadlines pile up"
+    assert deadlines._live == len(sessions)
+    assert len(deadlines) <= max(64, 2 * len(sessions)) + 1, "stale deadlines pile up"
 
-    living = set(map(id, sessions))
-    for flows in (translator.flows.inside, translator.flows.outside):
-        for flow in (*flows.tcp.values(), *flows.udp.values()):
-            assert id(flow.session) in living, "a flow outlived its session"
+    opening = (TcpState.OPENING_IN, TcpState.ANSWERED)
+    half_open = {session for session in sessions if session.state in opening}
+    assert half_open <= translator.sessions.half_open._sessions <= set(sessions)
+    by_hand = {m.serial: m for m in mappings if m.explicit and m.made_by == BY_HAND}
+    assert translator.explicit.by_hand == by_hand
     room: Counter[int] = Counter()
     for key, entry in translator.fragments._waiting.items():
         sender = key[1] if key[0] is INSIDE else 0
@@ -350,21 +368,31 @@ def check_table(translator: Translator) -> None:
     assert room.total() <= ROOM
 
 
+def check_flows(translator: Translator, flows: FlowCache) -> None:
+    """The fast path has flows of living sessions only."""
+    living = {session for mapping in translator.table for session in mapping.sessions.values()}
+    for side in (flows.inside, flows.outside):
+        for flow in (*side.tcp.values(), *side.udp.values()):
+            assert flow.session in living, "a flow outlived its session"
+    assert flows._kept <= living
+    assert flows._slow_packets.keys() <= living
+
+
 def _is_for_anyone(mapping: Mapping) -> bool:
     """Whether a rule is explicit, or was until its lease ended and connections still use it."""
     return mapping.explicit or mapping.made_by.endswith(" request")
 
 
-def _same_ends(table: Table, mappings: list[Mapping], sharing: Behavior) -> None:
-    assert len(table._by_internal) == len(table._by_external) == len(mappings)
+def _same_ends(table: Table, mappings: list[Mapping], sharing: Behavior, ports: range) -> None:
+    assert len(table._by_internal) == len(table.ports) == len(mappings)
     holders: dict[tuple[int, int], list[Mapping]] = {}
     for mapping in mappings:
         inner = (mapping.protocol, mapping.internal, mapping.remote)
         outer = (mapping.protocol, mapping.external_port, sharing.project(mapping.remote))
-        assert table._by_internal[inner] is table._by_external[outer] is mapping
+        assert table._by_internal[inner] is table.ports._by_external[outer] is mapping
         assert mapping.sessions or mapping.explicit, f"nobody uses {mapping.internal}"
         assert 1 <= mapping.external_port <= 65535
-        assert _is_for_anyone(mapping) or mapping.external_port in table.settings.ports
+        assert _is_for_anyone(mapping) or mapping.external_port in ports
         assert mapping.protocol in PROTOCOL_NAMES
         holders.setdefault((mapping.protocol, mapping.external_port), []).append(mapping)
     for group in holders.values():
@@ -375,14 +403,13 @@ def _same_ends(table: Table, mappings: list[Mapping], sharing: Behavior) -> None
 
 def assert_empty(translator: Translator) -> None:
     """Nothing is left, not even a counter."""
-    table = translator.table
+    table, sessions = translator.table, translator.sessions
+    shared = table.ports._shared
     for holder in (
-        table._by_internal, table._by_external, table._outgoing, table._incoming,
-        table.session_count, table._addresses, table._ports_taken, table.deadlines,
-        translator.flows.inside, translator.flows.outside, translator.fragments,
-        translator.fragments._taken, translator.unsolicited, translator.calls,
-        translator.calls._by_host,
-        +table._shared.count if table._shared is not None else (),
+        table._by_internal, table.ports, table._outgoing, table._incoming, table._addresses,
+        table.ports._taken, sessions.by_host, sessions.deadlines, sessions.half_open,
+        sessions.half_open._by_host, translator.fragments, translator.fragments._taken,
+        translator.unsolicited, +shared.count if shared is not None else (),
     ):  # fmt: skip
         assert len(holder) == 0, holder
     assert translator.next_deadline() is None

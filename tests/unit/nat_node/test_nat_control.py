@@ -10,8 +10,10 @@ import pytest
 
 from napt_lab.nat_node.control import server as control
 from napt_lab.nat_node.control.server import CLIENTS, LINE, UNREAD, Control
+from napt_lab.nat_node.core.behavior import parse_address, parse_endpoint
 
 DEADLINE = 10.0
+OWN = parse_address("24.9.3.7")
 
 
 class Loop:
@@ -22,15 +24,26 @@ class Loop:
         self.path = path
         self.listener = control.bind(path)
         self.poll = select.epoll()
-        self.control = Control(self.listener, self.poll, self.answer, self.watched.append)
+        self.control = Control(self.listener, self.poll, self, OWN, self.watched.append)
         self.size = 0
         self.clients = []
 
-    def answer(self, request):
-        self.asked.append(request)
-        if request["do"] == "add":
-            self.control.broadcast({"event": "rule-added"})
-        return {"ok": True, "rules": "x" * self.size}
+    def list_rules(self, limit):
+        self.asked.append(("rules", limit))
+        return 1, ["x" * self.size]
+
+    def add_rule(self, protocol, port, internal):
+        self.asked.append(("add", protocol, port, internal))
+        self.control.broadcast({"event": "rule-added"})
+        return {"id": 1}
+
+    def remove_rule(self, protocol, port):
+        self.asked.append(("remove", protocol, port))
+        raise OSError("nft: no such element")
+
+    def stats(self):
+        self.asked.append(("stats",))
+        return {"rules": 1}
 
     def turn(self):
         """Do what there is to do; returns whether there was something."""
@@ -94,10 +107,50 @@ def test_a_socket_that_was_left_behind_is_replaced(tmp_path):
 
 def test_an_answer_a_line(loop):
     client = loop.client()
-    assert (
-        loop.say(client, b'{"do": "rules"}\n{"do": "stats"}\n') == [{"ok": True, "rules": ""}] * 2
-    )
-    assert loop.asked == [{"do": "rules"}, {"do": "stats"}]
+    assert loop.say(client, b'{"do": "rules", "limit": 7}\n{"do": "stats"}\n') == [
+        {"ok": True, "total": 1, "rules": [""]},
+        {"ok": True, "rules": 1},
+    ]
+    assert loop.asked == [("rules", 7), ("stats",)]
+
+
+def request(do="add", **given):
+    fields = {"protocol": "tcp", "external": "24.9.3.7:8080", "internal": "10.0.0.7:80"} | given
+    return json.dumps({"do": do, **fields}).encode() + b"\n"
+
+
+def test_a_rule_is_added_and_removed(loop):
+    client = loop.client()
+    assert loop.say(client, request()) == [{"ok": True, "rule": {"id": 1}}]
+    assert loop.say(client, request("remove", protocol="udp")) == [
+        {"ok": False, "error": "nft: no such element"}
+    ]
+    host = parse_endpoint("10.0.0.7:80")
+    assert loop.asked == [("add", 6, 8080, host), ("remove", 17, 8080)]
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"do": "dance"}, "cannot do 'dance': rules, add, remove, stats or events"),
+        ({"do": None}, "cannot do None: rules, add, remove, stats or events"),
+        ({"do": "rules", "limit": -1}, "limit must be a number from 0 to 5000"),
+        ({"do": "rules", "limit": 5001}, "limit must be a number from 0 to 5000"),
+        ({"do": "rules", "limit": "9"}, "limit must be a number from 0 to 5000"),
+        ({"protocol": None}, "protocol is missing"),
+        ({"protocol": "icmp"}, "protocol 'icmp': tcp or udp"),
+        ({"external": 8080}, "external is missing"),
+        ({"external": "24.9.3.7"}, "'24.9.3.7' is not an endpoint such as 10.0.0.7:8080"),
+        (
+            {"external": "24.9.3.8:8080"},
+            "24.9.3.8 is not this NAPT's external address 24.9.3.7",
+        ),
+        ({"internal": "10.0.0.7:0"}, "port '0' is not a number from 1 to 65535"),
+    ],
+)
+def test_what_cannot_be_done_is_said(loop, given, why):
+    assert loop.say(loop.client(), request(**given)) == [{"ok": False, "error": why}]
+    assert not loop.asked
 
 
 def test_a_line_may_come_in_pieces(loop):
@@ -175,7 +228,7 @@ def test_a_client_that_asks_and_asks_and_never_reads_is_let_go(loop, monkeypatch
 def test_a_large_answer_reaches_a_client_that_reads(loop):
     loop.size = 3 << 20
     (answer,) = loop.say(loop.client(), b'{"do": "rules"}\n')
-    assert len(answer["rules"]) == loop.size
+    assert len(answer["rules"][0]) == loop.size
 
 
 def test_clients_are_bounded_and_a_place_is_free_again(loop):
@@ -198,10 +251,10 @@ def test_a_client_that_has_gone_before_its_answer(loop):
 
 def test_a_watcher_that_has_gone_in_the_middle_of_its_own_request(loop):
     client = loop.client()
-    client.sendall(b'{"do": "events"}\n{"do": "add"}\n{"do": "add"}\n')
+    client.sendall(b'{"do": "events"}\n' + 2 * request())
     client.close()
     while loop.turn():
         pass
-    assert loop.asked == [{"do": "add"}]
+    assert [asked[0] for asked in loop.asked] == ["add"]
     assert not loop.control._clients
     assert loop.watched == [True, False]

@@ -101,7 +101,7 @@ def test_a_connection_that_is_reset_and_revived_for_ever_costs_no_memory(gap):
         nat.outside(reset)
         nat.outside(data)
         nat.now += gap
-    assert len(nat.translator.table.deadlines) <= 65
+    assert len(nat.translator.sessions.deadlines) <= 65
 
 
 def test_sessions_end_each_in_its_own_time():

@@ -44,8 +44,7 @@ class Fast:
 
     def pass_through(self, packet, side, partial=False):
         """What is written to the device, and how the packet went."""
-        translator = self.nat.translator
-        flows = translator.flows.inside if side is INSIDE else translator.flows.outside
+        flows = self.nat.flows.inside if side is INSIDE else self.nat.flows.outside
         frame = bytearray(VNET_HEADER) + packet + bytes(100)  # longer than the packet
         frame[0] = NEEDS_CHECKSUM if partial else 0
         length = VNET_HEADER + len(packet)
@@ -94,7 +93,7 @@ def test_what_is_used_more_than_once_is_known_in_both_directions(make):
     fast, external = established()
     if make is udp:
         external = source(fast.out(udp(PC, WEB)))
-        assert len(fast.nat.translator.flows.inside.udp) == 0  # most questions are the only one
+        assert len(fast.nat.flows.inside.udp) == 0  # most questions are the only one
         fast.pass_through(udp(WEB, external), OUTSIDE)
         fast.out(udp(PC, WEB))
     data = {} if make is udp else {"segment": "PA"}
@@ -155,7 +154,7 @@ def test_a_closing_connection_is_followed_again(closing):
         else:
             assert fast.pass_through(tcp(WEB, external, segment[1:]), OUTSIDE)
     assert fast.hits == 1
-    assert len(fast.nat.translator.flows.inside) == len(fast.nat.translator.flows.outside) == 0
+    assert len(fast.nat.flows.inside) == len(fast.nat.flows.outside) == 0
     fast.nat.wait(240)
     assert not fast.nat.rules
 
@@ -199,7 +198,7 @@ def test_a_udp_checksum_of_zero_and_one_that_would_become_zero():
     fast.out(udp(PC, WEB))
     packet = udp(PC, WEB, b"\0\0")
     assert fast.out(set_bytes(packet, 26, b"\0\0"))[26:28] == b"\0\0"
-    flows = fast.nat.translator.flows.inside
+    flows = fast.nat.flows.inside
     became = set()
     for word in range(1, 0x10000):
         frame = bytearray(VNET_HEADER) + set_bytes(packet, 26, word.to_bytes(2, "big"))
@@ -216,7 +215,7 @@ def test_a_full_cache_starts_anew_and_nothing_is_lost(monkeypatch):
         for port in range(1000, 1035):
             assert fast.out(udp(f"{ALICE}:{port}", WEB))
             check_table(fast.nat.translator)
-            assert len(fast.nat.translator.flows.inside) <= 10
+            assert len(fast.nat.flows.inside) <= 10
     fast.nat.wait(300)
     check_table(fast.nat.translator)
 
@@ -314,7 +313,7 @@ class Hands:
 
 def test_a_flow_that_moves_much_is_proposed_to_the_carrier_and_taken_back_at_its_end():
     fast = Fast()
-    flows = fast.nat.translator.flows
+    flows = fast.nat.flows
     flows.carrier = hands = Hands()
     port = source(fast.out(tcp(PC, WEB, "S"))).rpartition(":")[2]
     ours = f"{EXTERNAL}:{port}"
@@ -334,7 +333,7 @@ def test_a_flow_that_moves_much_is_proposed_to_the_carrier_and_taken_back_at_its
 
 def test_a_datagram_flow_is_proposed_one_way_at_a_time_and_again_when_it_was_given_back():
     fast = Fast()
-    flows = fast.nat.translator.flows
+    flows = fast.nat.flows
     flows.carrier = hands = Hands()
     for _ in range(20):
         fast.out(udp(PC, f"{SERVER}:53", flags="DF"))
@@ -351,7 +350,7 @@ def test_a_datagram_flow_is_proposed_one_way_at_a_time_and_again_when_it_was_giv
 
 def test_many_short_flows_of_one_rule_are_not_worth_it():
     fast = Fast(mapping=EI)
-    fast.nat.translator.flows.carrier = hands = Hands()
+    fast.nat.flows.carrier = hands = Hands()
     for port in range(1, 100):
         fast.out(udp(PC, f"{SERVER}:{port}", flags="DF"))
     assert len(fast.nat.rules) == 1
@@ -360,7 +359,7 @@ def test_many_short_flows_of_one_rule_are_not_worth_it():
 
 def test_what_may_be_cut_is_not_proposed_on_its_way_out():
     fast = Fast()
-    fast.nat.translator.flows.carrier = hands = Hands()
+    fast.nat.flows.carrier = hands = Hands()
     for _ in range(20):
         sent = fast.out(udp(PC, WEB))
     assert hands.held == []

@@ -9,9 +9,9 @@ import os
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from napt_lab.nat_node.core.explicit_rules import RuleRefused
 from napt_lab.nat_node.core.packet import give_back_hop
 from napt_lab.nat_node.core.settings import PortAssignment
-from napt_lab.nat_node.core.table import RuleRefused
 from tests.unit.nat_node.nat_testing import (
     ALICE,
     BEHAVIORS,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from napt_lab.nat_node.core.behavior import parse_address
 from napt_lab.nat_node.core.table import Table
+from napt_lab.nat_node.core.translator import Translator
 from napt_lab.nat_node.persistence import state_file
 from napt_lab.nat_node.persistence.memory import (
     BODY_AT,
@@ -15,7 +16,6 @@ from napt_lab.nat_node.persistence.memory import (
     FREE,
     LIFE_AT,
     NO_SESSION,
-    NOWHERE,
     RECORD,
     RULE,
     SESSION,
@@ -74,20 +74,18 @@ def picture(table):
 
 def open_many(nat, count):
     """So many UDP sessions, each with a rule; without a packet, for there are thousands."""
-    table = nat.translator.table
+    remote = (parse_address(SERVER), 53)
     for port in range(1, count + 1):
-        remote = (parse_address(SERVER), 53)
-        rule = table.make_rule(17, (parse_address(ALICE), port), remote, nat.now, "UDP datagram")
-        table.open(rule, remote, nat.now, nat.settings.udp_idle)
+        nat.translator.sessions.begin(17, (parse_address(ALICE), port), remote, nat.now)
 
 
 def records_of(nat):
-    return memoryview(bytearray(nat.translator.table.memory.snapshot()))
+    return memoryview(bytearray(nat.memory.snapshot()))
 
 
 def restored(nat, records):
     table = Table(nat.settings, random.Random(1).randrange)
-    restore(records, table, nat.now)
+    restore(records, nat.settings, table, nat.now)
     return table
 
 
@@ -147,14 +145,15 @@ def test_the_room_grows_with_the_table_and_all_of_it_is_kept():
 def test_where_there_is_no_room_rules_are_made_but_not_remembered():
     nat = Nat()
     asked = []
-    nat.translator.table.remember_in(
-        Memory(make_room(b"", 2), 9999, lambda contents, count: asked.append(count))
+    nat.translator = Translator(nat.settings, nat.chance.randrange)
+    nat.memory = Memory(
+        nat.translator, make_room(b"", 2), 9999, lambda contents, count: asked.append(count), {}
     )
     for port in range(1, 5):
         nat.out(udp(f"{ALICE}:{port}", f"{SERVER}:53"))
     assert len(nat.rules) == 4
     assert asked == [FEWEST]  # once
-    assert [rule.place for rule in nat.rules] == [0, RECORD, NOWHERE, NOWHERE]
+    assert [nat.memory._places.get(rule) for rule in nat.rules] == [0, RECORD, None, None]
     nat.out(udp(f"{ALICE}:1", f"{OTHER}:53"))  # sessions have no room either
     nat.out(udp(f"{ALICE}:3", f"{OTHER}:53"))
     assert len(restored(nat, records_of(nat))) == 2
@@ -230,7 +229,7 @@ def path(tmp_path):
 
 
 def start(path, nat, settings=b"these"):
-    translator, goes_on = recover(lambda: Nat().translator, path, settings, nat.now)
+    translator, _, goes_on = recover(lambda: Nat().translator, path, settings, nat.now)
     check_table(translator)
     return translator, goes_on
 
@@ -248,7 +247,8 @@ def test_the_file_has_the_rules_for_its_owner_only(path):
     translator, goes_on = start(path, nat)
     assert goes_on
     assert picture(translator.table) == picture(nat.translator.table)
-    assert len(translator.calls) == len(nat.translator.calls) == 1
+    halves = translator.sessions.half_open, nat.translator.sessions.half_open
+    assert list(map(len, halves)) == [1, 1]
     assert path.stat().st_mode & 0o777 == 0o600
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 

@@ -4,7 +4,7 @@ import pytest
 
 from napt_lab.nat_node.core.behavior import parse_endpoint
 from napt_lab.nat_node.core.events import RuleAdded, RuleEnded
-from napt_lab.nat_node.core.table import RuleRefused
+from napt_lab.nat_node.core.explicit_rules import RuleRefused
 from napt_lab.nat_node.core.verdict import Drop
 from tests.unit.nat_node.nat_testing import (
     ALICE,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from napt_lab.nat_node.core import half_open as calls
+from napt_lab.nat_node.core import half_open
 from napt_lab.nat_node.core.events import RuleEnded
 from napt_lab.nat_node.core.tcp_state import TcpState, follow
 from napt_lab.nat_node.core.verdict import Drop
@@ -153,7 +153,7 @@ def test_how_long_a_call_from_outside_may_be_silent(segments, silence):
 @pytest.mark.parametrize("answer", ["", "SA", "RA"])
 def test_a_flood_of_calls_leaves_the_host_its_own_connections(answer, monkeypatch):
     """However the inside answers them; and whoever does get through counts no longer."""
-    monkeypatch.setattr(calls, "LIMIT", 10)
+    monkeypatch.setattr(half_open, "LIMIT", 10)
     nat = Nat(filtering=EI, host_limit=100)
     external = nat.connect(PC, WEB)
     for port in range(1, 200):

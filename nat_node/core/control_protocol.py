@@ -1,0 +1,89 @@
+"""What a control client may ask of a NAPT, whichever engine translates.
+
+One JSON object is a request, and one is the answer (control.py has the socket):
+
+    {"do": "rules", "limit": 500}                  -> {"ok": true, "total": n, "rules": [...]}
+    {"do": "add", "protocol": "tcp", "external": "24.9.3.7:8080", "internal": "10.0.0.7:8080"}
+    {"do": "remove", "protocol": "tcp", "external": "24.9.3.7:8080"}
+    {"do": "stats"}                                -> {"ok": true, "rules": n, "drops": {...}, ...}
+
+A request that cannot be met is answered with {"ok": false, "error": "why"}.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from napt_lab.nat_node.core.behavior import Endpoint, parse_endpoint, show_address
+from napt_lab.nat_node.core.packet import TCP, UDP
+
+RULES_LISTED = 500  # without a limit in the request
+RULES_AT_MOST = 10 * RULES_LISTED
+PROTOCOLS = {"tcp": TCP, "udp": UDP}
+
+Described = dict[str, Any]
+"""A rule as report.py describes it."""
+
+
+class Engine(Protocol):
+    """What translates. Its methods raise ValueError or OSError for what cannot be done."""
+
+    def list_rules(self, limit: int) -> tuple[int, list[Described]]:
+        """How many rules there are, and at most `limit` of them."""
+
+    def add_rule(self, protocol: int, port: int, internal: Endpoint) -> Described:
+        """Add an explicit rule for an external port."""
+
+    def remove_rule(self, protocol: int, port: int) -> Described:
+        """Remove an explicit rule."""
+
+    def stats(self) -> dict[str, Any]:
+        """Counts of rules, sessions, and drops by reason."""
+
+
+def answer(request: dict[str, Any], engine: Engine, external: int) -> dict[str, Any]:
+    """Do what a request asks; `external` is the NAPT's external address."""
+    try:
+        match request.get("do"):
+            case "rules":
+                total, listed = engine.list_rules(_limit(request))
+                return {"ok": True, "total": total, "rules": listed}
+            case "add":
+                protocol, port = _external(request, external)
+                internal = parse_endpoint(_text(request, "internal"))
+                return {"ok": True, "rule": engine.add_rule(protocol, port, internal)}
+            case "remove":
+                return {"ok": True, "rule": engine.remove_rule(*_external(request, external))}
+            case "stats":
+                return {"ok": True, **engine.stats()}
+            case other:
+                raise ValueError(f"cannot do {other!r}: rules, add, remove, stats or events")
+    except (ValueError, OSError) as error:
+        return {"ok": False, "error": str(error)}
+
+
+def _limit(request: dict[str, Any]) -> int:
+    limit = request.get("limit", RULES_LISTED)
+    if not isinstance(limit, int) or not 0 <= limit <= RULES_AT_MOST:
+        raise ValueError(f"limit must be a number from 0 to {RULES_AT_MOST}")
+    return limit
+
+
+def _external(request: dict[str, Any], own: int) -> tuple[int, int]:
+    """Protocol and external port of a request about an explicit rule."""
+    name = _text(request, "protocol")
+    if name not in PROTOCOLS:
+        raise ValueError(f"protocol {name!r}: tcp or udp")
+    address, port = parse_endpoint(_text(request, "external"))
+    if address != own:
+        raise ValueError(
+            f"{show_address(address)} is not this NAPT's external address {show_address(own)}"
+        )
+    return PROTOCOLS[name], port
+
+
+def _text(request: dict[str, Any], key: str) -> str:
+    value = request.get(key)
+    if not isinstance(value, str):
+        raise ValueError(f"{key} is missing")
+    return value
