@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from napt_lab.nat_node.control.control_protocol import PROTOCOLS
 from napt_lab.nat_node.core.behavior import Endpoint, parse_address, parse_endpoint
-from napt_lab.nat_node.core.control_protocol import PROTOCOLS
 from napt_lab.nat_node.core.explicit_rules import RuleRefused
 from napt_lab.nat_node.core.settings import PORT_CONTROL, SETTINGS, LeaseLimits, Setting, Settings
 from napt_lab.nat_node.engines.python_engine import Devices, Node

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from napt_lab.nat_node.core.control_protocol import Engine, answer
+from napt_lab.nat_node.control.control_protocol import Engine, answer
 
 CLIENTS = 32
 LINE = 4096

@@ -18,9 +18,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from napt_lab.nat_node.control import report
+from napt_lab.nat_node.control.control_protocol import Described
 from napt_lab.nat_node.control.server import Control, bind, wall
 from napt_lab.nat_node.core.behavior import Endpoint, show_address
-from napt_lab.nat_node.core.control_protocol import Described
 from napt_lab.nat_node.core.events import Event
 from napt_lab.nat_node.core.mapping import Mapping, Session
 from napt_lab.nat_node.core.packet import Packet, Side, give_back_hop

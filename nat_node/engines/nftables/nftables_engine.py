@@ -23,9 +23,9 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from napt_lab.nat_node.control import report
+from napt_lab.nat_node.control.control_protocol import Described
 from napt_lab.nat_node.control.server import Control, bind, wall
 from napt_lab.nat_node.core.behavior import Endpoint, show_address
-from napt_lab.nat_node.core.control_protocol import Described
 from napt_lab.nat_node.core.events import Dropped, RuleAdded, RuleEnded
 from napt_lab.nat_node.core.explicit_rules import ExplicitRules
 from napt_lab.nat_node.core.mapping import MADE_BY, Mapping, Session

@@ -26,9 +26,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from napt_lab.nat_node.control.control_protocol import Described
 from napt_lab.nat_node.control.server import Control, bind
 from napt_lab.nat_node.core.behavior import Endpoint, show, show_address
-from napt_lab.nat_node.core.control_protocol import Described
 from napt_lab.nat_node.core.events import describe
 from napt_lab.nat_node.core.packet import PROTOCOL_NAMES, Malformed, Packet, give_back_hop
 from napt_lab.nat_node.core.settings import Settings
