@@ -30,9 +30,9 @@ class Behavior(StrEnum):
 
     def project(self, remote: Endpoint) -> Endpoint:
         """The remote endpoint with the parts that do not matter blanked."""
-        if self is Behavior.ADDRESS_AND_PORT_DEPENDENT:
+        if self is _ADDRESS_AND_PORT:
             return remote
-        if self is Behavior.ADDRESS_DEPENDENT:
+        if self is _ADDRESS:
             return (remote[0], 0)
         return ANY
 
@@ -40,6 +40,10 @@ class Behavior(StrEnum):
         """Of two behaviors the one that looks at less."""
         order = list(Behavior)
         return min(self, other, key=order.index)
+
+
+# Plain names: a look-up on an enum class for every packet would be felt.
+_, _ADDRESS, _ADDRESS_AND_PORT = Behavior
 
 
 def show_address(address: int) -> str:

@@ -27,7 +27,7 @@ from collections.abc import Callable
 from napt_lab.nat_node.core.behavior import ANY, Behavior, Endpoint
 from napt_lab.nat_node.core.mapping import Mapping
 from napt_lab.nat_node.core.packet import TCP
-from napt_lab.nat_node.core.ports import HeldPorts, PortPool, SharedPorts, Vacancies, part_of
+from napt_lab.nat_node.core.ports import HeldPorts, IsFree, PortPool, SharedPorts, part_of
 from napt_lab.nat_node.core.settings import Settings
 
 PortKey = tuple[int, int, Endpoint]
@@ -115,13 +115,14 @@ class ExternalPorts:
         `wanted` is the internal port.
         """
         shared_by, by_external, held = self._share(remote), self._by_external, self._held
-        held.release(now)
+        if held:
+            held.release(now)
 
         def is_free(port: int) -> bool:
             return (
                 (protocol, port, shared_by) not in by_external
                 and (shared_by == ANY or (protocol, port, ANY) not in by_external)
-                and (protocol, port) not in held
+                and not (held and (protocol, port) in held)
             )
 
         def taken(part: int) -> int:
@@ -130,34 +131,32 @@ class ExternalPorts:
                 count += self._taken.get((protocol, part, ANY), 0)
             return count + held.count.get((protocol, part), 0)
 
-        return self._pool.choose(wanted, Vacancies(is_free, taken))
+        return self._pool.choose(wanted, is_free, taken)
 
     def choose_for_anyone(
-        self, protocol: int, wanted: int, now: float, allowed: Callable[[int], bool]
+        self, protocol: int, wanted: int, now: float, allowed: IsFree
     ) -> int | None:
         """The same for a rule that every remote endpoint may use; `allowed` says which ports."""
-        vacancies = self._vacancies(protocol, now)
+
+        def taken(part: int) -> int:
+            if self._shared is not None:
+                return self._shared.count[(protocol, part)]
+            count = self._taken.get((protocol, part, ANY), 0)
+            return count + self._held.count[(protocol, part)]
+
         return self._pool.choose(
             wanted,
-            Vacancies(lambda port: vacancies.is_free(port) and allowed(port), vacancies.taken),
+            lambda port: self.is_free_for_anyone(protocol, port, now) and allowed(port),
+            taken,
         )
 
     def is_free_for_anyone(self, protocol: int, port: int, now: float) -> bool:
         """Whether no rule has a port, for any remote endpoint."""
-        return self._vacancies(protocol, now).is_free(port)
-
-    def _vacancies(self, protocol: int, now: float) -> Vacancies:
-        by_external, held, shared = self._by_external, self._held, self._shared
-        held.release(now)
-        if shared is not None:
-            return Vacancies(
-                lambda port: (protocol, port) not in shared,
-                lambda part: shared.count[(protocol, part)],
-            )
-        return Vacancies(
-            lambda port: (protocol, port, ANY) not in by_external and (protocol, port) not in held,
-            lambda part: self._taken.get((protocol, part, ANY), 0) + held.count[(protocol, part)],
-        )
+        if self._shared is not None:
+            return (protocol, port) not in self._shared
+        self._held.release(now)
+        key = (protocol, port)
+        return (*key, ANY) not in self._by_external and key not in self._held
 
     def _key(self, mapping: Mapping) -> PortKey:
         # A looser filter than mapping blanks more of the remote endpoint than the mapping did.

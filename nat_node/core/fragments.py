@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 
-from napt_lab.nat_node.core.packet import Packet, Side
+from napt_lab.nat_node.core.packet import INSIDE, Packet, Side
 from napt_lab.nat_node.core.verdict import Drop
 
 #: A datagram's pieces arrive within seconds or not at all (RFC 791 suggests 15 s).
@@ -108,6 +108,8 @@ class Fragments:
 
     def next_deadline(self) -> float | None:
         """When `expire` has something to do."""
+        if not (self._passing or self._waiting):
+            return None
         times = []
         for passing in self._passing.values():
             times.append(passing.expires)
@@ -147,7 +149,7 @@ class Fragments:
 def _sender(key: Datagram) -> int:
     """The host inside, or 0 for everyone outside."""
     side, source, *_ = key
-    return source if side is Side.INSIDE else 0
+    return source if side is INSIDE else 0
 
 
 def datagram(packet: Packet) -> Datagram:

@@ -20,7 +20,8 @@ from napt_lab.nat_node.core.tcp_state import TcpState
 #: Of one inside host: more than a busy server has at once, and a small part of the table.
 LIMIT = 4096
 
-_HALF_OPEN = frozenset({TcpState.OPENING_IN, TcpState.ANSWERED, TcpState.REFUSED})
+_OPENING_IN = TcpState.OPENING_IN
+_HALF_OPEN = (TcpState.OPENING_IN, TcpState.ANSWERED, TcpState.REFUSED)
 
 
 class HalfOpen:
@@ -48,7 +49,7 @@ class HalfOpen:
 
     def advance(self, session: Session) -> None:
         """Count a session by its new state."""
-        if session.state is TcpState.OPENING_IN:
+        if session.state is _OPENING_IN:
             self.add(session)
         elif session.state not in _HALF_OPEN:
             self.remove(session)

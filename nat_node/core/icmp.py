@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from struct import pack
 
-from napt_lab.nat_node.core.packet import ECHO_REPLY, ICMP, ICMP_ERRORS, UNREACHABLE, Packet, Side
+from napt_lab.nat_node.core.packet import (
+    ECHO_REPLY,
+    ICMP,
+    ICMP_ERRORS,
+    OUTSIDE,
+    UNREACHABLE,
+    Packet,
+)
 from napt_lab.nat_node.core.verdict import Drop
 
 INITIAL_TTL = 64
@@ -42,7 +49,7 @@ def may_be_told(about: Packet) -> bool:
     RFC 1122, section 3.2.2: never about an error, a later fragment, or what was sent to many.
     """
     return not (
-        about.side is Side.OUTSIDE
+        about.side is OUTSIDE
         or about.is_later_fragment
         or (about.protocol == ICMP and about.icmp_type in ICMP_ERRORS)
         or about.destination >= _MULTICAST

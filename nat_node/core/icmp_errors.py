@@ -23,7 +23,14 @@ from __future__ import annotations
 from napt_lab.nat_node.core.behavior import Endpoint
 from napt_lab.nat_node.core.icmp import answer_echo
 from napt_lab.nat_node.core.identification import Identifications
-from napt_lab.nat_node.core.packet import ECHO_REQUEST, ICMP, ICMP_ERRORS, Malformed, Packet, Side
+from napt_lab.nat_node.core.packet import (
+    ECHO_REQUEST,
+    ICMP,
+    ICMP_ERRORS,
+    OUTSIDE,
+    Malformed,
+    Packet,
+)
 from napt_lab.nat_node.core.settings import Settings, is_unroutable
 from napt_lab.nat_node.core.table import Table
 from napt_lab.nat_node.core.verdict import Drop
@@ -52,7 +59,7 @@ class IcmpErrors:
             return Drop.BAD_CHECKSUM
         if quoted.has_source_route():
             return Drop.SOURCE_ROUTED
-        if packet.side is Side.OUTSIDE:
+        if packet.side is OUTSIDE:
             translated = self._inbound(packet, quoted)
         else:
             translated = self._outbound(packet, quoted)
@@ -77,7 +84,7 @@ class IcmpErrors:
             # Our own kernel, about a packet that has not been translated yet.
             if _is_whole_ping(quoted):
                 # A ping to us whose time to live was just enough to get here.
-                return answer_echo(Packet(bytearray(quoted.data), Side.OUTSIDE))
+                return answer_echo(Packet(bytearray(quoted.data), OUTSIDE))
             packet.rewrite_source((settings.external, 0))
             return [packet]
         source, destination = quoted_endpoints(quoted)
@@ -101,7 +108,7 @@ class IcmpErrors:
         # Our own kernel writes from our inside address, about a packet that it could not send on.
         own = packet.source == settings.internal
         forged = settings.is_inside(packet.source) or is_unroutable(packet.source)
-        if packet.side is Side.OUTSIDE and forged and not own:
+        if packet.side is OUTSIDE and forged and not own:
             return Drop.SPOOFED_SOURCE
         source, destination = quoted_endpoints(quoted)
         if source[0] != settings.external:

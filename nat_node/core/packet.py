@@ -43,6 +43,7 @@ _put_address = Struct("!I").pack_into
 _CHECKSUM_AT = {TCP: 16, UDP: 6, ICMP: 2}
 _SHORTEST = {TCP: 20, UDP: 8, ICMP: 8}
 _LONGEST = 65_535
+_HAVE_PORTS = (TCP, UDP)
 DONT_FRAGMENT, MORE_FRAGMENTS, OFFSET_MASK = 0x4000, 0x2000, 0x1FFF
 _END_OF_OPTIONS, _NO_OPERATION = 0, 1
 _SOURCE_ROUTES = (131, 137)  # loose, strict
@@ -53,6 +54,10 @@ class Side(Enum):
 
     INSIDE = "inside"
     OUTSIDE = "outside"
+
+
+# Plain names: a look-up on an enum class for every packet would be felt.
+INSIDE, OUTSIDE = Side
 
 
 class Malformed(ValueError):
@@ -77,7 +82,7 @@ class Packet:
     def __init__(
         self,
         data: bytearray | memoryview,
-        side: Side = Side.INSIDE,
+        side: Side = INSIDE,
         partial: bool = False,
         quoted: bool = False,
     ) -> None:
@@ -106,7 +111,7 @@ class Packet:
         shortest = 8 if quoted else _SHORTEST.get(self.protocol, 0)
         if len(data) - header_length < shortest:
             raise Malformed("shorter than its transport header")
-        if self.protocol in (TCP, UDP):
+        if self.protocol in _HAVE_PORTS:
             self.source_port, self.destination_port = _PORTS.unpack_from(data, header_length)
             if not (self.source_port and self.destination_port):
                 raise Malformed("port 0, which is nobody's")
@@ -183,7 +188,7 @@ class Packet:
         data, header_length, protocol = self.data, self.header_length, self.protocol
         _put_address(data, address_at, address)
         _put_field(data, 10, update(_field(data, 10)[0], change))
-        if protocol not in (TCP, UDP) or self.fragment & OFFSET_MASK:
+        if protocol not in _HAVE_PORTS or self.fragment & OFFSET_MASK:
             return
         _put_field(data, header_length + port_at, port)
         at = header_length + _CHECKSUM_AT[protocol]

@@ -25,7 +25,6 @@ from array import array
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from math import gcd
-from typing import NamedTuple
 
 from napt_lab.nat_node.core.settings import PortAssignment
 
@@ -38,11 +37,9 @@ def part_of(port: int) -> int:
     return (port & 1) | (port >= _WELL_KNOWN) << 1
 
 
-class Vacancies(NamedTuple):
-    """Whether a port is free, and how many ports of a part of the pool are not."""
-
-    is_free: Callable[[int], bool]
-    taken: Callable[[int], int]
+IsFree = Callable[[int], bool]
+Taken = Callable[[int], int]
+"""How many ports of a part of the pool are not free."""
 
 
 class PortPool:
@@ -56,7 +53,8 @@ class PortPool:
         below: Callable[[int], int],
     ) -> None:
         self.pool = pool
-        self._assignment = assignment
+        self._preserves = assignment is PortAssignment.PRESERVE
+        self._in_sequence = assignment is PortAssignment.SEQUENTIAL
         self._below = below
         self._next = pool.start
         self._wishes = [self._wishes_of(part, keep_parity) for part in range(4)]
@@ -74,29 +72,28 @@ class PortPool:
             wishes.append((self.pool, (0, 1, 2, 3)))
         return [wish for wish in wishes if wish[0]]
 
-    def choose(self, wanted: int, vacancies: Vacancies) -> int | None:
+    def choose(self, wanted: int, is_free: IsFree, taken: Taken) -> int | None:
         """A free port, or None when there is none. `wanted` is the internal port."""
-        is_free = vacancies.is_free
-        if self._assignment is PortAssignment.PRESERVE and wanted in self.pool and is_free(wanted):
+        if self._preserves and wanted in self.pool and is_free(wanted):
             return wanted
         for ports, parts in self._wishes[part_of(wanted)]:
-            port = self._choose_from(ports, parts, vacancies)
+            port = self._choose_from(ports, parts, is_free, taken)
             if port is not None:
                 return port
         return None
 
     def _choose_from(
-        self, ports: range, parts: tuple[int, ...], vacancies: Vacancies
+        self, ports: range, parts: tuple[int, ...], is_free: IsFree, taken: Taken
     ) -> int | None:
-        is_free, size = vacancies.is_free, len(ports)
-        if self._assignment is not PortAssignment.SEQUENTIAL:
+        size = len(ports)
+        if not self._in_sequence:
             for _ in range(_THROWS):
                 port = ports[self._below(size)]
                 if is_free(port):
                     return port
-        if sum(map(vacancies.taken, parts)) >= size:
+        if sum(map(taken, parts)) >= size:
             return None
-        if self._assignment is PortAssignment.SEQUENTIAL:
+        if self._in_sequence:
             return self._scan(ports, -((ports.start - self._next) // ports.step), is_free)
         return self._scan(ports, self._below(size), is_free, self._stride(size))
 
@@ -133,6 +130,9 @@ class HeldPorts:
 
     def __contains__(self, key: tuple[int, int]) -> bool:
         return key in self._held
+
+    def __len__(self) -> int:
+        return len(self._held)
 
     def hold(self, protocol: int, port: int, until: float) -> None:
         """Keep a port from being used. `until` must not be earlier than in the call before."""

@@ -25,6 +25,8 @@ from napt_lab.nat_node.core.verdict import Drop
 from napt_lab.nat_node.core.watchers import Watchers
 
 _OPENING_OUT, _OPENING_IN, _REFUSED = TcpState.OPENING_OUT, TcpState.OPENING_IN, TcpState.REFUSED
+_HALF_OPEN = (TcpState.OPENING_IN, TcpState.ANSWERED)
+_CLOSED = TcpState.CLOSED
 
 
 class Sessions:
@@ -122,7 +124,7 @@ class Sessions:
 
     def _count(self, session: Session) -> None:
         self.by_host[session.mapping.internal[0]] += 1
-        if session.state in (_OPENING_IN, TcpState.ANSWERED):
+        if session.state in _HALF_OPEN:
             self.half_open.add(session)
         self.deadlines.schedule(session)
 
@@ -175,7 +177,7 @@ class Sessions:
         """End every session that was unused for too long."""
         for session in self.deadlines.due(now):
             state = session.state
-            why = "closed" if state is TcpState.CLOSED else "reset" if state in OVER else "idle"
+            why = "closed" if state is _CLOSED else "reset" if state in OVER else "idle"
             ended = self.close(session, why)
             if ended is not None:
                 self._table.ports.hold(ended, now)

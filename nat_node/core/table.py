@@ -35,8 +35,9 @@ class Table:
     """The rules of one NAPT. `below(n)` returns a random number from 0 to n - 1."""
 
     def __init__(self, settings: Settings, below: Callable[[int], int]) -> None:
-        self._mapping_behavior = settings.mapping
+        self._project = settings.mapping.project
         self._filtering = settings.filtering
+        self._counts_addresses = settings.filtering is Behavior.ADDRESS_DEPENDENT
         self.ports = ExternalPorts(settings, below)
         self._by_internal: dict[Key, Mapping] = {}
         self._outgoing: dict[Key, Session] = {}
@@ -65,7 +66,7 @@ class Table:
     ) -> Mapping | None:
         """The rule that a new session from the inside would use. Explicit ones come first."""
         return self._by_internal.get((protocol, internal, ANY)) or self._by_internal.get(
-            (protocol, internal, self._mapping_behavior.project(remote))
+            (protocol, internal, self._project(remote))
         )
 
     def rule_for_anyone(self, protocol: int, internal: Endpoint) -> Mapping | None:
@@ -132,7 +133,7 @@ class Table:
         mapping.sessions[remote] = session
         self._outgoing[(mapping.protocol, mapping.internal, remote)] = session
         self._incoming[(mapping.protocol, mapping.external_port, remote)] = session
-        if self._filtering is Behavior.ADDRESS_DEPENDENT:
+        if self._counts_addresses:
             self._addresses[(mapping.serial, remote[0])] += 1
 
     def remove_session(self, session: Session) -> None:
@@ -141,7 +142,7 @@ class Table:
         del mapping.sessions[remote]
         del self._outgoing[(mapping.protocol, mapping.internal, remote)]
         del self._incoming[(mapping.protocol, mapping.external_port, remote)]
-        if self._filtering is Behavior.ADDRESS_DEPENDENT:
+        if self._counts_addresses:
             key = (mapping.serial, remote[0])
             self._addresses[key] -= 1
             if not self._addresses[key]:

@@ -42,15 +42,16 @@ class TcpState(IntEnum):
     ANSWERED = 8
 
 
-# Plain names: an attribute look-up on an enum class for every segment would be felt.
+# Plain names, and tuples instead of sets: a look-up on an enum class, or the hash of a member, for
+# every segment would be felt.
 _OPENING_OUT, _OPENING_IN, _ESTABLISHED, _FIN_OUT, _FIN_IN, _CLOSED, _RESET, _REFUSED, \
     _ANSWERED = TcpState  # fmt: skip
 
 #: In these states a segment without SYN, FIN or RST changes nothing: the fast path may take it.
-STEADY = frozenset({TcpState.ESTABLISHED, TcpState.HALF_CLOSED_OUT, TcpState.HALF_CLOSED_IN})
-OVER = frozenset({TcpState.CLOSED, TcpState.RESET, TcpState.REFUSED})
+STEADY = (TcpState.ESTABLISHED, TcpState.HALF_CLOSED_OUT, TcpState.HALF_CLOSED_IN)
+OVER = (TcpState.CLOSED, TcpState.RESET, TcpState.REFUSED)
 #: In these, what comes from outside keeps nothing alive: anyone could send it for ever.
-NOT_KEPT_FROM_OUTSIDE = OVER | {TcpState.OPENING_OUT, TcpState.OPENING_IN, TcpState.ANSWERED}
+NOT_KEPT_FROM_OUTSIDE = (*OVER, TcpState.OPENING_OUT, TcpState.OPENING_IN, TcpState.ANSWERED)
 
 
 def follow(state: TcpState, flags: int, outbound: bool) -> TcpState:

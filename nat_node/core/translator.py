@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from napt_lab.nat_node.core import icmp
 from napt_lab.nat_node.core.behavior import Endpoint
@@ -38,8 +38,10 @@ from napt_lab.nat_node.core.packet import (
     ECHO_REQUEST,
     ICMP,
     ICMP_ERRORS,
+    INSIDE,
+    OUTSIDE,
+    PROTOCOL_NAMES,
     TCP,
-    UDP,
     Malformed,
     Packet,
     Side,
@@ -61,7 +63,8 @@ _TOLD = frozenset(
 _TOLD_RATE = 100.0  # of them a second
 
 
-class Verdict(NamedTuple):
+@dataclass(slots=True)
+class Verdict:
     """What to send, and why the packet itself was dropped if it was."""
 
     packets: list[Packet]
@@ -120,7 +123,7 @@ class Translator:
         """A piece of a packet: the first one is decided about, the others follow it."""
         if packet.is_later_fragment:
             # Check the source first: otherwise a host could evade its share by spoofing.
-            if packet.side is Side.INSIDE and not self.settings.is_inside(packet.source):
+            if packet.side is INSIDE and not self.settings.is_inside(packet.source):
                 return Drop.SPOOFED_SOURCE
             return self.fragments.later(packet, now)
         key = datagram(packet)
@@ -133,18 +136,18 @@ class Translator:
 
     def _decide(self, packet: Packet, now: float) -> list[Packet] | Drop:
         """A whole packet, or its first fragment."""
-        if packet.protocol not in (TCP, UDP, ICMP):
+        if packet.protocol not in PROTOCOL_NAMES:
             return Drop.UNSUPPORTED_PROTOCOL
-        if packet.has_source_route():
+        if packet.header_length > 20 and packet.has_source_route():
             return Drop.SOURCE_ROUTED
         to = packet.destination
         if packet.protocol == ICMP and packet.icmp_type in ICMP_ERRORS:
             result = self._icmp_errors.translate(packet)
-        elif packet.side is Side.INSIDE:
+        elif packet.side is INSIDE:
             result = self._outbound(packet, now)
         else:
             result = self._inbound(packet, now)
-        if packet.side is Side.INSIDE and not packet.is_atomic and not isinstance(result, Drop):
+        if packet.side is INSIDE and not packet.is_atomic and not isinstance(result, Drop):
             packet.rewrite_identification(
                 self.identifications.give(
                     to, packet.protocol, packet.identification, len(packet.data)
@@ -250,12 +253,12 @@ class Translator:
             if protocol == TCP:
                 self.sessions.advance(session, packet.tcp_flags, False, now)
         else:
-            if packet.side is Side.OUTSIDE and self._is_forged(packet):
+            if packet.side is OUTSIDE and self._is_forged(packet):
                 return Drop.SPOOFED_SOURCE
             opens = protocol == TCP and packet.tcp_flags & _OPENS == SYN
             rule = self.table.ports.rule(protocol, port, remote)
             if rule is None or not self.table.admits(rule, remote):
-                if opens and self.settings.refuse_syn and packet.side is Side.OUTSIDE:
+                if opens and self.settings.refuse_syn and packet.side is OUTSIDE:
                     self.unsolicited.note(packet, now)
                 return Drop.NO_RULE if rule is None else Drop.FILTERED
             mapping = rule
@@ -270,7 +273,7 @@ class Translator:
         mapping.packets_in += 1
         mapping.bytes_in += len(packet.data)
         packet.rewrite_destination(mapping.internal)
-        if session is not None and packet.side is Side.OUTSIDE:
+        if session is not None and packet.side is OUTSIDE:
             for tell in self.watchers.translated:
                 tell(session, packet)
         return [packet]

@@ -30,12 +30,12 @@ from napt_lab.nat_node.core.identification import Identifications
 from napt_lab.nat_node.core.mapping import Session
 from napt_lab.nat_node.core.packet import (
     DONT_FRAGMENT,
+    INSIDE,
     MORE_FRAGMENTS,
     OFFSET_MASK,
     TCP,
     UDP,
     Packet,
-    Side,
 )
 from napt_lab.nat_node.core.tcp_state import CONTROL, STEADY
 from napt_lab.nat_node.core.translator import Translator
@@ -219,7 +219,7 @@ class FlowCache:
             slow = self._slow_packets[session] = self._slow_packets.get(session, 0) + 1
             if slow < _WORTH_CARRYING:
                 return
-            outbound = packet.side is Side.INSIDE
+            outbound = packet.side is INSIDE
             self._keep(session, outbound)
             if packet.is_atomic or not outbound:  # else its packets need identifications of ours
                 self.carrier.propose(session, outbound)
@@ -227,7 +227,7 @@ class FlowCache:
         packets = mapping.packets_out + mapping.packets_in
         if mapping.protocol != TCP:
             if packets > _QUESTION:
-                self._keep(session, packet.side is Side.INSIDE)
+                self._keep(session, packet.side is INSIDE)
         elif packets > _HANDSHAKE:
             # A connection that is only held needs no fast path; one that is used flows both ways.
             self._keep(session, True)

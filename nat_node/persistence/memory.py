@@ -52,7 +52,8 @@ FEWEST = 1024
 #: In the place of a state: no state; and that a rule's record holds no session (any more).
 NO_STATE, NO_SESSION = 255, 254
 _put_life, _put_used = LIFE.pack_into, Struct("!d").pack_into
-_pack_rule, _pack_session, _pack_checksum = RULE_BODY.pack, SESSION_BODY.pack, CHECKSUM.pack
+_put_rule, _put_session = RULE_BODY.pack_into, SESSION_BODY.pack_into
+_put_checksum = CHECKSUM.pack_into
 
 #: Room for the records in `contents` and free ones behind, `count` in all; None if there is none.
 MakeRoom = Callable[[bytes, int], memoryview | None]
@@ -136,12 +137,13 @@ class Memory:
         # A program asks for its lease again when we begin anew (RFC 6887, section 14). Until then
         # only the connections through it must be known, so a packet's rule is written.
         by_hand = mapping.explicit and mapping.made_by == BY_HAND
-        body = _pack_rule(
+        _put_rule(
+            self._records, place + BODY_AT,
             mapping.protocol, by_hand, mapping.serial, serial, *mapping.internal,
             mapping.external_port, *mapping.remote, *(mapping.first_remote or (0, 0)),
             mapping.created, _encode(mapping.made_by),
         )  # fmt: skip
-        self._put(place, body, RULE)
+        self._seal(place, RULE_BODY.size, RULE)
 
     def _keep_session(self, session: Session) -> None:
         """Write a new session, and its rule if it was made for it."""
@@ -153,15 +155,16 @@ class Memory:
         place = self._take()
         if place is not None:
             self._begin(session, place)
-            body = _pack_session(session.serial, mapping.serial, *session.remote)
-            self._put(place, body, SESSION)
+            _put_session(
+                self._records, place + BODY_AT, session.serial, mapping.serial, *session.remote
+            )
+            self._seal(place, SESSION_BODY.size, SESSION)
 
     def _advance(self, session: Session) -> None:
         """Write a session's state and lifetime."""
         place = self._places.get(session)
         if place is not None:
-            state = NO_STATE if session.state is None else session.state
-            _put_life(self._records, place + LIFE_AT, state, session.last_used, session.lifetime)
+            self._put_life(session, place)
 
     def _forget_session(self, session: Session) -> None:
         place = self._places.pop(session, None)
@@ -182,10 +185,14 @@ class Memory:
 
     # -- records ------------------------------------------------------------------------------
 
+    def _put_life(self, session: Session, place: int) -> None:
+        state = NO_STATE if session.state is None else session.state
+        _put_life(self._records, place + LIFE_AT, state, session.last_used, session.lifetime)
+
     def _begin(self, session: Session, place: int) -> None:
         self._places[session] = place
         self._sessions[place // RECORD] = session
-        self._advance(session)
+        self._put_life(session, place)
 
     def _take(self) -> int | None:
         if not self._free:
@@ -202,10 +209,12 @@ class Memory:
             self._records = more
         return self._free.pop()
 
-    def _put(self, place: int, body: bytes, kind: int) -> None:
-        start = place + BODY_AT
-        self._records[start : start + len(body) + 4] = body + _pack_checksum(crc32(body))
-        self._records[place] = kind
+    def _seal(self, place: int, size: int, kind: int) -> None:
+        """Finish a record whose body of `size` bytes is written."""
+        records, start = self._records, place + BODY_AT
+        end = start + size
+        _put_checksum(records, end, crc32(records[start:end]))
+        records[place] = kind
 
 
 @lru_cache(16)  # there are only some kinds

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from napt_lab.nat_node.core.behavior import show
-from napt_lab.nat_node.core.ports import PortPool, Vacancies
+from napt_lab.nat_node.core.ports import PortPool
 from napt_lab.nat_node.core.settings import PortAssignment
 from napt_lab.nat_node.core.verdict import Drop
 from tests.unit.nat_node.nat_testing import (
@@ -109,7 +109,7 @@ def test_a_full_part_of_the_pool_is_not_searched():
 
     pool = PortPool(range(1, 65536), RANDOM, True, random.Random(1).randrange)
     taken = {0: 0, 1: 0, 2: 32256, 3: 32256}
-    assert pool.choose(40000, Vacancies(is_free, taken.__getitem__)) in range(1, 1024)
+    assert pool.choose(40000, is_free, taken.__getitem__) in range(1, 1024)
     assert looks < 1500
 
 
