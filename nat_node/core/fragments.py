@@ -70,8 +70,7 @@ class Fragments:
 
     def first(self, original: Datagram, verdict: Packet | Drop, now: float) -> list[Packet]:
         """Remember what became of a first fragment; gives the siblings that waited, rewritten."""
-        # An identification that is used again is another datagram, with a time of its own.
-        self._passing.pop(original, None)
+        self._passing.pop(original, None)  # if it comes twice, its time begins afresh
         pieces = self._take_out(original)
         if isinstance(verdict, Drop):
             self.lost += len(pieces)
@@ -83,6 +82,11 @@ class Fragments:
             now + LIFETIME, verdict.source, verdict.destination, verdict.identification
         )
         return [passing.rewrite(piece) for piece in pieces]
+
+    def identification(self, original: Datagram) -> int | None:
+        """The Identification that a datagram's first fragment was given, if it has passed."""
+        passing = self._passing.get(original)
+        return passing.identification if passing is not None else None
 
     def later(self, piece: Packet, now: float) -> list[Packet] | Drop:
         """A later fragment: rewritten like its first, or kept until that has come."""

@@ -27,6 +27,7 @@ from napt_lab.nat_node.core.packet import (
     ECHO_REQUEST,
     ICMP,
     ICMP_ERRORS,
+    ICMP_QUERIES,
     OUTSIDE,
     Malformed,
     Packet,
@@ -149,13 +150,13 @@ def quotation(error: Packet) -> Packet:
 
 
 def quoted_endpoints(quoted: Packet) -> tuple[Endpoint, Endpoint]:
-    """Source and destination of a quoted packet; an echo's identifier is our side's port.
+    """Source and destination of a quoted packet; a query's identifier is our side's port.
 
     A request was sent by our side, a reply goes to our side.
     """
     if quoted.protocol != ICMP:
         return quoted.source_endpoint, quoted.destination_endpoint
     identifier = quoted.icmp_identifier
-    if quoted.icmp_type == ECHO_REQUEST:
+    if quoted.icmp_type in ICMP_QUERIES:
         return (quoted.source, identifier), (quoted.destination, 0)
     return (quoted.source, 0), (quoted.destination, identifier)

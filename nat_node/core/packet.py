@@ -16,7 +16,7 @@
     |          Source port          |        Destination port       |   RFC 9293, RFC 768
     +-------------------------------+-------------------------------+
      TCP: flags at 13, checksum at 16          UDP: checksum at 6
-     ICMP (RFC 792): type 0, code 1, checksum 2; in an echo: identifier 4, sequence number 6
+     ICMP (RFC 792): type 0, code 1, checksum 2; in a query: identifier 4, sequence number 6
 
 The checksums of TCP and UDP also cover a pseudo-header with both addresses, so every rewritten
 address is felt there too. ICMP's does not.
@@ -34,7 +34,11 @@ ICMP, TCP, UDP = 1, 6, 17
 PROTOCOL_NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp"}
 
 ECHO_REPLY, UNREACHABLE, ECHO_REQUEST, TIME_EXCEEDED, PARAMETER_PROBLEM = 0, 3, 8, 11, 12
-ICMP_ERRORS = frozenset({UNREACHABLE, TIME_EXCEEDED, PARAMETER_PROBLEM})
+TIMESTAMP, TIMESTAMP_REPLY = 13, 14
+ICMP_ERRORS = (UNREACHABLE, TIME_EXCEEDED, PARAMETER_PROBLEM)
+#: The queries that may cross a NAPT (RFC 1122, section 3.2.2). Of the others, information requests
+#: are obsolete (RFC 5508, REQ-10c) and address mask requests are for one's own network.
+ICMP_QUERIES, ICMP_REPLIES = (ECHO_REQUEST, TIMESTAMP), (ECHO_REPLY, TIMESTAMP_REPLY)
 
 _HEADER = Struct("!BxHHHBBHII")
 _PORTS = Struct("!HH")
@@ -151,7 +155,7 @@ class Packet:
 
     @property
     def icmp_identifier(self) -> int:
-        """An echo's identifier: it does for ICMP queries what a port does for TCP and UDP."""
+        """A query's identifier: it does for ICMP queries what a port does for TCP and UDP."""
         return int(_field(self.data, self.header_length + 4)[0])
 
     @property
@@ -213,7 +217,7 @@ class Packet:
         self.identification = number
 
     def rewrite_identifier(self, identifier: int) -> None:
-        """Replace an echo's identifier; the ICMP checksum follows."""
+        """Replace a query's identifier; the ICMP checksum follows."""
         data, start = self.data, self.header_length
         change = difference(self.icmp_identifier, identifier)
         _put_field(data, start + 4, identifier)

@@ -7,16 +7,20 @@ the connection to know how long silence may last:
     (nothing) ─────▶ OPENING ─────────────▶ ESTABLISHED ──────────▶ HALF_CLOSED ─────────▶ CLOSED
                    transitory time         established time        established time     closing hold
 
-A connection from outside is ANSWERED between the inside's SYN-ACK and the caller's ACK, and no
-more than opening for so long (RFC 5382, section 5): else one forged SYN, which a server inside
-answers, would be an established connection for hours.
+A connection from outside is ANSWERED between the inside's SYN-ACK and the other side's ACK, and
+has the transitory time as long (RFC 5382, section 5). Otherwise one forged SYN, which a server
+inside answers, would make a connection that is established for hours.
 
-A RST goes to RESET. That is not the end yet: a RST can be forged, or be refused by the endpoints
-for its sequence number, so a connection on which data still flows comes back to life (RFC 7857,
-section 2.2). One that was never established is REFUSED by a RST, and comes to life only if the
-inside goes on as if there had been none. CLOSED, RESET and REFUSED last for the closing hold, so
-that the last ACK and repeated FINs still get through. A SYN in any of them begins a new
-connection.
+A RST leads to RESET. That is not the end yet: a RST can be forged, or the endpoints refuse it for
+its sequence number, so a connection on which data still flows becomes established again (RFC 7857,
+section 2.2). A connection that was never established is REFUSED by a RST, and becomes established
+only if the inside goes on as if there had been none. CLOSED, RESET and REFUSED last for the
+closing hold, so that the last ACK and repeated FINs still get through.
+
+A new connection may use the ports of an old one. A SYN begins it in CLOSED, RESET and REFUSED. In
+HALF_CLOSED, when a host lost power and uses its port again, a SYN leads to REOPENING and the
+SYN-ACK to ESTABLISHED. A forged SYN changes little there: the old connection keeps its time, and a
+FIN closes it.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ CONTROL = FIN | SYN | RST
 
 
 class TcpState(IntEnum):
-    """Named from the translator's point of view; the direction that opened is kept apart."""
+    """OUT and IN: the direction of the SYN or FIN that led to the state, seen from inside."""
 
     OPENING_OUT = 0
     OPENING_IN = 1
@@ -40,18 +44,20 @@ class TcpState(IntEnum):
     RESET = 6
     REFUSED = 7
     ANSWERED = 8
+    REOPENING = 9
 
 
 # Plain names, and tuples instead of sets: a look-up on an enum class, or the hash of a member, for
 # every segment would be felt.
 _OPENING_OUT, _OPENING_IN, _ESTABLISHED, _FIN_OUT, _FIN_IN, _CLOSED, _RESET, _REFUSED, \
-    _ANSWERED = TcpState  # fmt: skip
+    _ANSWERED, _REOPENING = TcpState  # fmt: skip
 
+_HALF_CLOSED = (_FIN_OUT, _FIN_IN)
 #: In these states a segment without SYN, FIN or RST changes nothing: the fast path may take it.
-STEADY = (TcpState.ESTABLISHED, TcpState.HALF_CLOSED_OUT, TcpState.HALF_CLOSED_IN)
-OVER = (TcpState.CLOSED, TcpState.RESET, TcpState.REFUSED)
-#: In these, what comes from outside keeps nothing alive: anyone could send it for ever.
-NOT_KEPT_FROM_OUTSIDE = (*OVER, TcpState.OPENING_OUT, TcpState.OPENING_IN, TcpState.ANSWERED)
+STEADY = (_ESTABLISHED, *_HALF_CLOSED, _REOPENING)
+OVER = (_CLOSED, _RESET, _REFUSED)
+#: In these, packets from outside keep nothing alive: anyone could send them for ever.
+NOT_KEPT_FROM_OUTSIDE = (*OVER, _OPENING_OUT, _OPENING_IN, _ANSWERED)
 
 
 def follow(state: TcpState, flags: int, outbound: bool) -> TcpState:
@@ -67,8 +73,12 @@ def follow(state: TcpState, flags: int, outbound: bool) -> TcpState:
             return _ESTABLISHED
         if state is _OPENING_IN and outbound:
             return _ANSWERED
+        if state in _HALF_CLOSED and not flags & ACK:
+            return _REOPENING
+        if state is _REOPENING and flags & ACK:
+            return _ESTABLISHED
     elif flags & FIN:
-        if state is (_FIN_IN if outbound else _FIN_OUT):
+        if state is (_FIN_IN if outbound else _FIN_OUT) or state is _REOPENING:
             return _CLOSED
         if state in (_ESTABLISHED, _RESET, _ANSWERED):
             return _FIN_OUT if outbound else _FIN_IN

@@ -34,10 +34,11 @@ from napt_lab.nat_node.core.icmp_errors import IcmpErrors
 from napt_lab.nat_node.core.identification import Identifications
 from napt_lab.nat_node.core.mapping import Mapping, Session
 from napt_lab.nat_node.core.packet import (
-    ECHO_REPLY,
     ECHO_REQUEST,
     ICMP,
     ICMP_ERRORS,
+    ICMP_QUERIES,
+    ICMP_REPLIES,
     INSIDE,
     OUTSIDE,
     PROTOCOL_NAMES,
@@ -127,15 +128,18 @@ class Translator:
                 return Drop.SPOOFED_SOURCE
             return self.fragments.later(packet, now)
         key = datagram(packet)
-        result = self._decide(packet, now)
+        # A first fragment that comes twice must stay one datagram with the later ones.
+        result = self._decide(packet, now, self.fragments.identification(key))
         if isinstance(result, Drop):
             self.fragments.first(key, result, now)
         elif result:
             result += self.fragments.first(key, result[0], now)
         return result
 
-    def _decide(self, packet: Packet, now: float) -> list[Packet] | Drop:
-        """A whole packet, or its first fragment."""
+    def _decide(
+        self, packet: Packet, now: float, identification: int | None = None
+    ) -> list[Packet] | Drop:
+        """A whole packet, or its first fragment; `identification` is what to give it, if known."""
         if packet.protocol not in PROTOCOL_NAMES:
             return Drop.UNSUPPORTED_PROTOCOL
         if packet.header_length > 20 and packet.has_source_route():
@@ -148,11 +152,11 @@ class Translator:
         else:
             result = self._inbound(packet, now)
         if packet.side is INSIDE and not packet.is_atomic and not isinstance(result, Drop):
-            packet.rewrite_identification(
-                self.identifications.give(
+            if identification is None:
+                identification = self.identifications.give(
                     to, packet.protocol, packet.identification, len(packet.data)
                 )
-            )
+            packet.rewrite_identification(identification)
         return result
 
     def _outbound(self, packet: Packet, now: float) -> list[Packet] | Drop:
@@ -164,7 +168,7 @@ class Translator:
         if packet.protocol == ICMP:
             if packet.icmp_type == ECHO_REQUEST and hairpin:
                 return icmp.answer_echo(packet)
-            if packet.icmp_type != ECHO_REQUEST or hairpin:
+            if packet.icmp_type not in ICMP_QUERIES or hairpin:
                 return Drop.ICMP_UNSUPPORTED
         if hairpin and not settings.hairpinning:
             return Drop.HAIRPINNING_OFF
@@ -231,7 +235,7 @@ class Translator:
             return Drop.SPOOFED_SOURCE
         if packet.icmp_type == ECHO_REQUEST:
             return icmp.answer_echo(packet)
-        if packet.icmp_type != ECHO_REPLY:
+        if packet.icmp_type not in ICMP_REPLIES:
             return Drop.ICMP_UNSUPPORTED
         session = self.table.incoming(ICMP, packet.icmp_identifier, (packet.source, 0))
         if session is None:

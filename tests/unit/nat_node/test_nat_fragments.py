@@ -172,6 +172,29 @@ def test_a_later_datagram_with_the_same_identification_has_its_own_time():
     assert all(nat.outside(piece) for piece in others)
 
 
+@pytest.mark.parametrize("order", ["0012", "0102", "1020", "01020"])
+def test_a_first_piece_that_comes_twice_keeps_its_identification(order):
+    """Else its receiver could not put the datagram together."""
+    nat = Nat()
+    whole = udp(PC, WEB, b"x" * 3000)
+    pieces = fragments(whole, 1000, 2000)
+    sent = [left for number in order for left in nat.inside(pieces[int(number)])]
+    assert len({IP(left).id for left in sent}) == 1
+    assert len(sent) == len(order)
+    other = nat.inside(numbered(pieces[0], 99))
+    assert IP(other[0]).id != IP(sent[0]).id
+
+
+def test_after_its_time_a_first_piece_belongs_to_another_datagram():
+    nat = Nat()
+    first, _ = fragments(udp(PC, WEB, b"x" * 2000), 1000)
+    (before,) = nat.inside(first)
+    nat.wait(limits.LIFETIME - 1)
+    assert IP(nat.inside(first)[0]).id == IP(before).id
+    nat.wait(limits.LIFETIME)
+    assert IP(nat.inside(first)[0]).id != IP(before).id
+
+
 def test_the_sides_are_kept_apart():
     """A piece from outside does not pass as a sibling of one from the inside."""
     nat = Nat()

@@ -14,11 +14,13 @@ from tests.unit.nat_node.nat_testing import (
     ROUTER,
     SERVER,
     Nat,
+    error,
     fragments,
     ping,
     pong,
     quoted,
     reassemble,
+    show,
     tcp,
     udp,
     with_right_header_checksum,
@@ -38,6 +40,36 @@ def test_a_ping_and_its_answer(mapping):
     assert sent.src == EXTERNAL
     (answer,) = nat.outside(pong(SERVER, EXTERNAL, sent[ICMP].id))
     assert (IP(answer).dst, IP(answer)[ICMP].id) == (ALICE, 77)
+
+
+@pytest.mark.parametrize("mapping", BEHAVIORS)
+def test_a_timestamp_query_and_its_answer(mapping):
+    """RFC 5508, REQ-1: a query, as an echo is (RFC 1122, section 3.2.2)."""
+    nat = Nat(mapping=mapping)
+    times = bytes(12)
+    left = nat.out(ping(ALICE, SERVER, 77, kind=13, data=times))
+    ours = IP(left)[ICMP].id
+    assert show(left) == f"icmp 13 {EXTERNAL} > {SERVER}"
+    (came,) = nat.outside(ping(SERVER, EXTERNAL, ours, kind=14, data=times))
+    assert show(came) == f"icmp 14 {SERVER} > {ALICE}"
+    assert IP(came)[ICMP].id == 77
+    (told,) = nat.outside(error(OTHER, EXTERNAL, left))
+    assert quoted(told) == ping(ALICE, SERVER, 77, kind=13, data=times)[:28]
+
+
+@pytest.mark.parametrize("kind", [15, 17, 10, 13, 14])
+def test_other_queries_do_not_pass(kind):
+    """Obsolete ones, those for one's own network, and what nobody asked for or we do not answer."""
+    nat = Nat()
+    if kind in (13, 14):
+        nat.inside(ping(ALICE, EXTERNAL, kind=kind))
+        assert nat.drop is Drop.ICMP_UNSUPPORTED
+        assert nat.outside(ping(SERVER, EXTERNAL, kind=kind)) == []
+        assert nat.drop is (Drop.ICMP_UNSUPPORTED if kind == 13 else Drop.NO_RULE)
+    else:
+        nat.inside(ping(ALICE, SERVER, kind=kind))
+        assert nat.drop is Drop.ICMP_UNSUPPORTED
+    assert not nat.rules
 
 
 def test_two_hosts_with_one_identifier_are_kept_apart():

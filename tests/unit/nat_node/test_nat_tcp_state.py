@@ -72,6 +72,20 @@ FLAGS = {"S": 2, "SA": 18, "A": 16, "PA": 24, "F": 1, "FA": 17, "R": 4, "RA": 20
         (">S <SA >A <R <PA", "ESTABLISHED"),
         (">S <SA >A <R >FA", "HALF_CLOSED_OUT"),
         (">S <SA >A <R >S", "OPENING_OUT"),
+        # A host that lost power after one FIN uses its port again.
+        (">S <SA >A >FA >S", "REOPENING"),
+        (">S <SA >A >FA >S <SA", "ESTABLISHED"),
+        (">S <SA >A >FA >S <SA >A >FA", "HALF_CLOSED_OUT"),
+        (">S <SA >A >FA >S <SA >A <FA >FA", "CLOSED"),
+        (">S <SA >A <FA >S <SA >A >FA", "HALF_CLOSED_OUT"),
+        (">S <SA >A <FA >S >S <SA >A <FA", "HALF_CLOSED_IN"),
+        ("<S >SA <A >FA <S >SA <A <FA", "HALF_CLOSED_IN"),
+        ("<S >SA <A <FA <S >SA <A >FA", "HALF_CLOSED_OUT"),
+        # The SYN was forged, or a SYN-ACK came twice: the old connection goes on.
+        (">S <SA >A >FA <S >A <FA", "CLOSED"),
+        (">S <SA >A >FA <SA <FA", "CLOSED"),
+        (">S <SA >A >FA >S <R", "RESET"),
+        (">S <SA >A >S <SA >FA", "HALF_CLOSED_OUT"),  # established: nothing to begin afresh
     ],
 )
 def test_states(segments, state):
@@ -109,6 +123,7 @@ def test_states(segments, state):
         (">S <SA >A <R", HOLD),  # RFC 7857, section 2.2
         (">S <SA >A <R >A", IDLE),  # alive after all
         (">S <SA >A >FA <FA >S", TRANSITORY),
+        (">S <SA >A >FA <S", IDLE),  # a forged SYN takes no time from a living connection
     ],
 )
 def test_how_long_silence_may_last(segments, silence):

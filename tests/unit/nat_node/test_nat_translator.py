@@ -91,7 +91,7 @@ def nat_with_a_talk(**options):
         # what a NAPT does not translate
         (GRE, Drop.UNSUPPORTED_PROTOCOL),
         (pong(ALICE, SERVER), Drop.ICMP_UNSUPPORTED),
-        (ping(ALICE, SERVER, kind=13), Drop.ICMP_UNSUPPORTED),
+        (ping(ALICE, SERVER, kind=15), Drop.ICMP_UNSUPPORTED),
         (fragments(ping(ALICE, EXTERNAL, data=b"x" * 99), 48)[0], f"icmp 0 {EXTERNAL} > {ALICE}"),
         *((udp(PC, WEB, options=route), Drop.SOURCE_ROUTED) for route in SOURCE_ROUTES),
         # a full pool, and no packet at all
