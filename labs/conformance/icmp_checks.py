@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from napt_lab.labs.conformance.conversation import Query, TcpFlow
 from napt_lab.labs.conformance.headers import (
+    MARK,
     PARAMETER_PROBLEM,
     REDIRECT,
     SOURCE_QUENCH,
@@ -21,6 +22,8 @@ from napt_lab.labs.conformance.headers import (
     UNREACHABLE,
     Endpoint,
     Probe,
+    fresh,
+    icmp,
     icmp_error,
 )
 from napt_lab.labs.conformance.reading import Ip, Sum
@@ -28,6 +31,8 @@ from napt_lab.labs.conformance.requirement import Violation
 from napt_lab.labs.conformance.stand import Host
 from napt_lab.labs.conformance.trial import Trial, UdpFlow, show
 
+TIMESTAMP, TIMESTAMP_REPLY = 13, 14
+TIMES = 12  # bytes: three times of 32 bits
 #: Every kind of error there is, with the number that belongs to it.
 ALL_KINDS = (
     *((UNREACHABLE, code, 1400 if code == 4 else 0) for code in (0, 1, 2, 3, 4, 13)),
@@ -134,6 +139,23 @@ def query(t: Trial, inside: str, outside: str) -> Query:
     asked.ask()
     asked.answer()
     return asked
+
+
+def timestamp(t: Trial, inside: str, outside: str) -> None:
+    """A timestamp query that has been answered (RFC 792)."""
+    asking, asked = t.host(inside), t.host(outside)
+    napt, identifier = t.napt(asking.site or "main"), t.stand.port()
+
+    def message(source: str, destination: str, kind: int, identifier: int) -> Probe:
+        data = fresh(TIMES)
+        packet = icmp(source, destination, kind, 0, identifier << 16 | 1, data)
+        return Probe(packet, data[:MARK], f"timestamp {kind}/0 {source} > {destination}")
+
+    sent = t.passes(asking, message(asking.address, asked.address, TIMESTAMP, identifier), asked)
+    reply = message(asked.address, napt.external, TIMESTAMP_REPLY, sent.identifier)
+    came = t.passes(asked, reply, asking)
+    if (came.destination, came.identifier) != (asking.address, identifier):
+        raise Violation(f"the reply was delivered as {came}")
 
 
 def error_about_query(t: Trial, asked: Query) -> Probe:

@@ -25,6 +25,11 @@ def queries(t: Trial) -> None:
     icmp_checks.query(t, "x1", "y1")
 
 
+@test("REQ-1 timestamp", "MUST", "so do timestamp queries, which are queries as well (RFC 1122)")
+def timestamps(t: Trial) -> None:
+    icmp_checks.timestamp(t, "x1", "y1")
+
+
 @test("REQ-1a", "SHOULD", "the identifier becomes the same one towards all hosts")
 def identifier_mapping(t: Trial) -> None:
     one = icmp_checks.query(t, "x1", "y1")

@@ -38,7 +38,8 @@ TIMESTAMP, TIMESTAMP_REPLY = 13, 14
 ICMP_ERRORS = (UNREACHABLE, TIME_EXCEEDED, PARAMETER_PROBLEM)
 #: The queries that may cross a NAPT (RFC 1122, section 3.2.2). Of the others, information requests
 #: are obsolete (RFC 5508, REQ-10c) and address mask requests are for one's own network.
-ICMP_QUERIES, ICMP_REPLIES = (ECHO_REQUEST, TIMESTAMP), (ECHO_REPLY, TIMESTAMP_REPLY)
+ICMP_QUERIES = (ECHO_REQUEST, TIMESTAMP)
+ICMP_REPLIES = (ECHO_REPLY, TIMESTAMP_REPLY)
 
 _HEADER = Struct("!BxHHHBBHII")
 _PORTS = Struct("!HH")

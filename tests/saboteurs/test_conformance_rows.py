@@ -136,6 +136,11 @@ SOURCES = (
             edits=(Edit(PACKET, "            if field == 0:\n", "            if field < 0:\n"),),
         ),
         Fault(
+            "only-echo-is-a-query",
+            {"5508.REQ-1-timestamp": "icmp-unsupported"},
+            edits=(Edit(PACKET, "= (ECHO_REQUEST, TIMESTAMP)", "= (ECHO_REQUEST,)"),),
+        ),
+        Fault(
             "damaged-quotations-pass",
             {"5508.REQ-3a": "was let through"},
             edits=(
