@@ -14,7 +14,7 @@ from napt_lab.nat_node.core.behavior import ANY, show, show_address
 from napt_lab.nat_node.core.events import Dropped, Event, RuleAdded, RuleChanged
 from napt_lab.nat_node.core.lease import Lease
 from napt_lab.nat_node.core.mapping import Mapping, Session
-from napt_lab.nat_node.core.packet import PROTOCOL_NAMES
+from napt_lab.nat_node.core.packet import protocol_name
 from napt_lab.nat_node.core.translator import Translator
 
 Wall = Callable[[float], float]
@@ -36,7 +36,7 @@ def rule(
         made_by = f"{made_by} of {host}, {mapping.lease.lifetime} s"
     return {
         "id": mapping.serial,
-        "protocol": PROTOCOL_NAMES[mapping.protocol],
+        "protocol": protocol_name(mapping.protocol),
         "internal": show(mapping.internal),
         "external": show((external, mapping.external_port)),
         "remote": "*" if mapping.remote == ANY else show(mapping.remote),

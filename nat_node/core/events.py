@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from napt_lab.nat_node.core.behavior import show, show_address
 from napt_lab.nat_node.core.mapping import Mapping
-from napt_lab.nat_node.core.packet import ICMP, PROTOCOL_NAMES, TCP, Packet
+from napt_lab.nat_node.core.packet import ICMP, PROTOCOL_NAMES, TCP, Packet, protocol_name
 from napt_lab.nat_node.core.verdict import Drop
 
 
@@ -47,7 +47,7 @@ Event = RuleAdded | RuleChanged | RuleEnded | Dropped
 
 def describe(packet: Packet) -> str:
     """One line about a packet, as people read it."""
-    name = PROTOCOL_NAMES.get(packet.protocol, f"protocol {packet.protocol}")
+    name = protocol_name(packet.protocol)
     if packet.is_later_fragment or packet.protocol not in PROTOCOL_NAMES:
         return f"{name} {show_address(packet.source)} > {show_address(packet.destination)}"
     if packet.protocol == ICMP:

@@ -263,6 +263,11 @@ class Packet:
         return False
 
 
+def protocol_name(protocol: int) -> str:
+    """As people name it: `tcp`, or `protocol 50` for one that is not translated."""
+    return PROTOCOL_NAMES.get(protocol, f"protocol {protocol}")
+
+
 def give_back_hop(data: bytearray | memoryview) -> None:
     """Add one to the time to live.
 

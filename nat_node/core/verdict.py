@@ -39,4 +39,5 @@ class Drop(Enum):
     FRAGMENT_LOST = "fragment-lost", "a fragment that waited in vain for its first fragment to pass"
     FRAGMENTS_FULL = "fragments-full", "more fragments of its packet are waiting than may wait"
     # at the device
+    OVERLOAD = "overload", "it arrived faster than the NAPT could read it"
     REFUSED_BY_KERNEL = "refused-by-kernel", "the kernel would not take the translated packet"

@@ -21,7 +21,7 @@ from napt_lab.nat_node.control import report
 from napt_lab.nat_node.control.control_protocol import Described
 from napt_lab.nat_node.control.server import Control, bind, wall
 from napt_lab.nat_node.core.behavior import Endpoint, show_address
-from napt_lab.nat_node.core.events import Event
+from napt_lab.nat_node.core.events import Dropped, Event
 from napt_lab.nat_node.core.mapping import Mapping, Session
 from napt_lab.nat_node.core.packet import Packet, Side, give_back_hop
 from napt_lab.nat_node.core.settings import LeaseLimits, Settings
@@ -36,6 +36,7 @@ from napt_lab.nat_node.fast_path.flow_cache import (
 )
 from napt_lab.nat_node.persistence.state_file import recover
 from napt_lab.nat_node.system.announce import announce
+from napt_lab.nat_node.system.queue_drops import QueueDrops
 from napt_lab.nat_node.system.routing import NAT_IN, NAT_OUT, Interfaces, set_up
 from napt_lab.nat_node.system.tun import FRAME_SIZE, PLAIN, DeviceGone, open_tun
 
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
 #: Packets taken from one device before the others get their turn.
 BATCH = 64
+OVERLOAD_EVERY = 1.0
+"""Seconds between two looks at the devices' queues, while there are many packets in them."""
 #: Seconds; a poll cannot wait for longer than some weeks, but an idle time may be.
 LONGEST_WAIT = 3600.0
 
@@ -140,7 +143,12 @@ class Node:
 
             server = PortControl(self.translator, limits, now)
             self._port_control = Listener(server, devices.port_control, self._poll)
-        self._deadlines: list[Callable[[], float | None]] = [self.translator.next_deadline]
+        self._queue_drops = QueueDrops(NAT_IN, NAT_OUT)
+        self._overload_at: float | None = None  # when to look whether packets were lost
+        self._deadlines: list[Callable[[], float | None]] = [
+            self.translator.next_deadline,
+            lambda: self._overload_at,
+        ]
         if self._memory:
             self._deadlines.append(self._memory.next_look)
         if self._port_control:
@@ -192,6 +200,8 @@ class Node:
 
     def _expire(self, now: float) -> None:
         """Do what time alone makes necessary."""
+        if self._overload_at is not None and now >= self._overload_at:
+            self._count_overload()
         self._read_counters(now)  # first: what the kernel has carried meanwhile is not idle
         if self._memory:
             self._memory.look(now)
@@ -221,6 +231,8 @@ class Node:
                 os.write(descriptor, view[:length])
             except OSError:
                 self.translator.drops[Drop.REFUSED_BY_KERNEL] += 1
+        if self._overload_at is None:  # the queue was not empty: it may have been full
+            self._overload_at = now + OVERLOAD_EVERY
 
     def _slow_path(self, descriptor: int, side: Side, length: int, now: float) -> None:
         """Ask the translator about a packet of no known flow."""
@@ -236,6 +248,17 @@ class Node:
             os.write(descriptor, PLAIN + packet.data if frame is None else frame)
         except OSError:
             self.translator.drops[Drop.REFUSED_BY_KERNEL] += 1
+
+    def _count_overload(self) -> None:
+        """Count the packets that were lost because we read too slowly."""
+        self._overload_at = None
+        for name, lost in self._queue_drops.new().items():
+            if lost:
+                side = Side.INSIDE if name == NAT_IN else Side.OUTSIDE
+                self.translator.drops[Drop.OVERLOAD] += lost
+                if self.translator.watchers.notify:
+                    text = f"{lost:,} packets in the queue of {name}"
+                    self.translator.watchers.notify(Dropped(Drop.OVERLOAD, text, side.value))
 
     def _read_counters(self, now: float) -> None:
         """Read the counters of the flows that the kernel carries."""
@@ -261,6 +284,7 @@ class Node:
 
     def stats(self) -> dict[str, Any]:
         """Counts of the whole translator."""
+        self._count_overload()
         return {"pid": os.getpid(), **report.statistics(self.translator)}
 
     def _subscribed(self, anyone: bool) -> None:

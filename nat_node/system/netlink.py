@@ -116,5 +116,7 @@ def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at + _HEADER.size <= len(data):
         length, kind, *_ = _HEADER.unpack_from(data, at)
+        if length < _HEADER.size:
+            break
         yield kind, data[at + 16 : at + length]
         at += length + 3 & ~3

@@ -30,6 +30,15 @@ raw.sendto(bytes([0, 5, 0x1F, 0x91, 0, 0, 0, 0]), ('24.9.3.7', 0))
 """
 
 
+#: One packet of each protocol that has no ports, or other ones than TCP and UDP.
+SEND_OTHERS = """
+import socket
+for protocol in (2, 4, 41, 47, 50, 51, 132):
+    raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol)
+    raw.sendto(bytes(40), ('151.101.1.69', 0))
+"""
+
+
 def fetch(net, node, url):
     """The exit status of curl: 7 refused or unreachable, 28 timed out."""
     return (
@@ -99,3 +108,18 @@ def test_rules_sessions_drops_and_events():
         napt.remove("tcp", "24.9.3.7:8080")
         assert not any(rule["explicit"] or rule["sessions"] for rule in napt.rules())
         wait_for(net, "rule-ended", lambda e: e["why"] == "removed")
+
+
+def test_packets_of_other_protocols_harm_nothing():
+    """ESP, GRE, SCTP and others: the kernel has sessions for them, which are listed as they are."""
+    with Network(loads(HOME, Path("home.yaml"))) as net:
+        napt = net.napt("napt")
+        pid = napt.stats()["pid"]
+        done = net["pc"].run(["python3", "-c", SEND_OTHERS], timeout=10)
+        assert done.status == 0, done.stderr
+        net["visitor"].run(["python3", "-c", SEND_OTHERS.replace("151.101.1.69", "24.9.3.7")])
+        assert fetch(net, "pc", "http://151.101.1.69/") == 0  # the control
+        listed = {rule["protocol"] for rule in napt.rules()}
+        assert {"tcp", "protocol 50"} <= listed
+        wait_for(net, "rule-added", lambda e: e["rule"]["protocol"] == "protocol 50")
+        assert napt.stats()["pid"] == pid

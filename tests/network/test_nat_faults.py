@@ -88,6 +88,44 @@ def test_a_flood_from_one_host_is_that_hosts_own_trouble(kind):
         assert napt.path.with_name("control.sock.state").stat().st_size < 1 << 20
 
 
+#: Datagrams from one port, as fast as one process can send them.
+BURST = """
+import socket, sys
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for _ in range(int(sys.argv[1])):
+    sender.sendto(b'x' * 22, ('151.101.1.69', 9))
+"""
+
+
+SENT = 20_010
+
+
+def burst(net, count):
+    """Send so many datagrams; gives how many have been translated so far."""
+    done = net["alice"].run(["python", "-c", BURST, str(count)], timeout=30)
+    assert done.status == 0, done.stderr
+    rules = [one for one in net.napt("napt").rules() if one["protocol"] == "udp"]
+    return sum(one["packets_out"] for one in rules)
+
+
+def test_what_a_burst_loses_in_the_devices_queue_is_counted_and_told():
+    """20,000 datagrams in a moment: each is translated, or is counted under a reason."""
+    with home() as net:
+        assert burst(net, 10) == 10
+        assert drops(net).get("overload", 0) == 0  # the control: a few are no overload
+        burst(net, 20_000)
+        await_that(lambda: burst(net, 0) + drops(net).get("overload", 0) >= SENT, "each counted")
+        lost = drops(net)["overload"]
+        assert lost > 1000
+        assert burst(net, 0) + lost == SENT
+        told = net.log.wait_for(
+            lambda e: e.name == "drop" and e.fields["reason"] == "overload", deadline=5, what="word"
+        ).fields
+        assert told["packet"].endswith(" packets in the queue of nat-in")
+        assert told["side"] == "inside"
+        assert run(net["alice"], "ping -c1 -W2 151.101.1.69").status == 0
+
+
 def test_killed_amid_a_flood_it_finds_a_whole_table_each_time():
     """Whatever it was just writing."""
     with home(65536) as net:

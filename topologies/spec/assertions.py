@@ -47,7 +47,8 @@ DROP_REASONS = (
     "no-rule", "filtered", "unanswered", "not-for-us", "private-destination", "ports-exhausted",
     "host-limit", "hairpinning-off", "no-connection", "spoofed-source", "table-full",
     "session-clash", "icmp-unrelated", "icmp-unsupported", "bad-checksum", "unsupported-protocol",
-    "malformed", "fragment-lost", "fragments-full", "source-routed", "refused-by-kernel",
+    "malformed", "fragment-lost", "fragments-full", "source-routed", "overload",
+    "refused-by-kernel",
 )  # fmt: skip
 
 

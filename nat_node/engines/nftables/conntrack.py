@@ -69,22 +69,27 @@ class Entry:
         return self.out if self.inbound else self.back
 
 
-def entries(netlink: Netlink) -> list[Entry]:
-    """All sessions. Those whose time has passed end with it."""
-    return [read(data) for data in netlink.ask(GET, b"", flags=DUMP)]
+class Unreadable(ValueError):
+    """A record that is not one of connection tracking's IPv4 sessions."""
+
+
+def records(netlink: Netlink) -> list[bytes]:
+    """All sessions, for `read`. Those whose time has passed end with it."""
+    return netlink.ask(GET, b"", flags=DUMP)
 
 
 def end(netlink: Netlink, entry: Entry) -> None:
-    """End a session. Raises OSError if there is none any more."""
+    """End a session. Raises OSError if it has already ended."""
     netlink.ask(DELETE, attribute(_ORIGINAL | NESTED, entry.original))
 
 
 def read(data: bytes) -> Entry:
-    """An entry from a message's attributes; what an event does not say is 0."""
+    """An entry from a message's attributes; what an event does not say is 0. Raises Unreadable."""
     found = attributes(data)
-    protocol, start, to = _tuple(found[_ORIGINAL])
-    _, reply_start, reply_to = _tuple(found[_REPLY])
-    inbound = bool(number(found.get(_STATUS)) & _DESTINATION_NAT)
+    original = found.get(_ORIGINAL, b"")
+    protocol, start, to = _tuple(original)
+    _, reply_start, reply_to = _tuple(found.get(_REPLY, b""))
+    inbound = bool(_number(found.get(_STATUS), 4) & _DESTINATION_NAT)
     if inbound:
         internal, external, remote = reply_start, to, reply_to  # which is how the inside sees it
     else:
@@ -93,34 +98,46 @@ def read(data: bytes) -> Entry:
         remote = (remote[0], 0)
     tcp = attributes(attributes(found.get(_PROTOCOL_INFO, b"")).get(1, b""))
     return Entry(
-        id=number(found.get(_ID)),
+        id=_number(found.get(_ID), 4),
         protocol=protocol,
         inbound=inbound,
         internal=internal,
         external=external,
         remote=remote,
-        state=_STATES.get(number(tcp.get(1)), _OVER) if protocol == TCP else None,
-        expires_in=float(number(found.get(_TIMEOUT))),
-        started=number(attributes(found.get(_TIMES, b"")).get(1)) / 1e9,
+        state=_STATES.get(_number(tcp.get(1), 1), _OVER) if protocol == TCP else None,
+        expires_in=float(_number(found.get(_TIMEOUT), 4)),
+        started=_number(attributes(found.get(_TIMES, b"")).get(1), 8) / 1e9,
         out=_counters(found.get(_COUNTERS_OUT)),
         back=_counters(found.get(_COUNTERS_IN)),
-        original=found[_ORIGINAL],
+        original=original,
     )
 
 
 def _tuple(data: bytes) -> tuple[int, Endpoint, Endpoint]:
-    """Protocol, source and destination; an ICMP query's identifier stands for both ports."""
+    """Protocol, source and destination.
+
+    An ICMP query's identifier stands for both ports; protocols without ports have 0.
+    """
     parts = attributes(data)
-    addresses, ends = attributes(parts[1]), attributes(parts[2])
-    protocol = number(ends.get(1))
+    addresses, ends = attributes(parts.get(1, b"")), attributes(parts.get(2, b""))
+    if not len(addresses.get(1, b"")) == len(addresses.get(2, b"")) == 4:
+        raise Unreadable("a session without IPv4 addresses")
+    protocol = _number(ends.get(1), 1)
     ports = (4, 4) if protocol == ICMP else (2, 3)
     return (
         protocol,
-        (number(addresses.get(1)), number(ends.get(ports[0]))),
-        (number(addresses.get(2)), number(ends.get(ports[1]))),
+        (number(addresses[1]), _number(ends.get(ports[0]), 2)),
+        (number(addresses[2]), _number(ends.get(ports[1]), 2)),
     )
 
 
 def _counters(data: bytes | None) -> tuple[int, int]:
     found = attributes(data or b"")
-    return number(found.get(1)), number(found.get(2))
+    return _number(found.get(1), 8), _number(found.get(2), 8)
+
+
+def _number(data: bytes | None, size: int) -> int:
+    """A number of at most `size` bytes; 0 if it is not there."""
+    if data is not None and len(data) > size:
+        raise Unreadable(f"a number of {len(data)} bytes where {size} are the most")
+    return number(data)

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -29,7 +29,7 @@ from napt_lab.nat_node.core.behavior import Endpoint, show_address
 from napt_lab.nat_node.core.events import Dropped, RuleAdded, RuleEnded
 from napt_lab.nat_node.core.explicit_rules import ExplicitRules
 from napt_lab.nat_node.core.mapping import MADE_BY, Mapping, Session
-from napt_lab.nat_node.core.packet import ICMP, PROTOCOL_NAMES
+from napt_lab.nat_node.core.packet import ICMP, PROTOCOL_NAMES, UDP
 from napt_lab.nat_node.core.settings import Settings
 from napt_lab.nat_node.core.table import Table
 from napt_lab.nat_node.core.tcp_state import TcpState
@@ -71,6 +71,7 @@ class KernelNat:
         self._told: Netlink | None = None
         self._log: Netlink | None = None
         self._known: dict[int, Entry] = {}
+        self._unreadable = 0  # records and logged packets that could not be read
         self._look_at = float("inf")
         self._poll = select.epoll()
         self._control = Control(
@@ -124,8 +125,7 @@ class KernelNat:
         assert self._told is not None
         try:
             for kind, data in self._told.told():
-                entry = conntrack.read(data)
-                if self._is_ours(entry):
+                for entry in self._ours([data]):
                     self._session_told(kind, entry)
         except OSError as error:
             if not is_overrun(error):
@@ -150,10 +150,12 @@ class KernelNat:
     def _drops_told(self) -> None:
         assert self._log is not None
         try:
-            for prefix, interface, packet in packet_log.logged(self._log):
-                if prefix in _DROPS:
-                    side = "inside" if interface == self._inside else "outside"
-                    self._broadcast(Dropped(_DROPS[prefix], packet, side))
+            for logged in packet_log.logged(self._log):
+                if logged is None or logged.prefix not in _DROPS:
+                    self._unreadable += 1
+                    continue
+                side = "inside" if logged.interface == self._inside else "outside"
+                self._broadcast(Dropped(_DROPS[logged.prefix], logged.packet, side))
         except OSError as error:
             if not is_overrun(error):
                 raise
@@ -168,12 +170,19 @@ class KernelNat:
     # -- sessions as rules --------------------------------------------------------------------
 
     def _entries(self) -> list[Entry]:
-        return [entry for entry in conntrack.entries(self._netlink) if self._is_ours(entry)]
+        return list(self._ours(conntrack.records(self._netlink)))
 
-    def _is_ours(self, entry: Entry) -> bool:
-        """Whether it is a session of an inside host, and not one of the gateway's own."""
+    def _ours(self, records: Iterable[bytes]) -> Iterator[Entry]:
+        """The sessions of inside hosts, not the gateway's own. What is unreadable is counted."""
         settings = self._settings
-        return settings.is_inside(entry.internal[0]) and entry.external[0] == settings.external
+        for record in records:
+            try:
+                entry = conntrack.read(record)
+            except conntrack.Unreadable:
+                self._unreadable += 1
+                continue
+            if settings.is_inside(entry.internal[0]) and entry.external[0] == settings.external:
+                yield entry
 
     def _mapping(self, entry: Entry, now: float) -> Mapping:
         started = now - (time.time() - entry.started) if entry.started else now
@@ -241,7 +250,8 @@ class KernelNat:
         mappings = self._mappings()
         sessions = sum(len(mapping.sessions) for mapping in mappings)
         pid = os.getpid()
-        return {"pid": pid, "rules": len(mappings), "sessions": sessions, "drops": drops}
+        counts = {"rules": len(mappings), "sessions": sessions, "unreadable": self._unreadable}
+        return {"pid": pid, "drops": drops, **counts}
 
     def _describe(self, mapping: Mapping) -> Described:
         return report.rule(
@@ -268,7 +278,7 @@ def _use(mapping: Mapping, entry: Entry, now: float) -> None:
 def _lifetime(entry: Entry) -> float:
     """How long silence may last in a session's state: the namespace's setting."""
     names = {
-        None: "icmp_timeout" if entry.protocol == ICMP else "udp_timeout",
+        None: {ICMP: "icmp_timeout", UDP: "udp_timeout"}.get(entry.protocol, "generic_timeout"),
         TcpState.OPENING_OUT: "tcp_timeout_syn_sent",
         TcpState.OPENING_IN: "tcp_timeout_syn_sent",
         TcpState.CLOSED: "tcp_timeout_time_wait",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from struct import pack
+from typing import NamedTuple
 
 from napt_lab.nat_node.core.events import describe
 from napt_lab.nat_node.core.packet import Malformed, Packet
@@ -37,15 +38,24 @@ def listen() -> Netlink:
     return netlink
 
 
-def logged(netlink: Netlink) -> Iterator[tuple[str, int, str]]:
-    """What has been logged: the prefix, the index of the interface it came by, and the packet."""
+class Logged(NamedTuple):
+    """A logged packet: the rule's prefix, the index of the interface it came by, and its text."""
+
+    prefix: str
+    interface: int
+    packet: str
+
+
+def logged(netlink: Netlink) -> Iterator[Logged | None]:
+    """What has been logged; None for a message that is not a logged packet."""
     for kind, data in netlink.told():
         found = attributes(data)
         if kind != _PACKET or _PAYLOAD not in found:
+            yield None
             continue
         prefix = found.get(_PREFIX, b"").rstrip(b"\0").decode("ascii", "replace")
         try:
             packet = describe(Packet(bytearray(found[_PAYLOAD]), quoted=True))
         except Malformed as error:
             packet = str(error)
-        yield prefix, number(found.get(_INTERFACE)), packet
+        yield Logged(prefix, number(found.get(_INTERFACE)), packet)

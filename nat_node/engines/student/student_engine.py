@@ -39,6 +39,7 @@ from napt_lab.nat_node.engines.student.faults import LoadError
 from napt_lab.nat_node.engines.student.process import WorkerLost, WorkerProcess
 from napt_lab.nat_node.fast_path.flow_cache import VNET_HEADER
 from napt_lab.nat_node.system.announce import announce
+from napt_lab.nat_node.system.queue_drops import QueueDrops
 from napt_lab.nat_node.system.routing import NAT_IN, NAT_OUT, Interfaces, set_up
 from napt_lab.nat_node.system.tun import FRAME_SIZE, PLAIN, open_tun
 
@@ -80,6 +81,7 @@ class StudentNode:
         self._start_worker()
         self._inside, self._outside = open_tun(NAT_IN, whole=True), open_tun(NAT_OUT, whole=True)
         set_up(interfaces)
+        self._queue_drops = QueueDrops(NAT_IN, NAT_OUT)
         self._buffer = bytearray(FRAME_SIZE)
         self._poll = select.epoll()
         for descriptor in (self._inside, self._outside):
@@ -258,6 +260,8 @@ class StudentNode:
     def stats(self) -> dict[str, Any]:
         """Counts of the translator's rules and drops. Raises ValueError."""
         answer = self._request({"do": "stats"})
+        if lost := sum(self._queue_drops.new().values()):
+            self._drops[Drop.OVERLOAD.label] += lost
         return answer | {"pid": self._worker.pid, "drops": dict(self._drops)}
 
     def _about_rule(self, verb: str, protocol: int, port: int, **more: str) -> Described:
