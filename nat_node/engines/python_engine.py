@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 BATCH = 64
 OVERLOAD_EVERY = 1.0
 """Seconds between two looks at the devices' queues, while there are many packets in them."""
-#: Seconds; a poll cannot wait for longer than some weeks, but an idle time may be.
-LONGEST_WAIT = 3600.0
 
 
 class KeeperGone(OSError):
@@ -183,7 +181,7 @@ class Node:
                 deadline = when
         wait = -1.0
         if deadline is not None:
-            wait = min(max(0.0, deadline - time.monotonic()), LONGEST_WAIT)
+            wait = max(0.0, deadline - time.monotonic())
         for descriptor, events in self._poll.poll(wait):
             if descriptor == self._inside:
                 self._drain(descriptor, Side.INSIDE, self._flows.inside)

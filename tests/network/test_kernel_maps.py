@@ -103,7 +103,7 @@ def test_room_for_others():
         return Session(number, mapping, (0x97650145, number), now=0.0, lifetime=300.0)
 
     def carried():
-        return [each.serial for each in sessions if each.carried]
+        return [each.serial for each in sessions if kernel.carries(each)]
 
     sessions = [session(number) for number in range(1, CAPACITY + 2)]
     assert kernel.next_look() is None
@@ -150,7 +150,7 @@ def test_who_waits_too_long_may_ask_again():
     for each in sessions:
         kernel.propose(each, outbound=True)
     assert kernel.account(1.0) == [(each, True) for each in sessions[:2]]
-    assert sessions[2].carried
+    assert kernel.carries(sessions[2])
 
 
 def test_not_worth_it():
@@ -180,7 +180,7 @@ def test_nftables_changed_by_others(capfd):
                 session = Session(number, mapping, (0x97650145, number), 0.0, 300.0)
                 kernel.propose(session, outbound=True)
                 kernel.account(float(number))
-                assert session.carried
+                assert kernel.carries(session)
                 kernel.release(session)
         finally:
             busy.kill()

@@ -272,8 +272,8 @@ def test_a_control_client_that_never_reads_stops_nobody():
         assert net.log.since(before)  # another watcher goes on hearing
 
 
-def test_the_longest_idle_time_is_longer_than_a_wait_of_the_loop():
-    """The loop waits an hour at most; a longer wait would overflow epoll at 24 days."""
+def test_the_longest_idle_time_is_not_too_long_for_a_wait():
+    """epoll cannot wait for more than 24 days."""
     with home() as net:
         first = translator(net)
         first.terminate()
