@@ -7,6 +7,8 @@ from tests.saboteurs.saboteur import Patch
 
 CORE = "napt_lab.nat_node.core"
 TRANSLATOR, TABLE = f"{CORE}.translator:Translator", f"{CORE}.table:Table"
+RULE_OF_PORT = f"{CORE}.external_ports:ExternalPorts.rule"
+REMOVE_EXPLICIT = f"{CORE}.explicit_rules:ExplicitRules.remove"
 STAGE = "napt_lab.labs.stage.stage:Stage"
 PLANS = "napt_lab.topologies.network.plan:node_plans"
 IP_COMMANDS = "napt_lab.topologies.network.plan:NodePlan.ip_commands"

@@ -203,12 +203,14 @@ SOURCES = (
                     TRANSLATOR,
                     "            mapping = session.mapping\n"
                     "            if protocol == TCP:\n"
-                    "                self._advance(session, packet.tcp_flags, False, now)\n",
+                    "                self.sessions.advance(session, packet.tcp_flags, "
+                    "False, now)\n",
                     "            mapping = session.mapping\n"
                     "            if protocol == TCP:\n"
                     "                if packet.side is Side.OUTSIDE and packet.tcp_flags == SYN:\n"
                     "                    return Drop.NO_CONNECTION\n"
-                    "                self._advance(session, packet.tcp_flags, False, now)\n",
+                    "                self.sessions.advance(session, packet.tcp_flags, "
+                    "False, now)\n",
                 ),
             ),
         ),
@@ -217,13 +219,13 @@ SOURCES = (
             {"6888.REQ-11d": "do not work any more"},
             edits=(
                 Edit(
-                    TRANSLATOR,
-                    "            if isinstance(rule, Drop):\n                return rule\n",
-                    "            if isinstance(rule, Drop):\n"
-                    "                oldest = next(m for m in self.table if m.protocol == 17)\n"
-                    "                for session in list(oldest.sessions.values()):\n"
-                    "                    self._close(session, 'evicted')\n"
-                    "                return rule\n",
+                    "nat_node/core/sessions.py",
+                    "        if port is None:\n            return Drop.PORTS_EXHAUSTED\n",
+                    "        if port is None:\n"
+                    "            oldest = next(m for m in table if m.protocol == 17)\n"
+                    "            for session in list(oldest.sessions.values()):\n"
+                    "                self.close(session, 'evicted')\n"
+                    "            return Drop.PORTS_EXHAUSTED\n",
                 ),
             ),
         ),

@@ -126,7 +126,7 @@ SABOTEURS = (
     Saboteur(
         # Its end is told all the same.
         "rule-of-a-closed-connection-leaks",
-        (Patch(f"{TABLE}._take_out", translator.keeping_rules_of_packets),),
+        (Patch(f"{TABLE}.remove_rule", translator.keeping_rules_of_packets),),
         red={GC_CLOSE: "it is not in the table"},
         part="rules",
     ),
@@ -146,7 +146,7 @@ SABOTEURS = (
         "rules-in-use-are-collected-as-well",
         (
             Patch("napt_lab.nat_node.fast_path.flow_cache:FlowCache.learn", anything.nothing),
-            Patch(f"{CORE}.mapping:Session.use", anything.nothing),
+            Patch(f"{CORE}.sessions:Sessions.advance", translator.keeping_nothing_alive),
         ),
         # Both rules expire at about the same time, so this one may be there at the first look.
         red={GC_IDLE: "that for the living rule comes through (control)"},
@@ -174,7 +174,7 @@ SABOTEURS = (
         "newcomer-gets-the-port-of-another",
         (
             *FEWER_PORTS,
-            Patch(f"{TABLE}.make_rule", translator.giving_the_oldest_port),
+            Patch(f"{CORE}.sessions:Sessions.begin", translator.giving_the_oldest_port),
             *impatient(1),
         ),
         red={EVERY_PORT: "none of the living is disturbed"},

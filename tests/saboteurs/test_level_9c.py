@@ -12,6 +12,8 @@ from tests.saboteurs.common import (
     FILE_DAMAGED_ON_THE_WAY,
     IP_COMMANDS,
     PLANS,
+    REMOVE_EXPLICIT,
+    RULE_OF_PORT,
     SERVERS_TAKE_THEMSELVES_FOR_THE_CLIENT,
     STAGE,
     TABLE,
@@ -81,7 +83,7 @@ SABOTEURS = (
     Saboteur(
         "lookup-ignores-the-port",
         (
-            Patch(f"{TABLE}.rule_for_external", translator.any_rule_will_do),
+            Patch(RULE_OF_PORT, translator.any_rule_will_do),
             Patch(f"{TABLE}.admits", translator.everyone),
             *impatient(2),
         ),
@@ -141,13 +143,16 @@ SABOTEURS = (
     Saboteur(
         # Likewise: the table says so, but the first SYN is dropped.
         "rule-takes-effect-late",
-        (Patch(f"{TABLE}.rule_for_external", translator.late_rules),),
+        (Patch(RULE_OF_PORT, translator.late_rules),),
         red={RULE: "dropped 1 of its SYNs", BOTH_WAYS: "dropped 1 of its SYNs"},
     ),
     Saboteur(
         # 9c.direct needs the rule for its exchange.
         "rule-is-listed-but-not-in-force",
-        (Patch(f"{TABLE}.rule_for_external", translator.no_explicit_rules), *impatient(2)),
+        (
+            Patch(RULE_OF_PORT, translator.no_explicit_rules),
+            *impatient(2),
+        ),
         red={RULE: "its SYN-ACK", DIRECT: "Connection timed out"},
     ),
     Saboteur(
@@ -226,12 +231,15 @@ SABOTEURS = (
     # ── 9c.both-ways: and without the rule again after its removal ─────────────────────────────
     Saboteur(
         "removal-is-answered-but-not-done",
-        (Patch(f"{TABLE}.remove_explicit", anything.nothing),),
+        (Patch(REMOVE_EXPLICIT, anything.nothing),),
         red={BOTH_WAYS: "1 explicit rules in napt_a's table"},
     ),
     Saboteur(
         "removed-rule-is-not-listed-but-still-in-force",
-        (Patch(f"{TABLE}.remove_explicit", translator.unlisting_only), *impatient(2)),
+        (
+            Patch(REMOVE_EXPLICIT, translator.unlisting_only),
+            *impatient(2),
+        ),
         red={BOTH_WAYS: "waiting for `drop` from napt_a"},
     ),
     Saboteur(

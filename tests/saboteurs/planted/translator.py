@@ -55,7 +55,7 @@ def wrong_checksum_by_explicit_rules(deliver):
 
     def delivered(self, packet, now):
         remote = (packet.source, packet.source_port)
-        rule = self.table.rule_for_external(packet.protocol, packet.destination_port, remote)
+        rule = self.table.ports.rule(packet.protocol, packet.destination_port, remote)
         result = deliver(self, packet, now)
         if rule and rule.explicit and self.settings.external == AT_NAPT_A:
             packet.data[packet.header_length + 17] ^= 1
@@ -72,7 +72,7 @@ def leaking_fins(translate):
         verdict = translate(self, packet, now)
         is_fin = packet.protocol == _TCP and packet.tcp_flags & 1
         if verdict.packets and is_fin and packet.side.value == "inside":
-            return verdict._replace(packets=[*verdict.packets, type(packet)(before)])
+            return replace(verdict, packets=[*verdict.packets, type(packet)(before)])
         return verdict
 
     return leaking
@@ -85,7 +85,7 @@ def letting_in_what_it_drops(translate):
         verdict = translate(self, packet, now)
         if verdict.drop and verdict.drop.name == "NO_RULE" and packet.protocol == _TCP:
             packet.rewrite_destination(ALICE_PORT_9)
-            return verdict._replace(packets=[packet])
+            return replace(verdict, packets=[packet])
         return verdict
 
     return let_in
@@ -97,7 +97,7 @@ def full_without_a_word(translate):
     def silent(self, packet, now):
         verdict = translate(self, packet, now)
         if verdict.drop and verdict.drop.name == "PORTS_EXHAUSTED":
-            return verdict._replace(packets=[])
+            return replace(verdict, packets=[])
         return verdict
 
     return silent
@@ -155,18 +155,30 @@ def giving_no_port_twice(choose):
     return chosen
 
 
-def giving_the_oldest_port(make_rule):
+def giving_the_oldest_port(begin):
     """Who finds no free port takes that of the oldest rule."""
 
-    def made(table, *arguments):
-        rule = make_rule(table, *arguments)
-        if getattr(rule, "name", "") == "PORTS_EXHAUSTED":
-            oldest = next(iter(table))
-            table.close(next(iter(oldest.sessions.values())))
-            rule = make_rule(table, *arguments)
-        return rule
+    def begun(sessions, *arguments):
+        session = begin(sessions, *arguments)
+        if getattr(session, "name", "") == "PORTS_EXHAUSTED":
+            oldest = next(iter(sessions._table))
+            sessions.close(next(iter(oldest.sessions.values())), "evicted")
+            session = begin(sessions, *arguments)
+        return session
 
-    return made
+    return begun
+
+
+def keeping_nothing_alive(advance):
+    """Segments that change no state do not keep a session."""
+
+    def advanced(sessions, session, flags, outbound, now):
+        before = session.state, session.last_used
+        advance(sessions, session, flags, outbound, now)
+        if session.state is before[0]:
+            session.last_used = before[1]
+
+    return advanced
 
 
 def wasting_memory(start):
@@ -182,9 +194,10 @@ def wasting_memory(start):
 def any_rule_will_do(rule_for_external):
     """What no rule leads anywhere goes by the first rule that there is."""
 
-    def found(table, protocol, port, remote):
-        any_rule = next((rule for rule in table if rule.protocol == protocol), None)
-        return rule_for_external(table, protocol, port, remote) or any_rule
+    def found(ports, protocol, port, remote):
+        rules = ports._by_external.values()
+        any_rule = next((rule for rule in rules if rule.protocol == protocol), None)
+        return rule_for_external(ports, protocol, port, remote) or any_rule
 
     return found
 
@@ -197,8 +210,8 @@ def everyone(_admits):
 def late_rules(rule_for_external):
     """An explicit rule is listed at once, and holds half a second later."""
 
-    def found(table, *arguments):
-        rule = rule_for_external(table, *arguments)
+    def found(ports, *arguments):
+        rule = rule_for_external(ports, *arguments)
         late = rule and rule.explicit and time.monotonic() < rule.created + ALWAYS_LATE
         return None if late else rule
 
@@ -208,21 +221,22 @@ def late_rules(rule_for_external):
 def no_explicit_rules(rule_for_external):
     """At 24.9.3.7 an explicit rule is listed, and does not hold."""
 
-    def found(table, *arguments):
-        rule = rule_for_external(table, *arguments)
-        ignored = rule and rule.explicit and table.settings.external == AT_NAPT_A
+    def found(ports, *arguments):
+        rule = rule_for_external(ports, *arguments)
+        ignored = rule and rule.explicit and ports._settings.external == AT_NAPT_A
         return None if ignored else rule
 
     return found
 
 
-def unlisting_only(_remove_explicit):
+def unlisting_only(_remove):
     """A rule that is removed is not listed any more, but holds."""
 
-    def removed(table, mapping):
-        for key, other in list(table._by_internal.items()):
+    def removed(explicit, mapping):
+        by_internal = explicit._table._by_internal
+        for key, other in list(by_internal.items()):
             if other is mapping:
-                del table._by_internal[key]
+                del by_internal[key]
 
     return removed
 
