@@ -273,8 +273,10 @@ def test_by_default_one_host_cannot_take_every_port(make, behavior):
     """Not even with SYNs that are never answered, each of which keeps its port for 4 minutes."""
     translator = Nat(mapping=behavior, filtering=behavior).translator
 
+    templates = {host: make(f"{host}:1", WEB) for host in (ALICE, BOB)}
+
     def send(host, port):
-        packet = bytearray(make(f"{host}:1", WEB))
+        packet = bytearray(templates[host])  # scapy takes long to make 65,535
         packet[20:22] = port.to_bytes(2, "big")
         return translator.receive(packet, INSIDE, 1000.0)
 
