@@ -77,7 +77,7 @@ def _a_datagram(stage: Stage, server: socket.socket, port: int) -> None:
     since, log_since = stage.wire.mark(), stage.log.mark()
     server.sendto(b"unasked", (PUBLIC, port))
     with stage.claim(
-        CLAIM, "a datagram to that TCP port dies there, too: UDP has its own"
+        CLAIM, "a datagram to that TCP port dies there, too: UDP has ports of its own"
     ) as claim:
         _dies(
             stage,
