@@ -6,7 +6,7 @@
         if packet.side == "inside":
             packet.source = (napt.external, 1025)     # written, with every checksum
             return packet                             # send it
-        return "no-rule: nobody inside asked for this"  # drop it, and say why
+        return "no-rule: no PC has asked for this"     # drop it, and say why
 
 What a file may define
 ----------------------

@@ -1,9 +1,9 @@
 """The wall around a student's file: what its process can see, have, and ask of the kernel.
 
-Theory of operation (user_namespaces(7), mount_setattr(2), seccomp(2)). The file may be anybody's: it
-may want to mark itself, to read the answers, or to do harm. So it runs in a program started afresh
-(nothing of the node's memory or environment is in it), which walls itself in before it is given
-the file:
+Theory of operation (user_namespaces(7), mount_setattr(2), seccomp(2)). The file may come from a
+stranger, who wants it to mark itself, to read the answers or to do harm. So it runs in a program
+started afresh (with nothing of the node's memory or environment), which takes itself behind the
+wall before it is given the file:
 
 1. `separate` makes namespaces. In its own user namespace the process has no right over anything
    outside. It sees no other process (PID), no interface (net), no shared memory (IPC), no
