@@ -65,7 +65,7 @@ def test_the_skeleton_has_none_and_is_told_what_to_do_first(tmp_path, capsys):
     assert (result["score"], result["of"], result["faults"]) == (0, 7, [])
     by_claim = {claim["claim"]: claim for claim in result["claims"]}
     assert "8.napt must hold first" in by_claim["8.gc-idle"]["evidence"][-1]
-    assert result["dropped"][0]["text"].startswith("not-written: what shall become of")
+    assert result["dropped"][0]["text"].startswith("not-written: what happens to")
     said = capsys.readouterr().out
     assert "What it dropped in words of its own" in said
     assert "do: outbound: write (napt.external, a port) into packet.source" in said
@@ -90,8 +90,8 @@ def admits(mapping, remote, now):
 @pytest.mark.parametrize(
     ("mistake", "failed"),
     [
-        (SHARED_TABLE, "a datagram to that TCP port dies there, too: UDP has ports of its own"),
-        (NO_FILTER, "another server's SYN to that port dies at the NAPT"),
+        (SHARED_TABLE, "a datagram to that TCP port is dropped, too: UDP has ports of its own"),
+        (NO_FILTER, "another server's SYN to that port is dropped at the NAPT"),
         ("", None),
     ],
 )

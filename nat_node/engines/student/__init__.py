@@ -1,8 +1,8 @@
 """Runs a translator that a student wrote (`napt_lab.student` is what the file sees).
 
 The file runs in a process of its own, behind a wall: it computes, and reaches no file, network or
-other program. An endless loop, `exit()` or a full memory ends that process; its NAPT starts it
-anew.
+other program. An endless loop, `exit()` or a full memory ends that process; its NAPT starts
+it again.
 
     student_engine.py  reads the two devices and has the control socket, as the Python engine does
       process.py       starts the worker, asks it, and ends it when it does not answer

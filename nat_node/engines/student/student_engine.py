@@ -8,7 +8,7 @@ worker prints and what is wrong with it go to standard output, as events:
     {"event": "printed", "text": "…"}
 
 What the worker says is not believed but checked: a student's file can write into its end of the
-channel. A worker that was lost is started anew, and the rules are lost with it. After LOSSES of
+channel. A worker that was lost is started again, without its rules. After LOSSES of
 them (or as many calls that took too long) it is left alone, and every packet is dropped.
 """
 
@@ -216,7 +216,7 @@ class StudentNode:
             return
         try:
             self._start_worker()
-            announce("fault", text=f"{self._file.name}: started anew; the rules it had are lost")
+            announce("fault", text=f"{self._file.name}: started again; the rules it had are lost")
         except LoadError as error:
             self._fault(str(error))
             self._give_up()

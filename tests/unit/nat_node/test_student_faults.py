@@ -114,7 +114,7 @@ def test_what_a_file_prints_and_has(write):
          "KeyError: Endpoint(address='10.0.0.7', port=40000)"),
         ("while True: pass", "translate has been computing for too long: an endless loop?"),
         ("exit()", "translate wanted to end the program (exit)"),
-        ("return bytearray(1 << 44)", "MemoryError: translate wants more memory than it may have"),
+        ("return bytearray(1 << 44)", "MemoryError: translate needs more memory than it may have"),
         ("return input()", "no one types anything at a NAPT"),
         ("return translate(packet, now)", "RecursionError: "),
         ("return None", "mine.py: translate returned nothing (None) for tcp SYN 10.0.0.7:40000 > "
@@ -227,7 +227,7 @@ def translate(packet, now):
 """
     with Mine(write(source)) as mine:
         (fault,) = mine.out(SYN).faults
-        assert fault.startswith("mine.py: a rule or a packet is not what it should be any more: ")
+        assert fault.startswith("mine.py: a rule or a packet has been made unreadable: ")
         assert "'int' object has no attribute" in mine.request("rules")["error"]
         assert mine.request("stats")["ok"]
 
@@ -236,9 +236,7 @@ def test_a_reason_that_is_nearly_one_of_those_that_labs_know(write):
     with Mine(write("def translate(packet, now): return 'no rule: go' if now else 'my own'")) as m:
         assert m.out(SYN).faults == []
         (hint,) = m.out(SYN, 1.0).faults
-        assert (
-            hint == "mine.py: the reason 'no rule' is none that labs know: did you mean 'no-rule'?"
-        )
+        assert hint == "mine.py: the reason 'no rule' is not known to labs: did you mean 'no-rule'?"
         assert m.reason == "no rule"
 
 
