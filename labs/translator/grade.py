@@ -39,6 +39,7 @@ AT_A_TIME = 2
 PART_SECONDS, LONG_PART_SECONDS, ALL_SECONDS = 80.0, 130.0, 180.0
 LOAD_SECONDS = 60.0
 FAULTS_SHOWN, LINES_SHOWN, EVIDENCE_SHOWN = 4, 5, 3
+_BASE = next(earned for earned in EARNED if earned.claim == BASE)
 DETAILED = 3  # claims that failed: first things first
 
 
@@ -119,7 +120,7 @@ def _try_all(
     translator: Path, wanted: Sequence[Earned], folder: Path, console: Console
 ) -> tuple[list[Mark], list[Trial]]:
     """Play every part that has a wanted claim, in three rounds. Raises CannotGrade."""
-    base = next(earned for earned in EARNED if earned.claim == BASE)
+    base = _BASE
     parts = list(dict.fromkeys((earned.lab, earned.part) for earned in (base, *wanted)))
     trials: list[Trial] = []
     end = time.monotonic() + ALL_SECONDS
@@ -178,11 +179,9 @@ def _play(
                 lab_id, name = waiting.pop(0)
                 lab = LABS[lab_id].lab()
                 (part,) = (part for part in lab.parts if part.name == name)
-                running.append(
-                    trial.start(
-                        lab, part, translator, folder / name, min(end, time.monotonic() + seconds)
-                    )
-                )
+                until = min(end, time.monotonic() + seconds)
+                base = (lab_id, name) == (_BASE.lab, _BASE.part)
+                running.append(trial.start(lab, part, translator, folder / name, until, base=base))
             ended = trial.await_one(running)
             running.remove(ended)
             yield ended
