@@ -120,8 +120,7 @@ def _try_all(
     translator: Path, wanted: Sequence[Earned], folder: Path, console: Console
 ) -> tuple[list[Mark], list[Trial]]:
     """Play every part that has a wanted claim, in three rounds. Raises CannotGrade."""
-    base = _BASE
-    parts = list(dict.fromkeys((earned.lab, earned.part) for earned in (base, *wanted)))
+    parts = list(dict.fromkeys((earned.lab, earned.part) for earned in (_BASE, *wanted)))
     trials: list[Trial] = []
     end = time.monotonic() + ALL_SECONDS
     marks: dict[str, Mark] = {}
@@ -132,7 +131,7 @@ def _try_all(
                 print(f"`{DOCTOR}` shows what this machine lacks.", file=sys.stderr)
                 raise CannotGrade
             trials.append(ended)
-            for earned in (base, *wanted):
+            for earned in (_BASE, *wanted):
                 if (earned.lab, earned.part) == (ended.lab, ended.part):
                     marks[earned.claim] = score.mark(earned, ended)
             held = sum(mark.held for mark in marks.values() if mark.earned in wanted)
@@ -145,7 +144,7 @@ def _try_all(
             if (earned.lab, earned.part) in parts:
                 marks[earned.claim] = score.untried(earned, needed)
 
-    first = [(base.lab, base.part)]
+    first = [(_BASE.lab, _BASE.part)]
     costly = [part for part in parts if part[1] in COSTLY]
     others = [part for part in parts if part not in (*first, *costly)]
     play(first, PART_SECONDS)
@@ -160,7 +159,7 @@ def _try_all(
         else:
             play([part], LONG_PART_SECONDS)
     # Who has not earned what all else rests on is told about that first, asked for or not.
-    told = wanted if base in wanted or marks[BASE].begun else (base, *wanted)
+    told = wanted if _BASE in wanted or marks[BASE].begun else (_BASE, *wanted)
     return [marks[earned.claim] for earned in told], trials
 
 
