@@ -158,7 +158,7 @@ run_in_container() {
   set -- --device /dev/net/tun "$@"
   if [ "$rootless" = podman ]; then set -- --userns keep-id "$@"; fi
   if [ -n "$by_root" ]; then
-    for capability in SYS_ADMIN NET_ADMIN NET_RAW SYS_CHROOT CHOWN DAC_OVERRIDE FOWNER; do
+    for capability in SYS_ADMIN NET_ADMIN NET_RAW SYS_CHROOT SETFCAP CHOWN DAC_OVERRIDE FOWNER; do
       set -- --cap-add "$capability" "$@"
     done
   else

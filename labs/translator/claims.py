@@ -90,9 +90,9 @@ EARNED = (
         "9c.rule",
         "9c",
         "direct",
-        "add_rule(rule, now): an explicit rule lets everybody in by its external port, and the "
-        "answers go out by it, too",
-        "RFC 4787, section 5; RFC 6887, section 2.1, tells who asks for them in life",
+        "add_rule(rule, now): an explicit rule lets every sender in by its external port, and "
+        "the answers go out by it, too",
+        "RFC 4787, section 5; RFC 6887, section 2.1, says who asks for them in life",
     ),
     Earned(
         "9c.direct",
@@ -106,7 +106,7 @@ EARNED = (
         "9c.both-ways",
         "9c",
         "direct",
-        "remove_rule(rule): afterwards nobody comes in by it any more",
+        "remove_rule(rule): afterwards no packet comes in by it",
         "RFC 4787, section 5",
     ),
     Earned(
@@ -131,7 +131,7 @@ def earned_in(level: str | None) -> tuple[Earned, ...]:
     return tuple(earned for earned in EARNED if level in (None, earned.lab))
 
 
-#: Where not even a page comes through, the other parts would only wait for what cannot come.
+#: Without this claim the other parts would only wait for what cannot come.
 BASE = "8.napt"
 #: What costs most of a minute is only tried when these hold.
 COSTLY = {"65536": ("8.napt", "8.rule-per-connection", "8.gc-close")}

@@ -39,6 +39,7 @@ AT_A_TIME = 2
 PART_SECONDS, LONG_PART_SECONDS, ALL_SECONDS = 80.0, 130.0, 180.0
 LOAD_SECONDS = 60.0
 FAULTS_SHOWN, LINES_SHOWN, EVIDENCE_SHOWN = 4, 5, 3
+_BASE = next(earned for earned in EARNED if earned.claim == BASE)
 DETAILED = 3  # claims that failed: first things first
 
 
@@ -119,8 +120,7 @@ def _try_all(
     translator: Path, wanted: Sequence[Earned], folder: Path, console: Console
 ) -> tuple[list[Mark], list[Trial]]:
     """Play every part that has a wanted claim, in three rounds. Raises CannotGrade."""
-    base = next(earned for earned in EARNED if earned.claim == BASE)
-    parts = list(dict.fromkeys((earned.lab, earned.part) for earned in (base, *wanted)))
+    parts = list(dict.fromkeys((earned.lab, earned.part) for earned in (_BASE, *wanted)))
     trials: list[Trial] = []
     end = time.monotonic() + ALL_SECONDS
     marks: dict[str, Mark] = {}
@@ -131,7 +131,7 @@ def _try_all(
                 print(f"`{DOCTOR}` shows what this machine lacks.", file=sys.stderr)
                 raise CannotGrade
             trials.append(ended)
-            for earned in (base, *wanted):
+            for earned in (_BASE, *wanted):
                 if (earned.lab, earned.part) == (ended.lab, ended.part):
                     marks[earned.claim] = score.mark(earned, ended)
             held = sum(mark.held for mark in marks.values() if mark.earned in wanted)
@@ -144,7 +144,7 @@ def _try_all(
             if (earned.lab, earned.part) in parts:
                 marks[earned.claim] = score.untried(earned, needed)
 
-    first = [(base.lab, base.part)]
+    first = [(_BASE.lab, _BASE.part)]
     costly = [part for part in parts if part[1] in COSTLY]
     others = [part for part in parts if part not in (*first, *costly)]
     play(first, PART_SECONDS)
@@ -159,7 +159,7 @@ def _try_all(
         else:
             play([part], LONG_PART_SECONDS)
     # Who has not earned what all else rests on is told about that first, asked for or not.
-    told = wanted if base in wanted or marks[BASE].begun else (base, *wanted)
+    told = wanted if _BASE in wanted or marks[BASE].begun else (_BASE, *wanted)
     return [marks[earned.claim] for earned in told], trials
 
 
@@ -178,11 +178,9 @@ def _play(
                 lab_id, name = waiting.pop(0)
                 lab = LABS[lab_id].lab()
                 (part,) = (part for part in lab.parts if part.name == name)
-                running.append(
-                    trial.start(
-                        lab, part, translator, folder / name, min(end, time.monotonic() + seconds)
-                    )
-                )
+                until = min(end, time.monotonic() + seconds)
+                base = (lab_id, name) == (_BASE.lab, _BASE.part)
+                running.append(trial.start(lab, part, translator, folder / name, until, base=base))
             ended = trial.await_one(running)
             running.remove(ended)
             yield ended

@@ -48,12 +48,12 @@ def mark(earned: Earned, trial: Trial) -> Mark:
     ]
     failed = [check for check in checks if not check["passed"]]
     why: tuple[str, ...] = ()
-    if failed:
-        first = failed[0]
-        why = (str(first["text"]), *(_plain(str(line)) for line in first["evidence"]))
-    elif trial.fault:
+    if trial.fault:
         *_, error = trial.fault.splitlines()
         why = ("this claim is checked", f"not done: your program fails first: {error}")
+    elif failed:
+        first = failed[0]
+        why = (str(first["text"]), *(_plain(str(line)) for line in first["evidence"]))
     elif trial.overdue:
         why = (
             "this claim is checked to the end",

@@ -67,8 +67,10 @@ def _another_server(stage: Stage, port: int) -> None:
     with contextlib.closing(_socket(stage, "files", socket.SOCK_STREAM)) as stranger:
         stranger.setblocking(False)
         stranger.connect_ex((PUBLIC, port))
-        with stage.claim(CLAIM, "another server's SYN to that port dies at the NAPT") as claim:
-            _dies(
+        with stage.claim(
+            CLAIM, "another server's SYN to that port is dropped at the NAPT"
+        ) as claim:
+            _is_dropped(
                 stage, claim, lambda p: (p.protocol, p.source) == ("tcp", FILES), since, log_since
             )
 
@@ -77,9 +79,9 @@ def _a_datagram(stage: Stage, server: socket.socket, port: int) -> None:
     since, log_since = stage.wire.mark(), stage.log.mark()
     server.sendto(b"unasked", (PUBLIC, port))
     with stage.claim(
-        CLAIM, "a datagram to that TCP port dies there, too: UDP has its own"
+        CLAIM, "a datagram to that TCP port is dropped, too: UDP has ports of its own"
     ) as claim:
-        _dies(
+        _is_dropped(
             stage,
             claim,
             lambda p: (p.protocol, p.source) == ("udp", STACKOVERFLOW),
@@ -88,7 +90,7 @@ def _a_datagram(stage: Stage, server: socket.socket, port: int) -> None:
         )
 
 
-def _dies(
+def _is_dropped(
     stage: Stage, claim: Claim, is_it: Callable[[Packet], bool], since: int, log_since: int
 ) -> None:
     """A packet from outside reaches the NAPT, is dropped for a reason, and is not seen inside."""

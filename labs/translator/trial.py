@@ -30,13 +30,16 @@ from napt_lab.topologies.sandbox import sandbox
 TOLD = {"check", "step", "trouble"}  # of the stream's events
 BY_PROGRAMS = {"fault", "printed"}
 DROPS_TOLD = 50  # of those for which the program has words of its own
-FAULT_SECONDS = 3.0  # that a part goes on after an error of the program, if nothing holds yet
+FAULT_SECONDS = 3.0  # that a part goes on after an error of the program, if nothing works yet
 _READ = 1 << 16
 
 
 @dataclass(slots=True)
 class Trial:
-    """A part that runs, and what has come of it so far. `deadline` and `began` are monotonic."""
+    """A part that runs, and what has come of it so far. `deadline` and `began` are monotonic.
+
+    `base`: it need not go on after an error of the program, if nothing has worked yet.
+    """
 
     lab: str
     part: str
@@ -44,13 +47,14 @@ class Trial:
     began: float
     child: int
     source: socket.socket
+    base: bool
     seconds: float = 0.0
     overdue: bool = False
-    fault: str = ""  # the program's first error, as long as no check has passed
     status: int | None = None
     records: list[Record] = field(default_factory=list)
     _partial: bytes = b""
-    _holds: bool = False
+    _first: bool | None = None  # whether the first check of all has passed
+    _fault: str = ""
     _fault_due: float = 0.0
 
     def read(self) -> bool:
@@ -60,17 +64,21 @@ class Trial:
         for line in lines:
             record = json.loads(line)
             self.records.append(record)
-            if record["event"] == "check" and record["passed"]:
-                self._holds = True
-                self.fault = ""
-            elif record.get("name") == "fault" and not self.fault and not self._holds:
-                self.fault = str(record["fields"]["text"])
+            if record["event"] == "check" and self._first is None:
+                self._first = bool(record["passed"])
+            elif record.get("name") == "fault" and not self._fault:
+                self._fault = str(record["fields"]["text"])
                 self._fault_due = time.monotonic() + FAULT_SECONDS
         return bool(data)
 
     @property
+    def fault(self) -> str:
+        """The program's error that ends a base part: nothing has worked before it. Else ""."""
+        return "" if self._first or not self.base else self._fault
+
+    @property
     def due(self) -> float:
-        """When it ends at the latest. What a program with an error is asked for will not come."""
+        """When it ends at the latest: it does not wait for what such an error keeps from coming."""
         return min(self.deadline, self._fault_due) if self.fault else self.deadline
 
     def end(self) -> None:
@@ -84,7 +92,9 @@ class Trial:
             self.seconds = time.monotonic() - self.began
 
 
-def start(lab: Lab, part: Part, translator: Path, folder: Path, deadline: float) -> Trial:
+def start(
+    lab: Lab, part: Part, translator: Path, folder: Path, deadline: float, *, base: bool = False
+) -> Trial:
     """Begin to play `part`; its capture goes to `folder`. `deadline` is a monotonic time."""
     folder.mkdir()
     source, into = socket.socketpair()
@@ -97,7 +107,7 @@ def start(lab: Lab, part: Part, translator: Path, folder: Path, deadline: float)
 
     child = sandbox.fork_into(work)
     into.close()
-    return Trial(lab.id, part.name, deadline, time.monotonic(), child, source)
+    return Trial(lab.id, part.name, deadline, time.monotonic(), child, source, base)
 
 
 def _play(lab: Lab, part: Part, translator: Path, folder: Path, tell: Callable[[str], None]) -> int:

@@ -6,7 +6,7 @@
         if packet.side == "inside":
             packet.source = (napt.external, 1025)     # written, with every checksum
             return packet                             # send it
-        return "no-rule: nobody inside asked for this"  # drop it, and say why
+        return "no-rule: no PC has asked for this"     # drop it, and say why
 
 What a file may define
 ----------------------
@@ -14,7 +14,7 @@ What a file may define
                               to drop it: text, or packet.refused(text), which tells the sender
     expire(now)               called ten times a second: take away rules that are over
     add_rule(rule, now)       an explicit rule is wanted (port forwarding); ValueError refuses it
-    remove_rule(rule)         it shall go again
+    remove_rule(rule)         it is to be removed
 
 `now` is in seconds, on a clock that does not run backwards. A reason begins with a word that
 labs know (`no-rule`, `filtered`, `no-connection`, `ports-exhausted`, …: nat_node/core/verdict.py)

@@ -33,7 +33,7 @@ class Rule:
     (endpoint-independent mapping), port 0 for all of an address's (address-dependent).
     """
 
-    # 65,535 of them are a lot. A dictionary is only made for who adds something.
+    # 65,535 of them are a lot. The dictionary is only made when something is added.
     __slots__ = (
         "__dict__", "bytes_in", "bytes_out", "created", "expires", "explicit", "external",
         "internal", "last_used", "made_by", "packets_in", "packets_out", "protocol", "remote",
@@ -91,7 +91,7 @@ class Rules:
         self.now = 0.0
         #: Of the packet that is being translated: its kind, and whom it was for.
         self.packet: tuple[str, Endpoint] | None = None
-        #: What came and went since somebody last looked: (rule, why it ended or None).
+        #: What came and went since the last look: (rule, why it ended or None).
         self.news: list[tuple[Rule, str | None]] = []
         self.ever_used = False
 

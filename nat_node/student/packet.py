@@ -4,8 +4,8 @@ Writing `source` or `destination` writes the address and the port, and carries t
 into every checksum over them (RFC 1624), which is what `nat_node.core.packet.Packet` does below.
 To do all of that yourself, write into `data`, the packet's bytes from the IPv4 header on.
 
-A ping has no ports. Its identifier takes their place, on the side of whoever asks (RFC 3022,
-section 2.2; RFC 5508, section 3.1), so that the same lines translate pings as well:
+A ping has no ports. Its identifier takes their place, on the side of the host that asks (RFC
+3022, section 2.2; RFC 5508, section 3.1), so that the same lines translate pings as well:
 
     echo request   10.0.0.7:4711 -> 151.101.1.69:0
     echo reply     151.101.1.69:0 -> 10.0.0.7:4711

@@ -1,16 +1,18 @@
 """Runs a translator that a student wrote (`napt_lab.student` is what the file sees).
 
-    student_engine.py  reads the two devices and has the control socket, as the Python engine does
-      └─ worker.py a process of its own, with your file in it: one packet in, an answer out
-           bounds.py            what it may take: time, memory, words
-           host.py              pings to the NAPT itself, which are no matter of yours
-           inspection.py        what is wrong with a packet that you return
-           faults.py            what is wrong with your program, by your own lines
-           listing.py           your rules, as the control socket tells them
-    process.py     starts the worker, asks it, and ends it when it does not answer
-    channel.py     what the two say to each other
+The file runs in a process of its own, behind a wall: it computes, and reaches no file, network or
+other program. An endless loop, `exit()` or a full memory ends that process; its NAPT starts
+it again.
 
-So an endless loop, `exit()` or a full memory ends a process that the node can start anew, and
-never the lab. This guards against mistakes. It does not guard against malice: your file runs
-with the rights of whoever runs the lab, within the lab's sandbox.
+    student_engine.py  reads the two devices and has the control socket, as the Python engine does
+      process.py       starts the worker, asks it, and ends it when it does not answer
+      channel.py       what the two say to each other
+    worker.py          the process with the file in it: one packet in, an answer out
+      wall.py          what it can see, have, and ask of the kernel
+      imports.py       what the file can import
+      bounds.py        its time, memory and words
+      host.py          answers to pings for the NAPT itself, which are not the student's work
+      inspection.py    what is wrong with a packet that it returns
+      faults.py        what is wrong with the program, by the student's own lines
+      listing.py       the rules, as the control socket tells them
 """

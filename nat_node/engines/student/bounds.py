@@ -1,9 +1,9 @@
 """What a student's file may take: time, memory, descriptors, and words (all else: wall.py).
 
-Every call is timed, by the processor time that it takes: a signal comes each LOOK_SECONDS of it,
-and where it finds the call that it has found the last time, it raises Overrun in the very line
-that takes so long. Signals are not heard in the midst of one long operation of C, and do not come
-to who waits for something: that the node notices (process.py), and ends the process.
+Every call is timed by the processor time that it takes. A signal comes after each LOOK_SECONDS of
+it. If it finds the same call twice, it raises Overrun in the line that takes so long. Python does
+not see signals during one long operation in C, and none come while a call waits: the node notices
+both (process.py), and ends the process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LOOK_SECONDS = 0.5  # of processor time; a call may take one to two of these
 MEMORY = 512 << 20  # bytes of address space
 OPEN_FILES = 64
 HIGHEST_DESCRIPTOR = 1 << 20
-LINES = 200  # of what is printed, and so many different faults are told
+LINES = 200  # of what is printed, and as many different faults are told
 LINE = 300  # characters
 
 
@@ -50,7 +50,7 @@ def confine(*kept: int) -> None:
 
 
 class Stopwatch:
-    """Interrupts a call that takes too long. Calls have numbers; 0 is none."""
+    """Interrupts a call that takes too long. Calls have numbers; 0: no call."""
 
     def __init__(self) -> None:
         self._calls = itertools.count(1)

@@ -4,7 +4,7 @@ A traceback through the node and the worker would hide the one line that counts.
 frames of the student's own file are shown, the innermost last, and below them the error.
 
 What is wrong with a file that cannot be loaded is told by its place and without any of its lines:
-it may be no translator at all, but a file that somebody wants to read through us.
+it may be no translator at all, but a file that someone wants to read by our errors.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _words(error: BaseException, doing: str) -> str:
             )
         case MemoryError():
             return (
-                f"MemoryError: {doing} wants more memory than it may have: does a table only grow?"
+                f"MemoryError: {doing} needs more memory than it may have: does a table only grow?"
             )
         case RecursionError():
             return f"RecursionError: {text}: does a function call itself?"

@@ -1,4 +1,4 @@
-"""What a NAPT says as a host of its own, which is no translation, and no student's business."""
+"""What a NAPT says as a host: that is no translation, so a student need not write it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from napt_lab.nat_node.core.verdict import Drop
 
 
 def answer_as_host(raw: Packet, settings: Settings) -> Packet | None:
-    """The packet to send, if this one is no matter of translation; else None.
+    """The packet to send, if this one is not to be translated; else None.
 
     Pings to the public address are answered. What the NAPT's own kernel has to say about a packet
     that was not translated yet (its time to live is over) goes out in the name of that address.

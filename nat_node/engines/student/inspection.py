@@ -1,7 +1,7 @@
-"""What is wrong with a packet that a student's translator wants sent.
+"""What is wrong with a packet that a student's translator returns.
 
-Nothing is held back for it: the packet goes out as it was returned, and dies where such packets
-die in life, so that a lab sees what is true. Here is only said what will become of it, and why.
+The packet is sent as it was returned, and is lost where such packets are lost in life, so that a
+lab sees the truth. Here the student is told what will happen to it, and why.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def problems(data: bytearray | memoryview, side: Side, settings: Settings) -> It
     except Malformed as error:
         claimed = int.from_bytes(data[2:4], "big")
         more = f" (it claims {claimed} bytes and has {len(data)})" if claimed != len(data) else ""
-        yield f"it is no IPv4 packet any more: {error}{more}"
+        yield f"it is not an IPv4 packet now: {error}{more}"
         return
     if checksum(data[: packet.header_length]) != 0:
-        yield "the checksum of its IPv4 header is wrong: whoever gets it will throw it away"
+        yield "the checksum of its IPv4 header is wrong: the next router or host drops it"
     if not packet.is_fragment and not _transport_checksum_holds(packet):
         name = PROTOCOL_NAMES[packet.protocol].upper()
         why = "it covers the addresses as well (pseudo-header)" if packet.protocol != ICMP else ""
@@ -55,13 +55,10 @@ def _wrong_way(packet: Packet, settings: Settings) -> Iterator[str]:
             f"write {show_address(settings.external)} and a port into `source`"
         )
     elif settings.is_not_routable(packet.destination):
-        yield f"its destination {destination} is private and means nothing on the Internet"
+        yield f"its destination {destination} is private: the Internet has no route to it"
     elif packet.source != settings.external:
-        yield f"its source {source} is not ours: on the Internet we are only {_own(settings)}"
-
-
-def _own(settings: Settings) -> str:
-    return show_address(settings.external)
+        ours = show_address(settings.external)
+        yield f"its source {source} is not ours: on the Internet we have only {ours}"
 
 
 def _transport_checksum_holds(packet: Packet) -> bool:

@@ -126,6 +126,7 @@ class WorkerProcess:
                     why = str(channel.read(body)["text"])
                     self.end()
                     raise LoadError(why)
+                channel.read(body)["text"]  # or it makes no sense
                 printed.append((channel.PRINTED, body))
         raise self._stuck("it says too much while it is loaded")
 
@@ -141,7 +142,10 @@ class WorkerProcess:
         return source
 
     def ask(self, questions: Sequence[bytes]) -> Iterator[Frame]:
-        """All frames of the answers; DONE ends each. Raises WorkerLost."""
+        """All frames of the answers; DONE ends each. Raises WorkerLost, or ValueError: nonsense."""
+        if select.select([self._link], [], [], 0)[0]:
+            self._await(PROCESSOR_SECONDS)
+            raise ValueError("it has said something unasked")
         try:
             self._link.sendall(b"".join(questions))
         except OSError:
@@ -151,6 +155,8 @@ class WorkerProcess:
             for kind, body in self._await(PROCESSOR_SECONDS):
                 done = kind == channel.DONE
                 missing, told = missing - done, 0 if done else told + 1
+                if missing < 0:
+                    raise ValueError("it has answered more than it was asked")
                 if told > MOST_FRAMES:
                     raise self._stuck("it says too much about one packet")
                 yield kind, body

@@ -8,7 +8,7 @@ worker prints and what is wrong with it go to standard output, as events:
     {"event": "printed", "text": "…"}
 
 What the worker says is not believed but checked: a student's file can write into its end of the
-channel. A worker that was lost is started anew, and the rules are lost with it. After LOSSES of
+channel. A worker that was lost is started again, without its rules. After LOSSES of
 them (or as many calls that took too long) it is left alone, and every packet is dropped.
 """
 
@@ -37,6 +37,7 @@ from napt_lab.nat_node.engines.student import channel, listing
 from napt_lab.nat_node.engines.student.channel import Frame
 from napt_lab.nat_node.engines.student.faults import LoadError
 from napt_lab.nat_node.engines.student.process import WorkerLost, WorkerProcess
+from napt_lab.nat_node.engines.student.wall import WallError
 from napt_lab.nat_node.fast_path.flow_cache import VNET_HEADER
 from napt_lab.nat_node.system.announce import announce
 from napt_lab.nat_node.system.queue_drops import QueueDrops
@@ -70,7 +71,7 @@ class StudentNode:
         self._path = control
         self._drops: Counter[str] = Counter()
         self._control: Control | None = None
-        self._watched = False
+        self._watched = self._watching = False
         self._losses = 0
         self._stopped = self._last_fault = ""
         self._words = 0
@@ -161,7 +162,7 @@ class StudentNode:
         for frame in said:
             self._take(frame)
         self._ticks = "expire" in functions
-        self._ask([channel.frame(channel.WATCH, bytes([self._watched]))])
+        self._watching = False
         for protocol, port, internal in self._rules:
             try:
                 self.add_rule(protocol, port, internal)
@@ -172,6 +173,10 @@ class StudentNode:
         """Put questions to the worker and do what it answers; how many it has answered."""
         answered = 0
         if self._worker.pid:
+            if self._watching != self._watched:
+                self._watching = self._watched
+                questions = [channel.frame(channel.WATCH, bytes([self._watched])), *questions]
+                answered = -1
             try:
                 for frame in self._worker.ask(questions):
                     answered += frame[0] == channel.DONE
@@ -184,7 +189,7 @@ class StudentNode:
             except channel.NONSENSE:
                 self._worker.end()
                 self._lose(f"{self._file.name}: it writes into the channel to its NAPT")
-        return answered
+        return max(0, answered)
 
     def _take(self, frame: Frame, descriptor: int | None = None) -> None:
         """Do what one frame says. channel.NONSENSE if our worker would not have sent it."""
@@ -216,8 +221,8 @@ class StudentNode:
             return
         try:
             self._start_worker()
-            announce("fault", text=f"{self._file.name}: started anew; the rules it had are lost")
-        except LoadError as error:
+            announce("fault", text=f"{self._file.name}: started again; the rules it had are lost")
+        except (LoadError, WallError) as error:
             self._fault(str(error))
             self._give_up()
 
@@ -237,8 +242,7 @@ class StudentNode:
     # -- control ------------------------------------------------------------------------------
 
     def _subscribed(self, anyone: bool) -> None:
-        self._watched = anyone
-        self._ask([channel.frame(channel.WATCH, bytes([anyone]))])
+        self._watched = anyone  # told with the next question: this may be in the midst of one
 
     def _broadcast(self, event: dict[str, Any]) -> None:
         if self._control is not None:

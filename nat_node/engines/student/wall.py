@@ -1,9 +1,9 @@
 """The wall around a student's file: what its process can see, have, and ask of the kernel.
 
-Theory of operation (user_namespaces(7), pivot_root(2), seccomp(2)). The file may be anybody's: it
-may want to mark itself, to read the answers, or to do harm. So it runs in a program started afresh
-(nothing of the node's memory or environment is in it), which walls itself in before it is given
-the file:
+Theory of operation (user_namespaces(7), mount_setattr(2), seccomp(2)). The file may come from a
+stranger, who wants it to mark itself, to read the answers or to do harm. So it runs in a program
+started afresh (with nothing of the node's memory or environment), which takes itself behind the
+wall before it is given the file:
 
 1. `separate` makes namespaces. In its own user namespace the process has no right over anything
    outside. It sees no other process (PID), no interface (net), no shared memory (IPC), no
@@ -35,8 +35,7 @@ _NEWNS, _NEWCGROUP, _NEWUTS, _NEWIPC = 0x0002_0000, 0x0200_0000, 0x0400_0000, 0x
 _NEWUSER, _NEWPID, _NEWNET = 0x1000_0000, 0x2000_0000, 0x4000_0000
 _NAMESPACES = _NEWNS | _NEWCGROUP | _NEWUTS | _NEWIPC | _NEWUSER | _NEWPID | _NEWNET
 
-_RDONLY, _NOSUID, _NODEV, _BIND, _REC, _PRIVATE = 1, 2, 4, 1 << 12, 1 << 14, 1 << 18
-_DETACH = 2
+_RDONLY, _NOSUID, _NODEV, _BIND, _MOVE, _REC, _PRIVATE = 1, 2, 4, 4096, 8192, 16384, 1 << 18
 _HERE, _RECURSIVE = -100, 0x8000  # AT_FDCWD, AT_RECURSIVE
 _MOUNT_SETATTR = 442  # the same number on every processor
 _SET_SECCOMP, _FILTER, _NO_NEW_PRIVS = 22, 2, 38
@@ -126,9 +125,8 @@ def _change_root(folders: list[str]) -> None:
         _libc.syscall(_MOUNT_SETATTR, _HERE, ROOT.encode(), _RECURSIVE, attributes, len(attributes))
     )
     os.chdir(ROOT)
-    _must(_libc.pivot_root(b".", b"."))
-    _must(_libc.umount2(b".", _DETACH))  # the old root, which lies over the new one
-    os.chdir("/")
+    _mount(ROOT, "/", None, _MOVE)  # over the old root, which no path leads to any more
+    os.chroot(".")
 
 
 def _filter_calls() -> None:

@@ -52,7 +52,7 @@ _MISSING = {
 def main(link: socket.socket, traces: int) -> NoReturn:
     """Become the worker: load a file behind the wall, and answer until the node is gone.
 
-    `traces`: where SIGUSR1 shall write what is being done (faulthandler).
+    `traces`: where faulthandler writes, on SIGUSR1, what is being done.
     """
     frames, stopwatch = channel.Frames(link), Stopwatch()
     with contextlib.suppress(channel.Lost, BrokenPipeError):
@@ -162,7 +162,7 @@ class Worker:
         self._tell_news()
 
     def _stumble(self, kind: int, error: Exception) -> None:
-        what = "a rule or a packet is not what it should be any more"
+        what = "a rule or a packet has been made unreadable"
         text = f"{self._file.name}: {what}: {type(error).__name__}: {error}"
         self._fault(text, kind=text)
         if kind == channel.REQUEST:
@@ -237,12 +237,12 @@ class Worker:
         return [], f"{_FAULTY}: {text}"
 
     def _hint_at_reason(self, label: str) -> None:
-        """Labs look for the first word of a reason: one that is nearly theirs is none of theirs."""
+        """Labs look for the first word of a reason, so a word that is nearly right is wrong."""
         if label in _MEANING:
             return
         near = get_close_matches(label.lower().replace(" ", "-"), _MEANING, n=1)
         if near:
-            text = f"the reason {label!r} is none that labs know: did you mean '{near[0]}'?"
+            text = f"the reason {label!r} is not known to labs: did you mean '{near[0]}'?"
             self._fault(f"{self._file.name}: {text}", kind=label)
 
     def _inspect(self, packet: RawPacket, was: Callable[[], str]) -> None:

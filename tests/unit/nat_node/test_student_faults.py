@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from napt_lab.nat_node.core.checksum import checksum
 from napt_lab.nat_node.core.packet import Packet as RawPacket
 from napt_lab.nat_node.engines.student import bounds, process
 from napt_lab.nat_node.engines.student.faults import LoadError, examine
 from napt_lab.nat_node.engines.student.process import WorkerLost
 from napt_lab.student.packet import Packet
-from tests.unit.nat_node.nat_testing import error, tcp
+from tests.unit.nat_node.nat_testing import error, source, tcp, wrong_checksums
 from tests.unit.nat_node.student_worker import Mine
 
 SYN = tcp("10.0.0.7:40000", "151.101.1.69:80")
@@ -113,7 +114,7 @@ def test_what_a_file_prints_and_has(write):
          "KeyError: Endpoint(address='10.0.0.7', port=40000)"),
         ("while True: pass", "translate has been computing for too long: an endless loop?"),
         ("exit()", "translate wanted to end the program (exit)"),
-        ("return bytearray(1 << 44)", "MemoryError: translate wants more memory than it may have"),
+        ("return bytearray(1 << 44)", "MemoryError: translate needs more memory than it may have"),
         ("return input()", "no one types anything at a NAPT"),
         ("return translate(packet, now)", "RecursionError: "),
         ("return None", "mine.py: translate returned nothing (None) for tcp SYN 10.0.0.7:40000 > "
@@ -226,7 +227,7 @@ def translate(packet, now):
 """
     with Mine(write(source)) as mine:
         (fault,) = mine.out(SYN).faults
-        assert fault.startswith("mine.py: a rule or a packet is not what it should be any more: ")
+        assert fault.startswith("mine.py: a rule or a packet has been made unreadable: ")
         assert "'int' object has no attribute" in mine.request("rules")["error"]
         assert mine.request("stats")["ok"]
 
@@ -235,9 +236,7 @@ def test_a_reason_that_is_nearly_one_of_those_that_labs_know(write):
     with Mine(write("def translate(packet, now): return 'no rule: go' if now else 'my own'")) as m:
         assert m.out(SYN).faults == []
         (hint,) = m.out(SYN, 1.0).faults
-        assert (
-            hint == "mine.py: the reason 'no rule' is none that labs know: did you mean 'no-rule'?"
-        )
+        assert hint == "mine.py: the reason 'no rule' is not known to labs: did you mean 'no-rule'?"
         assert m.reason == "no rule"
 
 
@@ -249,3 +248,71 @@ def test_without_the_optional_functions_there_are_no_explicit_rules(write):
             "error": "mine.py has no function add_rule(rule, now), which explicit rules need",
         }
         assert mine.request("rules")["rules"] == []
+
+
+#: As a student does it who wants to: every byte by hand.
+BY_HAND = """
+from napt_lab.student import Rule, napt
+
+def checksum(data):
+    words = int.from_bytes(data + bytes(len(data) % 2), "big")
+    return (65535 - words % 65535).to_bytes(2, "big")
+
+def translate(packet, now):
+    data = bytearray(packet.data)
+    napt.rules.add(Rule("tcp", packet.source, (napt.external, 1025)))
+    data[12:16], data[20:22] = bytes([24, 9, 3, 7]), (1025).to_bytes(2, "big")
+    data[10:12] = data[36:38] = bytes(2)
+    data[10:12] = checksum(data[:20])
+    length = (len(data) - 20).to_bytes(2, "big")
+    data[36:38] = checksum(data[12:20] + bytes([0, 6]) + length + data[20:])
+    {write}
+    assert packet.source == ("24.9.3.7", 1025), packet.source
+    return packet
+"""
+
+
+@pytest.mark.parametrize("line", ["packet.data = data", "packet.data[:] = data"])
+def test_a_packet_can_be_rewritten_byte_by_byte(write, line):
+    with Mine(write(BY_HAND.format(write=line))) as mine:
+        mine.out(SYN)
+        assert (mine.faults, mine.drops) == ([], [])
+        (packet,) = mine.sent
+        assert (source(packet), wrong_checksums(packet)) == ("24.9.3.7:1025", [])
+        (rule,) = mine.request("rules")["rules"]
+        assert rule["packets_out"] == 1  # it was noticed
+
+
+def test_an_endpoint_is_rewritten_from_what_the_bytes_say_now(write):
+    body = "packet.data[12:16] = bytes([9, 9, 9, 9]); packet.source = ('24.9.3.7', 1025)"
+    with Mine(write(f"def translate(packet, now):\n    {body}; return packet")) as mine:
+        (packet,) = mine.out(SYN).sent
+        # The bytes' own change is the student's to make up for: nothing else is wrong.
+        assert source(packet) == "24.9.3.7:1025"
+        assert checksum(packet[:20]) == checksum(bytes(SYN[:12]) + bytes([9] * 4) + SYN[16:20])
+
+
+def test_what_was_printed_before_the_end_is_told(write):
+    with Mine(write("import os\ndef translate(p, n):\n    print('so far'); os._exit(1)")) as mine:
+        with pytest.raises(WorkerLost):
+            mine.out(SYN)
+        assert mine.printed == ["so far"]
+
+
+def test_the_former_name_goes_on_working_with_a_hint(write):
+    with Mine(write("from nat_node.student import Rule, napt\ndef translate(p, n): ...")) as mine:
+        assert "nat_node.student is called napt_lab.student now" in mine.printed[0]
+
+
+def test_no_line_of_a_file_that_cannot_be_loaded_is_told(write):
+    for secret in ("root:x:0:0:hunter2", "KEY = hunter2\n1/0", "import hunter2x"):
+        with pytest.raises(LoadError) as caught:
+            Mine(write(f"{secret}\ndef translate(p, n): ..."))
+        assert secret.splitlines()[0] not in str(caught.value)
+
+
+def test_words_of_its_own_are_marked_as_such(write):
+    source = "def translate(p, n): return ['no-rule', 'no-rule: go', 'mine'][int(n)]"
+    with Mine(write(source)) as mine:
+        own = [mine.out(SYN, float(now)).drops[0]["own"] for now in range(3)]
+        assert own == [False, True, True]

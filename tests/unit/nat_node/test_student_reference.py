@@ -97,6 +97,8 @@ def test_the_end_of_a_rule(nat, last, why):
     only(mine.out(tcp(PC, SERVER, "A")))
     for flags, by_pc in last:
         only(mine.out(tcp(PC, SERVER, flags)) if by_pc else mine.into(tcp(SERVER, outside, flags)))
+    (rule,) = mine.request("rules")["rules"]
+    assert rule["sessions"][0]["state"] == ("established" if why == "idle" else why)
     lives = 10.0 if why == "idle" else 1.0
     assert mine.tick(lives - 0.01).events == []
     (ended,) = mine.tick(lives + 0.01).events
