@@ -142,8 +142,10 @@ def test_all_that_a_test_says_is_heard(tmp_path):
         "ERROR test_theirs.py::test_bad_teardown - RuntimeError: at teardown",
     ):  # fmt: skip
         assert part in outside, part
-    # Pytest prints the letters of subtests into the captured output; those of a sandbox are seen.
-    letters = re.compile(r"test_theirs\.py [a-zA-Z.]+ .*|[u,]+|-+ Captured stdout call -+")
+    # Pytest prints letters of subtests into the captured output; those of a sandbox are seen.
+    letters = re.compile(
+        r"test_theirs\.py [a-zA-Z.]+ .*|[u,]+|-+ Captured stdout call -+|_+ .* _+|"
+    )
     lines = [
         {line for line in text.split("\n") if not letters.fullmatch(line)}
         for text in (inside, outside)
