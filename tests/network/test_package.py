@@ -26,8 +26,7 @@ def test_a_file_of_their_own_with_a_mistake(napt_lab):
 
 @pytest.mark.napt_lab(timeout=2)
 def test_that_never_ends(napt_lab):
-    net = napt_lab("two-sites")
-    net["bob"].run(["sleep", "3600"], timeout=3600)
+    napt_lab("two-sites")["bob"].run(["sleep", "3600"], timeout=3600)
 
 @pytest.mark.napt_lab(5)
 def test_with_seconds_that_are_not_named(napt_lab):
@@ -52,7 +51,7 @@ def test_the_plugin_in_a_project_of_others(tmp_path):
     assert their_project.counts(done) == "5 failed, 2 passed", done.stdout + done.stderr
     for words in (
         "mine.yaml:1: internet.web.adress: unknown key",
-        "test_theirs.py:14: in test_that_never_ends: not done after 2 s\n",
+        "test_theirs.py:13: in test_that_never_ends: not done after 2 s\n",
         "napt_lab(5) is not valid: write napt_lab(timeout=SECONDS)",
         "a test has one network, and one-site.yaml is already built",
         "TypeError: napt_lab(7): give the path of a YAML file",
