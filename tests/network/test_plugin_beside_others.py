@@ -9,7 +9,7 @@ import pytest
 
 from tests.network import their_project
 
-MARK = "import pytest\npytestmark = pytest.mark.napt_lab\n"
+MARK = "import pytest\npytestmark = pytest.mark.usefixtures('napt_lab')\n"
 COVERED = {
     "theirs.py": "def choose(it):\n    if it:\n        return 1\n    return 2\n",
     "test_theirs.py": f"""{MARK}

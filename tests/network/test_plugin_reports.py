@@ -8,7 +8,7 @@ import pytest
 
 from tests.network import their_project
 
-# Run twice: with the marker, in a sandbox for each test, and without it.
+# Run twice: with the fixture, in a sandbox for each test, and without it.
 SAYS = """
 import logging, os, sys, threading, unittest, warnings
 import pytest
@@ -110,7 +110,7 @@ def test_xpass():
 def test_system_exit():
     sys.exit(0)
 """
-PLACES = {"sandbox": "pytestmark = pytest.mark.napt_lab", "process": ""}
+PLACES = {"sandbox": "pytestmark = pytest.mark.usefixtures('napt_lab')", "process": ""}
 
 
 def said(folder, *arguments, source=SAYS):
@@ -188,7 +188,7 @@ def test_the_session_ends_where_the_test_ends_it(test, arguments, status, words,
 
 DIES = """
 import ctypes, os, pytest, signal
-pytestmark = pytest.mark.napt_lab
+pytestmark = pytest.mark.usefixtures("napt_lab")
 
 def test_leaves(): os._exit(0)
 def test_crashes(): ctypes.string_at(0)
@@ -218,7 +218,7 @@ def pytest_runtest_protocol(item):
 
 
 def test_a_test_without_a_report_is_an_error(tmp_path):
-    test = "import pytest\n@pytest.mark.napt_lab\ndef test_silent(): pass\n"
+    test = "import pytest\n@pytest.mark.usefixtures('napt_lab')\ndef test_silent(): pass\n"
     their_project.write(tmp_path, {"conftest.py": SILENT, "test_theirs.py": test})
     done = their_project.run(tmp_path)
     assert their_project.counts(done) == "1 failed", done.stdout + done.stderr
@@ -248,12 +248,12 @@ def module(request):
 def later(request): return request.getfixturevalue("resource")
 
 def test_plain(resource, module): note("plain")
-@pytest.mark.napt_lab
+@pytest.mark.usefixtures("napt_lab")
 def test_inside(resource, module): note("inside")
-@pytest.mark.napt_lab
+@pytest.mark.usefixtures("napt_lab")
 def test_dynamic(later): note("dynamic")
 def test_plain_again(resource): note("again")
-@pytest.mark.napt_lab
+@pytest.mark.usefixtures("napt_lab")
 def test_last(resource): pass
 """
 
@@ -269,7 +269,7 @@ def test_each_process_tears_down_what_it_has_set_up(tmp_path):
 
 HANGS = """
 import asyncio, pytest, threading, time, unittest
-pytestmark = pytest.mark.napt_lab(timeout=1)
+pytestmark = [pytest.mark.usefixtures("napt_lab"), pytest.mark.napt_lab(timeout=1)]
 
 def helper():
     time.sleep(60)

@@ -10,7 +10,7 @@ from tests.network.terminal import Terminal
 # Shorter than a person needs for an answer: a debugger stops the time.
 TESTS = """
 import pytest, time
-pytestmark = pytest.mark.napt_lab(timeout=1)
+pytestmark = [pytest.mark.usefixtures("napt_lab"), pytest.mark.napt_lab(timeout=1)]
 
 def test_stops():
     number = 41
