@@ -97,7 +97,7 @@ class Attempt:
         self.note(line.text)
         try:
             reply = self._do(line)
-        except (ControlError, DeadlinePassed, ProgramEnded) as error:
+        except (ControlError, DeadlinePassed, ProgramEnded, OSError) as error:
             reply = Reply(str(error), well=False)
         if reply.well and line.words[0] == "rule":
             told = f"told rule add {line.words[2]} "

@@ -16,9 +16,7 @@ notices another, and tests may run in parallel (pytest-xdist).
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,49 +45,16 @@ def napt_lab(request: pytest.FixtureRequest) -> Iterator[Callable[[str | Path], 
     The file is looked for beside the test, then among those that come with NAPT Lab. A node is
     `net["alice"]`: `run(argv, timeout=…)` to its end, `start(argv)`, `address`, `home`.
     """
-    from napt_lab.labs.course.topology_files import find
-    from napt_lab.topologies.network.builder import Network
-    from napt_lab.topologies.sandbox import preflight, sandbox
-    from napt_lab.topologies.sandbox.machine import Machine
-    from napt_lab.topologies.spec.errors import TopologyError
-    from napt_lab.topologies.spec.loader import load
-
     if not request.config.pluginmanager.hasplugin(SENDER):
         pytest.fail(
             "this test does not run in a sandbox: take napt_lab as an argument, or with "
             "@pytest.mark.usefixtures('napt_lab'); request.getfixturevalue comes too late",
             pytrace=False,
         )
-    built: list[Path] = []
-    with ExitStack() as stack:
+    from napt_lab.labs.pytest_plugin.one_network import OneNetwork
 
-        def build(topology: str | Path) -> Network:
-            if not isinstance(topology, str | Path):
-                raise TypeError(f"napt_lab({topology!r}): give the path of a YAML file")
-            if built:
-                pytest.fail(
-                    f"a test has one network, and {built[0].name} is already built", pytrace=False
-                )
-            bad = [each for each in preflight.examine_fast(Machine()) if not each.ok]
-            if bad:
-                pytest.fail(
-                    "\n".join(f"{each.cause}\n  fix: {each.fix}" for each in bad),
-                    pytrace=False,
-                )
-            path = find(topology, request.path.parent)
-            built.append(path)
-            # A test that is run again (pytest-rerunfailures) finds the nodes' folders empty.
-            for home in filter(Path.is_dir, sandbox.RUN_DIRECTORY.iterdir()):
-                shutil.rmtree(home)
-            try:
-                plan = load(path)
-            except TopologyError as error:
-                problems = error.problems
-            else:
-                return stack.enter_context(Network(plan))
-            pytest.fail("\n".join(map(str, problems)), pytrace=False)
-
-        yield build
+    with OneNetwork(request.path.parent) as network:
+        yield network.build
 
 
 class _First:

@@ -28,6 +28,7 @@ from typing import Any
 
 import pytest
 
+from napt_lab.labs.pytest_plugin import one_network  # noqa: F401  once here, not in each child
 from napt_lab.labs.pytest_plugin.sender import Sender, coverage_data, junit_file
 from napt_lab.topologies.sandbox import sandbox
 

@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.network import their_project
+
 ENVIRONMENT = {**os.environ, "http_proxy": "http://nowhere:1"}
 
 THEIR_TESTS = """\
@@ -26,8 +26,7 @@ def test_a_file_of_their_own_with_a_mistake(napt_lab):
 
 @pytest.mark.napt_lab(timeout=2)
 def test_that_never_ends(napt_lab):
-    net = napt_lab("two-sites")
-    net["bob"].run(["sleep", "3600"], timeout=3600)
+    napt_lab("two-sites")["bob"].run(["sleep", "3600"], timeout=3600)
 
 @pytest.mark.napt_lab(5)
 def test_with_seconds_that_are_not_named(napt_lab):
@@ -37,32 +36,27 @@ def test_two_networks(napt_lab):
     napt_lab("one-site.yaml")
     napt_lab("one-site.yaml")
 
+def test_with_a_number(napt_lab):
+    napt_lab(7)
+
 def test_that_needs_no_network():
     pass
 """
 
 
 def test_the_plugin_in_a_project_of_others(tmp_path):
-    (tmp_path / "test_theirs.py").write_text(THEIR_TESTS)
-    (tmp_path / "mine.yaml").write_text("internet: {web: {adress: 1.2.3.4}}\n")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "napt_lab.labs.pytest_plugin.plugin",
-        "-p",
-        "no:cacheprovider",
-    ]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=55,
-        check=False,
-    )  # fmt: skip
-    assert "4 failed, 2 passed" in done.stdout, done.stdout + done.stderr
-    assert "mine.yaml:1: internet.web.adress: unknown key" in done.stdout
-    assert "not done after 2 s; it stood here" in done.stdout
-    assert "_that_are_not_named: napt_lab(5): it takes timeout=SECONDS" in done.stdout
-    assert "one network a test: one-site.yaml stands already" in done.stdout
+    mistake = "internet: {web: {adress: 1.2.3.4}}\n"
+    their_project.write(tmp_path, {"test_theirs.py": THEIR_TESTS, "mine.yaml": mistake})
+    done = their_project.run(tmp_path)
+    assert their_project.counts(done) == "5 failed, 2 passed", done.stdout + done.stderr
+    for words in (
+        "mine.yaml:1: internet.web.adress: unknown key",
+        "test_theirs.py:13: in test_that_never_ends: not done after 2 s\n",
+        "napt_lab(5) is not valid: write napt_lab(timeout=SECONDS)",
+        "a test has one network, and one-site.yaml is already built",
+        "TypeError: napt_lab(7): give the path of a YAML file",
+    ):
+        assert words in done.stdout, words
 
 
 def run_in(*words, cwd):
@@ -120,8 +114,29 @@ def test_a_signal_reaches_the_command_and_the_capture_is_kept(number, tmp_path):
     assert (tmp_path / "seen.pcapng").stat().st_size > 0
 
 
+def test_a_command_that_cannot_be_run_ends_as_in_a_shell(tmp_path):
+    (tmp_path / "closed").write_text("#!/bin/sh\n")  # the other cases: tests/unit/labs/test_become
+    for command, status, words in (
+        ("no-such-command", 127, "no-such-command: not found"),
+        ("./closed", 126, "./closed: permission denied"),
+        (".", 126, ".: is a directory"),
+    ):
+        done = run_in("two-sites", "bob", "--", command, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (status, f"napt-lab: {words}\n")
+
+
+def test_a_command_has_the_users_environment(tmp_path):
+    done = run_in("two-sites", "bob", "--", "env", "-0", cwd=tmp_path)
+    theirs = dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
+    administrators = theirs.pop("PATH").removeprefix(ENVIRONMENT["PATH"])
+    assert administrators in ("", ":/usr/local/sbin:/usr/sbin:/sbin")
+    ours = {
+        name: value for name, value in ENVIRONMENT.items() if name not in ("PATH", "http_proxy")
+    }
+    assert theirs == ours
+
+
 def test_what_the_sandbox_has_for_itself_is_refused(tmp_path):
-    assert run_in("two-sites", "bob", "--", "no-such-command", cwd=tmp_path).returncode == 127
     for capture in ("/dev/shm/x.pcapng", "nowhere/x.pcapng"):
         done = run_in("two-sites", "bob", "--capture", capture, "--", "true", cwd=tmp_path)
         assert done.returncode == 2

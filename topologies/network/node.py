@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
 import shutil
 import sys
 import threading
@@ -97,10 +96,9 @@ class Node:
     def _check_words(self, argv: object) -> None:
         if isinstance(argv, str):
             raise TypeError(
-                f"{self.name}: a command is a list of words: {shlex.split(argv)!r} instead of "
-                f"{argv!r} (or ['sh', '-c', …] for a line with | or >)"
+                f"{self.name}: a command is a list of words: {argv.split()!r} instead of {argv!r}"
             )
-        if not isinstance(argv, Sequence):
+        if not isinstance(argv, Sequence) or isinstance(argv, bytes):
             raise TypeError(f"{self.name}: a command is a list of words, not {argv!r}")
         if not argv:
             raise ValueError(f"{self.name}: a command is a list of words; this list is empty")

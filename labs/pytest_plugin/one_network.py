@@ -1,0 +1,49 @@
+"""The network of a test: built from its YAML file, or a failure of the test that says why not."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from napt_lab.labs.course.topology_files import find
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.sandbox import preflight, sandbox
+from napt_lab.topologies.sandbox.machine import Machine
+from napt_lab.topologies.spec.errors import TopologyError
+from napt_lab.topologies.spec.loader import load
+
+
+class OneNetwork(ExitStack):
+    """`with OneNetwork(folder) as network:` at its end, what `network.build` built ends."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder`: where a topology's file is looked for first."""
+        super().__init__()
+        self._folder = folder
+        self._path: Path | None = None
+
+    def build(self, topology: str | Path) -> Network:
+        """Build the network; the test fails if that cannot be done."""
+        if not isinstance(topology, str | Path):
+            raise TypeError(f"napt_lab({topology!r}): give the path of a YAML file")
+        if self._path is not None:
+            built = self._path.name
+            pytest.fail(f"a test has one network, and {built} is already built", pytrace=False)
+        bad = [each for each in preflight.examine_fast(Machine()) if not each.ok]
+        if bad:
+            causes = [f"{each.cause}\n  fix: {each.fix}" for each in bad]
+            pytest.fail("\n".join(causes), pytrace=False)
+        self._path = find(topology, self._folder)
+        # A test that is run again (pytest-rerunfailures) finds the nodes' folders empty.
+        for home in filter(Path.is_dir, sandbox.RUN_DIRECTORY.iterdir()):
+            shutil.rmtree(home)
+        try:
+            plan = load(self._path)
+        except TopologyError as error:
+            problems = error.problems
+        else:
+            return self.enter_context(Network(plan))
+        pytest.fail("\n".join(map(str, problems)), pytrace=False)

@@ -1,0 +1,62 @@
+"""What a node says of commands and names that are wrong, to who writes a test."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.network.processes import KEPT_OUTPUT
+from napt_lab.topologies.spec.checkout import TOPOLOGIES
+from napt_lab.topologies.spec.loader import load
+
+pytestmark = pytest.mark.network(timeout=30)
+WRONG = {
+    "a text": (
+        "ping bob",
+        TypeError,
+        "alice: a command is a list of words: ['ping', 'bob'] instead of 'ping bob'",
+    ),
+    "bytes": (b"ping", TypeError, "alice: a command is a list of words, not b'ping'"),
+    "a set": ({"ping"}, TypeError, "alice: a command is a list of words, not {'ping'}"),
+    "nothing": ([], ValueError, "alice: a command is a list of words; this list is empty"),
+    "a number": (["sleep", 1], TypeError, "alice: 1 in ['sleep', 1] is not a text; write '1'"),
+    "no program": (["no-such"], FileNotFoundError, "alice cannot run 'no-such': no such file"),
+    "no file": (["./no-such"], FileNotFoundError, "alice cannot run './no-such': no such file"),
+    "a closed file": (["./closed"], PermissionError, "alice cannot run './closed': permission"),
+    "a folder": (["/tmp"], PermissionError, "alice cannot run '/tmp': permission denied"),
+}
+
+
+def test_what_is_wrong_with_a_command_or_a_name():
+    with Network(load(TOPOLOGIES / "two-sites.yaml")) as net:
+        alice = net["alice"]
+        (alice.home / "closed").write_text("#!/bin/sh\n")
+        for wrong, kind, words in WRONG.values():
+            for call in (alice.run, alice.start):
+                with pytest.raises(kind, match=re.escape(words)):
+                    call(wrong)
+        (alice.home / "closed").chmod(0o755)
+        assert alice.run(["./closed"]).status == 0  # the control
+        with pytest.raises(TypeError, match="alice: timeout='5' is not a number of seconds"):
+            alice.run(["true"], timeout="5")
+        with pytest.raises(KeyError, match=r"no node 'alcie'; allowed: .*did you mean 'alice'\?"):
+            net["alcie"]
+        with pytest.raises(KeyError, match="there is no node 7; allowed: internet, "):
+            net[7]
+        with pytest.raises(KeyError, match=r"alice is not a NAPT; allowed: napt_a, napt_b"):
+            net.napt("alice")
+        with pytest.raises(KeyError, match=r"no node 'napt_c'; .*did you mean 'napt_[ab]'\?"):
+            net.napt("napt_c")
+
+
+def test_output_that_is_cut_says_so():
+    with Network(load(TOPOLOGIES / "two-sites.yaml")) as net:
+        script = f"head -c {KEPT_OUTPUT} /dev/zero; printf '12345'"
+        done = net["alice"].run(["sh", "-c", f"({script}); ({script}) >&2"])
+        assert done.stdout == "\0" * KEPT_OUTPUT + "\n[cut here: 5 more bytes]\n"
+        kept = "\0" * (KEPT_OUTPUT - 5) + "12345"
+        assert done.stderr == f"[cut here: 5 bytes before this]\n{kept}"
+        whole = net["alice"].run(["head", "-c", str(KEPT_OUTPUT), "/dev/zero"])
+        assert whole.stdout == "\0" * KEPT_OUTPUT

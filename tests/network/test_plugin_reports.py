@@ -1,0 +1,329 @@
+"""The pytest plugin: what a test says in its sandbox is heard as if it ran in pytest's process."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.network import their_project
+
+# Run twice: with the fixture, in a sandbox for each test, and without it.
+SAYS = """
+import logging, os, sys, threading, unittest, warnings
+import pytest
+
+MARK
+
+def test_whose_subtest_fails(subtests):
+    for number in range(3):
+        with subtests.test(msg=str(number)):
+            assert number != 1
+
+def test_whose_subtests_pass(subtests):
+    with subtests.test("fine"):
+        pass
+
+class TestCase(unittest.TestCase):
+    def test_whose_subtest_fails(self):
+        for number in range(3):
+            with self.subTest(str(number)):
+                self.assertNotEqual(number, 1)
+
+    @unittest.skip("not today")
+    def test_skipped(self):
+        pass
+
+    @unittest.expectedFailure
+    def test_expected_failure(self):
+        self.fail()
+
+class Own(UserWarning):
+    pass
+
+def test_warnings():
+    warnings.warn("be careful", Own)
+    warnings.warn("it is old", DeprecationWarning)
+
+def test_thread():
+    thread = threading.Thread(target=lambda: 1 / 0, name="divider")
+    thread.start()
+    thread.join()
+
+def test_unraisable():
+    class Noisy:
+        def __del__(self):
+            raise ValueError("in __del__")
+    noisy = Noisy()
+    del noisy
+
+def test_properties(record_property, record_testsuite_property, record_xml_attribute):
+    record_property("number", 1)
+    record_testsuite_property("machine", "here")
+    record_xml_attribute("requirement", "REQ-1")
+
+def test_output():
+    print("to stdout")
+    print("to stderr", file=sys.stderr)
+    logging.warning("to the log")
+    os.system("echo of a child")
+    assert 0
+
+@pytest.fixture
+def bad_teardown():
+    yield
+    raise RuntimeError("at teardown")
+
+def test_bad_teardown(bad_teardown):
+    pass
+
+@pytest.fixture
+def bad_setup():
+    raise RuntimeError("at set-up")
+
+def test_bad_setup(bad_setup):
+    pass
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_parameters(number):
+    assert number != 2
+
+@pytest.mark.skip(reason="marked")
+def test_skip():
+    pass
+
+def test_skip_inside():
+    pytest.skip("inside")
+
+@pytest.mark.xfail(reason="known")
+def test_xfail():
+    assert 0
+
+@pytest.mark.xfail(reason="known", strict=True)
+def test_xpass_strict():
+    pass
+
+@pytest.mark.xfail(reason="known")
+def test_xpass():
+    pass
+
+def test_system_exit():
+    sys.exit(0)
+"""
+PLACES = {"sandbox": "pytestmark = pytest.mark.usefixtures('napt_lab')", "process": ""}
+
+
+def said(folder, *arguments, source=SAYS):
+    """What pytest says in both places: output, JUnit file, exit status, without what varies."""
+    heard = {}
+    for place, mark in PLACES.items():
+        their_project.write(folder, {"test_theirs.py": source.replace("MARK", mark)})
+        done = their_project.run(folder, "--junitxml=junit.xml", *arguments)
+        junit = (folder / "junit.xml").read_text(encoding="utf-8")
+        text = done.stdout + re.sub(r' time="[\d.]+"| timestamp="[^"]*"', "", junit)
+        text = re.sub(r"0x[0-9a-f]+|\b[\d.]+s\b|pytest-\d+|line \d+|:\d+:", "#", text)
+        heard[place] = text, done.returncode
+    return heard
+
+
+def test_all_that_a_test_says_is_heard(tmp_path):
+    heard = said(tmp_path, "-rA", "-o", "junit_family=xunit1")
+    (inside, status), (outside, native) = heard["sandbox"], heard["process"]
+    assert status == native == 1
+    for part in (
+        "SUBFAILED[1] test_theirs.py::test_whose_subtest_fails",
+        "SUBFAILED[1] test_theirs.py::TestCase::test_whose_subtest_fails",
+        "FAILED test_theirs.py::test_whose_subtest_fails - contains 1 failed subtest",
+        "Own: be careful", "DeprecationWarning: it is old",
+        "PytestUnhandledThreadExceptionWarning: Exception in thread divider",
+        "PytestUnraisableExceptionWarning: Exception ignored in: ",
+        '<property name="machine" value="here" />', '<property name="number" value="1" />',
+        'requirement="REQ-1"', "of a child", "FAILED test_theirs.py::test_system_exit",
+        "ERROR test_theirs.py::test_bad_teardown - RuntimeError: at teardown",
+    ):  # fmt: skip
+        assert part in outside, part
+    # Pytest prints letters of subtests into the captured output; those of a sandbox are seen.
+    letters = re.compile(
+        r"test_theirs\.py [a-zA-Z.]+ .*|[u,]+|-+ Captured stdout call -+|_+ .* _+|"
+    )
+    lines = [
+        {line for line in text.split("\n") if not letters.fullmatch(line)}
+        for text in (inside, outside)
+    ]
+    assert lines[0] == lines[1]
+
+
+ENDS = {
+    "exit": ("def test_end(): pytest.exit('enough', 9)", (), 9, "Exit: enough"),
+    "interrupt": ("def test_end(): raise KeyboardInterrupt", (), 2, "! KeyboardInterrupt !"),
+    "stop": (
+        "def test_end(request): request.session.shouldstop = 'no more'", (), 2,
+        "Interrupted: no more",
+    ),
+    "first failure": ("def test_end(): assert 0", ("-x",), 1, "stopping after 1 failures"),
+    "subtest": (
+        "def test_end(subtests):\n with subtests.test('one'): assert 0\n print('went on')",
+        ("-x",), 1, "stopping after",
+    ),
+    "timeout of the mark": (
+        "@pytest.mark.napt_lab(timeout=0)\ndef test_end(): pass", ("-x",), 1,
+        "napt_lab(timeout=0) is not valid: write napt_lab(timeout=SECONDS)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("test", "arguments", "status", "words"), ENDS.values(), ids=ENDS)
+def test_the_session_ends_where_the_test_ends_it(test, arguments, status, words, tmp_path):
+    fixture = "@pytest.fixture(autouse=True)\ndef left():\n yield\n open('torn-down', 'a')\n"
+    before, after = "def test_before(): pass\n", "\ndef test_after(): open('after', 'w')\n"
+    mark = f"import pytest\n{PLACES['sandbox']}\n"
+    their_project.write(tmp_path, {"test_theirs.py": mark + fixture + before + test + after})
+    done = their_project.run(tmp_path, *arguments)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert words in done.stdout
+    assert (tmp_path / "torn-down").exists()
+    assert "went on" not in done.stdout
+    assert not (tmp_path / "after").exists()
+
+
+DIES = """
+import ctypes, os, pytest, signal
+pytestmark = pytest.mark.usefixtures("napt_lab")
+
+def test_leaves(): os._exit(0)
+def test_crashes(): ctypes.string_at(0)
+@pytest.mark.xfail
+def test_is_killed(): os.kill(os.getpid(), signal.SIGKILL)
+def test_says_what_cannot_be_said(record_property): record_property("what", lambda: None)
+def test_closes_all_files(): os.closerange(3, 256)
+def test_control(): pass
+"""
+
+
+def test_a_test_that_is_not_heard_to_the_end_is_an_error(tmp_path):
+    their_project.write(tmp_path, {"test_theirs.py": DIES})
+    done = their_project.run(tmp_path)
+    assert their_project.counts(done) == "5 failed, 1 passed", done.stdout + done.stderr
+    for words in ("ended early, with status 0", f"signal {11}", "signal 9", "cannot be pickled"):
+        assert words in done.stdout
+
+
+SILENT = """
+import pytest
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item):
+    if item.config.pluginmanager.hasplugin("napt_lab_sender"):
+        return True  # some plugin has run the test, and says nothing of it
+"""
+
+
+def test_a_test_without_a_report_is_an_error(tmp_path):
+    test = "import pytest\n@pytest.mark.usefixtures('napt_lab')\ndef test_silent(): pass\n"
+    their_project.write(tmp_path, {"conftest.py": SILENT, "test_theirs.py": test})
+    done = their_project.run(tmp_path)
+    assert their_project.counts(done) == "1 failed", done.stdout + done.stderr
+    assert "ended without a report of its setup" in done.stdout
+
+
+SHARED = """
+import pytest
+
+def note(word):
+    with open("log", "a") as log: log.write(word + " ")
+
+@pytest.fixture(scope="session")
+def resource():
+    note("up")
+    yield
+    note("down")
+
+@pytest.fixture(scope="module", params=[1, 2])
+def module(request):
+    note(f"set{request.param}")
+    yield
+    note(f"end{request.param}")
+    if request.param == 2: raise RuntimeError("module's end")
+
+@pytest.fixture
+def later(request): return request.getfixturevalue("resource")
+
+def test_plain(resource, module): note("plain")
+@pytest.mark.usefixtures("napt_lab")
+def test_inside(resource, module): note("inside")
+@pytest.mark.usefixtures("napt_lab")
+def test_dynamic(later): note("dynamic")
+def test_plain_again(resource): note("again")
+@pytest.mark.usefixtures("napt_lab")
+def test_last(resource): pass
+"""
+
+
+def test_each_process_tears_down_what_it_has_set_up(tmp_path):
+    their_project.write(tmp_path, {"test_theirs.py": SHARED})
+    done = their_project.run(tmp_path)
+    expected = "up set1 plain inside end1 set2 plain inside dynamic again end2 down"
+    assert (tmp_path / "log").read_text().split() == expected.split(), done.stdout
+    assert their_project.counts(done) == "7 passed, 1 error"
+    assert "RuntimeError: module's end" in done.stdout
+
+
+HANGS = """
+import asyncio, pytest, threading, time, unittest
+pytestmark = [pytest.mark.usefixtures("napt_lab"), pytest.mark.napt_lab(timeout=1)]
+
+def helper():
+    time.sleep(60)
+
+def test_function():
+    helper()  # line 9
+
+@pytest.fixture
+def slow():
+    time.sleep(60)  # line 13
+
+def test_fixture(slow):
+    pass
+
+class TestCase(unittest.TestCase):
+    def test_method(self):
+        helper()  # line 20
+
+@pytest.mark.asyncio
+async def test_coroutine():  # line 23, after its decorator
+    await asyncio.sleep(60)
+
+@pytest.fixture
+def slow_end():
+    yield
+    time.sleep(60)  # line 29
+
+def test_teardown(slow_end):
+    threading.Thread(target=time.sleep, args=[60], daemon=True).start()
+
+def test_failed_before(slow_end):
+    assert 0
+"""
+
+
+def test_a_hang_is_told_by_the_tests_own_line(tmp_path):
+    their_project.write(tmp_path, {"test_theirs.py": HANGS})
+    done = their_project.run(tmp_path)
+    assert their_project.counts(done) == "5 failed, 1 passed, 2 errors", done.stdout
+    told = re.findall(r"^_+ (.+) _+\n(.+: not done after 1 s)$", done.stdout, re.MULTILINE)
+    place = "test_theirs.py:{}: in {}: not done after 1 s"
+    assert dict(told) == {
+        "test_function": place.format(9, "test_function"),
+        "test_fixture": place.format(13, "slow"),
+        "TestCase.test_method": place.format(20, "test_method"),
+        "test_coroutine": place.format(22, "test_coroutine"),
+        "ERROR at teardown of test_teardown": place.format(29, "slow_end"),
+        "ERROR at teardown of test_failed_before": place.format(29, "slow_end"),
+    }
+
+
+def test_a_fixture_that_is_asked_for_too_late_says_so(tmp_path):
+    late = "def test_late(request): request.getfixturevalue('napt_lab')('two-sites')\n"
+    their_project.write(tmp_path, {"test_theirs.py": late})
+    done = their_project.run(tmp_path)
+    assert done.returncode == 1
+    assert "request.getfixturevalue comes too late" in done.stdout

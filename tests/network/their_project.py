@@ -1,0 +1,43 @@
+"""A project of others, whose pytest has our plugin: its tests are run as they would run them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+# Where the package is installed, pytest finds the plugin by itself.
+INSTALLED = bool(metadata.entry_points(group="pytest11", name="napt_lab"))
+LOADED = [] if INSTALLED else ["-p", "napt_lab.labs.pytest_plugin.plugin"]
+PYTEST = ["-m", "pytest", *LOADED, "-p", "no:cacheprovider"]
+SETTINGS = """\
+[pytest]
+asyncio_default_fixture_loop_scope = function
+addopts = -p no:randomly
+"""
+
+
+def write(folder: Path, files: Mapping[str, str]) -> None:
+    """Write the project's files."""
+    for name, text in ({"pytest.ini": SETTINGS} | dict(files)).items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def run(
+    folder: Path, *arguments: str, before: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run the project's tests; `before`: what stands before `-m pytest`."""
+    return subprocess.run(
+        [sys.executable, *before, *PYTEST, *arguments],
+        cwd=folder, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
+
+
+def counts(done: subprocess.CompletedProcess[str]) -> str:
+    """The last line of pytest's output without the time: `1 failed, 2 passed`."""
+    assert done.stdout, done.stderr
+    return done.stdout.strip().splitlines()[-1].strip("= ").partition(" in ")[0]

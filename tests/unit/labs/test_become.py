@@ -1,0 +1,99 @@
+"""run-in's way to a command, against what sh itself says of the same command."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from napt_lab.labs.running.run_in import BECOME
+
+OURS = [sys.executable, "-I", "-S", BECOME]
+SHS = ["sh", "-c", 'exec "$@"', "sh"]
+FILES = {  # in the folder: its bytes, whether it may be run
+    "script": (b'#!/bin/sh\necho "$0" "$@"; exit 5\n', True),
+    "no-interpreter-line": (b'echo "$0" "$@"; exit 6\n', True),
+    "empty": (b"", True),
+    "not-executable": (b"#!/bin/sh\n", False),
+    "lost-interpreter": (b"#!/no/such/interpreter\n", True),
+    "closed-interpreter": (b"#!not-executable\n", True),
+    "binary": (b"\x7fELF\x01\x00of another machine\n", True),
+    "first/twice": (b"#!/bin/sh\n", False),
+    "second/twice": (b"#!/bin/sh\nexit 7\n", True),
+    "first/closed": (b"#!/bin/sh\n", False),
+    "second/found": (b"#!/bin/sh\nexit 8\n", True),
+    "killed": (b"#!/bin/sh\nkill -9 $$\n", True),
+    "pipe": (b"#!/bin/sh\nyes | head -1\n", True),
+}
+COMMANDS = {  # status, and what we say; sh says the same unless it stands beside it
+    "./script": (5, ""),
+    "../{folder}/script": (5, ""),
+    "{path}/script": (5, ""),
+    "first/../script": (5, ""),
+    "./no-interpreter-line": (6, ""),
+    "./empty": (0, ""),
+    "twice": (7, ""),
+    "found": (8, ""),
+    "./killed": (-signal.SIGKILL, ""),
+    "./pipe": (0, ""),
+    "./not-executable": (126, "permission denied"),
+    "closed": (126, "permission denied"),
+    "./closed-interpreter": (126, "permission denied"),
+    "./first": (126, "is a directory"),
+    "/": (126, "is a directory"),
+    "./binary": (126, "exec format error"),
+    "./lost-interpreter": (127, "its interpreter is not found"),
+    "no-such-command": (127, "not found"),
+    "./no-such-file": (127, "not found"),
+    "./dangling": (127, "not found"),
+    "./loop": (127, "too many levels of symbolic links"),
+    "./script/x": (127, "not a directory"),
+}
+# What some shells call so: dash, bash and others differ.
+SHS_WORDS = {
+    "is a directory": r"permission denied|is a directory",
+    "its interpreter is not found": r"not found|no such file",
+    "not found": r"not found|no such file",
+    "not a directory": r"not a directory|not found",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("commands")
+    for name, (content, may_run) in FILES.items():
+        (made / name).parent.mkdir(exist_ok=True)
+        (made / name).write_bytes(content)
+        (made / name).chmod(0o755 if may_run else 0o644)
+    (made / "dangling").symlink_to("nowhere")
+    (made / "loop").symlink_to("loop")
+    return made
+
+
+def run(argv, folder, **more):
+    path = f"{folder}/first:{folder}/second:{os.environ['PATH']}"
+    return subprocess.run(
+        argv, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True,
+        stdin=subprocess.DEVNULL, check=False, **more,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "status", "words"), [(c, *w) for c, w in COMMANDS.items()])
+def test_a_command_ends_as_in_a_shell(command, status, words, folder):
+    command = command.format(path=folder, folder=folder.name)
+    ours, shs = (run([*argv, command, "a word", "*"], folder) for argv in (OURS, SHS))
+    assert ours.returncode == shs.returncode == status, ours.stderr + shs.stderr
+    assert ours.stdout == shs.stdout
+    if words:
+        assert ours.stderr == f"napt-lab: {command}: {words}\n"
+        assert re.search(SHS_WORDS.get(words, words), shs.stderr.lower()), shs.stderr
+
+
+def test_a_command_has_the_signals_of_a_shells_command(folder):
+    shown = "grep -E '^Sig(Ign|Blk)' /proc/self/status"
+    ours, shs = (run([*argv, "sh", "-c", shown], folder) for argv in (OURS, SHS))
+    assert ours.stdout == shs.stdout != ""
