@@ -1,22 +1,19 @@
 """What a run leaves for other programs: results.json and junit.xml.
 
 results.json is a stable interface: for each candidate its gateway's keys and, for each
-requirement, id, RFC, name, level, words, verdict, why, removed_by, evidence and seconds. In
-junit.xml a requirement that failed is a failure, one that could not be probed an error, one that
-does not apply is skipped; a deliberate deviation passes, with its reason.
+requirement, id, RFC, name, level, words, verdict, why, removed_by, evidence and seconds.
 """
 
 from __future__ import annotations
 
 import json
-import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napt_lab.labs.conformance.requirement import Outcome, Verdict
+from napt_lab.labs.conformance.requirement import WORDS, Outcome
 from napt_lab.labs.conformance.side_by_side import Examination, as_json
-from napt_lab.labs.verdict.results import xml_text
+from napt_lab.labs.verdict.junit import Case, Suite, write_junit
 
 
 def results(examinations: Sequence[Examination]) -> dict[str, Any]:
@@ -29,7 +26,7 @@ def results(examinations: Sequence[Examination]) -> dict[str, Any]:
                 "gateway": dict(examination.setup.candidate.gateway),
                 "passed": examination.passed,
                 "seconds": round(examination.seconds, 3),
-                "counts": {verdict.value: examination.count(verdict) for verdict in Verdict},
+                "counts": {word: examination.count(verdict) for verdict, word in WORDS.items()},
                 "requirements": [as_json(outcome) for outcome in examination.outcomes],
             }
             for examination in examinations
@@ -41,44 +38,23 @@ def write(examinations: Sequence[Examination], folder: Path) -> None:
     """Both files. OSError if one cannot be written."""
     text = json.dumps(results(examinations), indent=2, ensure_ascii=False)
     (folder / "results.json").write_text(text + "\n", encoding="utf-8")
-    suites = ET.Element("testsuites")
-    suites.extend(_suite(examination) for examination in examinations)
-    tree = ET.ElementTree(suites)
-    ET.indent(tree)
-    tree.write(folder / "junit.xml", encoding="utf-8", xml_declaration=True)
+    write_junit(folder / "junit.xml", map(_suite, examinations))
 
 
-def _suite(examination: Examination) -> ET.Element:
-    suite = ET.Element(
-        "testsuite",
-        name=xml_text(f"conformance: {examination.name}"),
-        tests=str(len(examination.outcomes)),
-        failures=str(examination.count(Verdict.FAIL)),
-        errors=str(examination.count(Verdict.ERROR)),
-        skipped=str(examination.count(Verdict.NOT_APPLICABLE)),
-        time=f"{examination.seconds:.3f}",
-    )
-    suite.extend(_case(outcome) for outcome in examination.outcomes)
-    return suite
+def _suite(examination: Examination) -> Suite:
+    name = f"conformance: {examination.name}"
+    return Suite(name, examination.seconds, list(map(_case, examination.outcomes)))
 
 
-_KINDS = {
-    Verdict.FAIL: "failure",
-    Verdict.ERROR: "error",
-    Verdict.NOT_APPLICABLE: "skipped",
-}
-
-
-def _case(outcome: Outcome) -> ET.Element:
+def _case(outcome: Outcome) -> Case:
     requirement = outcome.requirement
-    case = ET.Element(
-        "testcase",
-        classname=f"rfc{requirement.rfc}",
-        name=xml_text(f"{requirement.name} {requirement.level} {requirement.words}"),
-        time=f"{outcome.seconds:.3f}",
+    word = WORDS[outcome.verdict]
+    lines = [f"{word}: {outcome.why}" if outcome.why else word, *outcome.evidence]
+    return Case(
+        f"rfc{requirement.rfc}",
+        f"{requirement.name} {requirement.level} {requirement.words}",
+        outcome.verdict,
+        outcome.why,
+        "\n".join(lines),
+        outcome.seconds,
     )
-    if outcome.verdict in _KINDS:
-        ET.SubElement(case, _KINDS[outcome.verdict], message=xml_text(outcome.why))
-    lines = [f"{outcome.verdict.value}: {outcome.why}" if outcome.why else outcome.verdict.value]
-    ET.SubElement(case, "system-out").text = xml_text("\n".join([*lines, *outcome.evidence]))
-    return case

@@ -20,27 +20,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum, auto
+from enum import Enum, auto
 from typing import TYPE_CHECKING
+
+from napt_lab.labs.verdict.verdicts import Verdict
 
 if TYPE_CHECKING:
     from napt_lab.labs.conformance.topology import Setup
     from napt_lab.labs.conformance.trial import Trial
 
 
-class Verdict(StrEnum):
-    """What can be said of one requirement, in the words of the reports."""
-
-    PASS = "pass"
-    DEVIATION = "deliberate deviation"
-    FAIL = "fail"
-    NOT_APPLICABLE = "not applicable"
-    ERROR = "error"
-
-    @property
-    def is_bad(self) -> bool:
-        """Whether the whole run has failed by it."""
-        return self in (Verdict.FAIL, Verdict.ERROR)
+#: How the verdicts are called in results.json and docs/conformance.md, from good to bad.
+WORDS = {verdict: verdict.value for verdict in Verdict} | {
+    Verdict.PASSED: "pass",
+    Verdict.FAILED: "fail",
+}
 
 
 class When(Enum):
@@ -158,7 +152,7 @@ def judge(
         if requirement.level == "MAY" and not setup.is_ours:
             return outcome(Verdict.NOT_APPLICABLE, f"allowed, not required: {violation}")
         if declared is None:
-            return outcome(Verdict.FAIL, str(violation))
+            return outcome(Verdict.FAILED, str(violation))
         trial.note(str(violation))
         return outcome(Verdict.DEVIATION, declared.reason, declared.removed_by)
     except NotApplicable as why:
@@ -169,5 +163,5 @@ def judge(
     if not trial.observations:
         return outcome(Verdict.ERROR, "the test ended without having observed anything")
     if declared is not None:
-        return outcome(Verdict.FAIL, f"declared but not seen: {declared.reason}")
-    return outcome(Verdict.PASS, "")
+        return outcome(Verdict.FAILED, f"declared but not seen: {declared.reason}")
+    return outcome(Verdict.PASSED, "")

@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from napt_lab.labs.conformance.requirement import Outcome, Requirement, Verdict
+from napt_lab.labs.conformance.requirement import WORDS, Outcome, Requirement
 from napt_lab.labs.conformance.topology import Setup
+from napt_lab.labs.verdict.verdicts import Verdict
 from napt_lab.topologies.sandbox import sandbox
 
 LONGEST = 120.0  # seconds; an examination takes about 12
@@ -176,7 +177,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "name": requirement.name,
         "level": requirement.level,
         "requirement": requirement.words,
-        "verdict": outcome.verdict.value,
+        "verdict": WORDS[outcome.verdict],
         "why": outcome.why,
         "removed_by": outcome.removed_by,
         "evidence": list(outcome.evidence),
@@ -186,5 +187,6 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 
 def from_json(requirement: Requirement, row: dict[str, Any]) -> Outcome:
     """The same the other way round."""
-    verdict, evidence = Verdict(row["verdict"]), tuple(row["evidence"])
+    verdict = next(verdict for verdict, word in WORDS.items() if word == row["verdict"])
+    evidence = tuple(row["evidence"])
     return Outcome(requirement, verdict, row["why"], evidence, row["seconds"], row["removed_by"])

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from napt_lab.labs.conformance.chapters import REQUIREMENTS
+from napt_lab.labs.conformance.requirement import WORDS
 from napt_lab.labs.conformance.side_by_side import examine_all
 from napt_lab.labs.conformance.topology import Candidate, read_setup
 from tests import installed
@@ -261,7 +262,7 @@ def test_settings_that_violate_a_requirement(tmp_path):
         rows = [
             {
                 "id": outcome.requirement.id,
-                "verdict": outcome.verdict.value,
+                "verdict": WORDS[outcome.verdict],
                 "why": outcome.why,
                 "evidence": outcome.evidence,
             }

@@ -11,8 +11,9 @@ import pytest
 from napt_lab.labs.capture.packets import ACK, PSH, Packet
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.check import run, stun
-from napt_lab.labs.check.outcome import CannotTell, Verdict
+from napt_lab.labs.check.outcome import CannotTell
 from napt_lab.labs.check.trail import Trail, classify
+from napt_lab.labs.verdict.verdicts import Verdict
 from napt_lab.topologies.spec.assertions import Via
 from napt_lab.topologies.spec.loader import loads
 

@@ -18,12 +18,12 @@ from napt_lab.labs.conformance.requirement import (
     NotApplicable,
     NotProbed,
     Outcome,
-    Verdict,
     Violation,
     judge,
 )
 from napt_lab.labs.conformance.side_by_side import Examination, as_json, from_json
 from napt_lab.labs.conformance.topology import Candidate, read_setup
+from napt_lab.labs.verdict.verdicts import Verdict
 
 INSIDE, OUTSIDE = ("10.0.0.7", 4711), ("151.101.1.69", 80)
 
@@ -69,12 +69,12 @@ def deviation(when):
 @pytest.mark.parametrize(
     ("check", "declared", "verdict", "why"),
     [
-        (meets, None, Verdict.PASS, ""),
-        (violates, None, Verdict.FAIL, "it was let in"),
+        (meets, None, Verdict.PASSED, ""),
+        (violates, None, Verdict.FAILED, "it was let in"),
         (violates, True, Verdict.DEVIATION, "a reason"),
-        (violates, False, Verdict.FAIL, "it was let in"),  # declared for other settings
-        (meets, True, Verdict.FAIL, "declared but not seen: a reason"),
-        (meets, False, Verdict.PASS, ""),
+        (violates, False, Verdict.FAILED, "it was let in"),  # declared for other settings
+        (meets, True, Verdict.FAILED, "declared but not seen: a reason"),
+        (meets, False, Verdict.PASSED, ""),
         (lambda trial: None, None, Verdict.ERROR, "without having observed anything"),
         (lambda trial: trial.note("looked"), None, Verdict.ERROR, "without having observed"),
         (lambda trial: 1 / 0, None, Verdict.ERROR, "ZeroDivisionError"),
@@ -102,7 +102,7 @@ def test_what_cannot_be_tried_is_no_pass(error, verdict, setup):
 
 def test_a_deviation_is_of_the_python_translator_unless_the_kernel_has_the_setting_too():
     kernel = read_setup(Candidate("nftables", {"engine": "nftables"}))
-    assert verdict_of(violates, kernel, deviation(True)).verdict is Verdict.FAIL
+    assert verdict_of(violates, kernel, deviation(True)).verdict is Verdict.FAILED
     both = Deviation(lambda _: True, "a reason", "a-setting: true", any_engine=True)
     assert verdict_of(violates, kernel, both).verdict is Verdict.DEVIATION
 
@@ -265,7 +265,7 @@ def test_the_page_escapes_what_came_from_the_wire(setup):
     from napt_lab.labs.conformance.page import render
 
     requirement = REQUIREMENTS[0]
-    bad = Outcome(requirement, Verdict.FAIL, "<script>\u202e", ("<img src=x>",), 0.0)
+    bad = Outcome(requirement, Verdict.FAILED, "<script>\u202e", ("<img src=x>",), 0.0)
     page = render([Examination(setup, (bad,), 1.0, 0)])
     assert "<script>" not in page.replace("<script>\n", "")
     assert "&lt;img src=x&gt;" in page
