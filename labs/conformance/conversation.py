@@ -9,21 +9,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from napt_lab.labs.conformance.headers import (
-    ACK,
-    FIN,
-    PSH,
-    RST,
-    SYN,
-    USUAL,
-    Endpoint,
-    IpFields,
-    Probe,
-    echo,
-    fresh,
-    tcp,
-)
-from napt_lab.labs.conformance.reading import Ip
+from napt_lab.labs.capture.packets import ACK, FIN, PSH, RST, SYN, Endpoint, Packet
+from napt_lab.labs.conformance.headers import USUAL, IpFields, Probe, echo, fresh, tcp
 from napt_lab.labs.conformance.requirement import Violation
 from napt_lab.labs.conformance.stand import Host
 from napt_lab.labs.conformance.trial import Trial, show
@@ -73,7 +60,7 @@ class TcpFlow:
 
     # -- segments that must pass --------------------------------------------------------------
 
-    def out(self, flags: int, data: bytes = b"", **choices: Any) -> Ip:
+    def out(self, flags: int, data: bytes = b"", **choices: Any) -> Packet:
         """Send from the inside; it must arrive (Violation), from the external endpoint."""
         probe = self.outward(flags, data, **choices)
         packet = self._trial.passes(self.inside, probe, self.outside)
@@ -86,7 +73,7 @@ class TcpFlow:
         self._out = _after(self._out, flags, data)
         return packet
 
-    def back(self, flags: int, data: bytes = b"", **choices: Any) -> Ip:
+    def back(self, flags: int, data: bytes = b"", **choices: Any) -> Packet:
         """Send from the outside; it must arrive at the internal endpoint (Violation)."""
         probe = self.inward(flags, data, **choices)
         packet = self._trial.passes(self.outside, probe, self.inside)
@@ -131,7 +118,7 @@ class TcpFlow:
         self.back(FIN | ACK)
         self.out(ACK)
 
-    def reset(self) -> Ip:
+    def reset(self) -> Packet:
         """A RST from the outside."""
         return self.back(RST | ACK)
 
@@ -154,13 +141,13 @@ class Query:
         napt = self._trial.napt(self.inside.site or "main")
         return echo(self.outside.address, napt.external, self.external, reply=True)
 
-    def ask(self) -> Ip:
+    def ask(self) -> Packet:
         """A request, which must arrive."""
         packet = self._trial.passes(self.inside, self.request(), self.outside)
         self.external = packet.identifier
         return packet
 
-    def answer(self) -> Ip:
+    def answer(self) -> Packet:
         """The reply, which must arrive where the request came from."""
         packet = self._trial.passes(self.outside, self.reply(), self.inside)
         if (packet.destination, packet.identifier) != (self.inside.address, self.identifier):

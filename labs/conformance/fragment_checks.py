@@ -9,14 +9,19 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from napt_lab.labs.capture.wire import Captured
-from napt_lab.labs.conformance.headers import (
-    MARK,
-    MAY_BE_CUT,
+from napt_lab.labs.capture.packets import (
     TIME_EXCEEDED,
     UDP,
     UNREACHABLE,
     Endpoint,
+    Packet,
+    Sum,
+    decode_ipv4,
+)
+from napt_lab.labs.capture.wire import Captured
+from napt_lab.labs.conformance.headers import (
+    MARK,
+    MAY_BE_CUT,
     IpFields,
     Probe,
     fragments,
@@ -25,7 +30,6 @@ from napt_lab.labs.conformance.headers import (
     udp,
     udp_segment,
 )
-from napt_lab.labs.conformance.reading import Ip, Sum, read_ipv4
 from napt_lab.labs.conformance.requirement import NotProbed, Violation
 from napt_lab.labs.conformance.stand import Host
 from napt_lab.labs.conformance.topology import NARROW_MTU
@@ -45,7 +49,9 @@ def cut(
     return fragments(packet, _UDP_HEADER + 24, 24), data
 
 
-def gather(t: Trial, receiver: Host, marks: Sequence[bytes], since: int, length: int) -> list[Ip]:
+def gather(
+    t: Trial, receiver: Host, marks: Sequence[bytes], since: int, length: int
+) -> list[Packet]:
     """The pieces that came, in their order; Violation if they do not make up `length` bytes."""
 
     def is_piece(captured: Captured) -> bool:
@@ -63,19 +69,19 @@ def gather(t: Trial, receiver: Host, marks: Sequence[bytes], since: int, length:
     return pieces
 
 
-def put_together(pieces: Sequence[Ip]) -> Ip:
+def put_together(pieces: Sequence[Packet]) -> Packet:
     """The datagram that these pieces are. Violation if two of them contradict each other."""
     body = bytearray()
     for piece in sorted(pieces, key=lambda p: p.offset):
         if piece.offset != len(body):
             raise Violation(f"a gap or an overlap at {len(body)}: {piece}")
-        body += piece.payload
+        body += piece.body
     first = min(pieces, key=lambda p: p.offset)
     header = bytearray(first.raw[:20])
     struct.pack_into("!H", header, 2, 20 + len(body))
     struct.pack_into("!H", header, 6, 0)
-    whole = read_ipv4(bytes(header) + bytes(body))
-    if whole is None:
+    whole = decode_ipv4(bytes(header) + bytes(body))
+    if not whole.raw:
         raise NotProbed("the pieces cannot be read")
     return whole
 
@@ -104,7 +110,7 @@ def go_out(t: Trial, flow: UdpFlow, order: Sequence[int]) -> None:
 
 def _send(
     t: Trial, sender: Host, pieces: list[Probe], order: Sequence[int], receiver: Host, size: int
-) -> Ip:
+) -> Packet:
     since = t.stand.wire.mark()
     for index in order:
         sender.send(pieces[index])
@@ -116,7 +122,7 @@ def _shown(order: Sequence[int]) -> str:
     return ", ".join(str(index + 1) for index in order)
 
 
-def cut_for_narrow_link(t: Trial) -> list[Ip]:
+def cut_for_narrow_link(t: Trial) -> list[Packet]:
     """What comes out of the narrow NAPT of a datagram of 1400 bytes without DF."""
     inside, outside = t.host("n1"), t.host("y1")
     data = fresh(1400)
@@ -126,7 +132,7 @@ def cut_for_narrow_link(t: Trial) -> list[Ip]:
     pieces = gather(t, outside, [data[:MARK]], since, _UDP_HEADER + len(data))
     for piece in pieces:  # of a long one, the capture has the beginning
         at = max(0, piece.offset - _UDP_HEADER)
-        seen = piece.payload[0 if piece.offset else _UDP_HEADER :]
+        seen = piece.body[0 if piece.offset else _UDP_HEADER :]
         if data[at : at + len(seen)] != seen:
             raise Violation(f"the data of {piece} are not what was sent")
     return pieces

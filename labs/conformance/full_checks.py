@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from napt_lab.labs.capture.packets import UNREACHABLE, Packet
 from napt_lab.labs.conformance.conversation import Query
-from napt_lab.labs.conformance.headers import UNREACHABLE, IpFields
-from napt_lab.labs.conformance.reading import Ip
+from napt_lab.labs.conformance.headers import IpFields
 from napt_lab.labs.conformance.requirement import NotApplicable, NotProbed, Violation
 from napt_lab.labs.conformance.timer_checks import MARGIN, TOO_SLOW
 from napt_lab.labs.conformance.topology import HOST_LIMIT, SMALL_POOL, SMALL_UDP
@@ -32,7 +32,7 @@ class Full:
     ports: tuple[int, ...]  # that the first eight got
     passed: bool  # the ninth
     seen: str  # where the ninth died
-    told: Ip | None  # what its sender was told
+    told: Packet | None  # what its sender was told
     alive: tuple[int, ...]  # which of the eight worked afterwards
     last_used: float
     reason: str  # that the NAPT gave, "" for none

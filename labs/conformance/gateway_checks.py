@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from napt_lab.labs.capture.packets import TIME_EXCEEDED, UNREACHABLE, Packet, decode_ipv4
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.conformance.conversation import Query
 from napt_lab.labs.conformance.fragment_checks import cut
 from napt_lab.labs.conformance.headers import (
-    TIME_EXCEEDED,
-    UNREACHABLE,
     IpFields,
     Probe,
     echo,
@@ -18,7 +17,6 @@ from napt_lab.labs.conformance.headers import (
     udp,
 )
 from napt_lab.labs.conformance.icmp_checks import quotes
-from napt_lab.labs.conformance.reading import Ip, read_frame
 from napt_lab.labs.conformance.requirement import Violation
 from napt_lab.labs.conformance.stand import Host
 from napt_lab.labs.conformance.topology import FAR_MTU
@@ -38,15 +36,14 @@ def some_datagram(t: Trial, inside: Host, outside: Host, fields: IpFields) -> Pr
     return udp(source, destination, fields=fields)
 
 
-def must_be_told(t: Trial, sender: Host, probe: Probe, kind: int, code: int) -> Ip:
+def must_be_told(t: Trial, sender: Host, probe: Probe, kind: int, code: int) -> Packet:
     """The ICMP error about a packet, which must come, and quote it as it was sent."""
     since = t.stand.wire.mark()
     error = t.answer(sender, probe, kind, code)
     if error is None:
         seen = t.trail(probe, since)
         raise Violation(f"{probe.what}: no ICMP {kind}/{code} came within {WAIT:g} s; {seen}")
-    sent = read_frame(bytes(12) + b"\x08\x00" + probe.data)
-    assert sent is not None
+    sent = decode_ipv4(probe.data)
     quotes(t, error, sent.sender, sent.receiver, probe)
     t.observe(f"{sender.name} is told: {error}")
     return error

@@ -5,21 +5,9 @@ from __future__ import annotations
 import struct
 from ipaddress import IPv4Address
 
+from napt_lab.labs.capture.packets import ACK, PSH, SYN, Packet, Sum, checksum
 from napt_lab.labs.conformance.conversation import TcpFlow, open_tcp
-from napt_lab.labs.conformance.headers import (
-    ACK,
-    PSH,
-    SYN,
-    URG,
-    IpFields,
-    Probe,
-    checksum,
-    fresh,
-    ipv4,
-    udp,
-    udp_segment,
-)
-from napt_lab.labs.conformance.reading import Ip, Sum
+from napt_lab.labs.conformance.headers import URG, IpFields, Probe, fresh, ipv4, udp, udp_segment
 from napt_lab.labs.conformance.requirement import Violation
 from napt_lab.labs.conformance.stand import Host
 from napt_lab.labs.conformance.trial import Trial, UdpFlow, carries, read
@@ -33,7 +21,7 @@ CWR_ECE = 0xC0
 SCTP = 132
 
 
-def both_ways(t: Trial, flow: UdpFlow, data: bytes | None, fields: IpFields) -> list[Ip]:
+def both_ways(t: Trial, flow: UdpFlow, data: bytes | None, fields: IpFields) -> list[Packet]:
     """One datagram each way with these fields, as they arrive."""
     out = t.passes(flow.inside, flow.outward(data=data, fields=fields), flow.outside)
     data = None if data is None else fresh(8) + data[8:]
@@ -53,7 +41,7 @@ def checksums(t: Trial) -> None:
         _both_hold(t, connection.back(PSH | ACK, fresh(length)))
 
 
-def _both_hold(t: Trial, packet: Ip) -> None:
+def _both_hold(t: Trial, packet: Packet) -> None:
     t.require(
         packet.header_sum is Sum.HOLDS and packet.sum is Sum.HOLDS,
         f"{len(packet.data)} bytes of data: both checksums hold",
@@ -84,7 +72,7 @@ def checksum_never_becomes_absent(t: Trial) -> None:
         (missing,) = struct.unpack_from("!H", udp_segment(*after, data), 6)
         data = data[:8] + struct.pack("!H", missing)
         packet = t.passes(sender, udp(*before, data), receiver)
-        (field,) = struct.unpack_from("!H", packet.payload, 6)
+        (field,) = struct.unpack_from("!H", packet.body, 6)
         t.require(field == 0xFFFF, "sent as 65,535", f"the field is {field}")
 
 
@@ -114,7 +102,9 @@ def time_to_live(t: Trial) -> None:
         since = t.stand.wire.mark()
         t.passes(sender, probe, receiver)
         test = carries(probe)
-        before, after = (read(t.stand.wire.captured(w, test, since=since)[0]).ttl for w in ways)
+        before, after = (
+            read(t.stand.wire.captured(w, test, since=since)[0]).ttl or 0 for w in ways
+        )
         t.require(
             after == before - 1,
             f"{before} at {ways[0]}, {after} at {ways[1]}",
@@ -172,11 +162,11 @@ def tcp_fields(t: Trial) -> None:
         sent = make(flags, data, urgent=3).data
         packet = send(flags, data, urgent=3)
         # All but the ports and the checksum.
-        same = packet.payload[4:16] == sent[24:36] and packet.payload[18:] == sent[38:]
+        same = packet.body[4:16] == sent[24:36] and packet.body[18:] == sent[38:]
         t.require(
             same and packet.urgent == 3 and packet.flags == flags,
             "numbers, flags, window, urgent pointer and data: unchanged",
-            f"sent {sent[20:].hex()}, arrived {packet.payload.hex()}",
+            f"sent {sent[20:].hex()}, arrived {packet.body.hex()}",
         )
 
 

@@ -11,22 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from napt_lab.labs.capture.packets import SYN, TIME_EXCEEDED, UNREACHABLE, Endpoint, Packet, Sum
 from napt_lab.labs.conformance.conversation import Query, TcpFlow
 from napt_lab.labs.conformance.headers import (
     MARK,
     PARAMETER_PROBLEM,
     REDIRECT,
     SOURCE_QUENCH,
-    SYN,
-    TIME_EXCEEDED,
-    UNREACHABLE,
-    Endpoint,
     Probe,
     fresh,
     icmp,
     icmp_error,
 )
-from napt_lab.labs.conformance.reading import Ip, Sum
 from napt_lab.labs.conformance.requirement import Violation
 from napt_lab.labs.conformance.stand import Host
 from napt_lab.labs.conformance.trial import Trial, UdpFlow, show
@@ -40,7 +36,7 @@ ALL_KINDS = (
 )  # fmt: skip
 
 
-def about(probe: Probe, arrived: Ip) -> tuple[bytes, bytes]:
+def about(probe: Probe, arrived: Packet) -> tuple[bytes, bytes]:
     """A packet as it was received, and by what it is known: what `icmp_error` quotes."""
     return arrived.raw, probe.mark
 
@@ -53,7 +49,7 @@ def error_in(
     kind: int = UNREACHABLE,
     code: int = 3,
     rest: int = 0,
-) -> Ip:
+) -> Packet:
     """An error from outside about a datagram of the inside; it must arrive, put right."""
     probe = flow.outward()
     arrived = t.given(flow.inside, probe, flow.outside)
@@ -69,7 +65,7 @@ def error_in(
     return packet
 
 
-def error_out(t: Trial, flow: UdpFlow, *, by: Host | None = None, code: int = 3) -> Ip:
+def error_out(t: Trial, flow: UdpFlow, *, by: Host | None = None, code: int = 3) -> Packet:
     """An error from the inside about a datagram from outside."""
     probe = flow.inward()
     arrived = t.given(flow.outside, probe, flow.inside)
@@ -81,7 +77,9 @@ def error_out(t: Trial, flow: UdpFlow, *, by: Host | None = None, code: int = 3)
     return packet
 
 
-def _must_be(t: Trial, packet: Ip, kind: tuple[int, int], source: str, destination: str) -> None:
+def _must_be(
+    t: Trial, packet: Packet, kind: tuple[int, int], source: str, destination: str
+) -> None:
     t.require(packet.icmp == kind, f"type and code are {kind}", f"{kind} became {packet.icmp}")
     t.require(
         (packet.source, packet.destination) == (source, destination),
@@ -90,7 +88,7 @@ def _must_be(t: Trial, packet: Ip, kind: tuple[int, int], source: str, destinati
     )
 
 
-def quotes(t: Trial, packet: Ip, source: Endpoint, destination: Endpoint, probe: Probe) -> None:
+def quotes(t: Trial, packet: Packet, source: Endpoint, destination: Endpoint, probe: Probe) -> None:
     """The quotation is the packet as its sender had sent it, but for the time to live."""
     quoted = packet.quoted
     if quoted is None:
@@ -125,7 +123,7 @@ def storm(t: Trial, flow: UdpFlow) -> None:
         flow.outside.send(error)
 
 
-def storm_about(sender: Host, destination: str, probe: Probe, arrived: Ip) -> Iterator[Probe]:
+def storm_about(sender: Host, destination: str, probe: Probe, arrived: Packet) -> Iterator[Probe]:
     """The errors themselves."""
     for kind, code, rest in ALL_KINDS:
         yield icmp_error(
@@ -166,7 +164,7 @@ def error_about_query(t: Trial, asked: Query) -> Probe:
     return icmp_error(asked.outside.address, napt.external, *about(probe, arrived), code=1)
 
 
-def quoted_identifier(packet: Ip) -> int:
+def quoted_identifier(packet: Packet) -> int:
     """Of the query that an error quotes."""
     return packet.quoted.identifier if packet.quoted is not None else -1
 
@@ -177,7 +175,9 @@ def error_about_syn(t: Trial, code: int, rest: int) -> None:
     probe = flow.outward(SYN)
     arrived = t.given(flow.inside, probe, flow.outside)
     router = t.host("y2")
-    error = icmp_error(router.address, arrived.source, *about(probe, arrived), code=code, rest=rest)
+    error = icmp_error(
+        router.address, arrived.sender[0], *about(probe, arrived), code=code, rest=rest
+    )
     packet = t.passes(router, error, flow.inside)
     _must_be(t, packet, (UNREACHABLE, code), router.address, flow.inside.address)
     quotes(t, packet, flow.internal, flow.remote, probe)

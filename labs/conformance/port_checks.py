@@ -6,8 +6,9 @@ import socket
 import struct
 from itertools import pairwise
 
+from napt_lab.labs.capture.packets import UDP
 from napt_lab.labs.conformance.conversation import open_tcp
-from napt_lab.labs.conformance.headers import UDP, fresh, udp
+from napt_lab.labs.conformance.headers import fresh, udp
 from napt_lab.labs.conformance.requirement import Violation
 from napt_lab.labs.conformance.trial import WAIT, Trial, read, show
 

@@ -7,16 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from napt_lab.labs.conformance.headers import (
-    UNREACHABLE,
-    IpFields,
-    Probe,
-    extension_object,
-    icmp_error,
-    udp,
-)
+from napt_lab.labs.capture.packets import UNREACHABLE, Packet, Sum
+from napt_lab.labs.conformance.headers import IpFields, Probe, extension_object, icmp_error, udp
 from napt_lab.labs.conformance.icmp_checks import about, quotes
-from napt_lab.labs.conformance.reading import Ip, Sum
 from napt_lab.labs.conformance.requirement import Violation
 from napt_lab.labs.conformance.trial import Trial, UdpFlow
 
@@ -32,7 +25,7 @@ def damaged(packet: bytes, at: int) -> bytes:
     return bytes(changed)
 
 
-def refused(t: Trial, flow: UdpFlow, make: Callable[[Probe, Ip], Probe]) -> None:
+def refused(t: Trial, flow: UdpFlow, make: Callable[[Probe, Packet], Probe]) -> None:
     """An error that `make` makes, from outside about a datagram of the inside, is dropped."""
     probes = flow.outward(), flow.outward()
     bad, good = (t.given(flow.inside, probe, flow.outside) for probe in probes)
@@ -57,7 +50,7 @@ def without_mapping(t: Trial, flow: UdpFlow) -> None:
     never = flow.external[0], flow.external[1] ^ 1
     source = flow.outside.address
 
-    def make(_probe: Probe, _arrived: Ip) -> Probe:
+    def make(_probe: Probe, _arrived: Packet) -> Probe:
         sent = udp(never, flow.remote)
         return icmp_error(source, never[0], sent.data, sent.mark)
 

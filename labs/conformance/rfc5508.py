@@ -178,7 +178,7 @@ def hairpinned(t: Trial) -> tuple[str, str]:
         f"it comes from {packet.source}",
         f"it comes from {packet.source}, not {two.external[0]}",
     )
-    return packet.destination, one.inside.address
+    return packet.receiver[0], one.inside.address
 
 
 @test("REQ-8", "SHOULD", "no room for a new session: dropped, and its sender told (ICMP 3/13)")

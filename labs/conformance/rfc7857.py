@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from napt_lab.labs.capture.packets import ACK, RST
 from napt_lab.labs.conformance import (
     fragment_checks,
     icmp_checks,
@@ -11,7 +12,7 @@ from napt_lab.labs.conformance import (
     udp_checks,
 )
 from napt_lab.labs.conformance.conversation import open_tcp
-from napt_lab.labs.conformance.headers import ACK, RST, icmp_error, udp
+from napt_lab.labs.conformance.headers import icmp_error, udp
 from napt_lab.labs.conformance.requirement import AT_ONCE, Chapter, Deviation, NotApplicable
 from napt_lab.labs.conformance.trial import Trial
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
+from napt_lab.labs.capture.packets import Endpoint
 from napt_lab.labs.capture.wire import Wire
-from napt_lab.labs.conformance.headers import Endpoint, Probe
+from napt_lab.labs.conformance.headers import Probe
 from napt_lab.labs.conformance.requirement import NotApplicable, NotProbed
 from napt_lab.labs.conformance.topology import (
     FAR_MTU,

@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from napt_lab.labs.capture.packets import ACK, RST, SYN, Endpoint, Packet
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.conformance.conversation import TcpFlow, open_tcp
-from napt_lab.labs.conformance.headers import ACK, RST, SYN, Endpoint, tcp
-from napt_lab.labs.conformance.reading import Ip, read_frame
+from napt_lab.labs.conformance.headers import tcp
 from napt_lab.labs.conformance.requirement import NotProbed, Violation
 from napt_lab.labs.conformance.stand import Host
 from napt_lab.labs.conformance.topology import SMALL_POOL
@@ -57,7 +57,7 @@ def _syn_let_in(t: Trial, flow: TcpFlow, caller: Endpoint, control: TcpFlow) -> 
     return came is not None
 
 
-def hairpin(t: Trial, one: Host, two: Host) -> tuple[Endpoint, Ip]:
+def hairpin(t: Trial, one: Host, two: Host) -> tuple[Endpoint, Packet]:
     """Two inside hosts dial each other's external endpoints; `one`'s, and what `two` gets.
 
     Both dial, so that no filter stands in the way: a simultaneous open.
@@ -104,7 +104,7 @@ class Answer:
 
     call: Call
     seconds: float
-    packet: Ip
+    packet: Packet
 
     def __str__(self) -> str:
         return f"{self.call} was answered after {self.seconds:.2f} s: {self.packet}"
@@ -146,7 +146,7 @@ def _unsolicited(t: Trial) -> Unsolicited:
     for call in calls:
         _dial(t, call, napt.external, remote_port)
     inside = TcpFlow(t, t.host("s1"), y1, remote_port=remote_port)
-    dialed = t.given(inside.inside, inside.outward(SYN), y1).source_port
+    _, dialed = t.given(inside.inside, inside.outward(SYN), y1).sender
     # A port in use is nobody's, too, for somebody else whom a filter keeps out.
     stranger = Call(y2.name, dialed)
     _dial(t, stranger, napt.external, remote_port)
@@ -158,8 +158,8 @@ def _unsolicited(t: Trial) -> Unsolicited:
         where = t.host(call.caller)
         began = _arrival(t, call, where.address, remote_port, since)
         for captured in wire.captured(where.where, lambda c: not c.outgoing, since=since):
-            packet = read_frame(captured.data)
-            if packet is not None and _answers(packet, napt.external, call.port, remote_port):
+            packet = captured.packet
+            if _answers(packet, napt.external, call.port, remote_port):
                 answers.append(Answer(call, captured.time - began, packet))
     waited = SILENCE + ANSWERED_WITHIN
     return Unsolicited(tuple(calls), Call(y1.name, dialed), tuple(answers), waited)
@@ -186,7 +186,7 @@ def _arrival(t: Trial, call: Call, source: str, remote_port: int, since: int) ->
     return seen[0].time
 
 
-def _answers(packet: Ip, external: str, port: int, remote_port: int) -> bool:
+def _answers(packet: Packet, external: str, port: int, remote_port: int) -> bool:
     """Whether this comes back for a SYN from `remote_port` to `port`: a RST, or an error."""
     if packet.source != external:
         return False

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 
+from napt_lab.labs.capture.packets import ACK, FIN, PSH, RST, SYN
 from napt_lab.labs.conformance.conversation import TcpFlow, open_tcp
-from napt_lab.labs.conformance.headers import ACK, FIN, PSH, RST, SYN, Probe, fresh, tcp
+from napt_lab.labs.conformance.headers import Probe, fresh, tcp
 from napt_lab.labs.conformance.requirement import NotProbed
 from napt_lab.labs.conformance.timer_checks import EVERY, MARGIN, TOO_SLOW, keep_busy
 from napt_lab.labs.conformance.topology import BRIEF, BRIEF_HOLD

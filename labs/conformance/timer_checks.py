@@ -11,9 +11,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from napt_lab.labs.capture.packets import Endpoint
 from napt_lab.labs.conformance import icmp_checks
 from napt_lab.labs.conformance.conversation import Query
-from napt_lab.labs.conformance.headers import Endpoint, Probe
+from napt_lab.labs.conformance.headers import Probe
 from napt_lab.labs.conformance.requirement import NotProbed
 from napt_lab.labs.conformance.stand import Host
 from napt_lab.labs.conformance.topology import BRIEF

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from napt_lab.labs.capture.packets import Endpoint, Packet, decode_ipv4
 from napt_lab.labs.capture.wire import Captured
-from napt_lab.labs.conformance.headers import USUAL, Endpoint, IpFields, Probe, udp
-from napt_lab.labs.conformance.reading import Ip, read_frame
+from napt_lab.labs.conformance.headers import USUAL, IpFields, Probe, udp
 from napt_lab.labs.conformance.requirement import NotProbed, Violation
 from napt_lab.labs.conformance.stand import Host, Napt, Stand
 from napt_lab.topologies.network.processes import DeadlinePassed
@@ -67,7 +67,7 @@ class Trial:
 
     # -- what must pass -----------------------------------------------------------------------
 
-    def passes(self, sender: Host, probe: Probe, receiver: Host) -> Ip:
+    def passes(self, sender: Host, probe: Probe, receiver: Host) -> Packet:
         """Send; the packet as it arrives. Violation if it does not, NotProbed if it cannot."""
         packet, seen = self._try(sender, probe, receiver)
         if packet is None:
@@ -75,14 +75,14 @@ class Trial:
         self.observe(f"{probe.what} → {receiver.name}: {packet}")
         return packet
 
-    def given(self, sender: Host, probe: Probe, receiver: Host) -> Ip:
+    def given(self, sender: Host, probe: Probe, receiver: Host) -> Packet:
         """The same where it is not what is examined, but what the examination needs."""
         packet, seen = self._try(sender, probe, receiver)
         if packet is None:
             raise NotProbed(seen)
         return packet
 
-    def _try(self, sender: Host, probe: Probe, receiver: Host) -> tuple[Ip | None, str]:
+    def _try(self, sender: Host, probe: Probe, receiver: Host) -> tuple[Packet | None, str]:
         since, told = self.stand.wire.mark(), self.stand.net.log.mark()
         sender.send(probe)
         found = self.await_at(receiver.where, carries(probe), since)
@@ -124,7 +124,7 @@ class Trial:
 
     def let_in(
         self, sender: Host, probe: Probe, receiver: Host, control: Probe, by: Host | None = None
-    ) -> Ip | None:
+    ) -> Packet | None:
         """The same, where either may be right: the packet if it arrives, None if it does not."""
         since, told = self.stand.wire.mark(), self.stand.net.log.mark()
         sender.send(probe)
@@ -175,8 +175,7 @@ class Trial:
         """The NAPT's own words, where it has any."""
         if napt.node.napt is None:
             return " (this engine gives no reasons)"
-        packet = read_frame(bytes(12) + b"\x08\x00" + probe.data)
-        assert packet is not None
+        packet = decode_ipv4(probe.data)
         way = f"{packet.source} > {packet.destination}"
         if packet.source_port:
             way = f"{show(packet.sender)} > {show(packet.receiver)}"
@@ -196,7 +195,9 @@ class Trial:
 
     # -- what is answered ---------------------------------------------------------------------
 
-    def answer(self, sender: Host, probe: Probe, kind: int, code: int | None = None) -> Ip | None:
+    def answer(
+        self, sender: Host, probe: Probe, kind: int, code: int | None = None
+    ) -> Packet | None:
         """The ICMP error about `probe` that its sender gets; None if none comes."""
         since = self.stand.wire.mark()
         sender.send(probe)
@@ -210,12 +211,12 @@ class Trial:
         code: int | None = None,
         since: int = 0,
         wait: float = WAIT,
-    ) -> Ip | None:
+    ) -> Packet | None:
         """An ICMP error that came to `sender` and quotes `probe`."""
 
         def is_it(captured: Captured) -> bool:
-            packet = read_frame(captured.data)
-            if packet is None or packet.icmp is None or packet.quoted is None:
+            packet = captured.packet
+            if packet.icmp is None or packet.quoted is None:
                 return False
             right = packet.icmp[0] == kind and code in (None, packet.icmp[1])
             return right and packet.quoted.raw[4:6] == probe.data[4:6]
@@ -275,11 +276,11 @@ class UdpFlow:
         """A datagram to the external endpoint, from the remote endpoint or another one."""
         return udp(source or self.remote, self.external, data, fields)
 
-    def send(self) -> Ip:
+    def send(self) -> Packet:
         """Outward, which must arrive."""
         return self._trial.passes(self.inside, self.outward(), self.outside)
 
-    def answer(self) -> Ip:
+    def answer(self) -> Packet:
         """Inward, which must arrive, and at the internal endpoint."""
         packet = self._trial.passes(self.outside, self.inward(), self.inside)
         if packet.receiver != self.internal:
@@ -298,12 +299,11 @@ def carries(probe: Probe) -> Callable[[Captured], bool]:
     return test
 
 
-def read(captured: Captured) -> Ip:
+def read(captured: Captured) -> Packet:
     """The whole packet of a capture."""
-    packet = read_frame(captured.data)
-    if packet is None:
+    if not captured.packet.raw:
         raise NotProbed("a captured frame cannot be read")
-    return packet
+    return captured.packet
 
 
 def show(endpoint: Endpoint) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from napt_lab.labs.conformance.headers import Endpoint, Probe, udp
-from napt_lab.labs.conformance.reading import Ip
+from napt_lab.labs.capture.packets import Endpoint, Packet
+from napt_lab.labs.conformance.headers import Probe, udp
 from napt_lab.labs.conformance.requirement import Violation
 from napt_lab.labs.conformance.stand import Host
 from napt_lab.labs.conformance.trial import Trial, UdpFlow, show
@@ -76,7 +76,7 @@ def parity_is_kept(t: Trial) -> None:
         )
 
 
-def hairpin(t: Trial, one: Host, two: Host) -> tuple[UdpFlow, UdpFlow, Probe, Ip]:
+def hairpin(t: Trial, one: Host, two: Host) -> tuple[UdpFlow, UdpFlow, Probe, Packet]:
     """Two inside hosts that have sent to each other's external endpoints; then one more packet.
 
     Gives the two sessions, the packet as `one` sends it, and as `two` gets it.

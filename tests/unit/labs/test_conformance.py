@@ -7,10 +7,10 @@ import re
 
 import pytest
 
+from napt_lab.labs.capture.packets import SYN, UDP, Sum, checksum, decode_ipv4
 from napt_lab.labs.conformance import headers, written
 from napt_lab.labs.conformance.chapters import CHAPTERS, REQUIREMENTS, named
 from napt_lab.labs.conformance.command import Unusable, candidates, setups
-from napt_lab.labs.conformance.reading import Sum, read_ipv4
 from napt_lab.labs.conformance.report import results
 from napt_lab.labs.conformance.requirement import (
     Chapter,
@@ -164,14 +164,14 @@ def test_scapy_agrees_with_every_checksum(length):
     fields = headers.IpFields(tos=0xB8, options=b"\x01\x01\x94\x04\0\0\0")
     for probe in (
         headers.udp(INSIDE, OUTSIDE, data, fields),
-        headers.tcp(INSIDE, OUTSIDE, headers.SYN, 7, 0, data, b"\x02\x04\x05\xb4", fields),
+        headers.tcp(INSIDE, OUTSIDE, SYN, 7, 0, data, b"\x02\x04\x05\xb4", fields),
         headers.echo(INSIDE[0], OUTSIDE[0], 9, fields, data=data),
     ):
         again = IP(probe.data)
         for layer in (again, again.payload):
             del layer.chksum
         assert bytes(again) == probe.data
-        packet = read_ipv4(probe.data)
+        packet = decode_ipv4(probe.data)
         assert (packet.header_sum, packet.sum) == (Sum.HOLDS, Sum.HOLDS)
         assert (packet.source, packet.destination) == (INSIDE[0], OUTSIDE[0])
         assert (packet.tos, packet.options) == (fields.tos, fields.options + b"\0")
@@ -183,32 +183,32 @@ def test_reading_finds_what_is_wrong():
     for at, part in ((10, "header_sum"), (26, "sum"), (30, "sum")):
         damaged = bytearray(probe.data)
         damaged[at] ^= 1
-        assert getattr(read_ipv4(bytes(damaged)), part) is Sum.WRONG
-    assert read_ipv4(probe.data[:40]).sum is Sum.UNKNOWN
-    assert read_ipv4(headers.udp(INSIDE, OUTSIDE, summed=False).data).sum is Sum.ABSENT
-    assert read_ipv4(probe.data[:19]) is None
+        assert getattr(decode_ipv4(bytes(damaged)), part) is Sum.WRONG
+    assert decode_ipv4(probe.data[:40]).sum is Sum.UNKNOWN
+    assert decode_ipv4(headers.udp(INSIDE, OUTSIDE, summed=False).data).sum is Sum.ABSENT
+    assert not decode_ipv4(probe.data[:19]).raw
 
 
 def test_an_error_quotes_and_may_have_an_extension():
-    about = headers.tcp(INSIDE, OUTSIDE, headers.SYN, 7)
+    about = headers.tcp(INSIDE, OUTSIDE, SYN, 7)
     extension = headers.extension_object(b"interface 7!")
     error = headers.icmp_error(
         OUTSIDE[0], INSIDE[0], about.data, about.mark, code=4, rest=1300, extension=extension
     )
-    packet = read_ipv4(error.data)
+    packet = decode_ipv4(error.data)
     assert (packet.icmp, packet.sum, packet.rest) == ((3, 4), Sum.HOLDS, 32 << 16 | 1300)
     assert (packet.quoted.sender, packet.quoted.sequence) == (INSIDE, 7)
     assert packet.data[128:] == extension
-    assert headers.checksum(extension) == 0
+    assert checksum(extension) == 0
 
 
 def test_fragments_make_up_the_packet():
     data = headers.fresh(24) + headers.fresh(24) + headers.fresh(32)
     segment = headers.udp_segment(INSIDE, OUTSIDE, data)
-    whole = headers.ipv4(INSIDE[0], OUTSIDE[0], headers.UDP, segment, headers.MAY_BE_CUT)
+    whole = headers.ipv4(INSIDE[0], OUTSIDE[0], UDP, segment, headers.MAY_BE_CUT)
     pieces = headers.fragments(whole, 32, 24)
-    read = [read_ipv4(piece.data) for piece in pieces]
-    assert b"".join(piece.payload for piece in read) == segment
+    read = [decode_ipv4(piece.data) for piece in pieces]
+    assert b"".join(piece.body for piece in read) == segment
     assert [(p.offset, p.more_fragments) for p in read] == [(0, True), (32, True), (56, False)]
     assert len({piece.identification for piece in read}) == 1
     assert len({piece.mark for piece in pieces}) == 3
