@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from napt_lab.labs.bench import starting
+from napt_lab.labs.bench.figure_table import table
 from napt_lab.labs.bench.figures import (
     CARRIED,
     COTURN,
@@ -35,7 +36,6 @@ from napt_lab.labs.bench.figures import (
     Target,
 )
 from napt_lab.labs.bench.relaying import SERVERS, Relaying
-from napt_lab.labs.bench.table import table
 from napt_lab.labs.bench.traffic import MANY_RULES, BenchError, Traffic, put_scapy_in_place
 from napt_lab.labs.course.registry import LABS
 from napt_lab.labs.setup.bootstrap import give_to_owner

@@ -322,18 +322,19 @@ def conformance(
     for pair in pairs:
         if "=" not in pair:
             raise click.UsageError(f"--set {pair!r} is not KEY=VALUE, such as filtering=...")
-    from napt_lab.labs.conformance import command
+
+    from napt_lab.labs.conformance import conformance_command
 
     settings = dict(pair.split("=", 1) for pair in pairs)
     engines = engines or (() if translators else ("python",))
-    chosen = command.candidates(engines, translators, presets, settings)
+    chosen = conformance_command.candidates(engines, translators, presets, settings)
     try:
-        setups = command.setups(chosen)
-    except command.Unusable as error:
+        setups = conformance_command.setups(chosen)
+    except conformance_command.Unusable as error:
         click.echo(error, err=True)
         sys.exit(WRONG_USAGE)
     stop_unless_ready()
-    sys.exit(command.run(setups, only, docs))
+    sys.exit(conformance_command.run(setups, only, docs))
 
 
 @main.command()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from napt_lab.labs.capture.pcapng import join_pcapng
-from napt_lab.labs.check.command import check_topologies
+from napt_lab.labs.check.check_command import check_topologies
 from napt_lab.labs.check.reports import CannotReport, Reports
 from napt_lab.labs.course.registry import LABS, what_next
 from napt_lab.labs.prompt import Prompt

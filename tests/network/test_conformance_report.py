@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from napt_lab.labs.conformance import written
 from napt_lab.labs.conformance.chapters import CHAPTERS, REQUIREMENTS
-from napt_lab.labs.conformance.command import candidates, setups
+from napt_lab.labs.conformance.conformance_command import candidates, setups
 from napt_lab.labs.conformance.requirement import WORDS
 from napt_lab.labs.conformance.side_by_side import examine_all
 from napt_lab.labs.verdict.verdicts import Verdict

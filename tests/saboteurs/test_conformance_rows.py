@@ -305,7 +305,7 @@ def test_faults_in_the_translator(pristine, tmp_path):
 
 def test_a_report_on_packets_that_were_never_sent_is_all_errors(pristine, tmp_path):
     nothing_is_sent = Edit(
-        "labs/conformance/stand.py",
+        "labs/conformance/testbed.py",
         "        self._socket.sendto(probe.data, (destination, 0))\n",
         "",
     )

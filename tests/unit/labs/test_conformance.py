@@ -10,19 +10,12 @@ import pytest
 from napt_lab.labs.capture.packets import SYN, UDP, Sum, checksum, decode_ipv4
 from napt_lab.labs.conformance import headers, written
 from napt_lab.labs.conformance.chapters import CHAPTERS, REQUIREMENTS, named
-from napt_lab.labs.conformance.command import Unusable, candidates, setups
-from napt_lab.labs.conformance.report import results
-from napt_lab.labs.conformance.requirement import (
-    Chapter,
-    Deviation,
-    NotApplicable,
-    NotProbed,
-    Outcome,
-    Violation,
-    judge,
-)
+from napt_lab.labs.conformance.conformance_command import Unusable, candidates, setups
+from napt_lab.labs.conformance.requirement import Chapter, Deviation, Outcome, judge
+from napt_lab.labs.conformance.result_files import results
 from napt_lab.labs.conformance.side_by_side import Examination, as_json, from_json
 from napt_lab.labs.conformance.topology import Candidate, read_setup
+from napt_lab.labs.conformance.violation import NotApplicable, NotProbed, Violation
 from napt_lab.labs.verdict.verdicts import Verdict
 
 INSIDE, OUTSIDE = ("10.0.0.7", 4711), ("151.101.1.69", 80)
@@ -54,11 +47,11 @@ def verdict_of(check, setup, *deviations):
     return judge(chapter.requirements[0], Notes(), setup, lambda: 0.0)
 
 
-def meets(trial):
-    trial.observe("a packet")
+def meets(exam):
+    exam.observe("a packet")
 
 
-def violates(_trial):
+def violates(_exam):
     raise Violation("it was let in")
 
 
@@ -75,10 +68,10 @@ def deviation(when):
         (violates, False, Verdict.FAILED, "it was let in"),  # declared for other settings
         (meets, True, Verdict.FAILED, "declared but not seen: a reason"),
         (meets, False, Verdict.PASSED, ""),
-        (lambda trial: None, None, Verdict.ERROR, "without having observed anything"),
-        (lambda trial: trial.note("looked"), None, Verdict.ERROR, "without having observed"),
-        (lambda trial: 1 / 0, None, Verdict.ERROR, "ZeroDivisionError"),
-        (lambda trial: 1 / 0, True, Verdict.ERROR, "ZeroDivisionError"),
+        (lambda exam: None, None, Verdict.ERROR, "without having observed anything"),
+        (lambda exam: exam.note("looked"), None, Verdict.ERROR, "without having observed"),
+        (lambda exam: 1 / 0, None, Verdict.ERROR, "ZeroDivisionError"),
+        (lambda exam: 1 / 0, True, Verdict.ERROR, "ZeroDivisionError"),
     ],
 )
 def test_verdicts(check, declared, verdict, why, setup):
@@ -93,7 +86,7 @@ def test_verdicts(check, declared, verdict, why, setup):
     [(NotApplicable("no pool"), Verdict.NOT_APPLICABLE), (NotProbed("no way"), Verdict.ERROR)],
 )
 def test_what_cannot_be_tried_is_no_pass(error, verdict, setup):
-    def check(_trial):
+    def check(_exam):
         raise error
 
     outcome = verdict_of(check, setup)
@@ -262,7 +255,7 @@ def test_results_count_every_verdict(setup):
 
 
 def test_the_page_escapes_what_came_from_the_wire(setup):
-    from napt_lab.labs.conformance.page import render
+    from napt_lab.labs.conformance.table_page import render
 
     requirement = REQUIREMENTS[0]
     bad = Outcome(requirement, Verdict.FAILED, "<script>\u202e", ("<img src=x>",), 0.0)

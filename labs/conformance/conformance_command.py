@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from napt_lab.labs.conformance import report, written
+from napt_lab.labs.conformance import result_files, written
 from napt_lab.labs.conformance.chapters import REQUIREMENTS, named
 from napt_lab.labs.conformance.requirement import Requirement
 from napt_lab.labs.conformance.side_by_side import Examination, examine_all
@@ -134,9 +134,9 @@ def _examine(
 
 
 def _write(examinations: Sequence[Examination], folder: Path) -> None:
-    from napt_lab.labs.conformance.page import write_page
+    from napt_lab.labs.conformance.table_page import write_page
 
-    report.write(examinations, folder)
+    result_files.write(examinations, folder)
     write_page(examinations, folder)
 
 

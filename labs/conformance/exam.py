@@ -1,4 +1,4 @@
-"""One test on the stand: what it sends, what it then finds on the wires, and the notes it takes.
+"""One test on the testbed: what it sends, what it then finds on the wires, and the notes it takes.
 
 Theory of operation. What must pass is awaited, and if it does not come the capture at the NAPT
 says how far it got: a packet that never reached the NAPT proves nothing about it (NotProbed).
@@ -13,8 +13,8 @@ from collections.abc import Callable
 from napt_lab.labs.capture.packets import Endpoint, Packet, decode_ipv4
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.conformance.headers import USUAL, IpFields, Probe, udp
-from napt_lab.labs.conformance.requirement import NotProbed, Violation
-from napt_lab.labs.conformance.stand import Host, Napt, Stand
+from napt_lab.labs.conformance.testbed import Host, Napt, Testbed
+from napt_lab.labs.conformance.violation import NotProbed, Violation
 from napt_lab.topologies.network.processes import DeadlinePassed
 
 WAIT = 6.0  # seconds until a packet that must come has come
@@ -23,24 +23,24 @@ _PROTOCOL_AT = 14 + 9
 SHOWN, FIRST = 8, 3  # notes of one test that are kept, and how many of them are its first ones
 
 
-class Trial:
+class Exam:
     """What a requirement's test is given."""
 
-    def __init__(self, stand: Stand) -> None:
-        self.stand = stand
+    def __init__(self, testbed: Testbed) -> None:
+        self.testbed = testbed
         self._notes: list[str] = []
         self.observations = 0
 
     def host(self, name: str) -> Host:
-        return self.stand.hosts[name]
+        return self.testbed.hosts[name]
 
     def napt(self, site: str) -> Napt:
-        return self.stand.napts[site]
+        return self.testbed.napts[site]
 
     @property
     def filtering_setting(self) -> str:
         """How the NAPT is set to filter."""
-        return self.stand.setup.settings.filtering.value
+        return self.testbed.setup.settings.filtering.value
 
     def note(self, text: str) -> None:
         """Keep a piece of evidence."""
@@ -83,7 +83,7 @@ class Trial:
         return packet
 
     def _try(self, sender: Host, probe: Probe, receiver: Host) -> tuple[Packet | None, str]:
-        since, told = self.stand.wire.mark(), self.stand.net.log.mark()
+        since, told = self.testbed.wire.mark(), self.testbed.net.log.mark()
         sender.send(probe)
         found = self.await_at(receiver.where, carries(probe), since)
         if found is not None:
@@ -95,7 +95,7 @@ class Trial:
     ) -> Captured | None:
         """The first packet to come in at `where`; None if there is none within `wait` seconds."""
         try:
-            return self.stand.wire.wait_for_captured(
+            return self.testbed.wire.wait_for_captured(
                 where,
                 lambda c: not c.outgoing and test(c),
                 deadline=wait,
@@ -114,7 +114,7 @@ class Trial:
 
         Returns where and why it died.
         """
-        since, told = self.stand.wire.mark(), self.stand.net.log.mark()
+        since, told = self.testbed.wire.mark(), self.testbed.net.log.mark()
         came = self.let_in(sender, probe, receiver, control, by)
         if came is not None:
             raise Violation(f"{probe.what} was let through to {receiver.name}: {came}")
@@ -126,14 +126,14 @@ class Trial:
         self, sender: Host, probe: Probe, receiver: Host, control: Probe, by: Host | None = None
     ) -> Packet | None:
         """The same, where either may be right: the packet if it arrives, None if it does not."""
-        since, told = self.stand.wire.mark(), self.stand.net.log.mark()
+        since, told = self.testbed.wire.mark(), self.testbed.net.log.mark()
         sender.send(probe)
         (by or sender).send(control)
         if self.await_at(receiver.where, carries(control), since) is None:
             seen = self.fate(by or sender, control, since, told)
             raise NotProbed(f"the control did not pass, so nothing is proved: {seen}")
         test = carries(probe)
-        came = self.stand.wire.captured(
+        came = self.testbed.wire.captured(
             receiver.where, lambda c: not c.outgoing and test(c), since=since
         )
         if came:
@@ -147,7 +147,7 @@ class Trial:
         entry, exits = napt.outside, (napt.inside, napt.outside)
         if sender.site is not None:
             entry = napt.inside
-        wire, test = self.stand.wire, carries(probe)
+        wire, test = self.testbed.wire, carries(probe)
         if not wire.captured(entry, lambda c: not c.outgoing and test(c), since=since):
             raise NotProbed(f"{probe.what} never reached {entry}")
         for place in exits:
@@ -158,7 +158,7 @@ class Trial:
 
     def trail(self, probe: Probe, since: int) -> str:
         """Where a packet, or an error that quotes it, was seen; to be read when it went astray."""
-        seen = self.stand.wire.everywhere(lambda c: probe.mark in c.data, since=since)
+        seen = self.testbed.wire.everywhere(lambda c: probe.mark in c.data, since=since)
         places = (f"{'from' if c.outgoing else 'at'} {c.where}: {read(c)}" for c in seen)
         return "seen " + ("; ".join(places) or "nowhere")
 
@@ -166,7 +166,7 @@ class Trial:
         if sender.site is not None:
             return self.napt(sender.site)
         destination = ".".join(str(byte) for byte in probe.data[16:20])
-        found = [napt for napt in self.stand.napts.values() if napt.external == destination]
+        found = [napt for napt in self.testbed.napts.values() if napt.external == destination]
         if not found:
             raise NotProbed(f"{probe.what}: no NAPT has {destination}")
         return found[0]
@@ -180,7 +180,7 @@ class Trial:
         if packet.source_port:
             way = f"{show(packet.sender)} > {show(packet.receiver)}"
         try:
-            event = self.stand.net.log.wait_for(
+            event = self.testbed.net.log.wait_for(
                 lambda e: (
                     (e.node, e.name) == (napt.node.name, "drop")
                     and way in str(e.fields.get("packet"))
@@ -199,7 +199,7 @@ class Trial:
         self, sender: Host, probe: Probe, kind: int, code: int | None = None
     ) -> Packet | None:
         """The ICMP error about `probe` that its sender gets; None if none comes."""
-        since = self.stand.wire.mark()
+        since = self.testbed.wire.mark()
         sender.send(probe)
         return self.error_about(sender, probe, kind, code, since)
 
@@ -236,7 +236,7 @@ class Trial:
     ) -> UdpFlow:
         """The first datagram of a session. NotProbed if it does not pass."""
         flow = UdpFlow(
-            self, inside, port or self.stand.port(), outside, remote_port or self.stand.port()
+            self, inside, port or self.testbed.port(), outside, remote_port or self.testbed.port()
         )
         packet = self.given(inside, flow.outward(), outside)
         flow.external = packet.sender
@@ -249,9 +249,9 @@ class UdpFlow:
     """An internal endpoint, a remote one, and by which external endpoint they know each other."""
 
     def __init__(
-        self, trial: Trial, inside: Host, port: int, outside: Host, remote_port: int
+        self, exam: Exam, inside: Host, port: int, outside: Host, remote_port: int
     ) -> None:
-        self._trial = trial
+        self._exam = exam
         self.inside, self.port = inside, port
         self.outside, self.remote_port = outside, remote_port
         self.external: Endpoint = ("", 0)
@@ -278,11 +278,11 @@ class UdpFlow:
 
     def send(self) -> Packet:
         """Outward, which must arrive."""
-        return self._trial.passes(self.inside, self.outward(), self.outside)
+        return self._exam.passes(self.inside, self.outward(), self.outside)
 
     def answer(self) -> Packet:
         """Inward, which must arrive, and at the internal endpoint."""
-        packet = self._trial.passes(self.outside, self.inward(), self.inside)
+        packet = self._exam.passes(self.outside, self.inward(), self.inside)
         if packet.receiver != self.internal:
             raise Violation(f"it was delivered to {show(packet.receiver)}")
         return packet

@@ -43,10 +43,10 @@ def render(examinations: Sequence[Examination]) -> str:
         lstrip_blocks=True,
     )
     style = _HOUSE_STYLE.read_text(encoding="utf-8")
-    style += (_HERE / "page.css").read_text(encoding="utf-8")
+    style += (_HERE / "table_page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     rows = list(zip(*(examination.outcomes for examination in examinations), strict=True))
-    return environment.get_template("page.html").render(
+    return environment.get_template("table_page.html").render(
         examinations=examinations,
         chapters=[
             (chapter, [row for row in rows if row[0].requirement.rfc == chapter.rfc])
