@@ -166,9 +166,9 @@ def run_in(file: Path, node: str, command: tuple[str, ...], capture: Path | None
     "--output", type=click.Path(path_type=Path), help="A new folder (default: NAME-containerlab …)."
 )
 def export(file: Path, form: str, image: str, output: Path | None) -> None:
-    """Write the topology in FILE for an engine that runs it on a cluster."""
+    """Write the topology in FILE for containerlab or Kathara."""
     topology = load(file)
-    from napt_lab.labs.export import LEFT_BEHIND, ExportError
+    from napt_lab.labs.export import ExportError, warnings
     from napt_lab.labs.export import export as write
 
     try:
@@ -179,8 +179,8 @@ def export(file: Path, form: str, image: str, output: Path | None) -> None:
         click.echo(f"napt-lab: {error}", err=True)
         sys.exit(CANNOT_RUN)
     click.echo(f"{written[0]} and {len(written) - 1} scripts")
-    for what in LEFT_BEHIND:
-        click.echo(f"  not carried over: {what}")
+    for line in warnings(topology, form, image):
+        click.echo(f"  {line}")
 
 
 @main.command()
