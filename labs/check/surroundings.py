@@ -13,13 +13,13 @@ from napt_lab.topologies.network.plan import node_plans
 from napt_lab.topologies.network.programs import PROXY_PORT
 from napt_lab.topologies.spec.assertions import Protocol, Target
 from napt_lab.topologies.spec.model import (
-    ROUTER_NAME,
     Gateway,
     GatewayKind,
     Host,
     Site,
     Topology,
 )
+from napt_lab.topologies.spec.scalars import ROUTER_NAME
 
 
 @dataclass(frozen=True, slots=True)

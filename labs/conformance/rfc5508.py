@@ -26,7 +26,7 @@ def queries(t: Exam) -> None:
 
 
 @test("REQ-1 timestamp", "MUST", "so do timestamp queries, which are queries as well (RFC 1122)")
-def timestamps(t: Trial) -> None:
+def timestamps(t: Exam) -> None:
     icmp_checks.timestamp(t, "x1", "y1")
 
 
