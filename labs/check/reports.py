@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,10 +23,19 @@ class Checked:
     topology: Topology
     outcomes: list[Outcome] = field(default_factory=list)
     seconds: float = 0.0
+    broken: bool = False  # by an error of the network or of the machine
 
     @property
     def passed(self) -> bool:
         return all(outcome.verdict is Verdict.PASSED for outcome in self.outcomes)
+
+    def lose(self, why: str) -> None:
+        """Nothing could be checked: what was seen so far proves nothing."""
+        self.broken = True
+        self.outcomes = [
+            replace(o, verdict=Verdict.ERROR, evidence=(*o.evidence, why)) for o in self.outcomes
+        ]
+        self.give_up(why)
 
     def give_up(self, why: str) -> None:
         """What has no outcome yet could not be checked."""

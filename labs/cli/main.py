@@ -4,7 +4,7 @@ A command that needs a network goes through the same gate each time (gate.py), s
 is wrong is found before anything is built.
 
 Exit status: 0 all held; 1 a claim failed, or the run was quit before its end; 2 wrong usage or
-wrong YAML; 3 this machine cannot run it; 130 ended by Ctrl-C.
+wrong YAML; 3 an error of this machine or of a program of the network; 130 ended by Ctrl-C.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ file has no answer to gives no points; an empty list is an answer: the exercise 
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,10 +18,10 @@ from napt_lab.labs.exercises.answers import Line
 from napt_lab.labs.exercises.attempt import Attempt, Reply, fresh_network
 from napt_lab.labs.exercises.marking import Mark, Marks, mark, unanswered
 from napt_lab.labs.exercises.tasks import Task
-from napt_lab.labs.running.runner import cannot_build
 from napt_lab.labs.stage.rule_lines import count
-from napt_lab.labs.verdict.exit_status import CANNOT_RUN, FAILED, PASSED
+from napt_lab.labs.verdict.exit_status import exit_status
 from napt_lab.labs.verdict.junit import Case, Suite, write_junit
+from napt_lab.labs.verdict.run_errors import tell_network_error, tell_unwritten
 from napt_lab.labs.verdict.verdicts import Verdict
 from napt_lab.topologies.network.build_error import BuildError
 from napt_lab.topologies.network.napt_control import ControlError
@@ -42,6 +41,7 @@ class Graded:
     marks: Marks
     said: tuple[str, ...]  # by lines that were refused, or failed in the background
     seconds: float
+    broken: bool = False  # it could not be marked
 
 
 def grade(tasks: Sequence[Task], listen: Callable[[Graded], None]) -> list[Graded]:
@@ -59,6 +59,7 @@ def _grade(task: Task) -> Graded:
         return Graded(task, unanswered(task.exercise, task.topology), (), 0.0)
     replies: list[tuple[Line, Reply]] = []
     failed_later: list[str] = []
+    broken = ""
     try:
         with fresh_network(task.topology) as (net, wire):
             attempt = Attempt(task.exercise, net, wire)
@@ -72,7 +73,7 @@ def _grade(task: Task) -> Graded:
         broken = f"{type(error).__name__}: {error}"
         marks = unanswered(task.exercise, task.topology, Verdict.ERROR, broken)
     said = [f"{line.text}: {_last(reply.text)}" for line, reply in replies if not reply.well]
-    return Graded(task, marks, (*said, *failed_later), time.monotonic() - began)
+    return Graded(task, marks, (*said, *failed_later), time.monotonic() - began, bool(broken))
 
 
 def _last(text: str) -> str:
@@ -168,7 +169,7 @@ def run_grade(tasks: Sequence[Task], json_path: Path | None, junit: Path | None)
     try:
         graded = grade(tasks, tell)
     except BuildError as error:
-        return cannot_build(error)
+        return tell_network_error(error)
     got, of = (sum(getattr(g.marks, key) for g in graded) for key in ("got", "of"))
     print(f"Score: {got} of {count(of, 'point')}.")
     try:
@@ -177,6 +178,7 @@ def run_grade(tasks: Sequence[Task], json_path: Path | None, junit: Path | None)
         if junit is not None:
             write_junit(junit, map(suite, graded))
     except OSError as error:
-        print(f"napt-lab: cannot write the marks: {error}", file=sys.stderr)
-        return CANNOT_RUN
-    return PASSED if all(g.marks.full for g in graded) else FAILED
+        return tell_unwritten(error, "the marks")
+    return exit_status(
+        passed=all(g.marks.full for g in graded), error=any(g.broken for g in graded)
+    )

@@ -30,8 +30,9 @@ from napt_lab.labs.translator import score, trial
 from napt_lab.labs.translator.claims import BASE, COSTLY, EARNED, Earned
 from napt_lab.labs.translator.score import Mark
 from napt_lab.labs.translator.trial import Trial
-from napt_lab.labs.verdict.exit_status import CANNOT_RUN, FAILED, PASSED, WRONG_USAGE
+from napt_lab.labs.verdict.exit_status import CANNOT_RUN, WRONG_USAGE, exit_status
 from napt_lab.labs.verdict.junit import write_junit
+from napt_lab.labs.verdict.run_errors import tell_unwritten
 from napt_lab.labs.verdict.verdicts import verdict_of
 from napt_lab.topologies.network.own_programs import program
 from napt_lab.topologies.sandbox import sandbox
@@ -75,8 +76,7 @@ def grade_translator(
         if junit is not None:
             write_junit(junit, suites)
     except OSError as error:
-        print(f"napt-lab: cannot write the results: {error}", file=sys.stderr)
-        return CANNOT_RUN
+        return tell_unwritten(error)
     except CannotGrade:
         return CANNOT_RUN
     _show_words(console, "What is wrong with the program itself", found, FAULTS_SHOWN)
@@ -91,7 +91,7 @@ def grade_translator(
             (f" {grade['seconds']} s. The packets of each part are in {place}/.", "dim"),
         )
     )
-    return PASSED if grade["score"] == grade["of"] else FAILED
+    return exit_status(passed=grade["score"] == grade["of"])
 
 
 def check_file(translator: Path) -> int:

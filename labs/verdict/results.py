@@ -11,7 +11,7 @@ from typing import Any
 
 from napt_lab.labs.records.stream import Record
 from napt_lab.labs.verdict.junit import Case, Suite, write_junit
-from napt_lab.labs.verdict.verdicts import verdict_of
+from napt_lab.labs.verdict.verdicts import Verdict, verdict_of
 
 
 class Results:
@@ -47,6 +47,9 @@ class Results:
                 self._add_check(record)
             case "end":
                 self.passed, self._seconds = record["passed"], record["seconds"]
+                if record["error"]:
+                    text = "the network runs to the end"
+                    self._cases.append(Case("network", text, Verdict.ERROR, record["error"]))
 
     def write(self) -> None:
         """Write all files; the events are there already. OSError if anything is missing."""
