@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from napt_lab.labs.bench.table import number
+from napt_lab.labs.bench.figure_table import number
 
 DOCS = Path(__file__).resolve().parent
 

@@ -1,13 +1,13 @@
 """`make bench`: this translator beside the kernel's, on the same topology, in turns.
 
-suite.py      which rows there are, and the order in which they are measured
-traffic.py    the engines side by side, and what goes through them
-relaying.py   the TURN server beside coturn's
-starting.py   how long things take until they run
-figures.py    medians, spread, ratios, targets
-table.py      the table with bars
-load.py, scapy_nat.py, start.py
-              programs that run on the nodes
+suite.py         which rows there are, and the order in which they are measured
+traffic.py       the engines side by side, and what goes through them
+relaying.py      the TURN server beside coturn's
+starting.py      how long things take until they run
+figures.py       medians, spread, ratios, targets
+figure_table.py  the table with bars
+traffic_load.py, scapy_nat.py, start.py
+                 programs that run on the nodes
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from napt_lab.labs.bench import starting
+from napt_lab.labs.bench.figure_table import table
 from napt_lab.labs.bench.figures import (
     CARRIED,
     COTURN,
@@ -35,10 +36,10 @@ from napt_lab.labs.bench.figures import (
     Target,
 )
 from napt_lab.labs.bench.relaying import SERVERS, Relaying
-from napt_lab.labs.bench.table import table
 from napt_lab.labs.bench.traffic import MANY_RULES, BenchError, Traffic, put_scapy_in_place
 from napt_lab.labs.course.registry import LABS
 from napt_lab.labs.setup.bootstrap import give_to_owner
+from napt_lab.labs.verdict.exit_status import exit_status
 from napt_lab.topologies.network.build_error import BuildError
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
@@ -50,7 +51,6 @@ FEW = "python, few rules"
 OWN, IN_KERNEL = "python, its own code", "the kernel, on its behalf"
 HOSTS = (10, 50, 100)
 
-PASSED, FAILED = 0, 1
 
 BOTH = (OURS, KERNEL)
 THREE = (OURS, CARRIED, KERNEL)
@@ -297,7 +297,7 @@ def run(seconds: float, rounds: int, whole_labs: bool) -> int:
     console.print(f"{machine['summary']}; {result['seconds']:.0f} s in all. {RESULT.name} has it.")
     if machine["load_before"] > machine["processors"] / 2:
         console.print("Others were using the processors: trust the ratios, not the figures.")
-    return FAILED if problems else PASSED
+    return exit_status(passed=not problems)
 
 
 def _carry_out(steps: list[Step], progress: Progress) -> list[str]:

@@ -158,7 +158,7 @@ class Traffic:
         """A receiving program on a node (the server), ready at a port that nothing has used."""
         port = next(self._ports)
         argv = program(
-            "napt_lab.labs.bench.load",
+            "napt_lab.labs.bench.traffic_load",
             role,
             "0.0.0.0",
             str(port),
@@ -176,7 +176,7 @@ class Traffic:
         """Run a sending program on the PC; what it reported, if anything."""
         address = str(self.server.address)
         argv = program(
-            "napt_lab.labs.bench.load",
+            "napt_lab.labs.bench.traffic_load",
             role,
             address,
             str(port),

@@ -191,9 +191,9 @@ class Teller:
             line.append(str(packet))
             self.say(line)
             return
-        now = endpoints(packet, data)
+        now = endpoints(packet)
         # What is sent twice (TCP does) is seen twice at one place, and was not rewritten.
-        key = identity(packet, data, place.port.segment)
+        key = identity(packet, place.port.segment)
         time_before, before = self._seen.pop(key, (0, now))
         if nanoseconds - time_before > SAME_SECONDS * 1e9:
             before = now

@@ -1,28 +1,29 @@
 """Assertions about a running topology: what its `expect:` says, found out on its wires.
 
-run.py         all expectations of a topology, side by side where they may be
-outcome.py     how a check ends: passed, failed, or could not be made
-ground.py      the network as checks see it: who holds an address, who is whose neighbor
-listeners.py   what answers where the topology runs no service of its own
-stun.py        a question and an answer: "who do you think I am?"
-probes.py      one try to reach somebody: sockets, ping, curl, on the node itself
-trail.py       one packet, wherever it passed; and by which kind of path it came
-drops.py       what translators report
-diagnosis.py   where a packet ended, and why
-place.py       who is to be reached, and who answers there
-reaching.py    `reaches` and `cannot reach`
-transfer.py    `gets a file from`
-relayed.py     … `through` a relay or TURN
-vantage.py     where a NAPT is measured from
-behavior.py    `maps`, `filters`
-hairpin.py     `hairpins`
-command.py     `napt-lab check`
-telling.py     what it says to a person …
-reports.py     … to CI systems: JUnit, JSON …
-github.py      … and to GitHub: annotations
+run.py                all assertions of a topology, side by side where they may be
+outcome.py            what came of one assertion
+ground.py             the network as checks see it: who has an address, who is whose neighbor
+listeners.py          what answers where the topology runs no service of its own
+stun_binding.py       a question and an answer: "which address do I have?"
+probes.py             one try to reach a node: sockets, ping, curl, on the node itself
+trail.py              one packet, wherever it passed; and by which kind of path it came
+drops.py              what translators report
+diagnosis.py          where a packet ended, and why
+place.py              who is to be reached, and who answers there
+reaching.py           `reaches` and `cannot reach`
+transfer.py           `gets a file from`
+relayed.py            … `through` a relay or TURN
+vantage.py            where a NAPT is measured from
+mapping_filtering.py  `maps`, `filters`
+hairpin.py            `hairpins`
+check_command.py      `napt-lab check`
+telling.py            what it says to a person …
+reports.py            … to CI systems: JUnit, JSON …
+github.py             … and to GitHub: annotations
 """
 
-from napt_lab.labs.check.outcome import Outcome, Verdict
+from napt_lab.labs.check.outcome import Outcome
 from napt_lab.labs.check.run import run_checks
+from napt_lab.labs.verdict.verdicts import Verdict
 
 __all__ = ["Outcome", "Verdict", "run_checks"]

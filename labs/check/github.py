@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from napt_lab.labs.check.outcome import Outcome, Verdict
+from napt_lab.labs.check.outcome import Outcome
+from napt_lab.labs.verdict.verdicts import Verdict
 from napt_lab.topologies.spec.errors import placed
 
 

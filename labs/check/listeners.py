@@ -3,10 +3,11 @@
 Theory of operation. A check that wants to reach port 8080 of a host needs somebody there. So a
 socket is opened in that host's network namespace (namespaces.py), where it is as real as any
 program's: the kernel shakes hands, and all packets pass the host's interface. One event loop in a
-thread serves them all. TCP: who says a line is told `You are 24.9.3.7:40001`, in HTTP if that is
-how they asked, or gets the file that they asked for, if it is offered. UDP: a Binding request is
-answered as a STUN server does (stun.py). Two checks that want the same socket share it, and the
-last one to leave closes it. Where a port is taken, somebody's own program is left to it.
+thread serves them all. TCP: a client that sends a line is told `You are 24.9.3.7:40001`, in HTTP
+if it sent a request; or it gets the file that it asked for, if the check offers it. UDP: a Binding
+request is answered as a STUN server does (stun_binding.py). Two checks that want the same socket
+share it, and the last one to leave closes it. A port that a program of the topology listens at is
+left to that program.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from napt_lab.labs.check import stun
+from napt_lab.labs.check import stun_binding
 from napt_lab.topologies.network.namespaces import visit
 from napt_lab.topologies.network.node import Node
 
@@ -174,6 +175,6 @@ class _Binder(asyncio.DatagramProtocol):
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        answer = stun.answer(data, addr)
+        answer = stun_binding.answer(data, addr)
         if answer is not None:
             self._transport.sendto(answer, addr)

@@ -1,19 +1,11 @@
-"""How a check ends: it passed, it failed, or it could not be made, which is an error."""
+"""What came of one assertion, and what was seen on the way to it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
+from napt_lab.labs.verdict.verdicts import Verdict
 from napt_lab.topologies.spec.assertions import Expectation
-
-
-class Verdict(StrEnum):
-    """`error` is not a verdict on the topology: nobody knows whether the assertion holds."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from napt_lab.labs.check import stun
+from napt_lab.labs.check import stun_binding
 from napt_lab.labs.check.drops import dropped
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.outcome import CannotTell
@@ -101,8 +101,8 @@ class Prober:
 
     def udp(self, address: str, port: int) -> Tried:
         """Send a Binding request, and wait for the answer."""
-        transaction = secrets.token_bytes(stun.TRANSACTION_BYTES)
-        asked = stun.request(transaction)
+        transaction = secrets.token_bytes(stun_binding.TRANSACTION_BYTES)
+        asked = stun_binding.request(transaction)
         tried = Tried(asked, carries(asked), carries(asked))
         with visit(self._node.pid, _udp_socket) as sock:
             try:
@@ -111,7 +111,7 @@ class Prober:
                 if not self._wait(sock, select.POLLIN, lambda: self._is_dead(tried)):
                     tried.words = "no answer to the datagram"
                     return tried
-                mapped = stun.mapped(sock.recv(2048), transaction)
+                mapped = stun_binding.mapped(sock.recv(2048), transaction)
             except OSError as error:
                 tried.words = error.strerror or str(error)
                 return tried

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from napt_lab.labs.check.outcome import Outcome, Verdict
-from napt_lab.labs.verdict.results import xml_text
+from napt_lab.labs.check.outcome import Outcome
+from napt_lab.labs.verdict.junit import Case, Suite, junit
+from napt_lab.labs.verdict.verdicts import Verdict
 from napt_lab.topologies.spec.errors import placed
 from napt_lab.topologies.spec.model import Topology
 
@@ -23,10 +23,19 @@ class Checked:
     topology: Topology
     outcomes: list[Outcome] = field(default_factory=list)
     seconds: float = 0.0
+    broken: bool = False  # by an error of the network or of the machine
 
     @property
     def passed(self) -> bool:
         return all(outcome.verdict is Verdict.PASSED for outcome in self.outcomes)
+
+    def lose(self, why: str) -> None:
+        """Nothing could be checked: what was seen so far proves nothing."""
+        self.broken = True
+        self.outcomes = [
+            replace(o, verdict=Verdict.ERROR, evidence=(*o.evidence, why)) for o in self.outcomes
+        ]
+        self.give_up(why)
 
     def give_up(self, why: str) -> None:
         """What has no outcome yet could not be checked."""
@@ -35,10 +44,6 @@ class Checked:
             known.get(id(expectation)) or Outcome(expectation, Verdict.ERROR, (why,), 0.0)
             for expectation in self.topology.expect
         ]
-
-    def count(self, verdict: Verdict) -> int:
-        """How many ended so."""
-        return sum(outcome.verdict is verdict for outcome in self.outcomes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,8 @@ class Reports:
         """Write them; CannotReport if there is no room, for instance."""
         try:
             if self._junit is not None:
-                _write_junit(checked, self._junit)
+                self._junit.write(junit(map(_suite, checked)))
+                self._junit.flush()
             if self._json is not None:
                 _write_json(checked, self._json)
         except OSError as error:
@@ -95,17 +101,6 @@ def _write_json(checked: Sequence[Checked | Wrong], file: IO[str]) -> None:
     whole = {"passed": all(file["passed"] for file in files), "files": files}
     json.dump(whole, file, indent=2, ensure_ascii=False)
     file.write("\n")
-    file.flush()
-
-
-def _write_junit(checked: Sequence[Checked | Wrong], file: IO[str]) -> None:
-    """A suite for each file, a case for each expectation, or for each problem of the file."""
-    suites = ET.Element("testsuites")
-    for one in checked:
-        suites.append(_wrong_suite(one) if isinstance(one, Wrong) else _suite(one))
-    ET.indent(suites)
-    file.write('<?xml version="1.0" encoding="utf-8"?>\n')
-    file.write(ET.tostring(suites, encoding="unicode") + "\n")
     file.flush()
 
 
@@ -149,49 +144,27 @@ def _wrong_as_json(wrong: Wrong) -> dict[str, Any]:
     }
 
 
-def _suite(checked: Checked) -> ET.Element:
-    path = str(checked.topology.path)
-    suite = ET.Element(
-        "testsuite",
-        name=xml_text(path),
-        tests=str(len(checked.outcomes)),
-        failures=str(checked.count(Verdict.FAILED)),
-        errors=str(checked.count(Verdict.ERROR)),
-        time=f"{checked.seconds:.3f}",
+def _suite(checked: Checked | Wrong) -> Suite:
+    """A case for each expectation, or for each problem of the file."""
+    if isinstance(checked, Wrong):
+        group = checked.path.stem
+        cases = [
+            Case(group, f"line {line}", Verdict.ERROR, why, seconds=0.0, line=line)
+            for line, why in (placed(checked.path, problem) for problem in checked.problems)
+        ]
+        return Suite(str(checked.path), 0.0, cases, file=str(checked.path))
+    path, group = str(checked.topology.path), checked.topology.name
+    return Suite(path, checked.seconds, [_case(o, group) for o in checked.outcomes], file=path)
+
+
+def _case(outcome: Outcome, group: str) -> Case:
+    expectation = outcome.expectation
+    return Case(
+        group,
+        expectation.text,
+        outcome.verdict,
+        expectation.message or outcome.evidence[-1],
+        "\n".join(outcome.evidence),
+        outcome.seconds,
+        expectation.line,
     )
-    for outcome in checked.outcomes:
-        expectation = outcome.expectation
-        case = ET.SubElement(
-            suite,
-            "testcase",
-            classname=xml_text(checked.topology.name),
-            name=xml_text(expectation.text),
-            file=xml_text(path),
-            line=str(expectation.line),
-            time=f"{outcome.seconds:.3f}",
-        )
-        evidence = xml_text("\n".join(outcome.evidence))
-        if outcome.verdict is Verdict.PASSED:
-            ET.SubElement(case, "system-out").text = evidence
-            continue
-        kind = "failure" if outcome.verdict is Verdict.FAILED else "error"
-        why = expectation.message or outcome.evidence[-1]
-        ET.SubElement(case, kind, message=xml_text(why)).text = evidence
-    return suite
-
-
-def _wrong_suite(wrong: Wrong) -> ET.Element:
-    path, count = xml_text(str(wrong.path)), str(len(wrong.problems))
-    suite = ET.Element("testsuite", name=path, tests=count, failures="0", errors=count, time="0")
-    for line, message in (placed(wrong.path, problem) for problem in wrong.problems):
-        case = ET.SubElement(
-            suite,
-            "testcase",
-            classname=xml_text(wrong.path.stem),
-            name=f"line {line}",
-            file=path,
-            line=str(line),
-            time="0",
-        )
-        ET.SubElement(case, "error", message=xml_text(message))
-    return suite

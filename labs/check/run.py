@@ -14,14 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from napt_lab.labs.capture.wire import Wire
-from napt_lab.labs.check.behavior import check_filters, check_maps
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.hairpin import check_hairpins
 from napt_lab.labs.check.listeners import Listeners
-from napt_lab.labs.check.outcome import CannotTell, Evidence, Outcome, Unmet, Verdict
+from napt_lab.labs.check.mapping_filtering import check_filters, check_maps
+from napt_lab.labs.check.outcome import CannotTell, Evidence, Outcome, Unmet
 from napt_lab.labs.check.reaching import check_cannot_reach, check_reaches
 from napt_lab.labs.check.relayed import check_relayed
 from napt_lab.labs.check.transfer import check_gets_file, check_through_file_server
+from napt_lab.labs.verdict.verdicts import Verdict
 from napt_lab.topologies.network.napt_control import ControlError
 from napt_lab.topologies.spec.assertions import (
     Assertion,

@@ -14,16 +14,12 @@ from rich.rule import Rule
 from rich.status import Status
 from rich.text import Text
 
-from napt_lab.labs.check.outcome import Outcome, Verdict
+from napt_lab.labs.check.outcome import Outcome
 from napt_lab.labs.check.reports import Checked
+from napt_lab.labs.verdict.verdicts import Verdict, counted
 from napt_lab.topologies.spec.assertions import Expectation
 from napt_lab.topologies.spec.model import Topology
 
-MARKS = {
-    Verdict.PASSED: ("✓ ", "bold green", "dim"),
-    Verdict.FAILED: ("✗ ", "bold red", "red"),
-    Verdict.ERROR: ("! ", "bold magenta", "magenta"),
-}
 WIDTH = 100
 
 
@@ -64,14 +60,8 @@ class Telling:
     def end(self, checked: Checked) -> None:
         """All that will be known of this topology is."""
         self.rest()
-        counts = {
-            "holds": checked.count(Verdict.PASSED),
-            "does not hold": checked.count(Verdict.FAILED),
-            "could not be checked": checked.count(Verdict.ERROR),
-        }
-        words = [f"{count} {_of_several(what, count)}" for what, count in counts.items() if count]
         style = "bold green" if checked.passed else "bold red"
-        total = Text(f"{', '.join(words)}.", style)
+        total = Text(f"{counted(outcome.verdict for outcome in checked.outcomes)}.", style)
         self._console.print(total.append(f" {checked.seconds:.1f} s.", "not bold dim"))
 
     def rest(self) -> None:
@@ -81,9 +71,10 @@ class Telling:
             self._status = None
 
     def _tell(self, outcome: Outcome) -> None:
-        mark, style, style_of_why = MARKS[outcome.verdict]
-        expectation = outcome.expectation
-        head = Text.assemble((mark, style), (expectation.text, "bold"))
+        verdict, expectation = outcome.verdict, outcome.expectation
+        passed = verdict is Verdict.PASSED
+        sign = f"{verdict.sign} ", f"bold {verdict.color}"
+        head = Text.assemble(sign, (expectation.text, "bold"))
         place = f"line {expectation.line}, {outcome.seconds:.2f} s"
         if len(head) + len(place) + 2 <= self._console.width:
             self._console.print(head.append(f"  {place}", "not bold dim"))
@@ -93,14 +84,9 @@ class Telling:
         *evidence, last = outcome.evidence or ("",)
         for line in evidence:
             self._indented(Text(line, "dim"))
-        self._indented(Text(last, style_of_why))
-        if expectation.message and outcome.verdict is not Verdict.PASSED:
+        self._indented(Text(last, "dim" if passed else verdict.color))
+        if expectation.message and not passed:
             self._indented(Text(expectation.message, "yellow"))
 
     def _indented(self, text: Text) -> None:
         self._console.print(Padding(text, (0, 0, 0, 4), expand=False))
-
-
-def _of_several(what: str, count: int) -> str:
-    several = {"holds": "hold", "does not hold": "do not hold"}
-    return several.get(what, what) if count != 1 else what

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from napt_lab.labs.check import stun
+from napt_lab.labs.check import stun_binding
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.outcome import CannotTell
 from napt_lab.topologies.network.namespaces import visit
@@ -84,11 +84,11 @@ class Vantage:
 
     def seen_as(self, inside: Spot, outside: Spot) -> Endpoint:
         """Ask from inside, answer from outside: the endpoint that the request came from."""
-        transaction = secrets.token_bytes(stun.TRANSACTION_BYTES)
-        asked = stun.request(transaction)
+        transaction = secrets.token_bytes(stun_binding.TRANSACTION_BYTES)
+        asked = stun_binding.request(transaction)
         inside.sock.sendto(asked, outside.endpoint)
         peer = _receive(outside, asked, f"a datagram from {inside.node} to {outside.node}")
-        answer = stun.answer(asked, peer)
+        answer = stun_binding.answer(asked, peer)
         assert answer is not None
         outside.sock.sendto(answer, peer)
         _receive(inside, answer, f"the answer from {outside.node} to {inside.node}")
@@ -99,7 +99,7 @@ class Vantage:
 
         Nobody has to wait for one that does not come: a NAPT reports what it drops.
         """
-        token = stun.request(secrets.token_bytes(stun.TRANSACTION_BYTES))
+        token = stun_binding.request(secrets.token_bytes(stun_binding.TRANSACTION_BYTES))
         log_since = self.ground.net.log.mark()
         sender.sock.sendto(token, to)
         ends = f"{show(sender.endpoint)} > {show(to)}"

@@ -4,7 +4,7 @@ A command that needs a network goes through the same gate each time (gate.py), s
 is wrong is found before anything is built.
 
 Exit status: 0 all held; 1 a claim failed, or the run was quit before its end; 2 wrong usage or
-wrong YAML; 3 this machine cannot run it; 130 ended by Ctrl-C.
+wrong YAML; 3 an error of this machine or of a program of the network; 130 ended by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -166,9 +166,9 @@ def run_in(file: Path, node: str, command: tuple[str, ...], capture: Path | None
     "--output", type=click.Path(path_type=Path), help="A new folder (default: NAME-containerlab …)."
 )
 def export(file: Path, form: str, image: str, output: Path | None) -> None:
-    """Write the topology in FILE for an engine that runs it on a cluster."""
+    """Write the topology in FILE for containerlab or Kathara."""
     topology = load(file)
-    from napt_lab.labs.export import LEFT_BEHIND, ExportError
+    from napt_lab.labs.export import ExportError, warnings
     from napt_lab.labs.export import export as write
 
     try:
@@ -179,8 +179,8 @@ def export(file: Path, form: str, image: str, output: Path | None) -> None:
         click.echo(f"napt-lab: {error}", err=True)
         sys.exit(CANNOT_RUN)
     click.echo(f"{written[0]} and {len(written) - 1} scripts")
-    for what in LEFT_BEHIND:
-        click.echo(f"  not carried over: {what}")
+    for line in warnings(topology, form, image):
+        click.echo(f"  {line}")
 
 
 @main.command()
@@ -322,18 +322,19 @@ def conformance(
     for pair in pairs:
         if "=" not in pair:
             raise click.UsageError(f"--set {pair!r} is not KEY=VALUE, such as filtering=...")
-    from napt_lab.labs.conformance import command
+
+    from napt_lab.labs.conformance import conformance_command
 
     settings = dict(pair.split("=", 1) for pair in pairs)
     engines = engines or (() if translators else ("python",))
-    chosen = command.candidates(engines, translators, presets, settings)
+    chosen = conformance_command.candidates(engines, translators, presets, settings)
     try:
-        setups = command.setups(chosen)
-    except command.Unusable as error:
+        setups = conformance_command.setups(chosen)
+    except conformance_command.Unusable as error:
         click.echo(error, err=True)
         sys.exit(WRONG_USAGE)
     stop_unless_ready()
-    sys.exit(command.run(setups, only, docs))
+    sys.exit(conformance_command.run(setups, only, docs))
 
 
 @main.command()

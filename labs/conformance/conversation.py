@@ -9,24 +9,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from napt_lab.labs.conformance.headers import (
-    ACK,
-    FIN,
-    PSH,
-    RST,
-    SYN,
-    USUAL,
-    Endpoint,
-    IpFields,
-    Probe,
-    echo,
-    fresh,
-    tcp,
-)
-from napt_lab.labs.conformance.reading import Ip
-from napt_lab.labs.conformance.requirement import Violation
-from napt_lab.labs.conformance.stand import Host
-from napt_lab.labs.conformance.trial import Trial, show
+from napt_lab.labs.capture.packets import ACK, FIN, PSH, RST, SYN, Endpoint, Packet
+from napt_lab.labs.conformance.exam import Exam, show
+from napt_lab.labs.conformance.headers import USUAL, IpFields, Probe, echo, fresh, tcp
+from napt_lab.labs.conformance.testbed import Host
+from napt_lab.labs.conformance.violation import Violation
 
 MODULUS = 1 << 32
 MSS = b"\x02\x04\x05\xb4"
@@ -37,7 +24,7 @@ class TcpFlow:
 
     def __init__(
         self,
-        trial: Trial,
+        exam: Exam,
         inside: Host,
         outside: Host,
         *,
@@ -45,9 +32,9 @@ class TcpFlow:
         remote_port: int | None = None,
         external: Endpoint = ("", 0),
     ) -> None:
-        self._trial = trial
-        self.inside, self.port = inside, port or trial.stand.port()
-        self.outside, self.remote_port = outside, remote_port or trial.stand.port()
+        self._exam = exam
+        self.inside, self.port = inside, port or exam.testbed.port()
+        self.outside, self.remote_port = outside, remote_port or exam.testbed.port()
         self.external = external
         self._out, self._back = _initial(), _initial()  # the next sequence number of each end
 
@@ -73,10 +60,10 @@ class TcpFlow:
 
     # -- segments that must pass --------------------------------------------------------------
 
-    def out(self, flags: int, data: bytes = b"", **choices: Any) -> Ip:
+    def out(self, flags: int, data: bytes = b"", **choices: Any) -> Packet:
         """Send from the inside; it must arrive (Violation), from the external endpoint."""
         probe = self.outward(flags, data, **choices)
-        packet = self._trial.passes(self.inside, probe, self.outside)
+        packet = self._exam.passes(self.inside, probe, self.outside)
         if self.external == ("", 0):
             self.external = packet.sender
         elif packet.sender != self.external:
@@ -86,10 +73,10 @@ class TcpFlow:
         self._out = _after(self._out, flags, data)
         return packet
 
-    def back(self, flags: int, data: bytes = b"", **choices: Any) -> Ip:
+    def back(self, flags: int, data: bytes = b"", **choices: Any) -> Packet:
         """Send from the outside; it must arrive at the internal endpoint (Violation)."""
         probe = self.inward(flags, data, **choices)
-        packet = self._trial.passes(self.outside, probe, self.inside)
+        packet = self._exam.passes(self.outside, probe, self.inside)
         if packet.receiver != self.internal:
             raise Violation(f"{probe.what} was delivered to {show(packet.receiver)}")
         self._back = _after(self._back, flags, data)
@@ -131,7 +118,7 @@ class TcpFlow:
         self.back(FIN | ACK)
         self.out(ACK)
 
-    def reset(self) -> Ip:
+    def reset(self) -> Packet:
         """A RST from the outside."""
         return self.back(RST | ACK)
 
@@ -140,29 +127,29 @@ class Query:
     """An internal host that pings a remote one, always with the same identifier."""
 
     def __init__(
-        self, trial: Trial, inside: Host, outside: Host, *, identifier: int | None = None
+        self, exam: Exam, inside: Host, outside: Host, *, identifier: int | None = None
     ) -> None:
-        self._trial = trial
+        self._exam = exam
         self.inside, self.outside = inside, outside
-        self.identifier = identifier or trial.stand.port()
+        self.identifier = identifier or exam.testbed.port()
         self.external = 0
 
     def request(self, fields: IpFields = USUAL) -> Probe:
         return echo(self.inside.address, self.outside.address, self.identifier, fields)
 
     def reply(self) -> Probe:
-        napt = self._trial.napt(self.inside.site or "main")
+        napt = self._exam.napt(self.inside.site or "main")
         return echo(self.outside.address, napt.external, self.external, reply=True)
 
-    def ask(self) -> Ip:
+    def ask(self) -> Packet:
         """A request, which must arrive."""
-        packet = self._trial.passes(self.inside, self.request(), self.outside)
+        packet = self._exam.passes(self.inside, self.request(), self.outside)
         self.external = packet.identifier
         return packet
 
-    def answer(self) -> Ip:
+    def answer(self) -> Packet:
         """The reply, which must arrive where the request came from."""
-        packet = self._trial.passes(self.outside, self.reply(), self.inside)
+        packet = self._exam.passes(self.outside, self.reply(), self.inside)
         if (packet.destination, packet.identifier) != (self.inside.address, self.identifier):
             raise Violation(f"the reply was delivered as {packet}")
         return packet
@@ -183,7 +170,7 @@ def _segment(
 
 
 def open_tcp(
-    trial: Trial,
+    exam: Exam,
     inside: Host,
     outside: Host,
     *,
@@ -191,7 +178,7 @@ def open_tcp(
     remote_port: int | None = None,
 ) -> TcpFlow:
     """An established connection."""
-    return TcpFlow(trial, inside, outside, port=port, remote_port=remote_port).handshake()
+    return TcpFlow(exam, inside, outside, port=port, remote_port=remote_port).handshake()
 
 
 def _after(sequence: int, flags: int, data: bytes) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from napt_lab.labs.conformance.exam import Exam
 from napt_lab.labs.conformance.requirement import (
     AT_LAST,
     AT_ONCE,
@@ -20,9 +21,8 @@ from napt_lab.labs.conformance.requirement import (
     Requirement,
     judge,
 )
-from napt_lab.labs.conformance.stand import Stand
+from napt_lab.labs.conformance.testbed import Testbed
 from napt_lab.labs.conformance.topology import Setup
-from napt_lab.labs.conformance.trial import Trial
 
 AT_A_TIME = 6
 
@@ -37,10 +37,10 @@ def examine(
 
     `progress` is told each outcome as it comes, by any thread. All packets go to `capture`.
     """
-    with Stand(setup) as stand:
+    with Testbed(setup) as testbed:
 
         def work(requirement: Requirement) -> None:
-            progress(judge(requirement, Trial(stand), setup, time.monotonic))
+            progress(judge(requirement, Exam(testbed), setup, time.monotonic))
 
         at_once = [requirement for requirement in requirements if requirement.when is AT_ONCE]
         in_turn = [requirement for requirement in requirements if requirement.when is IN_TURN]
@@ -55,4 +55,4 @@ def examine(
         for requirement in requirements:
             if requirement.when is AT_LAST:
                 work(requirement)
-        stand.wire.save(capture)
+        testbed.wire.save(capture)

@@ -9,14 +9,20 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from napt_lab.labs.capture.wire import Captured
-from napt_lab.labs.conformance.headers import (
-    MARK,
-    MAY_BE_CUT,
+from napt_lab.labs.capture.packets import (
     TIME_EXCEEDED,
     UDP,
     UNREACHABLE,
     Endpoint,
+    Packet,
+    Sum,
+    decode_ipv4,
+)
+from napt_lab.labs.capture.wire import Captured
+from napt_lab.labs.conformance.exam import WAIT, Exam, UdpFlow, read
+from napt_lab.labs.conformance.headers import (
+    MARK,
+    MAY_BE_CUT,
     IpFields,
     Probe,
     fragments,
@@ -25,11 +31,9 @@ from napt_lab.labs.conformance.headers import (
     udp,
     udp_segment,
 )
-from napt_lab.labs.conformance.reading import Ip, Sum, read_ipv4
-from napt_lab.labs.conformance.requirement import NotProbed, Violation
-from napt_lab.labs.conformance.stand import Host
+from napt_lab.labs.conformance.testbed import Host
 from napt_lab.labs.conformance.topology import NARROW_MTU
-from napt_lab.labs.conformance.trial import WAIT, Trial, UdpFlow, read
+from napt_lab.labs.conformance.violation import NotProbed, Violation
 from napt_lab.labs.conformance.wires import await_all
 
 FLOOD = 400  # first-less fragments, each of another datagram
@@ -45,7 +49,9 @@ def cut(
     return fragments(packet, _UDP_HEADER + 24, 24), data
 
 
-def gather(t: Trial, receiver: Host, marks: Sequence[bytes], since: int, length: int) -> list[Ip]:
+def gather(
+    t: Exam, receiver: Host, marks: Sequence[bytes], since: int, length: int
+) -> list[Packet]:
     """The pieces that came, in their order; Violation if they do not make up `length` bytes."""
 
     def is_piece(captured: Captured) -> bool:
@@ -55,7 +61,7 @@ def gather(t: Trial, receiver: Host, marks: Sequence[bytes], since: int, length:
         parts = {packet.offset: packet.length for packet in map(read, found)}
         return sum(parts.values()) - 20 * len(parts) >= length
 
-    found = await_all(t.stand.wire, receiver.where, is_piece, is_whole, since, WAIT)
+    found = await_all(t.testbed.wire, receiver.where, is_piece, is_whole, since, WAIT)
     pieces = [read(captured) for captured in found]
     if not is_whole(found):
         came = ", ".join(str(piece) for piece in pieces) or "nothing"
@@ -63,24 +69,24 @@ def gather(t: Trial, receiver: Host, marks: Sequence[bytes], since: int, length:
     return pieces
 
 
-def put_together(pieces: Sequence[Ip]) -> Ip:
+def put_together(pieces: Sequence[Packet]) -> Packet:
     """The datagram that these pieces are. Violation if two of them contradict each other."""
     body = bytearray()
     for piece in sorted(pieces, key=lambda p: p.offset):
         if piece.offset != len(body):
             raise Violation(f"a gap or an overlap at {len(body)}: {piece}")
-        body += piece.payload
+        body += piece.body
     first = min(pieces, key=lambda p: p.offset)
     header = bytearray(first.raw[:20])
     struct.pack_into("!H", header, 2, 20 + len(body))
     struct.pack_into("!H", header, 6, 0)
-    whole = read_ipv4(bytes(header) + bytes(body))
-    if whole is None:
+    whole = decode_ipv4(bytes(header) + bytes(body))
+    if not whole.raw:
         raise NotProbed("the pieces cannot be read")
     return whole
 
 
-def come_in(t: Trial, flow: UdpFlow, order: Sequence[int]) -> None:
+def come_in(t: Exam, flow: UdpFlow, order: Sequence[int]) -> None:
     """Three fragments from outside, in this order."""
     pieces, data = cut(flow.remote, flow.external)
     whole = _send(t, flow.outside, pieces, order, flow.inside, len(data))
@@ -91,7 +97,7 @@ def come_in(t: Trial, flow: UdpFlow, order: Sequence[int]) -> None:
     )
 
 
-def go_out(t: Trial, flow: UdpFlow, order: Sequence[int]) -> None:
+def go_out(t: Exam, flow: UdpFlow, order: Sequence[int]) -> None:
     """Three fragments from the inside, in this order."""
     pieces, data = cut(flow.internal, flow.remote)
     whole = _send(t, flow.inside, pieces, order, flow.outside, len(data))
@@ -103,9 +109,9 @@ def go_out(t: Trial, flow: UdpFlow, order: Sequence[int]) -> None:
 
 
 def _send(
-    t: Trial, sender: Host, pieces: list[Probe], order: Sequence[int], receiver: Host, size: int
-) -> Ip:
-    since = t.stand.wire.mark()
+    t: Exam, sender: Host, pieces: list[Probe], order: Sequence[int], receiver: Host, size: int
+) -> Packet:
+    since = t.testbed.wire.mark()
     for index in order:
         sender.send(pieces[index])
     marks = [piece.mark for piece in pieces]
@@ -116,40 +122,40 @@ def _shown(order: Sequence[int]) -> str:
     return ", ".join(str(index + 1) for index in order)
 
 
-def cut_for_narrow_link(t: Trial) -> list[Ip]:
+def cut_for_narrow_link(t: Exam) -> list[Packet]:
     """What comes out of the narrow NAPT of a datagram of 1400 bytes without DF."""
     inside, outside = t.host("n1"), t.host("y1")
     data = fresh(1400)
-    since = t.stand.wire.mark()
-    source, destination = (inside.address, t.stand.port()), (outside.address, t.stand.port())
+    since = t.testbed.wire.mark()
+    source, destination = (inside.address, t.testbed.port()), (outside.address, t.testbed.port())
     inside.send(udp(source, destination, data, MAY_BE_CUT))
     pieces = gather(t, outside, [data[:MARK]], since, _UDP_HEADER + len(data))
     for piece in pieces:  # of a long one, the capture has the beginning
         at = max(0, piece.offset - _UDP_HEADER)
-        seen = piece.payload[0 if piece.offset else _UDP_HEADER :]
+        seen = piece.body[0 if piece.offset else _UDP_HEADER :]
         if data[at : at + len(seen)] != seen:
             raise Violation(f"the data of {piece} are not what was sent")
     return pieces
 
 
-def flood(t: Trial, attacker: Host, external: str) -> None:
+def flood(t: Exam, attacker: Host, external: str) -> None:
     """Later fragments of as many datagrams, whose first ones never come."""
-    remote = (attacker.address, t.stand.port())
-    segment = udp_segment(remote, (external, t.stand.port()), fresh(64))
+    remote = (attacker.address, t.testbed.port())
+    segment = udp_segment(remote, (external, t.testbed.port()), fresh(64))
     for _ in range(FLOOD):
         fields = IpFields(dont_fragment=False, more_fragments=False, offset=32)
         packet = ipv4(attacker.address, external, UDP, segment[32:], fields)
         attacker.send(Probe(packet, segment[-MARK:], "a fragment without a first"))
 
 
-def too_big_is_told(t: Trial) -> None:
+def too_big_is_told(t: Exam) -> None:
     """1400 bytes with DF towards a link of 1280: the sender is told, with the link's MTU."""
     inside, outside = t.host("n1"), t.host("y1")
-    source, destination = (inside.address, t.stand.port()), (outside.address, t.stand.port())
+    source, destination = (inside.address, t.testbed.port()), (outside.address, t.testbed.port())
     fits = udp(source, destination, fresh(NARROW_MTU - 28))
     t.passes(inside, fits, outside)
     probe = udp(source, destination, fresh(1400))
-    since = t.stand.wire.mark()
+    since = t.testbed.wire.mark()
     error = t.answer(inside, probe, UNREACHABLE, 4)
     if error is None:
         raise Violation(f"no ICMP fragmentation needed came within {WAIT:g} s")
@@ -164,11 +170,11 @@ def too_big_is_told(t: Trial) -> None:
         "it quotes what was sent",
         f"it quotes {quoted}",
     )
-    came = t.stand.wire.captured(outside.where, lambda c: probe.mark in c.data, since=since)
+    came = t.testbed.wire.captured(outside.where, lambda c: probe.mark in c.data, since=since)
     t.require(not came, "the packet itself was dropped", "the packet passed all the same")
 
 
-def identifications_differ(t: Trial) -> None:
+def identifications_differ(t: Exam) -> None:
     """Two hosts send datagrams that may be cut, with the same identification, to one server.
 
     Outside both come from one address. Had they the same identification, their fragments would
@@ -176,7 +182,7 @@ def identifications_differ(t: Trial) -> None:
     """
     server = t.host("y1")
     flows = [t.open_udp(t.host(name), server) for name in ("x1", "x2")]
-    identification = t.stand.port()
+    identification = t.testbed.port()
     fields = IpFields(identification=identification, dont_fragment=False)
     seen = []
     for flow in flows:
@@ -188,7 +194,7 @@ def identifications_differ(t: Trial) -> None:
         f"two hosts' datagrams to one server both have identification {seen[0]}",
     )
     pieces = [cut(flow.internal, flow.remote, fields) for flow in flows]
-    since = t.stand.wire.mark()
+    since = t.testbed.wire.mark()
     for index in (0, 1, 2):
         for flow, (parts, _) in zip(flows, pieces, strict=True):
             flow.inside.send(parts[index])
@@ -202,10 +208,10 @@ def identifications_differ(t: Trial) -> None:
         )
 
 
-def own_errors_come_from_inside(t: Trial) -> None:
+def own_errors_come_from_inside(t: Exam) -> None:
     """To an inside host the NAPT speaks from its inside address (RFC 1812, section 4.3.2.4)."""
     inside, outside = t.host("n1"), t.host("y1")
-    source, destination = (inside.address, t.stand.port()), (outside.address, t.stand.port())
+    source, destination = (inside.address, t.testbed.port()), (outside.address, t.testbed.port())
     too_long = udp(source, destination, fresh(1400))
     dies = udp(source, destination, fields=IpFields(ttl=1))
     for probe, kind, code in ((too_long, UNREACHABLE, 4), (dies, TIME_EXCEEDED, 0)):

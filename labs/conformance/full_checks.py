@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from napt_lab.labs.capture.packets import UNREACHABLE, Packet
 from napt_lab.labs.conformance.conversation import Query
-from napt_lab.labs.conformance.headers import UNREACHABLE, IpFields
-from napt_lab.labs.conformance.reading import Ip
-from napt_lab.labs.conformance.requirement import NotApplicable, NotProbed, Violation
+from napt_lab.labs.conformance.exam import WAIT, Exam, UdpFlow, carries
+from napt_lab.labs.conformance.headers import IpFields
 from napt_lab.labs.conformance.timer_checks import MARGIN, TOO_SLOW
 from napt_lab.labs.conformance.topology import HOST_LIMIT, SMALL_POOL, SMALL_UDP
-from napt_lab.labs.conformance.trial import WAIT, Trial, UdpFlow, carries
 from napt_lab.labs.conformance.udp_checks import ENDPOINT_INDEPENDENT
+from napt_lab.labs.conformance.violation import NotApplicable, NotProbed, Violation
 from napt_lab.labs.conformance.wires import await_all
 
 BURST = 100  # new sessions
@@ -32,44 +32,44 @@ class Full:
     ports: tuple[int, ...]  # that the first eight got
     passed: bool  # the ninth
     seen: str  # where the ninth died
-    told: Ip | None  # what its sender was told
+    told: Packet | None  # what its sender was told
     alive: tuple[int, ...]  # which of the eight worked afterwards
     last_used: float
     reason: str  # that the NAPT gave, "" for none
 
 
-def full(t: Trial) -> Full:
+def full(t: Exam) -> Full:
     """Fill the pool; once for all who look at it."""
-    return t.stand.once("a full pool", lambda: _fill(t))
+    return t.testbed.once("a full pool", lambda: _fill(t))
 
 
-def _fill(t: Trial) -> Full:
+def _fill(t: Exam) -> Full:
     one, two, server = t.host("s1"), t.host("s2"), t.host("y1")
-    remote_port = t.stand.port()
+    remote_port = t.testbed.port()
     flows = [t.open_udp(one, server, remote_port=remote_port) for _ in SMALL_POOL]
     filled = time.monotonic()
-    ninth = UdpFlow(t, two, t.stand.port(), server, remote_port)
+    ninth = UdpFlow(t, two, t.testbed.port(), server, remote_port)
     probe = ninth.outward(fields=IpFields(tos=EXPEDITED))
-    since, log = t.stand.wire.mark(), t.stand.net.log.mark()
+    since, log = t.testbed.wire.mark(), t.testbed.net.log.mark()
     behind = Query(t, two, server).request()
     for each in (probe, behind):
         two.send(each)
     # When the ping that was sent behind it has passed, the ninth has been decided about.
     t.await_at(server.where, carries(behind), since)
     test = carries(probe)
-    came = t.stand.wire.captured(server.where, lambda c: not c.outgoing and test(c), since=since)
+    came = t.testbed.wire.captured(server.where, lambda c: not c.outgoing and test(c), since=since)
     seen = "the ninth passed" if came else t.fate(two, probe, since, log)
     told = t.error_about(two, probe, UNREACHABLE, None, since, TELLING)
-    drops = [e for e in t.stand.net.log.since(log) if e.name == "drop"]
+    drops = [e for e in t.testbed.net.log.since(log) if e.name == "drop"]
     reasons = [str(e.fields["reason"]) for e in drops if e.node == t.napt("small").node.name]
     # From outside: from inside one that is gone would be made again.
     inward = {flow.external[1]: flow.inward() for flow in flows}
-    since = t.stand.wire.mark()
+    since = t.testbed.wire.mark()
     for each in inward.values():
         server.send(each)
     arrive = [carries(each) for each in inward.values()]
     found = await_all(
-        t.stand.wire,
+        t.testbed.wire,
         one.where,
         lambda c: not c.outgoing and any(test(c) for test in arrive),
         lambda seen: len(seen) >= len(arrive),
@@ -87,7 +87,7 @@ def _fill(t: Trial) -> Full:
     )  # fmt: skip
 
 
-def refused(t: Trial) -> Full:
+def refused(t: Exam) -> Full:
     """The same, where a ninth must have been refused."""
     seen = full(t)
     if seen.passed:
@@ -96,7 +96,7 @@ def refused(t: Trial) -> Full:
     return seen
 
 
-def told_with(t: Trial, code: int) -> None:
+def told_with(t: Exam, code: int) -> None:
     """Its sender gets an ICMP destination unreachable with this code."""
     seen = refused(t)
     if seen.told is None:
@@ -107,7 +107,7 @@ def told_with(t: Trial, code: int) -> None:
     )
 
 
-def none_evicted(t: Trial) -> None:
+def none_evicted(t: Exam) -> None:
     """Those that were there before are there still."""
     seen = refused(t)
     lost = set(seen.ports) - set(seen.alive)
@@ -118,7 +118,7 @@ def none_evicted(t: Trial) -> None:
     )
 
 
-def all_ports_used(t: Trial) -> None:
+def all_ports_used(t: Exam) -> None:
     """Every port of the pool can be had."""
     seen = full(t)
     t.require(
@@ -128,20 +128,20 @@ def all_ports_used(t: Trial) -> None:
     )
 
 
-def ports_are_held(t: Trial) -> None:
+def ports_are_held(t: Exam) -> None:
     """When the eight have expired, nobody gets their ports for a while."""
-    if t.stand.setup.settings.filtering != ENDPOINT_INDEPENDENT:
+    if t.testbed.setup.settings.filtering != ENDPOINT_INDEPENDENT:
         raise NotApplicable("exception c: with a filter that looks at the sender, at once")
     seen = refused(t)
     time.sleep(max(0.0, seen.last_used + SMALL_UDP + MARGIN - time.monotonic()))
     two, server = t.host("s2"), t.host("y1")
-    flow = UdpFlow(t, two, t.stand.port(), server, t.stand.port())
+    flow = UdpFlow(t, two, t.testbed.port(), server, t.testbed.port())
     control = Query(t, two, server).request()
     t.refused(two, flow.outward(), server, control)
     t.note(f"{SMALL_UDP + MARGIN:g} s after the last use; the sessions lasted {SMALL_UDP:g} s")
 
 
-def host_limit(t: Trial) -> None:
+def host_limit(t: Exam) -> None:
     """A host gets no more than its share, and others do not suffer by it."""
     allowed, seen = _use_up(t)
     if allowed is None:
@@ -151,7 +151,7 @@ def host_limit(t: Trial) -> None:
     t.note("another host opens a new one at the same time")
 
 
-def host_limit_as_set(t: Trial) -> None:
+def host_limit_as_set(t: Exam) -> None:
     """Its share is what was set."""
     allowed, seen = _use_up(t)
     if allowed is None:
@@ -163,35 +163,36 @@ def host_limit_as_set(t: Trial) -> None:
     )
 
 
-def _use_up(t: Trial) -> tuple[int | None, str]:
+def _use_up(t: Exam) -> tuple[int | None, str]:
     """How many sessions one host could open, and where the next one died; once for all."""
 
     def use_up() -> tuple[int | None, str]:
         greedy, server = t.host("n2"), t.host("y2")
         for number in range(2 * HOST_LIMIT):
-            flow = UdpFlow(t, greedy, t.stand.port(), server, t.stand.port())
-            since, log = t.stand.wire.mark(), t.stand.net.log.mark()
+            flow = UdpFlow(t, greedy, t.testbed.port(), server, t.testbed.port())
+            since, log = t.testbed.wire.mark(), t.testbed.net.log.mark()
             probe = flow.outward()
             greedy.send(probe)
             if t.await_at(server.where, carries(probe), since) is None:
                 return number, t.fate(greedy, probe, since, log)
         return None, f"one host has {2 * HOST_LIMIT} sessions, and no end"
 
-    return t.stand.once("one host's share", use_up)
+    return t.testbed.once("one host's share", use_up)
 
 
-def rate_is_limited(t: Trial) -> None:
+def rate_is_limited(t: Exam) -> None:
     """Many new sessions of one host at once: not all of them get out."""
     greedy, server = t.host("x3"), t.host("y2")
-    since = t.stand.wire.mark()
+    since = t.testbed.wire.mark()
     probes = [
-        UdpFlow(t, greedy, t.stand.port(), server, t.stand.port()).outward() for _ in range(BURST)
+        UdpFlow(t, greedy, t.testbed.port(), server, t.testbed.port()).outward()
+        for _ in range(BURST)
     ]
     for probe in probes:
         greedy.send(probe)
     tests = [carries(probe) for probe in probes]
     found = await_all(
-        t.stand.wire,
+        t.testbed.wire,
         server.where,
         lambda c: not c.outgoing and any(test(c) for test in tests),
         lambda seen: len(seen) >= BURST,
@@ -205,7 +206,7 @@ def rate_is_limited(t: Trial) -> None:
     )
 
 
-def refusal_has_class(t: Trial) -> None:
+def refusal_has_class(t: Exam) -> None:
     """What the sender is told has the class of service of what was refused."""
     seen = refused(t)
     if seen.told is None:

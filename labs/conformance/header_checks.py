@@ -5,24 +5,12 @@ from __future__ import annotations
 import struct
 from ipaddress import IPv4Address
 
+from napt_lab.labs.capture.packets import ACK, PSH, SYN, Packet, Sum, checksum
 from napt_lab.labs.conformance.conversation import TcpFlow, open_tcp
-from napt_lab.labs.conformance.headers import (
-    ACK,
-    PSH,
-    SYN,
-    URG,
-    IpFields,
-    Probe,
-    checksum,
-    fresh,
-    ipv4,
-    udp,
-    udp_segment,
-)
-from napt_lab.labs.conformance.reading import Ip, Sum
-from napt_lab.labs.conformance.requirement import Violation
-from napt_lab.labs.conformance.stand import Host
-from napt_lab.labs.conformance.trial import Trial, UdpFlow, carries, read
+from napt_lab.labs.conformance.exam import Exam, UdpFlow, carries, read
+from napt_lab.labs.conformance.headers import URG, IpFields, Probe, fresh, ipv4, udp, udp_segment
+from napt_lab.labs.conformance.testbed import Host
+from napt_lab.labs.conformance.violation import Violation
 
 # Maximum segment size, selective acknowledgment, time-stamps, window scale, and one of the two
 # kinds that are kept for experiments (RFC 6994).
@@ -33,7 +21,7 @@ CWR_ECE = 0xC0
 SCTP = 132
 
 
-def both_ways(t: Trial, flow: UdpFlow, data: bytes | None, fields: IpFields) -> list[Ip]:
+def both_ways(t: Exam, flow: UdpFlow, data: bytes | None, fields: IpFields) -> list[Packet]:
     """One datagram each way with these fields, as they arrive."""
     out = t.passes(flow.inside, flow.outward(data=data, fields=fields), flow.outside)
     data = None if data is None else fresh(8) + data[8:]
@@ -41,7 +29,7 @@ def both_ways(t: Trial, flow: UdpFlow, data: bytes | None, fields: IpFields) -> 
     return [out, back]
 
 
-def checksums(t: Trial) -> None:
+def checksums(t: Exam) -> None:
     """Of UDP with payloads of all kinds of length, of TCP, and of the headers above them."""
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     for length in (8, 9, 63, 64, 201, 300):
@@ -53,7 +41,7 @@ def checksums(t: Trial) -> None:
         _both_hold(t, connection.back(PSH | ACK, fresh(length)))
 
 
-def _both_hold(t: Trial, packet: Ip) -> None:
+def _both_hold(t: Exam, packet: Packet) -> None:
     t.require(
         packet.header_sum is Sum.HOLDS and packet.sum is Sum.HOLDS,
         f"{len(packet.data)} bytes of data: both checksums hold",
@@ -61,7 +49,7 @@ def _both_hold(t: Trial, packet: Ip) -> None:
     )
 
 
-def absent_checksum_stays_absent(t: Trial) -> None:
+def absent_checksum_stays_absent(t: Exam) -> None:
     """A datagram without a checksum, each way."""
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     for sender, source, destination, receiver in (
@@ -72,7 +60,7 @@ def absent_checksum_stays_absent(t: Trial) -> None:
         t.require(packet.sum is Sum.ABSENT, "still 0", f"the checksum is {packet.sum.value}")
 
 
-def checksum_never_becomes_absent(t: Trial) -> None:
+def checksum_never_becomes_absent(t: Exam) -> None:
     """Data chosen so that the translated datagram's sum is 0, which would mean "none"."""
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     for sender, before, after, receiver in (
@@ -84,11 +72,11 @@ def checksum_never_becomes_absent(t: Trial) -> None:
         (missing,) = struct.unpack_from("!H", udp_segment(*after, data), 6)
         data = data[:8] + struct.pack("!H", missing)
         packet = t.passes(sender, udp(*before, data), receiver)
-        (field,) = struct.unpack_from("!H", packet.payload, 6)
+        (field,) = struct.unpack_from("!H", packet.body, 6)
         t.require(field == 0xFFFF, "sent as 65,535", f"the field is {field}")
 
 
-def damage_stays_visible(t: Trial) -> None:
+def damage_stays_visible(t: Exam) -> None:
     """A datagram whose checksum is wrong is dropped, or arrives just as wrong."""
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     data = fresh()
@@ -103,7 +91,7 @@ def damage_stays_visible(t: Trial) -> None:
     t.require(came.sum is Sum.WRONG, "it arrives, as wrong as it was", "it was made to hold")
 
 
-def time_to_live(t: Trial) -> None:
+def time_to_live(t: Exam) -> None:
     """At the NAPT's two interfaces: one less on the way out of it."""
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     napt = t.napt("main")
@@ -111,10 +99,12 @@ def time_to_live(t: Trial) -> None:
         (flow.inside, flow.outward(), flow.outside, (napt.inside, napt.outside)),
         (flow.outside, flow.inward(), flow.inside, (napt.outside, napt.inside)),
     ):
-        since = t.stand.wire.mark()
+        since = t.testbed.wire.mark()
         t.passes(sender, probe, receiver)
         test = carries(probe)
-        before, after = (read(t.stand.wire.captured(w, test, since=since)[0]).ttl for w in ways)
+        before, after = (
+            read(t.testbed.wire.captured(w, test, since=since)[0]).ttl or 0 for w in ways
+        )
         t.require(
             after == before - 1,
             f"{before} at {ways[0]}, {after} at {ways[1]}",
@@ -122,7 +112,7 @@ def time_to_live(t: Trial) -> None:
         )
 
 
-def class_and_congestion(t: Trial) -> None:
+def class_and_congestion(t: Exam) -> None:
     """Each of the four congestion marks with a class, both ways."""
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     for tos in (0x00, 0x01, 0x02, 0x03, 0xB8, 0x2B):
@@ -134,7 +124,7 @@ def class_and_congestion(t: Trial) -> None:
             )
 
 
-def dont_fragment(t: Trial) -> None:
+def dont_fragment(t: Exam) -> None:
     """Set and not set, both ways."""
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     for value in (True, False):
@@ -146,7 +136,7 @@ def dont_fragment(t: Trial) -> None:
             )
 
 
-def tcp_options(t: Trial) -> None:
+def tcp_options(t: Exam) -> None:
     """On a SYN, its answer, and on data."""
     flow = TcpFlow(t, t.host("x1"), t.host("y1"))
     expected = OPTIONS + bytes(-len(OPTIONS) % 4)
@@ -163,7 +153,7 @@ def tcp_options(t: Trial) -> None:
         )
 
 
-def tcp_fields(t: Trial) -> None:
+def tcp_fields(t: Exam) -> None:
     """Urgent data with ECN's flags, both ways; the rest of the segment byte for byte."""
     flow = open_tcp(t, t.host("x1"), t.host("y1"))
     flags = PSH | ACK | URG | CWR_ECE
@@ -172,15 +162,15 @@ def tcp_fields(t: Trial) -> None:
         sent = make(flags, data, urgent=3).data
         packet = send(flags, data, urgent=3)
         # All but the ports and the checksum.
-        same = packet.payload[4:16] == sent[24:36] and packet.payload[18:] == sent[38:]
+        same = packet.body[4:16] == sent[24:36] and packet.body[18:] == sent[38:]
         t.require(
             same and packet.urgent == 3 and packet.flags == flags,
             "numbers, flags, window, urgent pointer and data: unchanged",
-            f"sent {sent[20:].hex()}, arrived {packet.payload.hex()}",
+            f"sent {sent[20:].hex()}, arrived {packet.body.hex()}",
         )
 
 
-def ip_options(t: Trial) -> None:
+def ip_options(t: Exam) -> None:
     """Out and back."""
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     for packet in both_ways(t, flow, None, IpFields(options=IP_OPTIONS)):
@@ -191,11 +181,11 @@ def ip_options(t: Trial) -> None:
         )
 
 
-def nothing_private_gets_out(t: Trial) -> None:
+def nothing_private_gets_out(t: Exam) -> None:
     """SCTP, an ICMP time-stamp request, a segment of no connection: none gets out as it is."""
     inside, outside, napt = t.host("x2"), t.host("y1"), t.napt("main")
-    since = t.stand.wire.mark()
-    source, destination = (inside.address, t.stand.port()), (outside.address, t.stand.port())
+    since = t.testbed.wire.mark()
+    source, destination = (inside.address, t.testbed.port()), (outside.address, t.testbed.port())
     data = fresh(16)
     for packet in (
         ipv4(inside.address, outside.address, SCTP, struct.pack("!HH", 1, 2) + data),
@@ -207,8 +197,8 @@ def nothing_private_gets_out(t: Trial) -> None:
     _none_private(t, napt.outside, since)
 
 
-def _none_private(t: Trial, where: str, since: int) -> None:
-    seen = t.stand.wire.captured(where, lambda c: c.outgoing, since=since)
+def _none_private(t: Exam, where: str, since: int) -> None:
+    seen = t.testbed.wire.captured(where, lambda c: c.outgoing, since=since)
     addresses = {c.packet.source for c in seen if c.packet.source and c.packet.arp is None}
     if not addresses:
         raise Violation(f"nothing at all left {where}")
@@ -225,7 +215,7 @@ def _icmp(kind: int, data: bytes) -> bytes:
     return message[:2] + struct.pack("!H", checksum(message)) + message[4:]
 
 
-def spoofed_is_refused(t: Trial) -> None:
+def spoofed_is_refused(t: Exam) -> None:
     """A private source, and the NAPT's own address as source, from outside to a mapping."""
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     stranger: Host = flow.outside

@@ -3,7 +3,7 @@
 Theory of operation. A conforming host never sends most of what a NAPT must cope with: fragments
 out of order, a checksum of 0, an ICMP error whose quotation is damaged. So the probes build
 their packets here, byte by byte (IPv4, RFC 791; UDP, RFC 768; TCP, RFC 9293; ICMP, RFC 792 and
-RFC 4884), and send them through raw sockets. `reading.py` is the other direction.
+RFC 4884), and send them through raw sockets. labs/capture/packets.py is the other direction.
 
 Each packet carries a `mark`: bytes that pass a NAPT unchanged and that no other packet has, by
 which it is found again at every interface of the network.
@@ -17,13 +17,24 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-ICMP, TCP, UDP = 1, 6, 17
-FIN, SYN, RST, PSH, ACK, URG = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
-ECHO_REPLY, UNREACHABLE, SOURCE_QUENCH, REDIRECT, ECHO = 0, 3, 4, 5, 8
-TIME_EXCEEDED, PARAMETER_PROBLEM = 11, 12
-MARK = 8  # bytes at the beginning of a payload
+from napt_lab.labs.capture.packets import (
+    ACK,
+    ECHO,
+    ECHO_REPLY,
+    FIN,
+    ICMP,
+    RST,
+    SYN,
+    TCP,
+    UDP,
+    UNREACHABLE,
+    Endpoint,
+    checksum,
+)
 
-Endpoint = tuple[str, int]
+URG = 0x20
+SOURCE_QUENCH, REDIRECT, PARAMETER_PROBLEM = 4, 5, 12
+MARK = 8  # bytes at the beginning of a payload
 
 _serial = itertools.count(1)
 _run = os.urandom(4)
@@ -63,16 +74,6 @@ def fresh(length: int = 24) -> bytes:
     """A payload that no other packet has, of `length` bytes (at least 8)."""
     token = _run + struct.pack("!I", next(_serial))
     return (token * (length // MARK + 1))[:length]
-
-
-def checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071)."""
-    if len(data) % 2:
-        data += b"\0"
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 def ipv4(

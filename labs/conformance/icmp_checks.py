@@ -11,25 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from napt_lab.labs.capture.packets import SYN, TIME_EXCEEDED, UNREACHABLE, Endpoint, Packet, Sum
 from napt_lab.labs.conformance.conversation import Query, TcpFlow
+from napt_lab.labs.conformance.exam import Exam, UdpFlow, show
 from napt_lab.labs.conformance.headers import (
     MARK,
     PARAMETER_PROBLEM,
     REDIRECT,
     SOURCE_QUENCH,
-    SYN,
-    TIME_EXCEEDED,
-    UNREACHABLE,
-    Endpoint,
     Probe,
     fresh,
     icmp,
     icmp_error,
 )
-from napt_lab.labs.conformance.reading import Ip, Sum
-from napt_lab.labs.conformance.requirement import Violation
-from napt_lab.labs.conformance.stand import Host
-from napt_lab.labs.conformance.trial import Trial, UdpFlow, show
+from napt_lab.labs.conformance.testbed import Host
+from napt_lab.labs.conformance.violation import Violation
 
 TIMESTAMP, TIMESTAMP_REPLY = 13, 14
 TIMES = 12  # bytes: three times of 32 bits
@@ -40,20 +36,20 @@ ALL_KINDS = (
 )  # fmt: skip
 
 
-def about(probe: Probe, arrived: Ip) -> tuple[bytes, bytes]:
+def about(probe: Probe, arrived: Packet) -> tuple[bytes, bytes]:
     """A packet as it was received, and by what it is known: what `icmp_error` quotes."""
     return arrived.raw, probe.mark
 
 
 def error_in(
-    t: Trial,
+    t: Exam,
     flow: UdpFlow,
     *,
     by: Host | None = None,
     kind: int = UNREACHABLE,
     code: int = 3,
     rest: int = 0,
-) -> Ip:
+) -> Packet:
     """An error from outside about a datagram of the inside; it must arrive, put right."""
     probe = flow.outward()
     arrived = t.given(flow.inside, probe, flow.outside)
@@ -69,7 +65,7 @@ def error_in(
     return packet
 
 
-def error_out(t: Trial, flow: UdpFlow, *, by: Host | None = None, code: int = 3) -> Ip:
+def error_out(t: Exam, flow: UdpFlow, *, by: Host | None = None, code: int = 3) -> Packet:
     """An error from the inside about a datagram from outside."""
     probe = flow.inward()
     arrived = t.given(flow.outside, probe, flow.inside)
@@ -81,7 +77,7 @@ def error_out(t: Trial, flow: UdpFlow, *, by: Host | None = None, code: int = 3)
     return packet
 
 
-def _must_be(t: Trial, packet: Ip, kind: tuple[int, int], source: str, destination: str) -> None:
+def _must_be(t: Exam, packet: Packet, kind: tuple[int, int], source: str, destination: str) -> None:
     t.require(packet.icmp == kind, f"type and code are {kind}", f"{kind} became {packet.icmp}")
     t.require(
         (packet.source, packet.destination) == (source, destination),
@@ -90,7 +86,7 @@ def _must_be(t: Trial, packet: Ip, kind: tuple[int, int], source: str, destinati
     )
 
 
-def quotes(t: Trial, packet: Ip, source: Endpoint, destination: Endpoint, probe: Probe) -> None:
+def quotes(t: Exam, packet: Packet, source: Endpoint, destination: Endpoint, probe: Probe) -> None:
     """The quotation is the packet as its sender had sent it, but for the time to live."""
     quoted = packet.quoted
     if quoted is None:
@@ -117,7 +113,7 @@ def quotes(t: Trial, packet: Ip, source: Endpoint, destination: Endpoint, probe:
     )
 
 
-def storm(t: Trial, flow: UdpFlow) -> None:
+def storm(t: Exam, flow: UdpFlow) -> None:
     """Errors of every kind about a session, from outside."""
     probe = flow.outward()
     arrived = t.given(flow.inside, probe, flow.outside)
@@ -125,7 +121,7 @@ def storm(t: Trial, flow: UdpFlow) -> None:
         flow.outside.send(error)
 
 
-def storm_about(sender: Host, destination: str, probe: Probe, arrived: Ip) -> Iterator[Probe]:
+def storm_about(sender: Host, destination: str, probe: Probe, arrived: Packet) -> Iterator[Probe]:
     """The errors themselves."""
     for kind, code, rest in ALL_KINDS:
         yield icmp_error(
@@ -133,7 +129,7 @@ def storm_about(sender: Host, destination: str, probe: Probe, arrived: Ip) -> It
         )
 
 
-def query(t: Trial, inside: str, outside: str) -> Query:
+def query(t: Exam, inside: str, outside: str) -> Query:
     """A ping that has been answered."""
     asked = Query(t, t.host(inside), t.host(outside))
     asked.ask()
@@ -141,10 +137,10 @@ def query(t: Trial, inside: str, outside: str) -> Query:
     return asked
 
 
-def timestamp(t: Trial, inside: str, outside: str) -> None:
+def timestamp(t: Exam, inside: str, outside: str) -> None:
     """A timestamp query that has been answered (RFC 792)."""
     asking, asked = t.host(inside), t.host(outside)
-    napt, identifier = t.napt(asking.site or "main"), t.stand.port()
+    napt, identifier = t.napt(asking.site or "main"), t.testbed.port()
 
     def message(source: str, destination: str, kind: int, identifier: int) -> Probe:
         data = fresh(TIMES)
@@ -158,7 +154,7 @@ def timestamp(t: Trial, inside: str, outside: str) -> None:
         raise Violation(f"the reply was delivered as {came}")
 
 
-def error_about_query(t: Trial, asked: Query) -> Probe:
+def error_about_query(t: Exam, asked: Query) -> Probe:
     """An error about a request of this query, as its receiver would send it."""
     probe = asked.request()
     arrived = t.given(asked.inside, probe, asked.outside)
@@ -166,18 +162,20 @@ def error_about_query(t: Trial, asked: Query) -> Probe:
     return icmp_error(asked.outside.address, napt.external, *about(probe, arrived), code=1)
 
 
-def quoted_identifier(packet: Ip) -> int:
+def quoted_identifier(packet: Packet) -> int:
     """Of the query that an error quotes."""
     return packet.quoted.identifier if packet.quoted is not None else -1
 
 
-def error_about_syn(t: Trial, code: int, rest: int) -> None:
+def error_about_syn(t: Exam, code: int, rest: int) -> None:
     """Destination unreachable about a SYN, from a router on the way."""
     flow = TcpFlow(t, t.host("x1"), t.host("y1"))
     probe = flow.outward(SYN)
     arrived = t.given(flow.inside, probe, flow.outside)
     router = t.host("y2")
-    error = icmp_error(router.address, arrived.source, *about(probe, arrived), code=code, rest=rest)
+    error = icmp_error(
+        router.address, arrived.sender[0], *about(probe, arrived), code=code, rest=rest
+    )
     packet = t.passes(router, error, flow.inside)
     _must_be(t, packet, (UNREACHABLE, code), router.address, flow.inside.address)
     quotes(t, packet, flow.internal, flow.remote, probe)

@@ -6,10 +6,11 @@ import socket
 import struct
 from itertools import pairwise
 
+from napt_lab.labs.capture.packets import UDP
 from napt_lab.labs.conformance.conversation import open_tcp
-from napt_lab.labs.conformance.headers import UDP, fresh, udp
-from napt_lab.labs.conformance.requirement import Violation
-from napt_lab.labs.conformance.trial import WAIT, Trial, read, show
+from napt_lab.labs.conformance.exam import WAIT, Exam, read, show
+from napt_lab.labs.conformance.headers import fresh, udp
+from napt_lab.labs.conformance.violation import Violation
 
 PCP_PORT, PCP_VERSION, PCP_MAP, PCP_RESPONSE = 5351, 2, 1, 0x80
 SAMPLE = 16
@@ -17,12 +18,12 @@ NEAR = 64
 """Of two ports that were drawn at random, one is among the 64 behind the other once in 1,000."""
 
 
-def are_unguessable(t: Trial) -> None:
+def are_unguessable(t: Exam) -> None:
     """Mappings one after the other: neither the same steps, nor steps that are always small.
 
     A NAPT that keeps port numbers where it can is asked for ports that are taken already.
     """
-    server, remote_port = t.host("y1"), t.stand.port()
+    server, remote_port = t.host("y1"), t.testbed.port()
     first = [t.open_udp(t.host("x1"), server, remote_port=remote_port) for _ in range(SAMPLE)]
     given = [flow.external[1] for flow in first]
     if all(flow.port == flow.external[1] for flow in first):
@@ -41,7 +42,7 @@ def are_unguessable(t: Trial) -> None:
     )
 
 
-def protocols_are_apart(t: Trial) -> None:
+def protocols_are_apart(t: Exam) -> None:
     """A UDP session with the ports of a TCP connection does not join its mapping.
 
     Were they one, a packet of UDP would come in before the inside has sent any.
@@ -54,7 +55,7 @@ def protocols_are_apart(t: Trial) -> None:
     t.note(f"TCP as {show(flow.external)}, UDP as {show(datagrams.external)}")
 
 
-def tcp_admits_no_udp(t: Trial) -> None:
+def tcp_admits_no_udp(t: Exam) -> None:
     """A datagram to the external endpoint of a TCP connection, from its own peer."""
     flow = open_tcp(t, t.host("x1"), t.host("y1"))
     control = t.open_udp(t.host("x1"), t.host("y1"))
@@ -62,17 +63,17 @@ def tcp_admits_no_udp(t: Trial) -> None:
     t.refused(flow.outside, probe, flow.inside, control.inward())
 
 
-def can_be_asked_for(t: Trial) -> None:
+def can_be_asked_for(t: Exam) -> None:
     """A host asks its NAPT for a port by PCP (RFC 6887, section 11), and is then called there."""
     inside, caller, napt = t.host("n1"), t.host("y2"), t.napt("narrow")
-    port, wanted = t.stand.port(), t.stand.port()
+    port, wanted = t.testbed.port(), t.testbed.port()
     nonce = fresh(12)
     own = bytes(10) + b"\xff\xff" + socket.inet_aton(inside.address)
     anyone = bytes(10) + b"\xff\xff" + bytes(4)
     request = struct.pack("!BBHI16s", PCP_VERSION, PCP_MAP, 0, 600, own) + struct.pack(
         "!12sB3xHH16s", nonce, UDP, wanted, 0, anyone
     )
-    since = t.stand.wire.mark()
+    since = t.testbed.wire.mark()
     inside.send(udp((inside.address, port), (napt.internal, PCP_PORT), request))
     found = t.await_at(
         inside.where, lambda c: c.packet.source_port == PCP_PORT and nonce in c.data, since
@@ -87,7 +88,7 @@ def can_be_asked_for(t: Trial) -> None:
         f"version {version}, opcode {opcode}, result {result}",
     )
     (external_port,) = struct.unpack_from("!H", answer, 42)
-    probe = udp((caller.address, t.stand.port()), (napt.external, external_port))
+    probe = udp((caller.address, t.testbed.port()), (napt.external, external_port))
     packet = t.passes(caller, probe, inside)
     t.require(
         packet.receiver == (inside.address, wanted),

@@ -7,18 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from napt_lab.labs.conformance.headers import (
-    UNREACHABLE,
-    IpFields,
-    Probe,
-    extension_object,
-    icmp_error,
-    udp,
-)
+from napt_lab.labs.capture.packets import UNREACHABLE, Packet, Sum
+from napt_lab.labs.conformance.exam import Exam, UdpFlow
+from napt_lab.labs.conformance.headers import IpFields, Probe, extension_object, icmp_error, udp
 from napt_lab.labs.conformance.icmp_checks import about, quotes
-from napt_lab.labs.conformance.reading import Ip, Sum
-from napt_lab.labs.conformance.requirement import Violation
-from napt_lab.labs.conformance.trial import Trial, UdpFlow
+from napt_lab.labs.conformance.violation import Violation
 
 _NOPS = b"\x01\x01\x01\x01\x01\x01\x01\x00"
 _IP_SUM, _UDP_SUM = 10, 26  # where the checksums are in a packet without options
@@ -32,7 +25,7 @@ def damaged(packet: bytes, at: int) -> bytes:
     return bytes(changed)
 
 
-def refused(t: Trial, flow: UdpFlow, make: Callable[[Probe, Ip], Probe]) -> None:
+def refused(t: Exam, flow: UdpFlow, make: Callable[[Probe, Packet], Probe]) -> None:
     """An error that `make` makes, from outside about a datagram of the inside, is dropped."""
     probes = flow.outward(), flow.outward()
     bad, good = (t.given(flow.inside, probe, flow.outside) for probe in probes)
@@ -40,31 +33,31 @@ def refused(t: Trial, flow: UdpFlow, make: Callable[[Probe, Ip], Probe]) -> None
     t.refused(flow.outside, make(probes[0], bad), flow.inside, control)
 
 
-def bad_sum(t: Trial, flow: UdpFlow) -> None:
+def bad_sum(t: Exam, flow: UdpFlow) -> None:
     """Under an ICMP checksum that does not hold."""
     source, destination = flow.outside.address, flow.external[0]
     refused(t, flow, lambda p, a: icmp_error(source, destination, *about(p, a), damaged=True))
 
 
-def bad_quoted_sum(t: Trial, flow: UdpFlow) -> None:
+def bad_quoted_sum(t: Exam, flow: UdpFlow) -> None:
     """Quoting a header whose checksum does not hold."""
     source, destination = flow.outside.address, flow.external[0]
     refused(t, flow, lambda p, a: icmp_error(source, destination, damaged(a.raw, _IP_SUM), p.mark))
 
 
-def without_mapping(t: Trial, flow: UdpFlow) -> None:
+def without_mapping(t: Exam, flow: UdpFlow) -> None:
     """About a datagram that nobody inside has sent."""
     never = flow.external[0], flow.external[1] ^ 1
     source = flow.outside.address
 
-    def make(_probe: Probe, _arrived: Ip) -> Probe:
+    def make(_probe: Probe, _arrived: Packet) -> Probe:
         sent = udp(never, flow.remote)
         return icmp_error(source, never[0], sent.data, sent.mark)
 
     refused(t, flow, make)
 
 
-def without_mapping_from_inside(t: Trial, flow: UdpFlow) -> None:
+def without_mapping_from_inside(t: Exam, flow: UdpFlow) -> None:
     """From the inside, about a datagram that it has not received."""
     probe = flow.inward()
     arrived = t.given(flow.outside, probe, flow.inside)
@@ -75,7 +68,7 @@ def without_mapping_from_inside(t: Trial, flow: UdpFlow) -> None:
     t.refused(flow.inside, bad, flow.outside, good)
 
 
-def with_options(t: Trial, flow: UdpFlow) -> None:
+def with_options(t: Exam, flow: UdpFlow) -> None:
     """A quoted header with options: the ports are not where they usually are."""
     sent = udp(flow.external, flow.remote, fields=IpFields(options=_NOPS))
     error = icmp_error(flow.outside.address, flow.external[0], sent.data, sent.mark)
@@ -88,7 +81,7 @@ def with_options(t: Trial, flow: UdpFlow) -> None:
     )
 
 
-def bad_quoted_transport_sum(t: Trial, flow: UdpFlow) -> None:
+def bad_quoted_transport_sum(t: Exam, flow: UdpFlow) -> None:
     """A quoted UDP checksum that does not hold is none of the NAPT's business."""
     probe = flow.outward()
     arrived = t.given(flow.inside, probe, flow.outside)
@@ -102,7 +95,7 @@ def bad_quoted_transport_sum(t: Trial, flow: UdpFlow) -> None:
     t.require(quoted.sum is Sum.WRONG, "let in, and as wrong as it was", "the checksum was mended")
 
 
-def with_extension(t: Trial, flow: UdpFlow) -> None:
+def with_extension(t: Exam, flow: UdpFlow) -> None:
     """A padded quotation and an extension object behind it (RFC 4884)."""
     extension = extension_object(b"interface 7!")
     probe = flow.outward()
@@ -121,14 +114,14 @@ def with_extension(t: Trial, flow: UdpFlow) -> None:
     quotes(t, packet, flow.internal, flow.remote, probe)
 
 
-def truncated(t: Trial, flow: UdpFlow) -> None:
+def truncated(t: Exam, flow: UdpFlow) -> None:
     """A quotation of the header and 8 bytes, all that RFC 792 asks for."""
     probe = flow.outward()
     arrived = t.given(flow.inside, probe, flow.outside)
     # 8 bytes hold no mark: the quoted length, checksum and identification are its own.
     short = arrived.raw[:28]
     error = icmp_error(flow.outside.address, flow.external[0], short, short[4:6], code=2)
-    since = t.stand.wire.mark()
+    since = t.testbed.wire.mark()
     flow.outside.send(error)
     packet = t.error_about(flow.inside, probe, UNREACHABLE, 2, since)
     if packet is None:

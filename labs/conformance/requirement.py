@@ -20,27 +20,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum, auto
-from typing import TYPE_CHECKING
+from enum import Enum, auto
 
-if TYPE_CHECKING:
-    from napt_lab.labs.conformance.topology import Setup
-    from napt_lab.labs.conformance.trial import Trial
+from napt_lab.labs.conformance.exam import Exam
+from napt_lab.labs.conformance.topology import Setup
+from napt_lab.labs.conformance.violation import NotApplicable, NotProbed, Violation
+from napt_lab.labs.verdict.verdicts import Verdict
 
-
-class Verdict(StrEnum):
-    """What can be said of one requirement, in the words of the reports."""
-
-    PASS = "pass"
-    DEVIATION = "deliberate deviation"
-    FAIL = "fail"
-    NOT_APPLICABLE = "not applicable"
-    ERROR = "error"
-
-    @property
-    def is_bad(self) -> bool:
-        """Whether the whole run has failed by it."""
-        return self in (Verdict.FAIL, Verdict.ERROR)
+#: How the verdicts are called in results.json and docs/conformance.md, from good to bad.
+WORDS = {verdict: verdict.value for verdict in Verdict} | {
+    Verdict.PASSED: "pass",
+    Verdict.FAILED: "fail",
+}
 
 
 class When(Enum):
@@ -52,18 +43,6 @@ class When(Enum):
 
 
 AT_ONCE, IN_TURN, AT_LAST = When
-
-
-class Violation(Exception):
-    """The NAPT did not do what the requirement asks; the message says what it did."""
-
-
-class NotApplicable(Exception):
-    """The requirement says nothing to this NAPT; the message says why."""
-
-
-class NotProbed(Exception):
-    """The test itself could not be carried out; the message says what was missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +65,7 @@ class Requirement:
     name: str
     level: str
     words: str
-    check: Callable[[Trial], None] | None = None
+    check: Callable[[Exam], None] | None = None
     why_not: str = ""
     deviations: tuple[Deviation, ...] = ()
     when: When = When.IN_TURN
@@ -112,10 +91,10 @@ class Chapter:
 
     def test(
         self, name: str, level: str, words: str, *deviations: Deviation, when: When = When.IN_TURN
-    ) -> Callable[[Callable[[Trial], None]], Callable[[Trial], None]]:
+    ) -> Callable[[Callable[[Exam], None]], Callable[[Exam], None]]:
         """A decorator: the function tries this requirement."""
 
-        def add(check: Callable[[Trial], None]) -> Callable[[Trial], None]:
+        def add(check: Callable[[Exam], None]) -> Callable[[Exam], None]:
             self.requirements.append(
                 Requirement(self.rfc, name, level, words, check, deviations=deviations, when=when)
             )
@@ -141,33 +120,33 @@ class Outcome:
 
 
 def judge(
-    requirement: Requirement, trial: Trial, setup: Setup, clock: Callable[[], float]
+    requirement: Requirement, exam: Exam, setup: Setup, clock: Callable[[], float]
 ) -> Outcome:
     """Carry out one test and say what came of it."""
     begin = clock()
 
     def outcome(verdict: Verdict, why: str, removed_by: str = "") -> Outcome:
-        return Outcome(requirement, verdict, why, trial.evidence, clock() - begin, removed_by)
+        return Outcome(requirement, verdict, why, exam.evidence, clock() - begin, removed_by)
 
     if requirement.check is None:
         return outcome(Verdict.NOT_APPLICABLE, requirement.why_not)
     declared = requirement.deviation(setup)
     try:
-        requirement.check(trial)
+        requirement.check(exam)
     except Violation as violation:
         if requirement.level == "MAY" and not setup.is_ours:
             return outcome(Verdict.NOT_APPLICABLE, f"allowed, not required: {violation}")
         if declared is None:
-            return outcome(Verdict.FAIL, str(violation))
-        trial.note(str(violation))
+            return outcome(Verdict.FAILED, str(violation))
+        exam.note(str(violation))
         return outcome(Verdict.DEVIATION, declared.reason, declared.removed_by)
     except NotApplicable as why:
         return outcome(Verdict.NOT_APPLICABLE, str(why))
     except Exception as error:  # whatever kept it from being tried
         name = "" if isinstance(error, NotProbed) else f"{type(error).__name__}: "
         return outcome(Verdict.ERROR, f"{name}{error}")
-    if not trial.observations:
+    if not exam.observations:
         return outcome(Verdict.ERROR, "the test ended without having observed anything")
     if declared is not None:
-        return outcome(Verdict.FAIL, f"declared but not seen: {declared.reason}")
-    return outcome(Verdict.PASS, "")
+        return outcome(Verdict.FAILED, f"declared but not seen: {declared.reason}")
+    return outcome(Verdict.PASSED, "")

@@ -3,68 +3,68 @@
 from __future__ import annotations
 
 from napt_lab.labs.conformance import header_checks
+from napt_lab.labs.conformance.exam import Exam
 from napt_lab.labs.conformance.requirement import Chapter
-from napt_lab.labs.conformance.trial import Trial
 
 CHAPTER = Chapter(3022, "headers: what changes, and what does not")
 test = CHAPTER.test
 
 
 @test("4.1 checksums", "MUST", "all checksums hold, for payloads of any length")
-def checksums(t: Trial) -> None:
+def checksums(t: Exam) -> None:
     header_checks.checksums(t)
 
 
 @test("4.1 no checksum", "MUST", "a UDP checksum of 0, which means none, stays 0")
-def no_checksum(t: Trial) -> None:
+def no_checksum(t: Exam) -> None:
     header_checks.absent_checksum_stays_absent(t)
 
 
 @test("4.1 sum of 0", "MUST", "one that comes out as 0 is sent as 65,535 (RFC 768)")
-def zero_checksum(t: Trial) -> None:
+def zero_checksum(t: Exam) -> None:
     header_checks.checksum_never_becomes_absent(t)
 
 
 @test("4.1 damaged", "MUST NOT", "a wrong checksum is made to hold")
-def damaged(t: Trial) -> None:
+def damaged(t: Exam) -> None:
     header_checks.damage_stays_visible(t)
 
 
 @test("TTL", "MUST", "the time to live is one less, both ways (RFC 1812, 5.3.1)")
-def time_to_live(t: Trial) -> None:
+def time_to_live(t: Exam) -> None:
     header_checks.time_to_live(t)
 
 
 @test("DSCP and ECN", "MUST NOT", "the class of service or congestion marks are lost (RFC 3168)")
-def class_and_congestion(t: Trial) -> None:
+def class_and_congestion(t: Exam) -> None:
     header_checks.class_and_congestion(t)
 
 
 @test("DF", "MUST NOT", "the flag Don't Fragment is changed, set or not")
-def dont_fragment(t: Trial) -> None:
+def dont_fragment(t: Exam) -> None:
     header_checks.dont_fragment(t)
 
 
 @test("TCP options", "MUST NOT", "options of TCP are changed, known or unknown (RFC 9293, 3.1)")
-def tcp_options(t: Trial) -> None:
+def tcp_options(t: Exam) -> None:
     header_checks.tcp_options(t)
 
 
 @test("TCP urgent", "MUST NOT", "flags, window and urgent pointer are changed")
-def urgent(t: Trial) -> None:
+def urgent(t: Exam) -> None:
     header_checks.tcp_fields(t)
 
 
 @test("IP options", "MUST NOT", "options of IP that name no address are lost (RFC 791)")
-def ip_options(t: Trial) -> None:
+def ip_options(t: Exam) -> None:
     header_checks.ip_options(t)
 
 
 @test("other protocols", "MUST NOT", "what cannot be translated gets out with a private address")
-def nothing_private(t: Trial) -> None:
+def nothing_private(t: Exam) -> None:
     header_checks.nothing_private_gets_out(t)
 
 
 @test("spoofed", "MUST NOT", "a packet from outside with a private source gets in")
-def spoofed(t: Trial) -> None:
+def spoofed(t: Exam) -> None:
     header_checks.spoofed_is_refused(t)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from napt_lab.labs.conformance import fragment_checks, icmp_checks, timer_checks, udp_checks
+from napt_lab.labs.conformance.exam import Exam, show
 from napt_lab.labs.conformance.headers import fresh, udp
 from napt_lab.labs.conformance.requirement import AT_ONCE, Chapter, Deviation
 from napt_lab.labs.conformance.topology import Setup
-from napt_lab.labs.conformance.trial import Trial, show
 from napt_lab.topologies.spec.napt_settings import Behavior, PortAssignment
 
 CHAPTER = Chapter(4787, "UDP")
@@ -25,7 +25,7 @@ def preserves(setup: Setup) -> bool:
 
 
 @test("REQ-1", "MUST", "the same external endpoint towards all: endpoint-independent mapping")
-def mapping(t: Trial) -> None:
+def mapping(t: Exam) -> None:
     udp_checks.mapping_is_endpoint_independent(t)
 
 
@@ -36,8 +36,8 @@ inapplicable(
 
 
 @test("REQ-3", "MUST NOT", "one external port for two internal endpoints (port overloading)")
-def overloading(t: Trial) -> None:
-    port, remote_port = t.stand.port(), t.stand.port()
+def overloading(t: Exam) -> None:
+    port, remote_port = t.testbed.port(), t.testbed.port()
     one = t.open_udp(t.host("x1"), t.host("y1"), port=port, remote_port=remote_port)
     two = t.open_udp(t.host("x2"), t.host("y1"), port=port, remote_port=remote_port)
     t.require(
@@ -57,8 +57,8 @@ def overloading(t: Trial) -> None:
         "ports: 1-65535",
     ),
 )  # fmt: skip
-def port_range(t: Trial) -> None:
-    for port in (t.stand.port(), 123, 500, 1023):
+def port_range(t: Exam) -> None:
+    for port in (t.testbed.port(), 123, 500, 1023):
         flow = t.open_udp(t.host("x1"), t.host("y1"), port=port)
         t.require(
             (port < 1024) == (flow.external[1] < 1024),
@@ -75,12 +75,12 @@ def port_range(t: Trial) -> None:
         "port-parity: true",
     ),
 )  # fmt: skip
-def parity(t: Trial) -> None:
+def parity(t: Exam) -> None:
     udp_checks.parity_is_kept(t)
 
 
 @test("REQ-5", "MUST NOT", "a mapping expires after less than 2 minutes unused")
-def two_minutes(t: Trial) -> None:
+def two_minutes(t: Exam) -> None:
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     timer_checks.lasts_at_least(t, "udp", flow.external, "udp", 120)
 
@@ -92,12 +92,12 @@ inapplicable(
 
 
 @test("REQ-5b", "MAY", "the time-out can be set", when=AT_ONCE)
-def configurable(t: Trial) -> None:
+def configurable(t: Exam) -> None:
     timer_checks.udp_expires(t)
 
 
 @test("REQ-5c", "RECOMMENDED", "by default the time-out is 5 minutes or more")
-def five_minutes(t: Trial) -> None:
+def five_minutes(t: Exam) -> None:
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     timer_checks.lasts_at_least(t, "udp", flow.external, "udp", 300)
 
@@ -108,12 +108,12 @@ def five_minutes(t: Trial) -> None:
     "packets from inside keep a mapping alive (outbound refresh)",
     when=AT_ONCE,
 )
-def outbound_refresh(t: Trial) -> None:
+def outbound_refresh(t: Exam) -> None:
     timer_checks.udp_outbound_refreshes(t)
 
 
 @test("REQ-6a", "MAY", "packets from outside keep it alive, too (inbound refresh)", when=AT_ONCE)
-def inbound_refresh(t: Trial) -> None:
+def inbound_refresh(t: Exam) -> None:
     timer_checks.udp_inbound_refresh(t)
 
 
@@ -127,30 +127,30 @@ inapplicable(
     "REQ-8", "RECOMMENDED", "filtering is endpoint-independent, or else address-dependent",
     STRICT_FILTER,
 )  # fmt: skip
-def filtering(t: Trial) -> None:
+def filtering(t: Exam) -> None:
     seen = udp_checks.filtering(t, t.host("x1"))
     t.require(seen != udp_checks.PORT_DEPENDENT, f"filtering is {seen}", f"filtering is {seen}")
 
 
 @test("REQ-8a", "MAY", "the filtering behavior can be set; what is set is what is done")
-def filtering_as_set(t: Trial) -> None:
+def filtering_as_set(t: Exam) -> None:
     wanted = t.filtering_setting
     seen = udp_checks.filtering(t, t.host("x2"))
     t.require(seen == wanted, f"set to {wanted}: it is", f"set to {wanted}, but it is {seen}")
 
 
 @test("REQ-9", "MUST", "inside hosts reach each other by their external endpoints (hairpinning)")
-def hairpinning(t: Trial) -> None:
+def hairpinning(t: Exam) -> None:
     udp_checks.hairpin(t, t.host("x1"), t.host("x2"))
 
 
 @test("REQ-9a", "MUST", "a hairpinned packet comes from its sender's external endpoint")
-def hairpin_source(t: Trial) -> None:
+def hairpin_source(t: Exam) -> None:
     udp_checks.hairpin_source(t, t.host("x1"), t.host("x2"))
 
 
 @test("REQ-10", "SHOULD", "no application-level gateway changes what UDP carries")
-def no_alg(t: Trial) -> None:
+def no_alg(t: Exam) -> None:
     flow = t.open_udp(t.host("x1"), t.host("y1"), port=5060, remote_port=5060)
     own = flow.inside.address
     body = (
@@ -173,10 +173,10 @@ inapplicable(
 
 
 @test("REQ-11", "MUST", "mapping and filtering stay the same when ports collide (deterministic)")
-def deterministic(t: Trial) -> None:
+def deterministic(t: Exam) -> None:
     alone = t.open_udp(t.host("x1"), t.host("y1"))
     usual = udp_checks.behavior(t, alone, t.open_udp(alone.inside, t.host("y2"), port=alone.port))
-    port, remote_port = t.stand.port(), t.stand.port()
+    port, remote_port = t.testbed.port(), t.testbed.port()
     pairs = (("x1", "y1", "y2"), ("x2", "y2", "y1"), ("x3", "y1", "y2"))
     # Each dials one remote endpoint before any of them dials the other's.
     one, two = (
@@ -196,7 +196,7 @@ def deterministic(t: Trial) -> None:
 
 
 @test("REQ-12", "MUST NOT", "an ICMP message ends a mapping")
-def icmp_ends_nothing(t: Trial) -> None:
+def icmp_ends_nothing(t: Exam) -> None:
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     icmp_checks.storm(t, flow)
     flow.answer()
@@ -209,26 +209,26 @@ def icmp_ends_nothing(t: Trial) -> None:
 
 
 @test("REQ-12a", "SHOULD NOT", "ICMP is filtered by who sent it")
-def icmp_from_anywhere(t: Trial) -> None:
+def icmp_from_anywhere(t: Exam) -> None:
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     icmp_checks.error_in(t, flow, by=t.host("y2"), code=1)
     icmp_checks.error_in(t, flow, by=t.host("far"), code=0)
 
 
 @test("REQ-12b", "RECOMMENDED", "ICMP destination unreachable is translated")
-def unreachable(t: Trial) -> None:
+def unreachable(t: Exam) -> None:
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     for code in (0, 1, 3, 13):
         icmp_checks.error_in(t, flow, code=code)
 
 
 @test("REQ-13", "MUST", "too long for the next link, and DF set: ICMP fragmentation needed")
-def fragmentation_needed(t: Trial) -> None:
+def fragmentation_needed(t: Exam) -> None:
     fragment_checks.too_big_is_told(t)
 
 
 @test("REQ-13a", "MUST", "too long, and DF not set: fragmented, and sent in order")
-def fragments_outgoing(t: Trial) -> None:
+def fragments_outgoing(t: Exam) -> None:
     pieces = fragment_checks.cut_for_narrow_link(t)
     t.require(len(pieces) > 1, f"{len(pieces)} fragments", "it passed in one piece")
     offsets = [piece.offset for piece in pieces]
@@ -236,26 +236,26 @@ def fragments_outgoing(t: Trial) -> None:
 
 
 @test("REQ-14", "MUST", "fragments that come in order are let in")
-def in_order(t: Trial) -> None:
+def in_order(t: Exam) -> None:
     fragment_checks.come_in(t, t.open_udp(t.host("x1"), t.host("y1")), (0, 1, 2))
 
 
 @test("REQ-14 out of order", "MUST", "and so are fragments out of order, the ports coming last")
-def out_of_order(t: Trial) -> None:
+def out_of_order(t: Exam) -> None:
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     fragment_checks.come_in(t, flow, (2, 1, 0))
     fragment_checks.come_in(t, flow, (1, 0, 2))
 
 
 @test("REQ-14 outbound", "MUST", "both from the inside as well")
-def outbound_fragments(t: Trial) -> None:
+def outbound_fragments(t: Exam) -> None:
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     fragment_checks.go_out(t, flow, (0, 1, 2))
     fragment_checks.go_out(t, flow, (2, 1, 0))
 
 
 @test("REQ-14a", "MUST", "a flood of fragments keeps neither ordered fragments nor packets out")
-def fragment_flood(t: Trial) -> None:
+def fragment_flood(t: Exam) -> None:
     flow = t.open_udp(t.host("n1"), t.host("y1"))
     fragment_checks.flood(t, t.host("y2"), flow.external[0])
     flow.answer()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from napt_lab.labs.capture.packets import ACK, FIN, PSH, SYN, UNREACHABLE
 from napt_lab.labs.conformance import (
     icmp_checks,
     tcp_checks,
@@ -10,22 +11,22 @@ from napt_lab.labs.conformance import (
     udp_checks,
 )
 from napt_lab.labs.conformance.conversation import TcpFlow, open_tcp
-from napt_lab.labs.conformance.headers import ACK, FIN, PSH, SYN, UNREACHABLE, fresh, icmp_error
+from napt_lab.labs.conformance.exam import Exam, show
+from napt_lab.labs.conformance.headers import fresh, icmp_error
 from napt_lab.labs.conformance.requirement import AT_ONCE, Chapter, Deviation
 from napt_lab.labs.conformance.rfc4787 import STRICT_FILTER
-from napt_lab.labs.conformance.trial import Trial, show
 
 CHAPTER = Chapter(5382, "TCP")
 test, inapplicable = CHAPTER.test, CHAPTER.inapplicable
 
 
 @test("REQ-1", "MUST", "the same external endpoint towards all: endpoint-independent mapping")
-def mapping(t: Trial) -> None:
+def mapping(t: Exam) -> None:
     tcp_checks.mapping_is_endpoint_independent(t)
 
 
 @test("REQ-2", "MUST", "all valid sequences of segments pass, for connections opened from inside")
-def valid_sequences(t: Trial) -> None:
+def valid_sequences(t: Exam) -> None:
     flow = open_tcp(t, t.host("x1"), t.host("y1"))
     flow.exchange()
     # Half closed: one side is done, the other still sends.
@@ -39,8 +40,8 @@ def valid_sequences(t: Trial) -> None:
 
 
 @test("REQ-2 inbound", "MUST", "and for permitted ones that are opened from outside")
-def opened_from_outside(t: Trial) -> None:
-    external = t.stand.rule()
+def opened_from_outside(t: Exam) -> None:
+    external = t.testbed.rule()
     flow = TcpFlow(t, t.host("x1"), t.host("y1"), port=external[1], external=external)
     flow.opened_from_outside()
     flow.exchange()
@@ -49,7 +50,7 @@ def opened_from_outside(t: Trial) -> None:
 
 
 @test("REQ-2a", "MUST", "simultaneous open: two SYNs cross, then two SYN-ACKs")
-def simultaneous_open(t: Trial) -> None:
+def simultaneous_open(t: Exam) -> None:
     tcp_checks.opened_simultaneously(t)
 
 
@@ -57,13 +58,13 @@ def simultaneous_open(t: Trial) -> None:
     "REQ-3", "RECOMMENDED", "filtering is endpoint-independent, or else address-dependent",
     STRICT_FILTER,
 )  # fmt: skip
-def filtering(t: Trial) -> None:
+def filtering(t: Exam) -> None:
     seen = tcp_checks.filtering(t, t.host("x1"))
     t.require(seen != udp_checks.PORT_DEPENDENT, f"filtering is {seen}", f"filtering is {seen}")
 
 
 @test("REQ-3a", "MAY", "the filtering behavior can be set; what is set is what is done")
-def filtering_as_set(t: Trial) -> None:
+def filtering_as_set(t: Exam) -> None:
     wanted = t.filtering_setting
     seen = tcp_checks.filtering(t, t.host("x2"))
     t.require(seen == wanted, f"set to {wanted}: it is", f"set to {wanted}, but it is {seen}")
@@ -76,7 +77,7 @@ inapplicable(
 
 
 @test("REQ-4", "MUST NOT", "an unsolicited SYN is answered within 6 seconds", when=AT_ONCE)
-def silent_for_six_seconds(t: Trial) -> None:
+def silent_for_six_seconds(t: Exam) -> None:
     seen = tcp_checks.unsolicited(t)
     early = seen.before(tcp_checks.SILENCE)
     t.require(
@@ -88,7 +89,7 @@ def silent_for_six_seconds(t: Trial) -> None:
 
 
 @test("REQ-4 dialed", "MUST", "and not at all if the inside dials meanwhile", when=AT_ONCE)
-def silent_if_dialed(t: Trial) -> None:
+def silent_if_dialed(t: Exam) -> None:
     seen = tcp_checks.unsolicited(t)
     answers = [answer for answer in seen.answers if answer.call == seen.dialed]
     t.require(
@@ -107,7 +108,7 @@ def silent_if_dialed(t: Trial) -> None:
     ),
     when=AT_ONCE,
 )  # fmt: skip
-def told_after_six_seconds(t: Trial) -> None:
+def told_after_six_seconds(t: Exam) -> None:
     seen = tcp_checks.unsolicited(t)
     early = seen.before(tcp_checks.SILENCE)
     told = {
@@ -130,25 +131,25 @@ inapplicable(
 
 
 @test("REQ-5", "MUST NOT", "an established connection is given up in less than 2 h 4 min")
-def established(t: Trial) -> None:
+def established(t: Exam) -> None:
     flow = open_tcp(t, t.host("x1"), t.host("y1"))
     timer_checks.lasts_at_least(t, "tcp", flow.external, "tcp", 7440)
 
 
 @test("REQ-5 transitory", "MUST NOT", "one that is opening or closing in less than 4 minutes")
-def transitory(t: Trial) -> None:
+def transitory(t: Exam) -> None:
     opening = TcpFlow(t, t.host("x1"), t.host("y1"))
     opening.out(SYN)
     timer_checks.lasts_at_least(t, "tcp", opening.external, "tcp-transitory", 240)
 
 
 @test("REQ-5a", "MAY", "the time-outs can be set", when=AT_ONCE)
-def configurable(t: Trial) -> None:
+def configurable(t: Exam) -> None:
     tcp_timer_checks.established_expires(t)
 
 
 @test("REQ-6", "RECOMMENDED", "no application-level gateway changes what TCP carries")
-def no_alg(t: Trial) -> None:
+def no_alg(t: Exam) -> None:
     flow = open_tcp(t, t.host("x1"), t.host("y1"), remote_port=5060)
     own = flow.inside.address
     data = f"INVITE sip:y@example.org SIP/2.0\r\nVia: SIP/2.0/TCP {own}:5060\r\n\r\n".encode()
@@ -157,8 +158,8 @@ def no_alg(t: Trial) -> None:
 
 
 @test("REQ-7", "MUST NOT", "one external port for two internal endpoints (port overloading)")
-def overloading(t: Trial) -> None:
-    port, remote_port = t.stand.port(), t.stand.port()
+def overloading(t: Exam) -> None:
+    port, remote_port = t.testbed.port(), t.testbed.port()
     one = open_tcp(t, t.host("x1"), t.host("y1"), port=port, remote_port=remote_port)
     two = open_tcp(t, t.host("x2"), t.host("y1"), port=port, remote_port=remote_port)
     t.require(
@@ -171,17 +172,17 @@ def overloading(t: Trial) -> None:
 
 
 @test("REQ-8", "MUST", "inside hosts connect to each other by an external endpoint (hairpinning)")
-def hairpinning(t: Trial) -> None:
+def hairpinning(t: Exam) -> None:
     tcp_checks.hairpin(t, t.host("x1"), t.host("x2"))
 
 
 @test("REQ-8 rule", "MUST", "and by that of an explicit rule")
-def hairpinning_to_rule(t: Trial) -> None:
+def hairpinning_to_rule(t: Exam) -> None:
     tcp_checks.hairpin_to_rule(t, t.host("x2"), t.host("x1"))
 
 
 @test("REQ-8a", "MUST", "a hairpinned connection comes from its sender's external endpoint")
-def hairpin_source(t: Trial) -> None:
+def hairpin_source(t: Exam) -> None:
     external, arrived = tcp_checks.hairpin(t, t.host("x1"), t.host("x2"))
     t.require(
         arrived.sender == external,
@@ -191,13 +192,13 @@ def hairpin_source(t: Trial) -> None:
 
 
 @test("REQ-9", "SHOULD", "ICMP destination unreachable about segments is translated")
-def unreachable(t: Trial) -> None:
+def unreachable(t: Exam) -> None:
     for code, rest in ((0, 0), (1, 0), (3, 0), (4, 1300), (13, 0)):
         icmp_checks.error_about_syn(t, code, rest)
 
 
 @test("REQ-10", "MUST NOT", "an ICMP message ends a mapping or a connection")
-def icmp_ends_nothing(t: Trial) -> None:
+def icmp_ends_nothing(t: Exam) -> None:
     flow = open_tcp(t, t.host("x1"), t.host("y1"))
     arrived = flow.out(PSH | ACK, fresh())
     for kind, code, rest in icmp_checks.ALL_KINDS:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from napt_lab.labs.conformance import full_checks, port_checks, udp_checks
-from napt_lab.labs.conformance.requirement import AT_ONCE, Chapter, Deviation, NotApplicable
+from napt_lab.labs.conformance.exam import Exam
+from napt_lab.labs.conformance.requirement import AT_ONCE, Chapter, Deviation
 from napt_lab.labs.conformance.rfc4787 import STRICT_FILTER
-from napt_lab.labs.conformance.trial import Trial
+from napt_lab.labs.conformance.violation import NotApplicable
 from napt_lab.topologies.spec.napt_settings import Behavior
 
 CHAPTER = Chapter(6888, "carrier-grade NAT")
@@ -26,12 +27,12 @@ inapplicable(
 
 
 @test("REQ-4", "MUST", "the sessions, and by them the ports, of one host are limited")
-def host_limit(t: Trial) -> None:
+def host_limit(t: Exam) -> None:
     full_checks.host_limit(t)
 
 
 @test("REQ-4a", "MUST", "the limit can be set; what is set is what is allowed")
-def host_limit_as_set(t: Trial) -> None:
+def host_limit_as_set(t: Exam) -> None:
     full_checks.host_limit_as_set(t)
 
 
@@ -50,7 +51,7 @@ inapplicable(
         "none: there is no such setting",
     ),
 )  # fmt: skip
-def host_rate(t: Trial) -> None:
+def host_rate(t: Exam) -> None:
     full_checks.rate_is_limited(t)
 
 
@@ -73,7 +74,7 @@ inapplicable(
         STRICT_FILTER.removed_by,
     ),
 )  # fmt: skip
-def filtering(t: Trial) -> None:
+def filtering(t: Exam) -> None:
     seen = udp_checks.filtering(t, t.host("x1"))
     wanted = udp_checks.ENDPOINT_INDEPENDENT
     t.require(seen == wanted, f"filtering is {seen}", f"filtering is {seen}")
@@ -89,17 +90,17 @@ def filtering(t: Trial) -> None:
     ),
     when=AT_ONCE,
 )  # fmt: skip
-def port_hold(t: Trial) -> None:
+def port_hold(t: Exam) -> None:
     full_checks.ports_are_held(t)
 
 
 @test("REQ-9", "MUST", "hosts can ask for mappings themselves, by PCP (with `port-control: on`)")
-def port_control(t: Trial) -> None:
+def port_control(t: Exam) -> None:
     port_checks.can_be_asked_for(t)
 
 
 @test("REQ-10", "SHOULD", "the NAPT can be managed: its rules and counts are to be had")
-def managed(t: Trial) -> None:
+def managed(t: Exam) -> None:
     control = t.napt("main").node.napt
     if control is None:
         raise NotApplicable("this engine has the system's own tools for that")
@@ -108,7 +109,7 @@ def managed(t: Trial) -> None:
 
 
 @test("REQ-11a", "MUST", "no room for a new mapping: the packet is dropped")
-def dropped_when_full(t: Trial) -> None:
+def dropped_when_full(t: Exam) -> None:
     full_checks.refused(t)
 
 
@@ -120,12 +121,12 @@ def dropped_when_full(t: Trial) -> None:
         "none: the two RFCs contradict each other",
     ),
 )  # fmt: skip
-def told_when_full(t: Trial) -> None:
+def told_when_full(t: Exam) -> None:
     full_checks.told_with(t, 1)
 
 
 @test("REQ-11c", "SHOULD", "and whoever manages the NAPT is notified")
-def notified_when_full(t: Trial) -> None:
+def notified_when_full(t: Exam) -> None:
     seen = full_checks.refused(t)
     t.require(
         bool(seen.reason), f"an event tells the reason: {seen.reason}", "no event tells of it"
@@ -133,7 +134,7 @@ def notified_when_full(t: Trial) -> None:
 
 
 @test("REQ-11d", "MUST NOT", "an existing mapping is deleted to make room")
-def no_eviction(t: Trial) -> None:
+def no_eviction(t: Exam) -> None:
     full_checks.none_evicted(t)
 
 
@@ -144,7 +145,7 @@ inapplicable(
 
 
 @test("REQ-13", "SHOULD", "every port of the pool can be used")
-def utilization(t: Trial) -> None:
+def utilization(t: Exam) -> None:
     full_checks.all_ports_used(t)
 
 
@@ -152,5 +153,5 @@ inapplicable("REQ-14", "SHOULD", "the scheme of port allocation needs little log
 
 
 @test("REQ-15", "SHOULD", "ports are hard to guess")
-def unguessable(t: Trial) -> None:
+def unguessable(t: Exam) -> None:
     port_checks.are_unguessable(t)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from napt_lab.labs.capture.packets import ACK, RST
 from napt_lab.labs.conformance import (
     fragment_checks,
     icmp_checks,
@@ -11,9 +12,10 @@ from napt_lab.labs.conformance import (
     udp_checks,
 )
 from napt_lab.labs.conformance.conversation import open_tcp
-from napt_lab.labs.conformance.headers import ACK, RST, icmp_error, udp
-from napt_lab.labs.conformance.requirement import AT_ONCE, Chapter, Deviation, NotApplicable
-from napt_lab.labs.conformance.trial import Trial
+from napt_lab.labs.conformance.exam import Exam
+from napt_lab.labs.conformance.headers import icmp_error, udp
+from napt_lab.labs.conformance.requirement import AT_ONCE, Chapter, Deviation
+from napt_lab.labs.conformance.violation import NotApplicable
 
 CHAPTER = Chapter(7857, "updates to the three above")
 test, inapplicable = CHAPTER.test, CHAPTER.inapplicable
@@ -25,39 +27,39 @@ test, inapplicable = CHAPTER.test, CHAPTER.inapplicable
     "TCP is followed by state: half closed it lasts as if established",
     when=AT_ONCE,
 )
-def half_closed(t: Trial) -> None:
+def half_closed(t: Exam) -> None:
     tcp_timer_checks.half_closed_lasts(t)
 
 
 @test("2 closed", "SHOULD", "after FIN both ways it is held, then gone", when=AT_ONCE)
-def closed(t: Trial) -> None:
+def closed(t: Exam) -> None:
     tcp_timer_checks.closed_is_held(t)
 
 
 @test("2.1", "SHOULD", "opening and closing have time-outs of their own", when=AT_ONCE)
-def opening(t: Trial) -> None:
+def opening(t: Exam) -> None:
     tcp_timer_checks.opening_expires(t)
 
 
 @test("2.1 default", "RECOMMENDED", "by default 4 minutes or more for a closed connection")
-def closed_by_default(t: Trial) -> None:
+def closed_by_default(t: Exam) -> None:
     flow = open_tcp(t, t.host("x1"), t.host("y1"))
     flow.close()
     timer_checks.lasts_at_least(t, "tcp", flow.external, "closing-hold", 240)
 
 
 @test("2.2", "MUST", "a RST is translated, and does not end the mapping at once", when=AT_ONCE)
-def reset(t: Trial) -> None:
+def reset(t: Exam) -> None:
     tcp_timer_checks.reset_passes(t)
 
 
 @test("2.2 revived", "SHOULD", "data after a RST bring the connection back", when=AT_ONCE)
-def revived(t: Trial) -> None:
+def revived(t: Exam) -> None:
     tcp_timer_checks.reset_is_undone(t)
 
 
 @test("2.2 default", "SHOULD", "by default a connection that was reset is held for 4 minutes")
-def reset_by_default(t: Trial) -> None:
+def reset_by_default(t: Exam) -> None:
     flow = open_tcp(t, t.host("x1"), t.host("y1"))
     flow.back(RST | ACK)
     timer_checks.lasts_at_least(t, "tcp", flow.external, "closing-hold", 240)
@@ -74,34 +76,34 @@ inapplicable(
 
 
 @test("5", "MUST", "a mapping belongs to one protocol: UDP does not use TCP's")
-def mapping_by_protocol(t: Trial) -> None:
+def mapping_by_protocol(t: Exam) -> None:
     port_checks.protocols_are_apart(t)
 
 
 @test("6", "MUST", "so does its filter: nobody sends UDP to what TCP has opened")
-def filter_by_protocol(t: Trial) -> None:
+def filter_by_protocol(t: Exam) -> None:
     port_checks.tcp_admits_no_udp(t)
 
 
 @test("7", "SHOULD NOT", "packets from outside that are refused refresh a mapping", when=AT_ONCE)
-def refused_do_not_refresh(t: Trial) -> None:
+def refused_do_not_refresh(t: Exam) -> None:
     if udp_checks.filtering(t, t.host("b1")) == udp_checks.ENDPOINT_INDEPENDENT:
         raise NotApplicable("the filter is endpoint-independent: to a mapping nothing is refused")
     flow, _, _ = timer_checks.udp_pair(t)
     stranger = t.host("far")
-    source = stranger.address, t.stand.port()
+    source = stranger.address, t.testbed.port()
     timer_checks.udp_not_refreshed_by(
         t, flow, lambda: stranger.send(udp(source, flow.external)), "a refused packet every 0.4 s"
     )
 
 
 @test("7 TCP", "SHOULD NOT", "segments that belong to no connection refresh one", when=AT_ONCE)
-def strays_do_not_refresh(t: Trial) -> None:
+def strays_do_not_refresh(t: Exam) -> None:
     tcp_timer_checks.not_refreshed_by_strays(t)
 
 
 @test("7.1", "SHOULD NOT", "ICMP errors from the inside refresh a mapping", when=AT_ONCE)
-def errors_do_not_refresh(t: Trial) -> None:
+def errors_do_not_refresh(t: Exam) -> None:
     flow, inside, outside = timer_checks.udp_pair(t)
     probe = flow.inward()
     arrived = t.given(outside, probe, inside)
@@ -120,17 +122,17 @@ def errors_do_not_refresh(t: Trial) -> None:
         "port-parity: true",
     ),
 )  # fmt: skip
-def parity(t: Trial) -> None:
+def parity(t: Exam) -> None:
     udp_checks.parity_is_kept(t)
 
 
 @test("9", "SHOULD", "external ports cannot be guessed from those before (RFC 6056)")
-def unguessable(t: Trial) -> None:
+def unguessable(t: Exam) -> None:
     port_checks.are_unguessable(t)
 
 
 @test("10", "SHOULD", "datagrams of two hosts that may be cut never have the same identification")
-def identification(t: Trial) -> None:
+def identification(t: Exam) -> None:
     fragment_checks.identifications_differ(t)
 
 

@@ -19,8 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from napt_lab.labs.conformance.requirement import Outcome, Requirement, Verdict
+from napt_lab.labs.conformance.requirement import WORDS, Outcome, Requirement
 from napt_lab.labs.conformance.topology import Setup
+from napt_lab.labs.verdict.run_errors import NETWORK_ERRORS
+from napt_lab.labs.verdict.verdicts import Verdict
 from napt_lab.topologies.sandbox import sandbox
 
 LONGEST = 120.0  # seconds; an examination takes about 12
@@ -35,6 +37,8 @@ class Examination:
     seconds: float
     status: int
     """The exit status of the child: 3 if this machine cannot run it."""
+    trouble: str = ""
+    """Why it did not come to its end, or why what it saw proves nothing."""
 
     @property
     def name(self) -> str:
@@ -112,7 +116,10 @@ def _start(
         except BuildError as error:
             print(f"napt-lab: {error.explain()}", file=sys.stderr)
             return sandbox.CANNOT_RUN
-        except Exception as error:  # a program of the network did not run
+        except NETWORK_ERRORS as error:
+            tell({"trouble": str(error)})
+            return 1
+        except Exception as error:
             tell({"trouble": f"{type(error).__name__}: {error}"})
             return 1
         return 0
@@ -154,17 +161,20 @@ def _finish(child: _Child, requirements: Sequence[Requirement]) -> Examination:
     if late:
         os.kill(child.pid, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
-    why = child.trouble or (
-        f"not done after {LONGEST:g} s" if late else f"the examination ended early, status {status}"
-    )
+    trouble = child.trouble or (f"not done after {LONGEST:g} s" if late else "")
+    if not trouble and status:
+        trouble = f"the examination ended early, status {status}"
 
     def outcome(requirement: Requirement) -> Outcome:
-        if requirement.id in child.told:
-            return from_json(requirement, child.told[requirement.id])
-        return Outcome(requirement, Verdict.ERROR, why, (), 0.0)
+        told = child.told.get(requirement.id)
+        known = from_json(requirement, told) if told else None
+        if known is not None and not child.trouble:
+            return known
+        evidence, seconds = (known.evidence, known.seconds) if known else ((), 0.0)
+        return Outcome(requirement, Verdict.ERROR, trouble, evidence, seconds)
 
     outcomes = tuple(map(outcome, requirements))
-    return Examination(child.setup, outcomes, child.seconds or LONGEST, status)
+    return Examination(child.setup, outcomes, child.seconds or LONGEST, status, trouble)
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
@@ -176,7 +186,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "name": requirement.name,
         "level": requirement.level,
         "requirement": requirement.words,
-        "verdict": outcome.verdict.value,
+        "verdict": WORDS[outcome.verdict],
         "why": outcome.why,
         "removed_by": outcome.removed_by,
         "evidence": list(outcome.evidence),
@@ -186,5 +196,6 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 
 def from_json(requirement: Requirement, row: dict[str, Any]) -> Outcome:
     """The same the other way round."""
-    verdict, evidence = Verdict(row["verdict"]), tuple(row["evidence"])
+    verdict = next(verdict for verdict, word in WORDS.items() if word == row["verdict"])
+    evidence = tuple(row["evidence"])
     return Outcome(requirement, verdict, row["why"], evidence, row["seconds"], row["removed_by"])

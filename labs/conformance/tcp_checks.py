@@ -10,60 +10,60 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from napt_lab.labs.capture.packets import ACK, RST, SYN, Endpoint, Packet
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.conformance.conversation import TcpFlow, open_tcp
-from napt_lab.labs.conformance.headers import ACK, RST, SYN, Endpoint, tcp
-from napt_lab.labs.conformance.reading import Ip, read_frame
-from napt_lab.labs.conformance.requirement import NotProbed, Violation
-from napt_lab.labs.conformance.stand import Host
+from napt_lab.labs.conformance.exam import Exam, show
+from napt_lab.labs.conformance.headers import tcp
+from napt_lab.labs.conformance.testbed import Host
 from napt_lab.labs.conformance.topology import SMALL_POOL
-from napt_lab.labs.conformance.trial import Trial, show
 from napt_lab.labs.conformance.udp_checks import (
     ADDRESS_DEPENDENT,
     ENDPOINT_INDEPENDENT,
     PORT_DEPENDENT,
     same_external,
 )
+from napt_lab.labs.conformance.violation import NotProbed, Violation
 
 SILENCE = 6.0  # seconds (RFC 5382, REQ-4)
 ANSWERED_WITHIN = 3.0  # seconds after that
 CLOCKS_APART = 0.05  # seconds: two interfaces, two time-stamps
 
 
-def mapping_is_endpoint_independent(t: Trial) -> None:
+def mapping_is_endpoint_independent(t: Exam) -> None:
     """As for UDP: one internal endpoint, three remote ones, and another host with the same port."""
-    port, remote_port = t.stand.port(), t.stand.port()
+    port, remote_port = t.testbed.port(), t.testbed.port()
     one = open_tcp(t, t.host("x1"), t.host("y1"), port=port, remote_port=remote_port)
     open_tcp(t, t.host("x3"), t.host("y2"), port=port, remote_port=remote_port)
-    for outside, other_port in ((t.host("y1"), t.stand.port()), (t.host("y2"), remote_port)):
+    for outside, other_port in ((t.host("y1"), t.testbed.port()), (t.host("y2"), remote_port)):
         other = open_tcp(t, t.host("x1"), outside, port=port, remote_port=other_port)
         same_external(t, one.external, other.external, other.remote)
 
 
-def filtering(t: Trial, inside: Host) -> str:
+def filtering(t: Exam, inside: Host) -> str:
     """Which of the three filtering behaviors is seen, by SYNs to an endpoint in use."""
     flow = open_tcp(t, inside, t.host("y1"))
     control = open_tcp(t, inside, t.host("far"))
-    if _syn_let_in(t, flow, (control.outside.address, t.stand.port()), control):
+    if _syn_let_in(t, flow, (control.outside.address, t.testbed.port()), control):
         return ENDPOINT_INDEPENDENT
-    if _syn_let_in(t, flow, (flow.outside.address, t.stand.port()), flow):
+    if _syn_let_in(t, flow, (flow.outside.address, t.testbed.port()), flow):
         return ADDRESS_DEPENDENT
     return PORT_DEPENDENT
 
 
-def _syn_let_in(t: Trial, flow: TcpFlow, caller: Endpoint, control: TcpFlow) -> bool:
-    syn = tcp(caller, flow.external, SYN, 1 + t.stand.port())
+def _syn_let_in(t: Exam, flow: TcpFlow, caller: Endpoint, control: TcpFlow) -> bool:
+    syn = tcp(caller, flow.external, SYN, 1 + t.testbed.port())
     came = t.let_in(control.outside, syn, flow.inside, control.inward(ACK))
     return came is not None
 
 
-def hairpin(t: Trial, one: Host, two: Host) -> tuple[Endpoint, Ip]:
+def hairpin(t: Exam, one: Host, two: Host) -> tuple[Endpoint, Packet]:
     """Two inside hosts dial each other's external endpoints; `one`'s, and what `two` gets.
 
     Both dial, so that no filter stands in the way: a simultaneous open.
     """
     first, second = open_tcp(t, one, t.host("y1")), open_tcp(t, two, t.host("y2"))
-    numbers = 1 + t.stand.port(), 1 + t.stand.port()
+    numbers = 1 + t.testbed.port(), 1 + t.testbed.port()
     two.send(tcp(second.internal, first.external, SYN, numbers[1]))
     arrived = t.passes(one, tcp(first.internal, second.external, SYN, numbers[0]), two)
     if arrived.receiver != second.internal:
@@ -77,9 +77,9 @@ def hairpin(t: Trial, one: Host, two: Host) -> tuple[Endpoint, Ip]:
     return first.external, arrived
 
 
-def hairpin_to_rule(t: Trial, one: Host, two: Host) -> None:
+def hairpin_to_rule(t: Exam, one: Host, two: Host) -> None:
     """`one` connects to the explicit rule that leads to `two`."""
-    listening = t.stand.rule()
+    listening = t.testbed.rule()
     flow = TcpFlow(t, one, two, remote_port=listening[1])
     arrived = t.passes(one, tcp(flow.internal, listening, SYN, flow.first), two)
     answer = tcp(arrived.receiver, arrived.sender, SYN | ACK, 1, flow.first + 1)
@@ -88,7 +88,7 @@ def hairpin_to_rule(t: Trial, one: Host, two: Host) -> None:
         raise Violation(f"the SYN-ACK came back as {back}")
 
 
-def opened_simultaneously(t: Trial) -> TcpFlow:
+def opened_simultaneously(t: Exam) -> TcpFlow:
     """Two SYNs cross, then two SYN-ACKs (RFC 9293, figure 8)."""
     flow = TcpFlow(t, t.host("x1"), t.host("y1"))
     flow.out(SYN)
@@ -104,7 +104,7 @@ class Answer:
 
     call: Call
     seconds: float
-    packet: Ip
+    packet: Packet
 
     def __str__(self) -> str:
         return f"{self.call} was answered after {self.seconds:.2f} s: {self.packet}"
@@ -134,19 +134,19 @@ class Unsolicited:
         return [answer for answer in self.answers if answer.seconds < seconds - CLOCKS_APART]
 
 
-def unsolicited(t: Trial) -> Unsolicited:
+def unsolicited(t: Exam) -> Unsolicited:
     """The experiment; carried out once for all who look at it."""
-    return t.stand.once("unsolicited SYNs", lambda: _unsolicited(t))
+    return t.testbed.once("unsolicited SYNs", lambda: _unsolicited(t))
 
 
-def _unsolicited(t: Trial) -> Unsolicited:
-    y1, y2, napt, wire = t.host("y1"), t.host("y2"), t.napt("small"), t.stand.wire
-    since, remote_port = wire.mark(), t.stand.port()
+def _unsolicited(t: Exam) -> Unsolicited:
+    y1, y2, napt, wire = t.host("y1"), t.host("y2"), t.napt("small"), t.testbed.wire
+    since, remote_port = wire.mark(), t.testbed.port()
     calls = [Call(y1.name, port) for port in SMALL_POOL]
     for call in calls:
         _dial(t, call, napt.external, remote_port)
     inside = TcpFlow(t, t.host("s1"), y1, remote_port=remote_port)
-    dialed = t.given(inside.inside, inside.outward(SYN), y1).source_port
+    _, dialed = t.given(inside.inside, inside.outward(SYN), y1).sender
     # A port in use is nobody's, too, for somebody else whom a filter keeps out.
     stranger = Call(y2.name, dialed)
     _dial(t, stranger, napt.external, remote_port)
@@ -158,20 +158,20 @@ def _unsolicited(t: Trial) -> Unsolicited:
         where = t.host(call.caller)
         began = _arrival(t, call, where.address, remote_port, since)
         for captured in wire.captured(where.where, lambda c: not c.outgoing, since=since):
-            packet = read_frame(captured.data)
-            if packet is not None and _answers(packet, napt.external, call.port, remote_port):
+            packet = captured.packet
+            if _answers(packet, napt.external, call.port, remote_port):
                 answers.append(Answer(call, captured.time - began, packet))
     waited = SILENCE + ANSWERED_WITHIN
     return Unsolicited(tuple(calls), Call(y1.name, dialed), tuple(answers), waited)
 
 
-def _dial(t: Trial, call: Call, external: str, remote_port: int) -> None:
+def _dial(t: Exam, call: Call, external: str, remote_port: int) -> None:
     caller = t.host(call.caller)
     source = caller.address, remote_port
-    caller.send(tcp(source, (external, call.port), SYN, 1 + t.stand.port()))
+    caller.send(tcp(source, (external, call.port), SYN, 1 + t.testbed.port()))
 
 
-def _arrival(t: Trial, call: Call, source: str, remote_port: int, since: int) -> float:
+def _arrival(t: Exam, call: Call, source: str, remote_port: int, since: int) -> float:
     """When the SYN reached the NAPT. NotProbed if it did not."""
     ends = source, remote_port, call.port
 
@@ -180,13 +180,13 @@ def _arrival(t: Trial, call: Call, source: str, remote_port: int, since: int) ->
         return (packet.source, packet.source_port, packet.destination_port) == ends
 
     outside = t.napt("small").outside
-    seen = t.stand.wire.captured(outside, lambda c: not c.outgoing and is_it(c), since=since)
+    seen = t.testbed.wire.captured(outside, lambda c: not c.outgoing and is_it(c), since=since)
     if not seen:
         raise NotProbed(f"{call} never reached {outside}")
     return seen[0].time
 
 
-def _answers(packet: Ip, external: str, port: int, remote_port: int) -> bool:
+def _answers(packet: Packet, external: str, port: int, remote_port: int) -> bool:
     """Whether this comes back for a SYN from `remote_port` to `port`: a RST, or an error."""
     if packet.source != external:
         return False

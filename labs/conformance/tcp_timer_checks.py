@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import time
 
+from napt_lab.labs.capture.packets import ACK, FIN, PSH, RST, SYN
 from napt_lab.labs.conformance.conversation import TcpFlow, open_tcp
-from napt_lab.labs.conformance.headers import ACK, FIN, PSH, RST, SYN, Probe, fresh, tcp
-from napt_lab.labs.conformance.requirement import NotProbed
+from napt_lab.labs.conformance.exam import Exam
+from napt_lab.labs.conformance.headers import Probe, fresh, tcp
 from napt_lab.labs.conformance.timer_checks import EVERY, MARGIN, TOO_SLOW, keep_busy
 from napt_lab.labs.conformance.topology import BRIEF, BRIEF_HOLD
-from napt_lab.labs.conformance.trial import Trial
+from napt_lab.labs.conformance.violation import NotProbed
 
 ESTABLISHED, OPENING, CLOSED = BRIEF["tcp"], BRIEF["tcp-transitory"], BRIEF_HOLD
 
 
-def connection(t: Trial) -> TcpFlow:
+def connection(t: Exam) -> TcpFlow:
     """An established one through the brief NAPT."""
     return open_tcp(t, t.host("b1"), t.host("y1"))
 
 
-def gone(t: Trial, flow: TcpFlow, probe: Probe, what: str) -> None:
+def gone(t: Exam, flow: TcpFlow, probe: Probe, what: str) -> None:
     """A segment from outside does not come in any more, while one of another connection does."""
     control = connection(t)
     t.refused(flow.outside, probe, flow.inside, control.inward(PSH | ACK, fresh()))
@@ -49,7 +50,7 @@ class Clock:
             raise NotProbed(f"this machine was too slow: {late:.1f} s of {before:g} s were over")
 
 
-def established_expires(t: Trial) -> None:
+def established_expires(t: Exam) -> None:
     """An established connection outlives the time of an opening one, and its own not."""
     flow = connection(t)
     clock = Clock()
@@ -62,7 +63,7 @@ def established_expires(t: Trial) -> None:
     gone(t, flow, flow.inward(PSH | ACK, fresh()), f"gone after {ESTABLISHED + MARGIN:g} s")
 
 
-def opening_expires(t: Trial) -> None:
+def opening_expires(t: Exam) -> None:
     """A SYN that nobody has answered is waited for as long as is set, and no longer."""
     flow, early = (TcpFlow(t, t.host("b1"), t.host("y1")) for _ in range(2))
     flow.out(SYN)
@@ -76,7 +77,7 @@ def opening_expires(t: Trial) -> None:
     gone(t, flow, flow.inward(SYN | ACK), f"gone after {OPENING + MARGIN:g} s")
 
 
-def half_closed_lasts(t: Trial) -> None:
+def half_closed_lasts(t: Exam) -> None:
     """One FIN is not the end: the other side may go on for as long as an established connection."""
     flow = connection(t)
     flow.out(FIN | ACK)
@@ -87,7 +88,7 @@ def half_closed_lasts(t: Trial) -> None:
     t.note(f"half closed: data pass after {OPENING + MARGIN:g} s")
 
 
-def closed_is_held(t: Trial) -> None:
+def closed_is_held(t: Exam) -> None:
     """FIN both ways: the last ACK, and a repeated FIN, pass; after the hold nothing does."""
     flow = connection(t)
     flow.out(FIN | ACK)
@@ -102,7 +103,7 @@ def closed_is_held(t: Trial) -> None:
     gone(t, flow, flow.inward(ACK), f"gone after {CLOSED:g} s more")
 
 
-def reset_passes(t: Trial) -> None:
+def reset_passes(t: Exam) -> None:
     """A RST is translated, and the connection held: it may have been forged, or be refused."""
     flow = connection(t)
     flow.back(RST | ACK)
@@ -113,7 +114,7 @@ def reset_passes(t: Trial) -> None:
     t.note("a RST from outside is translated, and data still pass both ways after it")
 
 
-def reset_is_undone(t: Trial) -> None:
+def reset_is_undone(t: Exam) -> None:
     """Data after a RST bring the connection back; one that is left alone goes after the hold."""
     flow, stale = connection(t), connection(t)
     stale.back(RST | ACK)
@@ -127,14 +128,14 @@ def reset_is_undone(t: Trial) -> None:
     gone(t, stale, stale.inward(PSH | ACK, fresh()), "one that was left alone is gone")
 
 
-def not_refreshed_by_strays(t: Trial) -> None:
+def not_refreshed_by_strays(t: Exam) -> None:
     """Segments from elsewhere to a connection's external endpoint do not make it last."""
     flow = connection(t)
     stranger = t.host("far")
-    source = stranger.address, t.stand.port()
-    since = t.stand.wire.mark()
-    stray = tcp(source, flow.external, PSH | ACK, 1 + t.stand.port(), 1, fresh())
+    source = stranger.address, t.testbed.port()
+    since = t.testbed.wire.mark()
+    stray = tcp(source, flow.external, PSH | ACK, 1 + t.testbed.port(), 1, fresh())
     keep_busy(lambda: stranger.send(stray), ESTABLISHED + MARGIN, ESTABLISHED)
-    t.fate(stranger, stray, since, t.stand.net.log.mark())  # they did reach the NAPT
+    t.fate(stranger, stray, since, t.testbed.net.log.mark())  # they did reach the NAPT
     what = f"gone after {ESTABLISHED + MARGIN:g} s, with a stray segment every {EVERY:g} s"
     gone(t, flow, flow.inward(PSH | ACK, fresh()), what)

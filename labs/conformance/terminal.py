@@ -11,17 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from napt_lab.labs.conformance.chapters import CHAPTERS
-from napt_lab.labs.conformance.requirement import Outcome, Verdict
+from napt_lab.labs.conformance.requirement import WORDS, Outcome
 from napt_lab.labs.conformance.side_by_side import Examination
+from napt_lab.labs.verdict.verdicts import Verdict
 
 WIDTH = 100
-MARKS = {
-    Verdict.PASS: ("✓", "green"),
-    Verdict.DEVIATION: ("≈", "yellow"),
-    Verdict.FAIL: ("✗", "bold red"),
-    Verdict.NOT_APPLICABLE: ("–", "dim"),
-    Verdict.ERROR: ("!", "bold magenta"),
-}
 
 
 def show(examinations: Sequence[Examination], console: Console) -> None:
@@ -36,7 +30,7 @@ def show(examinations: Sequence[Examination], console: Console) -> None:
             console.print(_table(mine))
     for examination in examinations:
         _explain(examination, console)
-    legend = ", ".join(f"{mark} {verdict.value}" for verdict, (mark, _) in MARKS.items())
+    legend = ", ".join(f"{verdict.sign} {word}" for verdict, word in WORDS.items())
     console.print(f"\n{legend}", style="dim")
     for number, examination in enumerate(examinations, start=1):
         console.print(_summary(examination, number if len(examinations) > 1 else None))
@@ -51,7 +45,7 @@ def _table(rows: Sequence[Sequence[Outcome]]) -> Table:
     grid.add_column()
     for row in rows:
         requirement = row[0].requirement
-        marks = [Text(*MARKS[outcome.verdict]) for outcome in row]
+        marks = [Text(outcome.verdict.sign, outcome.verdict.color) for outcome in row]
         grid.add_row(*marks, requirement.name, requirement.level, Text(requirement.words))
     return grid
 
@@ -68,15 +62,15 @@ def _explain(examination: Examination, console: Console) -> None:
         console.print(Text(f"Nothing could be probed: {causes.pop()}"), style="bold magenta")
         return
     for outcome in told:
-        mark, style = MARKS[outcome.verdict]
-        requirement = outcome.requirement
-        title = f"{mark} RFC {requirement.rfc}, {requirement.name} ({requirement.level}): "
-        console.print(Text.assemble((title, style), requirement.words))
+        verdict, requirement = outcome.verdict, outcome.requirement
+        name = f"RFC {requirement.rfc}, {requirement.name} ({requirement.level})"
+        head = f"{verdict.sign} {name}: ", f"bold {verdict.color}"
+        console.print(Text.assemble(head, requirement.words))
         for line in _reasons(outcome):
             console.print(Padding(Text(line), (0, 0, 0, 4)), style="dim")
 
 
-_EXPLAINED = (Verdict.DEVIATION, Verdict.FAIL, Verdict.ERROR)
+_EXPLAINED = (Verdict.DEVIATION, Verdict.FAILED, Verdict.ERROR)
 
 
 def _reasons(outcome: Outcome) -> Iterator[str]:
@@ -90,8 +84,8 @@ def _reasons(outcome: Outcome) -> Iterator[str]:
 
 def _summary(examination: Examination, number: int | None) -> Text:
     counts = ", ".join(
-        f"{examination.count(verdict)} {verdict.value}"
-        for verdict in Verdict
+        f"{examination.count(verdict)} {word}"
+        for verdict, word in WORDS.items()
         if examination.count(verdict)
     )
     column = f"column {number}: " if number else ""

@@ -11,13 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from napt_lab.labs.capture.packets import Endpoint
 from napt_lab.labs.conformance import icmp_checks
 from napt_lab.labs.conformance.conversation import Query
-from napt_lab.labs.conformance.headers import Endpoint, Probe
-from napt_lab.labs.conformance.requirement import NotProbed
-from napt_lab.labs.conformance.stand import Host
+from napt_lab.labs.conformance.exam import Exam, UdpFlow
+from napt_lab.labs.conformance.headers import Probe
+from napt_lab.labs.conformance.testbed import Host
 from napt_lab.labs.conformance.topology import BRIEF
-from napt_lab.labs.conformance.trial import Trial, UdpFlow
+from napt_lab.labs.conformance.violation import NotProbed
 from napt_lab.topologies.spec.model import Engine
 
 EVERY = 0.4  # seconds between packets that keep something alive
@@ -27,7 +28,7 @@ READING = 0.5  # seconds that may lie between two clocks that were read one afte
 UDP, ICMP = BRIEF["udp"], BRIEF["icmp"]
 
 
-def lifetime(t: Trial, protocol: str, external: Endpoint, kernel_name: str) -> tuple[float, str]:
+def lifetime(t: Exam, protocol: str, external: Endpoint, kernel_name: str) -> tuple[float, str]:
     """How long a session of the main NAPT may be silent now, in seconds, and how that is known."""
     napt = t.napt("main")
     if napt.node.napt is not None:
@@ -39,13 +40,13 @@ def lifetime(t: Trial, protocol: str, external: Endpoint, kernel_name: str) -> t
                 silent = min(s["idle"] + s["expires_in"] for s in rule["sessions"])
                 return round(silent, 3), "the running NAPT's list of rules"
         raise NotProbed(f"the NAPT lists no {protocol} rule for {wanted}")
-    if t.stand.setup.engine is Engine.NFTABLES:
-        return t.stand.kernel_timer("main", kernel_name), "the kernel's setting (sysctl)"
+    if t.testbed.setup.engine is Engine.NFTABLES:
+        return t.testbed.kernel_timer("main", kernel_name), "the kernel's setting (sysctl)"
     raise NotProbed("this engine does not tell its time-outs")
 
 
 def lasts_at_least(
-    t: Trial, protocol: str, external: Endpoint, kernel_name: str, seconds: float
+    t: Exam, protocol: str, external: Endpoint, kernel_name: str, seconds: float
 ) -> None:
     """A default is no less than the RFC asks."""
     value, how = lifetime(t, protocol, external, kernel_name)
@@ -69,20 +70,20 @@ def keep_busy(send: Callable[[], object], seconds: float, limit: float) -> None:
         last = now
 
 
-def udp_pair(t: Trial) -> tuple[UdpFlow, Host, Host]:
+def udp_pair(t: Exam) -> tuple[UdpFlow, Host, Host]:
     """A session through the brief NAPT, and its ends."""
     inside, outside = t.host("b1"), t.host("y1")
     return t.open_udp(inside, outside), inside, outside
 
 
-def has_expired(t: Trial, flow: UdpFlow, what: str) -> None:
+def has_expired(t: Exam, flow: UdpFlow, what: str) -> None:
     """Nothing comes in by it, while it does by a new one."""
     control = t.open_udp(flow.inside, flow.outside)
     died = t.refused(flow.outside, flow.inward(), flow.inside, control.inward())
     t.note(f"{what}: {died}")
 
 
-def udp_expires(t: Trial) -> None:
+def udp_expires(t: Exam) -> None:
     """Open in the middle of its time-out, gone after it."""
     flow, _, _ = udp_pair(t)
     early = t.open_udp(flow.inside, flow.outside)
@@ -98,7 +99,7 @@ def udp_expires(t: Trial) -> None:
     has_expired(t, flow, f"gone after {UDP + MARGIN:g} s")
 
 
-def udp_outbound_refreshes(t: Trial) -> None:
+def udp_outbound_refreshes(t: Exam) -> None:
     """Used by the inside for twice the time-out, the mapping is there still."""
     flow, inside, _ = udp_pair(t)
     before = flow.external
@@ -109,7 +110,7 @@ def udp_outbound_refreshes(t: Trial) -> None:
               f"another external endpoint after {2 * UDP:g} s")  # fmt: skip
 
 
-def udp_inbound_refresh(t: Trial) -> None:
+def udp_inbound_refresh(t: Exam) -> None:
     """Sent to from outside only: alive or not, both are allowed; which it is, is noted."""
     flow, inside, outside = udp_pair(t)
     flow.answer()
@@ -119,13 +120,13 @@ def udp_inbound_refresh(t: Trial) -> None:
     t.observe(f"inbound refresh is {came is not None}: both are allowed")
 
 
-def udp_not_refreshed_by(t: Trial, flow: UdpFlow, send: Callable[[], object], what: str) -> None:
+def udp_not_refreshed_by(t: Exam, flow: UdpFlow, send: Callable[[], object], what: str) -> None:
     """While `send` goes on, the time-out passes all the same."""
     keep_busy(send, UDP + MARGIN, UDP)
     has_expired(t, flow, f"gone in spite of {what}")
 
 
-def query_expires(t: Trial) -> None:
+def query_expires(t: Exam) -> None:
     """A ping's session ends on time, and not before: a reply after half of it passes."""
     early, late = (Query(t, t.host("b1"), t.host("y1")) for _ in range(2))
     late.ask()
@@ -142,7 +143,7 @@ def query_expires(t: Trial) -> None:
     t.refused(late.outside, late.reply(), late.inside, _fresh_reply(t))
 
 
-def query_not_touched_by_errors(t: Trial) -> None:
+def query_not_touched_by_errors(t: Exam) -> None:
     """Errors about a ping: its reply still passes; and they do not make the session last."""
     query = Query(t, t.host("b1"), t.host("y1"))
     query.ask()
@@ -156,7 +157,7 @@ def query_not_touched_by_errors(t: Trial) -> None:
     t.note(f"with an error every {EVERY:g} s the session ends after {ICMP:g} s all the same")
 
 
-def _fresh_reply(t: Trial) -> Probe:
+def _fresh_reply(t: Exam) -> Probe:
     query = Query(t, t.host("b1"), t.host("y1"))
     query.ask()
     return query.reply()

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from napt_lab.labs.conformance.headers import Endpoint, Probe, udp
-from napt_lab.labs.conformance.reading import Ip
-from napt_lab.labs.conformance.requirement import Violation
-from napt_lab.labs.conformance.stand import Host
-from napt_lab.labs.conformance.trial import Trial, UdpFlow, show
+from napt_lab.labs.capture.packets import Endpoint, Packet
+from napt_lab.labs.conformance.exam import Exam, UdpFlow, show
+from napt_lab.labs.conformance.headers import Probe, udp
+from napt_lab.labs.conformance.testbed import Host
+from napt_lab.labs.conformance.violation import Violation
 
 ENDPOINT_INDEPENDENT = "endpoint-independent"
 ADDRESS_DEPENDENT = "address-dependent"
 PORT_DEPENDENT = "address-and-port-dependent"
 
 
-def mapping_is_endpoint_independent(t: Trial) -> None:
+def mapping_is_endpoint_independent(t: Exam) -> None:
     """One internal endpoint, three remote ones: the same external endpoint.
 
     Meanwhile another host, with the same port, has dialed one of them: a NAT that merely keeps
     port numbers looks endpoint-independent as long as none of them collide.
     """
-    port, remote_port = t.stand.port(), t.stand.port()
+    port, remote_port = t.testbed.port(), t.testbed.port()
     one = t.open_udp(t.host("x1"), t.host("y1"), port=port, remote_port=remote_port)
     t.open_udp(t.host("x3"), t.host("y2"), port=port, remote_port=remote_port)
     for outside, other_port in (
-        (t.host("y1"), t.stand.port()),
+        (t.host("y1"), t.testbed.port()),
         (t.host("y2"), remote_port),
     ):
         other = t.open_udp(t.host("x1"), outside, port=port, remote_port=other_port)
         same_external(t, one.external, other.external, other.remote)
 
 
-def same_external(t: Trial, one: Endpoint, other: Endpoint, remote: Endpoint) -> None:
+def same_external(t: Exam, one: Endpoint, other: Endpoint, remote: Endpoint) -> None:
     """The external endpoint towards another remote one is the same."""
     t.require(
         one == other,
@@ -39,33 +39,33 @@ def same_external(t: Trial, one: Endpoint, other: Endpoint, remote: Endpoint) ->
     )
 
 
-def filtering(t: Trial, inside: Host) -> str:
+def filtering(t: Exam, inside: Host) -> str:
     """Which of the three filtering behaviors is seen."""
     return filtering_of(t, t.open_udp(inside, t.host("y1")))
 
 
-def behavior(t: Trial, one: UdpFlow, two: UdpFlow) -> str:
+def behavior(t: Exam, one: UdpFlow, two: UdpFlow) -> str:
     """What is seen of mapping and filtering, in words, at two sessions of one internal endpoint."""
     mapped = "the same external endpoint" if one.external == two.external else "two external ones"
     return f"{mapped}, filtering {filtering_of(t, one)}"
 
 
-def filtering_of(t: Trial, flow: UdpFlow) -> str:
+def filtering_of(t: Exam, flow: UdpFlow) -> str:
     """The same at a session whose internal endpoint has never called `far`."""
     inside = flow.inside
     flow.answer()
     stranger = t.host("far")
     control = t.open_udp(inside, stranger)
-    from_stranger = udp((stranger.address, t.stand.port()), flow.external)
+    from_stranger = udp((stranger.address, t.testbed.port()), flow.external)
     if t.let_in(stranger, from_stranger, inside, control.inward()) is not None:
         return ENDPOINT_INDEPENDENT
-    other_port = udp((flow.outside.address, t.stand.port()), flow.external)
+    other_port = udp((flow.outside.address, t.testbed.port()), flow.external)
     if t.let_in(flow.outside, other_port, inside, flow.inward()) is not None:
         return ADDRESS_DEPENDENT
     return PORT_DEPENDENT
 
 
-def parity_is_kept(t: Trial) -> None:
+def parity_is_kept(t: Exam) -> None:
     """Twelve ports, even and odd: by chance all would fit once in 4,096 times."""
     for _ in range(12):
         flow = t.open_udp(t.host("x1"), t.host("y1"))
@@ -76,7 +76,7 @@ def parity_is_kept(t: Trial) -> None:
         )
 
 
-def hairpin(t: Trial, one: Host, two: Host) -> tuple[UdpFlow, UdpFlow, Probe, Ip]:
+def hairpin(t: Exam, one: Host, two: Host) -> tuple[UdpFlow, UdpFlow, Probe, Packet]:
     """Two inside hosts that have sent to each other's external endpoints; then one more packet.
 
     Gives the two sessions, the packet as `one` sends it, and as `two` gets it.
@@ -95,7 +95,7 @@ def hairpin(t: Trial, one: Host, two: Host) -> tuple[UdpFlow, UdpFlow, Probe, Ip
     return first, second, probe, packet
 
 
-def hairpin_source(t: Trial, one: Host, two: Host) -> None:
+def hairpin_source(t: Exam, one: Host, two: Host) -> None:
     """The source of a hairpinned packet is the sender's external endpoint."""
     first, _, _, packet = hairpin(t, one, two)
     t.require(

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from napt_lab.labs.conformance.chapters import CHAPTERS
-from napt_lab.labs.conformance.requirement import Outcome, Verdict
+from napt_lab.labs.conformance.requirement import WORDS, Outcome
 from napt_lab.labs.conformance.side_by_side import Examination
+from napt_lab.labs.verdict.verdicts import Verdict
 
 PATH = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
 
@@ -25,10 +26,10 @@ This table is written by `napt-lab conformance {arguments}`; do not edit it by h
 
 """  # noqa: E501
 _LEGEND = {
-    Verdict.PASS: "met, and seen to be met",
+    Verdict.PASSED: "met, and seen to be met",
     Verdict.DEVIATION: "not met, on purpose: the reason, and the setting that removes it, "
     "are below the table",
-    Verdict.FAIL: "not met",
+    Verdict.FAILED: "not met",
     Verdict.NOT_APPLICABLE: "says nothing to such a NAPT, for the reason below",
     Verdict.ERROR: "could not be probed",
 }
@@ -36,7 +37,7 @@ _LEGEND = {
 
 def document(examinations: Sequence[Examination], arguments: str) -> str:
     """The whole file."""
-    legend = "\n".join(f"- **{verdict.value}**: {what}" for verdict, what in _LEGEND.items())
+    legend = "\n".join(f"- **{WORDS[verdict]}**: {what}" for verdict, what in _LEGEND.items())
     parts = [_INTRODUCTION.format(arguments=arguments, legend=legend)]
     rows = list(zip(*(examination.outcomes for examination in examinations), strict=True))
     names = [examination.name for examination in examinations]
@@ -54,7 +55,7 @@ def _table(rows: Sequence[Sequence[Outcome]], names: Sequence[str]) -> str:
     ]
     for row in rows:
         requirement = row[0].requirement
-        verdicts = " | ".join(outcome.verdict.value for outcome in row)
+        verdicts = " | ".join(WORDS[outcome.verdict] for outcome in row)
         lines.append(
             f"| {requirement.name} | {requirement.level} | {requirement.words} | {verdicts} |"
         )

@@ -11,11 +11,10 @@ from rich.console import Console
 from rich.text import Text
 
 from napt_lab.labs.capture.wire import CaptureIncomplete
-from napt_lab.labs.check.outcome import Verdict
 from napt_lab.labs.exercises.answers import Line
 from napt_lab.labs.exercises.attempt import RELAYED, Attempt
 from napt_lab.labs.exercises.exercise import Exercise, Setting
-from napt_lab.labs.exercises.marking import SIGNS, Marks, mark
+from napt_lab.labs.exercises.marking import Marks, mark
 from napt_lab.labs.exercises.progress import Result, read_progress, save_result
 from napt_lab.labs.prompt.background import unquoted, without_ampersand
 from napt_lab.labs.prompt.examples import EXAMPLES
@@ -23,12 +22,12 @@ from napt_lab.labs.prompt.lab_cli import LabCLI
 from napt_lab.labs.prompt.rule_words import without_arrow
 from napt_lab.labs.prompt.why import Why
 from napt_lab.labs.stage.rule_lines import count
+from napt_lab.labs.verdict.verdicts import Verdict
 from napt_lab.topologies.spec.errors import TopologyError
 
 HINT = "check · hint · task · reset · solve · next · ? for help · quit"
 _SHELLS_OWN = set("|&;<>()*~")
 _IN_QUOTES_TOO = set("`$")
-_STYLES = {Verdict.PASSED: "green", Verdict.FAILED: "red", Verdict.ERROR: "magenta"}
 
 
 class Leave(Enum):
@@ -156,7 +155,7 @@ class ExerciseCLI(LabCLI):
     def _tell(self, marks: Marks) -> None:
         for made in marks.marks:
             points = f" ({count(made.points, 'point')})" if made.points else ""
-            sign = (f"{SIGNS[made.verdict]} ", f"bold {_STYLES[made.verdict]}")
+            sign = (f"{made.verdict.sign} ", f"bold {made.verdict.color}")
             self.console.print(Text.assemble(sign, made.text, (points, "dim")))
             if made.verdict is not Verdict.PASSED:
                 for text in (made.message, *made.evidence[-1:]):
@@ -212,7 +211,8 @@ class ExerciseCLI(LabCLI):
                 words += f", {count(known.hints, 'hint')}" if known.hints else ""
                 words += ", after its solution was shown" if known.shown else ""
             solved = known is not None and known.solved
-            sign = " " if known is None or not solved else "○" if known.shown else "✓"
+            shown = known is not None and known.shown
+            sign = " " if not solved else "○" if shown else Verdict.PASSED.sign
             self.show(f"  {sign} {exercise.name:14} {exercise.title}: {words}")
 
     def do_set(self, words: list[str]) -> bool:

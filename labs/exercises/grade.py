@@ -7,24 +7,22 @@ file has no answer to gives no points; an empty list is an answer: the exercise 
 from __future__ import annotations
 
 import json
-import sys
 import time
-import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from napt_lab.labs.capture.wire import CaptureIncomplete
-from napt_lab.labs.check.outcome import Verdict
 from napt_lab.labs.exercises.answers import Line
 from napt_lab.labs.exercises.attempt import Attempt, Reply, fresh_network
-from napt_lab.labs.exercises.marking import SIGNS, Mark, Marks, mark, unanswered
+from napt_lab.labs.exercises.marking import Mark, Marks, mark, unanswered
 from napt_lab.labs.exercises.tasks import Task
-from napt_lab.labs.running.runner import cannot_build
 from napt_lab.labs.stage.rule_lines import count
-from napt_lab.labs.verdict.exit_status import CANNOT_RUN, FAILED, PASSED
-from napt_lab.labs.verdict.results import xml_text
+from napt_lab.labs.verdict.exit_status import exit_status
+from napt_lab.labs.verdict.junit import Case, Suite, write_junit
+from napt_lab.labs.verdict.run_errors import tell_network_error, tell_unwritten
+from napt_lab.labs.verdict.verdicts import Verdict
 from napt_lab.topologies.network.build_error import BuildError
 from napt_lab.topologies.network.napt_control import ControlError
 from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
@@ -43,6 +41,7 @@ class Graded:
     marks: Marks
     said: tuple[str, ...]  # by lines that were refused, or failed in the background
     seconds: float
+    broken: bool = False  # it could not be marked
 
 
 def grade(tasks: Sequence[Task], listen: Callable[[Graded], None]) -> list[Graded]:
@@ -60,6 +59,7 @@ def _grade(task: Task) -> Graded:
         return Graded(task, unanswered(task.exercise, task.topology), (), 0.0)
     replies: list[tuple[Line, Reply]] = []
     failed_later: list[str] = []
+    broken = ""
     try:
         with fresh_network(task.topology) as (net, wire):
             attempt = Attempt(task.exercise, net, wire)
@@ -73,7 +73,7 @@ def _grade(task: Task) -> Graded:
         broken = f"{type(error).__name__}: {error}"
         marks = unanswered(task.exercise, task.topology, Verdict.ERROR, broken)
     said = [f"{line.text}: {_last(reply.text)}" for line, reply in replies if not reply.well]
-    return Graded(task, marks, (*said, *failed_later), time.monotonic() - began)
+    return Graded(task, marks, (*said, *failed_later), time.monotonic() - began, bool(broken))
 
 
 def _last(text: str) -> str:
@@ -88,7 +88,7 @@ def lines_of(marks: Marks) -> list[str]:
     lines = []
     for made in marks.marks:
         points = f" ({count(made.points, 'point')})" if made.points else ""
-        lines.append(f"  {SIGNS[made.verdict]} {made.text}{points}")
+        lines.append(f"  {made.verdict.sign} {made.text}{points}")
         if made.verdict is not Verdict.PASSED:
             lines += [f"    {text}" for text in (made.message, *made.evidence[-1:]) if text]
     return [*lines, *(f"  → {advice}" for advice in marks.advice)]
@@ -146,27 +146,18 @@ def write_json(path: Path, graded: Sequence[Graded]) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def write_junit(path: Path, graded: Sequence[Graded]) -> None:
-    """In the form that CI systems read: a suite for each exercise. Raises OSError."""
-    suites = ET.Element("testsuites")
-    for g in graded:
-        name = f"exercise {g.task.exercise.id}"
-        suite = ET.SubElement(suites, "testsuite", name=name, time=f"{g.seconds:.3f}")
-        counts = {"tests": len(g.marks.marks), "failures": 0, "errors": 0}
-        for made in g.marks.marks:
-            case = ET.SubElement(suite, "testcase", classname=name, name=xml_text(made.text))
-            if made.verdict is Verdict.PASSED:
-                ET.SubElement(case, "system-out").text = xml_text("\n".join(made.evidence))
-                continue
-            kind = "error" if made.verdict is Verdict.ERROR else "failure"
-            counts[f"{kind}s"] += 1
-            why = made.message or (made.evidence[-1] if made.evidence else "it does not hold")
-            trouble = ET.SubElement(case, kind, message=xml_text(why))
-            trouble.text = xml_text("\n".join([*g.said, *made.evidence, *g.marks.advice]))
-        suite.attrib.update({key: str(number) for key, number in counts.items()})
-    tree = ET.ElementTree(suites)
-    ET.indent(tree)
-    tree.write(path, encoding="utf-8", xml_declaration=True)
+def suite(graded: Graded) -> Suite:
+    """One exercise for JUnit: a case for each assertion."""
+    name = f"exercise {graded.task.exercise.id}"
+    return Suite(name, graded.seconds, [_case(name, graded, m) for m in graded.marks.marks])
+
+
+def _case(group: str, graded: Graded, made: Mark) -> Case:
+    why = made.message or (made.evidence[-1] if made.evidence else "it does not hold")
+    told: tuple[str, ...] = made.evidence
+    if made.verdict is not Verdict.PASSED:
+        told = (*graded.said, *told, *graded.marks.advice)
+    return Case(group, made.text, made.verdict, why, "\n".join(told))
 
 
 def run_grade(tasks: Sequence[Task], json_path: Path | None, junit: Path | None) -> int:
@@ -178,15 +169,16 @@ def run_grade(tasks: Sequence[Task], json_path: Path | None, junit: Path | None)
     try:
         graded = grade(tasks, tell)
     except BuildError as error:
-        return cannot_build(error)
+        return tell_network_error(error)
     got, of = (sum(getattr(g.marks, key) for g in graded) for key in ("got", "of"))
     print(f"Score: {got} of {count(of, 'point')}.")
     try:
         if json_path is not None:
             write_json(json_path, graded)
         if junit is not None:
-            write_junit(junit, graded)
+            write_junit(junit, map(suite, graded))
     except OSError as error:
-        print(f"napt-lab: cannot write the marks: {error}", file=sys.stderr)
-        return CANNOT_RUN
-    return PASSED if all(g.marks.full for g in graded) else FAILED
+        return tell_unwritten(error, "the marks")
+    return exit_status(
+        passed=all(g.marks.full for g in graded), error=any(g.broken for g in graded)
+    )

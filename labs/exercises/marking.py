@@ -12,17 +12,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from napt_lab.labs.check.outcome import Outcome, Verdict
+from napt_lab.labs.check.outcome import Outcome
 from napt_lab.labs.check.run import run_checks
 from napt_lab.labs.exercises.attempt import Attempt
 from napt_lab.labs.exercises.exercise import Exercise
 from napt_lab.labs.exercises.patterns import Pattern
+from napt_lab.labs.verdict.verdicts import Verdict
 from napt_lab.topologies.spec.model import Topology
 
 SETTLE_SECONDS = 2.0  # until what programs report of the last line has arrived
 MISTAKEN_SECONDS = 0.4  # … if it looks like a known mistake
 ROUND_SECONDS = 0.05
-SIGNS = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.ERROR: "!"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ comes, in about a second. What was typed is forgotten with the network; what was
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,14 +21,10 @@ from napt_lab.labs.exercises.exercise_cli import ExerciseCLI, Leave, show_task
 from napt_lab.labs.exercises.progress import read_progress
 from napt_lab.labs.prompt.interrupts import Interrupts
 from napt_lab.labs.prompt.why import Why
-from napt_lab.labs.running.runner import cannot_build
 from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.narration import Narration
-from napt_lab.labs.verdict.exit_status import FAILED, PASSED
-from napt_lab.topologies.network.build_error import BuildError
-from napt_lab.topologies.network.napt_control import ControlError
-from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
-from napt_lab.topologies.network.programs import ProgramError
+from napt_lab.labs.verdict.exit_status import PASSED
+from napt_lab.labs.verdict.run_errors import NETWORK_ERRORS, tell_network_error
 
 
 @dataclass
@@ -50,11 +45,8 @@ def run_session(exercises: Sequence[Exercise], name: str | None) -> int:
     try:
         while turn is not None:
             turn = _play(turn, exercises, console, interrupts)
-    except BuildError as error:
-        return cannot_build(error)
-    except (ProgramError, ProgramEnded, ControlError, DeadlinePassed) as error:
-        print(f"napt-lab: {error}", file=sys.stderr)
-        return FAILED
+    except NETWORK_ERRORS as error:
+        return tell_network_error(error)
     finally:
         interrupts.release()
     return PASSED

@@ -1,13 +1,15 @@
 """A topology for engines that run it on more than one machine: `export FILE --to containerlab`.
 
 Theory of operation. A topology is a plan (topologies/network/plan.py): nodes, interfaces,
-addresses, routes, programs. Here the plan is written down for somebody else to carry out:
+addresses, routes, programs. Here the plan is written down for other engines to carry out:
 
+    node_names.py    names that are allowed on a cluster
     boot.py          what a node does when it starts, as a script: the same for every engine
-    containerlab.py  a containerlab topology; clabernetes runs it on a cluster
-    kathara.py       a Kathara network scenario; Megalos runs it on a cluster
+    containerlab.py  a containerlab topology; written for clabernetes, too, which uses a cluster
+    kathara.py       a Kathara network scenario; written for Megalos, too, which uses a cluster
+    expect.py        what the topology expects, as a script
 
-Every node is a container of the project's own image. `LEFT_BEHIND` is what does not carry over.
+Every node is a container of the project's own image. `warnings` says what does not carry over.
 """
 
 from __future__ import annotations
@@ -15,25 +17,26 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from napt_lab.labs.export import containerlab, kathara
+from napt_lab.labs.export import containerlab, expect, kathara
+from napt_lab.labs.export.node_names import INTERFACE_NAME, node_names
 from napt_lab.topologies.spec.model import Topology
 
-FORMATS = {"containerlab": containerlab.files, "kathara": kathara.files}
+FORMATS = {"containerlab": containerlab, "kathara": kathara}
 
 LEFT_BEHIND = (
-    "the labs, their claims and captures, and expect: they look into the sandbox from outside",
-    "offload: links are what that engine makes of them",
-    "the sandbox: how well nodes are kept from the machine's own network is that engine's affair",
+    "not carried over: the labs, their claims and captures, which need the sandbox",
+    f"carried over in part: expect: ({expect.NAME} says which sentences, and tries them)",
+    "not carried over: offload; the links are made by that engine",
 )
 
-
-# What is written down is read by other programs: their words, and nothing to be quoted.
+# What is written down is read by other programs, so nothing in it may need quoting.
 IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
-NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
+NOT_IN_LABELS = re.compile(r"[^a-z0-9-]")
+LAB_NAME = 40  # characters: a part of a DNS label, which has 63
 
 
 class ExportError(Exception):
-    """This topology, or this place, is none for an export; the message says why."""
+    """This topology, or this place, cannot be used for an export; the message says why."""
 
 
 def export(topology: Topology, form: str, image: str, folder: Path) -> list[Path]:
@@ -42,7 +45,9 @@ def export(topology: Topology, form: str, image: str, folder: Path) -> list[Path
     `image`: the name of the project's image there. Raises ExportError, or OSError.
     """
     if not IMAGE.fullmatch(image):
-        raise ExportError(f"{image!r} is no image's name; one is napt-lab, or HOST/napt-lab:TAG")
+        raise ExportError(
+            f"{image!r} is not a valid image name; allowed: napt-lab, or HOST/napt-lab:TAG"
+        )
     for site in topology.sites:
         if site.gateway.translator is not None:
             raise ExportError(
@@ -51,8 +56,12 @@ def export(topology: Topology, form: str, image: str, folder: Path) -> list[Path
             )
     if folder.exists():
         raise ExportError(f"{folder} exists already; name another place with --output")
-    lab = NOT_IN_NAMES.sub("-", topology.path.stem).strip("-._") or "lab"
-    written = FORMATS[form](topology, lab, image)
+    lab = NOT_IN_LABELS.sub("-", topology.path.stem.lower())[:LAB_NAME].strip("-") or "lab"
+    engine = FORMATS[form]
+    names = node_names(topology, engine.SEPARATOR)
+    written, run = engine.files(topology, lab, image, names)
+    if topology.expect:
+        written[expect.NAME] = expect.script(topology, names, run)
     for name, text in written.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,3 +69,20 @@ def export(topology: Topology, form: str, image: str, folder: Path) -> list[Path
         if name.endswith(".sh"):
             path.chmod(0o755)
     return [folder / name for name in written]
+
+
+def warnings(topology: Topology, form: str, image: str) -> list[str]:
+    """What to know before the export is used, a line each."""
+    engine = FORMATS[form]
+    names = node_names(topology, engine.SEPARATOR)
+    renamed = [f"{node} is {name}" for node, name in names.items() if node != name]
+    lines = [*LEFT_BEHIND, f"leak: {engine.LEAK}"]
+    if renamed:
+        why = f"no underscore; NODE-INTERFACE has at most {INTERFACE_NAME} characters"
+        lines.append(f"renamed, for clusters ({why}): {', '.join(renamed)}")
+    if "/" not in image:
+        lines.append(
+            f"image: {image} names no registry, so no machine can pull it: build it on each "
+            "(docker build -t napt-lab .), or push it and export with --image HOST/napt-lab:TAG"
+        )
+    return lines

@@ -2,12 +2,18 @@
 
 The same that topologies/network/builder.py does in the sandbox, in words that any engine can
 carry out. Every word that comes from a topology is quoted.
+
+Each engine names interfaces in its own way: containerlab as we tell it, Kathara eth0, eth1, …,
+Megalos net0, net1, …, beside an eth0 that leads to the cluster's own network. So a script looks
+for net0 first. A gateway's and the router's interfaces are then renamed to lan0, wan0, isp1 …,
+because their programs are told these names; a host's keep what they are called.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from napt_lab.topologies.network.plan import PLAIN, QUIET, NodePlan, node_plans
@@ -17,15 +23,28 @@ from napt_lab.topologies.spec.model import Engine, Gateway, Host, Topology
 
 PYTHON = "/opt/napt-lab/bin/python"  # in the project's image
 HOME = PurePosixPath("/run/napt-lab")
+_FIND_PORT = """\
+find_port() {  # NUMBER NAME: the name of an interface, on whichever engine this runs
+  for port in "net$1" "$2" "eth$1"; do
+    [ ! -e "/sys/class/net/$port" ] || return 0
+  done
+  echo "this node has no interface net$1, $2 or eth$1" >&2
+  exit 1
+}
+rename() {  # NAME: the interface that was found
+  [ "$port" != "$1" ] || return 0
+  ip link set "$port" down
+  ip link set "$port" name "$1"
+}"""
 
 
 def scripts(topology: Topology) -> dict[str, str]:
-    """The script of each node, by the node's name."""
+    """The script of each node, by the node's name in the topology."""
     hosts = {host.name: host for host in topology.hosts()}
     gateways = {site.gateway.name: site for site in topology.sites}
     written = {}
     for plan in node_plans(topology):
-        lines = [*_network(plan), *_names(topology)]
+        lines = [*_network(plan, is_host=plan.name in hosts), *_names(topology)]
         if plan.name in gateways:
             site = gateways[plan.name]
             if site.gateway.engine is Engine.NFTABLES:
@@ -37,15 +56,23 @@ def scripts(topology: Topology) -> dict[str, str]:
     return written
 
 
-def _network(plan: NodePlan) -> Iterator[str]:
+def _network(plan: NodePlan, *, is_host: bool) -> Iterator[str]:
     for name, value in (QUIET | PLAIN).items():
         # The interfaces are there already, each with what the machine has for new ones.
         if "/default/" not in name:
             files = f"/proc/sys/net/{name.replace('/all/', '/*/')}"
             yield f"for file in {files}; do [ ! -e $file ] || echo {value} > $file; done"
+    yield _FIND_PORT
+    for number, port in enumerate(plan.ports):
+        yield f"find_port {number} {port.interface}"
+        if not is_host:
+            yield f"rename {port.interface}"
+    if is_host:
+        (port,) = plan.ports
+        plan = replace(plan, ports=(replace(port, interface='"$port"'),))
     for command in plan.ip_commands():
         # The engine may have given the node a default route of its own.
-        yield f"ip {command.replace('route add default', 'route replace default')}"
+        yield f"ip {command.replace('route add', 'route replace')}"
     if plan.forwards:
         yield "echo 1 > /proc/sys/net/ipv4/ip_forward"
 

@@ -7,24 +7,37 @@ must have no other way out. Its scripts are mounted from `boot/`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
 from napt_lab.labs.export import boot
+from napt_lab.labs.export.node_names import switch_names
 from napt_lab.topologies.network.plan import node_plans, segments
 from napt_lab.topologies.spec.model import Topology
 
+SEPARATOR = "-"  # stands for an underscore in names
+LEAK = (
+    "on one machine, none: no node has containerlab's management network; on a cluster, "
+    "clabernetes gives every pod the cluster's own network"
+)
 
-def files(topology: Topology, lab: str, image: str) -> dict[str, str]:
-    """The files of the lab of this name, by theirs: the topology and a script for each node."""
-    scripts = boot.scripts(topology)
+
+def files(
+    topology: Topology, lab: str, image: str, names: Mapping[str, str]
+) -> tuple[dict[str, str], str]:
+    """The files of the lab of this name, by theirs: the topology and a script for each node; and
+    what runs a command on `$node`, in sh.
+    """
+    scripts = {names[node]: script for node, script in boot.scripts(topology).items()}
     nodes: dict[str, Any] = {name: _node(image, name) for name in scripts}
     links = []
-    for segment in segments(topology):
-        switch = f"switch-{segment.replace('.', '-')}"
+    all_segments = segments(topology)
+    switches = switch_names(len(all_segments), names.values())
+    for segment, switch in zip(all_segments, switches, strict=True):
         ports = [
-            (plan.name, port)
+            f"{names[plan.name]}:{port.interface}"
             for plan in node_plans(topology)
             for port in plan.ports
             if port.segment == segment
@@ -33,13 +46,14 @@ def files(topology: Topology, lab: str, image: str) -> dict[str, str]:
         scripts[switch] = _switch(cables)
         nodes[switch] = _node(image, switch)
         links += [
-            {"endpoints": [f"{switch}:{cable}", f"{name}:{port.interface}"]}
-            for cable, (name, port) in zip(cables, ports, strict=True)
+            {"endpoints": [f"{switch}:{cable}", port]}
+            for cable, port in zip(cables, ports, strict=True)
         ]
     document = {"name": lab, "topology": {"nodes": nodes, "links": links}}
     text = f"# {topology.title}: containerlab deploy --topo {lab}.clab.yml\n"
     text += yaml.safe_dump(document, sort_keys=False)
-    return {f"{lab}.clab.yml": text} | {f"boot/{n}.sh": script for n, script in scripts.items()}
+    written = {f"{lab}.clab.yml": text} | {f"boot/{n}.sh": script for n, script in scripts.items()}
+    return written, f'docker exec "clab-{lab}-$node"'
 
 
 def _node(image: str, name: str) -> dict[str, Any]:

@@ -1,18 +1,29 @@
 """As a Kathara network scenario: lab.conf says who is on which segment, `NODE.startup` the rest.
 
-Kathara's segments are collision domains, which join as many interfaces as there are. It names a
-node's interfaces eth0, eth1, …; they get the names that the topology has for them first.
+Kathara's segments are collision domains, which join as many interfaces as there are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from napt_lab.labs.export import boot
-from napt_lab.topologies.network.plan import NodePlan, node_plans
+from napt_lab.topologies.network.plan import node_plans
 from napt_lab.topologies.spec.model import Topology
 
+SEPARATOR = ""  # Kathara's names have neither underscores (Megalos changes them) nor hyphens
+LEAK = (
+    "on one machine, none: no node is `bridged`; on a cluster, Megalos gives every node an eth0 in "
+    "the cluster's own network, which reaches what the cluster reaches"
+)
 
-def files(topology: Topology, lab: str, image: str) -> dict[str, str]:
-    """The files of the lab of this name, by theirs: lab.conf, and a startup script a node."""
+
+def files(
+    topology: Topology, lab: str, image: str, names: Mapping[str, str]
+) -> tuple[dict[str, str], str]:
+    """The files of the lab of this name, by theirs: lab.conf, and a startup script a node; and
+    what runs a command on `$node`, in sh; `$here` is the folder.
+    """
     # Its parser knows no way to say these in a value.
     title = topology.title.replace('"', "").replace("=", ":")
     lines = [
@@ -25,22 +36,12 @@ def files(topology: Topology, lab: str, image: str) -> dict[str, str]:
     scripts = boot.scripts(topology)
     written = {}
     for plan in node_plans(topology):
+        name = names[plan.name]
         for number, port in enumerate(plan.ports):
-            lines.append(f'{plan.name}[{number}]="{port.segment.replace(".", "_")}"')
-        lines.append(f'{plan.name}[image]="{image}"')
-        lines.append(f'{plan.name}[entrypoint]="sleep infinity"')
-        lines.append(f'{plan.name}[bridged]="false"')
+            lines.append(f'{name}[{number}]="{port.segment.replace(".", "")}"')
+        lines.append(f'{name}[image]="{image}"')
+        lines.append(f'{name}[entrypoint]="sleep infinity"')
+        lines.append(f'{name}[bridged]="false"')
         lines.append("")
-        written[f"{plan.name}.startup"] = _renamed(plan) + scripts[plan.name]
-    return {"lab.conf": "\n".join(lines), **written}
-
-
-def _renamed(plan: NodePlan) -> str:
-    lines = []
-    for number, port in enumerate(plan.ports):
-        if port.interface != f"eth{number}":
-            lines += [
-                f"ip link set eth{number} down",
-                f"ip link set eth{number} name {port.interface}",
-            ]
-    return "".join(f"{line}\n" for line in lines)
+        written[f"{name}.startup"] = scripts[plan.name]
+    return {"lab.conf": "\n".join(lines), **written}, 'kathara exec -d "$here" "$node" --'

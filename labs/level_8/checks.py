@@ -32,7 +32,7 @@ Rule = dict[str, Any]
 
 def curl(url: str, *options: str) -> tuple[str, ...]:
     """The command line of a fetch that takes 5 seconds at most."""
-    return ("curl", "-sS", "-m", "5", *options, url)
+    return ("curl", "-sSf", "-m", "5", *options, url)
 
 
 def knock(url: str) -> tuple[str, ...]:

@@ -105,10 +105,10 @@ def _router_has_no_route(stage: Stage, claim: Claim, since: int) -> None:
 def upload_it(stage: Stage) -> None:
     mine = stage.net["pc"].home / FILE
     mine.write_bytes(os.urandom(SIZE))
-    before = stage.run("stackoverflow", *curl(PUBLIC_COPY, "-f", "-o", "/dev/null"))
+    before = stage.run("stackoverflow", *curl(PUBLIC_COPY, "-o", "/dev/null"))
     sent = stage.run("pc", *curl(PUBLIC_COPY, "-T", FILE))
     fetched = {
-        node: stage.run(node, *curl(PUBLIC_COPY, "-f", "-o", "copy.jpg"))
+        node: stage.run(node, *curl(PUBLIC_COPY, "-o", "copy.jpg"))
         for node in ("stackoverflow", "pc2")
     }
     with stage.claim("8.upload", "the PC's file is where anyone can fetch it") as claim:

@@ -100,9 +100,9 @@ def follow(frames: Iterable[Frame], ports: Mapping[str, Port]) -> list[Journey]:
         packet = decode_frame(frame.data)
         if packet.source is None:
             continue  # IPv6 and the like: not what the labs are about
-        source, destination = endpoints(packet, frame.data)
+        source, destination = endpoints(packet)
         seen = Sighting(frame.where, frame.nanoseconds, frame.outgoing, source, destination)
-        key = identity(packet, frame.data, ports[frame.where].segment)
+        key = identity(packet, ports[frame.where].segment)
         journey = under_way.get(key)
         if journey is not None and _goes_on(journey, seen):
             journey.sightings.append(seen)

@@ -24,10 +24,11 @@ from markupsafe import Markup
 from napt_lab.labs.report.capture import pick
 from napt_lab.labs.report.ladder import Ladder, make_ladder
 from napt_lab.labs.report.ladder_drawing import Picture, draw_flow
-from napt_lab.labs.report.story import PartStory, StepStory, Story, worst
+from napt_lab.labs.report.story import PartStory, StepStory, Story
 from napt_lab.labs.report.tables import Comparison, compare
 from napt_lab.labs.report.topology_drawing import draw_topology, kind_of
 from napt_lab.labs.stage.code_in_text import pieces
+from napt_lab.labs.verdict.verdicts import Verdict, verdict_of, worst
 from napt_lab.topologies.network.plan import node_plans
 from napt_lab.topologies.spec.loader import load
 from napt_lab.topologies.spec.model import Topology
@@ -36,8 +37,6 @@ from napt_lab.topologies.spec.scalars import ROUTER_NAME
 NAME = "report.html"
 TEXT_SHOWN = 3000  # characters of one text
 _HERE = Path(__file__).parent
-_WORDS = {"held": "holds", "failed": "does not hold", "unchecked": "could not be checked"}
-_MARKS = {"held": "✓", "failed": "✗", "unchecked": "!"}
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
 )
@@ -86,7 +85,7 @@ def render(story: Story, folder: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"mark": _MARKS.get, "verdict": _WORDS.get, "with_code": with_code}
+    environment.filters["with_code"] = with_code
     style = (_HERE / "page.css").read_text(encoding="utf-8")
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     parts, number = [], 0
@@ -95,6 +94,7 @@ def render(story: Story, folder: Path) -> str:
         number += len(part.steps)
     return environment.get_template("page.html").render(
         run=story,
+        verdict=verdict_of(passed=story.passed),
         parts=parts,
         claims=_claims(story, parts),
         when=datetime.fromtimestamp(story.began, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
@@ -184,13 +184,13 @@ def _claims(story: Story, parts: list[PartPage]) -> list[dict[str, Any]]:
     claims = []
     for claim, checks in story.claims.items():
         steps = list(dict.fromkeys(id(step) for step, _ in checks))
-        verdict = worst([check.verdict for _, check in checks])
+        verdict = worst(check.verdict for _, check in checks)
         claims.append(
             {
                 "claim": claim,
                 "verdict": verdict,
                 "checks": len(checks),
-                "held": sum(check.verdict == "held" for _, check in checks),
+                "held": sum(check.verdict is Verdict.PASSED for _, check in checks),
                 "steps": [pages[step] for step in steps],
             }
         )

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from napt_lab.labs.records.stream import Record
+from napt_lab.labs.verdict.verdicts import Verdict, verdict_of, worst
 
 DEEDS_KEPT = 60  # commands and observations of a step
 REPORTS_KEPT = 24  # of what programs reported in a step
 DROPS_KEPT = ENDS_KEPT = 500  # of a step
-VERDICTS = ("held", "unchecked", "failed")  # from good to bad
 
 
 @dataclass(slots=True)
@@ -19,7 +19,7 @@ class Check:
 
     claim: str
     text: str
-    verdict: str
+    verdict: Verdict
     evidence: list[str]
 
 
@@ -68,9 +68,10 @@ class StepStory:
     troubles: list[str] = field(default_factory=list)
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Verdict:
         """The worst of its checks; a step without checks holds unless something went wrong."""
-        return worst([check.verdict for check in self.checks] + ["failed"] * len(self.troubles))
+        verdicts = [check.verdict for check in self.checks]
+        return worst(verdicts + [Verdict.FAILED] * len(self.troubles))
 
 
 @dataclass(slots=True)
@@ -152,11 +153,6 @@ class Story:
             self._step = None
 
 
-def worst(verdicts: list[str]) -> str:
-    """The worst verdict of several."""
-    return max(verdicts, key=VERDICTS.index, default="held")
-
-
 def _take_in(step: StepStory, record: Record) -> None:
     match record["event"]:
         case "working":
@@ -168,8 +164,7 @@ def _take_in(step: StepStory, record: Record) -> None:
         case "observed":
             _keep(step, Deed(lines=list(record["lines"])))
         case "check":
-            passed, broken = record["passed"], record["broken"]
-            verdict = "held" if passed else "unchecked" if broken else "failed"
+            verdict = verdict_of(passed=record["passed"], broken=record["broken"])
             evidence = list(record["evidence"])
             step.checks.append(Check(record["claim"], record["text"], verdict, evidence))
         case "tables":

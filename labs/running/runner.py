@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from napt_lab.labs.capture.pcapng import join_pcapng
-from napt_lab.labs.check.command import check_topologies
+from napt_lab.labs.check.check_command import check_topologies
 from napt_lab.labs.check.reports import CannotReport, Reports
 from napt_lab.labs.course.registry import LABS, what_next
 from napt_lab.labs.prompt import Prompt
@@ -21,13 +20,18 @@ from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.narration import Narration
 from napt_lab.labs.stage.play import Pause, Play
 from napt_lab.labs.stage.steps import Lab, Part
-from napt_lab.labs.verdict.exit_status import CANNOT_RUN, FAILED, INTERRUPTED, PASSED, WRONG_USAGE
+from napt_lab.labs.verdict.exit_status import (
+    CANNOT_RUN,
+    FAILED,
+    INTERRUPTED,
+    PASSED,
+    WRONG_USAGE,
+    exit_status,
+)
 from napt_lab.labs.verdict.results import Results
+from napt_lab.labs.verdict.run_errors import NETWORK_ERRORS, tell_network_error, tell_unwritten
 from napt_lab.topologies.network.build_error import BuildError
 from napt_lab.topologies.network.builder import Network
-from napt_lab.topologies.network.napt_control import ControlError
-from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
-from napt_lab.topologies.network.programs import ProgramError
 from napt_lab.topologies.spec.loader import load
 from napt_lab.topologies.spec.model import Topology
 
@@ -54,7 +58,7 @@ def play(lab: Lab, parts: Sequence[Part], narration: Narration, pause: Pause | N
         directory = RunDirectory(lab.id)
         results = Results(directory.path)
     except OSError as error:
-        return _cannot_write(error)
+        return tell_unwritten(error)
     stream, story = Stream(), Story()
     stream.listen(results)
     stream.listen(story)
@@ -78,9 +82,10 @@ def play(lab: Lab, parts: Sequence[Part], narration: Narration, pause: Pause | N
             )
     if not kept:
         return CANNOT_RUN
-    if run.unbuilt is not None:
-        return cannot_build(run.unbuilt)
-    return PASSED if passed else FAILED
+    broken_by = run.unbuilt or run.lost
+    if broken_by is not None:
+        return tell_network_error(broken_by)
+    return exit_status(passed=passed)
 
 
 def _keep(
@@ -100,7 +105,7 @@ def _keep(
             published = directory.publish(stopped=run.stopped)
     except OSError as error:
         directory.discard()
-        _cannot_write(error)
+        tell_unwritten(error)
         return False
     console = narration.console
     place = os.path.relpath(published)
@@ -151,43 +156,20 @@ def _on_network(use: Callable[[], int]) -> int:
     """Build a network and use it; the exit status, also where it could not be built."""
     try:
         return use()
-    except BuildError as error:
-        return cannot_build(error)
-    except (ProgramError, ProgramEnded, ControlError, DeadlinePassed) as error:
-        print(f"napt-lab: {error}", file=sys.stderr)
-        return FAILED
+    except NETWORK_ERRORS as error:
+        return tell_network_error(error)
 
 
 def run_check(topologies: Sequence[Topology], reports: Reports) -> int:
     """Build topologies and test what they expect. Returns the exit status."""
     try:
-        passed = check_topologies(topologies, reports)
+        return check_topologies(topologies, reports)
     except BuildError as error:
-        return cannot_build(error)
+        return tell_network_error(error)
     except CannotReport as error:
-        return _cannot_write(error.error)
-    return PASSED if passed else FAILED
+        return tell_unwritten(error.error, "the report")
 
 
 def _refuse(why: str) -> int:
     print(f"napt-lab: {why}", file=sys.stderr)
     return WRONG_USAGE
-
-
-def cannot_build(error: BuildError) -> int:
-    """Say that it is this machine's fault; returns the exit status."""
-    print(f"napt-lab: {error.explain()}", file=sys.stderr)
-    return CANNOT_RUN
-
-
-def _cannot_write(error: OSError) -> int:
-    """The results, that is; a run without them is no run."""
-    fix = {
-        errno.ENOSPC: "make room on the disk that this folder is on, and run it again",
-        errno.EDQUOT: "make room within your quota, and run it again",
-        errno.EISDIR: f"move that folder away: mv {error.filename} SOMEWHERE-ELSE",
-    }
-    otherwise = "work in a clone of your own (git clone THIS-FOLDER ~/napt-lab)"
-    print(f"napt-lab: cannot write the results: {error}", file=sys.stderr)
-    print(f"  fix: {fix.get(error.errno or 0, otherwise)}", file=sys.stderr)
-    return CANNOT_RUN

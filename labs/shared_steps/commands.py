@@ -14,8 +14,8 @@ PORT = 8080  # where files are served
 
 
 def curl(address: str, *options: str, path: str = "/") -> tuple[str, ...]:
-    """The command line of a fetch that takes 5 seconds at most."""
-    return ("curl", "-sS", "-m", "5", *options, f"http://{address}:{PORT}{path}")
+    """The command line of a fetch: at most 5 seconds, and an HTTP error is a failure (-f)."""
+    return ("curl", "-sSf", "-m", "5", *options, f"http://{address}:{PORT}{path}")
 
 
 def shell(line: str) -> tuple[str, ...]:

@@ -17,23 +17,12 @@ from napt_lab.labs.records.stream import Record
 from napt_lab.labs.stage.code_in_text import pieces
 from napt_lab.labs.stage.rule_lines import rule_lines
 from napt_lab.labs.verdict.claims import CLAIMS
+from napt_lab.labs.verdict.verdicts import Verdict, counted, verdict_of, worst
 
 WIDTH = 100  # longer lines are hard to read
 OUTPUT_LINES = 6  # of a command's output
 RULES_SHOWN = 12
 BAR_WIDTH = 40
-
-# Verdicts, from good to bad. What could not be checked is not a pass, nor is it a failure.
-_MARKS = {
-    "held": ("✓ ", "bold green"),
-    "unchecked": ("! ", "bold magenta"),
-    "failed": ("✗ ", "bold red"),
-}
-_WORDS = {  # of one, of several
-    "held": ("holds", "hold"),
-    "unchecked": ("could not be checked", "could not be checked"),
-    "failed": ("does not hold", "do not hold"),
-}
 
 
 class Narration:
@@ -44,7 +33,7 @@ class Narration:
         if self.console.width > WIDTH:
             self.console.width = WIDTH
         self._status: Status | None = None
-        self._claims: dict[str, str] = {}  # to the worst verdict so far
+        self._claims: dict[str, Verdict] = {}  # to the worst verdict so far
         self._stopped: Record | None = None  # if somebody ended the run early
         self._last = ""  # the event before, to set groups apart
 
@@ -100,15 +89,10 @@ class Narration:
         self.console.print(Rule())
         in_part = self._take_out_unfinished()
         for claim, verdict in self._claims.items():
-            mark, style = _MARKS[verdict]
-            self._print(Text.assemble((mark, style), (claim, "bold")))
+            self._print(Text.assemble(_sign(verdict), (claim, "bold")))
             if claim in CLAIMS:
                 self._print(Text(CLAIMS[claim], style="dim"), indent=4)
-        counts = {verdict: list(self._claims.values()).count(verdict) for verdict in _MARKS}
-        words = [
-            f"{count} {_WORDS[verdict][count != 1]}" for verdict, count in counts.items() if count
-        ]
-        text = f"Claims: {', '.join(words) or 'none'}."
+        text = f"Claims: {counted(self._claims.values()) or 'none'}."
         style = "bold green" if record["passed"] else "bold red"
         self._print(Text.assemble((text, style), (f" {record['seconds']:.1f} s.", "dim")))
         if self._stopped is None and record["learned"]:
@@ -128,7 +112,7 @@ class Narration:
     def _take_out_unfinished(self) -> set[str]:
         """Claims that have held so far, but whose last step was not played."""
         to_come = set(self._stopped["unchecked"]) if self._stopped is not None else set()
-        unfinished = {claim for claim in to_come if self._claims.get(claim) == "held"}
+        unfinished = {claim for claim in to_come if self._claims.get(claim) is Verdict.PASSED}
         for claim in unfinished:
             del self._claims[claim]
         return unfinished
@@ -190,10 +174,9 @@ class Narration:
         if self._last in ("command", "observed"):
             self.console.print()
         claim, passed = record["claim"], record["passed"]
-        verdict = "held" if passed else "unchecked" if record["broken"] else "failed"
-        worst = max(verdict, self._claims.get(claim, verdict), key=list(_MARKS).index)
-        self._claims[claim] = worst
-        text = Text.assemble(_MARKS[verdict], (f"{claim} ", "bold"), record["text"])
+        verdict = verdict_of(passed=passed, broken=record["broken"])
+        self._claims[claim] = worst([verdict, self._claims.get(claim, verdict)])
+        text = Text.assemble(_sign(verdict), (f"{claim} ", "bold"), record["text"])
         self._print(text, indent=2)
         for line in record["evidence"][:-1]:
             self._print(Text(line, style="dim"), indent=4)
@@ -236,6 +219,10 @@ class Narration:
             crop=wrap,
             overflow="fold" if wrap else "ignore",
         )
+
+
+def _sign(verdict: Verdict) -> tuple[str, str]:
+    return f"{verdict.sign} ", f"bold {verdict.color}"
 
 
 def _possessive(name: str) -> str:

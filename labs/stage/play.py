@@ -18,7 +18,7 @@ from napt_lab.labs.records.stream import Record, Stream
 from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Lab, Part, Step, emit_check
-from napt_lab.topologies.network.build_error import BuildError
+from napt_lab.topologies.network.build_error import BuildError, ProgramLost
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.napt_control import ControlError
 from napt_lab.topologies.network.processes import Event
@@ -73,6 +73,7 @@ class Play:
         self._failed = False
         self.stopped = False  # whether somebody ended the run early
         self.unbuilt: BuildError | None = None  # why there was no network
+        self.lost: ProgramLost | None = None  # which programs of the network have ended
         self.captures: list[Path] = []  # one for each part that was played
         self.unsaved: OSError | None = None  # why a capture is missing
         stream.listen(self._note)
@@ -88,6 +89,7 @@ class Play:
             self._stop()
         except Exception as error:
             self.unbuilt = error if isinstance(error, BuildError) else None
+            self.lost = error if isinstance(error, ProgramLost) else None
             self._stream.emit("trouble", text=str(error), trace=traceback.format_exc())
             self._give_up(f"{type(error).__name__}: {error}")
         except BaseException:  # Ctrl-C, or a signal
@@ -95,11 +97,13 @@ class Play:
             raise
         finally:
             seconds = time.monotonic() - began
+            broken_by = self.unbuilt or self.lost
             self._stream.emit(
                 "end",
                 passed=not self._failed,
                 seconds=round(seconds, 3),
                 learned=list(self._lab.learned),
+                error="" if broken_by is None else str(broken_by),
             )
         return not self._failed
 

@@ -30,7 +30,10 @@ from napt_lab.labs.translator import score, trial
 from napt_lab.labs.translator.claims import BASE, COSTLY, EARNED, Earned
 from napt_lab.labs.translator.score import Mark
 from napt_lab.labs.translator.trial import Trial
-from napt_lab.labs.verdict.exit_status import CANNOT_RUN, FAILED, PASSED, WRONG_USAGE
+from napt_lab.labs.verdict.exit_status import CANNOT_RUN, WRONG_USAGE, exit_status
+from napt_lab.labs.verdict.junit import write_junit
+from napt_lab.labs.verdict.run_errors import tell_unwritten
+from napt_lab.labs.verdict.verdicts import verdict_of
 from napt_lab.topologies.network.own_programs import program
 from napt_lab.topologies.sandbox import sandbox
 from napt_lab.topologies.spec.checkout import DOCTOR
@@ -66,15 +69,15 @@ def grade_translator(
         dropped = [line for one in trials for line in trial.dropped(one)]
         grade = score.as_json(translator, marks, found, said, dropped, time.monotonic() - began)
         score.write_json(directory.path / "grade.json", grade)
-        score.write_junit(directory.path / "junit.xml", grade)
+        suites = [score.suite(grade)]
+        write_junit(directory.path / "junit.xml", suites)
         place = os.path.relpath(directory.publish(latest=False))  # it has no report
         if json is not None:
             score.write_json(json, grade)
         if junit is not None:
-            score.write_junit(junit, grade)
+            write_junit(junit, suites)
     except OSError as error:
-        print(f"napt-lab: cannot write the results: {error}", file=sys.stderr)
-        return CANNOT_RUN
+        return tell_unwritten(error)
     except CannotGrade:
         return CANNOT_RUN
     _show_words(console, "What is wrong with the program itself", found, FAULTS_SHOWN)
@@ -89,7 +92,7 @@ def grade_translator(
             (f" {grade['seconds']} s. The packets of each part are in {place}/.", "dim"),
         )
     )
-    return PASSED if grade["score"] == grade["of"] else FAILED
+    return exit_status(passed=grade["score"] == grade["of"])
 
 
 def check_file(translator: Path) -> int:
@@ -197,7 +200,8 @@ def _show(console: Console, marks: Sequence[Mark]) -> None:
     failed = 0
     console.print()
     for mark in marks:
-        sign = ("✓ ", "bold green") if mark.held else ("✗ ", "bold red")
+        verdict = verdict_of(passed=mark.held)
+        sign = f"{verdict.sign} ", f"bold {verdict.color}"
         console.print(Text.assemble(sign, (mark.earned.claim, "bold")))
         _print(console, mark.text, "dim")
         if mark.held:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 from napt_lab.labs.translator.claims import Earned
 from napt_lab.labs.translator.trial import Trial
 from napt_lab.labs.verdict.claims import CLAIMS
-from napt_lab.labs.verdict.results import xml_text
+from napt_lab.labs.verdict.junit import Case, Suite
+from napt_lab.labs.verdict.verdicts import verdict_of
 
 _BROKEN = re.compile(
     r"(?P<how>could not be checked|it was not): (?P<kind>\w+): (?P<words>.*)", re.S
@@ -122,29 +122,17 @@ def write_json(path: Path, grade: dict[str, Any]) -> None:
     path.write_text(json.dumps(grade, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def write_junit(path: Path, grade: dict[str, Any]) -> None:
-    """A test case a claim. Raises OSError."""
-    failures = grade["of"] - grade["score"]
-    suite = ET.Element(
-        "testsuite",
-        name=xml_text(grade["engine"]),
-        tests=str(grade["of"]),
-        failures=str(failures),
-        errors="0",
-        time=str(grade["seconds"]),
-    )
-    for claim in grade["claims"]:
-        case = ET.SubElement(suite, "testcase", classname=claim["claim"], name=claim["text"])
-        if not claim["passed"]:
-            what, *evidence = claim["evidence"]
-            failure = ET.SubElement(case, "failure", message=xml_text(f"{what}: {evidence[-1]}"))
-            failure.text = xml_text("\n".join([*evidence, claim["next"], claim["read"]]))
-    if grade["faults"]:
-        ET.SubElement(suite, "system-err").text = xml_text(
-            "\n\n".join(fault["text"] for fault in grade["faults"])
-        )
-    suites = ET.Element("testsuites")
-    suites.append(suite)
-    tree = ET.ElementTree(suites)
-    ET.indent(tree)
-    tree.write(path, encoding="utf-8", xml_declaration=True)
+def suite(grade: dict[str, Any]) -> Suite:
+    """The grade for JUnit: a case for each claim."""
+    complaints = "\n\n".join(fault["text"] for fault in grade["faults"])
+    cases = [_case(claim) for claim in grade["claims"]]
+    return Suite(grade["engine"], grade["seconds"], cases, complaints=complaints)
+
+
+def _case(claim: dict[str, Any]) -> Case:
+    verdict = verdict_of(passed=claim["passed"])
+    if claim["passed"]:
+        return Case(claim["claim"], claim["text"], verdict)
+    what, *evidence = claim["evidence"]
+    text = "\n".join([*evidence, claim["next"], claim["read"]])
+    return Case(claim["claim"], claim["text"], verdict, f"{what}: {evidence[-1]}", text)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from napt_lab.labs.conformance import written
 from napt_lab.labs.conformance.chapters import CHAPTERS, REQUIREMENTS
-from napt_lab.labs.conformance.command import candidates, setups
-from napt_lab.labs.conformance.requirement import Verdict
+from napt_lab.labs.conformance.conformance_command import candidates, setups
+from napt_lab.labs.conformance.requirement import WORDS
 from napt_lab.labs.conformance.side_by_side import examine_all
+from napt_lab.labs.verdict.verdicts import Verdict
 
 PRESETS = ("rfc", "none")
 
@@ -39,6 +40,6 @@ def test_the_table_in_docs_is_what_is_seen(tmp_path):
         others += [
             f"{examination.name}: {told(outcome)}; the table has {word}"
             for examination, outcome, word in zip(examinations, outcomes, row, strict=True)
-            if outcome.verdict.value != word
+            if WORDS[outcome.verdict] != word
         ]
     assert not others, "\n".join([*others, "if these are right, make docs/conformance.md anew"])

@@ -12,7 +12,7 @@ import pytest
 
 from napt_lab.labs.capture.wire import Wire
 from napt_lab.nat_node.persistence.memory import FEWEST
-from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.network.builder import Network, ProgramLost
 from napt_lab.topologies.spec.loader import loads
 from tests.network.test_nat_node import await_that, drops, run, serve, translator
 
@@ -144,7 +144,8 @@ def test_killed_amid_a_flood_it_finds_a_whole_table_each_time():
 
 @pytest.mark.parametrize("device", ["nat-in", "nat-out"])
 def test_a_device_that_was_deleted_is_the_end_and_nothing_passes(device):
-    with home() as net, Wire(net, nodes=["napt"]) as wire:
+    lost = pytest.raises(ProgramLost, match=f"the device {device} is gone")
+    with lost, home() as net, Wire(net, nodes=["napt"]) as wire:
         assert run(net["alice"], "ping -c1 -W2 151.101.1.69").status == 0
         process = translator(net)
         assert run(net["napt"], f"ip link del {device}").status == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from napt_lab.labs.capture.wire import Wire
-from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.network.builder import Network, ProgramLost
 from napt_lab.topologies.spec.loader import loads
 from tests.network.test_nat_node import await_that, run, serve, translator
 
@@ -68,7 +68,8 @@ def has(file, size):
 def test_killed_in_the_middle_of_transfers_it_comes_back_and_they_complete():
     content = os.urandom(SIZE)
     digest = hashlib.sha256(content).digest()
-    with home() as net, Wire(net, nodes=["napt"]) as wire:
+    lost = pytest.raises(ProgramLost, match="the 5th time within 60 s")
+    with lost, home() as net, Wire(net, nodes=["napt"]) as wire:
         napt = net.napt("napt")
         serve(net["server"], 80, content)
         serve(net["alice"], 8000, content)

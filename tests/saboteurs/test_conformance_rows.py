@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from napt_lab.labs.conformance.chapters import REQUIREMENTS
+from napt_lab.labs.conformance.requirement import WORDS
 from napt_lab.labs.conformance.side_by_side import examine_all
 from napt_lab.labs.conformance.topology import Candidate, read_setup
 from tests import installed
@@ -261,7 +262,7 @@ def test_settings_that_violate_a_requirement(tmp_path):
         rows = [
             {
                 "id": outcome.requirement.id,
-                "verdict": outcome.verdict.value,
+                "verdict": WORDS[outcome.verdict],
                 "why": outcome.why,
                 "evidence": outcome.evidence,
             }
@@ -304,7 +305,7 @@ def test_faults_in_the_translator(pristine, tmp_path):
 
 def test_a_report_on_packets_that_were_never_sent_is_all_errors(pristine, tmp_path):
     nothing_is_sent = Edit(
-        "labs/conformance/stand.py",
+        "labs/conformance/testbed.py",
         "        self._socket.sendto(probe.data, (destination, 0))\n",
         "",
     )

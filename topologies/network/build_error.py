@@ -1,9 +1,10 @@
-"""The errors of a machine that cannot build a network, or cannot be trusted while it runs."""
+"""Errors that leave a network without a result: the machine's, and those of its programs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from napt_lab.topologies.network.processes import ProgramEnded
 from napt_lab.topologies.sandbox import limits
 from napt_lab.topologies.sandbox.finding import Finding
 from napt_lab.topologies.spec.checkout import DOCTOR
@@ -29,3 +30,7 @@ class LimitReached(BuildError):
         super().__init__(limits.describe(findings))
         self.fix = "\n       ".join(dict.fromkeys(finding.fix for finding in findings))
         self.add_note(f"fix: {self.fix}")  # pytest shows notes
+
+
+class ProgramLost(ProgramEnded):
+    """A program of the topology ended while the network ran: what was seen proves nothing."""

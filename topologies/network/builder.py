@@ -26,7 +26,7 @@ from mininet.net import Mininet
 
 from napt_lab.topologies.network import namespaces, own_programs
 from napt_lab.topologies.network.batch import Batch
-from napt_lab.topologies.network.build_error import BuildError, LimitReached
+from napt_lab.topologies.network.build_error import BuildError, LimitReached, ProgramLost
 from napt_lab.topologies.network.mininet_nodes import BatchIntf, BatchLink, Bridge, LabNode
 from napt_lab.topologies.network.napt_control import NaptControl
 from napt_lab.topologies.network.node import Node
@@ -38,7 +38,7 @@ from napt_lab.topologies.network.plan import (
     node_plans,
     segments,
 )
-from napt_lab.topologies.network.processes import EventLog
+from napt_lab.topologies.network.processes import EventLog, Process
 from napt_lab.topologies.network.programs import start_programs
 from napt_lab.topologies.sandbox import limits, neighbor_table, sandbox
 from napt_lab.topologies.spec.errors import not_one_of
@@ -65,6 +65,7 @@ class Network:
         self.topology = topology
         self.log = EventLog()
         self.nodes: dict[str, Node] = {}
+        self._programs: list[Process] = []  # that must run until the end
         self._cleanup = contextlib.ExitStack()
 
     def __getitem__(self, name: str) -> Node:
@@ -92,7 +93,7 @@ class Network:
             with self._limits.calls():
                 self._build()
             self._cleanup.callback(self._end_processes)
-            start_programs(self.topology, self.nodes)
+            self._programs = start_programs(self.topology, self.nodes)
             self._listen_to_napts()
         except BaseException as error:
             self._end(error)
@@ -105,7 +106,9 @@ class Network:
         error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        """Take all down. LimitReached if the machine was at a limit while the network ran."""
+        """Take all down. LimitReached if the machine was at a limit while the network ran, and
+        ProgramLost if a program of the topology (a NAPT, a proxy, a server) has ended by itself.
+        """
         self._end(error)
 
     def machine_fault(self) -> str:
@@ -114,9 +117,18 @@ class Network:
 
     def _end(self, error: BaseException | None) -> None:
         reached = self._limits.reached(failed=error is not None)
+        lost = [
+            obituary
+            for program in self._programs
+            if not program.told_to_end and (obituary := program.obituary())
+        ]
         self._cleanup.close()
-        if reached and (error is None or isinstance(error, Exception)):
+        if error is not None and not isinstance(error, Exception):
+            return  # Ctrl-C and the like
+        if reached:
             raise LimitReached(reached) from error
+        if lost:
+            raise ProgramLost("; ".join(lost)) from error
 
     def _build(self) -> None:
         # Mininet's initialization would write settings that the whole machine shares.

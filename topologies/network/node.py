@@ -58,7 +58,11 @@ class Node:
     @property
     def environment(self) -> dict[str, str]:
         """What commands on this node see: of the user's own settings, Python's path alone."""
-        ours = {key: value for key, value in os.environ.items() if key == "PYTHONPATH"}
+        ours: dict[str, str] = {}
+        if path := os.environ.get("PYTHONPATH"):
+            # `.` is the user's folder, not the node's: what lies there must not be imported.
+            folders = (str(Path(entry).absolute()) for entry in path.split(os.pathsep))
+            ours["PYTHONPATH"] = os.pathsep.join(folders)
         if self.napt is not None:
             ours["NAPT_CONTROL"] = str(self.napt.path)
         if sys.dont_write_bytecode:  # root works in someone else's clone

@@ -165,6 +165,7 @@ class Process:
         self.node = node
         self.name = name or argv[0]
         self.argv = tuple(argv)
+        self.told_to_end = False
         self._log = log
         self._started = time.monotonic()
         self._seconds = 0.0
@@ -232,7 +233,7 @@ class Process:
             deadline=deadline,
             what=f"`{event}` from {self.name} on {self.node}",
             since=since,
-            give_up=self._obituary,
+            give_up=self.obituary,
         )
 
     def terminate(self) -> None:
@@ -248,10 +249,12 @@ class Process:
         self._ended.wait()
 
     def _signal(self, number: signal.Signals) -> None:
+        self.told_to_end = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._popen.pid, number)
 
-    def _obituary(self) -> str | None:
+    def obituary(self) -> str | None:
+        """How it ended, with its last words; None if it runs."""
         if self.running:
             return None
         words = self._stderr.decode(errors="replace").strip() or "its stderr is empty"

@@ -42,8 +42,8 @@ class ProgramError(Exception):
     """A program of the topology cannot run; the message says which and why."""
 
 
-def start_programs(topology: Topology, nodes: Mapping[str, Node]) -> None:
-    """Start all programs of the topology; returns when all are ready.
+def start_programs(topology: Topology, nodes: Mapping[str, Node]) -> list[Process]:
+    """Start all programs of the topology, and return them when all are ready.
 
     Raises ProgramEnded if a program ends before that, DeadlinePassed if it takes too long.
     """
@@ -54,6 +54,7 @@ def start_programs(topology: Topology, nodes: Mapping[str, Node]) -> None:
         starting += _start_services(host, nodes[host.name])
     for process in starting:
         process.wait_for("ready", deadline=READY_SECONDS)
+    return starting
 
 
 def _start_gateway(site: Site, node: Node, fast: bool) -> Iterator[Process]:

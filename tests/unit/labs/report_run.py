@@ -140,7 +140,7 @@ def tell(folder, text="plain", *, passed=True, frames=None, end=True):
     if not passed:
         stream.emit("trouble", time=BEGAN + 1, text=text, trace="")
     if end:
-        stream.emit("end", time=BEGAN + 1, passed=passed, seconds=1.0)
+        stream.emit("end", time=BEGAN + 1, passed=passed, seconds=1.0, error="")
     if frames is None:
         ends = ((NAPT_B, 40009), (NAPT_A, 8080))
         frames = [*connection(), *segment([("napt_a:wan0", IN, ends)], 5, seq=77)]

@@ -8,10 +8,10 @@ import json
 import pytest
 from rich.console import Console
 
+from napt_lab.labs.bench.figure_table import bar, number, table
 from napt_lab.labs.bench.figures import KERNEL, OURS, Bound, Figure, Row, Target
-from napt_lab.labs.bench.load import PAYLOAD
 from napt_lab.labs.bench.starting import many_hosts_topology
-from napt_lab.labs.bench.table import bar, number, table
+from napt_lab.labs.bench.traffic_load import PAYLOAD
 from napt_lab.topologies.spec.loader import load
 
 

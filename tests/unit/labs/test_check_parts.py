@@ -10,9 +10,10 @@ import pytest
 
 from napt_lab.labs.capture.packets import ACK, PSH, Packet
 from napt_lab.labs.capture.wire import Captured
-from napt_lab.labs.check import run, stun
-from napt_lab.labs.check.outcome import CannotTell, Verdict
+from napt_lab.labs.check import run, stun_binding
+from napt_lab.labs.check.outcome import CannotTell
 from napt_lab.labs.check.trail import Trail, classify
+from napt_lab.labs.verdict.verdicts import Verdict
 from napt_lab.topologies.spec.assertions import Via
 from napt_lab.topologies.spec.loader import loads
 
@@ -20,18 +21,21 @@ TRANSACTION = bytes(range(12))
 
 
 def test_a_binding_request_is_answered_with_its_source():
-    answer = stun.answer(stun.request(TRANSACTION), ("24.9.3.7", 40001))
-    assert stun.mapped(answer, TRANSACTION) == ("24.9.3.7", 40001)
+    answer = stun_binding.answer(stun_binding.request(TRANSACTION), ("24.9.3.7", 40001))
+    assert stun_binding.mapped(answer, TRANSACTION) == ("24.9.3.7", 40001)
     assert bytes([24, 9, 3, 7]) not in answer  # lest a NAPT rewrites it
-    assert stun.mapped(answer, bytes(12)) is None
-    assert stun.answer(answer, ("24.9.3.7", 40001)) is None
+    assert stun_binding.mapped(answer, bytes(12)) is None
+    assert stun_binding.answer(answer, ("24.9.3.7", 40001)) is None
 
 
 @pytest.mark.parametrize("cut", range(32))
 def test_what_is_cut_off_is_no_answer(cut):
-    answer = stun.answer(stun.request(TRANSACTION), ("24.9.3.7", 40001))
-    assert stun.mapped(answer[:cut], TRANSACTION) is None
-    assert stun.answer(stun.request(TRANSACTION)[: min(cut, 19)], ("24.9.3.7", 1)) is None
+    answer = stun_binding.answer(stun_binding.request(TRANSACTION), ("24.9.3.7", 40001))
+    assert stun_binding.mapped(answer[:cut], TRANSACTION) is None
+    assert (
+        stun_binding.answer(stun_binding.request(TRANSACTION)[: min(cut, 19)], ("24.9.3.7", 1))
+        is None
+    )
 
 
 def expectation(wait):

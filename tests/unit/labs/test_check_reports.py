@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from napt_lab.labs.check.github import Annotations
-from napt_lab.labs.check.outcome import Outcome, Verdict
+from napt_lab.labs.check.outcome import Outcome
 from napt_lab.labs.check.reports import Checked, Reports
+from napt_lab.labs.verdict.verdicts import Verdict
 from napt_lab.topologies.spec.loader import loads
 
 YAML = """
@@ -21,13 +22,14 @@ expect:
   - {check: "files reaches stackoverflow:80", points: 3}
   - {check: files reaches stackoverflow, message: "look, 100%"}
 """
+VERDICTS = Verdict.PASSED, Verdict.FAILED, Verdict.ERROR
 EVIL = "\x1b[31mred\x00 ]]> <&\n::error::gotcha"
 
 
 @pytest.fixture
 def checked():
     topology = loads(YAML.encode(), Path("home.yaml"))
-    verdicts = zip(topology.expect, Verdict, ("fine", "first\nbecause", EVIL), strict=True)
+    verdicts = zip(topology.expect, VERDICTS, ("fine", "first\nbecause", EVIL), strict=True)
     outcomes = [
         Outcome(e, verdict, tuple(said.split("\n", 1)), 0.5) for e, verdict, said in verdicts
     ]

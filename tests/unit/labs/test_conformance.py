@@ -7,23 +7,16 @@ import re
 
 import pytest
 
+from napt_lab.labs.capture.packets import SYN, UDP, Sum, checksum, decode_ipv4
 from napt_lab.labs.conformance import headers, written
 from napt_lab.labs.conformance.chapters import CHAPTERS, REQUIREMENTS, named
-from napt_lab.labs.conformance.command import Unusable, candidates, setups
-from napt_lab.labs.conformance.reading import Sum, read_ipv4
-from napt_lab.labs.conformance.report import results
-from napt_lab.labs.conformance.requirement import (
-    Chapter,
-    Deviation,
-    NotApplicable,
-    NotProbed,
-    Outcome,
-    Verdict,
-    Violation,
-    judge,
-)
+from napt_lab.labs.conformance.conformance_command import Unusable, candidates, setups
+from napt_lab.labs.conformance.requirement import Chapter, Deviation, Outcome, judge
+from napt_lab.labs.conformance.result_files import results
 from napt_lab.labs.conformance.side_by_side import Examination, as_json, from_json
 from napt_lab.labs.conformance.topology import Candidate, read_setup
+from napt_lab.labs.conformance.violation import NotApplicable, NotProbed, Violation
+from napt_lab.labs.verdict.verdicts import Verdict
 
 INSIDE, OUTSIDE = ("10.0.0.7", 4711), ("151.101.1.69", 80)
 
@@ -54,11 +47,11 @@ def verdict_of(check, setup, *deviations):
     return judge(chapter.requirements[0], Notes(), setup, lambda: 0.0)
 
 
-def meets(trial):
-    trial.observe("a packet")
+def meets(exam):
+    exam.observe("a packet")
 
 
-def violates(_trial):
+def violates(_exam):
     raise Violation("it was let in")
 
 
@@ -69,16 +62,16 @@ def deviation(when):
 @pytest.mark.parametrize(
     ("check", "declared", "verdict", "why"),
     [
-        (meets, None, Verdict.PASS, ""),
-        (violates, None, Verdict.FAIL, "it was let in"),
+        (meets, None, Verdict.PASSED, ""),
+        (violates, None, Verdict.FAILED, "it was let in"),
         (violates, True, Verdict.DEVIATION, "a reason"),
-        (violates, False, Verdict.FAIL, "it was let in"),  # declared for other settings
-        (meets, True, Verdict.FAIL, "declared but not seen: a reason"),
-        (meets, False, Verdict.PASS, ""),
-        (lambda trial: None, None, Verdict.ERROR, "without having observed anything"),
-        (lambda trial: trial.note("looked"), None, Verdict.ERROR, "without having observed"),
-        (lambda trial: 1 / 0, None, Verdict.ERROR, "ZeroDivisionError"),
-        (lambda trial: 1 / 0, True, Verdict.ERROR, "ZeroDivisionError"),
+        (violates, False, Verdict.FAILED, "it was let in"),  # declared for other settings
+        (meets, True, Verdict.FAILED, "declared but not seen: a reason"),
+        (meets, False, Verdict.PASSED, ""),
+        (lambda exam: None, None, Verdict.ERROR, "without having observed anything"),
+        (lambda exam: exam.note("looked"), None, Verdict.ERROR, "without having observed"),
+        (lambda exam: 1 / 0, None, Verdict.ERROR, "ZeroDivisionError"),
+        (lambda exam: 1 / 0, True, Verdict.ERROR, "ZeroDivisionError"),
     ],
 )
 def test_verdicts(check, declared, verdict, why, setup):
@@ -93,7 +86,7 @@ def test_verdicts(check, declared, verdict, why, setup):
     [(NotApplicable("no pool"), Verdict.NOT_APPLICABLE), (NotProbed("no way"), Verdict.ERROR)],
 )
 def test_what_cannot_be_tried_is_no_pass(error, verdict, setup):
-    def check(_trial):
+    def check(_exam):
         raise error
 
     outcome = verdict_of(check, setup)
@@ -102,7 +95,7 @@ def test_what_cannot_be_tried_is_no_pass(error, verdict, setup):
 
 def test_a_deviation_is_of_the_python_translator_unless_the_kernel_has_the_setting_too():
     kernel = read_setup(Candidate("nftables", {"engine": "nftables"}))
-    assert verdict_of(violates, kernel, deviation(True)).verdict is Verdict.FAIL
+    assert verdict_of(violates, kernel, deviation(True)).verdict is Verdict.FAILED
     both = Deviation(lambda _: True, "a reason", "a-setting: true", any_engine=True)
     assert verdict_of(violates, kernel, both).verdict is Verdict.DEVIATION
 
@@ -164,14 +157,14 @@ def test_scapy_agrees_with_every_checksum(length):
     fields = headers.IpFields(tos=0xB8, options=b"\x01\x01\x94\x04\0\0\0")
     for probe in (
         headers.udp(INSIDE, OUTSIDE, data, fields),
-        headers.tcp(INSIDE, OUTSIDE, headers.SYN, 7, 0, data, b"\x02\x04\x05\xb4", fields),
+        headers.tcp(INSIDE, OUTSIDE, SYN, 7, 0, data, b"\x02\x04\x05\xb4", fields),
         headers.echo(INSIDE[0], OUTSIDE[0], 9, fields, data=data),
     ):
         again = IP(probe.data)
         for layer in (again, again.payload):
             del layer.chksum
         assert bytes(again) == probe.data
-        packet = read_ipv4(probe.data)
+        packet = decode_ipv4(probe.data)
         assert (packet.header_sum, packet.sum) == (Sum.HOLDS, Sum.HOLDS)
         assert (packet.source, packet.destination) == (INSIDE[0], OUTSIDE[0])
         assert (packet.tos, packet.options) == (fields.tos, fields.options + b"\0")
@@ -183,32 +176,32 @@ def test_reading_finds_what_is_wrong():
     for at, part in ((10, "header_sum"), (26, "sum"), (30, "sum")):
         damaged = bytearray(probe.data)
         damaged[at] ^= 1
-        assert getattr(read_ipv4(bytes(damaged)), part) is Sum.WRONG
-    assert read_ipv4(probe.data[:40]).sum is Sum.UNKNOWN
-    assert read_ipv4(headers.udp(INSIDE, OUTSIDE, summed=False).data).sum is Sum.ABSENT
-    assert read_ipv4(probe.data[:19]) is None
+        assert getattr(decode_ipv4(bytes(damaged)), part) is Sum.WRONG
+    assert decode_ipv4(probe.data[:40]).sum is Sum.UNKNOWN
+    assert decode_ipv4(headers.udp(INSIDE, OUTSIDE, summed=False).data).sum is Sum.ABSENT
+    assert not decode_ipv4(probe.data[:19]).raw
 
 
 def test_an_error_quotes_and_may_have_an_extension():
-    about = headers.tcp(INSIDE, OUTSIDE, headers.SYN, 7)
+    about = headers.tcp(INSIDE, OUTSIDE, SYN, 7)
     extension = headers.extension_object(b"interface 7!")
     error = headers.icmp_error(
         OUTSIDE[0], INSIDE[0], about.data, about.mark, code=4, rest=1300, extension=extension
     )
-    packet = read_ipv4(error.data)
+    packet = decode_ipv4(error.data)
     assert (packet.icmp, packet.sum, packet.rest) == ((3, 4), Sum.HOLDS, 32 << 16 | 1300)
     assert (packet.quoted.sender, packet.quoted.sequence) == (INSIDE, 7)
     assert packet.data[128:] == extension
-    assert headers.checksum(extension) == 0
+    assert checksum(extension) == 0
 
 
 def test_fragments_make_up_the_packet():
     data = headers.fresh(24) + headers.fresh(24) + headers.fresh(32)
     segment = headers.udp_segment(INSIDE, OUTSIDE, data)
-    whole = headers.ipv4(INSIDE[0], OUTSIDE[0], headers.UDP, segment, headers.MAY_BE_CUT)
+    whole = headers.ipv4(INSIDE[0], OUTSIDE[0], UDP, segment, headers.MAY_BE_CUT)
     pieces = headers.fragments(whole, 32, 24)
-    read = [read_ipv4(piece.data) for piece in pieces]
-    assert b"".join(piece.payload for piece in read) == segment
+    read = [decode_ipv4(piece.data) for piece in pieces]
+    assert b"".join(piece.body for piece in read) == segment
     assert [(p.offset, p.more_fragments) for p in read] == [(0, True), (32, True), (56, False)]
     assert len({piece.identification for piece in read}) == 1
     assert len({piece.mark for piece in pieces}) == 3
@@ -262,10 +255,10 @@ def test_results_count_every_verdict(setup):
 
 
 def test_the_page_escapes_what_came_from_the_wire(setup):
-    from napt_lab.labs.conformance.page import render
+    from napt_lab.labs.conformance.table_page import render
 
     requirement = REQUIREMENTS[0]
-    bad = Outcome(requirement, Verdict.FAIL, "<script>\u202e", ("<img src=x>",), 0.0)
+    bad = Outcome(requirement, Verdict.FAILED, "<script>\u202e", ("<img src=x>",), 0.0)
     page = render([Examination(setup, (bad,), 1.0, 0)])
     assert "<script>" not in page.replace("<script>\n", "")
     assert "&lt;img src=x&gt;" in page

@@ -91,7 +91,8 @@ def tell_a_run(stream, *, passed=True, broken=False, evidence="seq 1 \x00 <&>"):
     stream.emit(
         "check", claim="9c.x", text="it works", passed=passed, broken=broken, evidence=[evidence]
     )
-    stream.emit("end", passed=passed, seconds=1.5, learned=["A NAPT has `rules`."])
+    learned = ["A NAPT has `rules`."]
+    stream.emit("end", passed=passed, seconds=1.5, learned=learned, error="")
 
 
 def test_results_are_the_stable_interface(stream, tmp_path):
@@ -173,7 +174,7 @@ def test_a_run_that_was_stopped_says_so_in_one_line(stream):
     stream.emit("check", claim="9c.b", passed=True, broken=False, **check)
     stream.emit("stopped", where="before step 2", unchecked=["9c.b", "9c.c"])
     stream.emit("check", claim="9c.c", passed=False, broken=True, **check)
-    stream.emit("end", passed=False, seconds=1.0)
+    stream.emit("end", passed=False, seconds=1.0, error="")
     text = out.getvalue()
     assert text.count("9c.c") == 1
     assert "You stopped before step 2. Not checked: 9c.b (the rest of it), 9c.c." in text

@@ -11,16 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from napt_lab.labs.check.outcome import Verdict
 from napt_lab.labs.exercises import progress
 from napt_lab.labs.exercises.answers import check_line, load_answers, parse_line
 from napt_lab.labs.exercises.command_line import read_tasks
 from napt_lab.labs.exercises.exercise import FOLDER, LEVELS, Setting, load, names, series
-from napt_lab.labs.exercises.grade import Graded, as_json, grade, summary, write_junit
+from napt_lab.labs.exercises.grade import Graded, as_json, grade, summary
+from napt_lab.labs.exercises.grade import suite as suite_of
 from napt_lab.labs.exercises.marking import Mark, Marks, unanswered
 from napt_lab.labs.exercises.patterns import Pattern
 from napt_lab.labs.exercises.progress import Result, read_progress, save_result
 from napt_lab.labs.exercises.tasks import Task, prepare
+from napt_lab.labs.verdict.junit import write_junit
+from napt_lab.labs.verdict.verdicts import Verdict
 from napt_lab.topologies.network.programs import ProgramError
 from napt_lab.topologies.spec.errors import TopologyError
 
@@ -280,7 +282,7 @@ def test_marks_as_json():
 
 
 def test_marks_as_junit(tmp_path):
-    write_junit(tmp_path / "marks.xml", [graded()])
+    write_junit(tmp_path / "marks.xml", [suite_of(graded())])
     (suite,) = ET.parse(tmp_path / "marks.xml").getroot()
     assert {key: suite.get(key) for key in ("tests", "failures", "errors")} == {
         "tests": "3",

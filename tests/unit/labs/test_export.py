@@ -12,7 +12,8 @@ import pytest
 import yaml
 from Kathara.parser.netkit.LabParser import LabParser
 
-from napt_lab.labs.export import FORMATS, ExportError, boot, export
+from napt_lab.labs.export import FORMATS, ExportError, boot, export, warnings
+from napt_lab.labs.export.node_names import node_names, switch_names
 from napt_lab.topologies.network.plan import node_plans, segments
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load, loads
@@ -33,6 +34,13 @@ def ports(topology):
     }
 
 
+def assert_fit_a_cluster(*groups):
+    """They are DNS labels (RFC 1123, section 2.1)."""
+    for names in groups:
+        for name in [names] if isinstance(names, str) else names:
+            assert re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name)
+
+
 def assert_is_shell(text):
     read = subprocess.run(["sh", "-n"], input=text, text=True, capture_output=True, check=False)
     assert read.returncode == 0, read.stderr
@@ -45,13 +53,18 @@ def test_containerlab(path, validator, tmp_path):
     document = yaml.safe_load(written[0].read_text())
     assert [error.message for error in validator.iter_errors(document)] == []
     nodes, links = document["topology"]["nodes"], document["topology"]["links"]
+    names = node_names(topology, "-")
     # Every interface is on one link, whose other end is a switch for its segment.
     ends = [end for link in links for end in link["endpoints"]]
     assert len(ends) == len(set(ends))
-    assert {tuple(end.split(":")) for end in ends} >= set(ports(topology))
+    assert {tuple(end.split(":")) for end in ends} >= {
+        (names[node], interface) for node, interface in ports(topology)
+    }
     assert {end.split(":")[0] for end in ends} == set(nodes)
-    switches = {name for name in nodes if name.startswith("switch-")}
-    assert len(switches) == len(segments(topology))
+    assert len(set(nodes) - set(names.values())) == len(segments(topology))
+    assert_fit_a_cluster(names.values(), nodes, document["name"])
+    # clabernetes names the machine's end of a link so.
+    assert all(len(end.replace(":", "-")) <= 15 for end in ends)
     for name, node in nodes.items():
         assert node["image"] == "somewhere/napt-lab:1"
         script = tmp_path / "lab" / node["binds"][0].split(":")[0]
@@ -72,14 +85,16 @@ def test_kathara(path, tmp_path):
     lab = LabParser.parse(str(tmp_path / "lab"))
     assert lab.description == topology.title
     assert len(lab.links) == len(segments(topology))
-    assert set(lab.machines) == {plan.name for plan in node_plans(topology)}
+    names = node_names(topology, "")
+    assert set(lab.machines) == set(names.values())
+    assert_fit_a_cluster(lab.machines, lab.links)
     for plan in node_plans(topology):
-        machine = lab.machines[plan.name]
+        machine = lab.machines[names[plan.name]]
         assert machine.meta["image"] == "napt-lab"
         assert machine.meta["entrypoint"] == "sleep infinity", "the image's own says --help"
         seen = [interface.link.name for interface in machine.interfaces.values()]
-        assert seen == [port.segment.replace(".", "_") for port in plan.ports]
-        assert_is_shell((tmp_path / "lab" / f"{plan.name}.startup").read_text())
+        assert seen == [port.segment.replace(".", "") for port in plan.ports]
+        assert_is_shell((tmp_path / "lab" / f"{names[plan.name]}.startup").read_text())
 
 
 SMALL = """
@@ -126,7 +141,59 @@ def test_what_cannot_be_exported_is_told(tmp_path):
     with pytest.raises(ExportError, match=r"napt_home runs mine\.py, which is not in the image"):
         export(small(tmp_path, more=", translator: mine.py"), "kathara", "x", tmp_path / "k")
     for image in ("", "-v", "my image", 'x"\npc[exec]="reboot', "x'y"):
-        with pytest.raises(ExportError, match="is no image's name"):
+        with pytest.raises(ExportError, match="is not a valid image name"):
             export(small(tmp_path), "kathara", image, tmp_path / "k")
     with pytest.raises(ExportError, match="exists already; name another place with --output"):
         export(small(tmp_path), "kathara", "x", tmp_path)
+
+
+def test_names_stay_apart_when_they_are_cut(tmp_path):
+    text = SMALL.format(title="Long", more="").replace(
+        "{web: 151.101.1.69}",
+        "{stackoverflow: 151.101.1.69, stackoverfeed: 151.101.1.70, a_: 151.101.1.71}",
+    )
+    topology = loads(text.encode(), tmp_path / "long.yaml")
+    names = node_names(topology, "-")
+    assert (names["stackoverflow"], names["stackoverfeed"]) == ("stackoverf", "stackover2")
+    assert (names["a_"], names["napt_home"]) == ("a", "napt-home")
+    assert node_names(topology, "")["napt_home"] == "napthome"
+
+
+def test_switches_have_names_that_no_node_has():
+    assert switch_names(3, ["s1", "pc"]) == ["s2", "s3", "s4"]
+
+
+@pytest.mark.parametrize(
+    ("form", "leak"), [("containerlab", "clabernetes"), ("kathara", "Megalos gives every node an")]
+)
+def test_what_to_know_before_it_is_used_is_said(form, leak, tmp_path):
+    said = warnings(small(tmp_path), form, "napt-lab")
+    assert any(line.startswith("leak: ") and leak in line for line in said)
+    assert any("no machine can pull it" in line for line in said)
+    assert any("napt_home is napt" in line for line in said)
+    assert not any("pull" in line for line in warnings(small(tmp_path), form, "here.org/napt-lab"))
+
+
+EXPECT = """
+expect:
+  - pc reaches web:80 as 24.9.3.7 via direct
+  - web cannot reach pc:22 because no-route
+  - web cannot reach 24.9.3.7
+  - pc reaches web:53 by udp
+  - napt_home hairpins
+  - napt_home maps endpoint-independent
+"""
+
+
+def test_expectations_become_a_script_that_says_what_it_leaves_out(tmp_path):
+    topology = loads((SMALL.format(title="Small", more="") + EXPECT).encode(), tmp_path / "x.yaml")
+    export(topology, "kathara", "napt-lab", tmp_path / "lab")
+    script = (tmp_path / "lab" / "expect.sh").read_text()
+    assert_is_shell(script)
+    calls = script[script.index("\n}\n\nlisten") :]
+    assert "listen web 80\nreaches 'pc reaches web:80" in calls
+    assert "not tried here: via direct' 10 http pc 151.101.1.69 80 24.9.3.7" in calls
+    assert "listen pc 22\ncannot_reach 'web cannot reach pc:22 because no-route" in calls
+    assert "' 0 tcp web 10.0.0.7 22 151.101.1.1 tcp napthome 10.0.0.7 22" in calls
+    assert "' 0 ping web 24.9.3.7 '' 151.101.1.1 ping internet 24.9.3.7 ''" in calls
+    assert calls.count('verdict "$not_applicable"') == 3

@@ -168,7 +168,7 @@ def test_a_run_without_a_network_says_why(tmp_path):
     stream.emit("lab", lab="9c", title="T", intro="")
     stream.emit("trouble", text="no bridge <here>", trace="")
     stream.emit("step", number=0, of=1, title="S", say="", ask="", proves=[])
-    stream.emit("end", passed=False, seconds=0.1)
+    stream.emit("end", passed=False, seconds=0.1, error="")
     assert "no bridge &lt;here&gt;" in render(story, tmp_path)
 
 

@@ -294,10 +294,10 @@ def test_where_users_get_no_namespaces_root_gets_capabilities_and_says_so(machin
     assert "the container runs as root, with capabilities" in started.errors
     assert started.given("--user") == {"0:0"}
     assert started.given("--security-opt") == {"apparmor=unconfined", "no-new-privileges"}
-    readme = (ROOT / "docs" / "container.md").read_text()
+    page = (ROOT / "docs" / "container.md").read_text()
     assert started.given("--cap-add") >= {"SYS_ADMIN", "NET_ADMIN"}
     for capability in started.given("--cap-add"):
-        assert f"`{capability}`" in readme
+        assert f"`{capability}`" in page
     machine.log.unlink()
     machine.has_engine("podman")  # without root, it has an exemption from the distribution
     assert machine.start("lab", "9c", ENGINE="podman").given("--cap-add") == set()
@@ -345,9 +345,9 @@ def test_without_a_terminal_none_is_asked_for(machine):
 
 
 def test_the_page_on_containers_explains_each_right():
-    readme = (ROOT / "docs" / "container.md").read_text()
+    page = (ROOT / "docs" / "container.md").read_text()
     for right in set().union(*USERS_RIGHTS.values()):
-        assert f"`--security-opt {right}`" in readme or f"`{right}`" in readme, right
+        assert f"`--security-opt {right}`" in page or f"`{right}`" in page, right
 
 
 def test_compose_and_the_editors_container_give_the_same_rights():

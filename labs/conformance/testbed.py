@@ -17,9 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
+from napt_lab.labs.capture.packets import Endpoint
 from napt_lab.labs.capture.wire import Wire
-from napt_lab.labs.conformance.headers import Endpoint, Probe
-from napt_lab.labs.conformance.requirement import NotApplicable, NotProbed
+from napt_lab.labs.conformance.headers import Probe
 from napt_lab.labs.conformance.topology import (
     FAR_MTU,
     HOSTS,
@@ -29,6 +29,7 @@ from napt_lab.labs.conformance.topology import (
     RULE_PORT,
     Setup,
 )
+from napt_lab.labs.conformance.violation import NotApplicable, NotProbed
 from napt_lab.topologies.network import namespaces
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.napt_control import ControlError
@@ -97,8 +98,8 @@ class Napt:
         self.inside, self.outside = f"{node.name}:lan0", f"{node.name}:wan0"
 
 
-class Stand:
-    """`with Stand(setup) as stand:` a network to be probed, watched at every interface."""
+class Testbed:
+    """`with Testbed(setup) as testbed:` a network to be probed, watched at every interface."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
@@ -107,7 +108,7 @@ class Stand:
         self._lock = threading.Lock()
         self._stories: dict[str, Story] = {}
 
-    def __enter__(self) -> Stand:
+    def __enter__(self) -> Testbed:
         with contextlib.ExitStack() as stack:
             self.net = stack.enter_context(Network(self.setup.topology))
             self.napts = {site: Napt(site, self.net[f"napt_{site}"]) for site in HOSTS}

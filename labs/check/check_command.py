@@ -15,16 +15,15 @@ from napt_lab.labs.check.outcome import Outcome
 from napt_lab.labs.check.reports import Checked, Reports
 from napt_lab.labs.check.run import STOPPED, run_checks
 from napt_lab.labs.check.telling import Telling
+from napt_lab.labs.verdict.exit_status import exit_status
+from napt_lab.labs.verdict.run_errors import NETWORK_ERRORS, tell_network_error
 from napt_lab.topologies.network.build_error import BuildError
 from napt_lab.topologies.network.builder import Network
-from napt_lab.topologies.network.napt_control import ControlError
-from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
-from napt_lab.topologies.network.programs import ProgramError
 from napt_lab.topologies.spec.model import Topology
 
 
-def check_topologies(topologies: Sequence[Topology], reports: Reports) -> bool:
-    """Check them all and write the reports; whether all holds. In the sandbox.
+def check_topologies(topologies: Sequence[Topology], reports: Reports) -> int:
+    """Check them all and write the reports; the exit status. In the sandbox.
 
     People are told on stdout, or on stderr where stdout is for a report. BuildError if this
     machine is at fault for one of them; the reports are written all the same.
@@ -44,7 +43,8 @@ def check_topologies(topologies: Sequence[Topology], reports: Reports) -> bool:
         for one in checked:
             one.give_up(STOPPED)
         reports.write(checked)
-    return all(one.passed for one in checked)
+    passed, error = all(one.passed for one in checked), any(one.broken for one in checked)
+    return exit_status(passed=passed, error=error)
 
 
 def _check(checked: Checked, telling: Telling) -> None:
@@ -60,13 +60,14 @@ def _check(checked: Checked, telling: Telling) -> None:
     try:
         with Network(topology) as net, Wire(net) as wire:
             checked.outcomes = run_checks(net, wire, topology.expect, listen)
-    except (ProgramError, ProgramEnded, ControlError, DeadlinePassed) as error:
-        checked.give_up(f"the network did not come up: {error}")
+    except BuildError as error:  # told by the caller: no other topology is tried
+        checked.lose(f"error of this machine: {error}")
+        raise
+    except NETWORK_ERRORS as error:
+        checked.lose(f"error of the network: {error}")
         for outcome in checked.outcomes:
             telling(outcome)
-    except BuildError as error:
-        checked.give_up(f"error of this machine: {error}")
-        raise
+        tell_network_error(error)
     except BaseException:  # Ctrl-C, or a signal
         order = {id(expectation): n for n, expectation in enumerate(topology.expect)}
         checked.outcomes = sorted(known, key=lambda outcome: order[id(outcome.expectation)])

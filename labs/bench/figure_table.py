@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from napt_lab.labs.bench.figures import OURS, Figure, Row
+from napt_lab.labs.verdict.verdicts import verdict_of
 
 BAR = 20  # characters of the longest bar in a row
 _WIDTHS = (18, 8, 5, BAR, 0, 0)
 _JUSTIFY: tuple[Literal["left", "right"], ...] = ("left", "right", "right", "left", "left", "left")
-_MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "dim")}
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -44,8 +44,9 @@ def _show(row: Row) -> Iterator[RenderableType]:
         )
     yield grid
     for target in row.targets:
-        mark, style = _MARKS[target.met(figures)]
-        yield Text(f" {mark} {target.text(row.unit)}", style=style)
+        met = target.met(figures)
+        verdict = verdict_of(passed=met is True, broken=met is None)
+        yield Text(f" {verdict.sign} {target.text(row.unit)}", style=verdict.color)
 
 
 def _ratio(ours: Figure | None, other: Figure) -> str:

@@ -1,4 +1,4 @@
-"""One test on the stand: what it sends, what it then finds on the wires, and the notes it takes.
+"""One test on the testbed: what it sends, what it then finds on the wires, and the notes it takes.
 
 Theory of operation. What must pass is awaited, and if it does not come the capture at the NAPT
 says how far it got: a packet that never reached the NAPT proves nothing about it (NotProbed).
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from napt_lab.labs.capture.packets import Endpoint, Packet, decode_ipv4
 from napt_lab.labs.capture.wire import Captured
-from napt_lab.labs.conformance.headers import USUAL, Endpoint, IpFields, Probe, udp
-from napt_lab.labs.conformance.reading import Ip, read_frame
-from napt_lab.labs.conformance.requirement import NotProbed, Violation
-from napt_lab.labs.conformance.stand import Host, Napt, Stand
+from napt_lab.labs.conformance.headers import USUAL, IpFields, Probe, udp
+from napt_lab.labs.conformance.testbed import Host, Napt, Testbed
+from napt_lab.labs.conformance.violation import NotProbed, Violation
 from napt_lab.topologies.network.processes import DeadlinePassed
 
 WAIT = 6.0  # seconds until a packet that must come has come
@@ -23,24 +23,24 @@ _PROTOCOL_AT = 14 + 9
 SHOWN, FIRST = 8, 3  # notes of one test that are kept, and how many of them are its first ones
 
 
-class Trial:
+class Exam:
     """What a requirement's test is given."""
 
-    def __init__(self, stand: Stand) -> None:
-        self.stand = stand
+    def __init__(self, testbed: Testbed) -> None:
+        self.testbed = testbed
         self._notes: list[str] = []
         self.observations = 0
 
     def host(self, name: str) -> Host:
-        return self.stand.hosts[name]
+        return self.testbed.hosts[name]
 
     def napt(self, site: str) -> Napt:
-        return self.stand.napts[site]
+        return self.testbed.napts[site]
 
     @property
     def filtering_setting(self) -> str:
         """How the NAPT is set to filter."""
-        return self.stand.setup.settings.filtering.value
+        return self.testbed.setup.settings.filtering.value
 
     def note(self, text: str) -> None:
         """Keep a piece of evidence."""
@@ -67,7 +67,7 @@ class Trial:
 
     # -- what must pass -----------------------------------------------------------------------
 
-    def passes(self, sender: Host, probe: Probe, receiver: Host) -> Ip:
+    def passes(self, sender: Host, probe: Probe, receiver: Host) -> Packet:
         """Send; the packet as it arrives. Violation if it does not, NotProbed if it cannot."""
         packet, seen = self._try(sender, probe, receiver)
         if packet is None:
@@ -75,15 +75,15 @@ class Trial:
         self.observe(f"{probe.what} → {receiver.name}: {packet}")
         return packet
 
-    def given(self, sender: Host, probe: Probe, receiver: Host) -> Ip:
+    def given(self, sender: Host, probe: Probe, receiver: Host) -> Packet:
         """The same where it is not what is examined, but what the examination needs."""
         packet, seen = self._try(sender, probe, receiver)
         if packet is None:
             raise NotProbed(seen)
         return packet
 
-    def _try(self, sender: Host, probe: Probe, receiver: Host) -> tuple[Ip | None, str]:
-        since, told = self.stand.wire.mark(), self.stand.net.log.mark()
+    def _try(self, sender: Host, probe: Probe, receiver: Host) -> tuple[Packet | None, str]:
+        since, told = self.testbed.wire.mark(), self.testbed.net.log.mark()
         sender.send(probe)
         found = self.await_at(receiver.where, carries(probe), since)
         if found is not None:
@@ -95,7 +95,7 @@ class Trial:
     ) -> Captured | None:
         """The first packet to come in at `where`; None if there is none within `wait` seconds."""
         try:
-            return self.stand.wire.wait_for_captured(
+            return self.testbed.wire.wait_for_captured(
                 where,
                 lambda c: not c.outgoing and test(c),
                 deadline=wait,
@@ -114,7 +114,7 @@ class Trial:
 
         Returns where and why it died.
         """
-        since, told = self.stand.wire.mark(), self.stand.net.log.mark()
+        since, told = self.testbed.wire.mark(), self.testbed.net.log.mark()
         came = self.let_in(sender, probe, receiver, control, by)
         if came is not None:
             raise Violation(f"{probe.what} was let through to {receiver.name}: {came}")
@@ -124,16 +124,16 @@ class Trial:
 
     def let_in(
         self, sender: Host, probe: Probe, receiver: Host, control: Probe, by: Host | None = None
-    ) -> Ip | None:
+    ) -> Packet | None:
         """The same, where either may be right: the packet if it arrives, None if it does not."""
-        since, told = self.stand.wire.mark(), self.stand.net.log.mark()
+        since, told = self.testbed.wire.mark(), self.testbed.net.log.mark()
         sender.send(probe)
         (by or sender).send(control)
         if self.await_at(receiver.where, carries(control), since) is None:
             seen = self.fate(by or sender, control, since, told)
             raise NotProbed(f"the control did not pass, so nothing is proved: {seen}")
         test = carries(probe)
-        came = self.stand.wire.captured(
+        came = self.testbed.wire.captured(
             receiver.where, lambda c: not c.outgoing and test(c), since=since
         )
         if came:
@@ -147,7 +147,7 @@ class Trial:
         entry, exits = napt.outside, (napt.inside, napt.outside)
         if sender.site is not None:
             entry = napt.inside
-        wire, test = self.stand.wire, carries(probe)
+        wire, test = self.testbed.wire, carries(probe)
         if not wire.captured(entry, lambda c: not c.outgoing and test(c), since=since):
             raise NotProbed(f"{probe.what} never reached {entry}")
         for place in exits:
@@ -158,7 +158,7 @@ class Trial:
 
     def trail(self, probe: Probe, since: int) -> str:
         """Where a packet, or an error that quotes it, was seen; to be read when it went astray."""
-        seen = self.stand.wire.everywhere(lambda c: probe.mark in c.data, since=since)
+        seen = self.testbed.wire.everywhere(lambda c: probe.mark in c.data, since=since)
         places = (f"{'from' if c.outgoing else 'at'} {c.where}: {read(c)}" for c in seen)
         return "seen " + ("; ".join(places) or "nowhere")
 
@@ -166,7 +166,7 @@ class Trial:
         if sender.site is not None:
             return self.napt(sender.site)
         destination = ".".join(str(byte) for byte in probe.data[16:20])
-        found = [napt for napt in self.stand.napts.values() if napt.external == destination]
+        found = [napt for napt in self.testbed.napts.values() if napt.external == destination]
         if not found:
             raise NotProbed(f"{probe.what}: no NAPT has {destination}")
         return found[0]
@@ -175,13 +175,12 @@ class Trial:
         """The NAPT's own words, where it has any."""
         if napt.node.napt is None:
             return " (this engine gives no reasons)"
-        packet = read_frame(bytes(12) + b"\x08\x00" + probe.data)
-        assert packet is not None
+        packet = decode_ipv4(probe.data)
         way = f"{packet.source} > {packet.destination}"
         if packet.source_port:
             way = f"{show(packet.sender)} > {show(packet.receiver)}"
         try:
-            event = self.stand.net.log.wait_for(
+            event = self.testbed.net.log.wait_for(
                 lambda e: (
                     (e.node, e.name) == (napt.node.name, "drop")
                     and way in str(e.fields.get("packet"))
@@ -196,9 +195,11 @@ class Trial:
 
     # -- what is answered ---------------------------------------------------------------------
 
-    def answer(self, sender: Host, probe: Probe, kind: int, code: int | None = None) -> Ip | None:
+    def answer(
+        self, sender: Host, probe: Probe, kind: int, code: int | None = None
+    ) -> Packet | None:
         """The ICMP error about `probe` that its sender gets; None if none comes."""
-        since = self.stand.wire.mark()
+        since = self.testbed.wire.mark()
         sender.send(probe)
         return self.error_about(sender, probe, kind, code, since)
 
@@ -210,12 +211,12 @@ class Trial:
         code: int | None = None,
         since: int = 0,
         wait: float = WAIT,
-    ) -> Ip | None:
+    ) -> Packet | None:
         """An ICMP error that came to `sender` and quotes `probe`."""
 
         def is_it(captured: Captured) -> bool:
-            packet = read_frame(captured.data)
-            if packet is None or packet.icmp is None or packet.quoted is None:
+            packet = captured.packet
+            if packet.icmp is None or packet.quoted is None:
                 return False
             right = packet.icmp[0] == kind and code in (None, packet.icmp[1])
             return right and packet.quoted.raw[4:6] == probe.data[4:6]
@@ -235,7 +236,7 @@ class Trial:
     ) -> UdpFlow:
         """The first datagram of a session. NotProbed if it does not pass."""
         flow = UdpFlow(
-            self, inside, port or self.stand.port(), outside, remote_port or self.stand.port()
+            self, inside, port or self.testbed.port(), outside, remote_port or self.testbed.port()
         )
         packet = self.given(inside, flow.outward(), outside)
         flow.external = packet.sender
@@ -248,9 +249,9 @@ class UdpFlow:
     """An internal endpoint, a remote one, and by which external endpoint they know each other."""
 
     def __init__(
-        self, trial: Trial, inside: Host, port: int, outside: Host, remote_port: int
+        self, exam: Exam, inside: Host, port: int, outside: Host, remote_port: int
     ) -> None:
-        self._trial = trial
+        self._exam = exam
         self.inside, self.port = inside, port
         self.outside, self.remote_port = outside, remote_port
         self.external: Endpoint = ("", 0)
@@ -275,13 +276,13 @@ class UdpFlow:
         """A datagram to the external endpoint, from the remote endpoint or another one."""
         return udp(source or self.remote, self.external, data, fields)
 
-    def send(self) -> Ip:
+    def send(self) -> Packet:
         """Outward, which must arrive."""
-        return self._trial.passes(self.inside, self.outward(), self.outside)
+        return self._exam.passes(self.inside, self.outward(), self.outside)
 
-    def answer(self) -> Ip:
+    def answer(self) -> Packet:
         """Inward, which must arrive, and at the internal endpoint."""
-        packet = self._trial.passes(self.outside, self.inward(), self.inside)
+        packet = self._exam.passes(self.outside, self.inward(), self.inside)
         if packet.receiver != self.internal:
             raise Violation(f"it was delivered to {show(packet.receiver)}")
         return packet
@@ -298,12 +299,11 @@ def carries(probe: Probe) -> Callable[[Captured], bool]:
     return test
 
 
-def read(captured: Captured) -> Ip:
+def read(captured: Captured) -> Packet:
     """The whole packet of a capture."""
-    packet = read_frame(captured.data)
-    if packet is None:
+    if not captured.packet.raw:
         raise NotProbed("a captured frame cannot be read")
-    return packet
+    return captured.packet
 
 
 def show(endpoint: Endpoint) -> str:

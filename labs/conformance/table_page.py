@@ -16,10 +16,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from napt_lab.labs.conformance.chapters import CHAPTERS
-from napt_lab.labs.conformance.requirement import Verdict
+from napt_lab.labs.conformance.requirement import WORDS
 from napt_lab.labs.conformance.side_by_side import Examination
-from napt_lab.labs.conformance.terminal import MARKS
 from napt_lab.labs.report.page import visible
+from napt_lab.labs.verdict.verdicts import verdict_of
 
 _HERE = Path(__file__).parent
 _HOUSE_STYLE = _HERE.parent / "report" / "page.css"
@@ -43,19 +43,18 @@ def render(examinations: Sequence[Examination]) -> str:
         lstrip_blocks=True,
     )
     style = _HOUSE_STYLE.read_text(encoding="utf-8")
-    style += (_HERE / "page.css").read_text(encoding="utf-8")
+    style += (_HERE / "table_page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     rows = list(zip(*(examination.outcomes for examination in examinations), strict=True))
-    return environment.get_template("page.html").render(
+    return environment.get_template("table_page.html").render(
         examinations=examinations,
         chapters=[
             (chapter, [row for row in rows if row[0].requirement.rfc == chapter.rfc])
             for chapter in CHAPTERS
         ],
-        verdicts=list(Verdict),
-        marks={verdict: mark for verdict, (mark, _) in MARKS.items()},
+        words=WORDS,
         columns=f"of-{min(len(examinations), 4)}",
-        passed=all(examination.passed for examination in examinations),
+        verdict=verdict_of(passed=all(examination.passed for examination in examinations)),
         when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         style=Markup(style),
         policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; "

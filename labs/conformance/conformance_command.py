@@ -11,14 +11,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from napt_lab.labs.conformance import report, written
+from napt_lab.labs.conformance import result_files, written
 from napt_lab.labs.conformance.chapters import REQUIREMENTS, named
 from napt_lab.labs.conformance.requirement import Requirement
 from napt_lab.labs.conformance.side_by_side import Examination, examine_all
 from napt_lab.labs.conformance.terminal import show
 from napt_lab.labs.conformance.topology import Candidate, Setup, read_setup
 from napt_lab.labs.records.rundir import RunDirectory
-from napt_lab.labs.verdict.exit_status import CANNOT_RUN, FAILED, PASSED, WRONG_USAGE
+from napt_lab.labs.verdict.exit_status import CANNOT_RUN, WRONG_USAGE, exit_status
+from napt_lab.labs.verdict.run_errors import tell_unwritten
 from napt_lab.topologies.spec.checkout import DOCTOR
 from napt_lab.topologies.spec.errors import TopologyError
 
@@ -87,7 +88,7 @@ def run(found: Sequence[Setup], only: tuple[str, ...], docs: bool) -> int:
     try:
         directory = RunDirectory("conformance")
     except OSError as error:
-        return _cannot_write(error)
+        return tell_unwritten(error)
     examinations = _examine(found, requirements, directory.path, console)
     if any(examination.status == CANNOT_RUN for examination in examinations):
         directory.discard()  # why has been said
@@ -102,13 +103,19 @@ def run(found: Sequence[Setup], only: tuple[str, ...], docs: bool) -> int:
             written.PATH.write_text(text, encoding="utf-8")
     except OSError as error:
         directory.discard()
-        return _cannot_write(error)
+        return tell_unwritten(error)
     show(examinations, console)
     if len(requirements) < len(REQUIREMENTS):
         few = f"Only {len(requirements)} of {len(REQUIREMENTS)} requirements were tried."
         console.print(few, style="bold")
     console.print(f"Everything that was seen is in {place}/: report.html, captures.", style="dim")
-    return PASSED if all(examination.passed for examination in examinations) else FAILED
+    for examination in examinations:
+        if examination.trouble:
+            print(f"napt-lab: error: {examination.name}: {examination.trouble}", file=sys.stderr)
+    return exit_status(
+        passed=all(examination.passed for examination in examinations),
+        error=any(examination.trouble for examination in examinations),
+    )
 
 
 def _examine(
@@ -134,12 +141,7 @@ def _examine(
 
 
 def _write(examinations: Sequence[Examination], folder: Path) -> None:
-    from napt_lab.labs.conformance.page import write_page
+    from napt_lab.labs.conformance.table_page import write_page
 
-    report.write(examinations, folder)
+    result_files.write(examinations, folder)
     write_page(examinations, folder)
-
-
-def _cannot_write(error: OSError) -> int:
-    print(f"napt-lab: cannot write the results: {error}", file=sys.stderr)
-    return CANNOT_RUN

@@ -1,0 +1,143 @@
+"""A topology as one of its nodes sees it: who has an address, who is whose neighbor.
+
+The same private address may belong to hosts of several sites, and is not routable on the Internet.
+So an address is looked up from somewhere: a site's own first, then the public ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from napt_lab.topologies.network.plan import node_plans
+from napt_lab.topologies.network.programs import PROXY_PORT
+from napt_lab.topologies.spec.assertions import Protocol, Target
+from napt_lab.topologies.spec.model import (
+    Gateway,
+    GatewayKind,
+    Host,
+    Site,
+    Topology,
+)
+from napt_lab.topologies.spec.scalars import ROUTER_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbor:
+    """A node on the same segment, and its address there."""
+
+    node: str
+    address: IPv4Address
+
+
+class Surroundings:
+    """Questions about a topology that need no running network."""
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        self._hosts: dict[str, tuple[Host, Site | None]] = {
+            host.name: (host, None) for host in topology.internet
+        }
+        for site in topology.sites:
+            self._hosts |= {host.name: (host, site) for host in site.hosts}
+        self._sites = {site.gateway.name: site for site in topology.sites}
+        self._addresses = {
+            plan.name: plan.ports[0].address.ip for plan in node_plans(topology) if plan.ports
+        }
+
+    def site_of(self, node: str) -> Site | None:
+        """The site that a host is in, or that a gateway stands before."""
+        return self._sites.get(node) or self._hosts.get(node, (None, None))[1]
+
+    def gateway(self, node: str) -> Gateway | None:
+        """The gateway of that name."""
+        return self._sites[node].gateway if node in self._sites else None
+
+    def host(self, node: str) -> Host | None:
+        """The host of that name."""
+        return self._hosts[node][0] if node in self._hosts else None
+
+    def address(self, node: str) -> IPv4Address:
+        """A host's own address, a gateway's public one."""
+        return self._addresses[node]
+
+    def service_at(self, node: str, port: int) -> str:
+        """The name of the service that the topology runs there; empty if there is none."""
+        host = self.host(node)
+        for service in host.runs if host else ():
+            if service.port == port:
+                return service.name
+        gateway = self.gateway(node)
+        is_proxy = gateway is not None and gateway.kind is GatewayKind.PROXY and port == PROXY_PORT
+        return "proxy" if is_proxy else ""
+
+    def holder(self, address: IPv4Address, seen_from: str) -> str | None:
+        """The node that has this address, as far as `seen_from` can tell one from another."""
+        site = self.site_of(seen_from)
+        if site is not None and address in site.network:
+            own = {site.gateway.private.ip: site.gateway.name}
+            own |= {host.address.ip: host.name for host in site.hosts}
+            return own.get(address)
+        public = {host.address.ip: host.name for host in self._topology.internet}
+        public |= {s.gateway.public.ip: s.gateway.name for s in self._topology.sites}
+        public |= {isp.router: ROUTER_NAME for isp in self._topology.isps}
+        return public.get(address)
+
+    def behind(self, target: Target, protocol: Protocol, source: str) -> tuple[str, int] | None:
+        """Whose service it is, and on which port: a host's own, or by way of an explicit rule."""
+        if target.port is None:
+            return None
+        if target.node is not None and target.service_port is not None:
+            return target.node, target.service_port
+        node = self.holder(target.address, source)
+        if node is None or self.host(node) is not None:
+            return (node, target.port) if node else None
+        site = self._sites.get(node)
+        if site is None or site.gateway.napt is None or target.address != site.gateway.public.ip:
+            return None
+        transport = "udp" if protocol is Protocol.UDP else "tcp"
+        internal = self.explicit_rule(site, transport, target.port)
+        if internal is None:
+            return None
+        inside = self.holder(internal[0], site.gateway.name)
+        return (inside, internal[1]) if inside is not None else None
+
+    def explicit_rule(
+        self, site: Site, transport: str, port: int
+    ) -> tuple[IPv4Address, int] | None:
+        """Where an explicit rule for this external port of a site's NAPT leads to."""
+        assert site.gateway.napt is not None
+        for rule in site.gateway.napt.rules:
+            if (rule.protocol, rule.external_port) == (transport, port):
+                return rule.internal_address, rule.internal_port
+        return None
+
+    def next_hop(self, node: str) -> Neighbor | None:
+        """Where a node sends what is not for its own segment; the router has no such place."""
+        if node == ROUTER_NAME:
+            return None
+        host, site = self._hosts.get(node, (None, None))
+        if host is not None and site is not None:
+            return Neighbor(site.gateway.name, site.gateway.private.ip)
+        public = host.address if host is not None else self._sites[node].gateway.public
+        return Neighbor(ROUTER_NAME, self._topology.isp_of(public).router)
+
+    def public_places(self) -> list[tuple[str, str]]:
+        """Public nodes that are no gateways, with an address each; the router with each of its."""
+        places = [(host.name, str(host.address.ip)) for host in self._topology.internet]
+        return places + [(ROUTER_NAME, str(isp.router)) for isp in self._topology.isps]
+
+    def neighbors(self, node: str) -> list[str]:
+        """The nodes of a host's or gateway's segment, its next hop first.
+
+        Of the router's many, those that have an address of their own on it.
+        """
+        if node == ROUTER_NAME:
+            return [h.name for h in self._topology.internet] or list(self._sites)
+        host, site = self._hosts.get(node, (None, None))
+        if host is not None and site is not None:
+            return [site.gateway.name, *(h.name for h in site.hosts if h.name != node)]
+        public = host.address if host is not None else self._sites[node].gateway.public
+        isp = self._topology.isp_of(public)
+        others = [h.name for h in self._topology.internet if h.address in isp.network]
+        return [ROUTER_NAME, *(name for name in others if name != node)]

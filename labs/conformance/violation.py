@@ -1,0 +1,15 @@
+"""What a test raises unless the requirement is met."""
+
+from __future__ import annotations
+
+
+class Violation(Exception):
+    """The NAPT did not do what the requirement asks; the message says what it did."""
+
+
+class NotApplicable(Exception):
+    """The requirement does not apply to this NAPT; the message says why."""
+
+
+class NotProbed(Exception):
+    """The test itself could not be carried out; the message says what was missing."""
