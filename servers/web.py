@@ -346,7 +346,7 @@ def serve_with(listeners: list[socket.socket], settings: Settings) -> int:
 def main() -> int:
     """The command line. Exit status: 0 told to stop, 1 cannot run, 2 wrong usage."""
     descriptors = take_all()
-    parser = argparse.ArgumentParser("web-server", description="Say who is asking.")
+    parser = argparse.ArgumentParser("web-server", description="Tell each client its address.")
     parser.add_argument("--listen", default="0.0.0.0", metavar="ADDRESS")
     parser.add_argument("--port", type=port_number, default=80, help="0 lets the kernel choose")
     parser.add_argument(

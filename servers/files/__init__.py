@@ -10,5 +10,5 @@ Run as `file-server`. It is HTTP/1.1 (RFC 9110), for programs and for people:
 One idea a file: `names` (what may be a file's name), `form` (what a form calls its files),
 `storage` (a file is seen whole or not at all, and the space is bounded), `conditions` (RFC
 9110, section 13), then `receiving`, `sending` and `listing`, which join these to HTTP,
-`connection` (an answer to every request) and `application`, which decides who is served.
+`connection` (an answer to every request) and `application`, which joins all of them.
 """

@@ -1,4 +1,4 @@
-"""Who is served, and how: from an HTTP request to the parts of this package, and back.
+"""From an HTTP request to the parts of this package, and back.
 
 Theory of operation. A method and a path choose the part; an error there becomes one status
 and one sentence, as JSON or as a page. Web pages of other origins get nothing:

@@ -38,7 +38,7 @@ TEMPORARY = ".upload-"
 
 
 class Refused(Exception):
-    """Something that is answered with an HTTP status; the message is for the client."""
+    """A request is refused with this HTTP status; the message is for the client."""
 
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)

@@ -1,4 +1,4 @@
-"""Who meets whom at the relay: two parties that show the same token.
+"""The relay's table of tokens: two parties that show the same token are joined.
 
 Theory of operation
 -------------------
