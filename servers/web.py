@@ -276,14 +276,11 @@ class Server:
     def admit(self, connection: Connection, address: str) -> None:
         """Give it a place, if need be that of another connection, or abort it."""
         try:
-            displaced = next(iter(self.connections.who_may_yield(address)), None)
+            loser: Connection | None = self.connections.take(address, connection)
         except NoPlaceError:
-            connection.abort()
-            return
-        if displaced is not None:
-            displaced.abort()
-            self.connections.release(displaced)
-        self.connections.take(address, connection)
+            loser = connection
+        if loser is not None:
+            loser.abort()
 
 
 def listen(address: str, port: int, count: int) -> list[socket.socket]:

@@ -33,18 +33,13 @@ class Connection(web.RequestHandler):
         super().connection_made(transport)
         address = transport.get_extra_info("peername")[0]
         try:
-            candidates = self._places.who_may_yield(address)
+            loser = self._places.take(address, self, busy=lambda other: other._in_request)
         except NoPlaceError as error:
             self._say("503 Service Unavailable", f"{error}; try again later")
             self.force_close()
             return
-        if displaced := min(
-            candidates, key=lambda connection: connection._in_request, default=None
-        ):
-            self._places.release(displaced)
-            if displaced.transport is not None:
-                displaced.transport.abort()
-        self._places.take(address, self)
+        if loser is not None and loser.transport is not None:
+            loser.transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._places.release(self)

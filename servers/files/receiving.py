@@ -119,14 +119,11 @@ class Receiver:
             raise ConnectionResetError("the client is gone")
         incoming = Incoming(self._idle)
         try:
-            displaced = next(iter(self._places.who_may_yield(peer[0])), None)
-        except NoPlaceError:
-            places = self._places.places
-            raise Refused(503, f"{places} uploads are under way; try again later") from None
-        if displaced is not None:
-            displaced.displace()
-            self._places.release(displaced)
-        self._places.take(peer[0], incoming)
+            loser = self._places.take(peer[0], incoming)
+        except NoPlaceError as error:
+            raise Refused(503, f"{error}, by other uploads; try again later") from None
+        if loser is not None:
+            loser.displace()
         try:
             yield incoming
         finally:
