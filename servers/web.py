@@ -276,14 +276,11 @@ class Server:
     def admit(self, connection: Connection, address: str) -> None:
         """Give it a place, if need be that of another connection, or abort it."""
         try:
-            displaced = next(iter(self.connections.who_may_yield(address)), None)
+            loser: Connection | None = self.connections.take(address, connection)
         except NoPlaceError:
-            connection.abort()
-            return
-        if displaced is not None:
-            displaced.abort()
-            self.connections.release(displaced)
-        self.connections.take(address, connection)
+            loser = connection
+        if loser is not None:
+            loser.abort()
 
 
 def listen(address: str, port: int, count: int) -> list[socket.socket]:
@@ -346,7 +343,7 @@ def serve_with(listeners: list[socket.socket], settings: Settings) -> int:
 def main() -> int:
     """The command line. Exit status: 0 told to stop, 1 cannot run, 2 wrong usage."""
     descriptors = take_all()
-    parser = argparse.ArgumentParser("web-server", description="Say who is asking.")
+    parser = argparse.ArgumentParser("web-server", description="Tell each client its address.")
     parser.add_argument("--listen", default="0.0.0.0", metavar="ADDRESS")
     parser.add_argument("--port", type=port_number, default=80, help="0 lets the kernel choose")
     parser.add_argument(

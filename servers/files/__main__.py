@@ -1,8 +1,8 @@
 """The command line of the file server, and its event loop.
 
 Bounds on what a client can cost before the application sees a request are set here: the
-number of connections, the size of a request's header, and the time that a connection may
-take to send one (also the time that it may idle between two).
+number of connections (shared fairly by addresses), the size of a request's header, and the
+time that a connection may take to send one (also the time that it may idle between two).
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from aiohttp import BadContentDispositionHeader, BadContentDispositionParam, web
 from aiohttp.http import HttpProcessingError
 
 from napt_lab.servers.files.application import Application
+from napt_lab.servers.files.connection import Connection, make_request
 from napt_lab.servers.files.receiving import PIECE
 from napt_lab.servers.files.storage import Folder, Limits
 from napt_lab.servers.shared.arguments import port_number
+from napt_lab.servers.shared.descriptors import take_all
 from napt_lab.servers.shared.events import emit, endpoint
+from napt_lab.servers.shared.shares import Shares
 
 LINGER_SECONDS = 10.0  # to read on after a refusal, so that the client gets to see it
 STOP_SECONDS = 1.0  # for transfers that are under way at SIGTERM
@@ -32,21 +35,15 @@ MAX_HEADERS = 64
 BACKLOG = 128
 
 
-class TooMany(asyncio.Protocol):
-    """A connection above the bound: closed at once."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
-
-
 def be_quiet_about_clients() -> None:
-    """Keep what clients get wrong off stderr: nobody may fill it, or the disk behind it.
+    """Keep clients' errors off stderr, so that they cannot fill it, or the disk behind it.
 
     A malformed request is answered (400); only this server's own errors are worth a traceback.
     """
+    clients_errors = (HttpProcessingError, web.RequestPayloadError)
 
     def is_ours(record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+        return not (record.exc_info and isinstance(record.exc_info[1], clients_errors))
 
     logging.getLogger("aiohttp.server").addFilter(is_ours)
     for of_a_form in (BadContentDispositionHeader, BadContentDispositionParam):
@@ -57,18 +54,20 @@ async def serve(
     listener: socket.socket, application: Application, head: float, max_connections: int
 ) -> None:
     """Serve until SIGTERM or SIGINT. `head`: seconds that a request's header may take."""
-    server = web.Server(
-        application.handle,
-        access_log=None,
-        auto_decompress=False,  # what is stored is what was sent
-        keepalive_timeout=head,
-        lingering_time=LINGER_SECONDS,
-        max_headers=MAX_HEADERS,
-        read_bufsize=PIECE,
-    )
+    server = web.Server(application.handle, request_factory=make_request)
+    places: Shares[Connection] = Shares(max_connections)
 
     def accept() -> asyncio.Protocol:
-        return server() if len(server.connections) < max_connections else TooMany()
+        return Connection(
+            server,
+            places,
+            access_log=None,
+            auto_decompress=False,  # what is stored is what was sent
+            keepalive_timeout=head,
+            lingering_time=LINGER_SECONDS,
+            max_headers=MAX_HEADERS,
+            read_bufsize=PIECE,
+        )
 
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -99,8 +98,8 @@ def main() -> int:
         ("--max-file", 4 << 30, "bytes that one file may have"),
         ("--max-total", 16 << 30, "bytes that all files together may have"),
         ("--max-files", 1000, "files in the folder"),
-        ("--max-uploads", 16, "uploads at the same time"),
-        ("--max-connections", 256, "connections at the same time"),
+        ("--max-uploads", 16, "uploads at the same time, shared fairly by addresses"),
+        ("--max-connections", 256, "connections at the same time, shared fairly by addresses"),
     ):
         parser.add_argument(flag, type=int, default=default, metavar="N", help=meaning)
     for flag, seconds, meaning in (
@@ -109,6 +108,7 @@ def main() -> int:
     ):
         parser.add_argument(flag, type=float, default=seconds, metavar="SECONDS", help=meaning)
     options = parser.parse_args()
+    take_all()  # a form may have many files open
     limits = Limits(options.max_file, options.max_total, options.max_files, options.max_uploads)
     family = socket.AF_INET6 if ":" in options.listen else socket.AF_INET
     try:

@@ -1,7 +1,7 @@
-"""Who is served, and how: from an HTTP request to the parts of this package, and back.
+"""From an HTTP request to the parts of this package, and back.
 
-Theory of operation. A method and a path choose the part; whatever goes wrong there becomes
-one status and one sentence, as JSON or as a page. Web pages of other origins get nothing:
+Theory of operation. A method and a path choose the part; an error there becomes one status
+and one sentence, as JSON or as a page. Web pages of other origins get nothing:
 no answer carries an Access-Control field (Fetch, CORS protocol), and a write that a browser
 sends on behalf of another origin is refused by Sec-Fetch-Site (Fetch Metadata) or Origin.
 
@@ -19,7 +19,7 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 from napt_lab.servers.files import listing, names
-from napt_lab.servers.files.conditions import entity_tag
+from napt_lab.servers.files.connection import Connection
 from napt_lab.servers.files.receiving import Receiver
 from napt_lab.servers.files.sending import send
 from napt_lab.servers.files.storage import Folder, Refused
@@ -58,12 +58,12 @@ class Application:
         address = request.get_extra_info("peername")
         peer = endpoint(address) if address else "gone"
         request["sent"] = 0
-        ended: dict[str, Any]
+        ended: dict[str, Any] = {}
         try:
             response = await self._respond(request, peer)
             await response.prepare(request)
             await response.write_eof()
-            ended = {"status": response.status}
+            ended = {"status": response.status} | ({"cut": True} if "cut" in request else {})
             if isinstance(response, web.Response):
                 request["sent"] = response.body_length
         except (ConnectionError, web.RequestPayloadError, TimeoutError):
@@ -80,6 +80,8 @@ class Application:
             **ended,
             bytes=received or request["sent"],
         )
+        assert isinstance(request.protocol, Connection)
+        request.protocol.request_ends(response)
         return response
 
     async def _respond(self, request: web.BaseRequest, peer: str) -> web.StreamResponse:
@@ -95,6 +97,11 @@ class Application:
                 headers["Allow"] = refused.allowed
             if status == 503:
                 headers["Retry-After"] = "1"
+        except web.RequestPayloadError:
+            if request.transport is None:
+                raise
+            request["cut"] = True
+            status, why = 400, f"the body is not whole after {request.content.total_bytes} bytes"
         except names.BadName as bad:
             status, why = 400, str(bad)
         except OSError as error:
@@ -130,8 +137,7 @@ class Application:
             return await send(request, self._folder, name, self._idle, _FOR_ALL)
         stored, is_new = await self._receiver.put(request, name)
         response = _json(listing.describe(stored), 201 if is_new else 200)
-        assert stored.digest is not None, "an upload is hashed"
-        response.headers["ETag"] = entity_tag(stored.digest)
+        response.headers["ETag"] = f'"{stored.tag}"'
         response.headers["Location"] = names.encode(name)
         return response
 

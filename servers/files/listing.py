@@ -40,15 +40,15 @@ PAGE_POLICY = (
 
 
 def describe(file: Stored) -> dict[str, Any]:
-    """A file as a program sees it; `sha256` is null as long as nobody needed it."""
+    """A file as a program sees it; with `sha256` in the answer to its upload."""
     modified = datetime.fromtimestamp(int(file.modified), UTC)
-    return {
+    described = {
         "name": file.name,
         "path": names.encode(file.name),
         "size": file.size,
         "modified": modified.isoformat().replace("+00:00", "Z"),
-        "sha256": file.digest.hex() if file.digest else None,
     }
+    return described | ({"sha256": file.sha256} if file.sha256 else {})
 
 
 def as_json(folder: Folder) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def as_page(folder: Folder, host: str, peer: str, read_only: bool) -> str:
 
 
 def error_page(host: str, status: int, why: str) -> str:
-    """What a person sees whose request was refused."""
+    """The page for a person whose request was refused."""
     title = HTTPStatus(status).phrase
     return _render(host=host, error={"title": title, "why": why})
 

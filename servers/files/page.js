@@ -1,6 +1,6 @@
 "use strict";
-// Without this script the form posts itself. With it, each file is PUT on its own: progress is
-// shown, an upload can be cancelled, and what the server would refuse is not even sent.
+// Without this script the browser posts the form. With it, each file is PUT on its own: progress
+// is shown, an upload can be cancelled, and a file that the server would refuse is not sent.
 const form = document.getElementById("upload");
 const BAD_NAME = "The server does not take this name: no dot at its beginning, no slash, " +
   "no control characters, at most 255 bytes.";
@@ -11,7 +11,7 @@ function announce(text) {
 
 function element(tag, text) {
   const made = document.createElement(tag);
-  if (text) made.textContent = text; // never as HTML: file names are anybody's words
+  if (text) made.textContent = text; // never as HTML: strangers choose the file names
   return made;
 }
 
@@ -50,7 +50,7 @@ async function ask(file, path, replace) {
 
 function put(row, path, condition) {
   return new Promise((resolve) => {
-    const request = new XMLHttpRequest(); // fetch() tells nothing about progress
+    const request = new XMLHttpRequest(); // fetch() does not report the progress of an upload
     const end = (text) => { finish(row, text); resolve(); };
     request.open("PUT", path);
     request.setRequestHeader(...condition);

@@ -1,28 +1,41 @@
-"""Downloads: GET and HEAD of one file, with conditions and ranges (RFC 9110, 13 and 14).
+"""Downloads: GET and HEAD of one file, with conditions and ranges by aiohttp's FileResponse.
 
-Theory of operation. The file is opened once; everything said about it (size, ETag, date) is
-about that open file, so a replacement that happens meanwhile cannot mix two versions. The
-bytes flow in pieces, the next one read from the disk only when the client took the last.
+Theory of operation. The file is opened once, and FileResponse is given the open file by its name
+in /proc: so a replacement that happens meanwhile cannot mix two versions. The kernel moves the
+bytes from the file to the socket (sendfile(2)).
 
-`Repr-Digest` (RFC 9530) carries the SHA-256 of the whole file also with a range or HEAD, so
-that a client can check what it put together. A file is always sent as an attachment of no
-particular type: what strangers upload must never run as a page of this server.
+A client that takes nothing for the idle time is cut off by the kernel (TCP_USER_TIMEOUT, RFC
+5482); one that takes a little now and then, when the whole file should have passed. A file is
+always sent as an attachment of no particular type: what strangers upload must never run as a page
+of this server.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from base64 import b64encode
-from email.utils import formatdate
+import re
+import socket
+import struct
 from urllib.parse import quote
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
-from napt_lab.servers.files.conditions import Conditions, entity_tag
-from napt_lab.servers.files.ranges import Unsatisfiable, byte_range
+from napt_lab.servers.files.conditions import entity_tag
 from napt_lab.servers.files.receiving import PIECE
 from napt_lab.servers.files.storage import Folder
+
+# Other ranges, such as several at once, are ignored, as RFC 9110, section 14.2 allows or demands.
+_ONE_RANGE = re.compile(r"bytes=(?:[0-9]{1,19}-[0-9]{0,19}|-0*[1-9][0-9]{0,18})", re.IGNORECASE)
+_BYTES_ACKED = struct.Struct("=120xQ")  # of struct tcp_info (linux/tcp.h): RFC 4898
+
+
+class _Once(web.FileResponse):
+    """Sent when it is prepared first; aiohttp prepares each response that a handler returns."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        return None if self.prepared else await super().prepare(request)
 
 
 async def send(
@@ -30,76 +43,45 @@ async def send(
 ) -> web.StreamResponse:
     """Answer a GET or HEAD for a file with `headers` added; counts in `request["sent"]`.
 
-    The client must take each PIECE bytes within `idle` seconds (else TimeoutError). Raises
+    Each PIECE bytes must pass within `idle` seconds, on average (else TimeoutError). Raises
     Refused when there is no such file, ConnectionError when the client went away.
     """
     file, status = folder.open(name)
     with file:
-        digest = await folder.digests.of(file, status)
-        tag = entity_tag(digest)
-        response = web.StreamResponse(
-            headers=headers
-            | {
-                "Accept-Ranges": "bytes",
-                "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
-                "Content-Type": "application/octet-stream",
-                "ETag": tag,
-                "Last-Modified": formatdate(status.st_mtime, usegmt=True),
-                "Repr-Digest": f"sha-256=:{b64encode(digest).decode()}:",
-            }
-        )
-        wanted = _select(request, response, tag, status)
-        response.content_length = len(wanted)
-        if response.status == 304:
-            response.content_length = None
-        await response.prepare(request)
+        attachment = {
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+            "Content-Type": "application/octet-stream",
+        }
+        response = _Once(f"/proc/self/fd/{file.fileno()}", headers=headers | attachment)
+        sock = request.get_extra_info("socket")
+        if sock is None:
+            raise ConnectionResetError("the client is gone")
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * idle))
+        before = _acknowledged(sock)
+        try:
+            async with asyncio.timeout(idle * (1 + status.st_size // PIECE)):
+                await response.prepare(_with_range_for_get(request, f'"{entity_tag(status)}"'))
+            if os.fstat(file.fileno()).st_size < status.st_size:
+                raise ConnectionAbortedError("the file was cut short while it was sent")
+        except BaseException:
+            passed = _acknowledged(sock) - before - request.writer.output_size
+            request["sent"] = max(0, passed)
+            raise
         if request.method != "HEAD":
-            for offset in range(wanted.start, wanted.stop, PIECE):
-                length = min(PIECE, wanted.stop - offset)
-                piece = await asyncio.to_thread(os.pread, file.fileno(), length, offset)
-                if len(piece) < length:
-                    raise ConnectionAbortedError("somebody cut the file short meanwhile")
-                async with asyncio.timeout(idle):
-                    await response.write(piece)
-                request["sent"] += length
+            request["sent"] = response.content_length or 0
         return response
 
 
-def _select(
-    request: web.BaseRequest, response: web.StreamResponse, tag: str, status: os.stat_result
-) -> range:
-    """Set the response's status; returns the offsets to send. In RFC 9110's order (13.2.2)."""
-    headers = request.headers
-    conditions = Conditions.of(headers.get("If-Match"), headers.get("If-None-Match"))
-    modified = int(status.st_mtime)
-    if conditions.match is not None:
-        holds = conditions.match_holds(tag)
-    else:
-        since = request.if_unmodified_since
-        holds = since is None or modified <= since.timestamp()
-    if not holds:
-        response.set_status(412)
-        return range(0)
-    if conditions.none_match is not None:
-        changed = conditions.none_match_holds(tag)
-    else:
-        since = request.if_modified_since
-        changed = since is None or modified > since.timestamp()
-    if not changed:
-        response.set_status(304)
-        return range(0)
-    whole = range(status.st_size)
-    # A date in If-Range is not a strong validator here (13.1.5): such a range is ignored.
-    if "Range" not in headers or headers.get("If-Range", tag) != tag or request.method != "GET":
-        return whole
-    try:
-        wanted = byte_range(headers["Range"], status.st_size)
-    except Unsatisfiable:
-        response.set_status(416)
-        response.headers["Content-Range"] = f"bytes */{status.st_size}"
-        return range(0)
-    if wanted is None:
-        return whole
-    response.set_status(206)
-    response.headers["Content-Range"] = f"bytes {wanted.start}-{wanted[-1]}/{status.st_size}"
-    return wanted
+def _with_range_for_get(request: web.BaseRequest, tag: str) -> web.BaseRequest:
+    """The request without Range where that must be ignored (RFC 9110, sections 13.1.5, 14.2)."""
+    headers = request.headers.copy()
+    applies = request.method == "GET" and headers.get("If-Range", tag) == tag
+    if not (applies and _ONE_RANGE.fullmatch(headers.get("Range", ""))):
+        headers.popall("Range", None)
+    return request.clone(headers=headers)
+
+
+def _acknowledged(sock: socket.socket) -> int:
+    """How many bytes the client's TCP has taken on this connection so far."""
+    acked: int = _BYTES_ACKED.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128))[0]
+    return acked

@@ -89,15 +89,15 @@ def _arguments() -> argparse.Namespace:
         command.add_argument("protocol", choices=tuple(PROTOCOLS))
         command.add_argument("port", type=_port, help="this PC's own port")
     ask.add_argument("--external", type=_port, default=0, metavar="PORT", help="suggested")
-    ask.add_argument("--exactly", action="store_true", help="that port or none (PREFER_FAILURE)")
+    ask.add_argument("--exactly", action="store_true", help="only that port (PREFER_FAILURE)")
     ask.add_argument("--lifetime", type=int, default=3600, metavar="SECONDS")
     ask.add_argument(
         "--only", type=IPv4Network, action="append", default=[], metavar="ADDRESS[/N]",
-        help="who may come in (FILTER); may be given several times",
+        help="remote hosts that may connect (FILTER); can be repeated",
     )  # fmt: skip
     ask.add_argument("--keep", action="store_true", help="renew it until Ctrl-C, then delete it")
     ask.add_argument("--nonce", type=_nonce, default=secrets.token_bytes(12), metavar="HEX")
-    end.add_argument("--nonce", type=_nonce, required=True, metavar="HEX", help="as it was told")
+    end.add_argument("--nonce", type=_nonce, required=True, metavar="HEX", help="as `granted` said")
     for command in (ask, end, hello):
         command.add_argument("--server", metavar="ADDRESS", help="default: the default gateway")
         command.add_argument(
@@ -106,21 +106,21 @@ def _arguments() -> argparse.Namespace:
         command.add_argument("--wait", type=float, default=10.0, metavar="SECONDS")
     options = parser.parse_args()
     if options.command == "map" and not 0 < options.lifetime < 1 << 32:
-        parser.error(f"--lifetime {options.lifetime}: seconds, from 1 on")
+        parser.error(f"--lifetime {options.lifetime} is not valid: 1 to {(1 << 32) - 1} seconds")
     return options
 
 
 def _port(text: str) -> int:
     port = port_number(text)
     if not port:
-        raise argparse.ArgumentTypeError("0 is no program's port")
+        raise argparse.ArgumentTypeError("port 0 is not valid (RFC 6335)")
     return port
 
 
 def _nonce(text: str) -> bytes:
     nonce = bytes.fromhex(text)
     if len(nonce) != 12:
-        raise argparse.ArgumentTypeError("24 hexadecimal digits")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a nonce of 24 hexadecimal digits")
     return nonce
 
 

@@ -25,7 +25,7 @@ FIRST_TIMEOUT = 3.0  # seconds (section 8.1.1)
 
 
 class NoAnswer(Refused):
-    """The NAPT says nothing."""
+    """The NAPT does not answer."""
 
 
 class Client:
@@ -56,7 +56,9 @@ class Client:
                 except TimeoutError:
                     break
                 except ConnectionRefusedError:
-                    raise NoAnswer("nobody listens there: port control is off") from None
+                    raise NoAnswer(
+                        "the NAPT refuses packets to port 5351: its port control is off"
+                    ) from None
                 if answer is not None and answer.data[:match] == data[:match]:
                     return answer
             timeout *= 2
@@ -70,12 +72,14 @@ class Client:
         answer = self.ask(MAP, lifetime, wanted.opcode_data(), match=COPIED)
         mapping = assigned(wanted, answer)
         if wanted.prefer_failure and mapping.external_port != wanted.external_port:
-            raise Refused(f"the NAPT took no notice, and gave port {mapping.external_port}")
+            raise Refused(
+                f"the NAPT ignored PREFER_FAILURE and assigned port {mapping.external_port}"
+            )
         return answer, mapping
 
 
 def forge(source: IPv4Address, server: str, request: bytes) -> None:
-    """Send a request under somebody else's address, who also gets the answer. Takes root."""
+    """Send a request under another host's address, which also gets the answer. Needs root."""
     port = random.randint(1024, 65535)
     udp = struct.pack("!HHHH", port, PORT, 8 + len(request), 0)  # no checksum
     # The kernel fills in lengths, identification and the header's checksum.
@@ -86,9 +90,9 @@ def forge(source: IPv4Address, server: str, request: bytes) -> None:
 
 
 def default_gateway() -> str:
-    """The address that packets to anywhere go to. Raises Refused if there is none."""
+    """The address of this PC's default gateway. Raises Refused if there is none."""
     for line in Path("/proc/net/route").read_text().splitlines()[1:]:
         _, destination, gateway, flags, *_ = line.split()
         if destination == "00000000" and int(flags, 16) & 2:
             return socket.inet_ntoa(struct.pack("=I", int(gateway, 16)))
-    raise Refused("this PC has no default gateway: say --server ADDRESS")
+    raise Refused("this PC has no default gateway: name the NAPT with --server ADDRESS")

@@ -1,4 +1,4 @@
-"""Keeping a rule: asked for again in time, and at once when the NAPT has forgotten it.
+"""Keeping a rule: it is renewed in time, and at once when the NAPT has restarted.
 
 RFC 6887, sections 8.5 (epoch), 11.2.1 (renewal) and 14.1.3 (announcements).
 """
@@ -22,7 +22,7 @@ Tell = Callable[[str, Answer, Mapping], None]
 
 
 class Epoch:
-    """The NAPT's clock, by which one sees that it has begun anew (section 8.5)."""
+    """The NAPT's clock, which shows that it has restarted (section 8.5)."""
 
     def __init__(self) -> None:
         self._last: tuple[float, int] | None = None
@@ -79,7 +79,7 @@ def _listener() -> socket.socket:
 def _heard_of_restart(
     announcements: socket.socket, server: str, epoch: Epoch, seconds: float
 ) -> bool:
-    """Wait so long, unless the NAPT says before that it has begun anew."""
+    """Wait so long, unless the NAPT announces before that it has restarted."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         announcements.settimeout(left)

@@ -25,12 +25,12 @@ _MAP = struct.Struct("!12sB3xHH16s")
 
 
 class Refused(Exception):
-    """The NAPT's answer is an error, or nothing we understand; the text says which."""
+    """The NAPT's answer is an error, or cannot be read; the text says which."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """What is asked for; `external` is a suggestion, 0 and 0.0.0.0 where there is none."""
+    """A mapping that is asked for; the external endpoint is a suggestion (0 and 0.0.0.0: none)."""
 
     protocol: str
     port: int
@@ -64,14 +64,14 @@ class Answer:
 
 
 def header(opcode: int, lifetime: int, client: IPv4Address) -> bytes:
-    """What every request begins with (section 7.1)."""
+    """The header of a request (section 7.1)."""
     return _HEADER.pack(VERSION, opcode, 0, lifetime, in_ipv6(client))
 
 
 def read_answer(data: bytes, opcode: int) -> Answer | None:
-    """A response to such a request; None if the bytes are none (section 8.3). Raises Refused."""
+    """A response to such a request; None if it is not one (section 8.3). Raises Refused."""
     if len(data) >= 4 and data[0] != VERSION:
-        raise Refused("this NAPT has an older protocol: try natpmpc, which speaks NAT-PMP")
+        raise Refused("the NAPT does not support PCP: try natpmpc, which uses NAT-PMP")
     if not _ANSWER.size <= len(data) <= 1100 or len(data) % 4 or data[1] != 0x80 | opcode:
         return None
     _, _, _, result, lifetime, epoch = _ANSWER.unpack_from(data)
@@ -83,7 +83,7 @@ def assigned(wanted: Mapping, answer: Answer) -> Mapping:
     """The mapping that an answer grants. Raises Refused if it grants none."""
     if answer.result:
         name = dict(enumerate(RESULTS)).get(answer.result, f"error {answer.result}")
-        raise Refused(f"{name} (for another {answer.lifetime} s)")
+        raise Refused(f"{name} (expected to last another {answer.lifetime} s)")
     nonce, _, _, port, address = _MAP.unpack_from(answer.data)
     return Mapping(
         wanted.protocol, wanted.port, nonce, port, IPv4Address(address[12:]), only=wanted.only

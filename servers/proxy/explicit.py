@@ -1,4 +1,4 @@
-"""The explicit proxy: a client that was told about it asks it to fetch, or to open a tunnel.
+"""The explicit proxy: a client that is configured for it asks it to fetch, or to open a tunnel.
 
 Theory of operation
 -------------------
@@ -59,7 +59,7 @@ EVENT_TEXT = 200  # characters of a client's text that an event repeats
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Who may be reached, and how long anything may take, in seconds."""
+    """The servers that may be reached, and how long each step may take, in seconds."""
 
     destinations: Destinations
     tunnel_ports: frozenset[int]
@@ -130,7 +130,7 @@ class Exchange:
             self._give_up(os.strerror(error.errno) if error.errno else "idle")
 
     async def _head(self) -> h11.Request | None:
-        # One deadline for the whole head: a client that sends a byte now and then gains nothing.
+        # One deadline for the whole head: sending a byte now and then does not prolong it.
         try:
             async with asyncio.timeout(self.settings.head_seconds):
                 event = await self.client.receive(self.settings.head_seconds)
@@ -171,13 +171,11 @@ class Exchange:
         await client.send(h11.Response(status_code=200, headers=[], reason=b"Connected"), idle)
         self._tell(200)
         early, _ = client.state.trailing_data
-        async with asyncio.timeout(idle):
-            await asyncio.get_running_loop().sock_sendall(server, early)
-        pair = Pair(client.sock, server, ("client", "server"))
+        pair = Pair(client.sock, server, ("client", "server"), early)
         try:
             await pair.run(idle)
         finally:
-            self._ended(len(early) + pair.forth, pair.back, pair.reason)
+            self._ended(pair.forth, pair.back, pair.reason)
 
     async def _forward(self, request: h11.Request, target: Target, server: Side) -> None:
         made_anew = proxy_request.request_to_server(request, target, self.settings.pseudonym)

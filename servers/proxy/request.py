@@ -5,17 +5,17 @@ Theory of operation
 A client that was told about a proxy asks in one of two forms (RFC 9112, section 3.2):
 
     GET http://host:port/path HTTP/1.1      absolute-form: the proxy makes the request itself
-    CONNECT host:port HTTP/1.1              authority-form: the proxy opens a tunnel and looks away
+    CONNECT host:port HTTP/1.1              authority-form: the proxy opens a tunnel
 
 What is passed on is not the client's message but one made anew from it (RFC 9110, section 7.6):
 fields that concern only one connection (Connection and all it names, Transfer-Encoding,
-Proxy-Authorization …) end here, Via tells the way it came, and Host is that of the absolute form,
-whatever the client's Host field said (RFC 9112, section 3.2.2).
+Proxy-Authorization …) end here, Via names this proxy, and Host is that of the absolute form,
+not the client's Host field (RFC 9112, section 3.2.2).
 
-Request smuggling lives on two readers of one message disagreeing about where it ends. So a
-message with both Content-Length and Transfer-Encoding is refused although it could be read (RFC
-9112, section 6.1), and what h11 does not accept never gets here: differing Content-Lengths, a
-transfer coding other than chunked, white space before a colon.
+Request smuggling needs two readers that disagree about where a message ends. So a message with
+both Content-Length and Transfer-Encoding is refused although it could be read (RFC 9112, section
+6.1), and what h11 does not accept never gets here: differing Content-Lengths, a transfer coding
+other than chunked, white space before a colon.
 
 Pure functions: no sockets, no clock.
 """
@@ -50,7 +50,7 @@ _ABSOLUTE = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/
 
 
 class RefusedError(Exception):
-    """The proxy will not do what was asked: the status code to answer with, and why."""
+    """The proxy refuses a request: the status code to answer with, and why."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -59,12 +59,12 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a request wants to go: a tunnel to it, or the origin-form to ask it for."""
+    """The server that a request is for, and what to ask it for."""
 
     host: str
     port: int
     path: str | None
-    """None for CONNECT."""
+    """The origin-form; None for CONNECT."""
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -85,11 +85,11 @@ def target_of(request: h11.Request) -> Target:
     if not parts:
         raise RefusedError(400, "the request target is not of the form http://host/path")
     if parts["scheme"].lower() == "https":
-        raise RefusedError(501, "https is not spoken for you: use CONNECT")
+        raise RefusedError(501, "this proxy does not open https:// itself: use CONNECT")
     if parts["scheme"].lower() != "http":
         raise RefusedError(501, "only http:// is served, and CONNECT")
     if "#" in parts["rest"]:
-        raise RefusedError(400, "a fragment has no place in a request")
+        raise RefusedError(400, "a request target must not have a fragment (RFC 9112, section 3.2)")
     host, port = _authority(parts["authority"], default=80)
     return Target(host, port, _origin_form(request.method, parts["rest"]))
 
@@ -102,7 +102,9 @@ def _origin_form(method: bytes, rest: str) -> str:
 
 def _authority(text: str, default: int | None) -> tuple[str, int]:
     if "@" in text:
-        raise RefusedError(400, "user names have no place in a request target (RFC 9110, 4.2.4)")
+        raise RefusedError(
+            400, "a request target must not have a user name (RFC 9110, section 4.2.4)"
+        )
     if "[" in text:
         raise RefusedError(400, "IPv6 is not served here")
     parts = _AUTHORITY.fullmatch(text)
@@ -115,18 +117,18 @@ def _authority(text: str, default: int | None) -> tuple[str, int]:
 
 
 def check(request: h11.Request, pseudonym: str) -> None:
-    """Refuse what is ambiguous, and what has been here before. Raises RefusedError."""
+    """Refuse an ambiguous request, or one that is in a loop. Raises RefusedError."""
     # A higher minor version is read as the highest that is known (RFC 9110, section 2.5).
     if not request.http_version.startswith(b"1."):
-        raise RefusedError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        raise RefusedError(505, "only HTTP/1.0 and HTTP/1.1 are supported")
     lengths, codings = (
         _values(request.headers, b"content-length"),
         _values(request.headers, b"transfer-encoding"),
     )
     if lengths and codings:
-        raise RefusedError(400, "both Content-Length and Transfer-Encoding: where does it end?")
+        raise RefusedError(400, "a request must not have both Content-Length and Transfer-Encoding")
     if codings and request.http_version < b"1.1":
-        raise RefusedError(400, "Transfer-Encoding is not of HTTP/1.0")
+        raise RefusedError(400, "HTTP/1.0 has no Transfer-Encoding")
     if request.method == b"CONNECT" and (codings or lengths not in ([], [b"0"])):
         raise RefusedError(400, "CONNECT has no body")
     hops = [hop.split() for hop in _values(request.headers, b"via")]
@@ -199,7 +201,7 @@ def _one_fewer(forwards: bytes) -> bytes:
     if not forwards.isdigit() or len(forwards) > 9:
         raise RefusedError(400, "Max-Forwards is not a number")
     if int(forwards) == 0:
-        raise RefusedError(501, "Max-Forwards is 0: the question is for this proxy, not passed on")
+        raise RefusedError(501, "Max-Forwards is 0: the request goes no further than this proxy")
     return b"%d" % (int(forwards) - 1)
 
 

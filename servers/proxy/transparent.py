@@ -13,13 +13,13 @@ rewrites the destination of what comes in from the LAN to this program, and the 
 back. The kernel remembers what it rewrote; SO_ORIGINAL_DST asks it. The proxy then opens its own
 connection to that destination, from its own public address, and passes bytes both ways.
 
-There are two TCP connections with nothing in common but the bytes, and the PC cannot tell until
-something goes wrong: SO_ORIGINAL_DST can only be asked of a connection that is established, so
-the PC's handshake is complete before the proxy knows where to go. A connect to a closed port
-therefore *succeeds* for the PC. When the proxy is refused, all it can do is to reset the PC's
-connection. (Interception by TPROXY would do the same.) The reset is the
-answer to the PC's first bytes, or comes after a second of silence: sent at once it could arrive
-before the PC's connect(2) has returned, which would then fail or not by chance.
+There are two TCP connections that have only the bytes in common, and the PC cannot tell until an
+error shows it: SO_ORIGINAL_DST can only be asked of a connection that is established, so the PC's
+handshake is complete before the proxy knows where to go. A connect to a closed port therefore
+*succeeds* for the PC. When the proxy is refused, all it can do is to reset the PC's connection.
+(Interception by TPROXY would do the same.) The reset is the answer to the PC's first bytes, or
+comes after a second of silence: sent at once it could arrive before the PC's connect(2) has
+returned, which would then fail or not by chance.
 
 `--intercept lan0:80` sets the rule up and removes it at the end; a rule that a killed proxy left is
 replaced at the next start. Without the option, set up the rule yourself.

@@ -4,9 +4,9 @@ Theory of operation
 -------------------
     PC ──► NAPT ──► relay 198.51.100.9:9000 ◄── NAPT ◄── PC
 
-Neither PC can be dialled, both can dial, so both dial a third. Each sends one line, the token;
-from the next byte on, what one sends the other receives, and nothing else: the relay says nothing
-of its own to a party that is joined, so that any program that speaks TCP will do.
+Neither PC can be dialled, both can dial, so both dial the relay. Each sends one line, the token;
+from the next byte on, what one sends the other receives. The relay adds no byte of its own for a
+party that is joined, so any program that uses TCP will do.
 
     TOKEN=$(openssl rand -hex 16)
     (echo $TOKEN; cat photo.jpg) | nc -N relay 9000                  the sender
@@ -56,7 +56,7 @@ FAREWELL_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How long a party may take for its first line, wait, and say nothing, in seconds."""
+    """How long a party may take for its first line, wait, and be silent, in seconds."""
 
     line: float
     waiting: float
@@ -205,7 +205,7 @@ def main() -> int:
     """Run the relay; returns the exit status."""
     options = argparse.ArgumentParser(
         prog="relay",
-        description="Join two parties that dial in with the same token, one line, in hexadecimal.",
+        description="Join two parties that send the same token, a line of hexadecimal digits.",
     )
     bounds = rendezvous.Limits()
     add = options.add_argument

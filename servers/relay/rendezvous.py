@@ -1,4 +1,4 @@
-"""Who meets whom at the relay: two parties that show the same token.
+"""The relay's table of tokens: two parties that show the same token are joined.
 
 Theory of operation
 -------------------
@@ -111,18 +111,17 @@ class Rendezvous(Generic[Party]):
         meeting = self._meetings.get(digest)
         if meeting is None:
             self._check_waiting(address)
-            yields = self._make_room(self._waiting, address, "parties wait")
-            meeting = self._meetings[digest] = Meeting(digest, party, address)
-            self._waiting.take(address, meeting)
-            return meeting, yields
+            meeting = Meeting(digest, party, address)
+            loser = self._take(self._waiting, address, meeting, "parties wait")
+            self._meetings[digest] = meeting
+            return meeting, loser
         if meeting.second is not None:
             raise WrongTokenError("two parties have met with this token already")
         self._check_pairs(address, meeting.first_address)
-        yields = self._make_room(self._joined, meeting.first_address, "pairs are joined")
+        loser = self._take(self._joined, meeting.first_address, meeting, "pairs are joined")
         self._waiting.release(meeting)
-        self._joined.take(meeting.first_address, meeting)
         meeting.second, meeting.second_address = party, address
-        return meeting, yields
+        return meeting, loser
 
     def end(self, meeting: Meeting[Party]) -> None:
         """Remove it: the party that waited has left, or the pair has parted."""
@@ -134,16 +133,16 @@ class Rendezvous(Generic[Party]):
     def __len__(self) -> int:
         return len(self._meetings)
 
-    def _make_room(
-        self, shares: Shares[Meeting[Party]], address: str, what: str
+    def _take(
+        self, shares: Shares[Meeting[Party]], address: str, meeting: Meeting[Party], what: str
     ) -> Meeting[Party] | None:
         try:
-            yields = next(iter(shares.who_may_yield(address)), None)
+            loser = shares.take(address, meeting)
         except NoPlaceError:
             raise RefusedError(f"{shares.places} {what} already, the limit") from None
-        if yields is not None:
-            self.end(yields)
-        return yields
+        if loser is not None:
+            self.end(loser)
+        return loser
 
     def _check_waiting(self, address: str) -> None:
         most = self.limits.waiting_per_address

@@ -28,7 +28,7 @@ def account(text: str) -> tuple[str, str]:
     """A user and a password."""
     name, _, password = text.partition(":")
     if not (name and password):
-        raise argparse.ArgumentTypeError("NAME:PASSWORD is needed")
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME:PASSWORD")
     return name, password
 
 

@@ -2,10 +2,11 @@
 
 Theory of operation. A lab reads these lines from a pipe as evidence ("the server sees
 24.9.3.7"). Evidence must not be able to stop the server, so the pipe is opened anew as
-non-blocking (which leaves the blocking mode of whoever shares standard output alone). When
-nobody reads and the pipe is full, lines are dropped and counted; the next line that goes
-through says how many, in `dropped`. A line of at most PIPE_BUF bytes is written whole or
-not at all (POSIX write()), also when several processes share the pipe.
+non-blocking (which does not change the blocking mode of other processes that share standard
+output). When the pipe is full because its reader does not read, lines are dropped and
+counted; the next line that goes through says how many, in `dropped`. A line of at most
+PIPE_BUF bytes is written whole or not at all (POSIX write()), also when several processes
+share the pipe.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ turned away only when every other address holds about as little as it would.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Holder = TypeVar("Holder")
@@ -39,18 +39,6 @@ class Shares(Generic[Holder]):
         """How many places `address` holds."""
         return len(self._held.get(address, ()))
 
-    def who_may_yield(self, address: str) -> Iterable[Holder]:
-        """Holders of which one must go before `address` takes a place, the oldest first.
-
-        Empty while places are free. Raises NoPlaceError.
-        """
-        if len(self) < self.places:
-            return ()
-        most = max(self._held.values(), key=len, default={})
-        if len(most) <= self.held_by(address) + 1:
-            raise NoPlaceError(f"all {self.places} places are taken")
-        return most
-
     def who_gives_way(self, address: str, most: int) -> Holder | None:
         """The holder that must go before `address` takes a place at once; None if there is room.
 
@@ -71,10 +59,24 @@ class Shares(Generic[Holder]):
             del self._held[address][holder]
             self._held[address][holder] = None
 
-    def take(self, address: str, holder: Holder) -> None:
-        """Give `holder` a place of `address`."""
+    def take(
+        self, address: str, holder: Holder, busy: Callable[[Holder], bool] = lambda _: False
+    ) -> Holder | None:
+        """Give `holder` a place of `address`; returns the holder that lost its place for it.
+
+        That is the oldest one of the address that holds the most, if possible one that is not
+        busy. None if there was a free place. Raises NoPlaceError.
+        """
+        loser = None
+        if len(self) >= self.places:
+            most = max(self._held.values(), key=len, default={})
+            if len(most) <= self.held_by(address) + 1:
+                raise NoPlaceError(f"all {self.places} places are taken")
+            loser = min(most, key=busy)
+            self.release(loser)
         self._held.setdefault(address, {})[holder] = None
         self._address_of[holder] = address
+        return loser
 
     def release(self, holder: Holder) -> None:
         """Free its place, if it still holds one."""

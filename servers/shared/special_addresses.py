@@ -1,7 +1,7 @@
 """Addresses that no server here reaches for a stranger: they are not of the public Internet.
 
-Who relays lends its own position in the network: its loopback, its neighbours in private ranges,
-everyone at once by broadcast. This is the IANA IPv4 Special-Purpose Address Registry (RFC 6890)
+A relay lends its clients its place in the network: its loopback, its neighbors in private ranges,
+all hosts of a link by broadcast. This is the IANA IPv4 Special-Purpose Address Registry (RFC 6890)
 and multicast, without the documentation ranges (RFC 5737): the lab's Internet is built from them.
 """
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
 import socket
 import sys
@@ -97,8 +98,8 @@ class _Acceptor:
         self.per_client = limits.per_client
         self.farewell = farewell
         self.group = group
-        self.shares: Shares[asyncio.Task[None]] = Shares(limits.connections)
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.shares: Shares[socket.socket] = Shares(limits.connections)
+        self.tasks: dict[socket.socket, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -112,7 +113,7 @@ class _Acceptor:
                 continue
             reset_when_closed(sock)
             try:
-                self._make_room(peer)
+                self._take_place(sock, peer)
             except NoPlaceError as error:
                 emit("refused", peer=endpoint(peer), reason=str(error))
                 if self.farewell:
@@ -122,21 +123,17 @@ class _Acceptor:
                 sock.close()
                 continue
             task = self.group.create_task(self._serve(sock, peer), name=endpoint(peer))
-            self.tasks.add(task)
-            self.shares.take(peer[0], task)
-            task.add_done_callback(self.tasks.discard)
-            task.add_done_callback(self.shares.release)
+            self.tasks[sock] = task
+            task.add_done_callback(functools.partial(self._ended, sock))
 
-    def _make_room(self, peer: Endpoint) -> None:
-        """See to it that there is a place for this client. Raises NoPlaceError."""
+    def _take_place(self, sock: socket.socket, peer: Endpoint) -> None:
+        """Give it a place, if need be that of another connection. Raises NoPlaceError."""
         if self.shares.held_by(peer[0]) >= self.per_client:
             raise NoPlaceError(f"{self.per_client} connections are open from {peer[0]}, the limit")
-        task = next(iter(self.shares.who_may_yield(peer[0])), None)
-        if task is not None:
+        if (loser := self.shares.take(peer[0], sock)) is not None:
             reason = f"its place went to {peer[0]}"
-            emit("refused", peer=task.get_name(), reason=reason)
-            task.cancel(reason)
-            self.shares.release(task)
+            emit("refused", peer=self.tasks[loser].get_name(), reason=reason)
+            self.tasks[loser].cancel(reason)
 
     async def _serve(self, sock: socket.socket, peer: Endpoint) -> None:
         try:
@@ -144,11 +141,14 @@ class _Acceptor:
         except Exception:
             # A fault in one connection must not end the others; it is not hidden either.
             traceback.print_exc()
-        finally:
-            sock.close()
+
+    def _ended(self, sock: socket.socket, _task: asyncio.Task[None]) -> None:
+        sock.close()
+        self.shares.release(sock)
+        del self.tasks[sock]
 
     def cancel_all(self) -> None:
-        for task in self.tasks:
+        for task in self.tasks.values():
             task.cancel()
 
 

@@ -42,14 +42,12 @@ def test_upload_and_download(server, source):
     answer = curl("-T", str(source), f"{server.url}/")  # curl appends the file's name
     assert answer.status == 201
     assert answer.json["sha256"] == SHA256
-    assert answer.headers["etag"] == f'"{SHA256}"'
+    etag = answer.headers["etag"]
     assert answer.headers["location"] == "/source.bin"
     answer = curl(f"{server.url}/source.bin")
     assert answer.status == 200
     assert answer.body == CONTENT
-    assert answer.headers["etag"] == f'"{SHA256}"'
-    digest = base64.b64encode(hashlib.sha256(CONTENT).digest()).decode()
-    assert answer.headers["repr-digest"] == f"sha-256=:{digest}:"
+    assert answer.headers["etag"] == etag
     assert answer.headers["content-disposition"].startswith("attachment")
     assert answer.headers["x-content-type-options"] == "nosniff"
 
@@ -70,7 +68,7 @@ def test_an_empty_file(server, tmp_path):
 def test_head_says_what_get_would(stored):
     head, get = curl("-I", stored), curl(stored)
     assert (head.status, head.body) == (200, b"")
-    for field in ("etag", "content-length", "repr-digest", "last-modified", "accept-ranges"):
+    for field in ("etag", "content-length", "last-modified", "accept-ranges"):
         assert head.headers[field] == get.headers[field]
 
 
@@ -88,12 +86,29 @@ def test_a_range_outside(stored):
     assert answer.headers["content-range"] == f"bytes */{len(CONTENT)}"
 
 
-def test_a_range_of_the_version_that_was_seen(stored):
-    assert curl("-r", "0-9", "-H", f'If-Range: "{SHA256}"', stored).status == 206
+def test_ranges_that_are_ignored(stored):
+    several = curl("-r", "0-1,5-6", stored)
+    assert (several.status, several.body) == (200, CONTENT)
+    unit = curl("-H", "Range: lines=1-2", stored)  # RFC 9110, section 14.2: must ignore it
+    assert (unit.status, unit.body) == (200, CONTENT)
+    head = curl("-I", "-r", "0-9", stored)  # the same: ranges are defined for GET only
+    assert (head.status, head.headers["content-length"]) == (200, str(len(CONTENT)))
+
+
+def test_a_range_of_the_version_that_was_seen(stored, tmp_path):
+    etag = curl("-I", stored).headers["etag"]
+    seen = curl("-r", "0-9", "-H", f"If-Range: {etag}", stored)
+    assert (seen.status, seen.body) == (206, CONTENT[:10])
     other = curl("-r", "0-9", "-H", 'If-Range: "other"', stored)
     assert (other.status, other.body) == (200, CONTENT)
     dated = curl("-r", "0-9", "-H", "If-Range: Thu, 01 Jan 2037 00:00:00 GMT", stored)
     assert dated.status == 200
+    (tmp_path / "other").write_bytes(CONTENT[::-1])  # another version of the same size
+    replaced = curl("-T", str(tmp_path / "other"), "-H", f"If-Match: {etag}", stored)
+    assert replaced.status == 200
+    other = curl("-r", "0-9", "-H", f"If-Range: {etag}", stored)
+    assert (other.status, other.body) == (200, CONTENT[::-1])
+    assert curl("-r", "0-9", "-H", f"If-Match: {etag}", stored).status == 412
 
 
 def test_a_download_is_resumed(stored, tmp_path):
@@ -104,7 +119,8 @@ def test_a_download_is_resumed(stored, tmp_path):
 
 
 def test_not_sent_again_when_known(stored):
-    answer = curl("-H", f'If-None-Match: "{SHA256}"', stored)
+    etag = curl("-I", stored).headers["etag"]
+    answer = curl("-H", f"If-None-Match: {etag}", stored)
     assert (answer.status, answer.body) == (304, b"")
     assert curl("-H", 'If-None-Match: "other"', stored).status == 200
     date = curl("-I", stored).headers["last-modified"]
@@ -122,8 +138,9 @@ def test_no_overwriting_without_asking(server, stored, tmp_path):
     assert curl("-T", str(other), "-H", "If-None-Match: *", stored).status == 412
     assert curl("-T", str(other), "-H", 'If-Match: "other"', stored).status == 412
     assert curl(stored).body == CONTENT
+    etag = curl("-I", stored).headers["etag"]
     replaced = curl(
-        "-T", str(other), "-H", f'If-Match: "{SHA256}"', "-H", "Expect: 100-continue", stored
+        "-T", str(other), "-H", f"If-Match: {etag}", "-H", "Expect: 100-continue", stored
     )
     assert (replaced.status, replaced.interim) == (200, [100])
     assert curl(stored).body == b"other"
@@ -156,6 +173,9 @@ def test_a_form(server, source):
         (b"--x\r\nContent-Disposition: form-data; name=f\r\n\r\nx\r\n--x--", "x"),
         (b"--x\r\nContent-Disposition: form-data; name=f; filename*=x\r\n\r\nx\r\n--x--", "x"),
         (b"--x--", "y" * 100),
+        (b"--x\r\n\r\nno Content-Disposition\r\n--x--", "x"),
+        (b"--x\r\nContent-Disposition: form-data; name=f; filename=a b\r\n\r\nx\r\n--x--", "x"),
+        (b'--x\r\nContent-Disposition: form-data; name=f; filename=""\r\n\r\nx\r\n--x--', "x"),
     ],
 )
 def test_a_bad_form_stores_nothing(server, body, boundary):
@@ -166,12 +186,49 @@ def test_a_bad_form_stores_nothing(server, body, boundary):
     assert curl(f"{server.url}/?format=json").json["files"] == before
 
 
+@pytest.mark.parametrize("name", ["a;b;c; d.bin", 'say "hi";.bin', "a=b; filename=c;;.bin"])
+def test_a_file_of_a_form_keeps_its_name(server, source, name):
+    quoted = name.replace('"', '\\"')
+    answer = curl("-F", f'file=@{source};filename="{quoted}"', f"{server.url}/")
+    assert answer.status == 201
+    assert [file["name"] for file in answer.json["files"]] == [name]
+    assert curl(server.url + answer.json["files"][0]["path"]).body == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("second", "status", "why"),
+    [
+        ("taken", 409, "taken: there is a file of this name already"),
+        (".hidden", 400, "a name does not begin with a dot"),
+        ("new", 400, "the form has two files of the name new"),
+    ],
+    ids=["taken", "hidden", "twice"],
+)
+def test_a_form_that_is_refused_at_a_later_file_stores_none(tmp_path, second, status, why):
+    folder, source = tmp_path / "served", tmp_path / "source"
+    source.write_bytes(CONTENT)
+    folder.mkdir()
+    (folder / "taken").write_bytes(b"taken")
+
+    def post(*names):
+        form = [word for name in names for word in ("-F", f"file=@{source};filename={name}")]
+        return curl(*form, f"{server.url}/")
+
+    with running("napt_lab.servers.files", "--folder", str(folder)) as server:
+        answer = post("new", second)
+        assert answer.status == status
+        assert why in answer.json["error"]
+        assert names_in(folder) == ["taken"]
+        assert post("new", "newer").status == 201  # the control: such a form without that file
+        assert names_in(folder) == ["new", "newer", "taken"]
+
+
 def test_the_list_for_programs(server, stored):
     answer = curl(f"{server.url}/?format=json")
     assert answer.headers["content-type"].startswith("application/json")
     name = stored.rpartition("/")[2]
     (entry,) = [file for file in answer.json["files"] if file["name"] == name]
-    assert (entry["size"], entry["sha256"]) == (len(CONTENT), SHA256)
+    assert (entry["size"], entry["path"]) == (len(CONTENT), f"/{name}")
     assert answer.json["used"] == sum(file["size"] for file in answer.json["files"])
     assert curl(f"{server.url}/").headers["content-type"].startswith("application/json")
 
@@ -291,7 +348,6 @@ def test_read_only(tmp_path, source):
         assert curl("-F", f"file=@{source}", f"{server.url}/").status == 405
         answer = curl(f"{server.url}/here")
         assert (answer.status, answer.body) == (200, b"here")
-        assert answer.headers["etag"] == f'"{hashlib.sha256(b"here").hexdigest()}"'
         assert b"<form" not in curl("-H", "Accept: text/html", server.url).body
 
 

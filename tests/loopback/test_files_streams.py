@@ -14,6 +14,7 @@ import threading
 
 import pytest
 
+from napt_lab.servers.files.receiving import PIECE
 from tests.loopback.running import Server, curl, names_in, running, until
 from tests.server_program import DEADLINE
 
@@ -27,15 +28,16 @@ def folder(tmp_path):
     return tmp_path / "served"
 
 
-def connect(server):
-    connection = socket.create_connection(("127.0.0.1", server.port), DEADLINE)
+def connect(server, source="127.0.0.1"):
+    address = ("127.0.0.1", server.port)
+    connection = socket.create_connection(address, DEADLINE, (source, 0))
     connection.settimeout(DEADLINE)
     return connection
 
 
-def begin_put(server, name, declared, sent):
+def begin_put(server, name, declared, sent, source="127.0.0.1"):
     """An upload that stops after `sent` bytes of `declared`."""
-    connection = connect(server)
+    connection = connect(server, source)
     head = f"PUT /{name} HTTP/1.1\r\nHost: x\r\nContent-Length: {declared}\r\n\r\n"
     connection.sendall(head.encode() + b"x" * sent)
     return connection
@@ -115,8 +117,8 @@ def test_an_upload_is_seen_only_when_complete(folder):
         assert names_in(folder) == ["a"]
 
 
-@pytest.mark.parametrize("how", ["fin", "rst"])
-def test_a_cut_connection_leaves_nothing(folder, how):
+@pytest.mark.parametrize(("how", "status"), [("fin", 400), ("rst", None)])
+def test_a_cut_connection_leaves_nothing(folder, how, status):
     with running("napt_lab.servers.files", "--folder", str(folder)) as server:
         upload = begin_put(server, "a", 2 * MEGABYTE, MEGABYTE)
         until(lambda: temporary_files(folder), "a temporary file")
@@ -124,7 +126,7 @@ def test_a_cut_connection_leaves_nothing(folder, how):
             upload.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         upload.close()
         event = server.event("request", path="/a")
-        assert (event["status"], event["cut"]) == (None, True)
+        assert (event["status"], event["cut"]) == (status, True)
         assert names_in(folder) == []
         assert curl(server.url).json["used"] == 0
 
@@ -175,18 +177,126 @@ def test_a_download_survives_the_replacement_of_its_file(folder, tmp_path):
         assert curl(f"{server.url}/a").body == new
 
 
+def test_a_file_that_is_cut_short_while_it_is_sent_does_not_look_whole(folder):
+    folder.mkdir()
+    (folder / "a").write_bytes(bytes(30 * MEGABYTE))
+    with running("napt_lab.servers.files", "--folder", str(folder)) as server:
+        download = connect(server)
+        download.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+        begun = download.recv(1)
+        os.truncate(folder / "a", 1)
+        # Not kept open, where the next answer would be taken for the rest of the file.
+        assert len(begun + read_all(download)) < 30 * MEGABYTE
+        assert server.event("request", path="/a")["cut"]
+
+
+def nc(server, typed):
+    command = ["nc", "-N", "127.0.0.1", str(server.port)]
+    return subprocess.run(command, input=typed, capture_output=True, timeout=20).stdout
+
+
+PUT = b"PUT /%s HTTP/1.1\r\nHost: x\r\n"
+
+
+def test_a_client_that_ends_its_side_after_its_request_gets_the_answer(folder):
+    """As `nc -N` does, which level 9b teaches (RFC 9112, section 9.6)."""
+    content = os.urandom(5 * MEGABYTE)
+    with running("napt_lab.servers.files", "--folder", str(folder)) as server:
+        for number in range(10):  # it was a race
+            name = b"a%d" % number
+            typed = PUT % name + b"Content-Length: %d\r\n\r\n" % len(content) + content
+            assert nc(server, typed).startswith(b"HTTP/1.1 201 ")
+            event = server.event("request", path=f"/a{number}")
+            assert (event["status"], event["bytes"], "cut" in event) == (201, len(content), False)
+        got = nc(server, b"GET /a0 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert got.endswith(b"\r\n\r\n" + content)
+        both = nc(server, b"HEAD /a0 HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+        assert both.count(b"HTTP/1.1 200 ") == 2
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        b"GET / HTTP/1.1\nHost: x\n\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n",
+        b"GET /",
+        b"hello\r\n\r\n",
+        PUT % b"b" + b"Content-Length: 10\r\n\r\nhalf",
+        PUT % b"b" + b"Content-Length: -1\r\n\r\nhalf",
+        PUT % b"b" + b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+        PUT % b"b" + b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nZZ\r\n",
+    ],
+)
+def test_a_request_that_is_not_whole_or_not_valid_is_answered(folder, typed):
+    with running("napt_lab.servers.files", "--folder", str(folder)) as server:
+        assert nc(server, typed).split(b" ")[1] == b"400"
+        assert names_in(folder) == []
+
+
+def test_a_body_that_breaks_its_framing_later_is_answered_at_once(folder):
+    with running("napt_lab.servers.files", "--folder", str(folder)) as server:
+        upload = connect(server)
+        upload.sendall(PUT % b"b" + b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+        until(lambda: temporary_files(folder), "an upload under way")
+        upload.sendall(b"ZZ\r\n")
+        assert status_of(upload) == 400
+        assert server.event("request", path="/b")["cut"]
+        assert names_in(folder) == []
+
+
 def test_concurrent_uploads_cannot_exceed_the_total(folder):
     flags = ("--max-total", str(3 * MEGABYTE))
     with running("napt_lab.servers.files", "--folder", str(folder), *flags) as server:
         uploads = [begin_put(server, f"f{n}", MEGABYTE, MEGABYTE // 2) for n in range(3)]
-        until(lambda: curl(server.url).json["used"] == 3 * MEGABYTE, "three reservations")
-        assert curl("-T", "-", f"{server.url}/more", stdin=b"x").status == 507
+        used = 3 * (MEGABYTE // 2 - 2 * PIECE)  # the last pieces may still be in memory
+        until(lambda: curl(server.url).json["used"] >= used, "three half files")
+        large = 3 * MEGABYTE - used + 1
+        assert curl("-T", "-", f"{server.url}/more", stdin=b"x" * large).status == 507
         uploads.pop().close()
-        until(lambda: curl(server.url).json["used"] == 2 * MEGABYTE, "one given back")
-        assert curl("-T", "-", f"{server.url}/more", stdin=b"x").status == 201
+        until(lambda: curl(server.url).json["used"] <= MEGABYTE, "one given back")
         for upload in uploads:
             upload.sendall(b"x" * (MEGABYTE // 2))
             assert status_of(upload) == 201
+        assert curl("-T", "-", f"{server.url}/more", stdin=b"x" * MEGABYTE).status == 201
+        assert curl("-T", "-", f"{server.url}/one-more", stdin=b"x").status == 507
+
+
+def test_what_is_only_announced_takes_no_space_from_others(folder):
+    with running("napt_lab.servers.files", "--folder", str(folder)) as server:
+        limits = curl(server.url).json["limits"]
+        announced = [begin_put(server, f"f{n}", limits["max_file"], 1)
+                     for n in range(limits["max_total"] // limits["max_file"])]  # fmt: skip
+        until(lambda: len(temporary_files(folder)) == len(announced), "all of them under way")
+        assert curl("-T", "-", f"{server.url}/more", stdin=b"x").status == 201
+        too_large = begin_put(server, "g", limits["max_file"] + 1, 0)
+        assert status_of(too_large) == 413
+
+
+def test_a_crowd_of_slow_uploads_leaves_places_for_others(folder):
+    with running("napt_lab.servers.files", "--folder", str(folder), "--max-uploads", "4") as server:
+        crowd = []
+        for n in range(4):
+            crowd.append(begin_put(server, f"f{n}", 2, 1, source="127.0.0.66"))
+            until(lambda: len(temporary_files(folder)) == len(crowd), "one more upload")
+        assert curl("-T", "-", f"{server.url}/more", stdin=b"x").status == 201
+        answer = crowd[0].recv(65536)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"another address needed this upload's place" in answer
+        for upload in crowd[1:]:  # the others go on
+            upload.sendall(b"x")
+            assert status_of(upload) == 201
+
+
+def test_a_crowd_of_idle_connections_leaves_places_for_others(folder):
+    flags = ("--folder", str(folder), "--max-connections", "4")
+    with running("napt_lab.servers.files", *flags) as server:
+        upload = begin_put(server, "slow", 2, 1, source="127.0.0.66")
+        until(lambda: temporary_files(folder), "an upload under way")
+        crowd = [connect(server, source="127.0.0.66") for _ in range(3)]
+        assert curl(server.url).status == 200
+        assert read_all(crowd[0]) == b""  # an idle one has made room, not the upload
+        upload.sendall(b"x")
+        assert status_of(upload) == 201
 
 
 def test_uploads_at_the_same_time_are_bounded(folder):
@@ -210,7 +320,7 @@ def test_connections_are_bounded(folder):
         for connection in kept:
             connection.sendall(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert status_of(connection) == 200
-        assert read_all(connect(server)) == b""
+        assert read_all(connect(server)).startswith(b"HTTP/1.1 503 ")
         kept.pop().close()
         until(lambda: answers(server), "a place for one more")
 
@@ -222,11 +332,12 @@ def answers(server):
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\nX: "])
-def test_a_header_that_never_ends(folder, sent):
+def test_a_header_that_never_ends_is_answered(folder, sent):
     with running("napt_lab.servers.files", "--folder", str(folder), "--head", "0.5") as server:
         connection = connect(server)
         connection.sendall(sent)
-        assert read_all(connection) == b""
+        answer = read_all(connection)
+        assert answer.startswith(b"HTTP/1.1 408 ") if sent else answer == b""
 
 
 def test_a_header_that_comes_drop_by_drop_gets_no_more_time(folder):
@@ -240,7 +351,7 @@ def test_a_header_that_comes_drop_by_drop_gets_no_more_time(folder):
                 connection.sendall(b"x")
                 sent += 1
                 with contextlib.suppress(TimeoutError):
-                    if not connection.recv(100):
+                    if connection.recv(100).startswith(b"HTTP/1.1 408 "):
                         raise ConnectionError
         assert sent < 50
 
@@ -259,8 +370,27 @@ def test_a_client_that_does_not_read(folder):
         download = connect(server)
         download.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
         event = server.event("request", path="/a")
-        assert event["cut"]
-        assert event["bytes"] < 30 * MEGABYTE
+        assert (event["status"], event["cut"]) == (None, True)
+        assert 0 < event["bytes"] < 30 * MEGABYTE
+        assert not read_all(download).endswith(bytes(30 * MEGABYTE))
+
+
+def test_a_client_that_reads_too_little(folder):
+    """A little now and then is progress for TCP, but the whole file has its time as well."""
+    folder.mkdir()
+    (folder / "a").write_bytes(bytes(4 * MEGABYTE))
+    with running("napt_lab.servers.files", "--folder", str(folder), "--idle", "0.1") as server:
+        download = socket.socket()
+        download.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        download.connect(("127.0.0.1", server.port))
+        download.settimeout(DEADLINE)
+        download.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+        while not server.told("request"):
+            with contextlib.suppress(ConnectionResetError):
+                download.recv(1000)
+            server_told = threading.Event()
+            server_told.wait(0.02)  # the client's own slowness
+        assert server.event("request", path="/a")["cut"]
 
 
 def test_a_slow_client_that_does_read(folder):

@@ -50,6 +50,7 @@ class Origin:
     def __init__(self, answer, port=8000, until=b"\r\n\r\n", broken_off=False):
         self.answer, self.until, self.broken_off = answer, until, broken_off
         self.received = b""
+        self.was_reset = False
         self.listener = socket.create_server(("127.0.0.1", port))
         self.thread = threading.Thread(target=self._serve, daemon=True)
         self.thread.start()
@@ -59,7 +60,12 @@ class Origin:
         with sock:
             sock.settimeout(10)
             while self.until not in self.received:
-                if not (piece := sock.recv(65536)):
+                try:
+                    piece = sock.recv(65536)
+                except ConnectionResetError:
+                    self.was_reset = True
+                    return
+                if not piece:
                     return
                 self.received += piece
             sock.sendall(self.answer)
@@ -275,6 +281,7 @@ def test_a_body_that_breaks_its_own_framing_does_not_arrive_as_a_whole_one():
         origin.listener.close()
     assert got.startswith(b"HTTP/1.1 400 ")
     assert origin.received.endswith(b"2\r\nab\r\n")
+    assert origin.was_reset
 
 
 def test_a_second_request_behind_the_first_is_not_smuggled_to_the_server():

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import threading
+from contextlib import ExitStack
 
 import pytest
+from aiohttp import ETag
 
-from napt_lab.servers.files.conditions import Conditions, entity_tag
+from napt_lab.servers.files.conditions import ANY, Conditions
 from napt_lab.servers.files.storage import TEMPORARY, Folder, Limits, Refused
 
 NEW = Conditions()
-REPLACE = Conditions.of("*", None)
+REPLACE = Conditions([ANY])
 
 
 @pytest.fixture
@@ -27,9 +28,9 @@ def folder(path):
 
 
 def put(folder, name, content, conditions=NEW):
-    with folder.upload(name) as upload:
+    with folder.upload(name, conditions) as upload:
         upload.write(content)
-        return upload.commit(conditions)
+        return folder.publish([upload])[0]
 
 
 def refused(status):
@@ -37,21 +38,21 @@ def refused(status):
 
 
 def test_seen_only_when_complete(folder, path):
-    with folder.upload("a") as upload:
+    with folder.upload("a", NEW) as upload:
         upload.write(b"half")
         assert folder.list() == []
         assert [entry.name for entry in path.iterdir()] == [upload.temporary]
         with refused(404):
             folder.open("a")
-        stored = upload.commit(NEW)
+        (stored,) = folder.publish([upload])
     assert (path / "a").read_bytes() == b"half"
-    assert stored.digest == hashlib.sha256(b"half").digest()
+    assert stored.sha256 == hashlib.sha256(b"half").hexdigest()
     assert [file.name for file in folder.list()] == ["a"]
     assert [entry.name for entry in path.iterdir()] == ["a"]
 
 
 def test_an_upload_that_fails_leaves_nothing(folder, path):
-    with pytest.raises(ZeroDivisionError), folder.upload("a") as upload:  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), folder.upload("a", NEW) as upload:  # noqa: PT012
         upload.write(b"half")
         assert folder.used == 4
         raise ZeroDivisionError
@@ -78,11 +79,11 @@ def test_of_many_uploads_of_one_name_one_wins(folder, path):
     barrier = threading.Barrier(len(contents))
 
     def upload_one(content):
-        with folder.upload("a") as upload:
+        with folder.upload("a", NEW) as upload:
             upload.write(content)
             barrier.wait(10)
             try:
-                upload.commit(NEW)
+                folder.publish([upload])
                 results.append(content)
             except Refused as refusal:
                 results.append(refusal.status)
@@ -100,22 +101,24 @@ def test_of_many_uploads_of_one_name_one_wins(folder, path):
 
 
 def test_a_name_taken_behind_our_back_is_not_overwritten(folder, path):
-    with folder.upload("a") as upload:
+    with folder.upload("a", NEW) as upload:
         upload.write(b"ours")
         (path / "a").write_bytes(b"theirs")
         with refused(409):
-            upload.commit(NEW)
+            folder.publish([upload])
     assert (path / "a").read_bytes() == b"theirs"
 
 
 def test_replacing_the_version_that_was_seen(folder, path):
     first = put(folder, "a", b"one")
-    seen = Conditions.of(entity_tag(first.digest), None)
+    seen = Conditions([ETag(first.tag)])
     put(folder, "a", b"three", seen)
     assert (path / "a").read_bytes() == b"three"
     assert folder.used == 5
     with refused(412):
         put(folder, "a", b"four", seen)
+    with refused(412):  # a version of the same size is another version
+        put(folder, "a", b"seven", seen)
     assert (path / "a").read_bytes() == b"three"
     assert len(list(path.iterdir())) == 1
 
@@ -129,7 +132,7 @@ def test_a_reader_keeps_the_version_it_opened(folder):
 
 
 def test_one_file_too_large(folder, path):
-    with folder.upload("a") as upload:
+    with folder.upload("a", NEW) as upload:
         upload.write(b"x" * 1000)
         with refused(413):
             upload.write(b"x")
@@ -137,32 +140,34 @@ def test_one_file_too_large(folder, path):
 
 
 def test_concurrent_uploads_cannot_exceed_the_total_together(folder):
-    with folder.upload("a") as a, folder.upload("b") as b, folder.upload("c") as c:
-        a.reserve(1000)
-        b.reserve(1000)
+    uploads = (folder.upload(name, NEW) for name in "abc")
+    with next(uploads) as a, next(uploads) as b, next(uploads) as c:
+        for upload in (a, b, c):
+            upload.expect(1000)  # what is announced takes no space from others
+        assert folder.used == 0
+        a.write(b"x" * 1000)
+        b.write(b"x" * 1000)
         with refused(507):
-            c.reserve(501)
-        c.reserve(500)
+            c.expect(501)
         with refused(507):
             c.write(b"x" * 501)
-        a.write(b"x" * 10)
-        a.commit(NEW)  # gives back what it did not need
-        c.write(b"x" * 501)
-    assert folder.used == 10
+        c.write(b"x" * 400)
+        folder.publish([a])
+        assert folder.used == 2400
+    assert folder.used == 1000
+    put(folder, "c", b"x" * 1000)  # b has given its space back
 
 
 def test_files_put_there_by_hand_count(folder, path):
     (path / "by hand").write_bytes(b"x" * 2400)
-    with folder.upload("a") as upload:
-        upload.reserve(100)
+    with folder.upload("a", NEW) as upload:
+        upload.expect(100)
         with refused(507):
-            upload.reserve(101)
+            upload.expect(101)
     assert folder.used == 2400
 
 
-def test_the_number_of_uploads_and_files_is_bounded(folder):
-    with folder.upload("a"), folder.upload("b"), folder.upload("c"), refused(503):
-        folder.upload("d").__enter__()
+def test_the_number_of_files_is_bounded(folder):
     for name in "abcd":
         put(folder, name, b"")
     with refused(507):
@@ -189,28 +194,41 @@ def test_only_files_of_this_folder_are_served(folder, path, tmp_path_factory):
     file.close()
 
 
-def test_a_file_from_elsewhere_is_hashed_once_until_it_changes(folder, path):
-    (path / "a").write_bytes(b"one")
+def test_the_files_of_a_form_are_published_together_or_not_at_all(folder, path):
+    put(folder, "old", b"old")
+    put(folder, "taken", b"taken")
 
-    async def digest():
-        file, status = folder.open("a")
-        with file:
-            return await folder.digests.of(file, status)
+    def publish(*wanted):
+        with ExitStack() as stack:
+            uploads = [stack.enter_context(folder.upload(*one)) for one in wanted]
+            for upload in uploads:
+                upload.write(b"new")
+            return [stored.name for stored in folder.publish(uploads)]
 
-    async def many():
-        return await asyncio.gather(*(digest() for _ in range(5)))
+    with refused(409):
+        publish(("a", NEW), ("old", REPLACE), ("taken", NEW))
+    with refused(507):
+        publish(("a", NEW), ("b", NEW), ("c", NEW))
+    assert sorted(entry.name for entry in path.iterdir()) == ["old", "taken"]
+    assert (path / "old").read_bytes() == b"old"
+    assert folder.used == 8
+    assert publish(("a", NEW), ("old", REPLACE), ("b", NEW)) == ["a", "old", "b"]
+    assert sorted(entry.name for entry in path.iterdir()) == ["a", "b", "old", "taken"]
+    assert (path / "old").read_bytes() == b"new"
+    assert folder.used == 14
 
-    assert folder.list()[0].digest is None
-    assert set(asyncio.run(many())) == {hashlib.sha256(b"one").digest()}
-    assert folder.list()[0].digest == hashlib.sha256(b"one").digest()
-    times = (path / "a").stat()
-    (path / "a").write_bytes(b"two")
-    os.utime(path / "a", ns=(times.st_atime_ns, times.st_mtime_ns))  # same size, same date
-    assert folder.list()[0].digest is None
-    assert asyncio.run(digest()) == hashlib.sha256(b"two").digest()
 
+def test_a_name_that_is_taken_at_the_last_moment_undoes_the_whole_form(folder, path, monkeypatch):
+    def current(name):
+        """Free when it is looked at; then another program makes the second of them."""
+        if name == "b":
+            (path / "b").write_bytes(b"theirs")
 
-def test_the_memory_of_digests_is_bounded(folder):
-    for number in range(50):
-        put(folder, "a", b"%d" % number, REPLACE if number else NEW)
-    assert len(folder.digests._known) <= 2 * folder.limits.max_files
+    monkeypatch.setattr(folder, "_current", current)
+    with folder.upload("a", NEW) as a, folder.upload("b", NEW) as b:
+        for upload in (a, b):
+            upload.write(b"ours")
+        with refused(409):
+            folder.publish([a, b])
+    assert [entry.name for entry in path.iterdir()] == ["b"]
+    assert (path / "b").read_bytes() == b"theirs"
