@@ -24,7 +24,7 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 COLUMNS = 92
 SPINNER = re.compile("[\u2801-\u28ff]")
-FIRST, LAST = "Step 3 of 7", "Step 4 of 7"
+FIRST, LAST = "Step 3 of 8", "Step 4 of 8"
 
 
 def main() -> None:

@@ -40,9 +40,9 @@ public_server = Part("public-server", topology="two-sites.yaml")
 
 @public_server.step(
     "Both upload",
-    say="alice has a photograph for bob, and bob has a song for alice. Neither PC can be reached "
-    "from outside, but both reach the public server `files`. So each puts its file there.",
-    ask="Who opens the connections? Whom does the server take for its clients?",
+    say="alice has a photograph for bob, and bob has a song for alice. No host outside can dial "
+    "either PC, but both PCs can dial the public server `files`. So each uploads its file there.",
+    ask="Who opens the connections? Which addresses does the server see as its clients?",
     proves=[EXCHANGE],
 )
 def both_upload(stage: Stage) -> None:
@@ -71,7 +71,7 @@ def both_upload(stage: Stage) -> None:
 
 
 def asked_by(stage: Stage, claim: Claim, napt: str, method: str, name: str, log_since: int) -> None:
-    """The server served this request, and its client's address was that of the NAPT."""
+    """The server got this request, from the address of the NAPT."""
     request = stage.wait_for_event(
         "files",
         "request",
@@ -126,8 +126,8 @@ def each_fetches(stage: Stage) -> None:
 
 @public_server.step(
     "What stays behind",
-    say="Both have what they wanted. They delete all their copies and unplug their PCs.",
-    ask="Are the two files gone now? Who can still read them?",
+    say="Both have their files. Now they delete every copy on their PCs and unplug the PCs.",
+    ask="Where are the two files now? Who can still read them?",
     proves=[HOLDS],
 )
 def what_stays_behind(stage: Stage) -> None:
@@ -142,7 +142,7 @@ def what_stays_behind(stage: Stage) -> None:
         )
     ]
     listed = stage.run("files", "sha256sum", *(f"files/{name}" for name in digests))
-    with stage.claim(HOLDS, "both PCs are done: no copy is left there, and no link") as claim:
+    with stage.claim(HOLDS, "on both PCs no copy is left, and their links are down") as claim:
         for completed in cleared:
             require_success(claim, completed, f"{completed.argv[0]} {completed.argv[-1]}")
         for pc in SENT:
@@ -158,10 +158,10 @@ def what_stays_behind(stage: Stage) -> None:
                 digest in listed.stdout, f"SHA-256 {digest[:16]}…, as alice and bob had it"
             )
     fetched = stage.run("relay", *curl(FILES, "-o", "copy", path=f"/{SENT['alice']}"))
-    with stage.claim(HOLDS, "anyone at all can fetch alice's photograph from it") as claim:
-        require_success(claim, fetched, "curl, by a stranger")
+    with stage.claim(HOLDS, "any host can fetch alice's photograph from the server") as claim:
+        require_success(claim, fetched, "curl on relay, which is a stranger here")
         copied = sha256(stage.net["relay"].home / "copy")
-        claim.require(copied == digests[SENT["alice"]], f"SHA-256 {copied[:16]}… at the stranger's")
+        claim.require(copied == digests[SENT["alice"]], f"SHA-256 {copied[:16]}… on relay")
         for napt in PUBLIC:
             calls = stage.wire.packets(f"{napt}:wan0", lambda p: p.is_tcp(flags=SYN), since=since)
             claim.require(not calls, f"{napt}:wan0: {count(len(calls), 'SYN')} meanwhile")
@@ -172,4 +172,12 @@ LAB = Lab(
     title="P2P networking via public server",
     intro="Use one public server to hold the files between PCs behind NAPTs.",
     parts=(public_server,),
+    learned=(
+        "Two PCs behind NAPTs can exchange files through a public server, for both can dial it; no "
+        "packet goes from one NAPT to the other.",
+        "Each NAPT passes connections that were opened from inside, so neither needs an explicit "
+        "rule.",
+        "The cost: the server keeps every file on its disk, and any host that can dial the server "
+        "can read it, even when both PCs are gone.",
+    ),
 )

@@ -1,8 +1,8 @@
-"""Level 9b: the relay keeps nothing. A large file, stopped half-way, and a close look.
+"""Level 9b: the relay keeps nothing. A large file is stopped half-way, and we look for its bytes.
 
 The file is larger than all that the relay's kernel may buffer, and bob does not read. So the
-transfer stands still with most of the file still at alice's. Now whatever the relay has must
-be somewhere: footprint.py says where to look. Then bob reads, and the file arrives whole.
+transfer stops with most of the file still on alice's PC. What the relay has of it must be
+somewhere: footprint.py says where to look. Then bob reads, and the file arrives whole.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ held = Part(
 
 @held.step(
     "Where to look",
-    say="Before a search comes a test of the looking glass. alice uploads a file to the server "
-    "of level 9a, which is known to keep it.",
-    ask="Where can one see, from outside, that a program has kept a file?",
+    say="We are going to look for a file on the relay. First a control: does our way of looking "
+    "find a file that is kept? alice uploads one to the file server of level 9a, which keeps it.",
+    ask="A program keeps a file. Where on its machine can you see that?",
     proves=[NOTHING_HELD],
 )
 def where_to_look(stage: Stage) -> None:
@@ -48,7 +48,9 @@ def where_to_look(stage: Stage) -> None:
     before = footprint(node)
     upload = stage.run("alice", *curl(FILES, "-o", "/dev/null", "-T", "small", path="/small"))
     after = footprint(node)
-    with stage.claim(NOTHING_HELD, "the same look does find what a file server keeps") as claim:
+    with stage.claim(
+        NOTHING_HELD, "the same way of looking finds what a file server keeps"
+    ) as claim:
         require_success(claim, upload, "curl -T")
         grown = after.folder - before.folder
         claim.require(grown >= SMALL, f"files: {grown} bytes more in its folder")
@@ -60,8 +62,9 @@ def where_to_look(stage: Stage) -> None:
 
 @held.step(
     "A large file through the plain relay",
-    say="alice sends bob a film. bob's PC is busy and reads nothing of it for a while.",
-    ask="The film is sent and not received. Where is it now?",
+    say="alice sends bob a film of 64 MiB through the relay. For a while bob's program does not "
+    "read what comes.",
+    ask="alice has started to send, and bob has read nothing. Where are the bytes of the film?",
     proves=[NOTHING_HELD],
 )
 def through_the_plain_relay(stage: Stage) -> None:
@@ -81,9 +84,8 @@ def through_the_plain_relay(stage: Stage) -> None:
 
 @held.step(
     "The same through TURN",
-    say="And once more through an address that alice has rented.",
-    ask="The TURN server knows alice, her password, her permissions. What does it know of the "
-    "film?",
+    say="The same film once more, through an address that alice has rented from the TURN server.",
+    ask="How much of the film will be on the relay this time, and for how long?",
     proves=[NOTHING_HELD],
 )
 def through_turn(stage: Stage) -> None:
@@ -126,11 +128,13 @@ def look_while_it_passes(
         came = after.came_in - before.came_in
         claim.require(came >= LARGE, f"relay:eth0: {came} bytes came in")
         require_same(claim, stage.net["alice"].home / FILE, stage.net["bob"].home / COPY)
-    with stage.claim(NOTHING_HELD, "while bob did not read, it waited at alice's") as claim:
+    with stage.claim(
+        NOTHING_HELD, "while bob did not read, most of the film waited on alice's PC"
+    ) as claim:
         limit = buffers(node) + MEMORY
         claim.require(limit < LARGE, f"all the relay can buffer is {limit} bytes of {LARGE}")
         came = standing.came_in - before.came_in
-        claim.require(0 < came < limit, f"{came} bytes had come to the relay, then no more")
+        claim.require(0 < came < limit, f"{came} bytes came to the relay, then no more")
     with stage.claim(NOTHING_HELD, "no file, neither on a disk nor in memory") as claim:
         files |= open_files(node)
         claim.require(not files, f"relay: {len(files)} files open {' '.join(files)}")

@@ -1,12 +1,12 @@
-"""Level 9b: two PCs behind NAPTs meet at a public relay, which passes everything on.
+"""Level 9b: two PCs behind NAPTs dial a public relay, which passes their bytes on.
 
     alice 10.0.0.7 ── napt_a 24.9.3.7 ──┐          ┌── napt_b 203.0.113.77 ── bob 10.0.0.9
                                         └─ internet ┘
                                              │
                                     relay 198.51.100.11
 
-Each step runs the programs that a person would run. What the relay keeps is looked for in
-held.py, on a network of its own.
+Each step runs the programs that a person would run. held.py looks for what the relay keeps, on
+another network.
 """
 
 from __future__ import annotations
@@ -56,9 +56,10 @@ meeting = Part("meeting", topology="two-sites-relay.yaml")
 
 @meeting.step(
     "Both dial out, and meet",
-    say="alice and bob have agreed on a secret word. Each dials the relay, says the word, and "
-    "then sends a file. From then on, what the one sends the other receives.",
-    ask="How many TCP connections are there? Which address does the relay see at each end?",
+    say="alice and bob have agreed on a secret word. Each dials the relay, sends the word, and "
+    "then a file. The relay joins two connections with the same word: what one side sends, the "
+    "other receives.",
+    ask="How many TCP connections are there? Which two addresses does the relay see?",
     proves=[PLAIN],
 )
 def both_dial_out(stage: Stage) -> None:
@@ -120,10 +121,10 @@ def passes_the_relay(stage: Stage, claim: Claim, port: int, far_port: int, since
 
 @meeting.step(
     "An address for rent",
-    say="With TURN, bob needs no secret word and no program of TURN's. alice asks the relay for "
-    "an address of its own: whoever connects to it gets to alice. But only those whom she "
-    "permits: she names bob's NAPT.",
-    ask="A stranger finds the rented address and connects to it. How far does he get?",
+    say="With TURN, bob needs no secret word and no TURN program. alice asks the relay for a "
+    "public address (an allocation): the relay passes connections to it on to her. She permits "
+    "the address of bob's NAPT, and no other.",
+    ask="The host `files`, a stranger, dials the rented address. What happens to its connection?",
     proves=[TURN],
 )
 def an_address_for_rent(stage: Stage) -> None:
@@ -150,14 +151,20 @@ def an_address_for_rent(stage: Stage) -> None:
         )
     address, port = relayed_address(stage)
     stranger = stage.run("files", *shell(f"nc -w 5 {address} {port} > found"))
-    with stage.claim(TURN, "a stranger has no permission: the relay turns him away") as claim:
+    with stage.claim(
+        TURN, "a stranger has no permission: the relay resets its connection"
+    ) as claim:
         refused = stage.wait_for_event("relay", "connection-refused", since=log_since).fields
         claim.require(
             refused["reason"] == "no permission",
             f"relay: refused {refused['peer']}, {refused['reason']}",
         )
         syn = stage.wire.wait_for(
-            "relay:eth0", is_syn_to(port, RELAY), deadline=WAIT, what="his SYN", since=since
+            "relay:eth0",
+            is_syn_to(port, RELAY),
+            deadline=WAIT,
+            what="the stranger's SYN",
+            since=since,
         )
         claim.require(syn.packet.from_ == refused["peer"], f"relay:eth0: {syn.packet}")
         reset = stage.wire.wait_for(
@@ -169,7 +176,9 @@ def an_address_for_rent(stage: Stage) -> None:
         )
         claim.require(True, f"files:eth0: {reset.packet}")
         found = (stage.net["files"].home / "found").stat().st_size
-        claim.require(found == 0, f"nc, exit status {stranger.status}: {found} bytes for him")
+        claim.require(
+            found == 0, f"nc on files: exit status {stranger.status}, {found} bytes received"
+        )
         heard = [
             e for e in stage.log.since(log_since) if (e.node, e.name) == ("alice", "connection")
         ]
@@ -181,8 +190,9 @@ def an_address_for_rent(stage: Stage) -> None:
 
 @meeting.step(
     "bob dials the rented address",
-    say="alice has told bob the address. He connects to it as to any server.",
-    ask="With whom does bob's PC have its TCP connection? How many connections has alice now?",
+    say="alice has told bob the rented address. He dials it like any server.",
+    ask="With which host does bob's PC have its TCP connection? How many connections has alice "
+    "now?",
     proves=[TURN],
 )
 def bob_dials(stage: Stage) -> None:
@@ -193,7 +203,9 @@ def bob_dials(stage: Stage) -> None:
         require_success(claim, fetching.finish(), "nc")
         stage.wait_for_event("alice", "done", since=log_since)
         require_same(claim, stage.net["alice"].home / ALICES, stage.net["bob"].home / "turned.jpg")
-    with stage.claim(TURN, "he dialled the relayed address, and saw nothing of alice's") as claim:
+    with stage.claim(
+        TURN, "he dialed the relayed address, and never an address of alice's"
+    ) as claim:
         syn = stage.wire.wait_for(
             "relay:eth0", is_syn_to(port, RELAY), deadline=WAIT, what="bob's SYN", since=since
         )
@@ -219,10 +231,11 @@ def bob_dials(stage: Stage) -> None:
 
 @meeting.step(
     "Datagrams as well",
-    say="TURN was made for calls, which send datagrams (UDP). alice rents an address for these, "
-    "and bob sends one to it. She sends it back twice: first in an indication, which names bob "
-    "each time, then through a channel, a number that stands for him.",
-    ask="How many bytes does TURN add to bob's six, in the one and in the other?",
+    say="TURN was made for calls, which send datagrams (UDP). alice rents an address for "
+    "datagrams, and bob sends one of 6 bytes to it. She sends it back twice: first in a Send "
+    "indication, which names bob's endpoint, then in a channel, where a number stands for his "
+    "endpoint.",
+    ask="How many bytes does TURN add to bob's 6 in an indication, and how many in a channel?",
     proves=[TURN],
 )
 def datagrams_as_well(stage: Stage) -> None:
@@ -260,4 +273,12 @@ LAB = Lab(
     title="P2P networking via public proxy/relay/TURN",
     intro="How to achieve this without having the server to hold on to some files?",
     parts=(meeting, held),
+    learned=(
+        "A relay joins two connections that were both opened from inside, so no NAPT needs an "
+        "explicit rule.",
+        "TURN rents alice a public address on the relay: bob dials it without a TURN program, and "
+        "only addresses that she permits get through.",
+        "The relay sees every byte and passes it on, once in and once out, but it keeps no copy: "
+        "while bob does not read, the rest of the file waits on alice's PC.",
+    ),
 )

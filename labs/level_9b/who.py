@@ -1,4 +1,4 @@
-"""Level 9b: who is who at the relay, and what is typed."""
+"""Level 9b: names and addresses at the relay, and what is typed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALICES, BOBS = "holiday.jpg", "song.mp3"
 SIZE = 1 << 18  # bytes: some two hundred packets
 WORD = "hello"
 ACCOUNT = "alice:secret"
-PATIENCE = "600"  # seconds that alice's client waits for bob, whoever may be thinking meanwhile
+PATIENCE = "600"  # seconds that alice's client waits for bob, while a student reads
 
 
 def dial(word: str, *, send: str, receive: str) -> tuple[str, ...]:

@@ -45,6 +45,7 @@ HOUR = 3600
 KEPT_PORT = 8081
 SHORT = 6  # seconds: the shortest lifetime that napt_a grants, and two that are asked for
 CAROL = "10.0.0.8"
+CAROLS_NONCE = "ca" * 12
 
 asking = Part("asking", topology="two-sites-pcp.yaml")
 
@@ -53,10 +54,10 @@ asking = Part("asking", topology="two-sites-pcp.yaml")
 
 
 @asking.step(
-    "The door is shut",
-    say="alice shares a file from a web server on her own PC, as in level 9c; a second server, on "
-    "port 8081, is for later. Nobody has added a rule to her NAPT.",
-    ask="bob tries http://24.9.3.7:8080/. How far does his SYN get?",
+    "No rule yet",
+    say="alice runs a web server with a file on her PC, as in level 9c, and a second server on "
+    "port 8081 for later steps. Her NAPT has no explicit rule.",
+    ask="bob dials http://24.9.3.7:8080/. Where does his SYN end?",
     proves=["9d.ask"],
 )
 def shut(stage: Stage) -> None:
@@ -67,7 +68,7 @@ def shut(stage: Stage) -> None:
     since, log = stage.wire.mark(), stage.log.mark()
     stage.run("bob", *knock(NAPT_A))
     with stage.claim(
-        "9d.ask", "before anybody asks there is no rule, and nobody comes in"
+        "9d.ask", "before a program asks, there is no rule, and bob is not let in"
     ) as claim:
         rules = [rule for rule in stage.net.napt("napt_a").rules() if rule["explicit"]]
         claim.require(not rules, f"{count(len(rules), 'explicit rule')} in napt_a's table")
@@ -85,10 +86,11 @@ def wait_for_server(stage: Stage, name: str) -> None:
 
 @asking.step(
     "alice's program asks",
-    say="In level 9c alice typed a rule into her NAPT. Now her program asks for one: one "
-    "datagram to the NAPT's inside address, port 5351. The protocol is PCP. Then a program that "
-    "knows only the older protocol, NAT-PMP, asks for another.",
-    ask="What must the datagram say, and what need it not say? For whom will the rule be?",
+    say="In level 9c alice typed a rule into her NAPT. Now her program asks for one: it sends one "
+    "datagram to the NAPT's inside address, port 5351. The protocol is PCP. Then another program "
+    "asks for a second rule, by the older protocol NAT-PMP.",
+    ask="What must the datagram contain, so that the NAPT can make the rule? To which PC will the "
+    "rule lead?",
     proves=["9d.ask"],
 )
 def ask(stage: Stage) -> None:
@@ -106,7 +108,7 @@ def ask(stage: Stage) -> None:
         )
         claim.require(answer.result == 0, "it is granted")
         same = (request.nonce, request.internal_port) == (answer.nonce, answer.internal_port)
-        claim.require(same, f"nonce {answer.nonce} asked, nonce {request.nonce} answered")
+        claim.require(same, f"nonce {request.nonce} in the request, {answer.nonce} in the answer")
     with stage.claim("9d.ask", "the rule is in napt_a's table, as the answer says") as claim:
         rule = require_lease(claim, rules, "PCP", f"{ALICE}:{PORT}")
         lease = rule["lease"]
@@ -117,10 +119,12 @@ def ask(stage: Stage) -> None:
         )
         claim.require(
             HOUR - 60 < lease["expires_in"] <= HOUR == lease["lifetime"],
-            f"it will be gone in {lease['expires_in']:.1f} s",
+            f"it ends in {lease['expires_in']:.1f} s",
         )
         claim.require(answer.external_port == PORT, f"external port {answer.external_port}")
-    with stage.claim("9d.ask", "NAT-PMP gets a rule as well, on the same port 5351") as claim:
+    with stage.claim(
+        "9d.ask", "a NAT-PMP request, to the same port 5351, gets a rule as well"
+    ) as claim:
         older = stage.run("alice", *natpmpc("-g", GATEWAY, "-a", "9000", "9000", "udp", "60"))
         require_success(claim, older, "natpmpc")
         rule = require_lease(claim, leased(stage, 9000), "NAT-PMP", f"{ALICE}:9000", "udp")
@@ -132,8 +136,8 @@ def ask(stage: Stage) -> None:
 
 @asking.step(
     "bob connects directly",
-    say="bob tries again.",
-    ask="Is there any difference to a rule that was typed in?",
+    say="bob dials again.",
+    ask="Does the NAPT treat this rule differently from a rule that was typed?",
     proves=["9d.direct"],
 )
 def direct(stage: Stage) -> None:
@@ -146,20 +150,23 @@ def direct(stage: Stage) -> None:
 
 
 @asking.step(
-    "Only one's own",
-    say="carol lives in alice's home, behind the same NAPT. She wants alice's rule gone, or for "
-    "herself. She asks for its deletion; she asks for exactly the external port 8080; and at "
-    "last she sends under alice's address, but she has to guess the nonce.",
-    ask="What does the NAPT answer to each of the three, and to whom?",
+    "Rules of another PC",
+    say="carol is in alice's home, behind the same NAPT, and attacks alice's rule. First she asks "
+    "the NAPT to delete it. Then she asks for the external port 8080 for herself. At last she "
+    "sends a deletion with alice's source address; but alice's request had a nonce, which carol "
+    "does not know, so she guesses one.",
+    ask="What does the NAPT answer to each of the three requests, and to which PC?",
     proves=["9d.only-own"],
 )
 def only_own(stage: Stage) -> None:
     (rule,) = leased(stage, PORT)
     nonce = rule["lease"]["nonce"]
-    with stage.claim("9d.only-own", "carol can only delete what is hers, and that is nothing") as c:
+    with stage.claim(
+        "9d.only-own", "carol's deletion is for rules of her own PC, and it has none"
+    ) as c:
         since = stage.wire.mark()
-        tried = stage.run("carol", *pcp("delete", "tcp", str(PORT), "--nonce", nonce))
-        require_success(c, tried, "even with alice's nonce")
+        tried = stage.run("carol", *pcp("delete", "tcp", str(PORT), "--nonce", CAROLS_NONCE))
+        require_success(c, tried, "the PCP client")
         last_answer(stage, c, "carol:eth0", since, CAROL)
         still_there(stage, c, nonce)
     with stage.claim("9d.only-own", "carol does not get alice's external port") as c:
@@ -169,7 +176,7 @@ def only_own(stage: Stage) -> None:
         answer = last_answer(stage, c, "carol:eth0", since, CAROL)
         c.require(answer.result == CANNOT_PROVIDE_EXTERNAL, f"result code {answer.result}")
         still_there(stage, c, nonce)
-    with stage.claim("9d.only-own", "under alice's address, but without her nonce") as c:
+    with stage.claim("9d.only-own", "with alice's address, but not her nonce") as c:
         since = stage.wire.mark()
         forged = ("delete", "tcp", str(PORT), "--nonce", WRONG_NONCE, "--forge", ALICE)
         require_success(c, stage.run("carol", *pcp(*forged)), "sending")
@@ -179,7 +186,7 @@ def only_own(stage: Stage) -> None:
         still_there(stage, c, nonce)
     since, log = stage.wire.mark(), stage.log.mark()
     visited = stage.run("bob", *visit(PORT))
-    with stage.claim("9d.only-own", "bob still gets in") as c:
+    with stage.claim("9d.only-own", "bob is still let in") as c:
         comes_in(stage, c, PORT, visited, since)
     deleted = stage.run("alice", *pcp("delete", "tcp", str(PORT), "--nonce", nonce))
     with stage.claim("9d.only-own", "alice, who knows the nonce, can delete it (control)") as c:
@@ -195,7 +202,7 @@ def still_there(stage: Stage, claim: Claim, nonce: str) -> None:
 
 
 def refused(stage: Stage, claim: Claim, completed: Completed) -> None:
-    """The client was told no. That it could not ask is no refusal."""
+    """The NAPT refused. A client that could not ask proves nothing: OSError."""
     if not completed.stderr.startswith("pcp: "):
         raise OSError(f"the PCP client: exit status {completed.status}: {completed.stderr}")
     claim.require(completed.status == 1, completed.stderr.strip())
@@ -206,9 +213,10 @@ def refused(stage: Stage, claim: Claim, completed: Completed) -> None:
 
 @asking.step(
     "From outside",
-    say="Whoever may ask for rules may open doors. Somebody on the Internet asks as well: at "
-    "alice's NAPT, at its inside address, and at last under alice's address.",
-    ask="Where does each of these three datagrams die? Is any of them answered?",
+    say="A program that may ask for rules can let others in. What if a host on the Internet asks? "
+    "It sends a request to the NAPT's outside address, one to its inside address, and one with "
+    "alice's address as its source.",
+    ask="Where does each of these three datagrams end? Is any of them answered?",
     proves=["9d.outside"],
 )
 def outside(stage: Stage) -> None:
@@ -219,13 +227,17 @@ def outside(stage: Stage) -> None:
     forged = stage.start("files", *pcp(
         "map", "tcp", "22", "--external", "22", "--server", NAPT_A, "--forge", ALICE
     ))  # fmt: skip
-    with stage.claim("9d.outside", f"a request to {NAPT_A} arrives, and dies there") as claim:
+    with stage.claim(
+        "9d.outside", f"a request to {NAPT_A} arrives, and the NAPT drops it"
+    ) as claim:
         refused(stage, claim, probe.finish())
         dropped(stage, claim, "no-rule", log, lambda p: p.startswith(f"udp {FILES}:"))
-    with stage.claim("9d.outside", f"nobody on the Internet knows the way to {GATEWAY}") as claim:
+    with stage.claim("9d.outside", f"the Internet has no route to {GATEWAY}") as claim:
         refused(stage, claim, private.finish())
         no_route(stage, claim, GATEWAY, since)
-    with stage.claim("9d.outside", "an inside address is not believed outside") as claim:
+    with stage.claim(
+        "9d.outside", "a packet from outside with an inside source is dropped"
+    ) as claim:
         require_success(claim, forged.finish(), "sending")
         dropped(stage, claim, "spoofed-source", log, lambda p: p.startswith(f"udp {ALICE}:"))
         rules = leased(stage, 22)
@@ -233,7 +245,7 @@ def outside(stage: Stage) -> None:
     with stage.claim("9d.outside", "the same question from inside is answered (control)") as claim:
         require_success(claim, own.finish(), "alice's PCP client")
         last_answer(stage, claim, "alice:eth0", since, ALICE)
-    with stage.claim("9d.outside", "no answer has left napt_a on the outside") as claim:
+    with stage.claim("9d.outside", "napt_a has sent no answer to the outside") as claim:
         passed = stage.wire.packets("napt_a:wan0", lambda p: p.protocol == "udp", since=since)
         requests = [c for c in passed if c.packet.destination_port == PORT_CONTROL]
         claim.require(len(requests) >= 2, f"{count(len(requests), 'request')} in")
@@ -246,10 +258,10 @@ def outside(stage: Stage) -> None:
 
 @asking.step(
     "A rule with an end",
-    say="alice's program asks for two rules, each for 6 seconds. The program behind the one then "
-    "crashes. The other's goes on, and asks again in time.",
-    ask="What will bob find at each of the two doors in 7 seconds? And when the program that "
-    "still runs is ended?",
+    say="Two programs of alice's ask for a rule each, for 6 seconds. The first one ends at once, "
+    "as if it had crashed. The second goes on running, and renews its rule in time.",
+    ask="Which of the two ports lets bob in after 7 seconds? And after the second program has "
+    "ended?",
     proves=["9d.lifetime"],
 )
 def lifetime(stage: Stage) -> None:
@@ -262,11 +274,13 @@ def lifetime(stage: Stage) -> None:
     stage.wait_for_event("alice", "granted", since=log)
     asked = stage.run("alice", *pcp("map", "tcp", str(PORT), "--external", str(PORT), *word))
     visits = [(port, stage.run("bob", *visit(port))) for port in (PORT, KEPT_PORT)]
-    with stage.claim("9d.lifetime", "at first both doors are open (control)") as claim:
+    with stage.claim("9d.lifetime", "at first bob is let in at both ports (control)") as claim:
         require_success(claim, asked, "the PCP client")
         for port, visited in visits:
             comes_in(stage, claim, port, visited, since)
-    with stage.claim("9d.lifetime", "the rule that nobody renews is gone after its time") as claim:
+    with stage.claim(
+        "9d.lifetime", "the rule that is not renewed ends after its lifetime"
+    ) as claim:
         granted = next(
             m for m in exchanged(stage, "alice:eth0", since)
             if m.is_answer and m.internal_port == PORT
@@ -278,9 +292,9 @@ def lifetime(stage: Stage) -> None:
         claim.require(SHORT - 0.5 < lived < SHORT + 1.5, f"{lived:.1f} s after it was granted")
     since, knocked_at = stage.wire.mark(), stage.log.mark()
     stage.run("bob", *knock(NAPT_A))
-    with stage.claim("9d.lifetime", "bob finds that door shut") as claim:
+    with stage.claim("9d.lifetime", "bob is not let in there any more") as claim:
         dropped_no_rule(stage, claim, "napt_a", since, knocked_at)
-    with stage.claim("9d.lifetime", "the rule that was renewed is still there") as claim:
+    with stage.claim("9d.lifetime", "the rule that was renewed still lets bob in") as claim:
         renewed = stage.wait_for_event("alice", "renewed", since=log, deadline=SHORT)
         claim.require(True, f"alice's program has renewed it, until epoch {renewed.fields['epoch']}"
                             f" + {renewed.fields['lifetime']} s")  # fmt: skip
@@ -288,7 +302,7 @@ def lifetime(stage: Stage) -> None:
         claim.require(rule["age"] > SHORT, f"it is {rule['age']:.1f} s old")
         comes_in(stage, claim, KEPT_PORT, stage.run("bob", *visit(KEPT_PORT)), since)
     kept.terminate()
-    with stage.claim("9d.lifetime", "when its program ends, it gives its rule back") as claim:
+    with stage.claim("9d.lifetime", "when its program ends, it deletes its rule") as claim:
         over = ended(stage, KEPT_PORT, log, WAIT)
         claim.require(over.fields["rule"]["lease"]["ended"] == "deleted", "napt_a: deleted")
 
@@ -296,7 +310,15 @@ def lifetime(stage: Stage) -> None:
 LAB = Lab(
     id="9d",
     title="P2P networking via rules that a program asks for (PCP, NAT-PMP)",
-    intro="In level 9c somebody typed a rule into the NAPT. What if a program needs one, and "
-    "nobody is there to type?",
+    intro="In level 9c a person typed a rule into the NAPT. How does a program get one, when no "
+    "person is there to type it?",
     parts=(asking,),
+    learned=(
+        "With PCP (or the older NAT-PMP) a program asks its NAPT for an explicit rule: one "
+        "datagram to the NAPT's inside address, and one answer.",
+        "The NAPT listens on its inside only. It makes rules only for the address that asks, and "
+        "changes one only for the nonce with which it was made.",
+        "Such a rule is a lease: it ends by itself unless the program renews it, so a crashed "
+        "program leaves no open port.",
+    ),
 )

@@ -1,4 +1,4 @@
-"""A NAPT's table as text: two lines a rule, within 80 columns, no endpoint ever broken.
+"""A NAPT's table as text: two lines a rule, within 80 columns, no endpoint broken.
 
 proto internal              external              remote
 tcp   10.0.0.7:40001        24.9.3.7:40001        151.101.1.69:80
@@ -14,7 +14,7 @@ from typing import Any
 
 Rule = dict[str, Any]
 
-WIDTH = 76  # columns; whoever prints may indent a little
+WIDTH = 76  # columns, so that the caller may indent
 _COLUMNS = "{:<5} {:<21} {:<21} {:<21}"
 _BELOW = " " * 6
 
@@ -30,14 +30,21 @@ def rule_lines(rules: Sequence[Rule], total: int | None = None) -> list[str]:
         return ["no rules"]
     lines = [_COLUMNS.format("proto", "internal", "external", "remote").rstrip()]
     for rule in rules:
-        endpoints = (rule[key] for key in ("protocol", "internal", "external", "remote"))
-        lines.append(_COLUMNS.format(*endpoints).rstrip())
+        endpoints = (rule[key] for key in ("protocol", "internal", "external"))
+        lines.append(_COLUMNS.format(*endpoints, remote(rule)).rstrip())
         packets = f"{rule['packets_out']} out, {rule['packets_in']} in"
         text = f"{life(rule)}; {packets}; made by {rule['made_by']}"
         lines += textwrap.wrap(text, WIDTH, initial_indent=_BELOW, subsequent_indent=_BELOW)
     if total is not None and total > len(rules):
         lines.append(f"… {count(total, 'rule')} in all")
     return lines
+
+
+def remote(rule: Rule) -> str:
+    """Which remote endpoints a rule is for: those of its lease's filters, if it has any."""
+    lease = rule.get("lease") or {}
+    filters = lease.get("filters") or [rule["remote"]]
+    return f"{filters[0]} …" if len(filters) > 1 else str(filters[0])
 
 
 def life(rule: Rule) -> str:

@@ -62,7 +62,7 @@ SABOTEURS = (
     Saboteur(
         "nonce-is-not-looked-at",
         (Patch(f"{LEASES}.release", translator.any_nonce),),
-        red={ONLY_OWN: "under alice's address, but without her nonce"},
+        red={ONLY_OWN: "with alice's address, but not her nonce"},
     ),
     Saboteur(
         "refusal-is-told-but-the-rule-goes",
@@ -78,7 +78,7 @@ SABOTEURS = (
             Patch(f"{PORT_CONTROL}.server:PortControl.answer", translator.taking_all_for_insiders),
             *impatient(2),
         ),
-        red={OUTSIDE: "no answer has left napt_a on the outside"},
+        red={OUTSIDE: "napt_a has sent no answer to the outside"},
     ),
     Saboteur(
         "inside-addresses-are-believed-outside",
