@@ -1,1 +1,1 @@
-"""Level 8: proxy, transparent proxy, NAPT, the life of its rules, and how many there can be."""
+"""Level 8: proxy, transparent proxy, NAPT, how its rules begin and end, how many there can be."""

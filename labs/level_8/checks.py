@@ -1,4 +1,4 @@
-"""Level 8: who is who, what is typed, and the questions that several parts ask.
+"""Level 8: addresses, what is typed, and the checks that several parts share.
 
 pc 10.0.0.7 ── a gateway 24.9.3.7 ── internet ──┬── stackoverflow 151.101.1.69
                                                 └── files         198.51.100.10
@@ -36,7 +36,7 @@ def curl(url: str, *options: str) -> tuple[str, ...]:
 
 
 def knock(url: str) -> tuple[str, ...]:
-    """A fetch that gives up soon. The SYN is sent again only after a second: one is enough."""
+    """A fetch that gives up before TCP repeats its SYN (after a second)."""
     return curl(url, "--connect-timeout", "0.5")
 
 
@@ -83,7 +83,7 @@ def server_sees(
 
 
 def require_two_connections(claim: Claim, near: Handshake, far: Handshake) -> None:
-    """Both initial sequence numbers differ: somebody in between ends one and begins the other."""
+    """Both initial sequence numbers differ: a proxy ends one connection and begins another."""
     for handshake in (near, far):
         claim.require(True, f"{handshake.syn.where}: {handshake.syn.packet}")
     apart = all(a != b for a, b in zip(near.numbers, far.numbers, strict=True))
@@ -98,7 +98,7 @@ def require_one_connection(claim: Claim, near: Handshake, far: Handshake) -> Non
 
 
 def require_only_to(stage: Stage, claim: Claim, address: str, since: int) -> None:
-    """Whatever the PC sent since then was addressed to `address`."""
+    """All packets that the PC sent since then were addressed to `address`."""
     sent = stage.wire.packets("pc:eth0", lambda p: p.source == PC and p.arp is None, since=since)
     others = {captured.packet.destination for captured in sent} - {address}
     claim.require(
@@ -109,7 +109,7 @@ def require_only_to(stage: Stage, claim: Claim, address: str, since: int) -> Non
 
 
 def wait_for_reset(stage: Stage, where: str, source: str, to: str, since: int) -> Captured:
-    """The RST with which `source` refuses or breaks off a connection with `to`."""
+    """The RST with which `source` refuses or resets a connection with `to`."""
 
     def is_it(p: Packet) -> bool:
         return p.is_tcp(flags=RST | ACK, among=RST | ACK) and (
@@ -143,6 +143,22 @@ def show_rule(rule: Rule) -> str:
     """One rule as one line."""
     kind = rule["made_by"].partition(" to ")[0]
     return f"{rule['internal']} ↔ {rule['external']}, remote {rule['remote']}, by a {kind}"
+
+
+def in_full(rule: Rule | None) -> list[str]:
+    """All that a rule consists of."""
+    if rule is None:
+        return []
+    ends = "".join(f", or in {s['expires_in']:.0f} s without a packet" for s in rule["sessions"])
+    return [
+        "one of these rules in full:",
+        f"  protocol  {rule['protocol']}",
+        f"  internal  {rule['internal']:<22} the PC's endpoint",
+        f"  external  {rule['external']:<22} what the server sees",
+        f"  remote    {rule['remote']:<22} the server",
+        f"  age       {rule['age']:.1f} s",
+        f"  end       when its connection closes{ends}",
+    ]
 
 
 def wait_for_end(stage: Stage, napt: str, internal: str, since: int, deadline: float) -> Event:

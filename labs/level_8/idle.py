@@ -1,4 +1,4 @@
-"""A rule that nobody uses is collected, although its connection is not over."""
+"""A rule that is not used ends, although its connection is not closed."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ idle = Part("idle", topology="level-8-idle.yaml", title="A rule that is not used
 
 @idle.step(
     "Silence",
-    say="The PC opens two connections. It uses one again and again, the other one not at all. "
-    f"The NAPT collects a rule that was not used for {IDLE:g} s. Neither connection is ever "
-    "closed.",
-    ask="What happens when the PC uses the silent connection after all? And when the server does?",
+    say="The PC opens two connections and closes neither. It uses one again and again, and the "
+    "other "
+    f"one not at all. This NAPT ends a rule that was not used for {IDLE:g} s.",
+    ask="What happens when the PC uses the silent connection again? And when the server does?",
     proves=["8.gc-idle"],
 )
 def silence(stage: Stage) -> None:
@@ -46,7 +46,7 @@ def silence(stage: Stage) -> None:
     before = by_internal(napt.rules())
     answers = _use_until_the_other_ends(stage, silent, log_since)
 
-    with stage.claim("8.gc-idle", f"the rule that was silent for {IDLE:g} s is gone") as claim:
+    with stage.claim("8.gc-idle", f"the rule that was not used for {IDLE:g} s has ended") as claim:
         ended = wait_for_end(stage, "napt", silent, log_since, WAIT)
         last = stage.wire.packets("napt:lan0", lambda p: silent in (p.from_, p.to), since=since)[-1]
         after = ended.time - last.time
@@ -68,7 +68,7 @@ def silence(stage: Stage) -> None:
     tell_connections(stage, "pc", f"use {USED}")  # or it would be idle itself before long
     since, log_since = stage.wire.mark(), stage.log.mark()
     tried = tell_connections(stage, "pc", f"use {SILENT}")
-    with stage.claim("8.gc-idle", "the PC's packet for the collected rule is dropped") as claim:
+    with stage.claim("8.gc-idle", "the PC's packet for the ended rule is dropped") as claim:
         packet = stage.wire.wait_for(
             "napt:lan0",
             lambda p: p.from_ == silent and p.payload > 0,
@@ -88,7 +88,7 @@ def silence(stage: Stage) -> None:
     since, log_since = stage.wire.mark(), stage.log.mark()
     tell_connections(stage, "pc", f"use {USED}")
     server.terminate()
-    with stage.claim("8.gc-idle", "so is the server's packet for it") as claim:
+    with stage.claim("8.gc-idle", "the server's packet for it is dropped, too") as claim:
         external = before[silent]["external"]
         packet = stage.wire.wait_for(
             "napt:wan0",
@@ -100,7 +100,7 @@ def silence(stage: Stage) -> None:
         drop = wait_for_drop(stage, "napt", packet, log_since).fields
         claim.require(True, f"napt:wan0: {packet}")
         claim.require(drop["reason"] == "no-rule", f"napt: {drop['reason']}: {drop['meaning']}")
-    with stage.claim("8.gc-idle", "that for the living rule comes through (control)") as claim:
+    with stage.claim("8.gc-idle", "the packet for the other rule gets through (control)") as claim:
         passed = stage.wire.wait_for(
             "napt:lan0",
             lambda p: p.to == used and bool(p.flags & FIN),

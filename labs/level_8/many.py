@@ -57,8 +57,8 @@ many = Part(
 @many.step(
     "Every port there is",
     say=f"Four PCs of one home open {SHARE:,} connections each to stackoverflow, port 80: "
-    f"{WANTED:,} in all. Their NAPT has one public address, and may use every port.",
-    ask="How many will succeed?",
+    f"{WANTED:,} in all. Their NAPT has one public address and may use every port.",
+    ask="How many connections will succeed?",
     proves=["8.65536"],
 )
 def fill(stage: Stage) -> None:
@@ -80,7 +80,7 @@ def fill(stage: Stage) -> None:
         )
         rules = napt.stats()["rules"]
         claim.require(rules == len(POOL), f"napt: {rules:,} rules; opened in {seconds:.1f} s")
-    with stage.claim("8.65536", "the one that is too many gets a clear failure") as claim:
+    with stage.claim("8.65536", "the connection that finds no port gets a clear error") as claim:
         told = "; ".join(
             f"{event.node}'s number {event.fields['number']}: {event.fields['error']}"
             for event in failures
@@ -180,8 +180,8 @@ def translator_memory(stage: Stage) -> int:
 
 @many.step(
     "One more, and the old ones",
-    say="The PC, which has no connection yet, wants just one.",
-    ask="What does it see? What does it do to those who have one?",
+    say="All ports are in use. Now the PC, which has no connection yet, opens one.",
+    ask="Which error does the PC get? What happens to the connections of the other PCs?",
     proves=["8.65536"],
 )
 def one_more(stage: Stage) -> None:
@@ -189,7 +189,9 @@ def one_more(stage: Stage) -> None:
     napt = stage.net.napt("napt")
     with Wire(stage.net, nodes=("napt",)) as wire:
         refused = stage.run("pc", *curl(f"http://{STACKOVERFLOW}/", "-v"))
-        with stage.claim("8.65536", "the next connection fails at once, and clearly") as claim:
+        with stage.claim(
+            "8.65536", "the next connection fails at once, with a clear error"
+        ) as claim:
             words = [line for line in refused.stderr.splitlines() if NO_ROUTE in line]
             claim.require(refused.status == CURL_REFUSED, f"exit status {refused.status}")
             claim.require(bool(words), "; ".join(words) or refused.stderr)
@@ -197,7 +199,7 @@ def one_more(stage: Stage) -> None:
             left = wire.packets("napt:wan0", is_syn_to(80))
             claim.require(not left, f"napt:wan0: {len(left)} SYNs")
         used = {pc: tell_connections(stage, pc, f"use 0-{SAMPLE - 1}") for pc in PCS}
-        with stage.claim("8.65536", "none of the living is disturbed") as claim:
+        with stage.claim("8.65536", "no open connection is disturbed") as claim:
             for pc, report in used.items():
                 claim.require(
                     report.fields["answered"] == report.fields["count"] == SAMPLE,
@@ -232,7 +234,7 @@ def told_why(stage: Stage, claim: Claim, pc: str, napt: str, since: int, log_sin
 
 @many.step(
     "One is closed",
-    say="pc1 closes one of its connections. Then the PC tries again.",
+    say="pc1 closes one of its connections. Then the PC opens one again.",
     ask="Which port will stackoverflow see this time?",
     proves=["8.65536"],
 )
@@ -255,17 +257,19 @@ def one_is_closed(stage: Stage) -> None:
 
 @many.step(
     "Another server",
-    say="The home's NAPT makes a rule for each remote endpoint. The neighbor's is "
-    f"endpoint-independent, and has {FEW} ports only: the lodger uses them all up, one of them "
-    f"from its own port {ONE_PORT}. Then all turn to another server, serverfault.",
-    ask="Who gets through to it: the PC, pc1 with its thousands of connections, the lodger?",
+    say="The home's NAPT makes a rule for each remote endpoint. The lodger's NAPT has "
+    f"endpoint-independent mapping and only {FEW} ports; the lodger uses all of them for "
+    f"stackoverflow, one of them from port {ONE_PORT} of its PC. Then the PC, pc1 and the lodger "
+    "dial another server, serverfault.",
+    ask="Which of the three reach serverfault: the PC, pc1 with its 16,384 connections, the "
+    "lodger?",
     proves=["8.65536"],
 )
 def another_server(stage: Stage) -> None:
     url = f"http://{SERVERFAULT}/"
     home = {pc: stage.run(pc, *curl(url)) for pc in ("pc", "pc1")}
     with stage.claim(
-        "8.65536", "mapping per destination: another server has all ports anew"
+        "8.65536", "mapping per destination: for another server all ports are free"
     ) as claim:
         for pc, completed in home.items():
             require_success(claim, completed, f"{pc}'s curl")
@@ -284,14 +288,14 @@ def another_server(stage: Stage) -> None:
     since, log_since = stage.wire.mark(), stage.log.mark()
     refused = stage.run("lodger", *curl(url))
     with stage.claim(
-        "8.65536", "endpoint-independent: without a free port there is no other server either"
+        "8.65536", "endpoint-independent: without a free port no other server can be reached"
     ) as claim:
         claim.require(full == FEW, f"napt_b: {full} rules, all to stackoverflow")
         require_failure(claim, refused, CURL_REFUSED)
         told_why(stage, claim, "lodger", "napt_b", since, log_since)
     again = open_connections(stage, "lodger", OTHER, *from_one_port, fifo="second")
     with stage.claim(
-        "8.65536", "but a port that has a rule may use it for any server (control)"
+        "8.65536", "a port that has a rule can use it for any server (control)"
     ) as claim:
         claim.require(again.fields["open"] == 1, f"{again.fields['open']} connection to {OTHER}")
         rules = stage.net.napt("napt_b").stats()["rules"]

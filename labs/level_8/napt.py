@@ -33,9 +33,9 @@ napt = Part("napt", topology="one-site.yaml", title="A NAPT translator")
 
 @napt.step(
     "The same fetch through a NAPT",
-    say="A NAPT makes no connections. It lets the PC's packets through, and changes a few "
-    "numbers in each.",
-    ask="Which fields of a packet does it have to change, and which must it leave alone?",
+    say="A NAPT makes no connection of its own. It passes the PC's packets on, and rewrites a few "
+    "fields in each.",
+    ask="Which fields of a packet must it rewrite, and which must stay the same?",
     proves=["8.napt"],
 )
 def through_the_napt(stage: Stage) -> None:
@@ -60,7 +60,7 @@ def through_the_napt(stage: Stage) -> None:
         stage.see(f"{'the SYN':23} {'napt:lan0':>15}   napt:wan0", *map(str, syn))
         for before, after in pairs:
             _only_what_must_be(claim, before, after)
-        claim.require(True, f"so it is in all {len(pairs)} packets, both ways")
+        claim.require(True, f"the same in all {len(pairs)} packets, in both directions")
 
 
 def _await_the_end(stage: Stage, inside: str, outside: str, since: int) -> None:
@@ -117,8 +117,8 @@ def _only_what_must_be(claim: Claim, before: Captured, after: Captured) -> None:
 
 @napt.step(
     "A closed port is closed",
-    say="Once more, port 80 of `files`, on which nobody listens.",
-    ask="Who tells the PC this time that it is not wanted?",
+    say="The PC dials port 80 of `files` again, where no program listens.",
+    ask="Which host refuses the PC's connection this time?",
     proves=["8.napt"],
 )
 def a_closed_port(stage: Stage) -> None:
@@ -136,7 +136,7 @@ def a_closed_port(stage: Stage) -> None:
         )
         claim.require(
             (sent.ttl, got.ttl) == (INITIAL_TTL, INITIAL_TTL - HOPS),
-            f"TTL {sent.ttl} there, {got.ttl} here: it has come over {HOPS} hops",
+            f"TTL {sent.ttl} there, {got.ttl} here: it has passed {HOPS} hops",
         )
     with stage.claim("8.napt", "a port with a server behind it answers (control)") as claim:
         require_success(claim, other, "curl to port 8080")

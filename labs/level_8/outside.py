@@ -1,4 +1,4 @@
-"""The other way round: nobody outside can begin, so files go to somebody who can be reached."""
+"""The other direction: no host outside can dial the PC, so it uploads its file to a server."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ FILE = "holiday.jpg"
 SIZE = 1 << 20  # bytes
 PUBLIC_COPY = f"http://{FILES}:{PORT}/{FILE}"
 
-inbound = Part("inbound", topology="one-site.yaml", title="From the outside in")
+inbound = Part("inbound", topology="one-site.yaml", title="From outside to the PC")
 upload = Part("upload", topology="one-site.yaml", title="The dumbest way")
 
 
 @inbound.step(
-    "stackoverflow calls the PC",
-    say=f"The PC runs a file server of its own, on port {PORT}. stackoverflow wants a file from "
-    "it, and knows both addresses: the PC's, and that of its NAPT.",
-    ask=f"stackoverflow tries {PC}, then {PUBLIC}. Where does each SYN die, and who says so?",
+    "stackoverflow dials the PC",
+    say=f"The PC runs a file server on port {PORT}. stackoverflow wants a file from it, and knows "
+    "the PC's address and the address of its NAPT.",
+    ask=f"stackoverflow dials {PC}, and {PUBLIC}. Where does each SYN end, and which node says so?",
     proves=["8.inbound"],
 )
 def stackoverflow_calls(stage: Stage) -> None:
@@ -60,7 +60,9 @@ def stackoverflow_calls(stage: Stage) -> None:
     with stage.claim("8.inbound", f"to {PC}: the Internet has no route, and says so") as claim:
         require_failure(claim, private.finish(), CURL_REFUSED)
         _router_has_no_route(stage, claim, since)
-    with stage.claim("8.inbound", f"to {PUBLIC}: the SYN reaches the NAPT and dies there") as claim:
+    with stage.claim(
+        "8.inbound", f"to {PUBLIC}: the SYN reaches the NAPT, which drops it"
+    ) as claim:
         syn = stage.wire.wait_for(
             "napt:wan0", is_syn_to(PORT, PUBLIC), deadline=WAIT, what="a SYN", since=since
         ).packet
@@ -73,7 +75,9 @@ def stackoverflow_calls(stage: Stage) -> None:
                 where, lambda p: p.source == STACKOVERFLOW and p.protocol == "tcp", since=since
             )
             claim.require(not inside, f"{where}: {len(inside)} packets from stackoverflow")
-    with stage.claim("8.inbound", "the same request succeeds where it can (control)") as claim:
+    with stage.claim(
+        "8.inbound", "the same request succeeds where nothing is in the way (control)"
+    ) as claim:
         require_success(claim, other.finish(), "stackoverflow to files, a public server")
         require_success(claim, neighbor.finish(), "the PC's neighbor to the PC")
         require_success(claim, ping.finish(), f"stackoverflow's ping to {PUBLIC}")
@@ -98,8 +102,8 @@ def _router_has_no_route(stage: Stage, claim: Claim, since: int) -> None:
 
 @upload.step(
     "Upload it",
-    say="So the PC takes its file to a server that everyone can reach, and leaves it there.",
-    ask="Who has the file in the end? What if its owner wants it back?",
+    say="So the PC uploads its file to a public server, which every host can dial.",
+    ask="On which hosts is the file in the end? Can its owner delete all copies?",
     proves=["8.upload"],
 )
 def upload_it(stage: Stage) -> None:

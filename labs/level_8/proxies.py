@@ -1,4 +1,4 @@
-"""Two ways without translation: somebody else makes the connection.
+"""Two ways without translation: a proxy makes a second connection.
 
 told:      pc ══ TCP to 10.0.0.1:3128 ══ proxy ══ TCP ══ stackoverflow
 not told:  pc ══ TCP "to" 151.101.1.69:80 ══ tproxy ══ TCP ══ stackoverflow
@@ -41,11 +41,11 @@ transparent = Part(
 
 
 @proxy.step(
-    "A proxy that the PC was told about",
-    say="This home's gateway forwards no packets at all. But it runs a proxy, and `curl -x` "
-    "tells the PC's browser to ask it.",
-    ask="To which address does the PC send its packets? Whose address does stackoverflow see? "
-    "How many TCP connections are there?",
+    "A proxy that the PC is told to use",
+    say="This home's gateway forwards no packets, but it runs a proxy. `curl -x` tells curl on "
+    "the PC to use it.",
+    ask="To which address does the PC send its packets? Which client address does stackoverflow "
+    "see? How many TCP connections are there?",
     proves=["8.proxy"],
 )
 def through_the_proxy(stage: Stage) -> None:
@@ -63,16 +63,16 @@ def through_the_proxy(stage: Stage) -> None:
 
 
 @proxy.step(
-    "A PC that was not told",
-    say="The same fetch, but nobody tells curl about the proxy.",
-    ask="How far does the PC's SYN come?",
+    "A PC that is not told",
+    say="The same fetch, but curl is not told to use the proxy.",
+    ask="Where does the PC's SYN end?",
     proves=["8.proxy"],
 )
 def not_told(stage: Stage) -> None:
     since = stage.wire.mark()
     alone = stage.start("pc", *knock(PAGE))
     told = stage.start("pc", *curl(PAGE, "-x", PROXY, "-o", "/dev/null"))
-    with stage.claim("8.proxy", "without being told, the PC gets nowhere") as claim:
+    with stage.claim("8.proxy", "without the proxy, the PC's SYN ends at the gateway") as claim:
         syn = stage.wire.wait_for(
             "proxy:lan0", is_syn_to(80), deadline=WAIT, what="the PC's SYN", since=since
         )
@@ -82,17 +82,19 @@ def not_told(stage: Stage) -> None:
             "proxy:wan0", lambda p: p.sequence == syn.packet.sequence, since=since
         )
         claim.require(not passed, f"proxy:wan0: {len(passed)} packets with this number")
-    with stage.claim("8.proxy", "at the same time it works by way of the proxy (control)") as claim:
+    with stage.claim(
+        "8.proxy", "at the same time a fetch through the proxy works (control)"
+    ) as claim:
         require_success(claim, told.finish(), "curl -x")
         asked = stage.wire.packets("proxy:wan0", is_syn_to(80, STACKOVERFLOW), since=since)
-        claim.require(bool(asked), f"proxy:wan0: {len(asked)} SYN of the proxy's own")
+        claim.require(bool(asked), f"proxy:wan0: {len(asked)} SYN from the proxy itself")
 
 
 @transparent.step(
-    "A proxy that nobody speaks of",
-    say="Now the PC is configured with nothing. Its gateway intercepts whatever it sends to TCP "
-    f"port {INTERCEPTED_PORT} of anyone, and passes it to a proxy of its own.",
-    ask="To which address does the PC send its packets now? Does it talk to stackoverflow?",
+    "A proxy that the PC does not know",
+    say="Now nothing is configured on the PC. Its gateway intercepts all packets to TCP port "
+    f"{INTERCEPTED_PORT}, whatever their destination address, and gives them to a proxy.",
+    ask="To which address does the PC send its packets now? With which host is its TCP connection?",
     proves=["8.transparent-proxy"],
 )
 def through_the_transparent_proxy(stage: Stage) -> None:
@@ -111,13 +113,14 @@ def through_the_transparent_proxy(stage: Stage) -> None:
         ttl = near.syn_ack.packet.ttl
         claim.require(
             ttl == INITIAL_TTL,
-            f"the SYN-ACK that the PC got has TTL {ttl}: no router has had it in hand",
+            f"the SYN-ACK that the PC got has TTL {ttl}: it has passed no router",
         )
 
 
 @transparent.step(
-    "A closed port that is open",
-    say="No program listens on port 80 of `files`, so it refuses connections. The PC tries it.",
+    "A closed port that seems open",
+    say="On `files` no program listens on port 80, so `files` refuses connections to it. The PC "
+    "dials this port through the transparent proxy.",
     ask="Is the PC's connection refused?",
     proves=["8.transparent-proxy"],
 )
@@ -127,22 +130,22 @@ def a_closed_port(stage: Stage) -> None:
     direct = stage.start("stackoverflow", *curl(url))
     fetch = stage.start("pc", *curl(url))
     with stage.claim(
-        "8.transparent-proxy", "the PC is connected with a port that is closed"
+        "8.transparent-proxy", "the PC's handshake with the closed port succeeds"
     ) as claim:
         handshake = find_handshake(stage.wire, "pc:eth0", 80, since)
         for captured in (handshake.syn, handshake.syn_ack, handshake.ack):
             claim.require(True, f"pc:eth0: {captured.packet}")
         require_failure(claim, fetch.finish(), CURL_RESET)
-    with stage.claim("8.transparent-proxy", "it was the proxy that the server refused") as claim:
+    with stage.claim(
+        "8.transparent-proxy", "the server refused the connection of the proxy"
+    ) as claim:
         refusal = wait_for_reset(stage, "files:eth0", FILES, PUBLIC, since)
         claim.require(True, f"files:eth0: {refusal.packet}")
         failed = stage.wait_for_event("tproxy", "failed", since=log_since)
         claim.require(True, f"tproxy: {failed.fields['original']}: {failed.fields['reason']}")
         claim.require(
             refusal.packet.sequence != handshake.syn_ack.packet.sequence,
-            f"the server never sent what the PC took for its answer ({handshake.syn_ack.packet})",
+            f"the PC's SYN-ACK did not come from the server ({handshake.syn_ack.packet})",
         )
-    with stage.claim(
-        "8.transparent-proxy", "whoever asks without a proxy is refused (control)"
-    ) as claim:
+    with stage.claim("8.transparent-proxy", "a host without a proxy is refused (control)") as claim:
         require_failure(claim, direct.finish(), CURL_REFUSED)

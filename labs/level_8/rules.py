@@ -1,4 +1,4 @@
-"""A rule's life: made by a SYN, used, and collected when its connection closes."""
+"""A rule's life: a SYN makes it, packets use it, and it ends when its connection closes."""
 
 from __future__ import annotations
 
@@ -12,32 +12,45 @@ from napt_lab.labs.level_8.checks import (
     STACKOVERFLOW,
     Rule,
     by_internal,
+    in_full,
+    knock,
     open_connections,
     show_rule,
     story,
     tell_connections,
+    wait_for_drop,
     wait_for_end,
 )
-from napt_lab.labs.shared_steps.evidence import WAIT
+from napt_lab.labs.shared_steps.commands import CURL_REFUSED, CURL_TIMED_OUT, require_failure
+from napt_lab.labs.shared_steps.evidence import WAIT, is_syn_to
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim, Part
 
 WEB = f"{STACKOVERFLOW}:80"
 OF_PC, OF_PC2 = 5, 3  # connections
-ONE_PORT = 5000
+ONE_PORT, OTHER_PORT = 5000, 6000
+BEHIND = {"napt": "pc", "napt_b": "lodger", "napt_c": "guest"}
 CLOSED, RESET, KEPT = "0", "1", "2-4"  # connections of the PC, by their numbers
 HOLD = 1.0  # seconds: `closing-hold` in the topology
 SLACK = 1.0  # seconds that a busy machine may take
 
-rules = Part("rules", topology="level-8-rules.yaml", title="The life of a rule")
+rules = Part(
+    "rules",
+    topology="level-8-rules.yaml",
+    title="The life of a rule",
+    then="This was the first half of the level, a good place for a break. Type `quit`, and go on "
+    "another day with `make lab-8 STEP=1 PART=idle,65536,inbound,upload`.",
+)
 
 
 @rules.step(
     "A rule for each connection",
-    say=f"The PC opens {OF_PC} connections to stackoverflow and holds them. Then pc2, its "
-    f"neighbor, opens {OF_PC2}.",
-    ask="How many rules does the NAPT have afterwards? By what does it tell apart two "
-    "connections to the same server?",
+    say=f"The PC opens {OF_PC} connections to stackoverflow and keeps them open. Then pc2, its "
+    f"neighbor, opens {OF_PC2}. A rule has a protocol, an internal endpoint (the PC's), an "
+    "external endpoint (the NAPT's) and a remote endpoint (the server's). It also has an age, "
+    "and an end.",
+    ask="How many rules does the NAPT have afterwards? In which of these do two rules for the same "
+    "server differ?",
     proves=["8.rule-per-connection"],
 )
 def a_rule_each(stage: Stage) -> None:
@@ -47,6 +60,7 @@ def a_rule_each(stage: Stage) -> None:
         opened = open_connections(stage, node, WEB, "--count", str(count))
         used = tell_connections(stage, node, f"use 0-{count - 1}")
         new = by_internal([rule for rule in napt.rules() if rule["id"] not in have])
+        stage.see(*in_full(next(iter(new.values()), None)))
         have |= {rule["id"] for rule in new.values()}
         with stage.claim(
             "8.rule-per-connection", f"{node}: {count} connections, {count} new rules"
@@ -70,12 +84,13 @@ def a_rule_each(stage: Stage) -> None:
 
 
 @rules.step(
-    "Rules that do not look at the remote endpoint",
-    say="A rule for each connection is what RFC 4787 calls address-and-port-dependent mapping. "
-    "The standards ask for another kind: endpoint-independent. The lodger next door is behind "
-    f"such a NAPT. Both PCs now connect from one port of theirs, {ONE_PORT}, to two servers.",
-    ask="How many new rules will each of the two NAPTs have? What would a stranger on the "
-    "Internet see?",
+    "One rule for all remote endpoints",
+    say="A NAPT with a rule for each connection has address-and-port-dependent mapping (RFC 4787). "
+    "The RFCs ask for another behavior: endpoint-independent mapping. The lodger, in another home, "
+    f"is behind such a NAPT. The PC and the lodger each open two connections from their port "
+    f"{ONE_PORT}, to two servers.",
+    ask="How many new rules will each of the two NAPTs have? Which external port does each server "
+    "see?",
     proves=["8.rule-per-connection"],
 )
 def beside_it(stage: Stage) -> None:
@@ -89,7 +104,7 @@ def beside_it(stage: Stage) -> None:
         for napt in ("napt", "napt_b")
     }
     with stage.claim(
-        "8.rule-per-connection", "address-and-port-dependent: one rule a remote endpoint"
+        "8.rule-per-connection", "address-and-port-dependent: one rule for each remote endpoint"
     ) as claim:
         for rule in made["napt"]:
             claim.require(rule["remote"] in servers, show_rule(rule))
@@ -105,22 +120,73 @@ def beside_it(stage: Stage) -> None:
 
 
 @rules.step(
-    "A closed connection's rule is collected",
-    say="The PC closes one of its connections in the orderly way (FIN), and breaks off another "
-    f"(RST). RFC 7857 lets the rule stay a while, for late packets: {HOLD:g} s here, 4 minutes "
-    "in life.",
-    ask="What becomes of the two rules, and when? What becomes of those of the other connections?",
+    "Who else may come in by that port?",
+    say=f"The PC, the lodger and a guest in a third home each open one connection, from port "
+    f"{OTHER_PORT}, to stackoverflow only. The lodger's and the guest's rules are "
+    "endpoint-independent: they hold for every remote endpoint. Who may send to such a port is "
+    "decided by the filtering behavior: the lodger's NAPT admits only endpoints to which the "
+    "lodger has sent, the guest's NAPT admits all. Now serverfault, to which none of the three "
+    "has sent, dials the three external endpoints.",
+    ask="Which of the three SYNs are dropped, and why? Which one gets in, and who answers it?",
+    proves=["8.rule-per-connection"],
+)
+def who_else(stage: Stage) -> None:
+    from_port = ("--count", "1", "--from-port", str(OTHER_PORT))
+    external = {}
+    for napt, node in BEHIND.items():
+        open_connections(stage, node, WEB, *from_port, fifo="alone")
+        rules_of = by_internal(stage.net.napt(napt).rules())
+        external[napt] = rules_of[f"{PC}:{OTHER_PORT}"]["external"]
+    since, log_since = stage.wire.mark(), stage.log.mark()
+    dialed = {
+        napt: stage.start("serverfault", *knock(f"http://{end}/")) for napt, end in external.items()
+    }
+    statuses = {napt: command.finish() for napt, command in dialed.items()}
+
+    def arrived(where: str, port: int) -> list[Captured]:
+        is_syn = is_syn_to(port)
+        return stage.wire.packets(
+            where, lambda p: is_syn(p) and p.source == SERVERFAULT, since=since
+        )
+
+    for napt in ("napt", "napt_b"):
+        with stage.claim(
+            "8.rule-per-connection", f"{napt} drops serverfault's SYN to {external[napt]}"
+        ) as claim:
+            (syn, *_) = arrived(f"{napt}:wan0", int(external[napt].rpartition(":")[2]))
+            drop = wait_for_drop(stage, napt, syn.packet, log_since).fields
+            claim.require(
+                drop["reason"] in ("no-rule", "filtered"),
+                f"{napt}: {drop['reason']}: {drop['meaning']}",
+            )
+            inside = arrived(f"{BEHIND[napt]}:eth0", OTHER_PORT)
+            claim.require(not inside, f"{BEHIND[napt]}:eth0: {len(inside)} SYNs from serverfault")
+            require_failure(claim, statuses[napt], CURL_TIMED_OUT)
+    with stage.claim(
+        "8.rule-per-connection", "napt_c lets it in, and the guest's PC itself refuses it (control)"
+    ) as claim:
+        inside = arrived("guest:eth0", OTHER_PORT)
+        claim.require(len(inside) == 1, f"guest:eth0: {len(inside)} SYN from serverfault")
+        require_failure(claim, statuses["napt_c"], CURL_REFUSED)
+
+
+@rules.step(
+    "The rule of a closed connection ends",
+    say="The PC closes one of its connections (FIN), and resets another one (RST). The rule stays "
+    f"for a while, for late packets: RFC 7857 asks for 4 minutes; here it is {HOLD:g} s.",
+    ask="When do these two rules end? What happens to the rules of the other connections?",
     proves=["8.gc-close"],
 )
 def collected_when_closed(stage: Stage) -> None:
     napt = stage.net.napt("napt")
     before = by_internal(napt.rules())
-    mine = [end for end in before if end.startswith(f"{PC}:") and end != f"{PC}:{ONE_PORT}"]
+    others = {f"{PC}:{ONE_PORT}", f"{PC}:{OTHER_PORT}"}  # of the steps before this one
+    mine = [end for end in before if end.startswith(f"{PC}:") and end not in others]
     for command, why in ((f"close {CLOSED}", "closed"), (f"reset {RESET}", "reset")):
         since, log_since = stage.wire.mark(), stage.log.mark()
         tell_connections(stage, "pc", command)
         how = "FIN both ways" if why == "closed" else "RST"
-        with stage.claim("8.gc-close", f"after {how} the rule goes") as claim:
+        with stage.claim("8.gc-close", f"after {how} the rule ends") as claim:
             inside, end = last_words(stage, claim, before, why, since)
             claim.require(inside in mine, f"it was the rule of {inside}")
             mine.remove(inside)
@@ -154,7 +220,7 @@ def collected_when_closed(stage: Stage) -> None:
 def last_words(
     stage: Stage, claim: Claim, before: Mapping[str, Rule], why: str, since: int
 ) -> tuple[str, Captured]:
-    """The connection that ends on both sides of the NAPT: its internal endpoint, the last packet.
+    """The end of a connection on both sides of the NAPT: its internal endpoint, the last packet.
 
     That is the server's FIN, which answers the PC's, or the PC's RST as it went on.
     """

@@ -16,7 +16,7 @@ class _Branch:
 
 def draw(topology: Topology) -> list[str]:
     """Lines with every node and address. A double line is a NAPT or proxy: two worlds meet."""
-    root = _Branch("internet: the router; it knows no way to private addresses")
+    root = _Branch("internet: the router; it has no route to private addresses")
     root.twigs = [_isp(isp, topology) for isp in topology.isps]
     return [root.text, *_lines(root)]
 

@@ -52,7 +52,7 @@ SABOTEURS = (
     Saboteur(
         "gateway-of-the-proxy-forwards-packets",
         (Patch(PLANS, network.forwarding, "proxy"),),
-        red={PROXY: "without being told, the PC gets nowhere"},
+        red={PROXY: "without the proxy, the PC's SYN ends at the gateway"},
         part="proxy",
     ),
     Saboteur(
@@ -112,6 +112,12 @@ SABOTEURS = (
         part="rules",
     ),
     Saboteur(
+        "filter-is-ignored",
+        (Patch(f"{TABLE}.admits", translator.everyone),),
+        red={PER_CONNECTION: "napt_b drops serverfault's SYN"},
+        part="rules",
+    ),
+    Saboteur(
         "rules-of-closed-connections-are-not-collected",
         NOTHING_EXPIRES,
         red={GC_CLOSE: "waiting for `rule-ended` from napt"},
@@ -120,7 +126,7 @@ SABOTEURS = (
     Saboteur(
         "reset-is-overlooked",
         (Patch(f"{CORE}.tcp_state:follow", translator.overlooking_resets),),
-        red={GC_CLOSE: "after RST the rule goes"},
+        red={GC_CLOSE: "after RST the rule ends"},
         part="rules",
     ),
     Saboteur(
@@ -149,7 +155,7 @@ SABOTEURS = (
             Patch(f"{CORE}.sessions:Sessions.advance", translator.keeping_nothing_alive),
         ),
         # Both rules expire at about the same time, so this one may be there at the first look.
-        red={GC_IDLE: "that for the living rule comes through (control)"},
+        red={GC_IDLE: "the packet for the other rule gets through (control)"},
         part="idle",
     ),
     # ── 8.65536: every port, one too many, a freed one again ───────────────────────────────────
@@ -177,13 +183,13 @@ SABOTEURS = (
             Patch(f"{CORE}.sessions:Sessions.begin", translator.giving_the_oldest_port),
             *impatient(1),
         ),
-        red={EVERY_PORT: "none of the living is disturbed"},
+        red={EVERY_PORT: "no open connection is disturbed"},
         part="65536",
     ),
     Saboteur(
         "many-rules-do-not-look-at-the-remote-endpoint",
         (*FEWER_PORTS, Setting(PORTS, "sites.home.gateway.mapping", "endpoint-independent")),
-        red={EVERY_PORT: "mapping per destination: another server has all ports anew"},
+        red={EVERY_PORT: "mapping per destination: for another server all ports are free"},
         part="65536",
     ),
     Saboteur(
