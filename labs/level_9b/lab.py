@@ -14,14 +14,12 @@ from __future__ import annotations
 import secrets
 
 from napt_lab.labs.capture.packets import RST
+from napt_lab.labs.capture.turn_message import CHANNEL_DATA, DATA_INDICATION, SEND_INDICATION
 from napt_lab.labs.level_9b.held import held
 from napt_lab.labs.level_9b.who import (
     ALICES,
     BOBS,
-    CHANNEL_DATA,
-    DATA_INDICATION,
     PLAIN,
-    SEND_INDICATION,
     SIZE,
     TURN,
     TURN_PORT,
@@ -262,9 +260,9 @@ def datagrams_as_well(stage: Stage) -> None:
         nothing_between_napts(stage, claim, since)
     with stage.claim(TURN, "alice's side of it: indications, then a channel") as claim:
         stage.wait_for_event("relay", "ended", since=log_since)
-        for kind in (DATA_INDICATION, SEND_INDICATION, CHANNEL_DATA):
-            seen = turn_datagrams(stage, "napt_a:wan0", kind, since)
-            claim.require(len(seen) == 1, f"napt_a:wan0: {len(seen)} × {kind.name}")
+        for message in (DATA_INDICATION, SEND_INDICATION, CHANNEL_DATA):
+            seen = turn_datagrams(stage, "napt_a:wan0", message, since)
+            claim.require(len(seen) == 1, f"napt_a:wan0: {len(seen)} × {message}")
             stage.see(f"{seen[0].packet}: {seen[0].packet.payload} bytes for bob's {len(WORD) + 1}")
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from napt_lab.labs.capture.turn_message import turn_message
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.shared_steps.commands import shell
 from napt_lab.labs.shared_steps.two_sites import NAPT_B, RELAY, RELAY_PORT
@@ -49,29 +48,7 @@ def relayed_address(stage: Stage, since: int = 0) -> tuple[str, int]:
     return address, int(port)
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of datagram between a client and its TURN server: what its first 16 bits may be."""
-
-    name: str
-    first: range
-
-
-SEND_INDICATION = Kind("Send indication", range(0x0016, 0x0017))
-DATA_INDICATION = Kind("Data indication", range(0x0017, 0x0018))
-CHANNEL_DATA = Kind("ChannelData", range(0x4000, 0x5000))
-_UDP_DATA = 14 + 20 + 8  # bytes of the headers before it: Ethernet, IPv4, UDP
-
-
-def turn_datagrams(stage: Stage, where: str, kind: Kind, since: int) -> list[Captured]:
-    """The datagrams of this kind that passed `where` (RFC 8656, sections 11, 12 and 18)."""
-    datagrams = stage.wire.packets(
-        where,
-        lambda p: p.protocol == "udp" and TURN_PORT in (p.source_port, p.destination_port),
-        since=since,
-    )
-    return [
-        captured
-        for captured in datagrams
-        if int.from_bytes(captured.data[_UDP_DATA : _UDP_DATA + 2]) in kind.first
-    ]
+def turn_datagrams(stage: Stage, where: str, message: str, since: int) -> list[Captured]:
+    """The datagrams with this TURN message that passed `where`."""
+    datagrams = stage.wire.packets(where, lambda p: p.protocol == "udp", since=since)
+    return [captured for captured in datagrams if turn_message(captured.data) == message]

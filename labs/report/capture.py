@@ -3,9 +3,10 @@
 Theory of operation. One pass over the pcapng that pcapng.py wrote. A transfer is a thousand
 segments of which the first few tell it all. So of the segments without SYN, FIN or RST, at each
 interface and for each direction of a connection, only the first with data and the first without
-are kept; of UDP, the first few. As packets of one connection keep their order on the way, the
-same ones are kept at all interfaces. The others are counted. What is still too much for a step
-is cut out of its middle. A file that ends in the middle of a block is read up to there.
+are kept; of UDP, the first few. TURN's messages are kept as well, up to a bound. As packets of one
+connection keep their order on the way, the same ones are kept at all interfaces. The others are
+counted. What is still too much for a step is cut out of its middle. A file that ends in the middle
+of a block is read up to there.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from napt_lab.labs.capture.packets import TCP, UDP
+from napt_lab.labs.capture.turn_message import turn_message
 
 HEAD, TAIL = 2400, 800  # packets of a step that are looked at, from its two ends
 UDP_KEPT = 6  # datagrams of each direction
+MESSAGES_KEPT = 30  # of TURN's messages of each direction
 _INTERFACE, _PACKET = 1, 6
 _OUTBOUND = 2
 _FIN_SYN_RST = 0x07
@@ -43,6 +46,7 @@ class Counted:
     """Packets of one kind and direction at one place, and the data of those not kept."""
 
     packets: int = 0
+    messages: int = 0
     folded: int = 0
     folded_bytes: int = 0
 
@@ -105,6 +109,9 @@ class Window:
             counted = self._counted[key] = Counted()
         counted.packets += 1
         if counted.packets <= allowed:
+            return False
+        if payload and counted.messages < MESSAGES_KEPT and turn_message(data):
+            counted.messages += 1
             return False
         counted.folded += 1
         counted.folded_bytes += payload

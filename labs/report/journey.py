@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from napt_lab.labs.capture.identity import SAME_SECONDS, endpoints, identity
 from napt_lab.labs.capture.packets import ACK, FIN, RST, SYN, Packet, decode_frame, icmp_name
+from napt_lab.labs.capture.turn_message import turn_message
 from napt_lab.labs.report.capture import Frame
 from napt_lab.labs.report.story import Drop
 from napt_lab.topologies.network.plan import Port
@@ -45,6 +46,7 @@ class Journey:
     packet: Packet
     sightings: list[Sighting]
     dropped: Drop | None = None
+    message: str | None = None  # of TURN, with which it begins
 
     @property
     def began(self) -> int:
@@ -54,6 +56,8 @@ class Journey:
     def title(self) -> str:
         """What kind of packet it is."""
         packet = self.packet
+        if self.message is not None:
+            return self.message
         if packet.arp is not None:
             return "ARP: who has" if packet.arp == "who-has" else "ARP: here is"
         if packet.icmp is not None:
@@ -107,7 +111,7 @@ def follow(frames: Iterable[Frame], ports: Mapping[str, Port]) -> list[Journey]:
         if journey is not None and _goes_on(journey, seen):
             journey.sightings.append(seen)
         else:
-            under_way[key] = Journey(packet, [seen])
+            under_way[key] = Journey(packet, [seen], message=turn_message(frame.data))
             journeys.append(under_way[key])
     return journeys
 

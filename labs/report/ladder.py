@@ -4,8 +4,8 @@ Theory of operation. Journeys that have the same two endpoints at the same inter
 one flow: a TCP connection, from end to end, whatever addresses it has in between. A proxy's two
 connections remain two.
 
-A page has room for some rows only. Flows of a kind that was not yet seen come first; what is
-left out is counted.
+A page has room for some rows only. Flows with TURN's messages come first, then those of a kind
+that was not yet seen; what is left out is counted.
 """
 
 from __future__ import annotations
@@ -97,10 +97,10 @@ def make_ladder(window: Window, ports: Mapping[str, Port], drops: Sequence[Drop]
     find_drops(journeys, drops)
     flows = [flow for flow in _flows(journeys, window) if not _is_small_talk(flow)]
     for flow in flows:
-        extra = flow.journeys[ROWS_OF_A_FLOW:]
+        extra = [journey for journey in flow.journeys[ROWS_OF_A_FLOW:] if not journey.message]
         flow.folded += len(extra)
         flow.folded_bytes += sum(journey.packet.payload for journey in extra)
-        del flow.journeys[ROWS_OF_A_FLOW:]
+        flow.journeys[ROWS_OF_A_FLOW:] = [j for j in flow.journeys[ROWS_OF_A_FLOW:] if j.message]
     shown, rest = _choose(flows)
     return Ladder(
         shown,
@@ -176,7 +176,8 @@ def _choose(flows: list[Flow]) -> tuple[list[Flow], list[Flow]]:
     alike: Counter[Hashable] = Counter()
     ranked = []
     for number, flow in enumerate(flows):
-        ranked.append((alike[flow.shape], number, flow))
+        is_told = any(journey.message for journey in flow.journeys)
+        ranked.append((-1 if is_told else alike[flow.shape], number, flow))
         alike[flow.shape] += 1
     room = ROWS
     shown: list[tuple[int, Flow]] = []

@@ -101,13 +101,27 @@ class Picture:
 
 def draw_flow(flow: Flow, order: Sequence[str], began: float) -> Picture:
     """`order`: all `node:interface` from left to right; `began`: the step, seconds since 1970."""
-    places = {sighting.where for journey in flow.journeys for sighting in journey.sightings}
-    bands = _bands([where for where in order if where in places])
+    bands = _bands(_in_order(flow, order))
     xs = {f"{band.name}:{rung}": x for band in bands for rung, x in band.rungs}
     rows = [_row(j, TOP + 34 + ROW * n, xs, began) for n, j in enumerate(flow.journeys)]
     rights = [words.x + words.width / 2 for row in rows for words in row.words]
     width = int(max(bands[-1].left + bands[-1].width, *rights, 0))
     return Picture(width + MARGIN, TOP + ROW * len(rows) + MARGIN, bands, rows)
+
+
+def _in_order(flow: Flow, order: Sequence[str]) -> list[str]:
+    """The places of a flow from left to right, so that its arrows do not double back.
+
+    The usual order, unless the way goes back and forth in it: then that of the way itself.
+    """
+    places = {sighting.where for journey in flow.journeys for sighting in journey.sightings}
+    usual = [where for where in order if where in places]
+    longest = max(flow.journeys, key=lambda journey: len(journey.sightings))
+    way = list(dict.fromkeys(sighting.where for sighting in longest.sightings))
+    at = [usual.index(where) for where in way]
+    if len(way) < len(usual) or at in (sorted(at), sorted(at, reverse=True)):
+        return usual
+    return way if at[0] < len(usual) / 2 else way[::-1]
 
 
 def _bands(places: Sequence[str]) -> list[Band]:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from napt_lab.labs.report import capture
+from napt_lab.labs.report import capture, ladder_drawing
 from napt_lab.labs.report.capture import Window, pick
 from napt_lab.labs.report.journey import follow
 from napt_lab.labs.report.ladder import ROWS, make_ladder
@@ -103,14 +103,28 @@ def test_a_drop_is_told_of_the_packet_that_was_dropped(node, ends, seconds, foun
     assert (picture.rows[0].end is not None) is found
 
 
-def test_what_turns_back_is_not_drawn_on_the_line_on_which_it_came():
+def test_what_turns_back_is_not_drawn_on_the_line_on_which_it_came(monkeypatch):
     (flow,) = ladder(segment(ALICE_TO_BOB, 1)).flows
     (row,) = draw_flow(flow, ORDER, BEGAN).rows
     assert len({y for _, y in row.dots}) == 1  # straight through
     order = [where for where in ORDER if not where.startswith("bob")]
     order.insert(order.index("internet:isp2"), "bob:eth0")
     (row,) = draw_flow(flow, order, BEGAN).rows
+    assert len({y for _, y in row.dots}) == 1  # by another order of the nodes
+    places = [where for where in order if where in PORTS]
+    monkeypatch.setattr(ladder_drawing, "_in_order", lambda flow, order: places)
+    (row,) = draw_flow(flow, order, BEGAN).rows
     assert len({y for _, y in row.dots}) == 2
+
+
+@pytest.mark.parametrize("way", [ALICE_TO_BOB, BOB_TO_ALICE])
+def test_a_way_that_would_double_back_is_drawn_straight_and_from_the_same_side(way):
+    order = [where for where in ORDER if not where.startswith("bob")]
+    order.insert(order.index("napt_b:wan0"), "bob:eth0")
+    (flow,) = ladder(segment(way, 1)).flows
+    picture = draw_flow(flow, order, BEGAN)
+    assert [band.name for band in picture.bands] == ["alice", "napt_a", "internet", "napt_b", "bob"]
+    assert len({y for _, y in picture.rows[0].dots}) == 1
 
 
 # ── connections ────────────────────────────────────────────────────────────────────────────
