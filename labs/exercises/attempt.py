@@ -82,6 +82,11 @@ class Attempt:
             self._since.left_out.append((began, time.time() + ECHO_SECONDS))
 
     @property
+    def waits(self) -> bool:
+        """Whether a program in the background is still to end by itself, such as a `curl … &`."""
+        return any(name not in BEGUN and process.running for _, name, process in self._background)
+
+    @property
     def touched(self) -> bool:
         """Whether anything was done."""
         return bool(self._done)
@@ -99,6 +104,8 @@ class Attempt:
             reply = self._do(line)
         except (ControlError, DeadlinePassed, ProgramEnded, OSError) as error:
             reply = Reply(str(error), well=False)
+        except OSError as error:  # the program cannot be run
+            reply = Reply(error.strerror or str(error), well=False)
         if reply.well and line.words[0] == "rule":
             told = f"told rule add {line.words[2]} "
             self._done = [fact for fact in self._done if not fact.startswith(told)]

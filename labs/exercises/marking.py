@@ -2,8 +2,8 @@
 
 First what the student's own doing has led to (`done:`), for probing leaves traces of its own; then
 what must hold from now on (`expect:`, by labs/check). If not all of it holds, each known mistake
-whose facts are there says its message. What could not be checked gives no points, and is no
-verdict on the student.
+whose facts are there says its message. What could not be checked gives no points, and is an error,
+not a failure of the student.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def _settled(attempt: Attempt, wanted: list[Pattern], asked: list[Pattern]) -> l
     while True:
         facts = attempt.facts(asked)
         passed = time.monotonic() - began
-        mistaken = passed > MISTAKEN_SECONDS and recognized(attempt.exercise, facts)
+        settled = passed > MISTAKEN_SECONDS and not attempt.waits
+        mistaken = settled and recognized(attempt.exercise, facts)
         if mistaken or passed > patience or all(pattern.holds(facts) for pattern in wanted):
             return facts
         time.sleep(ROUND_SECONDS)
