@@ -52,7 +52,7 @@ class Why:
         for seen in self._witnesses.refusals(since):
             by_node.setdefault(seen.node, []).append(_refusal(seen))
         for name, said in by_node.items():
-            lines += _said(f"{name} said no", said)
+            lines += _said(f"{name} refused", said)
         ended = [
             f"{_ago(s.time)} {s.packet} ended at {s.node}"
             for s in self._witnesses.not_forwarded(since)

@@ -189,8 +189,8 @@ def test_why_says_where_packets_died_and_rules_are_written_by_hand(monkeypatch, 
     dropped = lines[came + 1]
     assert "napt_a:wan0 ✗   tcp SYN 203.0.113.77:" in dropped
     assert dropped.endswith(" > 24.9.3.7:8080 dropped: no-rule")
-    answered = [n for n, line in enumerate(lines) if line.endswith(" said no:")]
-    assert [lines[n] for n in answered] == ["internet said no:", "files said no:"]
+    answered = [n for n, line in enumerate(lines) if line.endswith(" refused:")]
+    assert [lines[n] for n in answered] == ["internet refused:", "files refused:"]
     host, port = (lines[n + 1] for n in answered)
     assert "198.51.100.10 → 203.0.113.77 icmp destination unreachable (port)" in port
     assert "198.51.100.1 → 198.51.100.10 icmp destination unreachable (host)" in host
@@ -221,7 +221,7 @@ def test_why_answers_for_the_last_command(monkeypatch, keyboard, capfd):
         "alice curl -sS -m 1 http://198.51.100.10:8080/",
         "why",
     )
-    assert "files said no:" in shown
+    assert "files refused:" in shown
     assert "198.51.100.10:81 to 24.9.3.7:" in shown
     assert "refused the connection (RST)" in shown
     assert "files answered 24.9.3.7:" in shown

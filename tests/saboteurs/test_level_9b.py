@@ -31,11 +31,7 @@ SABOTEURS = (
     ),
     Saboteur(
         "strangers-need-no-permission",
-        (
-            Patch(
-                "napt_lab.servers.turn.allocation:Allocation.__init__", servers.permitting_everyone
-            ),
-        ),
+        (Patch("napt_lab.servers.turn.connect:accepted", servers.permitting_every_peer),),
         red={TURN: "waiting for `connection-refused` from relay"},
         part="meeting",
     ),

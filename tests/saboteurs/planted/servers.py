@@ -44,21 +44,14 @@ def forgetting_what_it_got(put):
     return stored
 
 
-class _Everyone(dict):
-    """Permissions for every address."""
+def permitting_every_peer(accepted):
+    """Whoever connects to a relayed transport address has a permission."""
 
-    def __contains__(self, _address):
-        return True
+    def accepting(state, allocation, peer, now):
+        allocation.permissions.add(peer[0])
+        return accepted(state, allocation, peer, now)
 
-
-def permitting_everyone(start):
-    """A TURN allocation without permissions of its own."""
-
-    def started(allocation, *arguments, **options):
-        start(allocation, *arguments, **options)
-        allocation.permissions = _Everyone(allocation.permissions)
-
-    return started
+    return accepting
 
 
 # ── a relay that keeps what it passes on ───────────────────────────────────────────────────
