@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from napt_lab.labs.check.outcome import Verdict
 from napt_lab.labs.exercises.answers import parse_line
 from napt_lab.labs.exercises.attempt import Attempt, fresh_network
 from napt_lab.labs.exercises.exercise import Exercise, Mistake
 from napt_lab.labs.exercises.grade import lines_of
-from napt_lab.labs.exercises.marking import SIGNS, Marks, mark
+from napt_lab.labs.exercises.marking import Marks, mark
 from napt_lab.labs.exercises.tasks import settings
-from napt_lab.labs.running.runner import cannot_build
-from napt_lab.labs.verdict.exit_status import FAILED, PASSED
-from napt_lab.topologies.network.build_error import BuildError
+from napt_lab.labs.verdict.exit_status import exit_status
+from napt_lab.labs.verdict.run_errors import NETWORK_ERRORS, tell_network_error
+from napt_lab.labs.verdict.verdicts import verdict_of
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.processes import Process
 
@@ -136,11 +135,11 @@ def run_rehearsal(exercises: Sequence[Exercise]) -> int:
         for exercise in exercises:
             print(f"{exercise.id}: {exercise.title}")
             for done in rehearse(exercise):
-                sign = SIGNS[Verdict.FAILED if done.problem else Verdict.PASSED]
+                sign = verdict_of(passed=not done.problem).sign
                 print(f"  {sign} {done.what}" + (f": {done.problem}" if done.problem else ""))
                 if done.problem:
                     print("\n".join(f"  {line}" for line in lines_of(done.marks)))
                     sound = False
-    except BuildError as error:
-        return cannot_build(error)
-    return PASSED if sound else FAILED
+    except NETWORK_ERRORS as error:
+        return tell_network_error(error)
+    return exit_status(passed=sound)

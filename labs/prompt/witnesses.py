@@ -117,7 +117,7 @@ class _Socket:
             # What a node says to itself (lo) is no news. The filter came after the socket.
             if address[2] == self._direction and address[0] != "lo" and self._matters(packet):
                 seen = Seen(seconds + nanoseconds / 1e9, self._node, packet)
-                self._kept.append((identity(packet, data, ""), seen))
+                self._kept.append((identity(packet, ""), seen))
 
     def close(self) -> None:
         self._socket.close()
