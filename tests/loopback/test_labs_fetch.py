@@ -10,7 +10,7 @@ import pytest
 
 from napt_lab.labs.level_8 import checks
 from napt_lab.labs.records.stream import Stream
-from napt_lab.labs.stage import commands
+from napt_lab.labs.shared_steps import commands
 from napt_lab.labs.stage.steps import Claim, ClaimFailed
 from napt_lab.topologies.network.processes import Completed
 
