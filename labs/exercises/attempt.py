@@ -102,7 +102,7 @@ class Attempt:
         self.note(line.text)
         try:
             reply = self._do(line)
-        except (ControlError, DeadlinePassed, ProgramEnded, OSError) as error:
+        except (ControlError, DeadlinePassed, ProgramEnded) as error:
             reply = Reply(str(error), well=False)
         except OSError as error:  # the program cannot be run
             reply = Reply(error.strerror or str(error), well=False)

@@ -27,7 +27,7 @@ CHUNK = 40  # stories
 ENOUGH = 1_000_000
 """Packets, in which everything that can be reached is."""
 #: Only a device refuses, and 4096 calls are more than a story has.
-BEYOND = {Drop.REFUSED_BY_KERNEL, Drop.UNANSWERED}
+BEYOND = {Drop.OVERLOAD, Drop.REFUSED_BY_KERNEL, Drop.UNANSWERED}
 REACHED = {drop.label for drop in Drop if drop not in BEYOND} | {
     "fast", "told", "waits", "sibling", "later fragment", "answered", "hairpin", "error",
     "out 1", "out 6", "out 17", "in 1", "in 6", "in 17",
