@@ -1,4 +1,4 @@
-"""Where a topology's file is: as it was named, or among those that come with the project."""
+"""Finds a topology's file: as it is named, or among those that come with the project."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from napt_lab.topologies.spec.checkout import TOPOLOGIES
 def find(name: str | Path, beside: Path | None = None) -> Path:
     """The file `name`, below the folder `beside` (the working directory without it).
 
-    Where there is none, the one that comes with NAPT Lab under that name, with or without
-    `.yaml`. The loader says what is wrong with one that is nowhere.
+    If it does not exist, the one that comes with NAPT Lab under that name, with or without `.yaml`.
+    If that does not exist either, the loader says so.
     """
     named = Path(name) if beside is None else beside / name
     if named.exists() or Path(name).name != str(name):

@@ -92,7 +92,7 @@ class Attempt:
         return bool(self._done)
 
     def note(self, line: str) -> None:
-        """A line is about to be done, by `do` or by somebody else."""
+        """A line is about to be done, by `do` or by the caller."""
         if self._since.left_out:  # or what it does would be taken for what a probe did
             time.sleep(max(0.0, self._since.left_out[-1][1] - time.time()))
         self._done.append(f"typed {line}")

@@ -1,27 +1,28 @@
-"""An exercise as data: a YAML file -> Exercise. Those of the levels stand in this folder.
+"""Reads an exercise from its YAML file. Those of the levels are in this folder.
 
-    title: A door for bob
+    title: A rule for bob
     task: |
-      What the student is to achieve, in a few sentences.
+      What the student should achieve, in a few sentences.
     network:                      a topology, as in topologies/README.md
       internet: {…}
       sites: {…}
       expect: […]                 what is probed when the student has done all (points: as there)
-    files: {alice:files/holiday.jpg: 64K}      made of random bytes before it begins
+    files: {alice:files/holiday.jpg: 64K}      random bytes, made before it begins
     may-set: [mapping]            keys of a gateway that `set` may change; usually none
-    done:                         what the student's own doing must have led to
+    done:                         what must be true of what the student did
       - {check: bob has the photograph, fact: "same bob:holiday.jpg alice:files/holiday.jpg",
          points: 2, message: shown when it is not so}
     hints: [one, after, the other]
     solution: [lines as typed at the prompt]
     mistakes:
       - {answer: [lines], when: [patterns of facts], says: the message that helps}
+    learned: what it has shown    in one sentence, said when it is solved
 
-Facts and patterns are those of patterns.py; `not …` is a pattern that no fact may match. What is
-wrong with a file is told as of a topology: FILE:LINE: key: what is wrong; what is allowed.
+Facts and patterns are those of patterns.py; `not …` is a pattern that no fact may match. Errors in
+a file are reported as for a topology: FILE:LINE: key: what is wrong; what is allowed.
 
-A file `9c-1-door.yaml` in this folder is `9c/door`, the first of level 9c. One of somebody's own,
-anywhere else, is called as its file.
+A file `9c-1-door.yaml` in this folder is `9c/door`, the first exercise of level 9c. A file anywhere
+else is called by its own name.
 """
 
 from __future__ import annotations

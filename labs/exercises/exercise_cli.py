@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from enum import Enum, auto
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from napt_lab.labs.capture.wire import CaptureIncomplete
@@ -79,7 +80,7 @@ class ExerciseCLI(LabCLI):
         """Do some lines as if they were typed, and show them."""
         self._shown = any(line.words[0] != "set" for line in lines)
         for line in lines:
-            self.show(Text.assemble((self.prompt, "dim"), (line.text, "bold")))
+            self.console.print(Text.assemble((self.prompt, "dim"), (line.text, "bold")))
             self._do(line)
         self.tell_news()
         if self._shown:
@@ -250,11 +251,16 @@ def _in_background(line: str) -> list[str]:
 
 
 def show_task(console: Console, task: str) -> None:
-    """Paragraphs are wrapped; indented lines, which are to be typed, stay as they are."""
+    """Paragraphs are wrapped; indented lines, which are to be typed, keep their line breaks.
+
+    A line that is too long for the terminal is broken between words.
+    """
     console.print()
     for paragraph in task.split("\n\n"):
         if paragraph.startswith(" "):
-            console.print(Text(paragraph, style="bold"), soft_wrap=True)
+            for line in paragraph.splitlines():
+                text = Text(line.strip(), style="bold")
+                console.print(Padding(text, (0, 0, 0, len(line) - len(line.lstrip()))))
         else:
             console.print(Text(" ".join(paragraph.split())))
         console.print()

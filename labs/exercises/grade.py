@@ -69,7 +69,7 @@ def _grade(task: Task) -> Graded:
                 replies.append((line, reply))
             marks = mark(attempt)
             failed_later = attempt.news()
-    except UNKNOWN as error:  # nobody knows what would have come of it
+    except UNKNOWN as error:  # so it cannot be marked
         broken = f"{type(error).__name__}: {error}"
         marks = unanswered(task.exercise, task.topology, Verdict.ERROR, broken)
     said = [f"{line.text}: {_last(reply.text)}" for line, reply in replies if not reply.well]

@@ -72,7 +72,7 @@ def unanswered(
     verdict: Verdict = Verdict.FAILED,
     why: str = "there is no answer",
 ) -> Marks:
-    """The same marks for all of an exercise: nobody has tried it, or it could not be marked."""
+    """The same mark for each assertion: there is no answer, or it could not be marked."""
     wanted = [(done.text, done.points) for done in exercise.done]
     wanted += [(expected.text, expected.points) for expected in topology.expect]
     return Marks(tuple(Mark(text, points, verdict, why) for text, points in wanted))

@@ -1,7 +1,7 @@
 """Which command lines may stand in a file that is graded: words in, or a ValueError that says why.
 
-A file with answers comes from anyone, and grading runs it: on nodes of a sandbox, but with the
-rights of whoever grades, who has files of their own. So only programs that the exercises are about
+A file with answers may come from a stranger, and grading runs it: on nodes of a sandbox, but with
+the rights of the person who grades. So only programs that the exercises are about
 may be named, with options that are known here; files are those of the node's own folder; nothing
 goes through a shell. At the prompt there is no such limit: there the student is the user.
 """

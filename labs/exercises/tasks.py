@@ -1,4 +1,4 @@
-"""What is to be graded: exercises with somebody's answers, found good before anything is built."""
+"""What is to be graded: exercises with answers, checked before a network is built."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napt_lab.topologies.spec.model import Topology
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One exercise with somebody's answer to it; `lines` is None if there is none."""
+    """One exercise with an answer to it; `lines` is None if there is none."""
 
     exercise: Exercise
     topology: Topology

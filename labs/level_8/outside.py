@@ -115,7 +115,7 @@ def upload_it(stage: Stage) -> None:
         node: stage.run(node, *curl(PUBLIC_COPY, "-o", "copy.jpg"))
         for node in ("stackoverflow", "pc2")
     }
-    with stage.claim("8.upload", "the PC's file is where anyone can fetch it") as claim:
+    with stage.claim("8.upload", "every host can fetch the PC's file from the server") as claim:
         require_failure(claim, before, CURL_HTTP_ERROR)  # there was no such file before
         require_success(claim, sent, "the PC's upload")
         original = sha256(mine)

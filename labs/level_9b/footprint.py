@@ -1,7 +1,7 @@
-"""What a server leaves on its machine: in files, in its memory, in its kernel's buffers.
+"""What a server keeps: in files, in its memory, in its kernel's buffers.
 
-Theory of operation (proc(5), tmpfs(5)). Whatever a node keeps of what passes it must be
-somewhere. All processes on the node are looked at, the server's children too:
+Theory of operation (proc(5), tmpfs(5)). What a node keeps of the bytes that pass it must be in one
+of these places. All processes on the node are looked at, the server's children too:
 
 - *in a file that is still there*: its node's folder is listed;
 - *in a file in memory* (tmpfs), however it was written, whether it has a name or not: the kernel
@@ -91,8 +91,8 @@ def open_files(node: Node) -> set[str]:
 def confine(node: Node) -> None:
     """Let a node write to no file system in memory but the sandbox's own.
 
-    To the others, such as /dev, every program of the machine may write: nobody could say whose
-    a byte is. Raises OSError if the kernel refuses.
+    To the others, such as /dev, every program of the machine may write, so their bytes cannot be
+    attributed to the node. Raises OSError if the kernel refuses.
     """
     own = {path.stat().st_dev for path in PRIVATE_MEMORY if path.exists()}
     for mount in _writable_memory(node.pid):

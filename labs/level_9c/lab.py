@@ -297,7 +297,7 @@ def a_late_rule(stage: Stage) -> None:
 
 
 def arriving_syns(stage: Stage, napt: str, since: int, number: int) -> list[Captured]:
-    """The first SYNs to come for a door, once there are so many."""
+    """The first SYNs to a site's external endpoint."""
     is_syn = is_syn_to(PORT, SITES[napt].public)
     where = f"{napt}:wan0"
     stage.wire.wait_for(where, is_syn, deadline=WAIT, what="a SYN", since=since)
@@ -314,7 +314,7 @@ def arriving_syns(stage: Stage, napt: str, since: int, number: int) -> list[Capt
     ask="How many packets of this exchange will the two servers see? Which hops does it pass?",
     proves=["9c.direct"],
 )
-def nobody_in_between(stage: Stage) -> None:
+def no_server_in_between(stage: Stage) -> None:
     known = {where: connections(stage.wire, where) for where in ("files:eth0", "relay:eth0")}
     since = stage.wire.mark()
     fetched = stage.run("bob", *fetch_file(NAPT_A))

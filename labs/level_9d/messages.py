@@ -1,7 +1,7 @@
 """PCP messages as they passed a wire (RFC 6887, sections 7 and 11), read for evidence.
 
-Neither the server's reading nor the client's: the lab looks for itself at the fixed places of the
-fields. NAT-PMP's messages have another version, and are passed over.
+The lab has a reader of its own, so that a mistake in the server's or the client's would be seen.
+NAT-PMP's messages have another version, and are skipped.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Message:
 
 
 def read(captured: Captured) -> Message | None:
-    """The message in a captured packet to or from port 5351; None if it is none of PCP."""
+    """The message in a captured packet to or from port 5351; None if it is not a PCP message."""
     frame = captured.data
     start = 14 + (frame[14] & 0x0F) * 4 + 8
     if len(frame) < start + _HEADER.size or frame[start] != PCP:

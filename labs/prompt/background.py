@@ -1,7 +1,7 @@
-"""Lines that end in `&`: the prompt itself has them done, to tell later how they ended.
+"""Lines that end in `&`: the prompt starts them itself, to tell later how they ended.
 
-A shell that is given `PROGRAM &` ends at once and well, and nobody is left to see PROGRAM fail. So
-the prompt takes the `&` off, starts the rest in the background, and looks after it.
+A shell that is given `PROGRAM &` ends at once with status 0, so a failure of PROGRAM would not be
+seen. So the prompt takes the `&` off, starts the rest in the background, and watches it.
 """
 
 from __future__ import annotations

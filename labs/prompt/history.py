@@ -1,8 +1,8 @@
 """The lines that were typed at a prompt, kept from one run to the next.
 
 Each line is added to the file when it is typed, so that several prompts at once lose nothing of
-each other's, nor does one that is killed. The file is bounded: whoever opens it when it has grown
-to twice what is kept, shortens it. Where it cannot be written there is only this run's history.
+each other's, nor does one that is killed. The file is bounded: a prompt that opens it when it has
+grown to twice what is kept shortens it. If it cannot be written, only this run has a history.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ctrl-C while a network goes and the next one comes: half a network is of no use to anybody."""
+"""Ctrl-C while one network is removed and the next one is built: it waits until that is done."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Mininet's own types one ping after the other into the nodes' shells, and waits for each that gets
 no answer. Here the address is always the one that the other node has: two sites may have the same
-private address, and then the wrong one may answer, as in life.
+private address, and then the wrong one may answer, as in real networks.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Theory of operation. Each node has a packet socket that sees all its interfaces. A filter in the
 kernel lets through only what it sends as a RST (RFC 9293) or an ICMP error (RFC 792), so that it
 costs nothing while others pass. At a gateway that forwards no packets, a second one sees what
-arrives for somebody else. The sockets' own buffers keep all that until somebody asks `why`. A
+arrives for another host. The sockets' own buffers keep all that until `why` is typed. A
 packet that passes several nodes is known again (labs/capture/identity.py): the first one sent it.
 """
 

@@ -121,7 +121,7 @@ def _write_report(story: Story, folder: Path, narration: Narration) -> None:
     """The verdict stands and the results are written: a page that fails costs only the page."""
     try:
         from napt_lab.labs.report.page import (
-            write_report,  # it takes its time, which nobody waits for now
+            write_report,  # slow to import; the terminal has the verdict already
         )
 
         write_report(story, folder)

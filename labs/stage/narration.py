@@ -34,7 +34,7 @@ class Narration:
             self.console.width = WIDTH
         self._status: Status | None = None
         self._claims: dict[str, Verdict] = {}  # to the worst verdict so far
-        self._stopped: Record | None = None  # if somebody ended the run early
+        self._stopped: Record | None = None  # if the run was ended early
         self._last = ""  # the event before, to set groups apart
 
     def __call__(self, record: Record) -> None:
@@ -46,7 +46,7 @@ class Narration:
                 self._last = record["event"]
 
     def rest(self) -> None:
-        """Stop the spinner: someone else wants the terminal."""
+        """Stop the spinner, before others use the terminal."""
         if self._status is not None:
             self._status.stop()
             self._status = None

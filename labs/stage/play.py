@@ -71,7 +71,7 @@ class Play:
         self._checked: set[str] = set()  # claims checked in the present step
         self._acting = False  # whether a step has begun to act
         self._failed = False
-        self.stopped = False  # whether somebody ended the run early
+        self.stopped = False  # whether the run was ended early
         self.unbuilt: BuildError | None = None  # why there was no network
         self.lost: ProgramLost | None = None  # which programs of the network have ended
         self.captures: list[Path] = []  # one for each part that was played
@@ -161,7 +161,7 @@ class Play:
             broken_off = f"{type(error).__name__}: {error}"
         finally:
             self._tell_tables(stage.net, "after")
-            # An exception goes on to `run`, which reports what this step did not come to.
+            # An exception goes on to `run`, which reports what this step did not check.
             if self._failed:
                 self._show_tables(stage.net)
             self._failed = self._failed or failed_before
@@ -184,7 +184,7 @@ class Play:
         )
 
     def _stop(self) -> None:
-        """Somebody has ended the run: say where, and which claims are unchecked."""
+        """The run was ended early: say where, and which claims are unchecked."""
         self.stopped = True
         if not self._to_come:
             return

@@ -3,7 +3,7 @@
 The copy has this file as `sitecustomize`, which Python loads at the start of every process. Beside
 it, planted.jsonl names the faults, one a line: the module, the name in it, and the function of the
 package `planted` that makes the faulty thing of the right one. The fault is put in as soon as the
-module has been imported, before anyone can take the right thing from there.
+module has been imported, before another module takes the right thing from there.
 
 A module that is run (`python -m`) is not imported, so no fault can be put into it.
 """

@@ -229,7 +229,7 @@ def copy_source(root: Path) -> Path:
 
 
 def copy(source: Path, root: Path) -> None:
-    """Another copy, to be edited; what nobody edits is one file in all of them."""
+    """Another copy, to be edited; what is not edited is one file in all of them."""
     shutil.copytree(source, root, copy_function=os.link)
 
 

@@ -160,7 +160,7 @@ SABOTEURS = (
     ),
     # ── 8.65536: every port, one too many, a freed one again ───────────────────────────────────
     Saboteur(
-        "nobody-is-told-that-the-ports-are-exhausted",
+        "hosts-are-not-told-that-the-ports-are-exhausted",
         (
             *FEWER_PORTS,
             Patch(f"{TRANSLATOR}.translate", translator.full_without_a_word),
@@ -208,9 +208,9 @@ SABOTEURS = (
         red={EVERY_PORT: "rules take little memory: the translator has"},
         part="65536",
     ),
-    # ── 8.inbound, 8.upload: nobody gets in, so files go to somebody who can be reached ────────
+    # ── 8.inbound, 8.upload: no host gets in, so the PC uploads its file to a server ───────────
     Saboteur(
-        "somebody-has-opened-the-door",
+        "there-is-an-explicit-rule",
         (Setting("one-site.yaml", "sites.home.gateway.rules", ["tcp 8080 -> 10.0.0.7:8080"]),),
         red={INBOUND: "waiting for `drop` from napt"},
         part="inbound",

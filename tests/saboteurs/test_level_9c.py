@@ -36,11 +36,11 @@ DIRECT, BOTH_WAYS = "9c.direct", "9c.both-ways"
 RELAY = "198.51.100.11"
 LAB = "napt_lab.labs.level_9c.lab"
 STEPS = f"{LAB}:direct"
-STEP_5 = "nobody_in_between"
+STEP_6 = "no_server_in_between"
 
 SABOTEURS = (
     Saboteur(
-        # Whoever looks into a server's log for the other side's address does not find it there:
+        # The server's log does not have the other side's address:
         # the control of the first step, and both exchanges.
         "server-reports-its-own-address-as-the-peer",
         (SERVERS_TAKE_THEMSELVES_FOR_THE_CLIENT,),
@@ -178,7 +178,7 @@ SABOTEURS = (
     # ── 9c.direct: no server in between ────────────────────────────────────────────────────────
     Saboteur(
         "fetch-goes-through-a-proxy",
-        (Patch(STEPS, labs.in_step, STEP_5, labs.with_a_proxy.__name__),),
+        (Patch(STEPS, labs.in_step, STEP_6, labs.with_a_proxy.__name__),),
         red={DIRECT: "relay:eth0: 2 new connections"},
     ),
     Saboteur(
@@ -196,7 +196,7 @@ SABOTEURS = (
     ),
     Saboteur(
         "server-holds-a-copy-and-gives-it",
-        (Patch(STEPS, labs.in_step, STEP_5, labs.with_a_copy_at_the_file_server.__name__),),
+        (Patch(STEPS, labs.in_step, STEP_6, labs.with_a_copy_at_the_file_server.__name__),),
         red={DIRECT: "files:eth0: 1 new connection,"},
     ),
     Saboteur(
@@ -210,7 +210,7 @@ SABOTEURS = (
     ),
     Saboteur(
         "less-than-the-file-is-fetched",
-        (Patch(STEPS, labs.in_step, STEP_5, labs.with_the_first_page_only.__name__),),
+        (Patch(STEPS, labs.in_step, STEP_6, labs.with_the_first_page_only.__name__),),
         red={DIRECT: "bytes of data from 24.9.3.7"},
     ),
     Saboteur(

@@ -45,7 +45,7 @@ def forgetting_what_it_got(put):
 
 
 def permitting_every_peer(accepted):
-    """Whoever connects to a relayed transport address has a permission."""
+    """Every peer that connects to a relayed transport address has a permission."""
 
     def accepting(state, allocation, peer, now):
         allocation.permissions.add(peer[0])

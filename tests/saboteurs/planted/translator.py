@@ -317,5 +317,5 @@ _OUTSIDE = "wan0"
 
 
 def taking_all_for_insiders(answer):
-    """Whoever asks the port control server is taken for alice."""
+    """The port control server takes every sender for alice."""
     return lambda self, data, _source, now: answer(self, data, ALICE_PORT_9[0], now)
