@@ -91,7 +91,7 @@ def asked_by(stage: Stage, claim: Claim, napt: str, method: str, name: str, log_
 @public_server.step(
     "Each fetches the other's file",
     say="Now bob fetches the photograph, and alice the song.",
-    ask="Will a single packet go from one NAPT to the other?",
+    ask="How many packets will go from one NAPT to the other?",
     proves=[EXCHANGE],
 )
 def each_fetches(stage: Stage) -> None:

@@ -202,7 +202,7 @@ def bob_dials(stage: Stage) -> None:
         stage.wait_for_event("alice", "done", since=log_since)
         require_same(claim, stage.net["alice"].home / ALICES, stage.net["bob"].home / "turned.jpg")
     with stage.claim(
-        TURN, "he dialed the relayed address, and never an address of alice's"
+        TURN, "bob dialed the relayed address; no packet went to alice's NAPT"
     ) as claim:
         syn = stage.wire.wait_for(
             "relay:eth0", is_syn_to(port, RELAY), deadline=WAIT, what="bob's SYN", since=since

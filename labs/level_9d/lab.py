@@ -162,7 +162,7 @@ def only_own(stage: Stage) -> None:
     (rule,) = leased(stage, PORT)
     nonce = rule["lease"]["nonce"]
     with stage.claim(
-        "9d.only-own", "carol's deletion is for rules of her own PC, and it has none"
+        "9d.only-own", "carol's deletion applies to rules of her own PC, which has none"
     ) as c:
         since = stage.wire.mark()
         tried = stage.run("carol", *pcp("delete", "tcp", str(PORT), "--nonce", CAROLS_NONCE))
@@ -176,7 +176,9 @@ def only_own(stage: Stage) -> None:
         answer = last_answer(stage, c, "carol:eth0", since, CAROL)
         c.require(answer.result == CANNOT_PROVIDE_EXTERNAL, f"result code {answer.result}")
         still_there(stage, c, nonce)
-    with stage.claim("9d.only-own", "with alice's address, but not her nonce") as c:
+    with stage.claim(
+        "9d.only-own", "a deletion with alice's address, but not her nonce, is refused"
+    ) as c:
         since = stage.wire.mark()
         forged = ("delete", "tcp", str(PORT), "--nonce", WRONG_NONCE, "--forge", ALICE)
         require_success(c, stage.run("carol", *pcp(*forged)), "sending")

@@ -22,7 +22,7 @@ EXAMPLES: Examples = (  # what is typed, what it does
     ("packets bob eth0", "a node's packets"),
     ("packets bob while alice COMMAND", "… until the command on the other node ends"),
     ("why", "what went wrong with the last command, and where"),
-    ("pingall", "who can ping whom"),
+    ("pingall", "each node pings each other node"),
 )
 
 

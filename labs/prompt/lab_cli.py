@@ -272,7 +272,7 @@ class LabCLI(SafeCLI):
             self.show(line)
 
     def do_pingall(self, _words: list[str]) -> None:
-        """pingall: who can ping whom"""
+        """pingall: each node pings each other node"""
         for line in pingall(self.net):
             self.show(line)
 
