@@ -15,7 +15,7 @@ _TIMEOUT = 5.0
 
 
 def talk(arguments: argparse.Namespace) -> int:
-    """Send one request and print the answer. Returns 1 if it was refused or nobody listens."""
+    """Send one request and print the answer. Returns 1 if it was refused or could not be sent."""
     if arguments.control is None:
         print(
             "nat_node: --control PATH (or NAPT_CONTROL) says which NAPT is meant", file=sys.stderr
@@ -32,7 +32,7 @@ def talk(arguments: argparse.Namespace) -> int:
             lines = connection.makefile("r", encoding="utf-8")
             connection.sendall(json.dumps(request).encode() + b"\n")
             answer = json.loads(lines.readline() or "{}")
-            # Nothing is sent any more; who reads what is printed may have enough (| head).
+            # Nothing is sent any more; the reader of our output may end (| head).
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             if arguments.command == "events" and answer.get("ok"):
                 connection.settimeout(None)

@@ -52,7 +52,7 @@ def bind(path: Path) -> socket.socket:
 
 
 class Control:
-    """The socket's side of the node's loop: `handles(fd)` tells whose an event is.
+    """The control socket's part of an engine's loop: `handles(fd)` says which events are its own.
 
     `listener` is what `bind` gave. `engine` does what is asked of the NAPT at `external`;
     `subscribed(any)` is called when the first client wants events and when the last one has gone.

@@ -2,11 +2,11 @@
 
 Theory of operation
 -------------------
-Every session has one entry in a heap, ordered by time. Use moves a session's deadline with every
-packet, far too often to reorder a heap; so an entry is a *promise to look again*: when its time
-comes, the session's real deadline is read, and if that lies ahead, the entry goes back in with
-it. Only a deadline that moved *closer* (a connection that closed) needs a new entry at once; the
-old one is then stale, and stale ones are swept when they are the majority.
+Every session has an entry in a heap, ordered by time. Each packet moves its session's deadline,
+which is far too often to reorder a heap. So an entry only says when to *look again*: at that time
+the session's deadline is read, and if it lies ahead, the entry goes back into the heap with it. A
+deadline that moved *closer* (a connection that closed) gets a new entry at once. The old entry is
+then stale; stale ones are removed when they are the majority.
 """
 
 from __future__ import annotations

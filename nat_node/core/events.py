@@ -1,4 +1,4 @@
-"""What the translator tells those who watch: a rule's life, and every dropped packet."""
+"""Events that the translator tells: a rule's life, and every dropped packet."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
 """Packets in pieces (RFC 791; RFC 4787, REQ-14).
 
-Only the first fragment carries the ports, so only it can be looked up; what was decided for it
-holds for its siblings, which share its source, destination, protocol and identification. A
-sibling that overtakes the first one waits. How many wait, and for how long, is bounded: else a
-flood of fragments without a first would fill the memory. That fragments may come in any order
-is why they are not put together here: each goes on as it came.
+Only the first fragment carries the ports. What the translator decides about it holds for the later
+ones, which have the same source, destination, protocol and Identification. A later fragment that
+arrives before the first one waits. Fragments are not put together here: each goes on as it came,
+so they may arrive in any order.
 
-Anyone can send pieces that lead nowhere. So the datagrams whose first fragment has passed are
-kept apart from those that wait or were dropped, and a flood of the one kind pushes out none of
-the other (RFC 4787, REQ-14a): whoever comes in order passes, whatever else is going on. Among
-those that wait, who needs room gets it from whoever has taken most, so that one host inside can
-push out nothing but his own. Everyone outside counts as one, for a source is easily forged there.
+The number of waiting fragments and their time are limited: otherwise a flood of fragments without
+a first one would fill the memory. Datagrams whose first fragment has passed are kept apart from
+those that wait or were dropped, so a flood of one kind pushes out none of the other (RFC 4787,
+REQ-14a): fragments that arrive in order always pass. When the room for waiting fragments is used
+up, the sender that takes most of it loses its oldest. So a host inside pushes out its own only. All
+senders outside count as one, since a source is easily forged there.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ LIFETIME = 15.0
 PASSING_DATAGRAMS = 4096
 WAITING_PIECES = 64
 ROOM, ENTRY = 1 << 20, 4096
-"""Bytes for all that wait, and what a datagram takes of them besides its pieces."""
+"""Bytes for all that wait; what a datagram takes of them in addition to its pieces."""
 
 Datagram = tuple[Side, int, int, int, int]
 
 
 @dataclass(slots=True)
 class _Passing:
-    """What the first fragment became; so do the others."""
+    """How the first fragment was rewritten, and so the later ones are."""
 
     expires: float
     source: int
@@ -49,7 +49,7 @@ class _Passing:
 
 @dataclass(slots=True)
 class _Waiting:
-    """Pieces without a first one, or with one that was dropped."""
+    """Later fragments whose first one has not come, or was dropped."""
 
     expires: float
     dropped: Drop | None = None
@@ -63,13 +63,13 @@ class Fragments:
         self._passing: OrderedDict[Datagram, _Passing] = OrderedDict()
         self._waiting: OrderedDict[Datagram, _Waiting] = OrderedDict()
         self._taken: Counter[int] = Counter()  # of the room, by sender
-        self.lost = 0  # pieces that waited in vain
+        self.lost = 0  # pieces whose first fragment never passed
 
     def __len__(self) -> int:
         return len(self._passing) + len(self._waiting)
 
     def first(self, original: Datagram, verdict: Packet | Drop, now: float) -> list[Packet]:
-        """Remember what became of a first fragment; gives the siblings that waited, rewritten."""
+        """Note what became of a first fragment; gives the later ones that waited, rewritten."""
         self._passing.pop(original, None)  # if it comes twice, its time begins afresh
         pieces = self._take_out(original)
         if isinstance(verdict, Drop):
@@ -89,7 +89,7 @@ class Fragments:
         return passing.identification if passing is not None else None
 
     def later(self, piece: Packet, now: float) -> list[Packet] | Drop:
-        """A later fragment: rewritten like its first, or kept until that has come."""
+        """A later fragment: rewritten like its first one, or kept until that has come."""
         key = datagram(piece)
         passing = self._passing.get(key)
         if passing is not None:
@@ -124,7 +124,7 @@ class Fragments:
         return min(times, default=None)
 
     def _wait(self, key: Datagram, size: int, now: float) -> _Waiting:
-        """The entry of a datagram for which `size` bytes more are taken of the room."""
+        """The entry of a waiting datagram that needs `size` bytes more."""
         while self._taken.total() + size + ENTRY * (key not in self._waiting) > ROOM:
             ((greediest, _),) = self._taken.most_common(1)
             self._forget(next(one for one in self._waiting if _sender(one) == greediest))
@@ -139,7 +139,7 @@ class Fragments:
         self.lost += len(self._take_out(key))
 
     def _take_out(self, key: Datagram) -> list[Packet]:
-        """The pieces of a datagram that waits no longer, if it did."""
+        """End a datagram's waiting; gives its pieces."""
         entry = self._waiting.pop(key, None)
         if entry is None:
             return []
@@ -151,7 +151,7 @@ class Fragments:
 
 
 def _sender(key: Datagram) -> int:
-    """The host inside, or 0 for everyone outside."""
+    """The host inside, or 0 for all hosts outside."""
     side, source, *_ = key
     return source if side is INSIDE else 0
 

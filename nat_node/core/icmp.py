@@ -1,8 +1,8 @@
-"""What a NAPT says by itself in ICMP (RFC 792): answers to pings, and refusals.
+"""ICMP messages that a NAPT sends itself (RFC 792): answers to pings, and refusals.
 
-A ping that comes in fragments need not be put together to be answered: the first one becomes the
-answer's first fragment, and fragments.py turns the others round in the same way.
-Errors about packets that it has translated are another matter: icmp_errors.py.
+A ping in fragments need not be put together to be answered: its first fragment becomes the answer's
+first fragment, and fragments.py turns the later ones round in the same way. Errors about translated
+packets are in icmp_errors.py.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MULTICAST = 0xE0000000  # 224.0.0.0; what lies above is multicast, reserved, an
 def answer_echo(request: Packet) -> list[Packet] | Drop:
     """Turn an echo request to one of our own addresses into its reply, in place.
 
-    A damaged one is dropped, if it is whole: only then can that be seen here.
+    A damaged one is dropped if it is whole: the checksum of a fragment cannot be checked here.
     """
     before = request.body_checksum()
     if before and not request.is_fragment:
@@ -57,13 +57,13 @@ def may_be_told(about: Packet) -> bool:
 
 
 def unreachable(about: Packet, code: int, sender: int) -> Packet:
-    """Destination unreachable (type 3), to whoever sent a packet that may not pass.
+    """Destination unreachable (type 3), to the sender of a packet that may not pass.
 
-    It quotes as much as a datagram of 576 bytes can hold (RFC 1812, section 4.3.2.3), and is of
-    the same class of service as what it speaks of (RFC 5508, section 7.7).
+    It quotes as much as fits into a datagram of 576 bytes (RFC 1812, section 4.3.2.3), and has the
+    same class of service as the packet (RFC 5508, section 7.7).
     """
     quoted = bytes(about.data[: LONGEST_ERROR - 28])
-    service = about.data[1] & 0xFC  # but for ECN, which is about this packet alone
+    service = about.data[1] & 0xFC  # without ECN, which is about one packet only
     header = pack(
         "!BBHHHBBHII", 0x45, service, 28 + len(quoted), 0, 0, INITIAL_TTL, ICMP, 0,
         sender, about.source,
@@ -75,9 +75,9 @@ def unreachable(about: Packet, code: int, sender: int) -> Packet:
 
 
 class Budget:
-    """How many errors may still be sent: `rate` a second, at most `burst` at once.
+    """Limits the errors that are sent: `rate` a second, at most `burst` at once.
 
-    RFC 1812, section 4.3.2.8: whoever answers every packet of a flood doubles it.
+    An answer to every packet of a flood would double it (RFC 1812, section 4.3.2.8).
     """
 
     def __init__(self, rate: float, burst: float) -> None:
@@ -85,7 +85,7 @@ class Budget:
         self._left, self._at = burst, 0.0
 
     def spend(self, now: float) -> bool:
-        """Take one, if there is one."""
+        """Whether one more may be sent now; counts it."""
         self._left = min(self._burst, self._left + (now - self._at) * self._rate)
         self._at = now
         if self._left < 1:

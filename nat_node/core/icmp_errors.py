@@ -76,8 +76,8 @@ class IcmpErrors:
             return Drop.SPOOFED_SOURCE
         if settings.is_not_routable(packet.destination):
             return Drop.PRIVATE_DESTINATION
-        # An error goes to whoever sent what it quotes (RFC 1122, section 3.2.2). Else a quotation
-        # could carry any address out.
+        # An error goes to the sender of the packet that it quotes (RFC 1122, section 3.2.2).
+        # Otherwise a quotation could carry any address out.
         if packet.destination != quoted.source:
             return Drop.ICMP_UNRELATED
         hairpin = packet.destination == settings.external

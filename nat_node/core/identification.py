@@ -1,19 +1,20 @@
 """The Identification of IPv4 packets that leave the inside (RFC 6864, section 5.3.1).
 
-The pieces of a datagram are told from other pieces by their source, destination, protocol and
-Identification (RFC 791). Behind a NAPT, all have one source. Two hosts inside who number their
-packets each for himself will, sooner or later, send two datagrams to one server under one
-number; and if both are cut on the way, the server makes one datagram out of two halves:
+A receiver knows the fragments of one datagram by their source, destination, protocol and
+Identification (RFC 791). Behind a NAPT all packets have one source. Two hosts inside, which number
+their packets independently, will sooner or later send two datagrams with one Identification to one
+server. If both are fragmented, the server puts one datagram together from two halves:
 
     10.0.0.7 -> 151.101.1.69  udp  id 7  ─┐              24.9.3.7 -> 151.101.1.69  udp  id 7
                                           ├─ translated
     10.0.0.8 -> 151.101.1.69  udp  id 7  ─┘              24.9.3.7 -> 151.101.1.69  udp  id 7  (!)
 
-So the NAPT numbers them anew, as if it had sent them itself. Only those that can be cut or have
-been: a packet with Don't Fragment is whole for ever, nobody looks at its number, and it keeps it.
+So the NAPT gives these packets an Identification of its own, as if it had sent them itself. Only
+packets that are fragments, or may become fragments, get one. With Don't Fragment a packet keeps its
+Identification, which has no use then.
 
-What a number was before is remembered for the last few thousand, for an ICMP error must quote
-the packet as its sender knows it (RFC 5508, REQ-4a).
+The original Identification is remembered for the last few thousand packets, since an ICMP error
+must quote a packet as its sender knows it (RFC 5508, REQ-4a).
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ _SPREAD = 0x9E3779B1  # so that neighbors do not share a counter (Knuth's multip
 
 
 class Identifications:
-    """Numbers for packets; `below(n)` gives a random number from 0 to n - 1.
+    """Gives Identifications; `below(n)` gives a random number from 0 to n - 1.
 
-    There are some counters that all destinations share, each from a random start: a receiver
-    learns nothing from its own numbers of how many packets go elsewhere.
+    The destinations share some counters, each with a random start: a receiver cannot learn from
+    its own packets how many go elsewhere.
     """
 
     def __init__(self, below: Callable[[int], int]) -> None:
@@ -41,9 +42,9 @@ class Identifications:
         self._given: list[tuple[int, int, int, int]] = [(0, 0, 0, 0)] * REMEMBERED
 
     def give(self, destination: int, protocol: int, before: int, length: int) -> int:
-        """A number for a packet of `length` bytes that was number `before` to its sender.
+        """The Identification for a packet of `length` bytes that its sender numbered `before`.
 
-        A large TCP segment, of which the kernel will make several packets, uses up several.
+        A large TCP segment uses up several: the kernel will make several packets of it.
         """
         counters = self._counters
         which = ((destination + protocol ^ self._salt) * _SPREAD >> 16) % _COUNTERS
@@ -53,6 +54,6 @@ class Identifications:
         return number
 
     def before(self, destination: int, protocol: int, number: int) -> int:
-        """What a packet's number was, as far as that is known; else what it is."""
+        """The Identification that a packet's sender gave it; `number` itself if not known."""
         *given, before = self._given[number % REMEMBERED]
         return before if given == [destination, protocol, number] else number

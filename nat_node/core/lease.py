@@ -1,8 +1,8 @@
 """An explicit rule for a time: what an inside host got by asking for it (RFC 6887, RFC 6886).
 
-A rule by hand stays until it is removed. One that a program asked for has an owner, who proves
-with a *nonce* that it is he who comes again, and a lifetime, after which the rule is no longer
-explicit unless it was renewed. Sessions that use it then may finish; nobody new gets in.
+A rule by hand stays until it is removed. One that a program asked for has a lifetime: then the rule
+is no longer explicit, unless the program has renewed it, for which it shows the *nonce* that it
+chose. Sessions that use the rule then may finish; no new ones get in.
 
 A lease may have filters (RFC 6887, section 13.3). It then invites only some remote endpoints,
 where an explicit rule otherwise invites everyone.
@@ -36,8 +36,8 @@ class Filter(NamedTuple):
 class Lease:
     """One host's claim on an explicit rule, until `deadline` (seconds on the translator's clock).
 
-    `serial` and `look_again_at` are there for deadlines.py. The rule's mapping knows its lease,
-    and not the other way round: nothing of the translator may be in cycles.
+    `serial` and `look_again_at` belong to deadlines.py. The mapping refers to its lease, and not
+    the other way round: the translator's objects form no reference cycles.
     """
 
     serial: int
@@ -46,7 +46,7 @@ class Lease:
     asked_by: str
     """By which protocol: `PCP` or `NAT-PMP`."""
     nonce: bytes | None
-    """What its owner must show to change it; NAT-PMP has no such thing."""
+    """What its owner must show to change it; None with NAT-PMP, which has no nonces."""
     lifetime: int
     """Seconds, as granted the last time."""
     deadline: float

@@ -18,8 +18,8 @@
      TCP: flags at 13, checksum at 16          UDP: checksum at 6
      ICMP (RFC 792): type 0, code 1, checksum 2; in a query: identifier 4, sequence number 6
 
-The checksums of TCP and UDP also cover a pseudo-header with both addresses, so every rewritten
-address is felt there too. ICMP's does not.
+The checksums of TCP and UDP also cover a pseudo-header with both addresses, so they change with
+every rewritten address. ICMP's does not.
 """
 
 from __future__ import annotations
@@ -70,13 +70,11 @@ class Malformed(ValueError):
 
 
 class Packet:
-    """A view on a packet in a writable buffer; rewriting changes the buffer in place.
+    """A packet in a writable buffer; rewriting changes the buffer in place.
 
     `partial`: the TCP or UDP checksum is the pseudo-header's sum only (see checksum.py).
-    `quoted`: the packet is what an ICMP error quotes of it, so it may end after 8 bytes of its
-    transport header, and need not have the length it claims (RFC 792, RFC 1812).
-    For ICMP queries the identifier takes the port's place on the inside's side (RFC 5508).
-    Raises Malformed.
+    `quoted`: an ICMP error quotes the packet, so it may end after 8 bytes of its transport header,
+    and be shorter than its header says (RFC 792, RFC 1812). Raises Malformed.
     """
 
     __slots__ = (
@@ -119,7 +117,7 @@ class Packet:
         if self.protocol in _HAVE_PORTS:
             self.source_port, self.destination_port = _PORTS.unpack_from(data, header_length)
             if not (self.source_port and self.destination_port):
-                raise Malformed("port 0, which is nobody's")
+                raise Malformed("port 0 is not valid (RFC 6335)")
 
     # -- what the headers say -----------------------------------------------------------------
 
@@ -225,7 +223,7 @@ class Packet:
         _put_field(data, start + 2, update(_field(data, start + 2)[0], change))
 
     def refresh_icmp_checksum(self) -> None:
-        """Compute the ICMP checksum anew, after the message's contents have been rewritten."""
+        """Compute the ICMP checksum of a new message."""
         start = self.header_length
         _put_field(self.data, start + 2, 0)
         _put_field(self.data, start + 2, checksum(self.data[start:]))
@@ -235,9 +233,9 @@ class Packet:
         return checksum(self.data[self.header_length :])
 
     def carry_into_icmp_checksum(self, before: int) -> None:
-        """Mend the ICMP checksum after a rewriting; `before` it, the body's checksum was this.
+        """Update the ICMP checksum after a change; `before` the change body_checksum() gave this.
 
-        That can be done with a fragment, too, and a damaged message stays one.
+        This works for a fragment as well, and a damaged message stays damaged.
         """
         start = self.header_length
         change = difference(self.body_checksum(), before)
@@ -271,8 +269,8 @@ def protocol_name(protocol: int) -> str:
 def give_back_hop(data: bytearray | memoryview) -> None:
     """Add one to the time to live.
 
-    A packet crosses the kernel's forwarding twice, to the translator and on from it. One of the
-    two hops is given back, so that the whole NAPT is the one hop it is.
+    The kernel forwards a packet twice: to the translator and from it. One of the two hops is given
+    back, so that the whole NAPT counts as one.
     """
     ttl = data[8]
     if ttl < 255:

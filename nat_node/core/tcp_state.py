@@ -56,7 +56,7 @@ _HALF_CLOSED = (_FIN_OUT, _FIN_IN)
 #: In these states a segment without SYN, FIN or RST changes nothing: the fast path may take it.
 STEADY = (_ESTABLISHED, *_HALF_CLOSED, _REOPENING)
 OVER = (_CLOSED, _RESET, _REFUSED)
-#: In these, packets from outside keep nothing alive: anyone could send them for ever.
+#: In these, packets from outside do not keep a session: any host could send them without end.
 NOT_KEPT_FROM_OUTSIDE = (*OVER, _OPENING_OUT, _OPENING_IN, _ANSWERED)
 
 

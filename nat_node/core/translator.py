@@ -266,7 +266,7 @@ class Translator:
                     self.unsolicited.note(packet, now)
                 return Drop.NO_RULE if rule is None else Drop.FILTERED
             mapping = rule
-            # UDP from outside needs no session: none is made for a sender who may be forged.
+            # UDP from outside makes no session: its sender may be forged.
             if protocol == TCP:
                 if not opens:
                     return Drop.NO_CONNECTION

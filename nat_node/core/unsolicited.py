@@ -1,16 +1,16 @@
-"""SYNs that nobody asked for, and what their senders are told (RFC 5382, REQ-4).
+"""Unsolicited SYNs, and what their senders are told (RFC 5382, REQ-4).
 
-A SYN from the outside that no rule lets in is dropped at once. Its sender should learn of it,
-or he waits for minutes. But if two hosts behind two NAPTs dial each other at the same time, one
-SYN arrives before the other has opened the way for it. An error would make its sender give up,
-where his next SYN, a second later, would have come through. So the error waits for 6 seconds,
-and is never sent if the inside has dialed meanwhile:
+A SYN from the outside that no rule admits is dropped at once. Its sender should learn of it:
+otherwise it waits for minutes. But when two hosts behind two NAPTs dial each other at the same
+time, one SYN arrives before the other host's SYN has opened the way. An error would make its sender
+give up, although its next SYN, a second later, would pass. So the error waits for 6 seconds, and is
+not sent if the inside has dialed meanwhile:
 
     SYN from outside ── dropped ──┬── 6 s ──▶ ICMP port unreachable to its sender
                                   └── the inside dials its sender, or it is
                                       let in by a rule when it comes again ──▶ silence
 
-How many wait is bounded, and so is how many errors a second are sent: a flood gets silence.
+The number of waiting errors and the errors sent per second are limited: a flood gets no answer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Call = tuple[int, Endpoint]
 
 
 class UnsolicitedSyns:
-    """The SYNs of the last 6 seconds that were dropped, each once. Times in seconds."""
+    """The dropped SYNs of the last 6 seconds, each once. Times in seconds."""
 
     def __init__(self) -> None:
         self._waiting: dict[Call, tuple[float, Packet]] = {}
@@ -38,14 +38,14 @@ class UnsolicitedSyns:
         return len(self._waiting)
 
     def note(self, syn: Packet, now: float) -> None:
-        """Remember a SYN that is being dropped, unless it, or too many, are remembered already."""
+        """Note a SYN that is dropped, unless it is noted already or too many are."""
         call = (syn.destination_port, syn.source_endpoint)
         if call not in self._waiting and len(self._waiting) < WAITING:
             copy = Packet(bytearray(syn.data), syn.side, syn.partial)
             self._waiting[call] = (now + WAIT, copy)
 
     def forget(self, port: int, remote: Endpoint) -> None:
-        """There is a connection now between this external port and a remote endpoint."""
+        """Send no error: this external port and the remote endpoint have a connection now."""
         self._waiting.pop((port, remote), None)
 
     def next_deadline(self) -> float | None:

@@ -13,9 +13,9 @@ class Drop(Enum):
         self.meaning = meaning
 
     # from the outside
-    NO_RULE = "no-rule", "nobody inside has this port: there is no rule for it"
+    NO_RULE = "no-rule", "there is no rule for this port: no inside host is known by it"
     FILTERED = "filtered", "there is a rule, but its filter does not admit this remote endpoint"
-    UNANSWERED = "unanswered", "too many others wait for an answer from this inside host"
+    UNANSWERED = "unanswered", "too many connections to this inside host are not established yet"
     NOT_FOR_US = "not-for-us", "the packet is not addressed to the NAPT's external address"
     # from the inside
     PRIVATE_DESTINATION = (
@@ -33,10 +33,16 @@ class Drop(Enum):
     ICMP_UNRELATED = "icmp-unrelated", "an ICMP error about a packet that we did not translate"
     ICMP_UNSUPPORTED = "icmp-unsupported", "an ICMP type that a NAPT does not translate"
     BAD_CHECKSUM = "bad-checksum", "an ICMP message whose checksum is wrong"
-    SOURCE_ROUTED = "source-routed", "its sender chose the way, by addresses of one side only"
+    SOURCE_ROUTED = (
+        "source-routed",
+        "its sender chose the route (source routing), which ends at a NAPT",
+    )
     UNSUPPORTED_PROTOCOL = "unsupported-protocol", "neither TCP, UDP nor ICMP: no ports to map"
     MALFORMED = "malformed", "the headers contradict each other or the packet ends too early"
-    FRAGMENT_LOST = "fragment-lost", "a fragment that waited in vain for its first fragment to pass"
+    FRAGMENT_LOST = (
+        "fragment-lost",
+        "a fragment whose first fragment did not come in time, or was dropped",
+    )
     FRAGMENTS_FULL = "fragments-full", "more fragments of its packet are waiting than may wait"
     # at the device
     OVERLOAD = "overload", "it arrived faster than the NAPT could read it"

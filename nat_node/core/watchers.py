@@ -1,8 +1,7 @@
-"""Who is told when rules and sessions begin, change and end.
+"""The functions that are called when rules and sessions begin, change and end.
 
-The translator does not know who watches it. What keeps the table in a file, and what carries
-known flows faster, put functions of theirs into these lists. Whoever follows a NAPT's events
-(events.py) sets `notify`.
+The translator does not know what watches it. The memory that outlives it and the fast path add
+their functions to these lists. An engine whose clients follow the events (events.py) sets `notify`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from napt_lab.nat_node.core.packet import Packet
 
 @dataclass(slots=True)
 class Watchers:
-    """Functions that are called, in order, after what their list's name says."""
+    """Each list is called after what its name says has happened."""
 
     opened: list[Callable[[Session], None]] = field(default_factory=list)
     changed: list[Callable[[Session], None]] = field(default_factory=list)

@@ -24,15 +24,15 @@ that still wait for the translator come later than those that the kernel has pas
 Checksums are not looked at, only changed with what they cover: a wrong one stays wrong. And what
 fills up a short Ethernet frame goes on with its packet, and is counted.
 
-What the translator must know of a carried flow it reads from the maps' counters, once a second
-and, if that was not just now, whenever somebody asks: how many packets and bytes, and whether the
-flow is still in use. So silence is measured to the second, and what may be idle for a few seconds
-only is not carried. At the same time those that hardly move make room, new ones are handed over,
-and what has no way is the translator's again. Whoever goes on sending is proposed again.
+The translator reads the maps' counters once a second, and when a client asks for rules: how many
+packets and bytes a carried flow has moved, and so whether it is still in use. Silence is therefore
+measured to the second, and a flow that may be idle for a few seconds only is not carried. At the
+same time flows that move little make room, new ones are handed over, and flows without a next hop
+go back to the translator. A flow that goes on moving many packets is proposed again.
 
-The table belongs to this process (nftables' `owner` flag): when it dies, however it dies, the
-kernel removes the table with the socket that made it. No flow is carried without somebody who
-looks after it. Needs Linux 5.12.
+The table belongs to this process (nftables' `owner` flag): when the process dies, the kernel
+removes the table with the socket that made it. So no flow is carried without a translator. Needs
+Linux 5.12.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ SOON = 0.1
 SHORTEST_IDLE = 5.0
 """Seconds; a flow that may be idle for less stays with the translator, which sees every packet."""
 BUSY, PROBATION = 16, 10.0
-"""Who has moved fewer packets than that in so many seconds makes room for others."""
+"""A flow that moves fewer packets than that in so many seconds makes room for others."""
 
 _RULESET = """
 table netdev carried {
@@ -234,7 +234,7 @@ class KernelDatapath:
     def account(self, now: float) -> list[tuple[Session, bool]]:
         """Read all counters: what has moved since the last time was in use until `now`.
 
-        Then hand over who waits. Gives the directions that are the translator's again.
+        Then hand over the flows that wait. Gives the directions that are the translator's again.
         """
         if self._given_up or now < self._looked + SOON:
             return []
@@ -265,7 +265,7 @@ class KernelDatapath:
     # -- the maps -----------------------------------------------------------------------------
 
     def _hand_over(self, now: float) -> None:
-        """Whoever waits, as far as there is room: one change of the maps for all of them."""
+        """Hand over waiting flows while there is room, with one change of the maps."""
         commands = []
         for place in list(self._waiting)[: min(AT_ONCE, CAPACITY - len(self._carried))]:
             session, outbound = self._waiting.pop(place)
@@ -288,7 +288,7 @@ class KernelDatapath:
         self._run(commands)
 
     def _take_back(self, ended: dict[_Place, _Carried]) -> None:
-        """Whose counters have been read: one change of the maps for all of them."""
+        """End the carrying of flows whose counters have been read, with one change of the maps."""
         commands = []
         for place, carried in ended.items():
             del self._carried[place]

@@ -1,15 +1,15 @@
-"""Whom a packet is handed to next, and whether at all: what routing would say of it.
+"""The next hop of a packet, as the kernel's routing would choose it.
 
 Flows that the kernel carries (kernel_datapath.py) go from one device to the other without being
-routed. So what a router does with every packet is asked beforehand, of the kernel itself:
+routed. So the kernel is asked beforehand what its routing would do:
 
     to the inside    every host there is a neighbor: the packet's destination is its next hop
     to the outside   the most specific route says it (RFC 1812, section 5.2.4.3): a gateway, or
-                     the destination itself; what is no ordinary host (a broadcast address, one
-                     of our own) has no next hop
+                     the destination itself; a broadcast address or one of our own has no
+                     next hop
 
-There is none either where nothing is forwarded, and where the next link takes smaller packets
-than the one before it: somebody must tell the sender then (RFC 1191).
+There is no next hop either where nothing is forwarded, or where the next link takes smaller packets
+than the one before it: then a router must tell the sender (RFC 1191).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class NextHops:
         before = self.devices
         self.devices = _device(self._interfaces.inside), _device(self._interfaces.outside)
         neighbors = [line.split() for line in _NEIGHBORS.read_text("ascii").splitlines()[1:]]
-        # Address, hardware type, flags (none if nobody answers), …, device.
+        # Address, hardware type, flags (none without an answer), …, device.
         self._silent = frozenset((line[0], line[-1]) for line in neighbors if line[2] == "0x0")
         return self._is_news() or before != self.devices
 

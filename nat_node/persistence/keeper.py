@@ -1,20 +1,20 @@
-"""Who starts the translator again when it has died.
+"""The process that starts the translator again when it has died.
 
 Theory of operation
 -------------------
     keeper            made the devices, the routes and the control socket; waits
       └─ translator   has them too, and does all the work
 
-A TUN device lives as long as anyone has its descriptor. The keeper has it, so when a translator
-is killed, its devices and routes stay: packets wait in the devices' queues, none goes past them,
-and nobody is told that the destination is unreachable. The next translator is forked from the
-keeper, which has everything loaded, and takes up the table where the last one left it
-(state_file.py): for the connections it is as if a packet had been a little late.
+A TUN device lives as long as a process has its descriptor. The keeper has it, so when a translator
+is killed, its devices and routes stay: packets wait in the devices' queues, none passes by, and no
+sender is told that the destination is unreachable. The next translator is forked from the keeper,
+which has everything loaded, and goes on with the table of the last one (state_file.py). The
+connections only see a packet that is a little late.
 
-A translator that ends by itself (0: it was asked to; 1: it cannot go on, and has said why) ends
-the keeper, too. One that dies too often is left dead. With the keeper the devices go, and the
-routes that stay say "unreachable": then nothing passes. And a translator whose keeper is gone
-ends itself, for nobody would know of it.
+A translator that ends by itself (status 0: it was asked to; 1: it cannot go on, and has said why)
+ends the keeper as well. One that dies too often is not started again. With the keeper the devices
+go, and the remaining routes say "unreachable": nothing passes. A translator whose keeper is gone
+ends itself, since nothing would start it again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def keep(work: Callable[[int], int]) -> int:
     """Run `work` in a child process until it ends by itself; returns its status.
 
     `work` is given a descriptor that becomes readable when the keeper is gone. Its status is 0
-    or 1; whatever else it comes to is its death, after which it is started again.
+    or 1; after any other status it is started again.
     """
     alive, held = os.pipe()
     usual = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)

@@ -2,18 +2,18 @@
 
 Theory of operation
 -------------------
-The file is mapped into memory, so writing a record is no system call, and what was written by
-then is in the file when the translator is killed: the pages belong to the kernel. They need not
-reach a disk, for nothing of them is of use once the machine has been started again.
+The file is mapped into memory. So writing a record takes no system call, and what is written stays
+in the file when the translator is killed: the pages belong to the kernel. They need not reach a
+disk, since the table is useless after the machine's next start.
 
     magic │ the machine's boot │ settings │ number of records │ checksum │ records …
 
-The head is never changed. A file that becomes too small is replaced by a larger copy, under
-another name first, so that there is a whole file at every moment. Its space is reserved: writing
-to a mapped file that the disk has no room for would be the end of the process.
+The head never changes. A file that becomes too small is replaced by a larger copy, which is first
+written under another name, so that there is a whole file at every moment. Its space is reserved: a
+process that writes to a mapped file for which the disk has no room is killed.
 
-What is not a whole file of ours is set aside as NAME.bad, for whoever wants to know. A file of
-another boot or of other settings is no longer true, and is written over.
+A damaged file is set aside as NAME.bad. A file of another boot or of other settings is out of date
+and is overwritten.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class StateFile:
         self._boot = _BOOT.read_bytes().strip()
 
     def open(self) -> memoryview | None:
-        """The records in the file; None if there is none that is still true. Raises Damaged."""
+        """The records in the file; None if it is missing or out of date. Raises Damaged."""
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
@@ -62,7 +62,7 @@ class StateFile:
             if not stat.S_ISREG(found.st_mode):
                 raise Damaged("it is not an ordinary file")
             if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
-                raise Damaged("somebody else may have written it")
+                raise Damaged("another user may have written it")
             if found.st_size < _HEAD_SIZE:
                 raise Damaged(f"it ends after {found.st_size} bytes, within its head")
             head = os.pread(descriptor, _HEAD_SIZE, 0)

@@ -2,16 +2,16 @@
 
 Theory of operation
 -------------------
-A NAPT lets nobody in without a rule, and who may write rules? At home it is the owner, by hand.
-With these protocols a PC writes its own, with one datagram to the NAPT's inside address:
+A NAPT admits no connection from outside without a rule. The owner can write rules by hand. With
+these protocols a PC asks for its own rule, with one datagram to the NAPT's inside address:
 
     10.0.0.7 ── "TCP, my port 8080, for 3600 s, nonce 51f0…" ──▶ 10.0.0.1:5351
     10.0.0.7 ◀── "24.9.3.7:8080, for 3600 s; I have run for 17 s" ── 10.0.0.1:5351
 
-The internal address is that of the datagram itself, so nobody can open a door to another's PC.
-The *nonce*, which only the two know, keeps others from changing the rule later. The *lifetime*
-makes it go away by itself when its program has crashed; who wants it longer asks again in time.
-The *epoch*, seconds since the NAPT began, tells by a jump backwards that it has forgotten all.
+The internal address is the source of the datagram, so no host can ask for a rule to another one.
+The *nonce*, which only the two know, keeps other programs from changing the rule later. The
+*lifetime* ends the rule when its program has crashed; a program that needs it longer asks again in
+time. The *epoch*, seconds since the NAPT began, jumps back when the NAPT has lost its rules.
 
 Both protocols come to one port; the first byte of a message tells which it is. In reading order:
 

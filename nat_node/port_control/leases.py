@@ -6,11 +6,11 @@ A request finds one of four things under its internal endpoint:
 
     nothing             a new explicit rule is made, on the suggested port if that can be
     a packet's rule     it becomes explicit on the port that it has, so that connections live on
-    a lease             it is renewed, if the nonce shows that it is the owner who asks
-    a rule by hand      is told, and stays as it is
+    a lease             it is renewed, if the nonce is the owner's
+    a rule by hand      is reported, and stays as it is
 
-When a lease ends, nobody new is let in. A rule that is in use then becomes a packet's rule: its
-sessions end in their own time, and no one else gets the port as long as they last. So a request
+When a lease ends, no new connection is admitted. A rule that is in use then becomes a packet's
+rule: its sessions end in their own time, and keep the port as long as they last. So a request
 cannot make a mapping expire sooner than its traffic would (section 15).
 """
 
@@ -37,7 +37,7 @@ FILTERS = 8
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What an inside host asks for, by either protocol. `nonce` is None where there is none."""
+    """What an inside host asks for, by either protocol. `nonce` is None with NAT-PMP."""
 
     asked_by: str
     protocol: int
@@ -157,7 +157,7 @@ class Leases:
 
     def _renew(self, wish: Wish, mapping: Mapping, lease: Lease, now: float) -> Grant:
         if lease.nonce is not None and wish.nonce is None:
-            # By NAT-PMP nobody can show whose the lease is, so it is told and not touched.
+            # NAT-PMP has no nonce to show, so the lease is reported and not changed.
             return Grant(mapping.external_port, min(lease.remaining(now), wish.lifetime))
         if lease.nonce is not None and lease.nonce != wish.nonce:
             raise Refused(Result.NOT_AUTHORIZED, lease.remaining(now))
@@ -192,8 +192,8 @@ class Leases:
     def _may_have(self, protocol: int, port: int, host: int) -> bool:
         """Whether a client may have a port that is free.
 
-        The same port of the other protocol is kept for whoever has a lease on the one (RFC 6886,
-        section 3.3).
+        A host that has a lease on a port keeps the same port of the other protocol as well (RFC
+        6886, section 3.3).
         """
         if (protocol, port) in OWN_PORTS:
             return False
@@ -224,7 +224,7 @@ class Leases:
         self._deadlines.cancel(lease)
         self._of(lease.internal[0])
         mapping = self._table.rule_for_anyone(lease.protocol, lease.internal)
-        assert mapping is not None  # who removes a rule by hand ends its lease
+        assert mapping is not None  # removing a rule by hand ends its lease
         if mapping.sessions:
             mapping.explicit = False
             self._tell(RuleChanged(mapping, why))
@@ -248,6 +248,6 @@ def _filters(wish: Wish, before: tuple[Filter, ...]) -> tuple[Filter, ...]:
 
 
 def _idle_time(mapping: Mapping, now: float) -> int:
-    """Seconds for which a rule will live on if nobody uses it."""
+    """Seconds for which a rule will live on if it is not used."""
     deadlines = (session.deadline for session in mapping.sessions.values())
     return max(0, round(max(deadlines, default=now) - now))

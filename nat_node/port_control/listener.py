@@ -1,8 +1,8 @@
 """The socket of the port control server: the inside address, port 5351, on the inside only.
 
-RFC 6886, section 3.3: requests to the external address or on the outside must not be heard. The
-socket belongs to the inside interface and the inside address; what comes from outside goes to the
-translator instead, as everything does (routing.py), and finds no rule there.
+RFC 6886, section 3.3: requests to the external address or from the outside must not be served. The
+socket belongs to the inside interface and the inside address. Packets from outside go to the
+translator, as all do (routing.py), and find no rule there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BUFFER = 64 << 10  # bytes that may wait: some hundred requests
 
 
 def bind(interface: str, address: str) -> socket.socket:
-    """The socket at an inside address. Raises OSError if somebody else has the port."""
+    """The socket at an inside address. Raises OSError if another program has the port."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     option = listener.setsockopt
     option(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())

@@ -13,7 +13,7 @@
     +---------------------------------------------------------------+
 
 Operation 0 asks for the external address alone; 1 maps a UDP port, 2 a TCP port. There is no
-nonce: whoever can send from an address may change all that was asked for from it.
+nonce: a program that can send from an address may change all rules asked for from it.
 """
 
 from __future__ import annotations

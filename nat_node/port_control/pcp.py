@@ -55,7 +55,7 @@ class Option(IntEnum):
     FILTER = 3
 
 
-FIRST_OPTIONAL = 128  # of the option codes: whoever does not know one of these ignores it
+FIRST_OPTIONAL = 128  # option codes from here on may be ignored if not known
 
 
 class Result(IntEnum):
@@ -255,7 +255,7 @@ def _filter(value: bytes) -> Filter | None:
         raise Refused(Result.MALFORMED_OPTION)
     address = _address(text)
     if address is None or text == bytes(16):
-        raise Refused(Result.EXCESSIVE_REMOTE_PEERS)  # nobody with IPv6 comes to this NAPT
+        raise Refused(Result.EXCESSIVE_REMOTE_PEERS)  # this NAPT has no remote endpoints with IPv6
     if length < 96:
         raise Refused(Result.MALFORMED_OPTION)
     mask = 0xFFFFFFFF << (128 - length) & 0xFFFFFFFF

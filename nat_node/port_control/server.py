@@ -1,10 +1,10 @@
 """One datagram in, one or none out (RFC 6887, section 8.2; RFC 6886, section 3).
 
-Only inside hosts are heard, and only so often: what is more than that is dropped without a word,
-as both RFCs allow, for a client that gets no answer asks again. To a host its own requests count
-more than those of others, so that a few greedy ones do not use up what all may have: one alone
-gets 10 answers in a second, five get 30 of 50 together. Whatever the bytes are, the answer
-is never longer than a request that makes sense, so that nobody can be flooded through this server.
+Only inside hosts get answers, and only so many a second. Requests beyond that are dropped, as both
+RFCs allow: a client without an answer asks again. A host's own requests count more than those of
+others, so that a few hosts cannot use up the answers of all: one alone gets 10 answers in a second,
+five together get 30 of 50. The answer is never longer than a valid request, whatever the bytes, so
+no host can be flooded through this server.
 
 When the server has started it says so to all on the inside (RFC 6887, section 14.1.3; RFC 6886,
 section 3.2.1): ten times, first after 250 ms and then each time after twice as long. Clients that

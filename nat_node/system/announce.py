@@ -1,7 +1,7 @@
-"""What the program itself says: one JSON object a line on stdout, words for people on stderr.
+"""What the program prints: one JSON object a line on stdout, text for people on stderr.
 
-Whoever listens may have gone, and the disk that the words go to may be full. That is no reason
-for a NAPT to stop, so what cannot be said is not said.
+The reader may have gone, and the disk may be full. A NAPT must not stop for that, so errors of
+writing are ignored.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ STDOUT, STDERR = 1, 2
 
 
 def announce(event: str, **fields: Any) -> None:
-    """Report an event, with the wall-clock time, to whoever reads our stdout."""
+    """Print an event on stdout, with the wall-clock time."""
     line = json.dumps({"event": event, "time": time.time(), **fields}) + "\n"
     _write(STDOUT, line)
 
 
 def warn(event: str, why: str) -> None:
-    """Report an event that people must hear of, too."""
+    """Print an event on stdout, and its reason on stderr."""
     announce(event, why=why)
     complain(why)
 
 
 def complain(why: str) -> None:
-    """Say what is wrong, to people."""
+    """Print what is wrong on stderr."""
     _write(STDERR, f"nat_node: {why}\n")
 
 

@@ -56,7 +56,7 @@ def number(data: bytes | None) -> int:
 
 
 class Netlink:
-    """A socket to the kernel; `groups` are what it is told of unasked. Raises OSError."""
+    """A socket to the kernel; it is sent the events of `groups`. Raises OSError."""
 
     def __init__(self, *groups: int, protocol: int = NETFILTER) -> None:
         self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
@@ -96,8 +96,8 @@ class Netlink:
                 found.append(data)
 
     def told(self) -> Iterator[tuple[int, bytes]]:
-        """The messages that have come unasked: type and attributes. Lost ones raise ENOBUFS."""
-        while self.socket.fileno() >= 0:  # whoever is told may close it
+        """The events that have come: type and attributes. Raises ENOBUFS if some were lost."""
+        while self.socket.fileno() >= 0:  # the caller may close it meanwhile
             try:
                 data = self.socket.recv(_RECEIVE, socket.MSG_DONTWAIT)
             except BlockingIOError:
@@ -108,7 +108,7 @@ class Netlink:
 
 
 def is_overrun(error: OSError) -> bool:
-    """Whether messages were lost because nobody read them in time."""
+    """Whether messages were lost because they were not read in time."""
     return error.errno == errno.ENOBUFS
 
 

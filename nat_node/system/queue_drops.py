@@ -21,7 +21,7 @@ class QueueDrops:
     """Reads the counters of devices by name. A device that is gone has lost nothing more."""
 
     def __init__(self, *devices: str) -> None:
-        # Counted from the device's beginning: a translator that was killed has counted in vain.
+        # From the device's beginning: the count of a translator that was killed is lost.
         self._before = dict.fromkeys(devices, 0)
 
     def new(self) -> dict[str, int]:

@@ -1,9 +1,9 @@
 """The loop that answers for the kernel's NAT on a control socket.
 
-Explicit rules are checked and kept as nat_node's own are (table.py), and put into nftables' maps.
-Sessions are the kernel's, and asked for whenever somebody wants to see them. As long as somebody
-listens to events, the kernel tells of sessions and of dropped packets as it goes; it forgets a
-session whose time has passed only when it happens to look, so here it is made to look in time.
+Explicit rules are checked and kept as those of our own translator (explicit_rules.py), and put into
+nftables' maps. Sessions are the kernel's: it is asked for them when a client wants to see them.
+While a client follows events, the kernel tells of sessions and dropped packets. It forgets an
+expired session only when it happens to look, so this engine makes it look in time.
 """
 
 from __future__ import annotations
