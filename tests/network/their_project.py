@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ PYTEST = ["-m", "pytest", *LOADED, "-p", "no:cacheprovider"]
 SETTINGS = """\
 [pytest]
 asyncio_default_fixture_loop_scope = function
-addopts = -p no:randomly
+filterwarnings = ignore::pytest.PytestConfigWarning
 """
 
 
@@ -35,6 +36,13 @@ def run(
         cwd=folder, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}, stdin=subprocess.DEVNULL,
         capture_output=True, text=True, timeout=50, check=False,
     )  # fmt: skip
+
+
+def failed_subtests(done: subprocess.CompletedProcess[str]) -> set[tuple[str, str]]:
+    """The test and the subtest of each failed subtest (pytest 9; before it, pytest-subtests)."""
+    new = re.findall(r"^SUBFAILED\[(.*?)\] (\S+)", done.stdout, re.MULTILINE)
+    old = re.findall(r"^\[(.*?)\] SUBFAIL (\S+)", done.stdout, re.MULTILINE)
+    return {(test, subtest) for subtest, test in new + old}
 
 
 def counts(done: subprocess.CompletedProcess[str]) -> str:
