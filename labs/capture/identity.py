@@ -1,6 +1,6 @@
-"""How a packet is known again at the next interface, although a NAPT has rewritten it.
+"""How a packet is recognized at the next interface, although a NAPT has rewritten it.
 
-Theory of operation. A NAPT rewrites addresses, ports and checksums. What it leaves alone: the
+Theory of operation. A NAPT rewrites addresses, ports and checksums. It does not change the
 IPv4 identification, and of TCP the sequence and acknowledgment numbers, flags and length; of
 ICMP and UDP, the data.
 """
@@ -11,11 +11,11 @@ from collections.abc import Hashable
 
 from napt_lab.labs.capture.packets import ECHO, ECHO_REPLY, Packet
 
-SAME_SECONDS = 1.0  # the same packet later than that is another one
+SAME_SECONDS = 1.0  # an equal packet that comes later is another one
 
 
 def identity(packet: Packet, segment: str) -> Hashable:
-    """What a packet keeps from its source to its destination.
+    """The fields that a packet keeps from its source to its destination.
 
     `segment` is the network where it was seen: ARP does not leave it.
     """

@@ -3,8 +3,8 @@
 Theory of operation. The kernel writes each packet of one interface into the next frame of a
 ring that both sides have mapped, with a time-stamp of its own, and marks the frame as the
 user's; the user reads it and marks it as the kernel's again. No system call a packet, and
-room for thousands of them whatever net.core.rmem_max says, so that a burst is not lost while
-Python is busy elsewhere. If the ring is full all the same, the kernel counts what it dropped.
+room for thousands of them whatever net.core.rmem_max is, so that a burst is not lost while Python
+is busy. If the ring is full, the kernel counts what it drops.
 
     frame:  struct tpacket2_hdr (32 bytes) | struct sockaddr_ll | padding | packet …
 """

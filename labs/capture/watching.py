@@ -1,11 +1,10 @@
-"""The packets of some nodes, live: one line each, until somebody has seen enough.
+"""The packets of some nodes, live, one line each, until Enter or Ctrl-C.
 
-A packet that was seen before, at the other side of a NAPT, is known again (identity.py): what
-has been rewritten since is highlighted, and the line ends with what it was. What a NAPT dropped
-is no packet any more: its own report stands below the packet that came (`why` says more).
+A packet that was already seen at another interface is recognized (identity.py): what has been
+rewritten since is highlighted, and the line ends with the earlier endpoint. Below a packet that a
+NAPT dropped stands the NAPT's own report (`why` says more).
 
-tcpdump would do as well, but it gives its rights away by changing to a user that does not exist
-in an ordinary user's sandbox. So this reads the interfaces as the labs' own capture does.
+tcpdump cannot be used: it changes to a user that does not exist in an ordinary user's sandbox.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from napt_lab.topologies.network.processes import Event, EventLog
 
 LINES_AT_ONCE = 100  # of one interface; a burst beyond that is only counted
 ROUND_SECONDS = 0.1  # how often it looks whether the command has ended
-LATE_SECONDS = 0.1  # after the command's end, for what it has just set off
+LATE_SECONDS = 0.1  # after the command's end, for its last packets
 INTERFACES = {"inside": "lan0", "outside": "wan0"}  # by which a NAPT's packets come in
 REMEMBERED = 2000  # packets that may be known again
 REWRITTEN = "bold black on yellow"
@@ -45,7 +44,7 @@ DROPPED = "bold red"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An interface that is watched, and what its lines begin with."""
+    """An interface that is watched, and the label of its lines."""
 
     node: Node
     port: Port
@@ -74,7 +73,7 @@ def watch(
     say: Callable[[Text], None],
     start: Callable[[], subprocess.Popen[bytes]] | None = None,
 ) -> None:
-    """Say each packet that passes, and from `log` which were dropped, until Enter or Ctrl-C.
+    """Print each packet that passes, and from `log` the drops, until Enter or Ctrl-C.
 
     `start` starts a command once the interfaces are watched, in a process group of its own; its
     end is the end of watching.
@@ -107,7 +106,7 @@ def _open(place: Place) -> Ring:
 
 @contextlib.contextmanager
 def _ended(command: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """Whatever happens, nothing of the command outlives this."""
+    """Kill the command and its children at the end of the block."""
     try:
         yield command
     finally:
@@ -117,7 +116,7 @@ def _ended(command: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]
 
 
 class _Drops:
-    """What the NAPTs report of packets that they dropped, by where these came in."""
+    """The NAPTs' reports of dropped packets, by the interface where these arrived."""
 
     def __init__(self, where: Sequence[Place], log: EventLog) -> None:
         self._places: dict[tuple[str, str | None], Place] = {
@@ -142,7 +141,7 @@ class _Drops:
 def _tell(
     drops: Sequence[tuple[Place, Event]], rings: Sequence[tuple[Place, Ring]], teller: Teller
 ) -> None:
-    """Say what is in the rings and what was dropped, in the order in which it happened."""
+    """Print the packets in the rings and the drops, in the order of time."""
     seen: list[tuple[int, Callable[[], None]]] = []
     left_out = 0
     for number, (place, event) in enumerate(drops):
@@ -164,7 +163,7 @@ def _tell(
 
 
 class Teller:
-    """Makes a line of each packet, and remembers what it looked like."""
+    """Makes a line of each packet, and remembers its endpoints."""
 
     def __init__(self, began: int, say: Callable[[Text], None]) -> None:
         """`began`, in ns since 1970, is when the times on the lines begin."""
@@ -173,7 +172,7 @@ class Teller:
         self._seen: OrderedDict[Hashable, tuple[int, tuple[str, str]]] = OrderedDict()
 
     def tell_drop(self, nanoseconds: int, place: Place, event: Event) -> None:
-        """A packet that came in at `place` and went no further, as the NAPT reports it."""
+        """A packet that arrived at `place` and was dropped, as the NAPT reports it."""
         line = self._begun(nanoseconds, place, "✗  ")
         line.append(f"{event.fields['packet']} ")
         line.append(f"dropped: {event.fields['reason']}", style=DROPPED)
@@ -192,7 +191,7 @@ class Teller:
             self.say(line)
             return
         now = endpoints(packet)
-        # What is sent twice (TCP does) is seen twice at one place, and was not rewritten.
+        # A retransmitted segment is seen twice at one place, and was not rewritten.
         key = identity(packet, place.port.segment)
         time_before, before = self._seen.pop(key, (0, now))
         if nanoseconds - time_before > SAME_SECONDS * 1e9:

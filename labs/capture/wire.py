@@ -2,9 +2,9 @@
 
 Theory of operation. One thread reads a ring (ring.py) at each interface of each node; all
 packets come with the kernel's time-stamps of one clock. A lab asks this record what passed
-where. It is the evidence on which claims rest, so it must be whole: a question about an
-interface at which packets were lost, or that came after the memory was full, is an error
-(CaptureIncomplete), for "nothing was seen" would then prove nothing.
+where. Claims rest on it, so it must be complete: a question about an interface that lost packets,
+or after the memory was full, is an error (CaptureIncomplete). Otherwise "nothing was seen" would
+prove nothing.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Wire:
 
     def __enter__(self) -> Wire:
         interfaces = sum(len(node.interfaces) for node in self._nodes)
-        with ThreadPoolExecutor(interfaces) as pool:  # the kernel takes its time for each
+        with ThreadPoolExecutor(interfaces) as pool:  # each takes the kernel some 20 ms
             opened = {
                 f"{node.name}:{interface}": pool.submit(visit, node.pid, partial(Ring, interface))
                 for node in self._nodes
@@ -144,7 +144,7 @@ class Wire:
     ) -> Captured:
         """The first such packet after `since`; DeadlinePassed after `deadline` seconds.
 
-        CaptureIncomplete if there is a gap, for then nobody knows which was the first.
+        CaptureIncomplete if there is a gap: the first one may be in it.
         """
         return self.wait_for_captured(
             where, lambda c: predicate(c.packet), deadline=deadline, what=what, since=since

@@ -1,7 +1,7 @@
-"""`napt-lab check`: build each topology in turn, and see whether it does what it should.
+"""`napt-lab check`: build each topology in turn, and check what it expects.
 
-However it ends, everything that was expected is in the reports: what was not come to, because
-somebody stopped the run or a network did not come up, as what could not be checked.
+Every assertion is in the reports, also if the run was stopped or a network did not come up: then
+as one that could not be checked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def check_topologies(topologies: Sequence[Topology], reports: Reports) -> int:
     """Check them all and write the reports; the exit status. In the sandbox.
 
     People are told on stdout, or on stderr where stdout is for a report. BuildError if this
-    machine is at fault for one of them; the reports are written all the same.
+    machine is at fault for one of them; the reports are written before it is raised.
     """
     on_stderr = reports.on_stdout
     checked = [Checked(topology) for topology in topologies]

@@ -1,9 +1,9 @@
 """Where a packet ended, and why.
 
-Theory of operation. Whoever stops a packet leaves a sign, and these are looked for in this order:
-the translator's own report of a drop; a TCP RST in answer; a question for a neighbor (ARP,
-RFC 826) that nobody answered; an ICMP error that quotes the packet (RFC 792), sent by whoever saw
-no way on. Where there is no sign, the last place where the packet was seen tells the rest.
+Theory of operation. A node that stops a packet leaves a sign. The signs are looked for in this
+order: the translator's own report of a drop; a TCP RST in answer; an ARP request (RFC 826) without
+an answer; an ICMP error that quotes the packet (RFC 792). Without a sign, the reason follows from
+the last interface where the packet was seen.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from napt_lab.topologies.network.processes import Event
 
 PORT_CODE = 3  # of ICMP destination unreachable
 PROHIBITED_CODES = (9, 10, 13)
-NO_WAY = ("route", "unreachable", "couldn't connect")  # words for a packet that is not even sent
+NO_WAY = ("route", "unreachable", "couldn't connect")  # words for a packet that is not sent
 ARP_NANOSECONDS = 1_000_000_000  # a question that is still open may be another try's
 
 
@@ -58,7 +58,7 @@ def _signs(prober: Prober, tried: Tried, trail: Trail, address: IPv4Address) -> 
     if reset is not None:
         yield _said(reset, "refused")
     if (question := _open_question(prober, tried, trail, address)) is not None:
-        words = f"{question.where}: {question.packet}, and nobody answers"
+        words = f"{question.where}: {question.packet}: no answer"
         yield End("no-neighbor", node_of(question), (words,))
     if error is not None and error.packet.icmp is not None:
         kind, code = error.packet.icmp
@@ -70,7 +70,7 @@ def _signs(prober: Prober, tried: Tried, trail: Trail, address: IPv4Address) -> 
 
 
 def _silent_node(trail: Trail, error: Captured | None) -> str | None:
-    """Who has stopped the packet and may still report that it was dropped."""
+    """The node that has stopped the packet and may still report a drop."""
     if error is not None:
         of_a_socket = error.packet.icmp == (UNREACHABLE, PORT_CODE)
         return None if of_a_socket else node_of(error)
@@ -113,7 +113,7 @@ def _icmp_error(prober: Prober, tried: Tried) -> Captured | None:
 def _open_question(
     prober: Prober, tried: Tried, trail: Trail, address: IPv4Address
 ) -> Captured | None:
-    """The last node on the packet's way asks who has an address, and nobody answers."""
+    """An ARP request of the last node on the packet's way that was not answered."""
     node, wanted = prober.source, {str(address)}
     if trail:
         node = node_of(trail.seen[-1])
@@ -145,10 +145,10 @@ def _last_place(prober: Prober, tried: Tried, trail: Trail) -> End:
     node, to = node_of(last), last.packet.destination
     words = f"last seen at {last.where}: {last.packet}"
     if last.outgoing:
-        return End("no-answer", node, (f"{words}; it left, and came nowhere",))
+        return End("no-answer", node, (f"{words}; it left, and arrived nowhere",))
     if prober.ground.holder(IPv4Address(str(to)), node) != node:
-        return End("not-forwarded", node, (f"{words}; {node} neither passed it on nor answered",))
-    return End("no-answer", node, (f"{words}; it is there, and {_what_then(prober, tried)}",))
+        return End("not-forwarded", node, (f"{words}; {node} neither forwarded it nor answered",))
+    return End("no-answer", node, (f"{words}; it arrived, and {_what_then(prober, tried)}",))
 
 
 def _what_then(prober: Prober, tried: Tried) -> str:
@@ -160,7 +160,7 @@ def _what_then(prober: Prober, tried: Tried) -> str:
             lambda c: c.packet.is_tcp(flags=SYN | ACK) and c.packet.acknowledgment == wanted,
         )
         if answer is not None:
-            return f"was answered from {node_of(answer)}; {tried.words}"
+            return f"{node_of(answer)} answered it; {tried.words}"
     return tried.words
 
 

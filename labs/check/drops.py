@@ -6,7 +6,7 @@ from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.trail import Trail, node_of
 from napt_lab.topologies.network.processes import DeadlinePassed, Event
 
-DROP_SECONDS = 5.0  # in which a translator that has stopped a packet says so
+DROP_SECONDS = 5.0  # until a translator has reported a drop
 
 
 def dropped(ground: Ground, trail: Trail, log_since: int) -> Event | None:
@@ -29,7 +29,7 @@ def drop_at(ground: Ground, node: str, trail: Trail, log_since: int) -> Event | 
             since=log_since,
         )
     except DeadlinePassed:
-        return None  # then it was the kernel of that node
+        return None  # the node's kernel stopped it
 
 
 def _is_about(event: Event, trail: Trail) -> bool:

@@ -1,9 +1,9 @@
 """What GitHub Actions reads from a job's output: a line `::error file=…,line=…::message` is shown
 at that place of the file.
 
-Such a line is a command, and a topology is other people's text. So values are escaped as GitHub's
-toolkit does, and while text for people is printed, commands are switched off (`::stop-commands::`),
-with a word to switch them on again that nobody can guess.
+Such a line is a command, and a topology may come from a stranger. So values are escaped as
+GitHub's toolkit does, and while other text is printed, commands are switched off
+(`::stop-commands::`), with a random word that switches them on again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from napt_lab.topologies.spec.errors import placed
 class Annotations:
     """Prints annotations where `environment` says that this is a job of GitHub Actions.
 
-    GitHub reads stdout and stderr alike; `on_stderr` leaves stdout to somebody else.
+    GitHub reads stdout and stderr alike; `on_stderr` keeps stdout free for a report.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Annotations:
 
     @contextmanager
     def silenced(self) -> Iterator[None]:
-        """Meanwhile, nothing that is printed is taken for a command."""
+        """Switch commands off until the end of the block."""
         if not self._active:
             yield
             return

@@ -1,9 +1,9 @@
 """`hairpins`: whether two inside endpoints reach each other by their external ones (RFC 5780, 4.5).
 
-Both learn from a public node whom it sees. Then they send to each other's external endpoint, in
-turns, so that the filter of each has seen the other one leave. If anything comes through, the NAPT
-hairpins. That a filter stopped them, or that a mapping has another port for each destination, says
-nothing about hairpinning: then nobody can tell.
+Each learns its external endpoint from a public node. Then they send to each other's external
+endpoint, in turns, so that each has opened its own filter for the other. If a datagram arrives, the
+NAPT hairpins. If a filter stopped them, or the mapping has another port for each destination, this
+says nothing about hairpinning: the check is an error.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def _hairpins(around: Vantage, evidence: Evidence) -> bool:
     evidence.add(f"none of {ROUNDS * len(pair)} datagrams came through: {', '.join(reasons)}")
     if reasons & NO_VERDICT:
         raise CannotTell(
-            "what one host sent to the other's external port was dropped before it could be sent "
-            f"back, for {around.napt} keeps that port for those whom it was made for. Try it with "
-            "an explicit rule: HOST reaches OTHER:80 at ADDRESS:PORT via hairpinned"
+            f"{around.napt} drops what comes to that external port from any endpoint that it was "
+            "not opened for, so hairpinning cannot be seen. Use an explicit rule instead: "
+            "HOST reaches OTHER:80 at ADDRESS:PORT via hairpinned"
         )
     return False

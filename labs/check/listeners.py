@@ -1,6 +1,6 @@
-"""What answers where the topology runs no service: it tells whoever asks whom it sees.
+"""Listeners where the topology runs no service: each tells its client which address it sees.
 
-Theory of operation. A check that wants to reach port 8080 of a host needs somebody there. So a
+Theory of operation. A check that wants to reach port 8080 of a host needs a listener there. So a
 socket is opened in that host's network namespace (namespaces.py), where it is as real as any
 program's: the kernel shakes hands, and all packets pass the host's interface. One event loop in a
 thread serves them all. TCP: a client that sends a line is told `You are 24.9.3.7:40001`, in HTTP
@@ -28,7 +28,7 @@ from napt_lab.topologies.network.node import Node
 
 MOST_SAID = 4096  # bytes that are read of what a client says
 END_OF_HEAD = b"\r\n\r\n"
-LOOP_SECONDS = 10.0  # in which the loop does what it is told
+LOOP_SECONDS = 10.0  # that opening or closing a listener may take
 
 T = TypeVar("T")
 Key = tuple[str, str, str, int]  # node, "tcp" or "udp", address, port
@@ -69,7 +69,7 @@ class Listeners:
 
     @contextmanager
     def offering(self, name: str, content: bytes) -> Iterator[None]:
-        """Meanwhile, every one of them gives this file to whoever asks for it."""
+        """Let every listener serve this file, until the end of the block."""
         self._files[name] = content
         try:
             yield

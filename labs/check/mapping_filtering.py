@@ -1,15 +1,15 @@
-"""`maps` and `filters`: what a NAPT looks at, measured from outside (RFC 5780, sections 4.3, 4.4).
+"""`maps` and `filters`: a NAPT's behavior, measured from outside (RFC 5780, sections 4.3, 4.4).
 
-Mapping. One inside endpoint asks (A1, P1), (A2, P1) and (A2, P2) whom they see. The same endpoint
-everywhere is endpoint-independent mapping; the same for both ports of A2 address-dependent; else it
-is address-and-port-dependent. A NAPT that preserves ports would hide the difference, for the port
-is the same whenever it is free. So another host, where there is one, takes the same port towards
-(A2, P1): once before the endpoint asks anybody, and once after the others have been asked. The
-kernel's NAT shows itself in the second way alone, for once it has changed a port it stays with the
-new one. As a port may be the same by chance, all is done twice, and the most that was seen counts.
+Mapping. One inside endpoint asks (A1, P1), (A2, P1) and (A2, P2) for its external endpoint. If all
+see the same one, mapping is endpoint-independent; if both ports of A2 do, address-dependent; else
+address-and-port-dependent. A NAPT that preserves ports hides the difference: the port is the same
+whenever it is free. So another host of the site, if there is one, uses the same port towards
+(A2, P1): in one round before the endpoint has asked, in another after it has asked the others. The
+kernel's NAT shows the difference only in the second: once it has changed a port, it stays with the
+new one. A port may be the same by chance, so each round is made twice, and the strictest counts.
 
 Filtering. After an inside endpoint has asked (A1, P1), three datagrams are sent to it: from
-(A2, P2), from (A1, P2) and, for control, from (A1, P1). Which of them come through tells.
+(A2, P2), from (A1, P2) and, as the control, from (A1, P1). What arrives shows the behavior.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from napt_lab.topologies.spec.assertions import Filters, Maps
 from napt_lab.topologies.spec.napt_settings import Behavior
 
 ROUNDS = 2
-FROM_LEAST = list(Behavior)  # what looks at the least comes first
+FROM_LEAST = list(Behavior)  # from endpoint-independent to address-and-port-dependent
 
 
 def check_maps(ground: Ground, claim: Maps, evidence: Evidence) -> None:
@@ -46,7 +46,7 @@ def check_filters(ground: Ground, claim: Filters, evidence: Evidence) -> None:
 
 
 def _mapping(around: Vantage, late: bool) -> tuple[Behavior, list[str]]:
-    """What one new endpoint shows, and what was seen; `late`: the other host comes in between."""
+    """The behavior that one new endpoint shows; `late`: the other host asks in between."""
     a1_p1, _, a2_p1, a2_p2 = around.four
     evidence = Evidence()
     seen = {}
@@ -64,8 +64,8 @@ def _mapping(around: Vantage, late: bool) -> tuple[Behavior, list[str]]:
             seen[outside] = _ask(around, asker, outside, evidence)
     if asker is twin and {port for _, port in seen.values()} == {asker.endpoint[1]}:
         raise CannotTell(
-            f"{around.napt} keeps the inside port wherever it is free, so that only a second host "
-            "in its site could show what it looks at; add one"
+            f"{around.napt} keeps the inside port where it is free, so that its mapping shows only "
+            "with a second host in its site; add one"
         )
     if seen[a2_p1] != seen[a2_p2]:
         return Behavior.ADDRESS_AND_PORT_DEPENDENT, evidence.lines
@@ -87,12 +87,12 @@ def _filtering(around: Vantage, evidence: Evidence) -> Behavior:
     came = []
     for spot in (a2_p2, a1_p2, a1_p1):
         peer, reason = around.fate(spot, mapped, inside)
-        fate = f"no further than the NAPT ({reason})" if peer is None else "it came through"
+        fate = f"dropped at the NAPT ({reason})" if peer is None else "arrived"
         evidence.add(f"{show(spot.endpoint)} to {show(mapped)}: {fate}")
         came.append(peer is not None)
     other_address, other_port, control = came
     if not control:
-        raise CannotTell("the control, an answer from whom was asked, did not come through")
+        raise CannotTell("the control did not arrive: an answer from the endpoint that was asked")
     if other_address:
         return Behavior.ENDPOINT_INDEPENDENT
     return Behavior.ADDRESS_DEPENDENT if other_port else Behavior.ADDRESS_AND_PORT_DEPENDENT

@@ -1,4 +1,4 @@
-"""What came of one assertion, and what was seen on the way to it."""
+"""The result of one assertion, and the evidence for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from napt_lab.topologies.spec.assertions import Expectation
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one expectation. Unless it passed, the last line of evidence says why."""
+    """The result of one expectation. Unless it passed, the last line of evidence says why."""
 
     expectation: Expectation
     verdict: Verdict
@@ -19,15 +19,15 @@ class Outcome:
 
 
 class Unmet(Exception):
-    """What was expected is not so; the message says what is."""
+    """An expectation does not hold; the message says what was seen instead."""
 
 
 class CannotTell(Exception):
-    """The probe or its control did not work, so its result would prove nothing."""
+    """The probe or its control failed, so the result would prove nothing."""
 
 
 class Evidence:
-    """What a check has seen so far."""
+    """The evidence of one check so far, in lines."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

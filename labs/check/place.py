@@ -1,7 +1,7 @@
-"""Who is to be reached: whose service it is, on which port, and who answers there.
+"""The target of a check: which node and port it is, and what answers there.
 
-The topology's own service, if it has one there; else a listener of ours, for as long as the check
-takes; or nobody, where silence is what is expected.
+That is the topology's own service, if it runs one there; else a listener that the check opens while
+it runs; or nothing, where the assertion says that the port is closed.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ HTTP_SERVICES = ("web", "file-server")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Whose service is to be reached, on its own port, and what may be said to it.
+    """The node and port to be reached, and what may be sent there.
 
-    `node` is empty where nobody has the address.
+    `node` is empty if no node has the address.
     """
 
     node: str
@@ -40,7 +40,7 @@ def served(
     *,
     silent: bool = False,
 ) -> Iterator[Place]:
-    """The place to be reached, with somebody who answers there, unless it is to be `silent`."""
+    """The place to be reached; something answers there, unless it is to be `silent`."""
     holder = target.node or ground.holder(target.address, source) or ""
     if target.port is None:
         yield Place(holder, None, Speech.NOTHING)
@@ -80,5 +80,5 @@ def try_to_reach(
 
 
 def transport_of(protocol: Protocol) -> str:
-    """What carries it."""
+    """The transport protocol below it."""
     return "udp" if protocol is Protocol.UDP else "tcp"

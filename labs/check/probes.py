@@ -1,13 +1,13 @@
-"""One try to reach somebody: by TCP, UDP, ping or HTTP, from a node of the network.
+"""One try to reach a node: by TCP, UDP, ping or HTTP, from another node.
 
 Theory of operation. TCP and UDP are tried with a socket in the node's own namespace, the others
-with the programs that a person would use, ping and curl. Each try carries a random token, by which
-its packets are known wherever they pass (trail.py). A try ends when it is answered, when the
+with ping and curl. Each try carries a random token, by which its packets are found at every
+interface (trail.py). A try ends when it is answered, when the
 kernel or the program gives up, or when a translator reports that it dropped the first packet.
 
-What is said over TCP depends on who listens: a service that speaks HTTP is asked for something, a
-listener of ours (listeners.py) gets a line. To others nothing is said, for it could do harm; then
-the handshake is all that is tried.
+What is sent over TCP depends on the service: HTTP services get a request, our own listeners
+(listeners.py) a line. Other services get nothing, since it could do harm: then only the handshake
+is tried.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from napt_lab.labs.check.trail import Match, Trail, carries, follow, is_syn, nod
 from napt_lab.labs.shared_steps.commands import CURL_NOT_TRIED
 from napt_lab.topologies.network.namespaces import visit
 
-POLL = 0.05  # seconds between two looks whether a try is dead already
+POLL = 0.05  # seconds between two checks whether the NAPT has dropped the packet
 IP_RECVERR = 11  # ip(7); Python has no name for it
 _TOLD = re.compile(r"You are ([0-9.]+:[0-9]+)")
 
 
 class Speech(Enum):
-    """What is said once a TCP connection is there."""
+    """What is sent once a TCP connection is established."""
 
     NOTHING = "nothing"
     LINE = "a line"
@@ -46,10 +46,10 @@ class Speech(Enum):
 
 @dataclass(slots=True)
 class Tried:
-    """One try. `words` say how it ended, `told` whom the other side says it saw (or nothing).
+    """One try. `words` say how it ended; `told` is the endpoint that the target reported, or "".
 
-    `opening` finds its first packet in a capture, and is None while that has not left; `sequence`
-    is the first segment's. `payload` finds the packet with what was said, if anything was.
+    `opening` finds its first packet in a capture, and is None until that has left; `sequence` is
+    the first segment's. `payload` finds the packet with the data, if any was sent.
     `began` is in nanoseconds since 1970.
     """
 
@@ -79,7 +79,7 @@ class Prober:
         return follow(self.ground, match, self.since) if match else Trail(())
 
     def tcp(self, address: str, port: int, speech: Speech) -> Tried:
-        """Connect, say what is to be said, and wait for an answer."""
+        """Connect, send what `speech` says, and wait for an answer."""
         tried = Tried(_token())
         with visit(self._node.pid, _tcp_socket) as sock:
             local = sock.getsockname()[1]
@@ -116,7 +116,7 @@ class Prober:
                 tried.words = error.strerror or str(error)
                 return tried
         tried.answered = mapped is not None
-        tried.words = "answered" if mapped else "an answer that is none of a STUN server's"
+        tried.words = "answered" if mapped else "the reply is not a STUN response"
         tried.told = f"{mapped[0]}:{mapped[1]}" if mapped else ""
         return tried
 
@@ -194,7 +194,7 @@ class Prober:
         return dropped(self.ground, self.trail(tried.opening), self.log_since) is not None
 
     def _wait(self, sock: socket.socket, event: int, is_dead: Callable[[], bool]) -> bool:
-        """Wait until the socket is ready; False if the try is dead, or patience at its end."""
+        """Wait until the socket is ready; False if the packet was dropped, or after `patience`."""
         poll = select.poll()
         poll.register(sock, event)
         end = time.monotonic() + self.patience
@@ -204,7 +204,7 @@ class Prober:
         return True
 
     def _run(self, argv: list[str], is_dead: Callable[[], bool]) -> tuple[int | None, str, str]:
-        """Run a program to its end: status, stdout, stderr; None if the try was dead before."""
+        """Run a program: status, stdout, stderr; None as status if the packet was dropped."""
         process = self._node.start(argv)
         if not self.ground.ends(process, 2 * self.patience, is_dead):
             return None, "", ""

@@ -1,8 +1,8 @@
 """`reaches` and `cannot reach`: one try, its control, and what the wires show of both.
 
-That a try fails proves little: perhaps the service was not there, perhaps the prober was broken.
-So a negative has two controls. The same probe from the target's own segment must be answered, and
-the prober must get an answer from its own segment. If either fails, nobody can tell (CannotTell).
+A try that fails proves little: perhaps the service was down, perhaps the prober was broken. So a
+negative has two controls. The same probe from the target's own segment must be answered, and the
+prober must get an answer from its own segment. If either fails, the check is an error (CannotTell).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from napt_lab.topologies.spec.model import GatewayKind
 
 PATIENCE = 8.0  # seconds that an answer may take which is to come …
 SILENCE = 5.0  # … and one that is not to come; most negatives end much earlier, by a sign
-REFUSED = "refused"  # the one reason for which nobody must listen
+REFUSED = "refused"  # the one reason for which the port must be closed
 
 
 def check_reaches(ground: Ground, listeners: Listeners, claim: Reaches, evidence: Evidence) -> None:
@@ -45,7 +45,7 @@ def check_reaches(ground: Ground, listeners: Listeners, claim: Reaches, evidence
 
 
 def _tell_of_ours(place: Place, protocol: Protocol, evidence: Evidence) -> None:
-    """That somebody listens there only because of the check, which the file does not say."""
+    """Say that the listener is the check's own: the topology runs none there."""
     if place.speech is Speech.LINE:
         carrier = " by udp" if protocol is Protocol.UDP else ""
         evidence.add(f"the check put a listener on {place.node}:{place.port}{carrier}")
@@ -62,16 +62,16 @@ def _proxy(ground: Ground, claim: Reaches) -> tuple[str, ...]:
 def require_way(
     prober: Prober, tried: Tried, target: str, claim: Reaches | GetsFile, evidence: Evidence
 ) -> None:
-    """An answered try came to `target`, which saw whom it should, by the path that it should."""
+    """Require that a try arrived at `target`, from the right address and by the right path."""
     trail = prober.trail(tried.payload or tried.opening)
     arrived = trail.at(target, outgoing=False)
     if arrived is None:
-        raise Unmet(f"somebody answers, but to {target} nothing came: {trail}")
+        raise Unmet(f"another node answers: {target} received nothing: {trail}")
     evidence.add(str(trail))
     via, shown = classify(prober.source, target, trail)
     evidence.lines += shown
     if tried.told:
-        evidence.add(f"{target} says that it saw {tried.told}")
+        evidence.add(f"{target} reports that it saw {tried.told}")
     if claim.seen_as is not None:
         seen = {str(arrived.packet.source), *([tried.told.partition(":")[0]] * bool(tried.told))}
         evidence.require(
@@ -84,7 +84,7 @@ def require_way(
 
 
 BROKEN = ("translator-error", "translator-stopped")
-"""A translator that somebody wrote did not answer, or not with a packet."""
+"""A user's own translator did not answer, or not with a packet."""
 
 
 def check_cannot_reach(
@@ -112,12 +112,14 @@ def check_cannot_reach(
         _control_prober(ground, listeners, claim, evidence)
     _all_at_work(ground)
     if end.reason in BROKEN and claim.reason != end.reason:
-        raise CannotTell(f"it ends because of {end}: a fault protects nobody")
+        raise CannotTell(
+            f"it ends because of {end}: the translator has failed, which proves nothing"
+        )
     _compare(claim, end)
 
 
 def _all_at_work(ground: Ground) -> None:
-    """A NAPT that is dead stops everything, which says nothing about what it would have done."""
+    """CannotTell if a NAPT has ended: then nothing passes, whatever its rules are."""
     for node in ground.net:
         if node.napt is not None:
             try:
@@ -127,11 +129,11 @@ def _all_at_work(ground: Ground) -> None:
 
 
 def _answered_by_another(prober: Prober, tried: Tried, place: Place) -> End:
-    """Unmet unless whoever answered is not the target that was meant."""
+    """Unmet if it was the target itself that answered."""
     trail = prober.trail(tried.payload or tried.opening)
     if not place.node or trail.at(place.node, outgoing=False) is not None:
-        raise Unmet(f"{prober.source} does reach it: {trail}")
-    return End("somebody-else", trail.nodes[-1], (f"somebody else answers: {trail}",))
+        raise Unmet(f"{prober.source} reaches it: {trail}")
+    return End("somebody-else", trail.nodes[-1], (f"another node answers: {trail}",))
 
 
 def _compare(claim: CannotReach, end: End) -> None:
@@ -148,12 +150,12 @@ def _control_target(
 ) -> None:
     """The target answers the same probe when it comes from its own segment."""
     if not place.node:
-        evidence.add(f"control: nobody has {claim.target.address}, so there is nobody to ask")
+        evidence.add(f"no control: no node has {claim.target.address}")
         return
     others = [name for name in ground.neighbors(place.node) if name != claim.source]
     asker = Prober(ground, others[0] if others else place.node, PATIENCE)
     host = ground.host(place.node)
-    if host is None:  # a gateway or the router: what it has for us is an answer to a ping
+    if host is None:  # a gateway or the router, which answers a ping
         tried = asker.ping(str(claim.target.address))
     elif claim.reason == REFUSED and place.port is not None:
         transport = transport_of(claim.protocol)
@@ -186,7 +188,7 @@ def _control_prober(
 def _require_control(tried: Tried, asker: str, node: str, evidence: Evidence) -> None:
     if not tried.answered:
         raise CannotTell(
-            f"the control failed, so this proves nothing: {asker} should reach {node} on their "
+            f"the control failed, so this proves nothing: {asker} does not reach {node} on their "
             f"own segment: {tried.words}"
         )
-    evidence.add(f"control: {asker} does reach {node} by the same probe on their own segment")
+    evidence.add(f"control: {asker} reaches {node} by the same probe on their own segment")

@@ -1,11 +1,13 @@
-"""A file through a relay or a TURN server: both ends dial it, and it passes on what they say.
+"""A file through a relay or a TURN server: both ends connect to it, and it passes
+on what they send.
 
-    relay   both say the same word (servers/relay/relay.py), with nc
-    TURN    the sender rents an address (RFC 8656, RFC 6062) and permits the receiver, who dials it
+    relay   both send the same word (servers/relay/relay.py), with nc
+    TURN    the sender allocates an address (RFC 8656, RFC 6062) and permits the receiver, which
+            connects to it
 
 That the path is a relayed one is seen on the wires. The first bytes of the file, which are random,
-come to the relay in one connection and leave it in another, and the SYN of each of the two came
-from the end in question: nobody was called from outside.
+arrive at the relay in one connection and leave it in another, and each of the two connections was
+opened by the end in question: neither end was called from outside.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ def _by_turn(ground: Ground, claim: GetsFileThrough, name: str, evidence: Eviden
     except (ProgramEnded, DeadlinePassed) as error:
         raise _why(ground, sender, claim, str(error)) from error
     address, _, rented = str(told["relayed"]).rpartition(":")
-    evidence.add(f"{claim.sender} has rented {told['relayed']}, and permits {outside}")
+    evidence.add(f"{claim.sender} allocated {told['relayed']}, and permits {outside}")
     receiver = _shell(ground, claim.receiver, f"nc {address} {rented} > {name}")
     for process in (receiver, sender):
         _finish(ground, process, claim)
@@ -79,8 +81,8 @@ def _shell(ground: Ground, node: str, line: str) -> Process:
 
 
 def _finish(ground: Ground, process: Process, claim: GetsFileThrough) -> None:
-    """Wait for its end; Unmet if it was not a good one, with what is known of the reason."""
-    words = f"it was not done after {PATIENCE:g} s"
+    """Wait until it ends; Unmet, with the reason, if it failed or took too long."""
+    words = f"timed out after {PATIENCE:g} s"
     if ground.ends(process, PATIENCE):
         completed = process.wait(PATIENCE)
         if completed.status == 0:
@@ -90,7 +92,7 @@ def _finish(ground: Ground, process: Process, claim: GetsFileThrough) -> None:
 
 
 def _why(ground: Ground, process: Process, claim: GetsFileThrough, words: str) -> Unmet:
-    """Whether it was the server, which is tried once more, or the program that failed."""
+    """Why it failed: the server cannot be reached, or the program reports something."""
     prober = Prober(ground, process.node, PATIENCE)
     address = ground.address(claim.server)
     tried = prober.tcp(str(address), claim.service.port, Speech.NOTHING)

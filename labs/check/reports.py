@@ -1,4 +1,4 @@
-"""What `check` leaves for other programs: JSON and JUnit's XML. README.md says what is in them."""
+"""The reports of `check` for other programs: JSON and JUnit's XML. README.md describes them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from napt_lab.topologies.spec.model import Topology
 
 @dataclass(slots=True)
 class Checked:
-    """One topology and what came of its expectations, in their order."""
+    """One topology and the outcomes of its expectations, in their order."""
 
     topology: Topology
     outcomes: list[Outcome] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Checked:
         return all(outcome.verdict is Verdict.PASSED for outcome in self.outcomes)
 
     def lose(self, why: str) -> None:
-        """Nothing could be checked: what was seen so far proves nothing."""
+        """Make every outcome an error: what was seen proves nothing."""
         self.broken = True
         self.outcomes = [
             replace(o, verdict=Verdict.ERROR, evidence=(*o.evidence, why)) for o in self.outcomes
@@ -38,7 +38,7 @@ class Checked:
         self.give_up(why)
 
     def give_up(self, why: str) -> None:
-        """What has no outcome yet could not be checked."""
+        """Make an error of every expectation that has no outcome yet."""
         known = {id(outcome.expectation): outcome for outcome in self.outcomes}
         self.outcomes = [
             known.get(id(expectation)) or Outcome(expectation, Verdict.ERROR, (why,), 0.0)
@@ -48,7 +48,7 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """A file that is no topology, and what is wrong with it: the loader's lines."""
+    """A file that is not a valid topology, with the loader's messages."""
 
     path: Path
     problems: tuple[str, ...]
@@ -71,14 +71,14 @@ class Reports:
         self._junit, self._json = _open(junit), _open(as_json)
 
     def refuse(self, wrong: Mapping[Path, Sequence[str]], others: Sequence[Topology]) -> None:
-        """Write what is wrong with some files (the loader's lines), wherefore none was built."""
+        """Write the loader's messages for some files. Because of them no network is built."""
         unchecked = [Checked(topology) for topology in others]
         for one in unchecked:
             one.give_up("nothing was built: another of the files is wrong")
         self.write([*(Wrong(path, tuple(lines)) for path, lines in wrong.items()), *unchecked])
 
     def write(self, checked: Sequence[Checked | Wrong]) -> None:
-        """Write them; CannotReport if there is no room, for instance."""
+        """Write them; CannotReport if that fails, for example on a full disk."""
         try:
             if self._junit is not None:
                 self._junit.write(junit(map(_suite, checked)))

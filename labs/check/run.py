@@ -1,8 +1,8 @@
 """All expectations of a running topology: side by side where they do not disturb each other.
 
 Theory of operation. Each check has sockets and tokens of its own, so most can run at the same
-time. One kind disturbs another: who expects a port to be closed (`because refused`) must not meet
-the listener that another check has put there. Such a check comes in a second round.
+time. One kind cannot: a check that expects a closed port (`because refused`) must not find the
+listener of another check there. It waits for a second round.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ def run_checks(
     expectations: Sequence[Expectation],
     listen: Listener = lambda outcome: None,
 ) -> list[Outcome]:
-    """What came of each expectation, in their order. `wire` must watch all nodes of `net`.
+    """The outcome of each expectation, in their order. `wire` must watch all nodes of `net`.
 
-    `listen` is told of each as soon as it is known, one at a time, from any thread. Whatever
-    ends the caller (Ctrl-C) ends the checks as well.
+    `listen` gets each as soon as it is known, one at a time, from any thread. Ctrl-C in the
+    caller ends the checks as well.
     """
     ground = Ground(net, wire)
     outcomes: dict[int, Outcome] = {}
@@ -98,7 +98,7 @@ def _rounds(ground: Ground, expectations: Sequence[Expectation]) -> tuple[list[i
 def _place(
     ground: Ground, source: str, target: Target, protocol: Protocol
 ) -> tuple[bool, tuple[str, int] | None]:
-    """Where somebody listens or does not: by UDP or not, the node and its port."""
+    """The port that a check needs, open or closed: whether it is UDP's, the node and the port."""
     try:
         return protocol is Protocol.UDP, ground.behind(target, protocol, source)
     except ControlError:  # the check itself will say so

@@ -1,11 +1,11 @@
-"""A Binding request and its answer (RFC 8489): "who do you think I am?"
+"""A Binding request and its answer (RFC 8489): "which address and port do I have?"
 
     0       2       4               8                          20
     | type  | length|  magic cookie |  transaction ID (12 bytes) | attributes …
 
-The transaction ID is random, and so names one datagram wherever it passes. The answer carries
+The transaction ID is random, so it identifies one datagram at every interface. The answer carries
 XOR-MAPPED-ADDRESS (section 14.2): the endpoint that the request came from, XORed with the
-cookie, lest a NAPT finds an address in the payload and rewrites that as well.
+cookie, so that a NAPT does not find an address in the payload and rewrite it as well.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def request(transaction: bytes) -> bytes:
 
 
 def answer(asked: bytes, peer: Endpoint) -> bytes | None:
-    """The success response to a Binding request that came from `peer`; None if it is none."""
+    """The success response to a Binding request that came from `peer`; None for anything else."""
     if len(asked) < _HEADER.size:
         return None
     kind, _, cookie, transaction = _HEADER.unpack_from(asked)
@@ -41,7 +41,7 @@ def answer(asked: bytes, peer: Endpoint) -> bytes | None:
 
 
 def mapped(answered: bytes, transaction: bytes) -> Endpoint | None:
-    """Whom the answer to `transaction` names; None if this is no answer to it."""
+    """The endpoint in the answer to `transaction`; None if `answered` is not that answer."""
     if len(answered) < _HEADER.size:
         return None
     kind, length, cookie, echoed = _HEADER.unpack_from(answered)

@@ -72,7 +72,7 @@ class Surroundings:
         return "proxy" if is_proxy else ""
 
     def holder(self, address: IPv4Address, seen_from: str) -> str | None:
-        """The node that has this address, as far as `seen_from` can tell one from another."""
+        """The node that has this address, as `seen_from` would reach it."""
         site = self.site_of(seen_from)
         if site is not None and address in site.network:
             own = {site.gateway.private.ip: site.gateway.name}
@@ -84,7 +84,7 @@ class Surroundings:
         return public.get(address)
 
     def behind(self, target: Target, protocol: Protocol, source: str) -> tuple[str, int] | None:
-        """Whose service it is, and on which port: a host's own, or by way of an explicit rule."""
+        """The node and port that a target leads to: a host's own, or by an explicit rule."""
         if target.port is None:
             return None
         if target.node is not None and target.service_port is not None:
@@ -113,7 +113,7 @@ class Surroundings:
         return None
 
     def next_hop(self, node: str) -> Neighbor | None:
-        """Where a node sends what is not for its own segment; the router has no such place."""
+        """A node's default router, on its own segment; None for the router itself."""
         if node == ROUTER_NAME:
             return None
         host, site = self._hosts.get(node, (None, None))

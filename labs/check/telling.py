@@ -1,7 +1,7 @@
-"""What `check` says to a person: each assertion with its verdict, what was seen, and why.
+"""The screen of `check`: each assertion with its verdict and its evidence.
 
-Assertions are told in the order of the file, each as soon as it and all before it are known. On a
-terminal, a line says meanwhile how many are still awaited.
+Assertions are shown in the order of the file, each as soon as it and all before it are known. On a
+terminal, a line says how many are known so far.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WIDTH = 100
 
 
 class Telling:
-    """Tells of one topology after the other; a listener of run_checks."""
+    """Prints one topology after the other; a listener of run_checks."""
 
     def __init__(self, *, on_stderr: bool) -> None:
         self._console = Console(stderr=on_stderr, highlight=False, soft_wrap=False)
@@ -52,20 +52,20 @@ class Telling:
                 break
             self._told += 1
             self._tell(following)
-            self._console.file.flush()  # a log is read while the slow ones are awaited
+            self._console.file.flush()  # so that a log shows it at once
         if self._status is not None:
             done, of = len(self._known), len(self._expected)
             self._status.update(Text(f"{done} of {of} are known", "dim"))
 
     def end(self, checked: Checked) -> None:
-        """All that will be known of this topology is."""
+        """Everything about this topology is known."""
         self.rest()
         style = "bold green" if checked.passed else "bold red"
         total = Text(f"{counted(outcome.verdict for outcome in checked.outcomes)}.", style)
         self._console.print(total.append(f" {checked.seconds:.1f} s.", "not bold dim"))
 
     def rest(self) -> None:
-        """Give the terminal back."""
+        """Remove the line of progress."""
         if self._status is not None:
             self._status.stop()
             self._status = None

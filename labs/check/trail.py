@@ -1,10 +1,10 @@
-"""One packet, wherever it passed; and by which kind of path it came.
+"""One packet at every interface that it passed, and which kind of path it took.
 
 Theory of operation. A NAPT rewrites addresses and ports, so these do not tell whether two
-captures show the same packet. What it leaves alone does: the sequence number of a TCP segment,
-and a random token in what is carried. A token also survives where somebody in between ends the
-connection and makes another one (a proxy); the sequence number does not, and that tells the two
-apart. The path follows from what was rewritten, and where:
+captures show the same packet. It does not change the sequence number of a TCP segment, nor a
+random token in the data. The token also survives a node in between that ends the connection and
+makes another one (a proxy); the sequence number does not, which tells the two apart. The path
+follows from what was rewritten, and where:
 
     direct        the packet arrives at the address and port to which it was sent
     forwarded     a node on the way rewrote these: a NAPT, by an explicit rule
@@ -41,7 +41,7 @@ class Trail:
         return list(dict.fromkeys(node_of(captured) for captured in self.seen))
 
     def at(self, node: str, *, outgoing: bool) -> Captured | None:
-        """The packet as it left `node`, or came to it."""
+        """The packet as it left `node`, or arrived there."""
         for captured in self.seen:
             if node_of(captured) == node and captured.outgoing is outgoing:
                 return captured
@@ -62,7 +62,7 @@ def is_syn(sequence: int) -> Match:
 
 
 def carries(token: bytes) -> Match:
-    """A packet with the token in what it carries: no ICMP error, and no echo reply."""
+    """A packet with the token in its data, but no ICMP error and no echo reply."""
 
     def match(captured: Captured) -> bool:
         packet = captured.packet
@@ -75,17 +75,17 @@ def carries(token: bytes) -> Match:
 def follow(ground: Ground, match: Match, since: int) -> Trail:
     """Every place where a packet was seen since then.
 
-    A bridge that has not learned yet shows a packet to all: they do not count.
+    A bridge that has not yet learned an address floods the packet: those copies do not count.
     """
     seen = ground.wire.everywhere(match, since=since)
     return Trail(tuple(c for c in seen if c.outgoing or c.data[:6] == ground.mac(c.where)))
 
 
 def classify(source: str, target: str, trail: Trail) -> tuple[Via, list[str]]:
-    """By which kind of path a packet came from `source` to `target`, and what shows it."""
+    """Which kind of path a packet took from `source` to `target`, and the evidence."""
     left, came = trail.at(source, outgoing=True), trail.at(target, outgoing=False)
     if left is None or came is None:
-        raise CannotTell(f"the packet that was followed is not seen at both ends: {trail}")
+        raise CannotTell(f"the packet was not seen at both ends: {trail}")
     begin, end = left.packet, came.packet
     ends = [f"{left.where}: {begin}", f"{came.where}: {end}"]
     if begin.protocol == "tcp" and begin.sequence != end.sequence:
@@ -93,7 +93,7 @@ def classify(source: str, target: str, trail: Trail) -> tuple[Via, list[str]]:
         words = f"two connections (sequence numbers {begin.sequence} and {end.sequence})"
         return Via.PROXIED, [*ends, f"{words}: {between} ended one and made the other"]
     if (begin.destination, begin.destination_port) == (end.destination, end.destination_port):
-        return Via.DIRECT, [*ends, f"it arrived at the address that was dialed, {end.to}"]
+        return Via.DIRECT, [*ends, f"it arrived at the address that it was sent to, {end.to}"]
     changed = _who_rewrote(trail)
     came_in, went_out = trail.at(changed, outgoing=False), trail.at(changed, outgoing=True)
     by, out = (captured.where if captured else changed for captured in (came_in, went_out))
@@ -115,7 +115,7 @@ def _who_rewrote(trail: Trail) -> str:
 
 
 def _who_began_anew(trail: Trail, source: str) -> str:
-    """The node that sent what was carried on in a connection of its own."""
+    """The node that passed the data on in a connection of its own."""
     first = trail.at(source, outgoing=True)
     for captured in trail.seen:
         if first is not None and captured.packet.sequence != first.packet.sequence:

@@ -1,8 +1,8 @@
 """`gets a file from`: a new file of random bytes, and its hash (SHA-256) at both ends.
 
-Directly, the receiver fetches it from the other host with curl, from the file server that the
-topology runs there or from a listener of ours. Through a file server, one uploads and the other
-downloads, and the server's disk holds it. Relays are in relayed.py.
+Directly, the receiver fetches it from the other host with curl: from the file server that the
+topology runs there, or from a listener that the check opens. Through a file server, one host
+uploads and the other downloads, and the server's disk must hold the file. Relays are in relayed.py.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PATIENCE = 15.0  # seconds that a transfer may take
 def check_gets_file(
     ground: Ground, listeners: Listeners, claim: GetsFile, evidence: Evidence
 ) -> None:
-    """Directly from the other host. Raises Unmet if it does not come, or not as it should."""
+    """Directly from the other host. Raises Unmet if it does not arrive, or by another path."""
     target, name, content = claim.target, new_name(), os.urandom(SIZE)
     assert target.port is not None
     assert target.node is not None
@@ -54,14 +54,14 @@ def check_gets_file(
 def _put(
     ground: Ground, listeners: Listeners, place: Place, name: str, content: bytes
 ) -> Iterator[None]:
-    """The file is where whoever serves there finds it."""
+    """Put the file where the server on that host finds it."""
     if place.speech is Speech.LINE:
         with listeners.offering(name, content):
             yield
         return
     if ground.service_at(place.node, place.port or 0) != "file-server":
         raise CannotTell(
-            f"port {place.port} of {place.node} is taken by a program that is no file server"
+            f"port {place.port} of {place.node} is used by a program that is not a file server"
         )
     stored = ground.net[place.node].home / "files" / name
     with removed(stored):
@@ -70,7 +70,7 @@ def _put(
 
 
 def check_through_file_server(ground: Ground, claim: GetsFileThrough, evidence: Evidence) -> None:
-    """One uploads, the other downloads. Raises Unmet if it does not come, or by another way."""
+    """One uploads, the other downloads. Raises Unmet if it does not arrive, or another way."""
     name, content = new_name(), os.urandom(SIZE)
     server, port = ground.address(claim.server), claim.service.port
     sent, received = (ground.net[node].home / name for node in (claim.sender, claim.receiver))
@@ -95,18 +95,18 @@ def _show_trail(prober: Prober, tried: Tried, server: str, evidence: Evidence) -
     trail = prober.trail(tried.payload)
     arrived = trail.at(server, outgoing=False)
     if arrived is None:
-        raise Unmet(f"somebody answers, but to {server} nothing came: {trail}")
+        raise Unmet(f"another node answers: {server} received nothing: {trail}")
     evidence.add(f"{trail}, where the request comes from {arrived.packet.from_}")
 
 
 def new_name() -> str:
-    """A file name that nobody has used."""
+    """A file name that is not used yet."""
     return f"check-{secrets.token_hex(8)}"
 
 
 @contextmanager
 def removed(*files: Path) -> Iterator[None]:
-    """Whatever is there of these files is gone afterwards."""
+    """Delete these files at the end of the block."""
     try:
         yield
     finally:
@@ -115,7 +115,7 @@ def removed(*files: Path) -> Iterator[None]:
 
 
 def require_same(content: bytes, received: Path, receiver: str, evidence: Evidence) -> None:
-    """What was received is what was sent, byte for byte."""
+    """Require that the received file is the one that was sent, byte for byte."""
     if not received.is_file():
         raise Unmet(f"{receiver} has received nothing")
     got = received.read_bytes()

@@ -1,9 +1,9 @@
 """Where a NAPT's behavior is measured from (RFC 5780): inside, and two addresses outside.
 
-Theory of operation. RFC 5780 has a program inside ask a STUN server with two addresses and two
-ports whom it sees, and ask it to answer from another of the four. Here both ends are in one hand:
-UDP sockets on a host of the NAPT's site, and on two public nodes that are not the NAPT. So no
-request for another address is needed, and nobody has to wait for a datagram that does not come.
+Theory of operation. In RFC 5780 a program inside asks a STUN server with two addresses and two
+ports for its external endpoint, and asks it to answer from another of the four. Here one program
+has the sockets at both ends: on a host of the NAPT's site, and on two public nodes. So no request
+for another address is needed, and no wait for a datagram that does not come.
 """
 
 from __future__ import annotations
@@ -95,9 +95,9 @@ class Vantage:
         return peer
 
     def fate(self, sender: Spot, to: Endpoint, receiver: Spot) -> tuple[Endpoint | None, str]:
-        """Send a datagram by way of the NAPT: whom the receiver saw, or None and why it ended.
+        """Send a datagram through the NAPT: the source that arrived, or None and the drop reason.
 
-        Nobody has to wait for one that does not come: a NAPT reports what it drops.
+        A datagram that does not come needs no time-out: the NAPT reports what it drops.
         """
         token = stun_binding.request(secrets.token_bytes(stun_binding.TRANSACTION_BYTES))
         log_since = self.ground.net.log.mark()
@@ -113,9 +113,7 @@ class Vantage:
                 is_drop = (event.node, event.name) == (self.napt, "drop")
                 if is_drop and str(event.fields["packet"]).endswith(ends):
                     return None, str(event.fields["reason"])
-        raise CannotTell(
-            f"{self.napt} neither passed a datagram ({ends}) on nor said that it dropped it"
-        )
+        raise CannotTell(f"{self.napt} neither forwarded a datagram ({ends}) nor reported a drop")
 
 
 def _receive(spot: Spot, wanted: bytes, what: str) -> Endpoint:

@@ -1,4 +1,4 @@
-"""RFC 3022, and the RFCs of the headers themselves: what a NAPT must change, and nothing else."""
+"""RFC 3022, and the RFCs of the headers themselves: what a NAPT must change, and must not."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def no_checksum(t: Exam) -> None:
     header_checks.absent_checksum_stays_absent(t)
 
 
-@test("4.1 sum of 0", "MUST", "one that comes out as 0 is sent as 65,535 (RFC 768)")
+@test("4.1 sum of 0", "MUST", "a UDP checksum that computes to 0 is sent as 65,535 (RFC 768)")
 def zero_checksum(t: Exam) -> None:
     header_checks.checksum_never_becomes_absent(t)
 
 
-@test("4.1 damaged", "MUST NOT", "a wrong checksum is made to hold")
+@test("4.1 damaged", "MUST NOT", "a wrong checksum is corrected")
 def damaged(t: Exam) -> None:
     header_checks.damage_stays_visible(t)
 
@@ -35,7 +35,7 @@ def time_to_live(t: Exam) -> None:
     header_checks.time_to_live(t)
 
 
-@test("DSCP and ECN", "MUST NOT", "the class of service or congestion marks are lost (RFC 3168)")
+@test("DSCP and ECN", "MUST NOT", "the class of service or congestion marks are changed (RFC 3168)")
 def class_and_congestion(t: Exam) -> None:
     header_checks.class_and_congestion(t)
 
@@ -45,7 +45,7 @@ def dont_fragment(t: Exam) -> None:
     header_checks.dont_fragment(t)
 
 
-@test("TCP options", "MUST NOT", "options of TCP are changed, known or unknown (RFC 9293, 3.1)")
+@test("TCP options", "MUST NOT", "TCP options are changed, known or unknown (RFC 9293, 3.1)")
 def tcp_options(t: Exam) -> None:
     header_checks.tcp_options(t)
 
@@ -55,12 +55,16 @@ def urgent(t: Exam) -> None:
     header_checks.tcp_fields(t)
 
 
-@test("IP options", "MUST NOT", "options of IP that name no address are lost (RFC 791)")
+@test("IP options", "MUST NOT", "IP options without addresses are removed (RFC 791)")
 def ip_options(t: Exam) -> None:
     header_checks.ip_options(t)
 
 
-@test("other protocols", "MUST NOT", "what cannot be translated gets out with a private address")
+@test(
+    "other protocols",
+    "MUST NOT",
+    "a packet that cannot be translated leaves with a private address",
+)
 def nothing_private(t: Exam) -> None:
     header_checks.nothing_private_gets_out(t)
 

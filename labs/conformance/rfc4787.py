@@ -14,7 +14,7 @@ test, inapplicable = CHAPTER.test, CHAPTER.inapplicable
 
 STRICT_FILTER = Deviation(
     lambda setup: setup.settings.filtering is Behavior.ADDRESS_AND_PORT_DEPENDENT,
-    "the strictest filter: nobody gets in whom the inside has not called",
+    "the strictest filter: only endpoints that the inside has called get in",
     "filtering: endpoint-independent",
 )
 
@@ -50,10 +50,12 @@ def overloading(t: Exam) -> None:
 
 
 @test(
-    "REQ-3a", "RECOMMENDED", "a port below 1024 becomes one below 1024, others become others",
+    "REQ-3a", "RECOMMENDED",
+    "a port below 1024 is mapped to one below 1024, any other to one above",
     Deviation(
         lambda setup: setup.settings.ports.start >= 1024,
-        "the pool leaves the well-known ports to explicit rules, where nobody gets them by chance",
+        "the pool leaves the well-known ports to explicit rules, so that no host gets "
+        "one by chance",
         "ports: 1-65535",
     ),
 )  # fmt: skip
@@ -68,10 +70,11 @@ def port_range(t: Exam) -> None:
 
 
 @test(
-    "REQ-4", "RECOMMENDED", "an even port becomes an even one, an odd one an odd one (parity)",
+    "REQ-4", "RECOMMENDED",
+    "an even port is mapped to an even one, an odd port to an odd one (parity)",
     Deviation(
         lambda setup: not setup.settings.port_parity and not preserves(setup),
-        "RFC 7857, section 8, allows to do without: half of the pool is out of reach with it",
+        "RFC 7857, section 8, allows this: with parity a host can use only half of the pool",
         "port-parity: true",
     ),
 )  # fmt: skip
@@ -79,7 +82,7 @@ def parity(t: Exam) -> None:
     udp_checks.parity_is_kept(t)
 
 
-@test("REQ-5", "MUST NOT", "a mapping expires after less than 2 minutes unused")
+@test("REQ-5", "MUST NOT", "a mapping expires after less than 2 minutes without use")
 def two_minutes(t: Exam) -> None:
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     timer_checks.lasts_at_least(t, "udp", flow.external, "udp", 120)
@@ -112,14 +115,19 @@ def outbound_refresh(t: Exam) -> None:
     timer_checks.udp_outbound_refreshes(t)
 
 
-@test("REQ-6a", "MAY", "packets from outside keep it alive, too (inbound refresh)", when=AT_ONCE)
+@test(
+    "REQ-6a",
+    "MAY",
+    "packets from outside keep a mapping alive as well (inbound refresh)",
+    when=AT_ONCE,
+)
 def inbound_refresh(t: Exam) -> None:
     timer_checks.udp_inbound_refresh(t)
 
 
 inapplicable(
-    "REQ-7", "MUST", "an external address that was obtained dynamically does not clash with inside",
-    "the external address is written down, and a clash is refused before anything starts",
+    "REQ-7", "MUST", "a dynamic external address does not clash with the inside network",
+    "the external address is configured, and a clash is refused before the NAPT starts",
 )  # fmt: skip
 
 
@@ -132,7 +140,7 @@ def filtering(t: Exam) -> None:
     t.require(seen != udp_checks.PORT_DEPENDENT, f"filtering is {seen}", f"filtering is {seen}")
 
 
-@test("REQ-8a", "MAY", "the filtering behavior can be set; what is set is what is done")
+@test("REQ-8a", "MAY", "the filtering behavior can be set, and the NAPT does what is set")
 def filtering_as_set(t: Exam) -> None:
     wanted = t.filtering_setting
     seen = udp_checks.filtering(t, t.host("x2"))
@@ -222,12 +230,20 @@ def unreachable(t: Exam) -> None:
         icmp_checks.error_in(t, flow, code=code)
 
 
-@test("REQ-13", "MUST", "too long for the next link, and DF set: ICMP fragmentation needed")
+@test(
+    "REQ-13",
+    "MUST",
+    "a packet too long for the next link, with DF set, gets ICMP fragmentation needed",
+)
 def fragmentation_needed(t: Exam) -> None:
     fragment_checks.too_big_is_told(t)
 
 
-@test("REQ-13a", "MUST", "too long, and DF not set: fragmented, and sent in order")
+@test(
+    "REQ-13a",
+    "MUST",
+    "a packet too long for the next link, without DF, is fragmented and sent in order",
+)
 def fragments_outgoing(t: Exam) -> None:
     pieces = fragment_checks.cut_for_narrow_link(t)
     t.require(len(pieces) > 1, f"{len(pieces)} fragments", "it passed in one piece")
@@ -240,21 +256,27 @@ def in_order(t: Exam) -> None:
     fragment_checks.come_in(t, t.open_udp(t.host("x1"), t.host("y1")), (0, 1, 2))
 
 
-@test("REQ-14 out of order", "MUST", "and so are fragments out of order, the ports coming last")
+@test(
+    "REQ-14 out of order",
+    "MUST",
+    "fragments out of order are let in, the first fragment (with the ports) last",
+)
 def out_of_order(t: Exam) -> None:
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     fragment_checks.come_in(t, flow, (2, 1, 0))
     fragment_checks.come_in(t, flow, (1, 0, 2))
 
 
-@test("REQ-14 outbound", "MUST", "both from the inside as well")
+@test("REQ-14 outbound", "MUST", "fragments from the inside pass, in order and out of order")
 def outbound_fragments(t: Exam) -> None:
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     fragment_checks.go_out(t, flow, (0, 1, 2))
     fragment_checks.go_out(t, flow, (2, 1, 0))
 
 
-@test("REQ-14a", "MUST", "a flood of fragments keeps neither ordered fragments nor packets out")
+@test(
+    "REQ-14a", "MUST", "during a flood of fragments, ordered fragments and whole packets still pass"
+)
 def fragment_flood(t: Exam) -> None:
     flow = t.open_udp(t.host("n1"), t.host("y1"))
     fragment_checks.flood(t, t.host("y2"), flow.external[0])

@@ -1,4 +1,4 @@
-"""RFC 5382, TCP: how connections begin, who may call, how long silence may last."""
+"""RFC 5382, TCP: how connections begin and end, filtering, time-outs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,11 @@ def valid_sequences(t: Exam) -> None:
     t.note("opened, data both ways, half closed, data one way, closed")
 
 
-@test("REQ-2 inbound", "MUST", "and for permitted ones that are opened from outside")
+@test(
+    "REQ-2 inbound",
+    "MUST",
+    "all valid sequences pass, for permitted connections opened from outside",
+)
 def opened_from_outside(t: Exam) -> None:
     external = t.testbed.rule()
     flow = TcpFlow(t, t.host("x1"), t.host("y1"), port=external[1], external=external)
@@ -63,7 +67,7 @@ def filtering(t: Exam) -> None:
     t.require(seen != udp_checks.PORT_DEPENDENT, f"filtering is {seen}", f"filtering is {seen}")
 
 
-@test("REQ-3a", "MAY", "the filtering behavior can be set; what is set is what is done")
+@test("REQ-3a", "MAY", "the filtering behavior can be set, and the NAPT does what is set")
 def filtering_as_set(t: Exam) -> None:
     wanted = t.filtering_setting
     seen = tcp_checks.filtering(t, t.host("x2"))
@@ -88,7 +92,12 @@ def silent_for_six_seconds(t: Exam) -> None:
     t.note("control: a SYN from inside, sent in the same second, arrived at the caller")
 
 
-@test("REQ-4 dialed", "MUST", "and not at all if the inside dials meanwhile", when=AT_ONCE)
+@test(
+    "REQ-4 dialed",
+    "MUST",
+    "an unsolicited SYN is not answered if the inside opens the connection meanwhile",
+    when=AT_ONCE,
+)
 def silent_if_dialed(t: Exam) -> None:
     seen = tcp_checks.unsolicited(t)
     answers = [answer for answer in seen.answers if answer.call == seen.dialed]
@@ -100,10 +109,10 @@ def silent_if_dialed(t: Exam) -> None:
 
 
 @test(
-    "REQ-4 then", "SHOULD", "else an ICMP port unreachable follows after the 6 seconds",
+    "REQ-4 then", "SHOULD", "an unsolicited SYN gets an ICMP port unreachable after 6 seconds",
     Deviation(
         lambda setup: not setup.settings.refuse_syn,
-        "whoever knocks is not told that there is a NAPT",
+        "an unknown caller does not learn that there is a NAPT",
         "refuse-syn: true",
     ),
     when=AT_ONCE,
@@ -125,18 +134,22 @@ def told_after_six_seconds(t: Exam) -> None:
 
 
 inapplicable(
-    "REQ-4a", "MUST", "silence instead, where an answer violates the security policy",
-    "no policy forbids it; `refuse-syn: false` is such a policy",
+    "REQ-4a", "MUST", "no answer to an unsolicited SYN where the security policy forbids it",
+    "there is no such policy by default; `refuse-syn: false` is one",
 )  # fmt: skip
 
 
-@test("REQ-5", "MUST NOT", "an established connection is given up in less than 2 h 4 min")
+@test("REQ-5", "MUST NOT", "an established connection expires in less than 2 h 4 min")
 def established(t: Exam) -> None:
     flow = open_tcp(t, t.host("x1"), t.host("y1"))
     timer_checks.lasts_at_least(t, "tcp", flow.external, "tcp", 7440)
 
 
-@test("REQ-5 transitory", "MUST NOT", "one that is opening or closing in less than 4 minutes")
+@test(
+    "REQ-5 transitory",
+    "MUST NOT",
+    "a connection that is opening or closing expires in less than 4 minutes",
+)
 def transitory(t: Exam) -> None:
     opening = TcpFlow(t, t.host("x1"), t.host("y1"))
     opening.out(SYN)
@@ -176,7 +189,11 @@ def hairpinning(t: Exam) -> None:
     tcp_checks.hairpin(t, t.host("x1"), t.host("x2"))
 
 
-@test("REQ-8 rule", "MUST", "and by that of an explicit rule")
+@test(
+    "REQ-8 rule",
+    "MUST",
+    "inside hosts connect to each other by an explicit rule's external endpoint",
+)
 def hairpinning_to_rule(t: Exam) -> None:
     tcp_checks.hairpin_to_rule(t, t.host("x2"), t.host("x1"))
 

@@ -1,4 +1,4 @@
-"""RFC 5508, ICMP: queries, errors and their quotations, and what a NAPT says itself."""
+"""RFC 5508, ICMP: queries, errors and their quotations, and the NAPT's own errors."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def queries(t: Exam) -> None:
     icmp_checks.query(t, "x1", "y1")
 
 
-@test("REQ-1 timestamp", "MUST", "so do timestamp queries, which are queries as well (RFC 1122)")
+@test("REQ-1 timestamp", "MUST", "timestamp queries (RFC 1122) pass, and so do their replies")
 def timestamps(t: Exam) -> None:
     icmp_checks.timestamp(t, "x1", "y1")
 
 
-@test("REQ-1a", "SHOULD", "the identifier becomes the same one towards all hosts")
+@test("REQ-1a", "SHOULD", "a query's identifier is mapped to the same one towards all hosts")
 def identifier_mapping(t: Exam) -> None:
     one = icmp_checks.query(t, "x1", "y1")
     clash = Query(t, t.host("x3"), t.host("y2"), identifier=one.identifier)
@@ -52,7 +52,7 @@ def sixty_seconds(t: Exam) -> None:
     timer_checks.lasts_at_least(t, "icmp", external, "icmp", 60)
 
 
-@test("REQ-2a", "RECOMMENDED", "its time-out can be set", when=AT_ONCE)
+@test("REQ-2a", "RECOMMENDED", "the time-out of queries can be set", when=AT_ONCE)
 def configurable(t: Exam) -> None:
     timer_checks.query_expires(t)
 
@@ -62,12 +62,12 @@ def wrong_sum(t: Exam) -> None:
     quotation_checks.bad_sum(t, t.open_udp(t.host("x1"), t.host("y1")))
 
 
-@test("REQ-3a", "SHOULD", "so is one that quotes a header whose checksum is wrong")
+@test("REQ-3a", "SHOULD", "an error that quotes a header with a wrong checksum is dropped")
 def wrong_quoted_sum(t: Exam) -> None:
     quotation_checks.bad_quoted_sum(t, t.open_udp(t.host("x1"), t.host("y1")))
 
 
-@test("REQ-3b", "MUST", "IP options in the quoted header are stepped over")
+@test("REQ-3b", "MUST", "IP options in the quoted header are skipped")
 def quoted_options(t: Exam) -> None:
     quotation_checks.with_options(t, t.open_udp(t.host("x1"), t.host("y1")))
 
@@ -77,17 +77,19 @@ def quoted_transport_sum(t: Exam) -> None:
     quotation_checks.bad_quoted_transport_sum(t, t.open_udp(t.host("x1"), t.host("y1")))
 
 
-@test("REQ-3d", "MUST", "padding and extensions behind the quotation are left alone")
+@test("REQ-3d", "MUST", "padding and extensions after the quotation are not changed")
 def extensions(t: Exam) -> None:
     quotation_checks.with_extension(t, t.open_udp(t.host("x1"), t.host("y1")))
 
 
-@test("REQ-4", "SHOULD", "from outside, about nothing that we know: dropped")
+@test("REQ-4", "SHOULD", "an error from outside about an unknown session is dropped")
 def unknown_from_outside(t: Exam) -> None:
     quotation_checks.without_mapping(t, t.open_udp(t.host("x1"), t.host("y1")))
 
 
-@test("REQ-4a", "MUST", "else the quotation is turned back into what was sent: UDP, ICMP, 8 bytes")
+@test(
+    "REQ-4a", "MUST", "an error from outside: the quotation is translated back (UDP, ICMP, 8 bytes)"
+)
 def quotation_reverted(t: Exam) -> None:
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     icmp_checks.error_in(t, flow)
@@ -102,14 +104,14 @@ def quotation_reverted(t: Exam) -> None:
     )
 
 
-@test("REQ-4b", "MUST", "its type and code stay what they are")
+@test("REQ-4b", "MUST", "an error from outside keeps its type and code")
 def type_and_code(t: Exam) -> None:
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     for kind, code, rest in ((3, 1, 0), (3, 4, 1300), (3, 13, 0), (11, 0, 0), (11, 1, 0)):
         icmp_checks.error_in(t, flow, kind=kind, code=code, rest=rest)
 
 
-@test("REQ-4c", "MUST", "it goes to the source of the packet that it quotes")
+@test("REQ-4c", "MUST", "an error from outside goes to the source of the packet that it quotes")
 def goes_to_the_source(t: Exam) -> None:
     one = t.open_udp(t.host("x1"), t.host("y1"))
     two = t.open_udp(t.host("x2"), t.host("y1"), port=one.port, remote_port=one.remote_port)
@@ -117,24 +119,24 @@ def goes_to_the_source(t: Exam) -> None:
         icmp_checks.error_in(t, flow, by=t.host("y2"), code=1)
 
 
-@test("REQ-5", "SHOULD", "from inside, about nothing that we know: dropped")
+@test("REQ-5", "SHOULD", "an error from inside about an unknown session is dropped")
 def unknown_from_inside(t: Exam) -> None:
     quotation_checks.without_mapping_from_inside(t, t.open_udp(t.host("x1"), t.host("y1")))
 
 
-@test("REQ-5a", "MUST", "else the quotation is turned back into what was sent")
+@test("REQ-5a", "MUST", "an error from inside: the quotation is translated back")
 def quotation_reverted_from_inside(t: Exam) -> None:
     icmp_checks.error_out(t, t.open_udp(t.host("x1"), t.host("y1")))
 
 
-@test("REQ-5b", "MUST", "its type and code stay what they are")
+@test("REQ-5b", "MUST", "an error from inside keeps its type and code")
 def type_and_code_from_inside(t: Exam) -> None:
     flow = t.open_udp(t.host("x1"), t.host("y1"))
     for code in (0, 1, 3, 13):
         icmp_checks.error_out(t, flow, code=code)
 
 
-@test("REQ-5c", "MUST", "from a router inside, too, it comes from the NAPT's own address")
+@test("REQ-5c", "MUST", "an error from a router inside leaves with the NAPT's external address")
 def from_a_router_inside(t: Exam) -> None:
     icmp_checks.error_out(t, t.open_udp(t.host("x1"), t.host("y1")), by=t.host("x3"), code=1)
 
@@ -142,7 +144,7 @@ def from_a_router_inside(t: Exam) -> None:
 @test(
     "REQ-6",
     "MUST NOT",
-    "an error refreshes or ends the session of the query it is about",
+    "an error about a query refreshes or ends the query's session",
     when=AT_ONCE,
 )
 def no_refresh(t: Exam) -> None:
@@ -151,17 +153,17 @@ def no_refresh(t: Exam) -> None:
 
 inapplicable(
     "REQ-7 queries", "MUST", "Basic NAT: hairpinned queries pass",
-    "this is a NAPT, to which the requirement is not addressed: an identifier at the NAPT's own "
-    "address says nobody inside",
+    "the requirement is for Basic NAT: here an identifier at the external address names "
+    "no host inside",
 )  # fmt: skip
 
 
-@test("REQ-7", "MUST", "a hairpinned error passes, and what it quotes is turned back twice")
+@test("REQ-7", "MUST", "a hairpinned error passes, and its quotation is translated back twice")
 def hairpinned_error(t: Exam) -> None:
     hairpinned(t)
 
 
-@test("REQ-7a", "MUST", "and it goes to the source of the packet that it quotes")
+@test("REQ-7a", "MUST", "a hairpinned error goes to the source of the packet that it quotes")
 def hairpinned_error_destination(t: Exam) -> None:
     packet, inside = hairpinned(t)
     t.require(packet == inside, f"it goes to {inside}", f"it goes to {packet}, not {inside}")
@@ -181,7 +183,11 @@ def hairpinned(t: Exam) -> tuple[str, str]:
     return packet.receiver[0], one.inside.address
 
 
-@test("REQ-8", "SHOULD", "no room for a new session: dropped, and its sender told (ICMP 3/13)")
+@test(
+    "REQ-8",
+    "SHOULD",
+    "a packet without room for its session is dropped, its sender told (ICMP 3/13)",
+)
 def told_when_full(t: Exam) -> None:
     full_checks.told_with(t, 13)
 
@@ -192,23 +198,27 @@ inapplicable(
 )  # fmt: skip
 
 
-@test("REQ-10a1", "MUST", "destination unreachable: too big for the next link, for a later one")
+@test("REQ-10a1", "MUST", "destination unreachable: its own (packet too big), and a later router's")
 def too_big(t: Exam) -> None:
     fragment_checks.too_big_is_told(t)
     gateway_checks.path_mtu(t)
 
 
-@test("REQ-10a source", "MUST", "its own errors come from the interface they leave by (RFC 1812)")
+@test(
+    "REQ-10a source",
+    "MUST",
+    "its own errors have the address of the interface they leave by (RFC 1812)",
+)
 def source_of_errors(t: Exam) -> None:
     fragment_checks.own_errors_come_from_inside(t)
 
 
-@test("REQ-10a2", "MUST", "time exceeded: its own, and that of routers behind it")
+@test("REQ-10a2", "MUST", "time exceeded: its own, and a later router's")
 def time_exceeded(t: Exam) -> None:
     gateway_checks.time_exceeded(t)
 
 
-@test("REQ-10a3", "MUST", "echo: it answers pings to its own addresses")
+@test("REQ-10a3", "MUST", "it answers echo requests to its own addresses")
 def answers_pings(t: Exam) -> None:
     gateway_checks.answers_pings(t)
 
@@ -230,7 +240,8 @@ def obsolete(t: Exam) -> None:
 
 
 @test(
-    "REQ-10d", "RECOMMENDED", "its own errors have the class of service of what they are about",
+    "REQ-10d", "RECOMMENDED",
+    "its own errors have the class of service of the packet that they are about",
     Deviation(
         lambda _: True,
         "time exceeded is written by the gateway's kernel, which gives errors the precedence of "
@@ -243,21 +254,27 @@ def class_of_service(t: Exam) -> None:
     gateway_checks.class_is_copied(t)
 
 
-@test("REQ-10d refusals", "RECOMMENDED", "so have its refusals, which it writes when it is full")
+@test(
+    "REQ-10d refusals",
+    "RECOMMENDED",
+    "refusals of a full NAPT have the class of service of the refused packet",
+)
 def class_of_refusals(t: Exam) -> None:
     full_checks.refusal_has_class(t)
 
 
-@test("REQ-10e", "RECOMMENDED", "no errors about errors, nor about later fragments (RFC 1812)")
+@test(
+    "REQ-10e", "RECOMMENDED", "it sends no errors about errors or about later fragments (RFC 1812)"
+)
 def silent(t: Exam) -> None:
     gateway_checks.knows_when_to_be_silent(t)
 
 
-@test("REQ-10f", "RECOMMENDED", "its errors are limited in rate", when=AT_LAST)
+@test("REQ-10f", "RECOMMENDED", "its own errors are limited in rate", when=AT_LAST)
 def limited(t: Exam) -> None:
     gateway_checks.errors_are_limited(t)
 
 
-@test("REQ-11", "MAY", "ICMP that is neither query nor error is dropped, or handled")
+@test("REQ-11", "MAY", "ICMP that is neither a query nor an error is dropped or handled")
 def others(t: Exam) -> None:
     gateway_checks.other_messages_do_not_pass(t)

@@ -1,4 +1,4 @@
-"""RFC 6888, carrier-grade NAT: what of it binds any NAPT that several hosts share."""
+"""RFC 6888, carrier-grade NAT: the parts that apply to any NAPT that several hosts share."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ CHAPTER = Chapter(6888, "carrier-grade NAT")
 test, inapplicable = CHAPTER.test, CHAPTER.inapplicable
 
 inapplicable(
-    "REQ-1", "MUST", "the requirements for each transport protocol that is translated",
-    "they are the rows above; DCCP is not translated",
+    "REQ-1", "MUST", "the RFCs' requirements for each translated transport protocol",
+    "those are the rows above; DCCP is not translated",
 )  # fmt: skip
 inapplicable(
     "REQ-2", "MUST", "paired address pooling by default",
@@ -26,12 +26,12 @@ inapplicable(
 )  # fmt: skip
 
 
-@test("REQ-4", "MUST", "the sessions, and by them the ports, of one host are limited")
+@test("REQ-4", "MUST", "the sessions of one host are limited, and with them its ports")
 def host_limit(t: Exam) -> None:
     full_checks.host_limit(t)
 
 
-@test("REQ-4a", "MUST", "the limit can be set; what is set is what is allowed")
+@test("REQ-4a", "MUST", "the limit can be set, and the NAPT allows what is set")
 def host_limit_as_set(t: Exam) -> None:
     full_checks.host_limit_as_set(t)
 
@@ -43,11 +43,11 @@ inapplicable(
 
 
 @test(
-    "REQ-4c", "RECOMMENDED", "how fast one host makes new mappings is limited, too",
+    "REQ-4c", "RECOMMENDED", "the rate at which one host makes new mappings is limited",
     Deviation(
         lambda _: True,
-        "a host's sessions are limited in number, which bounds what it can cost; a limit of their "
-        "rate would make a page of many pictures slow",
+        "the number of a host's sessions is limited, which bounds its cost; a limit of "
+        "the rate would slow down a page of many pictures",
         "none: there is no such setting",
     ),
 )  # fmt: skip
@@ -57,12 +57,11 @@ def host_rate(t: Exam) -> None:
 
 inapplicable(
     "REQ-5", "SHOULD", "the memory for one host's state is limited, and so is its growth",
-    "here these are the rows of REQ-4: what is limited is sessions, which are the state",
+    "the rows of REQ-4 test this: sessions are the state, and they are limited",
 )  # fmt: skip
 inapplicable(
     "REQ-6", "MUST", "translation can be switched off for some destinations",
-    "addressed to carriers, whose own servers know the way to private addresses; this NAPT's "
-    "outside is the Internet, which does not",
+    "for carriers, whose servers have routes to private addresses; the Internet has none",
 )  # fmt: skip
 
 
@@ -81,11 +80,12 @@ def filtering(t: Exam) -> None:
 
 
 @test(
-    "REQ-8", "SHOULD NOT", "a port that is free again is given to another host within 2 minutes",
+    "REQ-8", "SHOULD NOT",
+    "a port is given to another host within 2 minutes after its mapping ended",
     Deviation(
         lambda setup: setup.settings.port_hold == 0
         and setup.settings.filtering is Behavior.ENDPOINT_INDEPENDENT,
-        "a free port is given at once",
+        "a free port is given out at once",
         "port-hold: 2m",
     ),
     when=AT_ONCE,
@@ -99,7 +99,7 @@ def port_control(t: Exam) -> None:
     port_checks.can_be_asked_for(t)
 
 
-@test("REQ-10", "SHOULD", "the NAPT can be managed: its rules and counts are to be had")
+@test("REQ-10", "SHOULD", "the NAPT can be managed: it shows its rules and counters")
 def managed(t: Exam) -> None:
     control = t.napt("main").node.napt
     if control is None:
@@ -108,16 +108,17 @@ def managed(t: Exam) -> None:
     t.observe(f"{stats['rules']} rules, {stats['sessions']} sessions, {stats['drops']} dropped")
 
 
-@test("REQ-11a", "MUST", "no room for a new mapping: the packet is dropped")
+@test("REQ-11a", "MUST", "a packet without room for its mapping is dropped")
 def dropped_when_full(t: Exam) -> None:
     full_checks.refused(t)
 
 
 @test(
-    "REQ-11b", "SHOULD", "and its sender is told, by ICMP host unreachable (3/1)",
+    "REQ-11b", "SHOULD",
+    "the sender of a packet without room is told by ICMP host unreachable (3/1)",
     Deviation(
         lambda _: True,
-        "RFC 5508, REQ-8, asks for code 13 in the same case, and an error has one code",
+        "RFC 5508, REQ-8, asks for code 13 in this case, and an error has only one code",
         "none: the two RFCs contradict each other",
     ),
 )  # fmt: skip
@@ -125,7 +126,7 @@ def told_when_full(t: Exam) -> None:
     full_checks.told_with(t, 1)
 
 
-@test("REQ-11c", "SHOULD", "and whoever manages the NAPT is notified")
+@test("REQ-11c", "SHOULD", "the NAPT's operator is notified of a packet without room")
 def notified_when_full(t: Exam) -> None:
     seen = full_checks.refused(t)
     t.require(
@@ -140,7 +141,7 @@ def no_eviction(t: Exam) -> None:
 
 inapplicable(
     "REQ-12", "SHOULD NOT", "destinations are logged",
-    "no log is kept; events are told only to whoever asks for them, while they ask",
+    "no log is kept; events go only to programs that subscribe to them",
 )  # fmt: skip
 
 
@@ -149,7 +150,9 @@ def utilization(t: Exam) -> None:
     full_checks.all_ports_used(t)
 
 
-inapplicable("REQ-14", "SHOULD", "the scheme of port allocation needs little log", "no log is kept")
+inapplicable(
+    "REQ-14", "SHOULD", "the port allocation scheme needs little logging", "no log is kept"
+)
 
 
 @test("REQ-15", "SHOULD", "ports are hard to guess")

@@ -1,4 +1,4 @@
-"""RFC 7857, updates: sessions of TCP, what refreshes a mapping, ports that nobody can guess."""
+"""RFC 7857, updates: TCP sessions, what refreshes a mapping, port randomization."""
 
 from __future__ import annotations
 
@@ -24,36 +24,38 @@ test, inapplicable = CHAPTER.test, CHAPTER.inapplicable
 @test(
     "2",
     "SHOULD",
-    "TCP is followed by state: half closed it lasts as if established",
+    "TCP's states are tracked; half-closed lasts as long as established",
     when=AT_ONCE,
 )
 def half_closed(t: Exam) -> None:
     tcp_timer_checks.half_closed_lasts(t)
 
 
-@test("2 closed", "SHOULD", "after FIN both ways it is held, then gone", when=AT_ONCE)
+@test("2 closed", "SHOULD", "after FINs both ways a mapping is held, then removed", when=AT_ONCE)
 def closed(t: Exam) -> None:
     tcp_timer_checks.closed_is_held(t)
 
 
-@test("2.1", "SHOULD", "opening and closing have time-outs of their own", when=AT_ONCE)
+@test("2.1", "SHOULD", "opening and closing connections have time-outs of their own", when=AT_ONCE)
 def opening(t: Exam) -> None:
     tcp_timer_checks.opening_expires(t)
 
 
-@test("2.1 default", "RECOMMENDED", "by default 4 minutes or more for a closed connection")
+@test("2.1 default", "RECOMMENDED", "a closed connection is held for 4 minutes or more by default")
 def closed_by_default(t: Exam) -> None:
     flow = open_tcp(t, t.host("x1"), t.host("y1"))
     flow.close()
     timer_checks.lasts_at_least(t, "tcp", flow.external, "closing-hold", 240)
 
 
-@test("2.2", "MUST", "a RST is translated, and does not end the mapping at once", when=AT_ONCE)
+@test("2.2", "MUST", "a RST is translated, and does not remove the mapping at once", when=AT_ONCE)
 def reset(t: Exam) -> None:
     tcp_timer_checks.reset_passes(t)
 
 
-@test("2.2 revived", "SHOULD", "data after a RST bring the connection back", when=AT_ONCE)
+@test(
+    "2.2 revived", "SHOULD", "data after a RST make the connection established again", when=AT_ONCE
+)
 def revived(t: Exam) -> None:
     tcp_timer_checks.reset_is_undone(t)
 
@@ -67,7 +69,7 @@ def reset_by_default(t: Exam) -> None:
 
 inapplicable(
     "3", "MAY", "one external port for several internal endpoints, if their destinations differ",
-    "allowed, not required: with endpoint-independent mapping it cannot be",
+    "allowed, not required: endpoint-independent mapping excludes it",
 )  # fmt: skip
 inapplicable(
     "4", "SHOULD", "paired pooling: no second external address when the first has no ports left",
@@ -80,7 +82,7 @@ def mapping_by_protocol(t: Exam) -> None:
     port_checks.protocols_are_apart(t)
 
 
-@test("6", "MUST", "so does its filter: nobody sends UDP to what TCP has opened")
+@test("6", "MUST", "a filter belongs to one protocol: what TCP has opened lets no UDP in")
 def filter_by_protocol(t: Exam) -> None:
     port_checks.tcp_admits_no_udp(t)
 
@@ -97,7 +99,7 @@ def refused_do_not_refresh(t: Exam) -> None:
     )
 
 
-@test("7 TCP", "SHOULD NOT", "segments that belong to no connection refresh one", when=AT_ONCE)
+@test("7 TCP", "SHOULD NOT", "segments that do not belong to a connection refresh it", when=AT_ONCE)
 def strays_do_not_refresh(t: Exam) -> None:
     tcp_timer_checks.not_refreshed_by_strays(t)
 
@@ -115,10 +117,10 @@ def errors_do_not_refresh(t: Exam) -> None:
 
 
 @test(
-    "8", "SHOULD", "there is a means to have port parity kept",
+    "8", "SHOULD", "port parity can be preserved per application",
     Deviation(
         lambda setup: not setup.settings.port_parity,
-        "it is a setting of the whole NAPT, and off",
+        "port parity is a setting of the whole NAPT, off by default",
         "port-parity: true",
     ),
 )  # fmt: skip
@@ -126,21 +128,21 @@ def parity(t: Exam) -> None:
     udp_checks.parity_is_kept(t)
 
 
-@test("9", "SHOULD", "external ports cannot be guessed from those before (RFC 6056)")
+@test("9", "SHOULD", "external ports cannot be guessed from earlier ones (RFC 6056)")
 def unguessable(t: Exam) -> None:
     port_checks.are_unguessable(t)
 
 
-@test("10", "SHOULD", "datagrams of two hosts that may be cut never have the same identification")
+@test("10", "SHOULD", "fragmentable datagrams of two hosts never have the same identification")
 def identification(t: Exam) -> None:
     fragment_checks.identifications_differ(t)
 
 
 inapplicable(
     "11", "MAY", "a query's mapping is deleted with its last session",
-    "allowed, not required, and not to be seen from outside",
+    "allowed, not required, and not visible from outside",
 )  # fmt: skip
 inapplicable(
-    "12", "MUST", "hairpinned errors need mappings that can be found from outside",
+    "12", "MUST", "hairpinned errors find the mapping by its external endpoint",
     "a clarification: the row of RFC 5508, REQ-7, is the test",
 )  # fmt: skip

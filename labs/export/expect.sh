@@ -19,7 +19,7 @@ within() {  # SECONDS COMMAND …: whether it succeeds within that time
   done
 }
 
-listen() {  # NODE PORT: for the next check; the web server says whom it sees
+listen() {  # NODE PORT: for the next check; the web server says which address it sees
   listener=$1
   pid=$(on "$1" sh -c "$python -P -m napt_lab.servers.web --port $2 > /dev/null 2>&1 & echo \$!")
 }
@@ -49,12 +49,12 @@ reaches() {  # TEXT SECONDS HOW FROM ADDRESS PORT SEEN_AS
 # Two controls: the target answers a neighbor of its own, and the source reaches its next hop.
 cannot_reach() {  # TEXT SECONDS HOW FROM ADDRESS PORT NEXT_HOP CONTROL_HOW NEIGHBOR OWN OWN_PORT
   if ! within "$start" try "$8" "$9" "${10}" "${11}"; then
-    cannot_tell "$1" "$9 should reach ${10} ${11}: $seen"
+    cannot_tell "$1" "$9 does not reach ${10} ${11}: $seen"
   elif ! within "$start" try ping "$4" "$7"; then
-    cannot_tell "$1" "$4 should reach $7: $seen"
+    cannot_tell "$1" "$4 does not reach $7: $seen"
   elif within "$2" fails try "$3" "$4" "$5" "$6"; then
     holds "$1"
   else
-    does_not_hold "$1" "$4 does reach $5 $6"
+    does_not_hold "$1" "$4 reaches $5 $6"
   fi
 }

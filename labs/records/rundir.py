@@ -1,14 +1,14 @@
 """runs/: a folder for each run, put in place whole.
 
     runs/9c          a symbolic link to the newest finished run of lab 9c
-    runs/9c-stopped  … to the newest one that somebody stopped before its end
+    runs/9c-stopped  … to the newest run that was stopped before its end
     runs/latest      … to the newest of all that have a report, also if it was stopped
     runs/.9c-x3k     the folders themselves, those of unfinished runs as well
 
 A run writes to a folder of its own, which it keeps locked (flock). At the end the links are
 replaced, each in one step, so that a reader always sees one whole run, even if several runs
-of one lab end at the same time. A folder to which no link points and that nobody holds locked
-is of an older run, or of one that was killed: the next run that ends removes it.
+of one lab end at the same time. A folder that no link points to and that is not locked belongs to
+an older run, or to one that was killed: the next run that ends removes it.
 """
 
 from __future__ import annotations
@@ -25,21 +25,23 @@ from pathlib import Path
 from napt_lab.labs.setup.bootstrap import give_to_owner
 from napt_lab.topologies.spec.checkout import IN_CHECKOUT, ROOT
 
-# In a checkout it is the checkout's; an installed package is no place to write to.
+# In a checkout it is in the checkout; an installed package must not be written to.
 RUNS = (ROOT if IN_CHECKOUT else Path.cwd()) / "runs"
 
 
 class RunDirectory:
-    """One run's folder: `path`, until `publish` the run's own business."""
+    """One run's folder, `path`; no link leads to it before `publish`."""
 
     def __init__(self, lab: str, runs: Path = RUNS) -> None:
         self._runs = runs
         self._lab = lab
         runs.mkdir(exist_ok=True)
         for link in (runs / lab, runs / "latest"):
-            if link.is_dir() and not link.is_symlink():  # better now than when all is done
-                raise IsADirectoryError(errno.EISDIR, "a folder is where a link belongs", str(link))
-        with _locked(runs):  # whoever tidies up does not find it before it is locked
+            if link.is_dir() and not link.is_symlink():  # told before the run, not after
+                raise IsADirectoryError(
+                    errno.EISDIR, "there is a folder where the run needs a link", str(link)
+                )
+        with _locked(runs):  # so that no other run removes it before it is locked
             self.path = Path(tempfile.mkdtemp(prefix=f".{lab}-", dir=runs))
             self.path.chmod(0o755)
             self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -56,12 +58,12 @@ class RunDirectory:
                 _replace_link(self._runs / name, self.path.name)
             os.close(self._lock)
             _remove_old(self._runs)
-            with contextlib.suppress(OSError):  # the owner is unknown in this user's sandbox
+            with contextlib.suppress(OSError):  # the owner is unknown in an ordinary user's sandbox
                 give_to_owner(self._runs)
         return self._runs / own
 
     def discard(self) -> None:
-        """Leave nothing of this run, and no `latest`, which would be taken for it."""
+        """Delete this run, and `latest`, which could be mistaken for it."""
         with _locked(self._runs):
             for link in self._runs.iterdir():
                 if link.is_symlink() and (

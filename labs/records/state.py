@@ -1,7 +1,7 @@
-"""Where the lab keeps what it knows of a person between runs: lines typed, exercises solved.
+"""The user's state between runs: the history of the prompts, and which exercises are solved.
 
-`$XDG_STATE_HOME/napt-lab`, which is `~/.local/state/napt-lab` where nothing else is said (XDG base
-directory specification). Not `runs/`: `make clean` empties that, and there may be several clones.
+It is in `$XDG_STATE_HOME/napt-lab`, by default `~/.local/state/napt-lab` (XDG base directory
+specification). Not in `runs/`: `make clean` empties that, and there may be several clones.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def state_folder() -> Path:
 
 
 def make_state_folder() -> Path:
-    """The folder, made if it was not there. Raises OSError where it cannot be."""
+    """The folder, which is made if it does not exist. Raises OSError if that fails."""
     folder = state_folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _share(folder)
@@ -42,7 +42,7 @@ def write_state(name: str, text: str) -> None:
 
 
 def _share(path: Path) -> None:
-    """Root with someone's HOME (sudo) leaves nothing there that they could not write."""
+    """Give a path to the owner of its folder: sudo may keep a user's HOME."""
     owner = next(p for p in path.parents if p.exists()).stat()
     with contextlib.suppress(OSError):
         os.chown(path, owner.st_uid, owner.st_gid)

@@ -1,8 +1,7 @@
-"""The one stream of events from which everything that people see of a run derives.
+"""The stream of events of a run, from which its screen and all its reports are made.
 
-A run says what happens as dictionaries that can be written as JSON: a step begins, a command
-is typed, a check was made. Narration, results, JUnit and events.jsonl only listen. So they
-cannot tell different stories.
+An event is a dictionary that can be written as JSON: a step begins, a command is typed, a check was
+made. Narration, results, JUnit and events.jsonl only listen. So they cannot contradict each other.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ class Stream:
         self._listeners.append(listener)
 
     def emit(self, event: str, /, **fields: Any) -> None:
-        """Tell all listeners; `time` is wall time in seconds unless given."""
+        """Send an event to all listeners; `time` is wall time in seconds unless given."""
         record = {"event": event, "time": time.time(), **fields}
         with self._one_at_a_time:
             for listener in self._listeners:
                 listener(record)
 
     def silence(self) -> None:
-        """Nobody listens any more."""
+        """Remove all listeners."""
         with self._one_at_a_time:
             self._listeners.clear()

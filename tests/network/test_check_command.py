@@ -84,7 +84,7 @@ def test_what_does_not_hold_is_told_to_people_ci_systems_and_github(tmp_path, mo
     annotation = said.splitlines()[-1]
     assert annotation == (
         "::error file=promises.yaml,line=8,title=does not hold::b cannot reach a%0A"
-        "b does reach it: b → a%0Alook at a's firewall"
+        "b reaches it: b → a%0Alook at a's firewall"
     )
     assert [case.find("failure") is None for case in ET.parse(junit).iter("testcase")] == [
         True, True, False,

@@ -38,21 +38,21 @@ HOLDS = {
     "bob reaches 24.9.3.7:8080 by http as 203.0.113.77 via forwarded": "rewrote 24.9.3.7:8080",
     "pc2 reaches pc:80 at napt_a:8080 as 24.9.3.7 via hairpinned": "in by napt_a:lan0, out by",
     "files cannot reach pc:80 because no-route at internet": "about 198.51.100.10:",
-    "files cannot reach pc because no-route at internet": "control: napt_a does reach pc",
+    "files cannot reach pc because no-route at internet": "control: napt_a reaches pc",
     "files cannot reach pc:80 at 24.9.3.7 because no-rule at napt_a": "napt_a dropped tcp SYN",
     "files cannot reach pc:53 by udp at napt_a because no-rule at napt_a": "dropped udp",
     "bob cannot reach pc:80 because no-neighbor at bob": "ARP who has 10.0.0.7?",
     "files cannot reach stackoverflow:81 because refused at stackoverflow": "RST",
     "files cannot reach stackoverflow:53 by udp because refused": "destination unreachable (port)",
-    "bob cannot reach 24.9.3.99 because no-neighbor at internet": "nobody has 24.9.3.99",
+    "bob cannot reach 24.9.3.99 because no-neighbor at internet": "no node has 24.9.3.99",
 }
 # What is not so; with the words that say why.
 HOLDS_NOT = {
     "bob reaches stackoverflow:80 as 24.9.3.7": "sees 203.0.113.77; expected: 24.9.3.7",
     "bob reaches stackoverflow:80 via forwarded": "the path is direct; expected: forwarded",
     "files reaches pc:80 at napt_a": "no answer to the SYN: no-rule at napt_a",
-    "bob cannot reach stackoverflow:80": "bob does reach it: bob → napt_b",
-    "pc cannot reach stackoverflow:81": "pc does reach it: pc → napt_a",
+    "bob cannot reach stackoverflow:80": "bob reaches it: bob → napt_b",
+    "pc cannot reach stackoverflow:81": "pc reaches it: pc → napt_a",
     "files cannot reach pc:80 because no-rule": "no-route at internet; expected: no-rule",
     "files cannot reach pc because no-route at napt_a": "expected: no-route at napt_a",
 }

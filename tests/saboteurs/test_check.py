@@ -211,7 +211,7 @@ SABOTEURS = {
     ),
     "bob cannot reach alice:85 at 24.9.3.7 because no-rule at napt_a": (
         an_explicit_rule,
-        "bob does reach it: bob → napt_b → internet → napt_a → alice",
+        "bob reaches it: bob → napt_b → internet → napt_a → alice",
     ),
     "files cannot reach alice:81 because no-route at internet": (
         drop("internet", 11, "tcp dport 81", hook="prerouting"),
@@ -225,7 +225,7 @@ SABOTEURS = {
     ),
     "files cannot reach mirror:99 because refused at mirror": (
         dnat("mirror", 13, "tcp dport 99 redirect to :80"),
-        "files does reach it: files → internet → mirror",
+        "files reaches it: files → internet → mirror",
     ),
     "tom cannot reach files:8080 because not-forwarded at tproxy": (
         command(
@@ -237,11 +237,11 @@ SABOTEURS = {
     ),
     "files cannot reach alice:83": (
         drop("alice", 15, "tcp dport 83"),
-        "the control failed, so this proves nothing: napt_a should reach alice",
+        "the control failed, so this proves nothing: napt_a does not reach alice",
     ),
     "relay cannot reach alice:84 because no-route": (
         drop("relay", 16, "ip daddr 198.51.100.1 tcp dport > 0", hook="output"),
-        "the control failed, so this proves nothing: relay should reach internet",
+        "the control failed, so this proves nothing: relay does not reach internet",
     ),
     "bob gets a file from anna:80 at 24.9.3.7:8081": (
         a_rule_to_the_wrong_pc,

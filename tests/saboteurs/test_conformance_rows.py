@@ -1,6 +1,6 @@
 """Saboteurs of the conformance report: each fault turns its rows red, and no other row.
 
-A fault is a setting that violates a requirement, or an edit of the translator's source. Faults
+A fault is a setting that violates a requirement, or one that is planted in the translator. Faults
 that have nothing to do with each other share an examination, for one takes a dozen seconds of
 waiting: its red rows must then be exactly those of all its faults together.
 """
@@ -19,7 +19,8 @@ from napt_lab.labs.conformance.requirement import WORDS
 from napt_lab.labs.conformance.side_by_side import examine_all
 from napt_lab.labs.conformance.topology import Candidate, read_setup
 from tests import installed
-from tests.saboteurs.saboteur import Edit, copy
+from tests.saboteurs.planted import anything, translator
+from tests.saboteurs.saboteur import Patch, copy
 
 DEADLINE = 150.0  # seconds
 
@@ -34,7 +35,7 @@ class Fault:
     name: str
     red: Mapping[str, str]
     keys: Mapping[str, object] | None = None
-    edits: tuple[Edit, ...] = ()
+    planted: Patch | None = None
 
 
 SETTINGS = (
@@ -100,67 +101,51 @@ SETTINGS = (
     ),
 )
 
-TRANSLATOR, PACKET = "nat_node/core/translator.py", "nat_node/core/packet.py"
+CORE = "napt_lab.nat_node.core"
+TRANSLATOR, PACKET = f"{CORE}.translator:Translator", f"{CORE}.packet:Packet"
+ECHO_REQUEST = 8
 
-SOURCES = (
+PLANTED = (
     (
         Fault(
             "a-napt-is-two-hops",
             {"3022.TTL": "at napt_main:"},
-            edits=(
-                Edit(
-                    "nat_node/engines/python_engine.py", "        give_back_hop(packet.data)\n", ""
-                ),
+            planted=Patch(
+                "napt_lab.nat_node.engines.python_engine:give_back_hop", anything.nothing
             ),
         ),
         Fault(
             # The rows that send a later fragment first, from outside and from inside.
             "later-fragments-do-not-wait",
             {"4787.REQ-14-out-of-order": "in pieces", "4787.REQ-14-outbound": "in pieces"},
-            edits=(
-                Edit(
-                    "nat_node/core/fragments.py",
-                    "        waiting = self._waiting.get(key)\n",
-                    "        return Drop.FRAGMENTS_FULL\n",
-                ),
-            ),
+            planted=Patch(f"{CORE}.fragments:Fragments.later", translator.keeping_nothing_waiting),
         ),
         Fault(
             # Half a second is too soon for both: for the silence, and for the answer after it.
             "unsolicited-syns-refused-soon",
             {"5382.REQ-4": "answered after 0.", "5382.REQ-4-then": "no ICMP 3/3"},
-            edits=(Edit("nat_node/core/unsolicited.py", "WAIT = 6.0", "WAIT = 0.5"),),
+            planted=Patch(f"{CORE}.unsolicited:WAIT", anything.instead, 0.5),
         ),
         Fault(
             "no-checksum-becomes-some",
             {"3022.4.1-no-checksum": "the checksum is"},
-            edits=(Edit(PACKET, "            if field == 0:\n", "            if field < 0:\n"),),
+            planted=Patch(f"{PACKET}.rewrite_source", translator.summing_what_has_no_sum),
         ),
         Fault(
             "only-echo-is-a-query",
             {"5508.REQ-1-timestamp": "icmp-unsupported"},
-            edits=(Edit(PACKET, "= (ECHO_REQUEST, TIMESTAMP)", "= (ECHO_REQUEST,)"),),
+            planted=Patch(f"{CORE}.translator:ICMP_QUERIES", anything.instead, [ECHO_REQUEST]),
         ),
         Fault(
             "damaged-quotations-pass",
             {"5508.REQ-3a": "was let through"},
-            edits=(
-                Edit(
-                    "nat_node/core/icmp_errors.py",
-                    "if not quoted.header_checksum_holds():",
-                    "if not quoted.header_length:",
-                ),
-            ),
+            planted=Patch(f"{PACKET}.header_checksum_holds", anything.giving, True),
         ),
         Fault(
             "identifications-clash",
             {"7857.10": "both have identification"},
-            edits=(
-                Edit(
-                    "nat_node/core/identification.py",
-                    "        return number\n",
-                    "        return before\n",
-                ),
+            planted=Patch(
+                f"{CORE}.identification:Identifications.give", translator.keeping_the_number
             ),
         ),
     ),
@@ -168,66 +153,32 @@ SOURCES = (
         Fault(
             "a-reset-is-final",
             {"7857.2.2-revived": "died there"},
-            edits=(
-                Edit(
-                    "nat_node/core/tcp_state.py",
-                    "        return state if state in (_CLOSED, _REFUSED) else _RESET\n",
-                    "        return _CLOSED\n",
-                ),
-            ),
+            planted=Patch(f"{CORE}.sessions:follow", translator.closing_at_a_reset),
         ),
         Fault(
             # Two rows look at what the refused one is told.
             "full-without-a-word",
             {"5508.REQ-8": "was told nothing", "5508.REQ-10d-refusals": "was told nothing"},
-            edits=(Edit(TRANSLATOR, "    {Drop.PORTS_EXHAUSTED, ", "    {"),),
+            planted=Patch(f"{TRANSLATOR}.translate", translator.full_without_a_word),
         ),
         Fault(
             "the-fast-path-loses-congestion-marks",
             {"3022.DSCP-and-ECN": "0x01"},
-            edits=(
-                Edit(
-                    "nat_node/fast_path/flow_cache.py",
-                    "        (field,) = _read_field(frame, at)\n",
-                    "        if frame[11] & 3:\n"
-                    "            _write_field(frame, 20, _read_field(frame, 20)[0] + frame[11])\n"
-                    "            frame[11] = 0\n"
-                    "        (field,) = _read_field(frame, at)\n",
-                ),
+            planted=Patch(
+                "napt_lab.nat_node.fast_path.flow_cache:Flows.forward",
+                translator.losing_congestion_marks,
             ),
         ),
         Fault(
             "syns-that-cross-are-dropped",
             {"5382.REQ-2a": "died there: no-connection"},
-            edits=(
-                Edit(
-                    TRANSLATOR,
-                    "            mapping = session.mapping\n"
-                    "            if protocol == TCP:\n"
-                    "                self.sessions.advance(session, packet.tcp_flags, "
-                    "False, now)\n",
-                    "            mapping = session.mapping\n"
-                    "            if protocol == TCP:\n"
-                    "                if packet.side is Side.OUTSIDE and packet.tcp_flags == SYN:\n"
-                    "                    return Drop.NO_CONNECTION\n"
-                    "                self.sessions.advance(session, packet.tcp_flags, "
-                    "False, now)\n",
-                ),
-            ),
+            planted=Patch(f"{TRANSLATOR}._deliver", translator.dropping_crossed_syns),
         ),
         Fault(
             "the-oldest-makes-room",
             {"6888.REQ-11d": "do not work any more"},
-            edits=(
-                Edit(
-                    "nat_node/core/sessions.py",
-                    "        if port is None:\n            return Drop.PORTS_EXHAUSTED\n",
-                    "        if port is None:\n"
-                    "            oldest = next(m for m in table if m.protocol == 17)\n"
-                    "            for session in list(oldest.sessions.values()):\n"
-                    "                self.close(session, 'evicted')\n"
-                    "            return Drop.PORTS_EXHAUSTED\n",
-                ),
+            planted=Patch(
+                f"{CORE}.sessions:Sessions.begin", translator.ending_the_oldest_for_nothing
             ),
         ),
     ),
@@ -285,30 +236,26 @@ def examine(root, *arguments):
     return candidate["requirements"]
 
 
-def sabotaged(source, root, *edits):
+def sabotaged(source, root, *faults):
     copy(source, root)
-    for edit in edits:
-        edit.apply(root)
+    for fault in faults:
+        fault.apply(root)
     return root
 
 
 def test_faults_in_the_translator(pristine, tmp_path):
     def work(number):
-        edits = [edit for fault in SOURCES[number] for edit in fault.edits]
-        return examine(sabotaged(pristine, tmp_path / str(number), *edits))
+        planted = [fault.planted for fault in PLANTED[number]]
+        return examine(sabotaged(pristine, tmp_path / str(number), *planted))
 
-    with ThreadPoolExecutor(len(SOURCES)) as pool:
-        examined = list(pool.map(work, range(len(SOURCES))))
-    for faults, rows in zip(SOURCES, examined, strict=True):
+    with ThreadPoolExecutor(len(PLANTED)) as pool:
+        examined = list(pool.map(work, range(len(PLANTED))))
+    for faults, rows in zip(PLANTED, examined, strict=True):
         assert_red(faults, rows)
 
 
 def test_a_report_on_packets_that_were_never_sent_is_all_errors(pristine, tmp_path):
-    nothing_is_sent = Edit(
-        "labs/conformance/testbed.py",
-        "        self._socket.sendto(probe.data, (destination, 0))\n",
-        "",
-    )
+    nothing_is_sent = Patch("napt_lab.labs.conformance.testbed:Host.send", anything.nothing)
     root = sabotaged(pristine, tmp_path / "copy", nothing_is_sent)
     # What must pass, what must not, and both; as many as are tried at the same time.
     wanted = {"3022.TTL", "3022.other-protocols", "3022.spoofed"}

@@ -13,6 +13,11 @@ def nothing(_original):
     return lambda *_arguments, **_options: None
 
 
+def giving(_original, value):
+    """A function that gives this, whatever it is asked."""
+    return lambda *_arguments, **_options: value
+
+
 def doing_nothing_for(function, unwanted):
     """A function that does nothing where an argument is this one."""
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 ALICE_PORT_9 = (0x0A000007, 9)
 AT_NAPT_A = 0x18090307  # 24.9.3.7
 ALWAYS_LATE = 0.5  # seconds
-_TCP = 6
+_TCP, _UDP = 6, 17
+_SYN, _RST = 0x02, 0x04
 _wasted = []
 
 
@@ -114,6 +115,72 @@ def another_reason(deliver):
     return delivered
 
 
+def losing_congestion_marks(forward):
+    """The fast path clears the field of DSCP and ECN where a mark is in it."""
+
+    def forwarded(flows, frame, length, now):
+        passed = forward(flows, frame, length, now)
+        if passed and frame[11] & 3:
+            checksum = int.from_bytes(frame[20:22]) + frame[11]
+            frame[20:22] = (checksum % 0xFFFF).to_bytes(2)
+            frame[11] = 0
+        return passed
+
+    return forwarded
+
+
+def summing_what_has_no_sum(rewrite_source):
+    """A UDP checksum of 0, which means that there is none, becomes another number."""
+
+    def rewritten(packet, endpoint):
+        rewrite_source(packet, endpoint)
+        at = packet.header_length + 6
+        if packet.protocol == _UDP and not any(packet.data[at : at + 2]):
+            packet.data[at] = 1
+
+    return rewritten
+
+
+def keeping_nothing_waiting(later):
+    """A later fragment that comes before the first one is dropped."""
+
+    def followed(fragments, piece, now):
+        from napt_lab.nat_node.core.fragments import datagram
+        from napt_lab.nat_node.core.verdict import Drop
+
+        if fragments.identification(datagram(piece)) is None:
+            return Drop.FRAGMENTS_FULL
+        return later(fragments, piece, now)
+
+    return followed
+
+
+def keeping_the_number(give):
+    """Every packet keeps the Identification that its sender gave it."""
+
+    def given(identifications, destination, protocol, before, length):
+        give(identifications, destination, protocol, before, length)
+        return before
+
+    return given
+
+
+def dropping_crossed_syns(deliver):
+    """A SYN for a connection that the inside is opening as well is dropped."""
+
+    def delivered(self, packet, now):
+        from napt_lab.nat_node.core.verdict import Drop
+
+        remote = (packet.source, packet.source_port)
+        known = self.table.incoming(_TCP, packet.destination_port, remote)
+        is_syn = packet.protocol == _TCP and packet.tcp_flags == _SYN
+        if is_syn and known is not None and packet.side.value == "outside":
+            return Drop.NO_CONNECTION
+        return deliver(self, packet, now)
+
+    return delivered
+
+
 # ── rules and sessions ─────────────────────────────────────────────────────────────────────
 
 
@@ -129,6 +196,16 @@ def overlooking_resets(follow):
         return state if flags & 4 and state.name != "OPENING_OUT" else follow(
             state, flags, outbound
         )  # fmt: skip
+
+    return followed
+
+
+def closing_at_a_reset(follow):
+    """A RST is the end of a connection, whoever sent it."""
+
+    def followed(state, flags, outbound):
+        after = follow(state, flags, outbound)
+        return type(after).CLOSED if flags & _RST and after.name == "RESET" else after
 
     return followed
 
@@ -164,6 +241,20 @@ def giving_the_oldest_port(begin):
             oldest = next(iter(sessions._table))
             sessions.close(next(iter(oldest.sessions.values())), "evicted")
             session = begin(sessions, *arguments)
+        return session
+
+    return begun
+
+
+def ending_the_oldest_for_nothing(begin):
+    """Where no port is free, the sessions of the oldest UDP rule end, and the packet is dropped."""
+
+    def begun(sessions, *arguments):
+        session = begin(sessions, *arguments)
+        if getattr(session, "name", "") == "PORTS_EXHAUSTED":
+            oldest = next(mapping for mapping in sessions._table if mapping.protocol == _UDP)
+            for other in list(oldest.sessions.values()):
+                sessions.close(other, "evicted")
         return session
 
     return begun
