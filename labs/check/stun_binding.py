@@ -1,4 +1,4 @@
-"""A Binding request and its answer (RFC 8489): "who do you think I am?"
+"""A Binding request and its answer (RFC 8489): who do you think I am?
 
     0       2       4               8                          20
     | type  | length|  magic cookie |  transaction ID (12 bytes) | attributes …
