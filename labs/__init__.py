@@ -1,0 +1,1 @@
+"""The labs: levels, exercises, checks, and the programs that run and show them."""

@@ -166,7 +166,7 @@ def free_port(protocol: str, shared: Seen) -> int | None:
     return None
 
 
-def add_rule(rule: Rule, now: float) -> None:
+def add_rule(rule: Rule, _now: float) -> None:
     """An explicit mapping (port forwarding): for every remote endpoint, until it is removed."""
     for other in napt.rules:
         if (other.protocol, other.external.port) == (rule.protocol, rule.external.port):

@@ -1,0 +1,1 @@
+"""The servers and clients of the labs: each is a program that a node runs."""

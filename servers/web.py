@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
         """Close without waiting for what is still to be sent."""
         self._transport.abort()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _error: Exception | None) -> None:
         self._server.connections.release(self)
         self._timer.cancel()
 

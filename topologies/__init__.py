@@ -1,0 +1,1 @@
+"""Topologies: YAML files, and the code that reads them and builds their networks."""

@@ -31,8 +31,9 @@ class Relaying:
         self._traffic = traffic
 
     def datagrams(self, engine: str, seconds: float, size: int) -> tuple[float, float]:
-        """Packets of `size` bytes, of channel data, that arrive at the peer each second, and the
-        part that was lost: if there is none, the client was what could do no more.
+        """Packets of `size` bytes that arrive at the peer each second, and the part that was lost.
+
+        If none was lost, the client, not the server, was the limit.
         """
         received, sent = self._relay(engine, "udp", "sink", seconds, size)
         rate = received["packets"] / received["seconds"]

@@ -1,5 +1,6 @@
-"""A captured packet's headers, as fields (Ethernet; ARP, RFC 826; IPv4, RFC 791; TCP, RFC 9293;
-UDP, RFC 768; ICMP, RFC 792).
+"""A captured packet's headers, as fields.
+
+Ethernet; ARP (RFC 826); IPv4 (RFC 791); TCP (RFC 9293); UDP (RFC 768); ICMP (RFC 792).
 
 Theory of operation. A lab asks thousands of packets the same few questions: from whom, to
 whom, which flags, which sequence number? These fields are read at once. The others (options,

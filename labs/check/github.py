@@ -1,5 +1,6 @@
-"""What GitHub Actions reads from a job's output: a line `::error file=…,line=…::message` is shown
-at that place of the file.
+"""Annotations: lines in a job's output that GitHub Actions shows beside the file.
+
+`::error file=…,line=…::message` is shown at that line.
 
 Such a line is a command, and a topology may come from a stranger. So values are escaped as
 GitHub's toolkit does, and while other text is printed, commands are switched off

@@ -52,7 +52,7 @@ def run_checks(
     net: Network,
     wire: Wire,
     expectations: Sequence[Expectation],
-    listen: Listener = lambda outcome: None,
+    listen: Listener = lambda _outcome: None,
 ) -> list[Outcome]:
     """The outcome of each expectation, in their order. `wire` must watch all nodes of `net`.
 
@@ -144,6 +144,6 @@ def _try(ground: Ground, listeners: Listeners, assertion: Assertion) -> tuple[Ve
         return Verdict.FAILED, [*evidence.lines, str(unmet)]
     except (CannotTell, ControlError) as error:
         return Verdict.ERROR, [*evidence.lines, f"cannot tell: {error}"]
-    except Exception as error:  # whatever it was, it is no verdict on the topology
+    except Exception as error:  # noqa: BLE001  # shown as an error, not as a verdict
         return Verdict.ERROR, [*evidence.lines, f"{type(error).__name__}: {error}"]
     return Verdict.PASSED, evidence.lines

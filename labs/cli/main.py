@@ -91,8 +91,9 @@ def labs() -> None:
 @click.option("--junit", metavar="FILE", help="Write the outcome as JUnit's XML (-: to stdout).")
 @click.option("--json", "json_", metavar="FILE", help="… as JSON.")
 def check(files: tuple[Path, ...], junit: str | None, json_: str | None) -> None:
-    """Check topology FILES: list everything that is wrong with them, or build them and test what
-    they expect.
+    """Check topology FILES.
+
+    List everything that is wrong with them, or build them and test what they expect.
     """
     from napt_lab.labs.check.reports import CannotReport, Checked, Reports
 
@@ -239,8 +240,10 @@ def grade(
     as_json: Path | None,
     junit: Path | None,
 ) -> None:
-    """Grade answers to the exercises of LEVEL (labs/exercises/README.md), or a translator that
-    you wrote, by the claims of the labs or of LEVEL (labs/translator/README.md).
+    """Grade answers to exercises, or a translator that you wrote.
+
+    Answers to the exercises of LEVEL: labs/exercises/README.md. A translator, by the claims of the
+    labs or of LEVEL: labs/translator/README.md.
     """
     if translator is not None and rules is None:
         from napt_lab.labs.translator.claims import earned_in

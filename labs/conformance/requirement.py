@@ -142,7 +142,7 @@ def judge(
         return outcome(Verdict.DEVIATION, declared.reason, declared.removed_by)
     except NotApplicable as why:
         return outcome(Verdict.NOT_APPLICABLE, str(why))
-    except Exception as error:  # whatever kept it from being tried
+    except Exception as error:  # noqa: BLE001  # shown as an error
         name = "" if isinstance(error, NotProbed) else f"{type(error).__name__}: "
         return outcome(Verdict.ERROR, f"{name}{error}")
     if not exam.observations:

@@ -119,7 +119,7 @@ def _start(
         except NETWORK_ERRORS as error:
             tell({"trouble": str(error)})
             return 1
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # told to the parent process
             tell({"trouble": f"{type(error).__name__}: {error}"})
             return 1
         return 0

@@ -27,8 +27,9 @@ LEAK = (
 def files(
     topology: Topology, lab: str, image: str, names: Mapping[str, str]
 ) -> tuple[dict[str, str], str]:
-    """The files of the lab of this name, by theirs: the topology and a script for each node; and
-    what runs a command on `$node`, in sh.
+    """The lab's files by name, and what runs a command on `$node`, in sh.
+
+    The files are the topology and a script for each node.
     """
     scripts = {names[node]: script for node, script in boot.scripts(topology).items()}
     nodes: dict[str, Any] = {name: _node(image, name) for name in scripts}

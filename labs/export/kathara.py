@@ -21,8 +21,9 @@ LEAK = (
 def files(
     topology: Topology, lab: str, image: str, names: Mapping[str, str]
 ) -> tuple[dict[str, str], str]:
-    """The files of the lab of this name, by theirs: lab.conf, and a startup script a node; and
-    what runs a command on `$node`, in sh; `$here` is the folder.
+    """The lab's files by name, and what runs a command on `$node`, in sh; `$here` is the folder.
+
+    The files are lab.conf and a startup script for each node.
     """
     # Its parser knows no way to say these in a value.
     title = topology.title.replace('"', "").replace("=", ":")

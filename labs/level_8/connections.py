@@ -60,8 +60,10 @@ class Connections:
     """The connections of this process. Times are in seconds."""
 
     def __init__(self, servers: list[Endpoint], from_port: int, patience: float) -> None:
-        """They go to `servers` in turn, from `from_port` (0: any port). `patience` is how long
-        nothing at all may be heard before those that are waited for are given up."""
+        """They go to `servers` in turn, from `from_port` (0: any port).
+
+        After `patience` seconds in which nothing was heard, waiting ends.
+        """
         self._servers = servers
         self._from_port = from_port
         self._patience = patience

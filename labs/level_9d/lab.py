@@ -172,7 +172,7 @@ def only_own(stage: Stage) -> None:
     with stage.claim("9d.only-own", "carol does not get alice's external port") as c:
         since = stage.wire.mark()
         wanted = ("map", "tcp", str(PORT), "--external", str(PORT), "--exactly")
-        refused(stage, c, stage.run("carol", *pcp(*wanted)))
+        refused(c, stage.run("carol", *pcp(*wanted)))
         answer = last_answer(stage, c, "carol:eth0", since, CAROL)
         c.require(answer.result == CANNOT_PROVIDE_EXTERNAL, f"result code {answer.result}")
         still_there(stage, c, nonce)
@@ -203,7 +203,7 @@ def still_there(stage: Stage, claim: Claim, nonce: str) -> None:
     claim.require(rule["lease"]["nonce"] == nonce, "with the nonce that it had")
 
 
-def refused(stage: Stage, claim: Claim, completed: Completed) -> None:
+def refused(claim: Claim, completed: Completed) -> None:
     """The NAPT refused. A client that could not ask proves nothing: OSError."""
     if not completed.stderr.startswith("pcp: "):
         raise OSError(f"the PCP client: exit status {completed.status}: {completed.stderr}")
@@ -232,10 +232,10 @@ def outside(stage: Stage) -> None:
     with stage.claim(
         "9d.outside", f"a request to {NAPT_A} arrives, and the NAPT drops it"
     ) as claim:
-        refused(stage, claim, probe.finish())
+        refused(claim, probe.finish())
         dropped(stage, claim, "no-rule", log, lambda p: p.startswith(f"udp {FILES}:"))
     with stage.claim("9d.outside", f"the Internet has no route to {GATEWAY}") as claim:
-        refused(stage, claim, private.finish())
+        refused(claim, private.finish())
         no_route(stage, claim, GATEWAY, since)
     with stage.claim(
         "9d.outside", "a packet from outside with an inside source is dropped"

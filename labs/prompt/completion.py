@@ -19,20 +19,16 @@ class Vocabulary:
     napts: dict[str, tuple[str, list[str]]]  # to its public address, and its hosts' addresses
     addresses: list[str]
     commands: list[str] = field(default_factory=list)
-    following: dict[str, list[str]] = field(default_factory=dict)  # what may follow other commands
+    following: dict[str, list[str]] = field(default_factory=lambda: {"rule": ["add", "del"]})
 
     def candidates(self, before: Sequence[str]) -> list[str]:
         """The words that may follow those in `before`."""
         match before:
             case []:
                 return [*self.commands, *self.nodes]
-            case ["rules"]:
-                return list(self.napts)
             case ["why"]:
                 return ["all", *self.napts]
-            case ["rule"]:
-                return ["add", "del"]
-            case ["rule", "add" | "del"]:
+            case ["rules"] | ["rule", "add" | "del"]:
                 return list(self.napts)
             case ["rule", _, napt] if napt in self.napts:
                 return list(PROTOCOLS)
@@ -40,9 +36,7 @@ class Vocabulary:
                 return [f"{self.napts[napt][0]}:"]
             case ["rule", "add", napt, _, _] if napt in self.napts:
                 return [f"{inside}:" for inside in self.napts[napt][1]]
-            case ["shell" | "packets" | "watch"]:
-                return list(self.nodes)
-            case ["packets" | "watch", *_, "while"]:
+            case ["shell" | "packets" | "watch"] | ["packets" | "watch", *_, "while"]:
                 return list(self.nodes)
             case ["packets" | "watch", *_, "while", _]:
                 return list(PROGRAMS)

@@ -106,7 +106,7 @@ class LabCLI(SafeCLI):
             self._history.add(line)
         return line
 
-    def postcmd(self, stop: bool, line: str) -> bool:
+    def postcmd(self, stop: bool, _line: str) -> bool:
         self.tell_news()
         return stop
 

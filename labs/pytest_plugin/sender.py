@@ -84,7 +84,7 @@ class Sender:
             self._send("exit", (stop.msg, stop.returncode))
         except KeyboardInterrupt:
             self._send("interrupt")
-        except BaseException:
+        except BaseException:  # noqa: BLE001  # reported to pytest's process
             self._send("lost", f"pytest failed in the sandbox:\n{traceback.format_exc()}")
         if self._lines is not None:
             self._send("lines", coverage_data().dumps())
@@ -148,7 +148,7 @@ class Sender:
     def _send(self, kind: str, content: object = None) -> None:
         try:
             message = pickle.dumps((kind, content))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # pickle raises anything; reported
             message = pickle.dumps(("lost", f"a {kind} of the test cannot be pickled: {error!r}"))
         self._channel.send_bytes(message)
 

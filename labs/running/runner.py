@@ -125,7 +125,7 @@ def _write_report(story: Story, folder: Path, narration: Narration) -> None:
         )
 
         write_report(story, folder)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # a report is never the reason to fail a run; shown
         (folder / "report.html").unlink(missing_ok=True)  # a half-written one
         narration.console.print(f"There is no report.html: {type(error).__name__}: {error}")
 

@@ -87,7 +87,7 @@ class Play:
                 self._play_part(part)
         except Quit:
             self._stop()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a lab's step raises anything; reported
             self.unbuilt = error if isinstance(error, BuildError) else None
             self.lost = error if isinstance(error, ProgramLost) else None
             self._stream.emit("trouble", text=str(error), trace=traceback.format_exc())

@@ -1,4 +1,4 @@
-"""My NAPT. Copy this file, and fill it in step by step:
+"""My NAPT. Copy this file, and fill it in step by step.
 
     cp labs/translator/skeleton.py mine.py
     make grade TRANSLATOR=mine.py

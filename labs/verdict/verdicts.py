@@ -31,7 +31,7 @@ class Verdict(StrEnum):
 
     @property
     def words(self) -> str:
-        """What it says about one claim or assertion: `holds`, `does not hold` …"""
+        """What it says about one claim or assertion, such as `does not hold`."""
         return _WORDS[self][0]
 
     @property

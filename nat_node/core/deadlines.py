@@ -22,10 +22,12 @@ class Expiring(Protocol):
     look_again_at: float | None
 
     @property
-    def deadline(self) -> float: ...
+    def deadline(self) -> float:
+        """When it ends, in seconds of the caller's clock."""
 
     @property
-    def serial(self) -> int: ...
+    def serial(self) -> int:
+        """A number of its own, which orders equal deadlines."""
 
 
 T = TypeVar("T", bound=Expiring)

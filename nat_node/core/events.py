@@ -62,6 +62,6 @@ def describe(packet: Packet) -> str:
 
 
 def flag_names(flags: int) -> str:
-    """TCP flags as people name them: SYN, SYN-ACK, FIN-ACK, …"""
+    """TCP flags as people name them, such as SYN-ACK."""
     names = [name for bit, name in ((2, "SYN"), (1, "FIN"), (4, "RST"), (16, "ACK")) if flags & bit]
     return "-".join(names) or "none"

@@ -159,10 +159,12 @@ class Packet:
 
     @property
     def source_endpoint(self) -> Endpoint:
+        """The source address and port."""
         return (self.source, self.source_port)
 
     @property
     def destination_endpoint(self) -> Endpoint:
+        """The destination address and port."""
         return (self.destination, self.destination_port)
 
     # -- rewriting ----------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def _run(work: Callable[[int], int], alive: int) -> NoReturn:
         status = work(alive)
     except SystemExit as leaving:
         status = leaving.code if isinstance(leaving.code, int) else CRASHED
-    except BaseException:
+    except BaseException:  # noqa: BLE001  # printed; a forked child must not return
         traceback.print_exc()
     finally:
         sys.stderr.flush()

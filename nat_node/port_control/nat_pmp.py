@@ -66,6 +66,7 @@ class MapRequest:
 
     @property
     def protocol(self) -> int:
+        """The IP protocol number that the operation stands for."""
         return PROTOCOLS[self.operation]
 
 

@@ -44,12 +44,16 @@ _MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address in the place of an I
 
 
 class Opcode(IntEnum):
+    """What a request asks for (RFC 6887, section 19.2)."""
+
     ANNOUNCE = 0
     MAP = 1
     PEER = 2
 
 
 class Option(IntEnum):
+    """What a request may add (RFC 6887, section 19.4)."""
+
     THIRD_PARTY = 1
     PREFER_FAILURE = 2
     FILTER = 3

@@ -139,6 +139,7 @@ class Packet:
 
     @property
     def ack(self) -> bool:
+        """TCP: this side acknowledges what it has received."""
         return self._has(_ACK)
 
     @property

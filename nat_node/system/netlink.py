@@ -65,6 +65,7 @@ class Netlink:
             self.socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
 
     def close(self) -> None:
+        """Close the socket."""
         self.socket.close()
 
     def ask(

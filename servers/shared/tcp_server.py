@@ -138,8 +138,7 @@ class _Acceptor:
     async def _serve(self, sock: socket.socket, peer: Endpoint) -> None:
         try:
             await self.handle(sock, peer)
-        except Exception:
-            # A fault in one connection must not end the others; it is not hidden either.
+        except Exception:  # noqa: BLE001  # printed; it must not end the others
             traceback.print_exc()
 
     def _ended(self, sock: socket.socket, _task: asyncio.Task[None]) -> None:

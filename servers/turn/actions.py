@@ -15,12 +15,16 @@ from napt_lab.servers.turn.attributes import Address, FiveTuple
 
 @dataclass(frozen=True, slots=True)
 class SendToClient:
+    """Send these bytes to the client."""
+
     five_tuple: FiveTuple
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class SendToPeer:
+    """Send these bytes to the peer from the relayed transport address."""
+
     allocation: Allocation
     peer: Address
     data: bytes
@@ -64,6 +68,8 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class CloseStream:
+    """Close the client's TCP connection."""
+
     five_tuple: FiveTuple
 
 

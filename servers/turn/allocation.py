@@ -63,6 +63,8 @@ class Traffic:
 
 @dataclass(slots=True, eq=False)
 class Allocation:
+    """A client's allocation: its relayed transport address and what belongs to it (RFC 8656)."""
+
     five_tuple: FiveTuple
     username: str
     transport: Transport
@@ -163,6 +165,8 @@ class Channel:
 
 
 class State(Enum):
+    """How far a connection to a peer has come (RFC 6062)."""
+
     CONNECTING = "connecting"  # the peer has not answered our SYN
     PENDING = "pending"  # the client has not sent its ConnectionBind
     ACTIVE = "active"  # bytes flow

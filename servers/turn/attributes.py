@@ -28,6 +28,8 @@ Address: TypeAlias = tuple[str, int]
 
 
 class Family(IntEnum):
+    """The address family in an address attribute (RFC 8489, section 14.1)."""
+
     IPV4 = 0x01
     IPV6 = 0x02
 

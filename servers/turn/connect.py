@@ -158,8 +158,9 @@ def on_connection_bind(state: TurnState, request: Request) -> Attributes:
 
 
 def shares(connections: Iterable[PeerConnection], limits: Limits) -> dict[PeerConnection, int]:
-    """Divide the bytes/s of each user and of each client's address among their active
-    connections. A rate of 0 is no limit; unlimited connections are left out.
+    """Divide the bytes/s of each user and client address among their active connections.
+
+    A rate of 0 is no limit; unlimited connections are left out.
     """
     active = [each for each in connections if each.state == State.ACTIVE]
     users = Counter(each.allocation.username for each in active)

@@ -47,7 +47,7 @@ class ControlStream(asyncio.Protocol):
         )
         self._hub.stream_opened(self.five_tuple, self)
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _error: Exception | None) -> None:
         if not self._detached:
             self._hub.stream_closed(self.five_tuple)
 

@@ -27,8 +27,10 @@ class PeerPolicy:
         is_own: Callable[[IPv4Address], bool],
         allowed: Iterable[IPv4Network] = (),
     ) -> None:
-        """`relay`: the address on which allocations are made; `is_own`: whether an address is
-        the server's; `allowed`: networks that the operator permits in spite of that.
+        """Make a policy for allocations on the address `relay`.
+
+        `is_own`: whether an address is the server's; `allowed`: networks that the operator permits
+        in spite of that.
         """
         self._relay = relay
         self._is_own = is_own

@@ -24,6 +24,8 @@ LIFETIME = 30.0  # seconds
 
 @dataclass(slots=True, eq=False)
 class Reservation:
+    """A port held back for the request that brings its token (RFC 8656, section 7.2)."""
+
     token: bytes
     relay: Relay
     username: str

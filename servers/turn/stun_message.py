@@ -45,6 +45,8 @@ _MAX_ATTRIBUTES = 64
 
 
 class Class(IntEnum):
+    """A message's class (RFC 8489, section 5)."""
+
     REQUEST = 0b00
     INDICATION = 0b01
     SUCCESS = 0b10
@@ -52,6 +54,8 @@ class Class(IntEnum):
 
 
 class Method(IntEnum):
+    """A message's method (RFC 8489, section 18.3; RFC 8656; RFC 6062)."""
+
     BINDING = 0x001
     ALLOCATE = 0x003
     REFRESH = 0x004
@@ -65,6 +69,8 @@ class Method(IntEnum):
 
 
 class Attribute(IntEnum):
+    """An attribute's type (RFC 8489, section 18.4; RFC 8656; RFC 6062)."""
+
     MAPPED_ADDRESS = 0x0001
     USERNAME = 0x0006
     MESSAGE_INTEGRITY = 0x0008

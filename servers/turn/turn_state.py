@@ -50,8 +50,10 @@ class TurnState:
         rng: random.Random,
         channels: range = CHANNELS,
     ) -> None:
-        """`relay_ports`: port numbers for relayed transport addresses; `channels`: numbers
-        that clients may bind.
+        """Begin without allocations.
+
+        `relay_ports`: port numbers for relayed transport addresses; `channels`: numbers that
+        clients may bind.
         """
         self.policy = policy
         self.relay_ports = relay_ports

@@ -106,8 +106,10 @@ class Network:
         error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        """Take all down. LimitReached if the machine was at a limit while the network ran, and
-        ProgramLost if a program of the topology (a NAPT, a proxy, a server) has ended by itself.
+        """Take all down.
+
+        LimitReached if the machine was at a limit while the network ran; ProgramLost if a program
+        of the topology (a NAPT, a proxy, a server) has ended by itself.
         """
         self._end(error)
 

@@ -21,9 +21,9 @@ from napt_lab.topologies.network.build_error import BuildError
 class LabNode(MininetNode):  # type: ignore[misc]  # Mininet has no types
     """A Mininet node whose namespace is held by `cat`; its shell starts when it is used."""
 
-    isSetup = True  # preflight has checked that the programs are there
+    isSetup = True  # noqa: N815  # Mininet's name; preflight has checked that the programs are there
 
-    def startShell(self, mnopts: str | None = None) -> None:
+    def startShell(self, **_options: Any) -> None:  # noqa: N802  # Mininet's name
         """Make the namespaces, without a shell."""
         self.holder = subprocess.Popen(
             ["mnexec", "-cnp", "cat"],
@@ -39,7 +39,7 @@ class LabNode(MininetNode):  # type: ignore[misc]  # Mininet has no types
         if not self.holder.stdout.readline():
             raise BuildError(f"{self.name}: mnexec could not make a network namespace")
 
-    def sendCmd(self, *args: Any, **kwargs: Any) -> None:
+    def sendCmd(self, *args: Any, **kwargs: Any) -> None:  # noqa: N802  # Mininet's name
         """Type a command into the node's shell; starts the shell if necessary."""
         self._need_shell()
         super().sendCmd(*args, **kwargs)
@@ -65,13 +65,13 @@ class LabNode(MininetNode):  # type: ignore[misc]  # Mininet has no types
 class Bridge(Switch):  # type: ignore[misc]
     """A segment: a Linux bridge; the builder's batches make and delete it."""
 
-    isSetup = True
+    isSetup = True  # noqa: N815  # Mininet's name
 
-    def startShell(self, mnopts: str | None = None) -> None:
+    def startShell(self, **_options: Any) -> None:  # noqa: N802  # Mininet's name
         """Do nothing: a bridge has no shell."""
         self.pid = os.getpid()
 
-    def cmd(self, *args: Any, **kwargs: Any) -> str:
+    def cmd(self, *_args: Any, **_kwargs: Any) -> str:
         """Do nothing: the batch sets the interfaces up, Mininet would do it by commands."""
         return ""
 
@@ -83,6 +83,7 @@ class BatchIntf(Intf):  # type: ignore[misc]
     """An interface that the builder's batches configure."""
 
     def config(self, **_params: Any) -> dict[str, Any]:
+        """Do nothing: a batch configures it."""
         return {}
 
 
@@ -90,8 +91,8 @@ class BatchLink(Link):  # type: ignore[misc]
     """A veth pair; one batch makes all of them."""
 
     @classmethod
-    def makeIntfPair(cls, *_args: Any, **_kwargs: Any) -> None:
-        pass
+    def makeIntfPair(cls, *_args: Any, **_kwargs: Any) -> None:  # noqa: N802  # Mininet's name
+        """Do nothing: the batch has made it."""
 
     def stop(self) -> None:
-        pass
+        """Do nothing: the interfaces go with their namespaces."""

@@ -40,7 +40,7 @@ def visit(pid: int, errand: Callable[[], Result]) -> Result:
                     number = ctypes.get_errno()
                     raise OSError(number, f"setns: {os.strerror(number)}")
             results.append(errand())
-        except BaseException as error:  # raised again in the caller's thread
+        except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
             errors.append(error)
 
     visitor = threading.Thread(target=go, name=f"visitor-{pid}")

@@ -48,6 +48,7 @@ class Node:
 
     @property
     def interfaces(self) -> tuple[str, ...]:
+        """The names of the node's interfaces."""
         return tuple(port.interface for port in self.ports)
 
     @property

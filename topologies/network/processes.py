@@ -192,6 +192,7 @@ class Process:
 
     @property
     def running(self) -> bool:
+        """Whether the process has not ended."""
         return not self._ended.is_set()
 
     def ends_within(self, seconds: float) -> bool:

@@ -16,4 +16,5 @@ class Finding:
 
     @property
     def ok(self) -> bool:
+        """Whether nothing is wrong."""
         return not self.cause

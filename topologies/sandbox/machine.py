@@ -101,14 +101,17 @@ class Machine:
         return " ".join(p for p in places if p.startswith("/proc/") and p != usual)
 
     def container(self) -> bool:
+        """Whether this runs in a container."""
         return any(
             map(self.exists, ("/.dockerenv", "/run/.containerenv", "/run/systemd/container"))
         )
 
     def wsl(self) -> bool:
+        """Whether the kernel is that of the Windows Subsystem for Linux."""
         return "microsoft" in (self.setting("kernel.osrelease") or "").lower()
 
     def sudo(self, command: str) -> str:
+        """The command as this user must type it to run it as root."""
         return command if self.uid == 0 else f"sudo {command}"
 
     def sysctl(self, name: str, value: str) -> str:

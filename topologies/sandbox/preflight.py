@@ -58,6 +58,7 @@ def examine(machine: Machine) -> list[Finding]:
 
 
 def check_system(machine: Machine) -> Finding:
+    """Whether the system is Linux."""
     if machine.system != "Linux":
         return Finding(
             "Linux",
@@ -80,6 +81,7 @@ def check_system(machine: Machine) -> Finding:
 
 
 def check_tun(machine: Machine) -> Finding:
+    """Whether the TUN device file opens."""
     try:
         machine.open_tun()
     except OSError as error:
@@ -138,6 +140,7 @@ def _tun_refused(machine: Machine, error: OSError) -> Finding:
 
 
 def check_programs(machine: Machine) -> list[Finding]:
+    """Whether each program that a lab runs is installed."""
     paths = {program: machine.which(program) for program in PROGRAMS}
     packages = sorted({PROGRAMS[program] for program, path in paths.items() if path is None})
     return [
@@ -154,6 +157,7 @@ def check_programs(machine: Machine) -> list[Finding]:
 
 
 def check_mininet(machine: Machine) -> Finding:
+    """Whether this Python can import Mininet."""
     if machine.sees_mininet() or not machine.which("mnexec"):  # reported by check_programs
         return Finding("Mininet in Python", "found" if machine.sees_mininet() else "not checked")
     return Finding(
@@ -167,6 +171,7 @@ def check_mininet(machine: Machine) -> Finding:
 
 
 def check_open_files(machine: Machine) -> Finding:
+    """Whether a lab may open as many files as it needs."""
     soft, hard = machine.open_files()
     found = f"{soft} at once; a program may raise it to {hard}"
     if hard != resource.RLIM_INFINITY and hard < sandbox.OPEN_FILES:
@@ -191,6 +196,7 @@ def check_namespaces(machine: Machine) -> list[Finding]:
 
 
 def check_trial(machine: Machine) -> list[Finding]:
+    """Whether a sandbox can be made here, and what it was refused."""
     trial = machine.attempt()
     if trial.no_sandbox:
         return [explain_refusal(machine, trial.no_sandbox)]

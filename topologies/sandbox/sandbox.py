@@ -132,7 +132,7 @@ def fork_into(work: Callable[[], int]) -> int:
     except SandboxError as error:
         print(f"napt-lab: {error}", file=sys.stderr)
         status = CANNOT_RUN
-    except Exception:
+    except Exception:  # noqa: BLE001  # printed; a forked child must not return
         traceback.print_exc()
     finally:  # never return into the caller's stack
         sys.stdout.flush()

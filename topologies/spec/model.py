@@ -81,6 +81,7 @@ class Site:
 
     @property
     def network(self) -> IPv4Network:
+        """The private network behind the gateway."""
         return self.gateway.private.network
 
 

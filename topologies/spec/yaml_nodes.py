@@ -95,6 +95,7 @@ class Entry:
             return None
 
     def is_mapping(self) -> bool:
+        """Whether the value is a mapping (`key: value`)."""
         return isinstance(self.node, yaml.MappingNode)
 
     @property

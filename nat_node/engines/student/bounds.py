@@ -84,9 +84,11 @@ class Said(io.TextIOBase):
         self._left = LINES
 
     def writable(self) -> bool:
+        """True: the io module asks before it writes."""
         return True
 
     def write(self, text: str) -> int:
+        """Pass on whole lines, until LINES of them."""
         *lines, self._begun = (self._begun + text).split("\n")
         self._begun = self._begun[:LINE]
         for line in lines[: max(0, self._left)]:

@@ -1,10 +1,10 @@
-"""The loop that joins a student's translator to the devices, the control socket and the clock.
+r"""The loop that joins a student's translator to the devices, the control socket and the clock.
 
 As python_engine.py, but each packet goes to the worker and its answer comes back. The kernel
 hands packets over in pieces that a wire would carry, with their checksums finished. What the
 worker prints and what is wrong with it go to standard output, as events:
 
-    {"event": "fault", "text": "mine.py:12, in translate\\n …"}
+    {"event": "fault", "text": "mine.py:12, in translate\n …"}
     {"event": "printed", "text": "…"}
 
 What the worker says is not believed but checked: a student's file can write into its end of the

@@ -339,8 +339,9 @@ class TurnClient:
         self._finish(transaction, message, error)
 
     def _may_retry(self, transaction: _Transaction, error: int) -> bool:
-        """Refused credentials must not be sent again; nor a request without end, to a server
-        that finds every nonce stale.
+        """Whether to send the request again with new credentials.
+
+        Not with those that were refused; and not for ever to a server that finds every nonce stale.
         """
         transaction.challenges += 1
         if transaction.challenges > MAX_CHALLENGES:
