@@ -33,9 +33,9 @@ help:
 	  'coverage' 'run the unit tests and say which lines and branches they did not reach' \
 	  'lint' 'check style and types' \
 	  'bench' 'compare the translator with the kernel'\''s own' \
-	  'fuzz' 'a million packets that nobody thought of (PACKETS=…, SEED=…, STORY=…)' \
+	  'fuzz' 'send the translator a million random packets (PACKETS=…, SEED=…, STORY=…)' \
 	  'conformance' 'try what the RFCs ask of a NAPT (ENGINES="python nftables", PRESET=…, TRANSLATOR=FILE, ONLY=5382)' \
-	  'doctor' 'show whether this machine can run the labs, and how to mend it' \
+	  'doctor' 'show whether this machine can run the labs, and what to do' \
 	  'check TOPOLOGY=FILE' 'check a topology, and what it expects' \
 	  'shell TOPOLOGY=FILE' 'build a topology and get a prompt on its nodes' \
 	  'clean' 'remove what running, testing and pip left in this folder' \

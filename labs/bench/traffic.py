@@ -56,14 +56,14 @@ class Traffic:
         self.server = net["server"]
         self.public = net["pc_pasta"]
         """A host that no translator stands in front of."""
-        # Nobody listens to the kernel's events either.
+        # No engine sends its events to a listener, so that all are measured alike.
         for napt in ("napt_python", "napt_carried", f"napt_{KERNEL}", f"napt_{SCAPY}"):
             net.napt(napt).close()
         for pc in set(PCS.values()):
             self._set(pc, {"ipv4/ip_local_port_range": "1024 65535"})
         # Like `closing-hold: 1s` of ours: 64,512 ports have to do for more connections than that.
         short = {f"netfilter/nf_conntrack_tcp_timeout_{s}": "1" for s in ("close", "time_wait")}
-        # And nobody asks what its sessions have carried.
+        # Do not count what its sessions carry: no one reads it.
         uncounted = {f"netfilter/nf_conntrack_{what}": "0" for what in ("acct", "timestamp")}
         self._set(f"napt_{KERNEL}", short | uncounted)
 

@@ -73,7 +73,7 @@ def sink(address: str, port: int, seconds: float) -> None:
                 now = time.monotonic()
         report(event="received", packets=count, seconds=now - begin)
         with contextlib.suppress(TimeoutError):
-            while True:  # else the sender would be told that nobody is here any more
+            while True:  # otherwise the sender would get ICMP port unreachable
                 receive(buffer)
 
 

@@ -1,7 +1,7 @@
 """The gate before each command that needs a network: what is wrong is found before it is built.
 
-Read the files; look whether this machine can run it; and only then enter the sandbox. Whoever does
-not come through is told why, and the program ends: status 2 for a file, 3 for the machine.
+Read the files; look whether this machine can run it; and only then enter the sandbox. If one
+of these fails, the program says why and ends: status 2 for a file, 3 for the machine.
 """
 
 from __future__ import annotations

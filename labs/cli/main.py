@@ -342,7 +342,7 @@ def conformance(
 
 @main.command()
 def doctor() -> None:
-    """Show whether this machine can run the labs, and how to mend it."""
+    """Show whether this machine can run the labs, and what to do."""
     from napt_lab.labs.cli.doctor import show
     from napt_lab.topologies.sandbox import preflight
     from napt_lab.topologies.sandbox.machine import Machine

@@ -129,7 +129,7 @@ def all_ports_used(t: Exam) -> None:
 
 
 def ports_are_held(t: Exam) -> None:
-    """When the eight have expired, nobody gets their ports for a while."""
+    """When the eight have expired, their ports stay unused for a while."""
     if t.testbed.setup.settings.filtering != ENDPOINT_INDEPENDENT:
         raise NotApplicable("exception c: with a filter that looks at the sender, at once")
     seen = refused(t)

@@ -92,6 +92,6 @@ def can_be_asked_for(t: Exam) -> None:
     packet = t.passes(caller, probe, inside)
     t.require(
         packet.receiver == (inside.address, wanted),
-        f"and whoever calls {napt.external}:{external_port} comes to {show(packet.receiver)}",
+        f"and a call to {napt.external}:{external_port} reaches {show(packet.receiver)}",
         f"it was delivered to {show(packet.receiver)}, not to port {wanted}",
     )

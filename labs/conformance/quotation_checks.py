@@ -46,7 +46,7 @@ def bad_quoted_sum(t: Exam, flow: UdpFlow) -> None:
 
 
 def without_mapping(t: Exam, flow: UdpFlow) -> None:
-    """About a datagram that nobody inside has sent."""
+    """An error about a datagram that no inside host has sent."""
     never = flow.external[0], flow.external[1] ^ 1
     source = flow.outside.address
 

@@ -1,8 +1,8 @@
 """What several RFCs ask of TCP: mapping, filtering, hairpinning, and how connections begin and end.
 
-SYNs that nobody asked for are an experiment of their own, for the answer takes 6 seconds and
-three requirements look at it: y1 calls every port of the *small* NAPT, and at once s1 calls y1
-from behind it. So one of the ports is that of a simultaneous open, and all others are nobody's.
+Unsolicited SYNs are tried once for three requirements, because the answer takes 6 seconds: y1 calls
+every port of the *small* NAPT, and at once s1 calls y1 from behind it. So one of the ports is that
+of a simultaneous open, and no other port is in use.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A SYN that nobody asked for: by whom, and to which external port."""
+    """An unsolicited SYN: who sends it, and to which external port."""
 
     caller: str
     port: int
@@ -147,7 +147,7 @@ def _unsolicited(t: Exam) -> Unsolicited:
         _dial(t, call, napt.external, remote_port)
     inside = TcpFlow(t, t.host("s1"), y1, remote_port=remote_port)
     _, dialed = t.given(inside.inside, inside.outward(SYN), y1).sender
-    # A port in use is nobody's, too, for somebody else whom a filter keeps out.
+    # For another remote host, whom the filter keeps out, a port in use must look unused too.
     stranger = Call(y2.name, dialed)
     _dial(t, stranger, napt.external, remote_port)
     time.sleep(SILENCE + ANSWERED_WITHIN)

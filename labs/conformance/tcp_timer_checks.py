@@ -64,7 +64,7 @@ def established_expires(t: Exam) -> None:
 
 
 def opening_expires(t: Exam) -> None:
-    """A SYN that nobody has answered is waited for as long as is set, and no longer."""
+    """The mapping of a SYN without an answer lasts as long as is set, and no longer."""
     flow, early = (TcpFlow(t, t.host("b1"), t.host("y1")) for _ in range(2))
     flow.out(SYN)
     clock = Clock()

@@ -13,7 +13,7 @@
 All four are the same engine with the same settings, but: *brief* has time-outs of seconds, so
 that a test sees them pass; *small* has a pool of a few ports, so that it can be full; *narrow*
 has a link behind it that long packets do not fit, a limit of sessions for each host, and port
-control. What disturbs nobody else happens at *main*.
+control. Everything that does not disturb other tests happens at *main*.
 The settings are those of a topology file, and are read by its loader.
 """
 

@@ -40,7 +40,7 @@ class Flow:
         first = self.journeys[0]
         packet, start = first.packet, first.sightings[0]
         if packet.arp is not None:
-            return f"A question that nobody answers, from {packet.source}"
+            return f"An ARP request without an answer, from {packet.source}"
         kind = {"tcp": "TCP connection", "icmp": "Ping"}.get(packet.protocol or "", "Packets")
         if packet.icmp is not None and packet.icmp[0] not in (ECHO, ECHO_REPLY):
             kind = "ICMP"
@@ -163,7 +163,7 @@ def _count_folded(flow: Flow, window: Window) -> None:
 
 
 def _is_small_talk(flow: Flow) -> bool:
-    """ARP that was answered, or may have been where nobody watched."""
+    """ARP that was answered, or may have been answered on a wire that was not captured."""
     first = flow.journeys[0]
     if first.packet.arp is None:
         return False

@@ -171,7 +171,7 @@ def _row(journey: Journey, y: int, xs: dict[str, int], began: float) -> Row:
         row.arrows.append(Arrow(x1, x2, level, "wire"))
         if id(earlier) in changed:
             row.words += _endpoints(earlier, changed.pop(id(earlier)), x1, x2, y)
-    if not row.arrows:  # nobody was seen to get it
+    if not row.arrows:  # no node was seen to receive it
         row.words += _endpoints(start, (False, False), xs[start.where], None, y)
     if journey.dropped is not None:
         x, last = row.dots[-1]

@@ -186,7 +186,7 @@ def install_packages(needed: dict[str, str], environment: dict[str, str]) -> Non
         )
     become_root = how_to_become_root(environment)
     if become_root is None:
-        # All that the labs will ask for, too, lest the next command stop for want of the rest.
+        # Name all that the labs need, so that the next command does not stop for another package.
         install[4:] = missing(needed | FOR_LABS, environment)
         raise CannotRun(
             "these system packages are missing, and it takes root to install them. Type\n"

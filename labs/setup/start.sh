@@ -88,9 +88,9 @@ how_to_start() {
   esac
 }
 
-# The user inside is whoever owns this folder, lest runs/ become somebody else's. This user has
-# no capability; a user namespace of their own gives the sandbox what it needs. Where the kernel
-# refuses that to users, the container must run as root with capabilities.
+# The user inside is the owner of this folder, so that runs/ stays theirs. This user has no
+# capability; a user namespace gives the sandbox what it needs. Where the kernel refuses that to
+# users, the container must run as root with capabilities.
 choose_user() {
   user=$(id -u):$(id -g)
   if [ "$user" = 0:0 ]; then

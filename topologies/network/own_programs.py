@@ -1,4 +1,4 @@
-"""The project's own programs under short names, for whoever types on a node.
+"""The project's own programs under short names, to be typed on a node.
 
 A folder with a small script for each is the first in PATH on every node. So a node's `python` can
 be the user's, with packages of its own, and still `file-server` finds ours.
