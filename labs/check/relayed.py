@@ -1,5 +1,4 @@
-"""A file through a relay or a TURN server: both ends connect to it, and it passes
-on what they send.
+"""A file through a relay or a TURN server, to which both ends connect.
 
     relay   both send the same word (servers/relay/relay.py), with nc
     TURN    the sender allocates an address (RFC 8656, RFC 6062) and permits the receiver, which

@@ -1,4 +1,4 @@
-"""A Binding request and its answer (RFC 8489): "which address and port do I have?"
+"""A Binding request and its answer (RFC 8489): "which address and port do I have?".
 
     0       2       4               8                          20
     | type  | length|  magic cookie |  transaction ID (12 bytes) | attributes …
