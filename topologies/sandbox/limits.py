@@ -117,13 +117,22 @@ def _full_connection_table(dropped: int) -> Finding:
 
 
 def _connections_refused(pid: int) -> int:
-    """How many packets connection tracking dropped in the network namespace of `pid`."""
+    """How many packets found no room in the connection table of the namespace of `pid`."""
     try:
-        head, *processors = Path(f"/proc/{pid}/net/stat/nf_conntrack").read_text().splitlines()
+        return without_room(Path(f"/proc/{pid}/net/stat/nf_conntrack").read_text())
     except OSError:  # no connection tracking, or the process is gone
         return 0
-    column = head.split().index("drop")
-    return sum(int(line.split()[column], 16) for line in processors)
+
+
+def without_room(statistics: str) -> int:
+    """The packets dropped for lack of room, from a table of /proc/net/stat/nf_conntrack.
+
+    `drop` also counts what two connections with the same endpoints cost, with `insert_failed`.
+    """
+    head, *processors = statistics.splitlines()
+    drop, failed = (head.split().index(name) for name in ("drop", "insert_failed"))
+    rows = [line.split() for line in processors]
+    return max(0, sum(int(row[drop], 16) - int(row[failed], 16) for row in rows))
 
 
 def _killed_for_memory() -> int:

@@ -127,3 +127,11 @@ def test_a_claim_that_fails_by_the_machines_fault_could_not_be_checked(error):
 def test_a_claim_that_fails_on_a_healthy_machine_failed():
     assert outcome("", ClaimFailed("no file"))[:2] == (False, False)
     assert outcome("", None)[:2] == (True, False)
+
+
+@pytest.mark.parametrize(("failed", "drop", "found"), [(1, 1, 0), (0, 10, 10), (1, 11, 10)])
+def test_connections_that_clash_are_no_full_table(failed, drop, found):
+    """The kernel counts them as dropped as well: seen where its NAT had eight ports."""
+    head = "entries  clashres found insert_failed drop early_drop"
+    rows = [f"0000000a  00000000 00000015 {failed:08x} {drop:08x} 00000000", "0000000a" + " 0" * 5]
+    assert limits.without_room("\n".join([head, *rows])) == found
