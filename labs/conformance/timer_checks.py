@@ -1,9 +1,9 @@
 """Time-outs: that a setting is obeyed is tried with seconds; what the default is, is asked.
 
 A test cannot wait for 2 hours. On the *brief* NAPT the time-outs are set to seconds, which shows
-what starts them, what refreshes them and that they end a mapping. The defaults' values are read from
-the running *main* NAPT: the Python translator lists each session with the time that it may still
-be silent; the kernel has them in /proc/sys/net/netfilter. The evidence says which was done.
+what starts them, what refreshes them and that they end a mapping. The defaults' values are read
+from the running *main* NAPT: the Python translator lists each session with the time that it may
+still be silent; the kernel has them in /proc/sys/net/netfilter. The evidence says which was done.
 """
 
 from __future__ import annotations
