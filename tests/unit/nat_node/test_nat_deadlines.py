@@ -56,6 +56,20 @@ def test_a_deadline_that_moved_closer_is_met():
     assert ended(deadlines, 8000) == []
 
 
+def test_stale_entries_are_swept_when_they_are_the_majority():
+    deadlines = Deadlines()
+    closing = [session(serial, 0.0, 7440) for serial in range(100)]
+    for one in closing:
+        deadlines.schedule(one)
+        one.lifetime = 240
+        deadlines.schedule(one)
+    assert len(deadlines) == 200
+    for one in closing[:50]:
+        deadlines.cancel(one)
+    assert len(deadlines) <= 100
+    assert ended(deadlines, 240) == list(range(50, 100))
+
+
 def test_a_cancelled_session_is_not_looked_at_again():
     deadlines = Deadlines()
     one = session(1, 0.0, 10)

@@ -205,6 +205,7 @@ def test_an_error_about_a_datagram_that_an_open_filter_let_in():
     [
         (lambda came: damaged(error(ALICE, SERVER, came)), Drop.BAD_CHECKSUM),
         (lambda came: error(ALICE, SERVER, udp(WEB, f"{ALICE}:9")), Drop.ICMP_UNRELATED),
+        (lambda came: error(ALICE, SERVER, tcp(WEB, f"{ALICE}:9")), Drop.ICMP_UNRELATED),
         (lambda came: error(ALICE, SERVER, udp(f"{OTHER}:80", PC)), Drop.ICMP_UNRELATED),
         (lambda came: error(OTHER, SERVER, came), Drop.SPOOFED_SOURCE),
         (lambda came: error(ROUTER, EXTERNAL, ping(ALICE, EXTERNAL)), Drop.ICMP_UNRELATED),

@@ -60,16 +60,16 @@ def test_a_wrong_inside_address(capsys, internal):
 
 def other_value(setting):
     """A value that is allowed and not the default, and its word."""
-    if setting.kind is bool:
-        name = setting.option.removeprefix("--")
-        return not setting.default, [f"--no-{name}" if setting.default else f"--{name}"]
     if issubclass(setting.kind, Enum):
         value = next(member for member in setting.kind if member is not setting.default)
         return value, [setting.option, value.value]
-    if setting.kind is range:
-        return range(5000, 5011), [setting.option, "5000-5010"]
-    value = setting.default + 1 if setting.default < setting.most else setting.default - 1
-    return value, [setting.option, str(value)]
+    if setting.kind is bool:
+        value = not setting.default
+    elif setting.kind is range:
+        value = range(5000, 5011)
+    else:
+        value = setting.default + 1 if setting.default < setting.most else setting.default - 1
+    return value, setting.words(value)
 
 
 @pytest.mark.parametrize("setting", [*SETTINGS, *PORT_CONTROL], ids=lambda one: one.name)

@@ -2,9 +2,10 @@
 
 import pytest
 
-from napt_lab.nat_node.core.behavior import parse_endpoint
+from napt_lab.nat_node.core.behavior import ANY, parse_endpoint
 from napt_lab.nat_node.core.events import RuleAdded, RuleEnded
 from napt_lab.nat_node.core.explicit_rules import RuleRefused
+from napt_lab.nat_node.core.mapping import Mapping, Session
 from napt_lab.nat_node.core.verdict import Drop
 from tests.unit.nat_node.nat_testing import (
     ALICE,
@@ -199,3 +200,24 @@ def test_every_rule_has_a_life_story():
     ended = nat.events[2].mapping
     assert (ended.packets_out, ended.bytes_out, ended.packets_in, ended.bytes_in) == (1, 33, 1, 34)
     assert ended.first_remote == parse_endpoint(WEB)
+
+
+def test_a_table_takes_back_what_fits_together_only():
+    nat = Nat()
+    table = nat.translator.table
+    here, there, web = (parse_endpoint(text) for text in (FILES, f"{BOB}:1", WEB))
+
+    def rule(serial, internal, port):
+        return Mapping(serial, UDP, internal, port, ANY, 0.0, "UDP datagram", False)
+
+    first = rule(1, here, 2000)
+    table.put_back(first, [Session(7, first, web, 0.0, 300.0)])
+    assert table.next_serial() == 8
+    with pytest.raises(KeyError, match="an internal endpoint has two rules"):
+        table.put_back(rule(2, here, 2001), [])
+    with pytest.raises(KeyError, match="port 2000 has two rules"):
+        table.put_back(rule(3, there, 2000), [])
+    second = rule(4, there, 2002)
+    twice = [Session(serial, second, web, 0.0, 300.0) for serial in (9, 10)]
+    with pytest.raises(KeyError, match="two sessions with each other"):
+        table.put_back(second, twice)

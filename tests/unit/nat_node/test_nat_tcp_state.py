@@ -65,6 +65,7 @@ FLAGS = {"S": 2, "SA": 18, "A": 16, "PA": 24, "F": 1, "FA": 17, "R": 4, "RA": 20
         (">S <SA >A <R <SA", "RESET"),  # a SYN-ACK opens nothing
         (">S <SA >A <FA >FA <SA", "CLOSED"),
         ("<S >RA", "REFUSED"),
+        ("<S >RA <S", "OPENING_IN"),
         (">S <SA >A <R", "RESET"),
         (">S <SA >A >R", "RESET"),
         (">S <SA >A <R >R <R", "RESET"),

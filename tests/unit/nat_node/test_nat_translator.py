@@ -253,6 +253,18 @@ def test_each_remote_endpoint_is_admitted_for_its_own_time():
     assert nat.drop is Drop.NO_RULE
 
 
+def test_an_address_is_admitted_while_one_of_its_sessions_lives():
+    nat = Nat(filtering=AD, udp_idle=300)
+    external = source(nat.out(udp(PC, f"{SERVER}:1")))
+    nat.wait(200)
+    nat.out(udp(PC, f"{SERVER}:2"))
+    nat.wait(150)
+    assert nat.sessions == 1
+    assert nat.outside(udp(f"{SERVER}:3", external))
+    nat.wait(200)
+    assert nat.outside(udp(f"{SERVER}:3", external)) == []
+
+
 # -- limits -----------------------------------------------------------------------------------
 
 

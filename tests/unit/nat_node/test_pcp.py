@@ -6,7 +6,9 @@ import struct
 
 import pytest
 
+from napt_lab.nat_node.core.behavior import parse_address
 from napt_lab.nat_node.core.events import RuleAdded, RuleChanged, RuleEnded
+from napt_lab.nat_node.core.lease import Filter
 from napt_lab.nat_node.core.packet import TCP, UDP
 from napt_lab.nat_node.core.settings import LeaseLimits
 from napt_lab.nat_node.core.verdict import Drop
@@ -16,6 +18,7 @@ from tests.unit.nat_node.nat_testing import (
     ALICE,
     APD,
     BOB,
+    EI,
     EXTERNAL,
     OTHER,
     SERVER,
@@ -286,6 +289,25 @@ def test_ports_that_no_client_gets():
     assert home.ask(2, 120, EXACTLY, wish=99, at=OTHER).result == CANNOT_PROVIDE_EXTERNAL
     assert home.ask(3, 120, EXACTLY, wish=99, at=EXTERNAL).port == 99
     assert home.ask(4, 120, wish=98, at=OTHER).port != 98
+
+
+def test_a_pool_of_the_servers_own_ports_has_none_for_clients():
+    home = Home(ports=range(5350, 5352))
+    assert home.ask(1, 120, protocol="udp").result == NO_RESOURCES
+    assert home.ask(1, 120, protocol="tcp").result == SUCCESS
+
+
+@pytest.mark.parametrize("behavior", [EI, APD])
+def test_a_port_that_a_packets_rule_has_is_not_free(behavior):
+    home = Home(mapping=behavior, filtering=behavior, ports=range(2000, 2001))
+    home.out(udp(f"{ALICE}:53", f"{OTHER}:53"))
+    assert home.ask(1, 120, protocol="udp").result == NO_RESOURCES
+    assert home.ask(1, 120, protocol="tcp").port == 2000  # the control
+
+
+def test_a_filter_in_words():
+    assert str(Filter(parse_address("10.9.0.0"), 0xFFFF0000, 80)) == "10.9.0.0/16:80"
+    assert str(Filter(0, 0, 0)) == "0.0.0.0/0:*"
 
 
 # -- limits -----------------------------------------------------------------------------------
