@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from napt_lab.labs.capture.packets import ACK, FIN, PSH, RST, SYN, Endpoint, Packet
-from napt_lab.labs.conformance.exam import Exam, show
+from napt_lab.labs.capture.packets import ACK, FIN, PSH, RST, SYN, Endpoint, Packet, show
+from napt_lab.labs.conformance.exam import Exam
 from napt_lab.labs.conformance.headers import USUAL, IpFields, Probe, echo, fresh, tcp
 from napt_lab.labs.conformance.testbed import Host
 from napt_lab.labs.conformance.violation import Violation

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from napt_lab.labs.capture.packets import Endpoint, Packet, decode_ipv4
+from napt_lab.labs.capture.packets import Endpoint, Packet, decode_ipv4, show
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.conformance.headers import USUAL, IpFields, Probe, udp
 from napt_lab.labs.conformance.testbed import Host, Napt, Testbed
@@ -304,7 +304,3 @@ def read(captured: Captured) -> Packet:
     if not captured.packet.raw:
         raise NotProbed("a captured frame cannot be read")
     return captured.packet
-
-
-def show(endpoint: Endpoint) -> str:
-    return f"{endpoint[0]}:{endpoint[1]}"

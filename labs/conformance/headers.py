@@ -30,6 +30,7 @@ from napt_lab.labs.capture.packets import (
     UNREACHABLE,
     Endpoint,
     checksum,
+    show,
 )
 
 URG = 0x20
@@ -104,7 +105,7 @@ def udp(
     data = fresh() if data is None else data
     segment = udp_segment(source, destination, data, summed=summed)
     packet = ipv4(source[0], destination[0], UDP, segment, fields)
-    return Probe(packet, data[:MARK], f"UDP {_show(source)} > {_show(destination)}")
+    return Probe(packet, data[:MARK], f"UDP {show(source)} > {show(destination)}")
 
 
 def udp_segment(
@@ -145,7 +146,7 @@ def tcp(
     mark = struct.pack("!II", sequence, acknowledgment)
     named = {SYN: "SYN", FIN: "FIN", RST: "RST", ACK: "ACK"}
     name = "-".join(word for bit, word in named.items() if flags & bit) or "segment"
-    return Probe(packet, mark, f"TCP {name} {_show(source)} > {_show(destination)}")
+    return Probe(packet, mark, f"TCP {name} {show(source)} > {show(destination)}")
 
 
 def icmp(
@@ -239,7 +240,3 @@ def fragments(packet: bytes, *sizes: int) -> list[Probe]:
 
 def _packed(address: str) -> bytes:
     return IPv4Address(address).packed
-
-
-def _show(endpoint: Endpoint) -> str:
-    return f"{endpoint[0]}:{endpoint[1]}"

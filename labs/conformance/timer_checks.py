@@ -1,9 +1,9 @@
 """Time-outs: whether settings are obeyed is tested in seconds; default values are read.
 
 A test cannot wait for 2 hours. On the *brief* NAPT the time-outs are set to seconds, which shows
-what starts them, what refreshes them and that they end a mapping. The defaults' values are read from
-the running *main* NAPT: the Python translator lists each session with the time that it may still
-be silent; the kernel has them in /proc/sys/net/netfilter. The evidence says which was done.
+what starts them, what refreshes them and that they end a mapping. The defaults are read from the
+running *main* NAPT: the Python translator lists each session with its remaining time; the kernel
+has its timers in /proc/sys/net/netfilter. The evidence says which of both was done.
 """
 
 from __future__ import annotations
