@@ -173,7 +173,7 @@ class Traffic:
             process.await_end()
 
     def _send(self, engine: str, role: str, port: int, amount: float) -> dict[str, Any]:
-        """Run a sending program on the PC; what it reported, if anything."""
+        """Run a sending program on the PC; its report, if any."""
         address = str(self.server.address)
         argv = program(
             "napt_lab.labs.bench.traffic_load",

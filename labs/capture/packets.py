@@ -40,6 +40,11 @@ class Sum(Enum):
     UNKNOWN = "not known: part of the packet is missing"
 
 
+def show(endpoint: Endpoint) -> str:
+    """`24.9.3.7:4711`."""
+    return f"{endpoint[0]}:{endpoint[1]}"
+
+
 def checksum(data: bytes) -> int:
     """The Internet checksum (RFC 1071)."""
     if len(data) % 2:

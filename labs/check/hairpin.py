@@ -8,9 +8,10 @@ says nothing about hairpinning: the check is an error.
 
 from __future__ import annotations
 
+from napt_lab.labs.capture.packets import show
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.outcome import CannotTell, Evidence
-from napt_lab.labs.check.vantage import Vantage, show, vantage
+from napt_lab.labs.check.vantage import Vantage, vantage
 from napt_lab.topologies.spec.assertions import Hairpins
 
 ROUNDS = 2

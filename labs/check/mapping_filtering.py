@@ -14,9 +14,10 @@ Filtering. After an inside endpoint has asked (A1, P1), three datagrams are sent
 
 from __future__ import annotations
 
+from napt_lab.labs.capture.packets import Endpoint, show
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.outcome import CannotTell, Evidence
-from napt_lab.labs.check.vantage import Endpoint, Spot, Vantage, show, vantage
+from napt_lab.labs.check.vantage import Spot, Vantage, vantage
 from napt_lab.topologies.spec.assertions import Filters, Maps
 from napt_lab.topologies.spec.napt_settings import Behavior
 

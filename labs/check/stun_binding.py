@@ -13,14 +13,14 @@ from __future__ import annotations
 import struct
 from ipaddress import IPv4Address
 
+from napt_lab.labs.capture.packets import Endpoint
+
 REQUEST, SUCCESS = 0x0001, 0x0101
 _COOKIE = 0x2112A442
 _XOR_MAPPED_ADDRESS, _IPV4 = 0x0020, 0x01
 _HEADER = struct.Struct("!HHI12s")
 _MAPPED = struct.Struct("!HHxBHI")
 TRANSACTION_BYTES = 12
-
-Endpoint = tuple[str, int]
 
 
 def request(transaction: bytes) -> bytes:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from napt_lab.labs.capture.packets import Endpoint, show
 from napt_lab.labs.check import stun_binding
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.outcome import CannotTell
@@ -26,12 +27,6 @@ from napt_lab.topologies.spec.model import Site
 PATIENCE = 5.0  # seconds until a datagram that must come has come
 POLL = 0.02  # seconds between two looks at the wires
 UDP_BYTES = 2048
-
-Endpoint = tuple[str, int]
-
-
-def show(endpoint: Endpoint) -> str:
-    return f"{endpoint[0]}:{endpoint[1]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The gate before each command that needs a network: what is wrong is found before it is built.
+"""The checks before each command that needs a network, so that no network is built in error.
 
 Read the files; look whether this machine can run it; and only then enter the sandbox. If one
 of these fails, the program says why and ends: status 2 for a file, 3 for the machine.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def load_all(files: list[Path], reports: Reports | None = None) -> list[Topology]:
-    """All of these topologies; if anything is wrong with any of them, all of that, and the end.
+    """Load these topologies; if any is wrong, say everything that is wrong, and exit.
 
     The `reports` say the same; CannotReport if they cannot be written.
     """
@@ -53,7 +53,7 @@ def load_all(files: list[Path], reports: Reports | None = None) -> list[Topology
 
 
 def load(file: Path) -> Topology:
-    """This topology; if anything is wrong with it, all of that, and the end."""
+    """Load this topology; if it is wrong, say everything that is wrong, and exit."""
     return load_all([file])[0]
 
 
@@ -68,7 +68,7 @@ def refuse_file(error: TopologyError) -> NoReturn:
 
 
 def refuse_private_places(outputs: dict[str, Path | None]) -> None:
-    """Refuse what the sandbox has for itself alone, and folders that cannot be written to.
+    """Refuse folders that the sandbox hides, and folders that cannot be written to.
 
     `outputs`: files that are to be written, by the option that names them.
     """
@@ -78,14 +78,14 @@ def refuse_private_places(outputs: dict[str, Path | None]) -> None:
     places = {"NAPT Lab itself": ROOT, "the working directory": Path.cwd(), **outputs}
     for what, path in places.items():
         if path is not None and any(path.resolve().is_relative_to(p) for p in PRIVATE_MEMORY):
-            raise click.UsageError(f"{what} is below {alone}, which is a lab's own while it runs")
+            raise click.UsageError(f"{what} is below {alone}, which every lab has for itself")
     for what, path in outputs.items():
         if path is not None and not os.access(path.resolve().parent, os.W_OK):
             raise click.UsageError(f"{what}: no file can be made in {path.resolve().parent}")
 
 
 def stop_unless_ready() -> None:
-    """Exit with the causes if something is missing that shows without a try."""
+    """Exit with the causes if a quick check finds that something is missing."""
     from napt_lab.topologies.sandbox import preflight
     from napt_lab.topologies.sandbox.machine import Machine
 
@@ -94,7 +94,7 @@ def stop_unless_ready() -> None:
 
 
 def enter_sandbox() -> None:
-    """Go on in a sandbox, or exit with the cause why there can be none."""
+    """Enter a sandbox, or exit with the reason why that fails."""
     from napt_lab.topologies.sandbox import sandbox
     from napt_lab.topologies.sandbox.machine import Machine
     from napt_lab.topologies.sandbox.refusal import explain_refusal

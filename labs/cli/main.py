@@ -160,7 +160,11 @@ def run_in(file: Path, node: str, command: tuple[str, ...], capture: Path | None
 @main.command()
 @file_argument
 @click.option(
-    "--to", "form", type=click.Choice(["containerlab", "kathara"]), required=True, help="For whom."
+    "--to",
+    "form",
+    type=click.Choice(["containerlab", "kathara"]),
+    required=True,
+    help="The engine.",
 )
 @click.option("--image", default="napt-lab", show_default=True, help="The project's image there.")
 @click.option(
@@ -255,7 +259,7 @@ def grade(
         sys.exit(grade_translator(translator, wanted, as_json, junit))
     if level is None or rules is None or translator is not None:
         what = "LEVEL and --rules FILE (RULES=FILE), or --translator FILE (TRANSLATOR=FILE)"
-        raise click.UsageError(f"say what is to be graded: {what}")
+        raise click.UsageError(f"nothing to grade; give {what}")
     from napt_lab.labs.exercises.command_line import read_tasks
     from napt_lab.topologies.spec.errors import TopologyError
 
@@ -321,7 +325,9 @@ def conformance(
 ) -> None:
     """Try on real packets, requirement by requirement, what the RFCs ask of a NAPT."""
     if docs and not IN_CHECKOUT:
-        raise click.UsageError("--docs is for a checkout; here is no docs/conformance.md")
+        raise click.UsageError(
+            "--docs needs a checkout: an installed package has no docs/conformance.md"
+        )
     for pair in pairs:
         if "=" not in pair:
             raise click.UsageError(f"--set {pair!r} is not KEY=VALUE, such as filtering=...")

@@ -1,8 +1,8 @@
 """stdin, stdout and stderr that cannot end a run.
 
-A run's verdict is in its results and its exit status. Whether someone still reads along (`| head`),
-whether the disk behind `>` is full, and whether the terminal has a ✓, must not decide it. So what
-can no longer be written is dropped, and what an encoding lacks is replaced.
+A run's verdict is in its results and its exit status. A closed pipe (`| head`), a full disk behind
+`>` or a terminal without ✓ must not change it. So output that cannot be written is dropped, and
+characters that the encoding lacks are replaced.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _UntilBroken(io.FileIO):
-    """Writes until that fails, and from then on to /dev/null, as do the programs it starts."""
+    """Writes until that fails, then to /dev/null, like the programs that it starts."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:

@@ -1,7 +1,7 @@
 """TCP connections whose every segment a test chooses, and ICMP queries.
 
 Both ends are ours, so a connection goes through whatever states a test wants. The numbers are
-kept as real endpoints would keep them: a translator that looks at windows must find none broken.
+kept as real endpoints keep them, since a translator may check windows.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from napt_lab.labs.capture.packets import ACK, FIN, PSH, RST, SYN, Endpoint, Packet
-from napt_lab.labs.conformance.exam import Exam, show
+from napt_lab.labs.capture.packets import ACK, FIN, PSH, RST, SYN, Endpoint, Packet, show
+from napt_lab.labs.conformance.exam import Exam
 from napt_lab.labs.conformance.headers import USUAL, IpFields, Probe, echo, fresh, tcp
 from napt_lab.labs.conformance.testbed import Host
 from napt_lab.labs.conformance.violation import Violation
@@ -84,7 +84,7 @@ class TcpFlow:
 
     @property
     def first(self) -> int:
-        """The number that the inside begins with."""
+        """The inside's next sequence number."""
         return self._out
 
     def resend_with_ack(self) -> None:

@@ -1,16 +1,16 @@
-"""One test on the testbed: what it sends, what it then finds on the wires, and the notes it takes.
+"""One test on the testbed: it sends packets, looks for them on the wires, and takes notes.
 
 Theory of operation. What must pass is awaited, and if it does not come the capture at the NAPT
-says how far it got: a packet that never reached the NAPT proves nothing about it (NotProbed).
-What must *not* pass needs no time-out: a control packet is sent after it, by the same way, and
-when the control has arrived, whatever was sent before it has arrived as well, or never will.
+shows how far it got: a packet that never reached the NAPT proves nothing about it (NotProbed).
+For what must *not* pass no time-out is needed: a control packet is sent after it by the same way.
+When the control has arrived, an earlier packet has arrived as well, or never will.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from napt_lab.labs.capture.packets import Endpoint, Packet, decode_ipv4
+from napt_lab.labs.capture.packets import Endpoint, Packet, decode_ipv4, show
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.conformance.headers import USUAL, IpFields, Probe, udp
 from napt_lab.labs.conformance.testbed import Host, Napt, Testbed
@@ -18,13 +18,13 @@ from napt_lab.labs.conformance.violation import NotProbed, Violation
 from napt_lab.topologies.network.processes import DeadlinePassed
 
 WAIT = 6.0  # seconds until a packet that must come has come
-REASON_WAIT = 0.3  # seconds until a NAPT has told why it dropped a packet
+REASON_WAIT = 0.3  # seconds until a NAPT has reported why it dropped a packet
 _PROTOCOL_AT = 14 + 9
 SHOWN, FIRST = 8, 3  # notes of one test that are kept, and how many of them are its first ones
 
 
 class Exam:
-    """What a requirement's test is given."""
+    """The tools of a requirement's test, and its notes."""
 
     def __init__(self, testbed: Testbed) -> None:
         self.testbed = testbed
@@ -39,28 +39,28 @@ class Exam:
 
     @property
     def filtering_setting(self) -> str:
-        """How the NAPT is set to filter."""
+        """The NAPT's filtering behavior as configured."""
         return self.testbed.setup.settings.filtering.value
 
     def note(self, text: str) -> None:
-        """Keep a piece of evidence."""
+        """Add a line of evidence."""
         self._notes.append(text)
 
     @property
     def evidence(self) -> tuple[str, ...]:
-        """The notes; of many, how it began and how it ended."""
+        """The notes; of many, the first and the last ones."""
         left_out = len(self._notes) - SHOWN
         if left_out <= 0:
             return tuple(self._notes)
         return (*self._notes[:FIRST], f"… {left_out} more …", *self._notes[FIRST - SHOWN :])
 
     def observe(self, text: str) -> None:
-        """Something was seen that the verdict may rest on."""
+        """Note an observation: a verdict needs at least one."""
         self.observations += 1
         self.note(text)
 
     def require(self, holds: bool, met: str, violated: str) -> None:
-        """A property of what was seen."""
+        """Require a property of an observation: Violation unless it holds."""
         if not holds:
             raise Violation(violated)
         self.observe(met)
@@ -68,7 +68,7 @@ class Exam:
     # -- what must pass -----------------------------------------------------------------------
 
     def passes(self, sender: Host, probe: Probe, receiver: Host) -> Packet:
-        """Send; the packet as it arrives. Violation if it does not, NotProbed if it cannot."""
+        """Send a packet and return it as it arrives. Violation if the NAPT stops it; NotProbed."""
         packet, seen = self._try(sender, probe, receiver)
         if packet is None:
             raise Violation(seen)
@@ -76,7 +76,7 @@ class Exam:
         return packet
 
     def given(self, sender: Host, probe: Probe, receiver: Host) -> Packet:
-        """The same where it is not what is examined, but what the examination needs."""
+        """The same for a packet that only prepares the test: NotProbed if it does not arrive."""
         packet, seen = self._try(sender, probe, receiver)
         if packet is None:
             raise NotProbed(seen)
@@ -125,13 +125,13 @@ class Exam:
     def let_in(
         self, sender: Host, probe: Probe, receiver: Host, control: Probe, by: Host | None = None
     ) -> Packet | None:
-        """The same, where either may be right: the packet if it arrives, None if it does not."""
+        """The same where both are allowed: the packet if it arrives, else None."""
         since, told = self.testbed.wire.mark(), self.testbed.net.log.mark()
         sender.send(probe)
         (by or sender).send(control)
         if self.await_at(receiver.where, carries(control), since) is None:
             seen = self.fate(by or sender, control, since, told)
-            raise NotProbed(f"the control did not pass, so nothing is proved: {seen}")
+            raise NotProbed(f"the control did not pass, so this proves nothing: {seen}")
         test = carries(probe)
         came = self.testbed.wire.captured(
             receiver.where, lambda c: not c.outgoing and test(c), since=since
@@ -142,7 +142,7 @@ class Exam:
         return None
 
     def fate(self, sender: Host, probe: Probe, since: int, told: int) -> str:
-        """How far a packet got that did not arrive. NotProbed if it never reached the NAPT."""
+        """Where a packet was stopped on its way. NotProbed if it never reached the NAPT."""
         napt = self._on_the_way(sender, probe)
         entry, exits = napt.outside, (napt.inside, napt.outside)
         if sender.site is not None:
@@ -157,7 +157,7 @@ class Exam:
         return f"{probe.what} reached {entry} and died there{self._reason(napt, probe, told)}"
 
     def trail(self, probe: Probe, since: int) -> str:
-        """Where a packet, or an error that quotes it, was seen; to be read when it went astray."""
+        """Every interface where a packet, or an error that quotes it, was seen."""
         seen = self.testbed.wire.everywhere(lambda c: probe.mark in c.data, since=since)
         places = (f"{'from' if c.outgoing else 'at'} {c.where}: {read(c)}" for c in seen)
         return "seen " + ("; ".join(places) or "nowhere")
@@ -172,9 +172,9 @@ class Exam:
         return found[0]
 
     def _reason(self, napt: Napt, probe: Probe, told: int) -> str:
-        """The NAPT's own words, where it has any."""
+        """The reason that the NAPT reports, if it does."""
         if napt.node.napt is None:
-            return " (this engine gives no reasons)"
+            return " (this engine reports no reasons)"
         packet = decode_ipv4(probe.data)
         way = f"{packet.source} > {packet.destination}"
         if packet.source_port:
@@ -190,7 +190,7 @@ class Exam:
                 since=told,
             )
         except DeadlinePassed:
-            return " (no reason was given)"
+            return " (no reason was reported)"
         return f": {event.fields.get('reason')}"
 
     # -- what is answered ---------------------------------------------------------------------
@@ -246,7 +246,7 @@ class Exam:
 
 
 class UdpFlow:
-    """An internal endpoint, a remote one, and by which external endpoint they know each other."""
+    """A UDP session: its internal, external and remote endpoint."""
 
     def __init__(
         self, exam: Exam, inside: Host, port: int, outside: Host, remote_port: int
@@ -277,11 +277,11 @@ class UdpFlow:
         return udp(source or self.remote, self.external, data, fields)
 
     def send(self) -> Packet:
-        """Outward, which must arrive."""
+        """Send a datagram outward; it must arrive."""
         return self._exam.passes(self.inside, self.outward(), self.outside)
 
     def answer(self) -> Packet:
-        """Inward, which must arrive, and at the internal endpoint."""
+        """Send a datagram inward; it must arrive at the internal endpoint."""
         packet = self._exam.passes(self.outside, self.inward(), self.inside)
         if packet.receiver != self.internal:
             raise Violation(f"it was delivered to {show(packet.receiver)}")
@@ -289,7 +289,7 @@ class UdpFlow:
 
 
 def carries(probe: Probe) -> Callable[[Captured], bool]:
-    """Whether a captured packet is this one, translated or not."""
+    """A test whether a captured packet is this one, translated or not."""
     protocol, mark = probe.protocol, probe.mark
 
     def test(captured: Captured) -> bool:
@@ -304,7 +304,3 @@ def read(captured: Captured) -> Packet:
     if not captured.packet.raw:
         raise NotProbed("a captured frame cannot be read")
     return captured.packet
-
-
-def show(endpoint: Endpoint) -> str:
-    return f"{endpoint[0]}:{endpoint[1]}"

@@ -1,8 +1,8 @@
 """All tests of one candidate, side by side on one network.
 
-A test has ports, payloads and connections of its own, so tests do not meet. Those that wait for a
-time-out begin at once; the others take turns, a few at a time, so that the machine is not so
-busy that a pause of two seconds is missed. The last ones would disturb all others.
+Each test has ports, payloads and connections of its own, so tests do not disturb each other. Those
+that wait for a time-out begin at once; the others take turns, a few at a time, so that a busy
+machine does not miss a pause of two seconds. Tests that would disturb all others come last.
 """
 
 from __future__ import annotations

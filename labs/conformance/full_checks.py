@@ -142,7 +142,7 @@ def ports_are_held(t: Exam) -> None:
 
 
 def host_limit(t: Exam) -> None:
-    """A host gets no more than its share, and others do not suffer by it."""
+    """A host gets no more sessions than its limit, and others still get theirs."""
     allowed, seen = _use_up(t)
     if allowed is None:
         raise Violation(seen)
@@ -152,7 +152,7 @@ def host_limit(t: Exam) -> None:
 
 
 def host_limit_as_set(t: Exam) -> None:
-    """Its share is what was set."""
+    """The limit is the one that was set."""
     allowed, seen = _use_up(t)
     if allowed is None:
         raise Violation(seen)
@@ -181,7 +181,7 @@ def _use_up(t: Exam) -> tuple[int | None, str]:
 
 
 def rate_is_limited(t: Exam) -> None:
-    """Many new sessions of one host at once: not all of them get out."""
+    """Of many new sessions of one host at once, not all leave."""
     greedy, server = t.host("x3"), t.host("y2")
     since = t.testbed.wire.mark()
     probes = [
@@ -207,12 +207,12 @@ def rate_is_limited(t: Exam) -> None:
 
 
 def refusal_has_class(t: Exam) -> None:
-    """What the sender is told has the class of service of what was refused."""
+    """The refusal has the class of service of the refused packet."""
     seen = refused(t)
     if seen.told is None:
         raise Violation("the sender was told nothing")
     t.require(
         seen.told.tos >> 2 == EXPEDITED >> 2,
-        f"the refusal is of class {EXPEDITED >> 2}, like what was refused",
-        f"what was refused was of class {EXPEDITED >> 2}, the refusal is of {seen.told.tos >> 2}",
+        f"the refusal has class {EXPEDITED >> 2}, like the refused packet",
+        f"the refused packet had class {EXPEDITED >> 2}, the refusal has {seen.told.tos >> 2}",
     )

@@ -1,8 +1,8 @@
-"""Packets made by hand, with every field of their headers open to choice.
+"""Packets made byte by byte: a test can choose every field of the headers.
 
-Theory of operation. A conforming host never sends most of what a NAPT must cope with: fragments
-out of order, a checksum of 0, an ICMP error whose quotation is damaged. So the probes build
-their packets here, byte by byte (IPv4, RFC 791; UDP, RFC 768; TCP, RFC 9293; ICMP, RFC 792 and
+Theory of operation. A NAPT must handle packets that a conforming host never sends: fragments out of
+order, a checksum of 0, an ICMP error whose quotation is damaged. So the tests build their packets
+here, byte by byte (IPv4, RFC 791; UDP, RFC 768; TCP, RFC 9293; ICMP, RFC 792 and
 RFC 4884), and send them through raw sockets. labs/capture/packets.py is the other direction.
 
 Each packet carries a `mark`: bytes that pass a NAPT unchanged and that no other packet has, by
@@ -30,6 +30,7 @@ from napt_lab.labs.capture.packets import (
     UNREACHABLE,
     Endpoint,
     checksum,
+    show,
 )
 
 URG = 0x20
@@ -42,7 +43,7 @@ _run = os.urandom(4)
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A packet to be sent: its bytes, and what it is known by."""
+    """A packet to be sent: its bytes, its mark, and its name in the evidence."""
 
     data: bytes
     mark: bytes
@@ -55,7 +56,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class IpFields:
-    """What a probe may choose of its IPv4 header; 0 as `identification` means: a fresh one."""
+    """The choices for an IPv4 header; 0 as `identification` means a new one."""
 
     ttl: int = 64
     tos: int = 0
@@ -100,11 +101,11 @@ def udp(
     *,
     summed: bool = True,
 ) -> Probe:
-    """A datagram; not `summed`: with a checksum of 0, which means that there is none."""
+    """A datagram; not `summed`: with a checksum of 0, which means none (RFC 768)."""
     data = fresh() if data is None else data
     segment = udp_segment(source, destination, data, summed=summed)
     packet = ipv4(source[0], destination[0], UDP, segment, fields)
-    return Probe(packet, data[:MARK], f"UDP {_show(source)} > {_show(destination)}")
+    return Probe(packet, data[:MARK], f"UDP {show(source)} > {show(destination)}")
 
 
 def udp_segment(
@@ -131,7 +132,7 @@ def tcp(
     *,
     urgent: int = 0,
 ) -> Probe:
-    """A segment; its mark are its two numbers."""
+    """A segment; its mark is its sequence and acknowledgment number."""
     options += bytes(-len(options) % 4)
     words = (20 + len(options)) // 4
     head = struct.pack(
@@ -145,7 +146,7 @@ def tcp(
     mark = struct.pack("!II", sequence, acknowledgment)
     named = {SYN: "SYN", FIN: "FIN", RST: "RST", ACK: "ACK"}
     name = "-".join(word for bit, word in named.items() if flags & bit) or "segment"
-    return Probe(packet, mark, f"TCP {name} {_show(source)} > {_show(destination)}")
+    return Probe(packet, mark, f"TCP {name} {show(source)} > {show(destination)}")
 
 
 def icmp(
@@ -159,7 +160,7 @@ def icmp(
     *,
     damaged: bool = False,
 ) -> bytes:
-    """An ICMP message; `damaged`: under a checksum that does not hold."""
+    """An ICMP message; `damaged`: with a wrong checksum."""
     head = struct.pack("!BBHI", kind, code, 0, rest)
     total = checksum(head + body) ^ (0x5555 if damaged else 0)
     message = head[:2] + struct.pack("!H", total) + head[4:] + body
@@ -239,7 +240,3 @@ def fragments(packet: bytes, *sizes: int) -> list[Probe]:
 
 def _packed(address: str) -> bytes:
     return IPv4Address(address).packed
-
-
-def _show(endpoint: Endpoint) -> str:
-    return f"{endpoint[0]}:{endpoint[1]}"

@@ -11,9 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from napt_lab.labs.capture.packets import SYN, TIME_EXCEEDED, UNREACHABLE, Endpoint, Packet, Sum
+from napt_lab.labs.capture.packets import (
+    SYN,
+    TIME_EXCEEDED,
+    UNREACHABLE,
+    Endpoint,
+    Packet,
+    Sum,
+    show,
+)
 from napt_lab.labs.conformance.conversation import Query, TcpFlow
-from napt_lab.labs.conformance.exam import Exam, UdpFlow, show
+from napt_lab.labs.conformance.exam import Exam, UdpFlow
 from napt_lab.labs.conformance.headers import (
     MARK,
     PARAMETER_PROBLEM,

@@ -6,9 +6,9 @@ import socket
 import struct
 from itertools import pairwise
 
-from napt_lab.labs.capture.packets import UDP
+from napt_lab.labs.capture.packets import UDP, show
 from napt_lab.labs.conformance.conversation import open_tcp
-from napt_lab.labs.conformance.exam import WAIT, Exam, read, show
+from napt_lab.labs.conformance.exam import WAIT, Exam, read
 from napt_lab.labs.conformance.headers import fresh, udp
 from napt_lab.labs.conformance.violation import Violation
 

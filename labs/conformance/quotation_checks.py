@@ -82,7 +82,7 @@ def with_options(t: Exam, flow: UdpFlow) -> None:
 
 
 def bad_quoted_transport_sum(t: Exam, flow: UdpFlow) -> None:
-    """A quoted UDP checksum that does not hold is none of the NAPT's business."""
+    """An error with a wrong quoted UDP checksum passes."""
     probe = flow.outward()
     arrived = t.given(flow.inside, probe, flow.outside)
     error = icmp_error(

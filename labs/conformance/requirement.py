@@ -1,19 +1,19 @@
-"""A requirement, its test, and what may come of it.
+"""A requirement, its test, and the verdict on it.
 
 Theory of operation. Every requirement of the RFCs that speak of a NAPT is one `Requirement`: the
 RFC's word for how binding it is, what it asks in a few words of our own, and a function that
 tries it on real packets. The function raises
 
     Violation       the NAPT did something else                            -> fail, or deviation
-    NotApplicable   this NAPT has nothing to which it could apply          -> not applicable
-    NotProbed       what would show it could not be done                   -> error
+    NotApplicable   the requirement does not apply to this NAPT            -> not applicable
+    NotProbed       the test could not be carried out                      -> error
 
-and when it raises nothing, and something was seen, the requirement is met. A test during which
-nothing was observed is an error too: silence proves nothing.
+If it raises nothing and has observed something, the requirement is met. A test without an
+observation is an error as well: silence proves nothing.
 
 A *deliberate deviation* is declared beside the requirement, as data: for which settings, for
-which reason, and which setting removes it. One that is declared must be seen as well. If the NAPT
-conforms after all, the declaration is wrong, and that is a failure.
+which reason, and which setting removes it. It must also be observed: if the NAPT conforms, the
+declaration is wrong, and that is a failure.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ WORDS = {verdict: verdict.value for verdict in Verdict} | {
 class When(Enum):
     """Where a test has its place among the others of a run."""
 
-    AT_ONCE = auto()  # most of its time it waits for a time-out
+    AT_ONCE = auto()  # it mostly waits for a time-out
     IN_TURN = auto()
     AT_LAST = auto()  # it would disturb the others
 
@@ -54,7 +54,7 @@ class Deviation:
     removed_by: str
     """The setting that removes it, as one would write it."""
     any_engine: bool = False
-    """Whether every engine deviates by it; others than this project's else simply fail."""
+    """Whether it holds for every engine; otherwise another engine than this project's fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +103,17 @@ class Chapter:
         return add
 
     def inapplicable(self, name: str, level: str, words: str, why: str) -> None:
-        """A requirement that says nothing to a NAPT of this kind."""
+        """A requirement that does not apply to a NAPT of this kind."""
         self.requirements.append(Requirement(self.rfc, name, level, words, why_not=why))
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one requirement with one engine."""
+    """The verdict on one requirement with one engine, and the evidence."""
 
     requirement: Requirement
     verdict: Verdict
-    why: str  # of all but a pass
+    why: str  # empty for a pass
     evidence: tuple[str, ...]
     seconds: float
     removed_by: str = ""
@@ -122,7 +122,7 @@ class Outcome:
 def judge(
     requirement: Requirement, exam: Exam, setup: Setup, clock: Callable[[], float]
 ) -> Outcome:
-    """Carry out one test and say what came of it."""
+    """Carry out one test and give its outcome."""
     begin = clock()
 
     def outcome(verdict: Verdict, why: str, removed_by: str = "") -> Outcome:
@@ -146,7 +146,9 @@ def judge(
         name = "" if isinstance(error, NotProbed) else f"{type(error).__name__}: "
         return outcome(Verdict.ERROR, f"{name}{error}")
     if not exam.observations:
-        return outcome(Verdict.ERROR, "the test ended without having observed anything")
+        return outcome(Verdict.ERROR, "the test ended without an observation")
     if declared is not None:
-        return outcome(Verdict.FAILED, f"declared but not seen: {declared.reason}")
+        return outcome(
+            Verdict.FAILED, f"declared as a deviation, but not observed: {declared.reason}"
+        )
     return outcome(Verdict.PASSED, "")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from napt_lab.labs.capture.packets import show
 from napt_lab.labs.conformance import fragment_checks, icmp_checks, timer_checks, udp_checks
-from napt_lab.labs.conformance.exam import Exam, show
+from napt_lab.labs.conformance.exam import Exam
 from napt_lab.labs.conformance.headers import fresh, udp
 from napt_lab.labs.conformance.requirement import AT_ONCE, Chapter, Deviation
 from napt_lab.labs.conformance.topology import Setup

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napt_lab.labs.capture.packets import ACK, FIN, PSH, SYN, UNREACHABLE
+from napt_lab.labs.capture.packets import ACK, FIN, PSH, SYN, UNREACHABLE, show
 from napt_lab.labs.conformance import (
     icmp_checks,
     tcp_checks,
@@ -11,7 +11,7 @@ from napt_lab.labs.conformance import (
     udp_checks,
 )
 from napt_lab.labs.conformance.conversation import TcpFlow, open_tcp
-from napt_lab.labs.conformance.exam import Exam, show
+from napt_lab.labs.conformance.exam import Exam
 from napt_lab.labs.conformance.headers import fresh, icmp_error
 from napt_lab.labs.conformance.requirement import AT_ONCE, Chapter, Deviation
 from napt_lab.labs.conformance.rfc4787 import STRICT_FILTER

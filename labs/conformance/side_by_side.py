@@ -1,8 +1,8 @@
 """Several candidates at the same time, each on a network in a sandbox of its own.
 
-Nearly all the time of an examination is spent waiting for time-outs, so three take no longer than
-one. Each runs in a child process, which writes one JSON line for every outcome as it comes. What
-a child that died has not told is an error: it could not be probed.
+An examination mostly waits for time-outs, so three take as long as one. Each runs in a child
+process, which writes one JSON line for every outcome. Requirements without an outcome, because the
+child has ended early, are errors.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LONGEST = 120.0  # seconds; an examination takes about 12
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What came of one candidate: an outcome for each requirement, in the RFCs' order."""
+    """The result of one candidate: an outcome for each requirement, in the RFCs' order."""
 
     setup: Setup
     outcomes: tuple[Outcome, ...]
@@ -38,7 +38,7 @@ class Examination:
     status: int
     """The exit status of the child: 3 if this machine cannot run it."""
     trouble: str = ""
-    """Why it did not come to its end, or why what it saw proves nothing."""
+    """Why it ended early, or why its observations prove nothing."""
 
     @property
     def name(self) -> str:
@@ -55,7 +55,7 @@ class Examination:
 
 @dataclass(slots=True)
 class _Child:
-    """One candidate's process and what it has told so far."""
+    """One candidate's process, and the lines that it has written so far."""
 
     setup: Setup
     pid: int
@@ -135,14 +135,14 @@ def _start(
 
 
 def _end(pid: int) -> None:
-    """Whatever happens, no child outlives this."""
+    """Kill a child that still runs."""
     with contextlib.suppress(ProcessLookupError, ChildProcessError):
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 
 
 def _take(child: _Child, data: bytes) -> int:
-    """Note what a child has told; how many outcomes it was."""
+    """Take in the lines of a child; how many outcomes they were."""
     if not data:
         child.seconds = time.monotonic() - child.begun
         return 0
@@ -195,7 +195,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def from_json(requirement: Requirement, row: dict[str, Any]) -> Outcome:
-    """The same the other way round."""
+    """An outcome from a row of results.json."""
     verdict = next(verdict for verdict, word in WORDS.items() if word == row["verdict"])
     evidence = tuple(row["evidence"])
     return Outcome(requirement, verdict, row["why"], evidence, row["seconds"], row["removed_by"])

@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from napt_lab.labs.capture.packets import ACK, RST, SYN, Endpoint, Packet
+from napt_lab.labs.capture.packets import ACK, RST, SYN, Endpoint, Packet, show
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.conformance.conversation import TcpFlow, open_tcp
-from napt_lab.labs.conformance.exam import Exam, show
+from napt_lab.labs.conformance.exam import Exam
 from napt_lab.labs.conformance.headers import tcp
 from napt_lab.labs.conformance.testbed import Host
 from napt_lab.labs.conformance.topology import SMALL_POOL

@@ -51,7 +51,7 @@ def _table(rows: Sequence[Sequence[Outcome]]) -> Table:
 
 
 def _explain(examination: Examination, console: Console) -> None:
-    """All that is neither a pass nor inapplicable, with what was seen."""
+    """Every deviation, failure and error, with the evidence."""
     told = [o for o in examination.outcomes if o.verdict in _EXPLAINED]
     if not told:
         return
@@ -59,7 +59,7 @@ def _explain(examination: Examination, console: Console) -> None:
     console.print(Rule(examination.name, align="left"))
     causes = {outcome.why for outcome in told if outcome.verdict is Verdict.ERROR}
     if len(causes) == 1 and len(told) == len(examination.outcomes):
-        console.print(Text(f"Nothing could be probed: {causes.pop()}"), style="bold magenta")
+        console.print(Text(f"Nothing could be tested: {causes.pop()}"), style="bold magenta")
         return
     for outcome in told:
         verdict, requirement = outcome.verdict, outcome.requirement

@@ -1,8 +1,8 @@
-"""The running network of one candidate: hosts that say only what they are told to, and the wires.
+"""The running network of one candidate: hosts that send only what a test sends, and the wires.
 
-The hosts are real nodes with real kernels, but a kernel answers what it does not expect: a RST
-for a SYN-ACK, an ICMP error for a datagram. So a rule of nftables keeps all that arrives from it;
-the capture sees it before that. What a host sends goes through a raw socket of its own.
+The hosts are real nodes with real kernels, and a kernel answers unexpected packets: with a RST for
+a SYN-ACK, an ICMP error for a datagram. So an nftables rule drops everything that arrives, after
+the capture has seen it. A host sends through a raw socket.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ Result = TypeVar("Result")
 
 
 class Story:
-    """What several tests look at, told once."""
+    """An experiment that several tests share: its result, or its error."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -154,7 +154,7 @@ class Testbed:
             return next(self._ports)
 
     def once(self, name: str, tell: Callable[[], Result]) -> Result:
-        """What `tell()` gave or raised, the first time: for what several tests look at."""
+        """The result (or error) of `tell()`, which is called only once: several tests share it."""
         with self._lock:
             story = self._stories.setdefault(name, Story())
         with story.lock:
@@ -168,7 +168,7 @@ class Testbed:
         return cast(Result, story.result)
 
     def _shape_links(self) -> None:
-        """The two links that are too narrow for the rest of the world."""
+        """Give two links a smaller MTU than all others."""
         far = next(p for p in self.net["internet"].ports if str(p.address.ip).startswith("203."))
         for node, interface, mtu in (
             ("internet", far.interface, FAR_MTU),

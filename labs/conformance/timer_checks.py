@@ -1,9 +1,9 @@
-"""Time-outs: that a setting is obeyed is tried with seconds; what the default is, is asked.
+"""Time-outs: whether settings are obeyed is tested in seconds; default values are read.
 
 A test cannot wait for 2 hours. On the *brief* NAPT the time-outs are set to seconds, which shows
-what starts them, what refreshes them and that they end a mapping. The defaults' values are read
-from the running *main* NAPT: the Python translator lists each session with the time that it may
-still be silent; the kernel has them in /proc/sys/net/netfilter. The evidence says which was done.
+what starts them, what refreshes them and that they end a mapping. The defaults are read from the
+running *main* NAPT: the Python translator lists each session with its remaining time; the kernel
+has its timers in /proc/sys/net/netfilter. The evidence says which of both was done.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def udp_inbound_refresh(t: Exam) -> None:
 
 
 def udp_not_refreshed_by(t: Exam, flow: UdpFlow, send: Callable[[], object], what: str) -> None:
-    """While `send` goes on, the time-out passes all the same."""
+    """While `send` goes on, the session ends after its time-out."""
     keep_busy(send, UDP + MARGIN, UDP)
     has_expired(t, flow, f"gone in spite of {what}")
 
@@ -154,7 +154,7 @@ def query_not_touched_by_errors(t: Exam) -> None:
     again = icmp_checks.error_about_query(t, query)  # which asks once more, the last time
     keep_busy(lambda: query.outside.send(again), ICMP + MARGIN, ICMP)
     t.refused(query.outside, query.reply(), query.inside, _fresh_reply(t))
-    t.note(f"with an error every {EVERY:g} s the session ends after {ICMP:g} s all the same")
+    t.note(f"with an error every {EVERY:g} s the session still ends after {ICMP:g} s")
 
 
 def _fresh_reply(t: Exam) -> Probe:

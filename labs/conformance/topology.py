@@ -1,4 +1,4 @@
-"""The network on which a NAPT is examined: four of the kind, side by side, and who talks to them.
+"""The network on which a NAPT is examined: four NAPTs of one engine side by side, and hosts.
 
              x1 .7 ─┐                                     ┌─ y1 151.101.1.69
              x2 .8 ─┼─ napt_main    24.9.3.7 ──┐          ├─ y2 198.51.100.10
@@ -52,7 +52,7 @@ TRANSLATOR = "translator.py"
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Who is examined: an engine, and what a topology file would say of it."""
+    """What is examined: an engine and its settings, as in a topology file."""
 
     name: str
     gateway: Mapping[str, object]
@@ -81,12 +81,12 @@ class Setup:
 
     @property
     def is_ours(self) -> bool:
-        """Whether this project's translator is examined: what deviates there does so on purpose."""
+        """Whether this project's translator is examined: only it may deviate on purpose."""
         return self.engine is Engine.PYTHON and not self.is_foreign
 
     @property
     def is_foreign(self) -> bool:
-        """Whether somebody's own translator is."""
+        """Whether a user's own translator is examined."""
         return self.topology.sites[0].gateway.translator is not None
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from napt_lab.labs.capture.packets import Endpoint, Packet
-from napt_lab.labs.conformance.exam import Exam, UdpFlow, show
+from napt_lab.labs.capture.packets import Endpoint, Packet, show
+from napt_lab.labs.conformance.exam import Exam, UdpFlow
 from napt_lab.labs.conformance.headers import Probe, udp
 from napt_lab.labs.conformance.testbed import Host
 from napt_lab.labs.conformance.violation import Violation

@@ -17,7 +17,7 @@ def await_all(
     since: int,
     wait: float,
 ) -> list[Captured]:
-    """What passed the test at `where` until there was `enough`, or `wait` seconds were over."""
+    """The packets at `where` that pass `test`, until they are `enough` or after `wait` seconds."""
     end = time.monotonic() + wait
     found: list[Captured] = []
     while True:
@@ -35,7 +35,7 @@ def await_all(
 
 
 def _later_than(test: Callable[[Captured], bool], known: int) -> Callable[[Captured], bool]:
-    """A test that the first `known` packets do not pass; for one search."""
+    """A test that skips the first `known` packets; for one search."""
     count = 0
 
     def is_new(captured: Captured) -> bool:

@@ -1,7 +1,7 @@
 """docs/conformance.md: the side-by-side table in words, made by `conformance --docs`.
 
-What differs from run to run (ports, seconds) is left out, so that the file changes only when a
-verdict does, or the words of a requirement.
+It leaves out what differs from run to run (ports, seconds), so that it changes only with a verdict
+or with the words of a requirement.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _LEGEND = {
     Verdict.DEVIATION: "not met, on purpose: the reason, and the setting that removes it, "
     "are below the table",
     Verdict.FAILED: "not met",
-    Verdict.NOT_APPLICABLE: "says nothing to such a NAPT, for the reason below",
-    Verdict.ERROR: "could not be probed",
+    Verdict.NOT_APPLICABLE: "does not apply to such a NAPT, for the reason below",
+    Verdict.ERROR: "could not be tested",
 }
 
 
@@ -63,7 +63,7 @@ def _table(rows: Sequence[Sequence[Outcome]], names: Sequence[str]) -> str:
 
 
 def _notes(rows: Sequence[Sequence[Outcome]]) -> str:
-    """Why something deviates or does not apply: what is declared, not what one run has seen."""
+    """Why rows deviate or do not apply: the declared reasons, not the evidence of one run."""
     notes: dict[str, None] = {}
     for row in rows:
         for outcome in row:

@@ -5,7 +5,7 @@ one flow: a TCP connection, from end to end, whatever addresses it has in betwee
 connections remain two.
 
 A page has room for some rows only. Flows with TURN's messages come first, then those of a kind
-that was not yet seen; what is left out is counted.
+that is not shown yet; the rest is only counted.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Flow:
 
 @dataclass(slots=True)
 class Ladder:
-    """What is shown of a step, and what is not."""
+    """The flows of a step that are shown, and how many are not."""
 
     flows: list[Flow]
     flows_left_out: int = 0
@@ -139,7 +139,7 @@ def _flow_keys(journey: Journey) -> list[Hashable]:
     if packet.arp is not None:
         asked = packet.destination if packet.arp == "who-has" else packet.source
         return [(s.where, "arp", asked) for s in journey.sightings]
-    if packet.quoted is not None:  # an ICMP error belongs to what it is about
+    if packet.quoted is not None:  # an ICMP error belongs to the flow that it is about
         ends = frozenset((packet.quoted.from_, packet.quoted.to))
         return [(s.where, packet.quoted.protocol, ends) for s in journey.sightings[:1]]
     return [

@@ -44,7 +44,7 @@ _INVISIBLE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class StepPage:
-    """One step with what was made from captures and tables."""
+    """One step with its ladder and its tables."""
 
     story: StepStory
     number: int  # among all steps of the run

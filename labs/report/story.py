@@ -15,7 +15,7 @@ DROPS_KEPT = ENDS_KEPT = 500  # of a step
 
 @dataclass(slots=True)
 class Check:
-    """One check of a claim, with what was seen."""
+    """One check of a claim, with its evidence."""
 
     claim: str
     text: str
@@ -25,7 +25,7 @@ class Check:
 
 @dataclass(slots=True)
 class Deed:
-    """A command and what it printed; `lines` alone are what was observed."""
+    """A command and its output; without a command, `lines` are an observation."""
 
     node: str = ""
     command: str = ""
@@ -47,7 +47,7 @@ class Drop:
 
 @dataclass(slots=True)
 class StepStory:
-    """One step. Times in seconds since 1970; `number` is 0 if it was not come to."""
+    """One step. Times in seconds since 1970; `number` is 0 if it was not reached."""
 
     number: int
     of: int
@@ -97,7 +97,7 @@ class Story:
         self.began = 0.0
         self.seconds = 0.0
         self.passed = False
-        self.stopped = ""  # where, if somebody ended the run early
+        self.stopped = ""  # where, if the run was stopped early
         self.parts: list[PartStory] = []
         self.troubles: list[str] = []
         self._step: StepStory | None = None

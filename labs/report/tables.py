@@ -74,7 +74,7 @@ def _compare(step: StepStory, node: str, before: Record, after: Record) -> Compa
             rows.append(_row("unchanged" if same else "used", rule, None, known))
         elif rule["created"] >= step.began:
             rows.append(_row("new", rule))
-        else:  # it lies beyond what was listed of the table before
+        else:  # the list of the table before did not reach so far
             rows.append(_row("unchanged", rule))
     rows.sort(key=lambda row: CHANGES.index(row.change))
     result.touched = [row for row in rows if row.change != "unchanged"][:ROWS_SHOWN]

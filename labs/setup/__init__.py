@@ -1,1 +1,1 @@
-"""What runs before anything is installed: it installs what is missing."""
+"""Programs that run before anything is installed, and install what is missing."""

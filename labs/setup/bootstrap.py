@@ -1,20 +1,20 @@
-"""What `make` runs first: get ready what is missing, then become `napt-lab …`.
+"""What `make` runs first: install what is missing, then become `napt-lab …`.
 
     /usr/bin/python3 -I labs/setup/bootstrap.py lab 9c
-    /usr/bin/python3 -I labs/setup/bootstrap.py --install lab     get ready only: for the Dockerfile
+    /usr/bin/python3 -I labs/setup/bootstrap.py --install lab     only install: for the Dockerfile
 
 Theory of operation: two things may be missing. System packages (Mininet, nft, curl …) come from
-the distribution, through apt-get, as root or with sudo; who has neither is told what to type.
-Python packages come from the lock file into `.venv`, made with the distribution's Python, for
-only that one's Mininet is the distribution's. (In a container, NAPT_LAB_VENV names another place,
-for the clone's `.venv` is of another machine.) Each set of Python packages leaves a stamp when it
-is complete, and the stamp is all that the next run reads. A venv without its stamp was never
-finished, and is made anew.
+the distribution, through apt-get, as root or with sudo; otherwise the message says what to type.
+Python packages come from the lock file into `.venv`, made with the distribution's Python, which is
+the one that finds the distribution's Mininet. (In a container, NAPT_LAB_VENV names another folder,
+because the clone's `.venv` belongs to another machine.) Each set of Python packages leaves a stamp
+when it is complete, and the next run reads only the stamp. A venv without its stamp was never
+finished, and is made again.
 
 This file needs nothing but the standard library. It ignores the PYTHON* variables (-I) and keeps
 them, and whatever conda or pyenv put there, from what it starts.
 
-Exit status: that of the command; 3 if something is missing and cannot be got; 2 wrong usage.
+Exit status: that of the command; 3 if something is missing and cannot be installed; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def install_packages(needed: dict[str, str], environment: dict[str, str]) -> Non
         # Name all that the labs need, so that the next command does not stop for another package.
         install[4:] = missing(needed | FOR_LABS, environment)
         raise CannotRun(
-            "these system packages are missing, and it takes root to install them. Type\n"
+            "these system packages are missing, and only root can install them. Type\n"
             f"    sudo apt-get update && sudo {shlex.join(install)}\n"
             "(as root: the same without sudo), then try again. If you may not, a container may do\n"
             "without: add ENGINE=podman (or docker) to your make command"
@@ -289,7 +289,7 @@ def stamped(lock: Path) -> bool:
 
 def install_python_packages(lock: Path, environment: dict[str, str]) -> None:
     if not os.access(ROOT, os.W_OK):
-        raise CannotRun(f"{ROOT} is not yours to write to; make a clone of your own")
+        raise CannotRun(f"you may not write to {ROOT}; make a clone of your own")
     begun = stamped(RUNTIME_LOCK)
     for one in (RUNTIME_LOCK, TEST_LOCK):
         stamp(one).unlink(missing_ok=True)  # if we are killed, all is made anew
@@ -324,7 +324,7 @@ def link_packages() -> None:
 
     Looked at each time, because a container has .venv at one place and the checkout at any.
     """
-    import tomllib  # not at the top: an older Python is to be told what it lacks
+    import tomllib  # not at the top: an older Python must get as far as its error message
 
     description = ROOT / "pyproject.toml"
     if not description.exists():  # an image without the project, which is mounted later
@@ -346,7 +346,7 @@ def owner() -> int:
 
 
 def give_to_owner(folder: Path) -> None:
-    """Leave nothing of root's in a clone that is someone else's."""
+    """Give files that root has made in a user's clone to that user."""
     if os.geteuid() != 0 or owner() == 0:
         return
     group = ROOT.stat().st_gid

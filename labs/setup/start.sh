@@ -7,12 +7,12 @@
 # - on WSL 2: in a container if there is an engine, for that distribution may be any; else here;
 # - elsewhere (macOS): in a container, for Mininet runs on Linux only.
 #
-# This is a shell script so that nothing but make and an engine must be there. The container gets
+# This is a shell script, so that only make and an engine are needed. The container gets
 # this folder, to read the project from and to write runs/ to, the files that a variable names,
 # the folder of labs/records/state.py, and the rights below; docs/container.md says what each is for.
 #
 # Exit status: that of the command; 3 if it cannot be run here; 2 wrong usage; 125 to 127 the
-# engine's own, when it could not start what was built.
+# engine's own, when it could not start the container.
 set -eu
 
 main() {
@@ -108,7 +108,7 @@ choose_user() {
   by_root=
   if [ -z "$rootless" ] && users_have_no_namespaces; then
     by_root=yes user=0:0
-    say "this kernel keeps users from namespaces: the container runs as root, with capabilities"
+    say "this kernel allows users no namespaces: the container runs as root, with capabilities"
   fi
 }
 
@@ -128,7 +128,7 @@ stage_for() {
   case $1 in test | lint) echo tests ;; *) echo machine ;; esac
 }
 
-# The image is named by what it is built from, so that one look tells whether it is there.
+# The image's name contains a hash of its sources, so that an outdated image is not used.
 build() {
   inputs=$(cat Dockerfile requirements.lock requirements-dev.lock labs/setup/bootstrap.py | cksum)
   image=napt-lab:$1-${inputs%% *}

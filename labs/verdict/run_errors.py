@@ -1,4 +1,4 @@
-"""Errors that leave a run without a result, and what is said of them. The exit status is 3."""
+"""Errors that leave a run without a result, and their messages. The exit status is 3."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ NETWORK_ERRORS = (BuildError, ProgramError, ProgramEnded, ControlError, Deadline
 
 
 def tell_network_error(error: Exception) -> int:
-    """Say what was wrong with the network; the exit status."""
+    """Print an error of the network; returns the exit status."""
     told = error.explain() if isinstance(error, BuildError) else f"error: {error}"
     print(f"napt-lab: {told}", file=sys.stderr)
     return exit_status(passed=False, error=True)
 
 
 def tell_unwritten(error: OSError, what: str = "the results") -> int:
-    """Say that what a run found could not be written, and what to do; the exit status."""
+    """Print that `what` could not be written, and what to do; returns the exit status."""
     fix = {
         errno.ENOSPC: "make room on the disk that this folder is on, and run it again",
         errno.EDQUOT: "make room within your quota, and run it again",

@@ -72,7 +72,7 @@ def test_what_is_for_contributors_is_not_offered_where_it_is_installed(tmp_path)
     offered = set(re.findall(r"^  ([a-z-]+)  ", started[0].stdout, re.MULTILINE))
     assert set(main.commands) - offered == {command.name for command in CONTRIBUTORS}
     assert "No such command 'test'" in started[1].stderr
-    assert "--docs is for a checkout" in started[2].stderr
+    assert "--docs needs a checkout" in started[2].stderr
 
 
 def test_a_topology_is_found_by_file_or_by_name(tmp_path, monkeypatch):

@@ -66,10 +66,10 @@ def deviation(when):
         (violates, None, Verdict.FAILED, "it was let in"),
         (violates, True, Verdict.DEVIATION, "a reason"),
         (violates, False, Verdict.FAILED, "it was let in"),  # declared for other settings
-        (meets, True, Verdict.FAILED, "declared but not seen: a reason"),
+        (meets, True, Verdict.FAILED, "declared as a deviation, but not observed: a reason"),
         (meets, False, Verdict.PASSED, ""),
-        (lambda exam: None, None, Verdict.ERROR, "without having observed anything"),
-        (lambda exam: exam.note("looked"), None, Verdict.ERROR, "without having observed"),
+        (lambda exam: None, None, Verdict.ERROR, "ended without an observation"),
+        (lambda exam: exam.note("looked"), None, Verdict.ERROR, "ended without an observation"),
         (lambda exam: 1 / 0, None, Verdict.ERROR, "ZeroDivisionError"),
         (lambda exam: 1 / 0, True, Verdict.ERROR, "ZeroDivisionError"),
     ],

@@ -157,7 +157,7 @@ def test_a_run_that_was_ended_is_written_as_far_as_it_came(tmp_path):
     stream.emit("check", claim="9c.y", text="it is checked", passed=False, broken=True,
                 evidence=["it was not: the run was ended"])  # fmt: skip
     text = render(story, tmp_path)
-    assert "This step was not come to." in text
+    assert "This step was not reached." in text
     assert "could not be checked" in text
     assert "✗ Not all claims hold." in text
 
