@@ -30,6 +30,7 @@ from napt_lab.labs.verdict.exit_status import (
 )
 from napt_lab.labs.verdict.results import Results
 from napt_lab.labs.verdict.run_errors import NETWORK_ERRORS, tell_network_error, tell_unwritten
+from napt_lab.labs.view.recording import Recording
 from napt_lab.topologies.network.build_error import BuildError
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.loader import load
@@ -59,9 +60,10 @@ def play(lab: Lab, parts: Sequence[Part], narration: Narration, pause: Pause | N
         results = Results(directory.path)
     except OSError as error:
         return tell_unwritten(error)
-    stream, story = Stream(), Story()
+    stream, story, recording = Stream(), Story(), Recording()
     stream.listen(results)
     stream.listen(story)
+    stream.listen(recording)
     stream.listen(narration)
     run = Play(lab, parts, stream, directory.path, pause)
     try:
@@ -69,7 +71,7 @@ def play(lab: Lab, parts: Sequence[Part], narration: Narration, pause: Pause | N
     finally:
         stream.silence()
         narration.rest()
-        kept = _keep(run, results, story, directory, narration)
+        kept = _keep(run, results, (story, recording), directory, narration)
         if kept and len(parts) < len(lab.parts):
             only = ", ".join(part.name for part in parts)
             narration.console.print(f"Only these parts of lab {lab.id} ran: {only}.", style="dim")
@@ -89,7 +91,11 @@ def play(lab: Lab, parts: Sequence[Part], narration: Narration, pause: Pause | N
 
 
 def _keep(
-    run: Play, results: Results, story: Story, directory: RunDirectory, narration: Narration
+    run: Play,
+    results: Results,
+    told: tuple[Story, Recording],
+    directory: RunDirectory,
+    narration: Narration,
 ) -> bool:
     """Write everything down, or nothing: a part of it could be taken for the whole."""
     try:
@@ -100,7 +106,7 @@ def _keep(
         if run.captures and whole not in run.captures:
             join_pcapng(run.captures, whole)
         try:
-            _write_report(story, directory.path, narration)
+            _write_report(told, directory.path, narration)
         finally:
             published = directory.publish(stopped=run.stopped)
     except OSError as error:
@@ -112,19 +118,20 @@ def _keep(
     if (published / "report.html").exists():
         console.print(f"The report, for a browser: {place}/report.html", highlight=False)
     console.print(f"All results and captures: {place}/", style="dim")
-    if not run.stopped and story.lab in LABS and (following := what_next(story.lab)):
+    if not run.stopped and told[0].lab in LABS and (following := what_next(told[0].lab)):
         console.print(following, markup=False)
     return True
 
 
-def _write_report(story: Story, folder: Path, narration: Narration) -> None:
+def _write_report(told: tuple[Story, Recording], folder: Path, narration: Narration) -> None:
     """The verdict stands and the results are written: a page that fails costs only the page."""
     try:
-        from napt_lab.labs.report.page import (
-            write_report,  # slow to import; the terminal has the verdict already
-        )
+        # slow to import; the terminal has the verdict already
+        from napt_lab.labs.report.page import write_report
+        from napt_lab.labs.view.page import report_inset
 
-        write_report(story, folder)
+        story, recording = told
+        write_report(story, folder, report_inset(recording, folder))
     except Exception as error:  # noqa: BLE001  # a report is never the reason to fail a run; shown
         (folder / "report.html").unlink(missing_ok=True)  # a half-written one
         narration.console.print(f"There is no report.html: {type(error).__name__}: {error}")

@@ -56,6 +56,7 @@ FLOORS = {
         "labs/bench",
         "labs/check",
         "labs/report",
+        "labs/view",
         "labs/conformance",
         "labs/prompt",
         "labs/running",
