@@ -44,11 +44,14 @@ _INVISIBLE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Inset:
-    """What is put into the page at its top: elements, and what they need. The script is a module."""
+    """What is put into the page at its top: elements, their style, and a script (a module)."""
 
-    html: Markup = Markup()
-    style: str = ""
-    script: str = ""
+    html: Markup
+    style: str
+    script: str
+
+
+_NO_INSET = Inset(Markup(), "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ class PartPage:
     steps: list[StepPage]
 
 
-def write_report(story: Story, folder: Path, inset: Inset = Inset()) -> Path:
+def write_report(story: Story, folder: Path, inset: Inset = _NO_INSET) -> Path:
     """Write the page beside the captures of a run; returns its path."""
     path = folder / NAME
     path.write_text(render(story, folder, inset), encoding="utf-8")
@@ -98,7 +101,7 @@ def policy(styles: list[str], scripts: list[str]) -> str:
     )
 
 
-def render(story: Story, folder: Path, inset: Inset = Inset()) -> str:
+def render(story: Story, folder: Path, inset: Inset = _NO_INSET) -> str:
     """The page as text."""
     environment = Environment(
         loader=FileSystemLoader(_HERE),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from napt_lab.labs.capture.pcapng import join_pcapng
 from napt_lab.labs.check.check_command import check_topologies
@@ -30,15 +34,22 @@ from napt_lab.labs.verdict.exit_status import (
 )
 from napt_lab.labs.verdict.results import Results
 from napt_lab.labs.verdict.run_errors import NETWORK_ERRORS, tell_network_error, tell_unwritten
+from napt_lab.labs.view.door import Door
 from napt_lab.labs.view.recording import Recording
 from napt_lab.topologies.network.build_error import BuildError
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.loader import load
 from napt_lab.topologies.spec.model import Topology
 
+if TYPE_CHECKING:
+    from napt_lab.labs.view.live import Live
 
-def run_lab(lab_id: str, *, step: bool, part: str | None) -> int:
-    """Run a lab with narration. Returns the exit status; what it produced is in runs/."""
+
+def run_lab(lab_id: str, *, step: bool, part: str | None, door: Door | None = None) -> int:
+    """Run a lab with narration. Returns the exit status; what it produced is in runs/.
+
+    `door`: where a browser sees it while it goes on.
+    """
     lab = LABS[lab_id].lab()
     names = [p.name for p in lab.parts]
     wanted = part.split(",") if part is not None else names
@@ -50,10 +61,16 @@ def run_lab(lab_id: str, *, step: bool, part: str | None) -> int:
         return _refuse("STEP needs a terminal to type at; run it without STEP")
     narration = Narration()
     pause = Prompt(narration.console) if step else None
-    return play(lab, parts, narration, pause)
+    return play(lab, parts, narration, pause, door)
 
 
-def play(lab: Lab, parts: Sequence[Part], narration: Narration, pause: Pause | None) -> int:
+def play(
+    lab: Lab,
+    parts: Sequence[Part],
+    narration: Narration,
+    pause: Pause | None,
+    door: Door | None = None,
+) -> int:
     """Play some parts of a lab and write everything down, however it ends."""
     try:
         directory = RunDirectory(lab.id)
@@ -65,7 +82,12 @@ def play(lab: Lab, parts: Sequence[Part], narration: Narration, pause: Pause | N
     stream.listen(story)
     stream.listen(recording)
     stream.listen(narration)
-    run = Play(lab, parts, stream, directory.path, pause)
+    live = _open_page(door, lab.title, stream, narration.console)
+    if live is None:
+        run = Play(lab, parts, stream, directory.path, pause)
+    else:
+        wait = live.steps(pause) if pause is not None else None
+        run = Play(lab, parts, stream, directory.path, wait, meet=live.meets)
     try:
         passed = run.run()
     finally:
@@ -82,12 +104,35 @@ def play(lab: Lab, parts: Sequence[Part], narration: Narration, pause: Pause | N
                 f"{INTERRUPTED} after Ctrl-C).",
                 style="dim",
             )
+        if live is not None:
+            live.end("The run has ended. The report has all of it.")
+            if pause is None and not run.stopped:
+                _linger(narration.console)
     if not kept:
         return CANNOT_RUN
     broken_by = run.unbuilt or run.lost
     if broken_by is not None:
         return tell_network_error(broken_by)
     return exit_status(passed=passed)
+
+
+def _open_page(door: Door | None, title: str, stream: Stream, console: Console) -> Live | None:
+    """Show what `stream` tells from now on in a browser, if there is a door."""
+    if door is None:
+        return None
+    from napt_lab.labs.view.live import Live  # it brings a web server, which others do not need
+
+    live = Live(door, title, stream)
+    stream.listen(live)
+    console.print(f"See it in a browser: {door.url}", highlight=False, soft_wrap=True)
+    return live
+
+
+def _linger(console: Console) -> None:
+    """A run takes some seconds, a look at it takes longer."""
+    if sys.stdin.isatty():
+        console.print("The page in the browser goes on showing it. Enter ends here.", style="dim")
+        sys.stdin.readline()
 
 
 def _keep(
@@ -137,19 +182,25 @@ def _write_report(told: tuple[Story, Recording], folder: Path, narration: Narrat
         narration.console.print(f"There is no report.html: {type(error).__name__}: {error}")
 
 
-def run_shell(path: Path) -> int:
-    """Build a topology and give a prompt on it."""
+def run_shell(path: Path, door: Door | None = None) -> int:
+    """Build a topology and give a prompt on it. `door`: where a browser sees it."""
     if not sys.stdin.isatty():
         return _refuse("a prompt needs a terminal to type at")
     console = Narration().console
     topology = load(path)
     for line in draw(topology):
         console.print(line, markup=False, no_wrap=True, overflow="ignore", crop=False)
-    return _on_network(lambda: _prompt_on(topology, Prompt(console)))
+    return _on_network(lambda: _prompt_on(topology, Prompt(console), console, door))
 
 
-def _prompt_on(topology: Topology, prompt: Prompt) -> int:
-    with Network(topology) as net:
+def _prompt_on(topology: Topology, prompt: Prompt, console: Console, door: Door | None) -> int:
+    with contextlib.ExitStack() as stack:
+        stream = Stream()
+        live = _open_page(door, topology.title, stream, console)
+        net = stack.enter_context(Network(topology))
+        if live is not None:
+            stack.callback(live.end, "The prompt has ended, and with it the network.")
+            stack.enter_context(live.shows(net))
         prompt.explore(net)
     return PASSED
 

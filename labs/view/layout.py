@@ -22,12 +22,12 @@ from napt_lab.labs.report.topology_drawing import kind_of
 from napt_lab.topologies.spec.model import Host, Site, Topology
 from napt_lab.topologies.spec.scalars import ROUTER_NAME
 
-HOST_WIDTH, GATEWAY_WIDTH, GAP, MARGIN = 126, 316, 16, 14
+HOST_WIDTH, GATEWAY_WIDTH, GAP, MARGIN = 126, 316, 26, 16
 ROUTER_Y, ROUTER_HEIGHT, ISP_Y, PUBLIC_Y = 10, 50, 112, 146
 HOST_HEIGHT, GATEWAY_HEIGHT = 62, 132
 SITE_Y, SITE_HOST_Y = PUBLIC_Y + GATEWAY_HEIGHT + 36, PUBLIC_Y + GATEWAY_HEIGHT + 68
 CHANNEL = 24  # from a gateway's left edge to where packets cross it
-ROUTER_LEG = 60
+ROUTER_LEG = 62
 
 Picture = dict[str, Any]
 
@@ -51,8 +51,9 @@ def picture_of(topology: Topology) -> Picture:
         for site in topology.sites:
             if topology.isp_of(site.gateway.public) == isp:
                 left = _add_site(picture, site, left) + GAP
-        bus = [start, left - GAP, ISP_Y, f"{isp.network}, an ISP; router {isp.router}", "isp"]
-        picture["buses"].append(bus)
+        picture["buses"].append(
+            [start, left - GAP, ISP_Y, str(isp.network), "isp", str(isp.router)]
+        )
     picture["width"] = left - GAP + MARGIN
     width = picture["width"] - 2 * MARGIN
     words = ["the Internet's router: no route to private addresses"]
@@ -88,7 +89,7 @@ def _add_site(picture: Picture, site: Site, left: int) -> int:
     bottom = PUBLIC_Y + GATEWAY_HEIGHT
     picture["ports"][f"{gateway.name}:wan0"] = [left + CHANNEL, PUBLIC_Y, ISP_Y]
     picture["ports"][f"{gateway.name}:lan0"] = [left + CHANNEL, bottom, SITE_Y]
-    picture["buses"].append([left, left + width, SITE_Y, f"{site.network}, private", "site"])
+    picture["buses"].append([left, left + width, SITE_Y, f"{site.network}, private", "site", ""])
     for number, host in enumerate(site.hosts):
         _add_host(picture, host, left + number * (HOST_WIDTH + GAP), SITE_HOST_Y, SITE_Y)
     tallest = max(node["y"] + node["h"] for node in picture["nodes"])

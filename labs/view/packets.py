@@ -81,7 +81,9 @@ def packet_record(journey: Journey, began: float, flow: int, own: set[tuple[str,
 
 def own_addresses(topology: Topology) -> set[tuple[str, str]]:
     """Every node with each of its addresses, for looking whether a packet has arrived."""
-    return {(plan.name, str(port.address.ip)) for plan in node_plans(topology) for port in plan.ports}
+    return {
+        (plan.name, str(port.address.ip)) for plan in node_plans(topology) for port in plan.ports
+    }
 
 
 def packet_address(endpoint: str) -> str:
@@ -96,7 +98,9 @@ def _milliseconds(nanoseconds: int, began: float) -> float:
 def _changes(before: bytes, after: bytes) -> list[tuple[int, str]]:
     """Runs of bytes that are different: (offset behind the Ethernet header, the new ones)."""
     runs: list[tuple[int, bytearray]] = []
-    pairs = zip(before[ETHERNET : ETHERNET + SHOWN], after[ETHERNET : ETHERNET + SHOWN], strict=False)
+    pairs = zip(
+        before[ETHERNET : ETHERNET + SHOWN], after[ETHERNET : ETHERNET + SHOWN], strict=False
+    )
     for offset, (old, new) in enumerate(pairs):
         if old == new:
             continue

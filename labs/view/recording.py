@@ -132,16 +132,16 @@ class Recording:
                 if not self._room("drops", DROPS_KEPT):
                     return []
                 self.drops.append(Drop(node, record["time"], *words))
-                told = dict(zip(("packet", "reason", "meaning"), words, strict=True))
-                return [("drop", {"node": node, **told})]
+                packet, reason, meaning = words
+                drop = {"packet": packet, "reason": reason, "meaning": meaning}
+                return [("drop", {"node": node, **drop})]
             case "progress":
                 return []
         if not self._room("words", WORDS_KEPT):
             return []
         said = [f"{key}={value}" for key, value in fields.items() if key not in ("event", "time")]
-        words = short(" ".join(said))
-        return [("report", {"node": node, "program": record["program"], "name": name,
-                            "words": words})]  # fmt: skip
+        told = {"node": node, "program": record["program"], "name": name}
+        return [("report", told | {"words": short(" ".join(said))})]
 
     def _rule(self, node: str, fields: Record, more: Record) -> list[tuple[str, Record]]:
         if not self._room("rules", RULES_KEPT):

@@ -12,7 +12,6 @@ import { Tables } from './tables.js';
 import { PacketList, sentence } from './packets.js';
 import { Filter } from './filter.js';
 import { Player } from './player.js';
-import { icon, PROTOCOLS } from './shapes.js';
 import { listen, connectForms, allow, say } from './live.js';
 
 class View {
@@ -131,7 +130,6 @@ function start() {
   const root = byId('view');
   root.hidden = false;
   document.body.classList.add('has-view');
-  byId('legend').append(...PROTOCOLS.flatMap(name => [icon(name), `${name.toUpperCase()} `]));
   const view = new View();
   const data = document.getElementById('run');
   if (data) {

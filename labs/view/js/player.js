@@ -1,7 +1,7 @@
 // The show's clock and its buttons: play, pause, faster, slower, forward and back, the slider.
 
 /** @import {Timeline} from './timeline.js' */
-/** @import {Cue, Flight} from './types.js' */
+/** @import {Flight} from './types.js' */
 import { svg, byId, inputOf } from './dom.js';
 
 const SPEEDS = [0.25, 0.5, 1, 2, 4, 8, 16];
@@ -126,7 +126,7 @@ export class Player {
     this._slider.value = String(this.now);
     this._slider.setAttribute('aria-valuetext', `${Math.round(100 * this.now / Math.max(1, end))} % of the run`);
     const button = byId('play');
-    button.textContent = this.playing ? '❚❚' : '▶';
+    byId('play-sign').setAttribute('d', this.playing ? 'M5 4h5v16h-5zM14 4h5v16h-5z' : 'M6 4v16l14 -8z');
     button.setAttribute('aria-label', this.playing ? 'Pause' : 'Play');
     byId('speed').textContent = `${this.speed}×`;
   }
@@ -162,15 +162,5 @@ export class Player {
     if (!name || onButton) return;
     event.preventDefault();
     acts[name]();
-  }
-}
-
-/** What a cue is called on the slider. @param {Cue} cue */
-export function cueName({ entry }) {
-  switch (entry.kind) {
-    case 'step': return `Step ${entry.number}: ${entry.title}`;
-    case 'part': return entry.title;
-    case 'check': return `${entry.claim} ${entry.verdict}`;
-    default: return '';
   }
 }

@@ -42,9 +42,10 @@ export class Scene {
       ...picture.homes.map(([x, y, width, height]) =>
         svg('rect', { class: 'home', x, y, width, height, rx: 10 })),
       ...Object.values(picture.ports).map(([x, y, bus]) => svg('path', { class: 'leg', d: `M${x} ${y}V${bus}` })),
-      ...picture.buses.flatMap(([x1, x2, y, text, kind]) => [
+      ...picture.buses.flatMap(([x1, x2, y, text, kind, router]) => [
         svg('path', { class: `bus ${kind}`, d: `M${x1} ${y}H${x2}` }),
         svg('text', { class: 'small quiet', x: x2, y: y - 7, 'text-anchor': 'end' }, text),
+        svg('text', { class: 'small quiet', x: x1 + 70, y: y - 34 }, router),
       ]),
       ...picture.nodes.map(box => this._node(box)),
       this._tables, this._packets,

@@ -1,7 +1,7 @@
 // What labs/view/recording.py and packets.py write, for the type checker: there is no code here.
 
 /** @typedef {{kind: string, name: string, x: number, y: number, w: number, h: number, lines: string[]}} Box */
-/** @typedef {[x1: number, x2: number, y: number, text: string, kind: string]} Bus */
+/** @typedef {[x1: number, x2: number, y: number, text: string, kind: string, router: string]} Bus */
 /** @typedef {[x: number, y: number, bus: number]} Port  an interface, and its network's line */
 /**
  * @typedef {object} Picture
