@@ -20,7 +20,7 @@ def run_records(recording: Recording, folder: Path) -> list[Record]:
     """Every record of a run whose captures are in `folder`, in the order of time."""
     records = list(recording.records)
     ends = [since for _, _, since in recording.marks[1:]] + [recording.ended or float("inf")]
-    marks = zip(recording.marks, ends, strict=True)
+    marks = zip(recording.marks, ends, strict=False)  # without a part there is no mark
     for (path, capture), part in groupby(marks, key=lambda mark: mark[0][:2]):
         windows = [(since, end) for (_, _, since), end in part]
         topology = load(Path(path))

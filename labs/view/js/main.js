@@ -29,6 +29,8 @@ class View {
     this._chosen = undefined;
     this._count = -1;
     this._state = this._history.after(0);
+    /** Whether a command can be typed now, which is later than what is shown. */
+    this._open = false;
     this._still = matchMedia('(prefers-reduced-motion: reduce)');
     byId('unfollow').addEventListener('click', () => this._choose(undefined));
     byId('flow-of').addEventListener('click', () => this._chosen && this.filter.chooseFlow(this._chosen));
@@ -37,7 +39,10 @@ class View {
   /** @param {Entry[]} entries in the order of time */
   add(entries) {
     const before = this.timeline.cuesUntil(this.player.now);
-    for (const entry of entries) this.timeline.add(entry);
+    for (const entry of entries) {
+      this.timeline.add(entry);
+      if (entry.kind === 'pause') this._open = entry.open;
+    }
     this._history.forget(before);
     this._count = -1;
     this.player.mark();
@@ -90,7 +95,7 @@ class View {
     const hop = this._chosen && state.part ? place(state.part.picture, this._chosen, this.player.now).hop : 0;
     this._list.show(ofPart.filter(flight => this.filter.passes(flight)), newest, this._chosen, hop);
     byId('unfollow').hidden = byId('flow-of').hidden = !this._chosen;
-    if (this.player.live) allow(state.open && !state.end, Boolean(state.step), state.part?.picture.nodes.map(n => n.name) ?? []);
+    if (this.player.live) allow(this._open, Boolean(state.step), state.part?.picture.nodes.map(n => n.name) ?? []);
     this._announce(state, newest);
     if (flights.length) this._keepInSight(flights[flights.length - 1], now);
   }

@@ -144,7 +144,7 @@ export class Player {
       let [row, name] = MARKS[entry.kind];
       if (entry.kind === 'rule' && entry.ended !== undefined) name = 'ended';
       if (entry.kind === 'check' && entry.verdict !== 'held') name = 'drop';
-      paths[name] = `${paths[name] ?? ''}M${(1000 * at / Math.max(1, end)).toFixed(1)} ${row * 5}v4`;
+      paths[name] = `${paths[name] ?? ''}M${(1000 * at / Math.max(1, end)).toFixed(1)} ${row * 5}v${name === 'step' ? 20 : 5}`;
     }
     byId('marks').replaceChildren(...Object.entries(paths).map(([name, d]) => svg('path', { class: name, d })));
   }

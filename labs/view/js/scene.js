@@ -10,7 +10,7 @@ import { endsAt } from './timeline.js';
 
 const ROWS = 5; // of a table, in its NAPT
 const ROW = 15; // pixels
-const LETTER = 6.05; // width of one in a label
+const LETTER = 6.65; // width of one in a label
 const FRESH = 2500; // ms that a new row, and one that has ended, can be told from others
 const LABELLED = 4; // packets that have words beside them
 

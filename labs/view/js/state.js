@@ -1,7 +1,7 @@
 // What is the case at a moment of the show: a fold over all that has happened until then. Copies
 // are kept on the way, so that going back costs no more than going on.
 
-/** @import {Cue, LabSaid, Part, Step, Command, Output, Observed, Check, Drop, Rule, End, Report} from './types.js' */
+/** @import {Cue, LabSaid, Part, Step, Command, Output, Observed, Check, Rule, End, Report} from './types.js' */
 
 /** @typedef {{rule: Rule, since: number}} Row */
 /** @typedef {{node: string, rule: Rule, why: string, at: number}} Ended */
@@ -33,7 +33,6 @@ export class State {
     this.drops = new Map();
     /** @type {string[]} */
     this.troubles = [];
-    this.open = false;
     /** @type {End | undefined} */
     this.end = undefined;
   }
@@ -68,9 +67,6 @@ export class State {
       case 'step':
         Object.assign(this, { step: entry, doings: [], checks: [], troubles: [] });
         break;
-      case 'pause':
-        this.open = entry.open;
-        break;
       case 'command': case 'output': case 'observed': case 'report':
         this.doings.push(entry);
         break;
@@ -95,7 +91,6 @@ export class State {
         break;
       case 'end':
         this.end = entry;
-        this.open = false;
         break;
       default:
     }

@@ -5,7 +5,7 @@
 /** @import {Entry, Packet, Happening, Flight, Cue} from './types.js' */
 
 // How long things take to show, in milliseconds at speed 1.
-const PACE = { wire: 750, inside: 250, rewrite: 1900, arrive: 350, broken: 1900, apart: 420 };
+const PACE = { wire: 550, inside: 200, rewrite: 1600, arrive: 300, broken: 1800, apart: 350 };
 /** @type {Record<string, number>} */
 const DWELL = { step: 1500, command: 700, check: 500, part: 400, end: 300, trouble: 500 };
 const LATE = 2; // ms of real time by which a rule's report may be after its packet
