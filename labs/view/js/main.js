@@ -1,6 +1,6 @@
 // Puts the page together: entries come in, the clock runs, and each moment is shown.
 
-/** @import {Entry, Flight} from './types.js' */
+/** @import {Entry, Flight, Picture} from './types.js' */
 /** @import {State} from './state.js' */
 import { byId } from './dom.js';
 import { Timeline } from './timeline.js';
@@ -92,7 +92,7 @@ class View {
     const ofPart = this.timeline.flights.filter(flight => flight.part === part);
     this.filter.offer(ofPart, state.part?.picture.nodes.map(node => node.name) ?? []);
     const newest = flights[flights.length - 1] ?? this.timeline.newest(this.player.now);
-    const hop = this._chosen && state.part ? place(state.part.picture, this._chosen, this.player.now).hop : 0;
+    const hop = this._chosen && state.part ? hopNow(state.part.picture, this._chosen, this.player.now) : 0;
     this._list.show(ofPart.filter(flight => this.filter.passes(flight)), newest, this._chosen, hop);
     byId('unfollow').hidden = byId('flow-of').hidden = !this._chosen;
     if (this.player.live) allow(this._open, Boolean(state.step), state.part?.picture.nodes.map(n => n.name) ?? []);
@@ -129,6 +129,12 @@ class View {
     const region = byId('said-aloud');
     if (region.textContent !== text) region.textContent = text;
   }
+}
+
+/** The hop whose bytes a packet has: in the middle of a NAPT they become others. @param {Picture} picture @param {Flight} flight @param {number} now */
+function hopNow(picture, flight, now) {
+  const { hop, phase, part } = place(picture, flight, now);
+  return phase === 'rewrite' && part > 0.49 ? hop + 1 : hop;
 }
 
 function start() {

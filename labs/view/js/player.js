@@ -151,7 +151,7 @@ export class Player {
 
   /** @param {KeyboardEvent} event */
   _key(event) {
-    const target = /** @type {HTMLElement} */ (event.target);
+    const target = event.target instanceof Element ? event.target : document.body;
     const typing = target.matches('textarea, select, input:not([type=range])');
     if (typing || event.ctrlKey || event.altKey || event.metaKey) return;
     const onButton = target.matches('button, summary, a') && (event.key === ' ' || event.key === 'Enter');

@@ -124,7 +124,7 @@ export class Scene {
     const { packet } = flight;
     drawn.setAttribute('transform', `translate(${at.x.toFixed(1)} ${at.y.toFixed(1)})`);
     drawn.classList.toggle('chosen', flight === look.chosen);
-    const face = `${at.hop} ${at.phase} ${at.phase === 'rewrite' && at.part > 0.5} ${labelled} ${at.x > (this._picture?.width ?? 0) - 260}`;
+    const face = `${at.hop} ${at.phase} ${labelled} ${at.x > (this._picture?.width ?? 0) - 260}`;
     if (drawn.getAttribute('data-face') === face) return;
     drawn.setAttribute('data-face', face);
     const broken = at.phase === 'broken';
