@@ -131,7 +131,7 @@ export class Scene {
     const parts = broken
       ? [svg('g', { class: 'left-half' }, shape(packet.protocol, 'broken')),
         svg('g', { class: 'right-half' }, shape(packet.protocol, 'broken')),
-        svg('path', { class: 'cross', d: 'M-13 -13l26 26m0 -26l-26 26' })]
+        svg('path', { class: 'cross', d: 'M-16 -16l32 32m0 -32l-32 32' })]
       : [shape(packet.protocol, at.phase === 'arrived' ? 'arrived' : '')];
     if (labelled || broken) parts.push(this._label(flight, at));
     drawn.replaceChildren(...parts);
@@ -157,7 +157,7 @@ export class Scene {
       title = `${packet.name}: not seen to go on`;
     }
     const length = words.reduce((sum, [text]) => sum + text.length, 0);
-    const width = Math.max(length * LETTER, title.length * 6.6) + 14;
+    const width = Math.max(length * LETTER, title.length * 7.5) + 14;
     const right = this._picture ? this._picture.width - 4 : 0;
     // Above a gateway, so that the rows of its table can be seen.
     const inGateway = at.node && (at.node.kind === 'napt' || at.node.kind === 'gateway')
