@@ -27,7 +27,7 @@ export class Player {
     this._speed = SPEEDS.indexOf(1);
     this._frame = 0; // time of the last frame
     this._slider = inputOf('slider');
-    this._marked = -1;
+    this._marked = '';
     this._slider.addEventListener('input', () => this.goTo(Number(this._slider.value)));
     for (const [id, act] of Object.entries(this._acts())) byId(id).addEventListener('click', act);
     document.addEventListener('keydown', event => this._key(event));
@@ -134,8 +134,8 @@ export class Player {
   /** Draw the slider's marks anew if there are more things to mark. */
   mark() {
     const { cues, end } = this._timeline;
-    if (this._marked === end) return;
-    this._marked = end;
+    if (this._marked === `${cues.length} ${end}`) return;
+    this._marked = `${cues.length} ${end}`;
     this._slider.max = String(Math.ceil(end));
     /** @type {Record<string, string>} */
     const paths = {};
