@@ -111,7 +111,7 @@ class Window:
         counted.packets += 1
         if counted.packets <= kind.allowed:
             return False
-        if payload and counted.messages < MESSAGES_KEPT and turn_message(data):
+        if kind.payload and counted.messages < MESSAGES_KEPT and turn_message(data):
             counted.messages += 1
             return False
         counted.folded += 1

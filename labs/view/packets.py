@@ -12,7 +12,6 @@ from collections.abc import Hashable
 
 from napt_lab.labs.records.stream import Record
 from napt_lab.labs.report.journey import Journey
-from napt_lab.labs.view.stun_names import stun_name
 from napt_lab.topologies.network.plan import node_plans
 from napt_lab.topologies.spec.model import Topology
 
@@ -50,7 +49,7 @@ def packet_record(journey: Journey, began: float, flow: int, own: set[tuple[str,
     record: Record = {
         "kind": "packet",
         "t": _milliseconds(first.nanoseconds, began),
-        "name": stun_name(first.data, packet) or journey.title,
+        "name": journey.title,
         "detail": journey.detail,
         "protocol": kind,
         "flow": flow,

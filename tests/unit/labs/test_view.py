@@ -9,17 +9,13 @@ import subprocess
 from itertools import pairwise
 
 import pytest
-from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.l2 import Ether
 
-from napt_lab.labs.capture.packets import decode_frame
 from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.report.journey import Follower
 from napt_lab.labs.report.page import render
 from napt_lab.labs.view import page
 from napt_lab.labs.view.layout import picture_of
 from napt_lab.labs.view.recording import RULES_KEPT, WORDS_KEPT, Recording
-from napt_lab.labs.view.stun_names import stun_name
 from napt_lab.topologies.network.plan import node_plans
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
@@ -76,29 +72,6 @@ def test_packets_that_come_live_are_those_of_the_report(tmp_path):
     taken += live.take(frames[-1].nanoseconds + 1)
     assert [j.sightings for j in taken] == [j.sightings for j in whole.journeys]
     assert live.journeys == []
-
-
-def turn(kind, port=3478, *, tcp=False, rest=b""):
-    message = (
-        kind.to_bytes(2) + len(rest).to_bytes(2) + bytes.fromhex("2112a442") + bytes(12) + rest
-    )
-    above = TCP(sport=9, dport=port, flags="PA") if tcp else UDP(sport=9, dport=port)
-    frame = bytes(Ether() / IP(src="10.0.0.7", dst="198.51.100.11") / above / message)
-    return stun_name(frame, decode_frame(frame))
-
-
-def test_turn_and_stun_messages_have_their_names():
-    assert turn(0x0003) == "Allocate request"
-    assert turn(0x0103, tcp=True) == "Allocate success"
-    code = b"\x00\x09\x00\x04\x00\x00\x04\x01"  # ERROR-CODE: class 4, number 1
-    assert turn(0x0113, rest=b"\x00\x14\x00\x03abc\x00" + code) == "Allocate error 401"
-    assert turn(0x0016) == "Send indication"
-    assert turn(0x0101, 5000) == "Binding success"  # the cookie tells, not the port
-    assert turn(0x4001) != ""
-    channel = bytes(Ether() / IP() / UDP(sport=3478, dport=9) / (b"\x40\x01\x00\x04data"))
-    assert stun_name(channel, decode_frame(channel)) == "ChannelData 0x4001"
-    other = bytes(Ether() / IP() / UDP(sport=53, dport=9) / (b"\x40\x01\x00\x04data"))
-    assert stun_name(other, decode_frame(other)) == ""
 
 
 # ── the run ────────────────────────────────────────────────────────────────────────────────
