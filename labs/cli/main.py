@@ -204,7 +204,8 @@ def export(file: Path, form: str, image: str, output: Path | None) -> None:
 @click.option(
     "--test", is_flag=True, help="Test the exercise itself: its solution, no answer, each mistake."
 )
-def exercise(level: str, part: str | None, test: bool) -> None:
+@web_option
+def exercise(level: str, part: str | None, test: bool, web: int | None) -> None:
     """Do the exercises of LEVEL at a prompt, or the one in FILE.
 
     Begins with the first that is not solved yet.
@@ -225,10 +226,11 @@ def exercise(level: str, part: str | None, test: bool) -> None:
         why = "an exercise needs a terminal to type at; `grade` does without"
         click.echo(f"napt-lab: {why}", err=True)
         sys.exit(WRONG_USAGE)
+    door = open_door(web)
     enter_sandbox()
     from napt_lab.labs.exercises.session import run_session
 
-    sys.exit(run_session(exercises, name))
+    sys.exit(run_session(exercises, name, door))
 
 
 @main.command()

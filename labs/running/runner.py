@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from napt_lab.labs.capture.pcapng import join_pcapng
+from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.check.check_command import check_topologies
 from napt_lab.labs.check.reports import CannotReport, Reports
 from napt_lab.labs.course.registry import LABS, what_next
@@ -82,7 +83,7 @@ def play(
     stream.listen(story)
     stream.listen(recording)
     stream.listen(narration)
-    live = _open_page(door, lab.title, stream, narration.console)
+    live = open_page(door, lab.title, stream, narration.console)
     if live is None:
         run = Play(lab, parts, stream, directory.path, pause)
     else:
@@ -116,7 +117,7 @@ def play(
     return exit_status(passed=passed)
 
 
-def _open_page(door: Door | None, title: str, stream: Stream, console: Console) -> Live | None:
+def open_page(door: Door | None, title: str, stream: Stream, console: Console) -> Live | None:
     """Show what `stream` tells from now on in a browser, if there is a door."""
     if door is None:
         return None
@@ -196,11 +197,12 @@ def run_shell(path: Path, door: Door | None = None) -> int:
 def _prompt_on(topology: Topology, prompt: Prompt, console: Console, door: Door | None) -> int:
     with contextlib.ExitStack() as stack:
         stream = Stream()
-        live = _open_page(door, topology.title, stream, console)
+        live = open_page(door, topology.title, stream, console)
         net = stack.enter_context(Network(topology))
         if live is not None:
             stack.callback(live.end, "The prompt has ended, and with it the network.")
-            stack.enter_context(live.shows(net))
+            wire = stack.enter_context(Wire(net))
+            stack.enter_context(live.shows(net, wire))
         prompt.explore(net)
     return PASSED
 

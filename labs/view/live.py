@@ -11,7 +11,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
@@ -25,6 +25,7 @@ from napt_lab.labs.report.journey import Follower, find_drops
 from napt_lab.labs.stage.play import Pause, emit_event
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.view.door import Door
+from napt_lab.labs.view.layout import picture_of
 from napt_lab.labs.view.packets import Flows, own_addresses, packet_record
 from napt_lab.labs.view.recording import Recording
 from napt_lab.labs.view.server import Server
@@ -40,6 +41,10 @@ LINE_SECONDS = 20.0  # how long a command that is typed on the page may take
 CLOSED = "The lab is acting: commands can be typed when it waits, between two steps."
 
 
+Do = Callable[[str], tuple[bool, str]]
+"""Does a line that was typed; whether it went well, and what there is to say."""
+
+
 class GoOn(Exception):
     """`Next step` was pressed on the page."""
 
@@ -50,7 +55,7 @@ class _Watched:
 
     net: Network
     wire: Wire
-    stage: Stage
+    do: Do
     flows: Flows = field(default_factory=Flows)
     frames: list[Frame] = field(default_factory=list)  # not followed yet
     mark: int = 0
@@ -107,10 +112,10 @@ class Live:
         self._recording(record)
 
     @contextlib.contextmanager
-    def meets(self, net: Network, wire: Wire) -> Iterator[None]:
-        """Show the packets of a network while it runs."""
+    def meets(self, net: Network, wire: Wire, do: Do | None = None) -> Iterator[None]:
+        """Show the packets of a network while it runs; `do` does what is typed on the page."""
         with self._lock:
-            self._watched = _Watched(net, wire, Stage(net, wire, self._stream))
+            self._watched = _Watched(net, wire, do or partial(_do, Stage(net, wire, self._stream)))
         try:
             yield
         finally:
@@ -119,19 +124,27 @@ class Live:
                 self._watched = None
 
     @contextlib.contextmanager
-    def shows(self, net: Network) -> Iterator[None]:
-        """The same without a lab: what programs report, and the packets, of a network."""
+    def shows(
+        self, net: Network, wire: Wire, do: Do | None = None, **step: object
+    ) -> Iterator[None]:
+        """The same where no lab tells of the network: a command can be typed all the time.
+
+        `step`: what the page says beside it (number, of, title, say, ask).
+        """
         topology = net.topology
         self._stream.emit(
             "part",
             title=topology.title,
             topology=topology.name,
-            path=str(topology.path),
+            path="",
             capture="",
+            picture=picture_of(topology),
         )
+        if step:
+            self._stream.emit("step", **step)
         net.log.listen(partial(emit_event, self._stream))
-        with Wire(net) as wire, self.meets(net, wire):
-            self._stream.emit("pause")
+        with self.meets(net, wire, do):
+            self._stream.emit("pause", next=False)
             yield
 
     def steps(self, pause: Pause) -> Pause:
@@ -188,15 +201,15 @@ class Live:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
             return True, ""
         try:
-            return _do(watched, line)
+            return watched.do(line)
         except (ControlError, DeadlinePassed, OSError) as error:
             return False, f"That did not work: {error}"
 
 
-def _do(watched: _Watched, line: str) -> tuple[bool, str]:
+def _do(stage: Stage, line: str) -> tuple[bool, str]:
     """Do a line of the page: a rule, or a command on a node."""
     name, _, rest = line.strip().partition(" ")
-    net = watched.net
+    net = stage.net
     if name == "rule":
         return _do_rule(net, without_arrow(rest.split()))
     if name not in net.nodes:
@@ -204,7 +217,7 @@ def _do(watched: _Watched, line: str) -> tuple[bool, str]:
         return False, f"{name} is not a node. Type a node and a command, or rule add …: {nodes}"
     if not rest.strip():
         return False, f"Type a command for {name} after its name."
-    done = watched.stage.run(name, "sh", "-c", rest.strip(), timeout=LINE_SECONDS)
+    done = stage.run(name, "sh", "-c", rest.strip(), timeout=LINE_SECONDS)
     return done.status == 0, f"{done.stdout}{done.stderr}".strip()
 
 

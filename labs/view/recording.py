@@ -73,7 +73,7 @@ class Recording:
         return [("lab", {name: record[name] for name in ("lab", "title", "intro")})]
 
     def _of_part(self, record: Record) -> list[tuple[str, Record]]:
-        picture = picture_of(load(Path(record["path"])))
+        picture = record.get("picture") or picture_of(load(Path(record["path"])))
         return [("part", {"title": record["title"] or record["topology"], "picture": picture})]
 
     def _of_step(self, record: Record) -> list[tuple[str, Record]]:
@@ -81,11 +81,11 @@ class Recording:
             return []
         return [("step", {name: record[name] for name in ("number", "of", "title", "say", "ask")})]
 
-    def _of_pause(self, _record: Record) -> list[tuple[str, Record]]:
-        return [("pause", {"open": True})]
+    def _of_pause(self, record: Record) -> list[tuple[str, Record]]:
+        return [("pause", {"open": True, "next": record.get("next", True)})]
 
     def _of_working(self, record: Record) -> list[tuple[str, Record]]:
-        return [("pause", {"open": False}), ("working", {"what": record["what"]})]
+        return [("pause", {"open": False, "next": False}), ("working", {"what": record["what"]})]
 
     def _of_command(self, record: Record) -> list[tuple[str, Record]]:
         if not self._room("words", WORDS_KEPT):

@@ -216,3 +216,30 @@ def test_the_next_step_is_a_button(chromium, tmp_path):
             assert terminal.status() == 1
             page.until(f"{CONNECTION} === {json.dumps(ENDED)}")
             assert page.complaints() == []
+
+
+def test_an_exercise_is_done_on_the_page(chromium, tmp_path):
+    arguments = [*LAB, "exercise", "9c", "--web", "1"]
+    with Terminal(arguments, {"XDG_STATE_HOME": str(tmp_path), "COLUMNS": "200"}) as terminal:
+        found = URL.search(terminal.expect("/\n") + "/")
+        terminal.expect("door> ")
+        with chromium.page(1280, 900) as page:
+            assert found
+            page.open(found[0])
+            page.until(OPEN)
+            assert page.evaluate("document.getElementById('next').hidden")
+            type_line(page, "hint")
+            answers(page, "1. Let bob try")
+            type_line(page, "rule add napt_a tcp 8080 -> 10.0.0.7:8080")
+            answers(page, "napt_a added: tcp 24.9.3.7:8080 → 10.0.0.7:8080")
+            type_line(page, "bob curl -sS -m 5 -o holiday.jpg http://24.9.3.7:8080/holiday.jpg")
+            page.until("document.querySelectorAll('#packets li').length > 5")
+            type_line(page, "check")
+            answers(page, "4 of 4 points. Solved!")
+            type_line(page, "bob curl 'unfinished")
+            answers(page, "No closing quotation")
+            assert "Exercise" not in page.evaluate("document.getElementById('step').textContent")
+            terminal.type("quit\n")
+            assert terminal.status() == 0
+            page.until(f"{CONNECTION}.startsWith('The exercise has ended')")
+            assert page.complaints() == []

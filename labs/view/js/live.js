@@ -1,6 +1,6 @@
 // The run that is going on: its entries as they come, and what can be done from here.
 
-/** @import {Entry} from './types.js' */
+/** @import {Entry, Pause} from './types.js' */
 import { byId, html } from './dom.js';
 
 const SHOWN = 30; // answers
@@ -59,11 +59,11 @@ export function connectForms() {
   byId('next').addEventListener('click', () => ask('next'));
 }
 
-/** Whether a command can be typed now, and what the nodes are. @param {boolean} open @param {boolean} steps @param {string[]} nodes */
-export function allow(open, steps, nodes) {
+/** What can be done now, and what the nodes are. @param {Pause} pause @param {string[]} nodes */
+export function allow({ open, next }, nodes) {
   /** @type {HTMLInputElement} */ (byId('line')).disabled = !open;
   /** @type {HTMLButtonElement} */ (byId('next')).disabled = !open;
-  byId('next').hidden = !steps;
+  byId('next').hidden = !next;
   const list = byId('nodes');
   if (list.childElementCount !== nodes.length) {
     list.replaceChildren(...nodes.map(node => html('option', { value: `${node} ` })));

@@ -1,6 +1,6 @@
 // Puts the page together: entries come in, the clock runs, and each moment is shown.
 
-/** @import {Entry, Flight, Picture} from './types.js' */
+/** @import {Entry, Flight, Picture, Pause} from './types.js' */
 /** @import {State} from './state.js' */
 import { byId } from './dom.js';
 import { Timeline } from './timeline.js';
@@ -13,6 +13,9 @@ import { PacketList, sentence } from './packets.js';
 import { Filter } from './filter.js';
 import { Player } from './player.js';
 import { listen, connectForms, allow, say } from './live.js';
+
+/** @type {Pause} */
+const CLOSED = { kind: 'pause', t: 0, open: false, next: false };
 
 class View {
   constructor() {
@@ -29,8 +32,8 @@ class View {
     this._chosen = undefined;
     this._count = -1;
     this._state = this._history.after(0);
-    /** Whether a command can be typed now, which is later than what is shown. */
-    this._open = false;
+    /** @type {Pause} what can be done now, which is later than what is shown */
+    this._pause = CLOSED;
     this._still = matchMedia('(prefers-reduced-motion: reduce)');
     byId('unfollow').addEventListener('click', () => this._choose(undefined));
     byId('flow-of').addEventListener('click', () => this._chosen && this.filter.chooseFlow(this._chosen));
@@ -41,7 +44,7 @@ class View {
     const before = this.timeline.cuesUntil(this.player.now);
     for (const entry of entries) {
       this.timeline.add(entry);
-      if (entry.kind === 'pause') this._open = entry.open;
+      if (entry.kind === 'pause') this._pause = entry;
     }
     this._history.forget(before);
     this._count = -1;
@@ -95,7 +98,7 @@ class View {
     const hop = this._chosen && state.part ? hopNow(state.part.picture, this._chosen, this.player.now) : 0;
     this._list.show(ofPart.filter(flight => this.filter.passes(flight)), newest, this._chosen, hop);
     byId('unfollow').hidden = byId('flow-of').hidden = !this._chosen;
-    if (this.player.live) allow(this._open, Boolean(state.step), state.part?.picture.nodes.map(n => n.name) ?? []);
+    if (this.player.live) allow(this._pause, state.part?.picture.nodes.map(n => n.name) ?? []);
     this._announce(state, newest);
     if (flights.length) this._keepInSight(flights[flights.length - 1], now);
   }
@@ -154,7 +157,7 @@ function start() {
   listen(entries => view.add(entries), words => {
     say(words);
     view.player.live = false;
-    allow(false, false, []);
+    allow(CLOSED, []);
   });
   view.player.toggle();
 }

@@ -44,7 +44,7 @@
 /** @typedef {{kind: 'lab', t: number, lab: string, title: string, intro: string}} LabSaid */
 /** @typedef {{kind: 'part', t: number, title: string, picture: Picture}} Part */
 /** @typedef {{kind: 'step', t: number, number: number, of: number, title: string, say: string, ask: string}} Step */
-/** @typedef {{kind: 'pause', t: number, open: boolean}} Pause  open: a command can be typed */
+/** @typedef {{kind: 'pause', t: number, open: boolean, next: boolean}} Pause  whether a command can be typed, and the next step asked for */
 /** @typedef {{kind: 'working', t: number, what: string}} Working */
 /** @typedef {{kind: 'command', t: number, node: string, command: string}} Command */
 /** @typedef {{kind: 'output', t: number, node: string, command: string, status: number, lines: string[]}} Output */
