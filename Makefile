@@ -40,7 +40,8 @@ help:
 	  'shell TOPOLOGY=FILE' 'build a topology and get a prompt on its nodes' \
 	  'clean' 'remove what running, testing and pip left in this folder' \
 	  'distclean' 'remove the installed Python packages (.venv) as well'
-	@printf '%s\n' '' '  ENGINE=docker or ENGINE=podman with any of them: run it in a container'
+	@printf '%s\n' '' '  WEB=1 with a lab, an exercise or shell: watch its packets in a browser' \
+	  '  ENGINE=docker or ENGINE=podman with any of them: run it in a container'
 
 $(LABS:%=lab-%): lab-%:
 	$(NAPT) lab $*

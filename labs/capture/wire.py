@@ -115,6 +115,10 @@ class Wire:
         self._catch_up()
         return len(self._record)
 
+    def since(self, mark: int) -> list[Captured]:
+        """What is in the record after `mark`, without waiting for what passes now."""
+        return self._record[mark:]
+
     def packets(
         self, where: str, predicate: Predicate = lambda _: True, *, since: int = 0
     ) -> list[Captured]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from typing import NoReturn
@@ -14,6 +15,7 @@ from napt_lab.labs.verdict.exit_status import FAILED, PASSED
 
 FAST = ("tests/unit", "tests/loopback")
 FOLDERS = ("nat_node", "servers", "topologies", "labs")
+TYPESCRIPT, MODULES = "typescript@5.9.3", "labs/view/js"
 PROCESSORS = len(os.sched_getaffinity(0))
 
 
@@ -88,9 +90,18 @@ def fuzz(packets: int | None, seed: int | None, story: int | None) -> None:
 
 @click.command()
 def lint() -> None:
-    """Check style (ruff) and types (mypy)."""
-    commands = [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]]
-    results = [subprocess.run([sys.executable, "-m", *c], check=False) for c in commands]
+    """Check style (ruff) and types (mypy; of JavaScript tsc)."""
+    checks = [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]]
+    commands = [[sys.executable, "-m", *check] for check in checks]
+    if shutil.which("npm"):
+        commands.append(
+            ["npm", "exec", "--yes", f"--package={TYPESCRIPT}", "--", "tsc", "-p", MODULES]
+        )
+    else:
+        click.echo(
+            "JavaScript was not checked: npm is missing (sudo apt-get install npm)", err=True
+        )
+    results = [subprocess.run(command, check=False) for command in commands]
     sys.exit(FAILED if any(result.returncode for result in results) else PASSED)
 
 

@@ -18,6 +18,7 @@ from napt_lab.topologies.spec.checkout import DOCTOR, ROOT
 
 if TYPE_CHECKING:
     from napt_lab.labs.check.reports import Reports
+    from napt_lab.labs.view.door import Door
     from napt_lab.topologies.sandbox.finding import Finding
     from napt_lab.topologies.spec.errors import TopologyError
     from napt_lab.topologies.spec.model import Topology
@@ -91,6 +92,20 @@ def stop_unless_ready() -> None:
 
     refuse_private_places({})
     _stop_if_bad(preflight.examine_fast(Machine()))
+
+
+def open_door(port: int | None) -> Door | None:
+    """Listen for a browser, while the machine's network is still in sight; None without a port."""
+    if port is None:
+        return None
+    from napt_lab.labs.view.door import open_door, show_in_browser
+
+    try:
+        door = open_door(port)
+    except OSError as error:
+        raise click.UsageError(f"WEB={port}: cannot listen at this port: {error}") from error
+    show_in_browser(door)
+    return door
 
 
 def enter_sandbox() -> None:

@@ -20,6 +20,7 @@ from napt_lab.labs.cli.gate import (
     enter_sandbox,
     load,
     load_all,
+    open_door,
     refuse_file,
     refuse_private_places,
     stop_unless_ready,
@@ -60,21 +61,32 @@ def run() -> NoReturn:
         sys.exit(INTERRUPTED)
 
 
+web_option = click.option(
+    "--web",
+    type=click.IntRange(1, 65535),
+    envvar="WEB",
+    metavar="PORT",
+    help="Show it in a browser of this machine, at this port (1: at any that is free).",
+)
+
+
 @main.command()
 @click.argument("lab_id", metavar="ID")
 @click.option("--step", is_flag=True, envvar="STEP", help="Pause before each step.")
 @click.option("--part", envvar="PART", help="Run only this part of the lab.")
-def lab(lab_id: str, step: bool, part: str | None) -> None:
+@web_option
+def lab(lab_id: str, step: bool, part: str | None, web: int | None) -> None:
     """Run the lab ID (`labs` lists them) and write its results to runs/."""
     from napt_lab.labs.course.registry import LABS
 
     if lab_id not in LABS:
         raise click.UsageError(f"there is no lab {lab_id!r}; there are: {', '.join(LABS)}")
     load(LABS[lab_id].topology)
+    door = open_door(web)
     enter_sandbox()
     from napt_lab.labs.running.runner import run_lab
 
-    sys.exit(run_lab(lab_id, step=step, part=part))
+    sys.exit(run_lab(lab_id, step=step, part=part, door=door))
 
 
 @main.command()
@@ -122,13 +134,15 @@ def check(files: tuple[Path, ...], junit: str | None, json_: str | None) -> None
 
 @main.command()
 @file_argument
-def shell(file: Path) -> None:
+@web_option
+def shell(file: Path, web: int | None) -> None:
     """Build the topology in FILE and give a prompt on its nodes."""
     load(file)
+    door = open_door(web)
     enter_sandbox()
     from napt_lab.labs.running.runner import run_shell
 
-    sys.exit(run_shell(file))
+    sys.exit(run_shell(file, door))
 
 
 @main.command("run-in", context_settings={"ignore_unknown_options": True})
@@ -194,7 +208,8 @@ def export(file: Path, form: str, image: str, output: Path | None) -> None:
 @click.option(
     "--test", is_flag=True, help="Test the exercise itself: its solution, no answer, each mistake."
 )
-def exercise(level: str, part: str | None, test: bool) -> None:
+@web_option
+def exercise(level: str, part: str | None, test: bool, web: int | None) -> None:
     """Do the exercises of LEVEL at a prompt, or the one in FILE.
 
     Begins with the first that is not solved yet.
@@ -215,10 +230,11 @@ def exercise(level: str, part: str | None, test: bool) -> None:
         why = "an exercise needs a terminal to type at; `grade` does without"
         click.echo(f"napt-lab: {why}", err=True)
         sys.exit(WRONG_USAGE)
+    door = open_door(web)
     enter_sandbox()
     from napt_lab.labs.exercises.session import run_session
 
-    sys.exit(run_session(exercises, name))
+    sys.exit(run_session(exercises, name, door))
 
 
 @main.command()

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from napt_lab.labs.capture.wire import CaptureIncomplete
-from napt_lab.labs.exercises.answers import Line
+from napt_lab.labs.exercises.answers import Line, parse_line
 from napt_lab.labs.exercises.attempt import RELAYED, Attempt
 from napt_lab.labs.exercises.exercise import Exercise, Setting
 from napt_lab.labs.exercises.marking import Marks, mark
@@ -27,6 +27,7 @@ from napt_lab.labs.verdict.verdicts import Verdict
 from napt_lab.topologies.spec.errors import TopologyError
 
 HINT = "check · hint · task · reset · solve · next · ? for help · quit"
+FROM_PAGE = {"check", "hint", "task", "progress"}
 _SHELLS_OWN = set("|&;<>()*~")
 _IN_QUOTES_TOO = set("`$")
 
@@ -85,6 +86,25 @@ class ExerciseCLI(LabCLI):
         self.tell_news()
         if self._shown:
             self.do_check([])
+
+    def do_from_page(self, text: str) -> tuple[bool, str]:
+        """Do a line of the page in the browser; whether it went well, and what there is to say."""
+        if text.strip() in FROM_PAGE:
+            with self.console.capture() as said:
+                self.onecmd(text.strip())
+            return True, Text.from_ansi(said.get()).plain
+        try:
+            line = parse_line(text)
+        except ValueError as error:
+            return False, str(error)
+        if line.words[0] not in {*self.net.nodes, "rule"} or len(line.words) < 2:
+            return False, f"Here: a node and a command, rule …, {', '.join(sorted(FROM_PAGE))}."
+        self._why.begins(line.text)
+        try:
+            reply = self._attempt.do(line)
+        except ValueError as error:
+            return False, f"That cannot be done: {error}"
+        return reply.well, reply.text
 
     def news(self) -> list[str]:
         return [*super().news(), *self._attempt.news()]

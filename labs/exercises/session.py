@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.rule import Rule
@@ -21,10 +22,16 @@ from napt_lab.labs.exercises.exercise_cli import ExerciseCLI, Leave, show_task
 from napt_lab.labs.exercises.progress import read_progress
 from napt_lab.labs.prompt.interrupts import Interrupts
 from napt_lab.labs.prompt.why import Why
+from napt_lab.labs.records.stream import Stream
+from napt_lab.labs.running.runner import open_page
 from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.narration import Narration
 from napt_lab.labs.verdict.exit_status import PASSED
 from napt_lab.labs.verdict.run_errors import NETWORK_ERRORS, tell_network_error
+from napt_lab.labs.view.door import Door
+
+if TYPE_CHECKING:
+    from napt_lab.labs.view.live import Live
 
 
 @dataclass
@@ -37,18 +44,24 @@ class _Turn:
     again: bool = False  # the task has been read
 
 
-def run_session(exercises: Sequence[Exercise], name: str | None) -> int:
-    """Exercises of one level until the student leaves. Returns the exit status."""
+def run_session(exercises: Sequence[Exercise], name: str | None, door: Door | None = None) -> int:
+    """Exercises of one level until the student leaves. Returns the exit status.
+
+    `door`: where a browser sees them.
+    """
     console = Narration().console
+    live = open_page(door, f"Exercises of level {exercises[0].level}", Stream(), console)
     turn: _Turn | None = _Turn(_first(exercises, name))
     interrupts = Interrupts()
     try:
         while turn is not None:
-            turn = _play(turn, exercises, console, interrupts)
+            turn = _play(turn, exercises, console, interrupts, live)
     except NETWORK_ERRORS as error:
         return tell_network_error(error)
     finally:
         interrupts.release()
+        if live is not None:
+            live.end("The exercise has ended, and with it the network.")
     return PASSED
 
 
@@ -63,7 +76,11 @@ def _first(exercises: Sequence[Exercise], name: str | None) -> Exercise:
 
 
 def _play(
-    turn: _Turn, exercises: Sequence[Exercise], console: Console, interrupts: Interrupts
+    turn: _Turn,
+    exercises: Sequence[Exercise],
+    console: Console,
+    interrupts: Interrupts,
+    live: Live | None,
 ) -> _Turn | None:
     """One network, from its building to the end of the prompt on it.
 
@@ -79,8 +96,16 @@ def _play(
         for line in draw(topology):
             console.print(Text(f"  {line}", style="cyan"), soft_wrap=True)
         console.print()
-    with fresh_network(topology) as (net, wire), contextlib.closing(Why(net)) as why:
+    with (
+        fresh_network(topology) as (net, wire),
+        contextlib.closing(Why(net)) as why,
+        contextlib.ExitStack() as stack,
+    ):
         cli = ExerciseCLI(console, Attempt(exercise, net, wire), why, turn.hints, exercises)
+        if live is not None:
+            step = {"number": exercise.number, "of": len(exercises), "title": exercise.title}
+            shown = live.shows(net, wire, cli.do_from_page, say=exercise.task, ask="", **step)
+            stack.enter_context(shown)
         if turn.again:
             cli.say("A fresh network is up.")
         try:

@@ -67,7 +67,7 @@ class Window:
     def offer(self, frame: Frame) -> None:
         """Keep it, or count it."""
         self.total += 1
-        if self._is_more_of_the_same(frame.where, frame.data):
+        if self.is_more_of_the_same(frame.where, frame.data):
             return
         if len(self.frames) < HEAD:
             self.frames.append(frame)
@@ -91,31 +91,56 @@ class Window:
         without, with_data = kinds
         return without.folded + with_data.folded, with_data.folded_bytes
 
-    def _is_more_of_the_same(self, where: str, data: bytes) -> bool:
-        if len(data) < 48 or data[12:15] != b"\x08\x00\x45":  # IPv4 without options
-            return False
-        protocol = data[23]
-        if protocol == TCP and not data[47] & _FIN_SYN_RST:
-            payload = (data[16] << 8 | data[17]) - 20 - (data[46] >> 4) * 4
-            allowed = 1
-        elif protocol == UDP:
-            payload = (data[38] << 8 | data[39]) - 8
-            allowed = UDP_KEPT
-        else:
-            return False
-        key = (where, data[26:38], payload > 0)
-        counted = self._counted.get(key)
+    def take_folded(self, where: str, data: bytes) -> int:
+        """How many packets like this one were only counted; asked once, for then it is told."""
+        kind = _kind(where, data)
+        counted = self._counted.get(kind.key) if kind is not None else None
         if counted is None:
-            counted = self._counted[key] = Counted()
-        counted.packets += 1
-        if counted.packets <= allowed:
+            return 0
+        folded, counted.folded = counted.folded, 0
+        return folded
+
+    def is_more_of_the_same(self, where: str, data: bytes) -> bool:
+        """Whether a frame tells nothing new; then it is only counted."""
+        kind = _kind(where, data)
+        if kind is None:
             return False
-        if payload and counted.messages < MESSAGES_KEPT and turn_message(data):
+        counted = self._counted.get(kind.key)
+        if counted is None:
+            counted = self._counted[kind.key] = Counted()
+        counted.packets += 1
+        if counted.packets <= kind.allowed:
+            return False
+        if kind.payload and counted.messages < MESSAGES_KEPT and turn_message(data):
             counted.messages += 1
             return False
         counted.folded += 1
-        counted.folded_bytes += payload
+        counted.folded_bytes += kind.payload
         return True
+
+
+class _Kind(NamedTuple):
+    """What is alike: the key of such packets, how many are kept, the data of this one."""
+
+    key: tuple[str, bytes, bool]
+    allowed: int
+    payload: int
+
+
+def _kind(where: str, data: bytes) -> _Kind | None:
+    """The kind of a segment or datagram; None for what is always kept."""
+    if len(data) < 48 or data[12:15] != b"\x08\x00\x45":  # IPv4 without options
+        return None
+    protocol = data[23]
+    if protocol == TCP and not data[47] & _FIN_SYN_RST:
+        payload = (data[16] << 8 | data[17]) - 20 - (data[46] >> 4) * 4
+        allowed = 1
+    elif protocol == UDP:
+        payload = (data[38] << 8 | data[39]) - 8
+        allowed = UDP_KEPT
+    else:
+        return None
+    return _Kind((where, data[26:38], payload > 0), allowed, payload)
 
 
 def pick(path: Path, windows: Sequence[tuple[float, float]]) -> list[Window]:

@@ -29,6 +29,7 @@ class Sighting:
     outgoing: bool
     source: str
     destination: str
+    data: bytes  # the frame
 
     @property
     def node(self) -> str:
@@ -96,24 +97,45 @@ class Journey:
 
 def follow(frames: Iterable[Frame], ports: Mapping[str, Port]) -> list[Journey]:
     """All packets, in the order in which they began; without what a node only overheard."""
-    journeys: list[Journey] = []
-    under_way: dict[Hashable, Journey] = {}
+    follower = Follower(ports)
     for frame in sorted(frames, key=lambda frame: frame.nanoseconds):
-        if not frame.outgoing and not _is_for(frame, ports[frame.where]):
-            continue
+        follower.see(frame)
+    return follower.journeys
+
+
+class Follower:
+    """Follows packets whose frames come in the order of time; `journeys` in order of beginning."""
+
+    def __init__(self, ports: Mapping[str, Port]) -> None:
+        self.journeys: list[Journey] = []
+        self._ports = ports
+        self._under_way: dict[Hashable, Journey] = {}
+
+    def see(self, frame: Frame) -> None:
+        """Add a frame to its packet's journey."""
+        if not frame.outgoing and not _is_for(frame, self._ports[frame.where]):
+            return
         packet = decode_frame(frame.data)
         if packet.source is None:
-            continue  # IPv6 and the like: not what the labs are about
+            return  # IPv6 and the like: not what the labs are about
         source, destination = endpoints(packet)
-        seen = Sighting(frame.where, frame.nanoseconds, frame.outgoing, source, destination)
-        key = identity(packet, ports[frame.where].segment)
-        journey = under_way.get(key)
+        seen = Sighting(
+            frame.where, frame.nanoseconds, frame.outgoing, source, destination, frame.data
+        )
+        key = identity(packet, self._ports[frame.where].segment)
+        journey = self._under_way.get(key)
         if journey is not None and _goes_on(journey, seen):
             journey.sightings.append(seen)
         else:
-            under_way[key] = Journey(packet, [seen], message=turn_message(frame.data))
-            journeys.append(under_way[key])
-    return journeys
+            self._under_way[key] = Journey(packet, [seen], message=turn_message(frame.data))
+            self.journeys.append(self._under_way[key])
+
+    def take(self, until: int) -> list[Journey]:
+        """Take out the journeys that began before then (ns), which are not followed further."""
+        taken = [journey for journey in self.journeys if journey.began < until]
+        self.journeys = self.journeys[len(taken) :]
+        self._under_way = {k: j for k, j in self._under_way.items() if j.began >= until}
+        return taken
 
 
 def _is_for(frame: Frame, port: Port) -> bool:

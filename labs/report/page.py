@@ -43,6 +43,18 @@ _INVISIBLE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class Inset:
+    """What is put into the page at its top: elements, their style, and a script (a module)."""
+
+    html: Markup
+    style: str
+    script: str
+
+
+_NO_INSET = Inset(Markup(), "", "")
+
+
+@dataclass(frozen=True, slots=True)
 class StepPage:
     """One step with its ladder and its tables."""
 
@@ -67,14 +79,29 @@ class PartPage:
     steps: list[StepPage]
 
 
-def write_report(story: Story, folder: Path) -> Path:
+def write_report(story: Story, folder: Path, inset: Inset = _NO_INSET) -> Path:
     """Write the page beside the captures of a run; returns its path."""
     path = folder / NAME
-    path.write_text(render(story, folder), encoding="utf-8")
+    path.write_text(render(story, folder, inset), encoding="utf-8")
     return path
 
 
-def render(story: Story, folder: Path) -> str:
+def style() -> str:
+    """The page's style, without that of an inset."""
+    return (_HERE / "page.css").read_text(encoding="utf-8")
+
+
+def policy(styles: list[str], scripts: list[str]) -> str:
+    """A policy that lets a page use these styles and scripts, and load nothing."""
+    allowed = (" ".join(f"'{_hash(text)}'" for text in texts) for texts in (styles, scripts))
+    by_style, by_script = allowed
+    return (
+        f"default-src 'none'; style-src {by_style}; script-src {by_script}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def render(story: Story, folder: Path, inset: Inset = _NO_INSET) -> str:
     """The page as text."""
     environment = Environment(
         loader=FileSystemLoader(_HERE),
@@ -86,7 +113,7 @@ def render(story: Story, folder: Path) -> str:
         lstrip_blocks=True,
     )
     environment.filters["with_code"] = with_code
-    style = (_HERE / "page.css").read_text(encoding="utf-8")
+    both = style() + inset.style
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     parts, number = [], 0
     for part in story.parts:
@@ -100,10 +127,11 @@ def render(story: Story, folder: Path) -> str:
         when=datetime.fromtimestamp(story.began, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         kind_of=kind_of,
         files=("results.json", "junit.xml", "events.jsonl"),
-        style=Markup(style),
+        inset=inset,
+        style=Markup(both),
         script=Markup(script),
-        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'",
+        module=Markup(inset.script),
+        policy=policy([both], [script, inset.script]),
     )
 
 

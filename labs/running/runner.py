@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from napt_lab.labs.capture.pcapng import join_pcapng
+from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.check.check_command import check_topologies
 from napt_lab.labs.check.reports import CannotReport, Reports
 from napt_lab.labs.course.registry import LABS, what_next
@@ -30,14 +35,22 @@ from napt_lab.labs.verdict.exit_status import (
 )
 from napt_lab.labs.verdict.results import Results
 from napt_lab.labs.verdict.run_errors import NETWORK_ERRORS, tell_network_error, tell_unwritten
+from napt_lab.labs.view.door import Door
+from napt_lab.labs.view.recording import Recording
 from napt_lab.topologies.network.build_error import BuildError
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.loader import load
 from napt_lab.topologies.spec.model import Topology
 
+if TYPE_CHECKING:
+    from napt_lab.labs.view.live import Live
 
-def run_lab(lab_id: str, *, step: bool, part: str | None) -> int:
-    """Run a lab with narration. Returns the exit status; what it produced is in runs/."""
+
+def run_lab(lab_id: str, *, step: bool, part: str | None, door: Door | None = None) -> int:
+    """Run a lab with narration. Returns the exit status; what it produced is in runs/.
+
+    `door`: where a browser sees it while it goes on.
+    """
     lab = LABS[lab_id].lab()
     names = [p.name for p in lab.parts]
     wanted = part.split(",") if part is not None else names
@@ -49,27 +62,39 @@ def run_lab(lab_id: str, *, step: bool, part: str | None) -> int:
         return _refuse("STEP needs a terminal to type at; run it without STEP")
     narration = Narration()
     pause = Prompt(narration.console) if step else None
-    return play(lab, parts, narration, pause)
+    return play(lab, parts, narration, pause, door)
 
 
-def play(lab: Lab, parts: Sequence[Part], narration: Narration, pause: Pause | None) -> int:
+def play(
+    lab: Lab,
+    parts: Sequence[Part],
+    narration: Narration,
+    pause: Pause | None,
+    door: Door | None = None,
+) -> int:
     """Play some parts of a lab and write everything down, however it ends."""
     try:
         directory = RunDirectory(lab.id)
         results = Results(directory.path)
     except OSError as error:
         return tell_unwritten(error)
-    stream, story = Stream(), Story()
+    stream, story, recording = Stream(), Story(), Recording()
     stream.listen(results)
     stream.listen(story)
+    stream.listen(recording)
     stream.listen(narration)
-    run = Play(lab, parts, stream, directory.path, pause)
+    live = open_page(door, lab.title, stream, narration.console)
+    if live is None:
+        run = Play(lab, parts, stream, directory.path, pause)
+    else:
+        wait = live.steps(pause) if pause is not None else None
+        run = Play(lab, parts, stream, directory.path, wait, meet=live.meets)
     try:
         passed = run.run()
     finally:
         stream.silence()
         narration.rest()
-        kept = _keep(run, results, story, directory, narration)
+        kept = _keep(run, results, (story, recording), directory, narration)
         if kept and len(parts) < len(lab.parts):
             only = ", ".join(part.name for part in parts)
             narration.console.print(f"Only these parts of lab {lab.id} ran: {only}.", style="dim")
@@ -80,6 +105,10 @@ def play(lab: Lab, parts: Sequence[Part], narration: Narration, pause: Pause | N
                 f"{INTERRUPTED} after Ctrl-C).",
                 style="dim",
             )
+        if live is not None:
+            live.end("The run has ended. The report has all of it.")
+            if pause is None and not run.stopped:
+                _linger(narration.console)
     if not kept:
         return CANNOT_RUN
     broken_by = run.unbuilt or run.lost
@@ -88,8 +117,31 @@ def play(lab: Lab, parts: Sequence[Part], narration: Narration, pause: Pause | N
     return exit_status(passed=passed)
 
 
+def open_page(door: Door | None, title: str, stream: Stream, console: Console) -> Live | None:
+    """Show what `stream` tells from now on in a browser, if there is a door."""
+    if door is None:
+        return None
+    from napt_lab.labs.view.live import Live  # it brings a web server, which others do not need
+
+    live = Live(door, title, stream)
+    stream.listen(live)
+    console.print(f"See it in a browser: {door.url}", highlight=False, soft_wrap=True)
+    return live
+
+
+def _linger(console: Console) -> None:
+    """A run takes some seconds, a look at it takes longer."""
+    if sys.stdin.isatty():
+        console.print("The page in the browser goes on showing it. Enter ends here.", style="dim")
+        sys.stdin.readline()
+
+
 def _keep(
-    run: Play, results: Results, story: Story, directory: RunDirectory, narration: Narration
+    run: Play,
+    results: Results,
+    told: tuple[Story, Recording],
+    directory: RunDirectory,
+    narration: Narration,
 ) -> bool:
     """Write everything down, or nothing: a part of it could be taken for the whole."""
     try:
@@ -100,7 +152,7 @@ def _keep(
         if run.captures and whole not in run.captures:
             join_pcapng(run.captures, whole)
         try:
-            _write_report(story, directory.path, narration)
+            _write_report(told, directory.path, narration)
         finally:
             published = directory.publish(stopped=run.stopped)
     except OSError as error:
@@ -112,37 +164,45 @@ def _keep(
     if (published / "report.html").exists():
         console.print(f"The report, for a browser: {place}/report.html", highlight=False)
     console.print(f"All results and captures: {place}/", style="dim")
-    if not run.stopped and story.lab in LABS and (following := what_next(story.lab)):
+    if not run.stopped and told[0].lab in LABS and (following := what_next(told[0].lab)):
         console.print(following, markup=False)
     return True
 
 
-def _write_report(story: Story, folder: Path, narration: Narration) -> None:
+def _write_report(told: tuple[Story, Recording], folder: Path, narration: Narration) -> None:
     """The verdict stands and the results are written: a page that fails costs only the page."""
     try:
-        from napt_lab.labs.report.page import (
-            write_report,  # slow to import; the terminal has the verdict already
-        )
+        # slow to import; the terminal has the verdict already
+        from napt_lab.labs.report.page import write_report
+        from napt_lab.labs.view.page import report_inset
 
-        write_report(story, folder)
+        story, recording = told
+        write_report(story, folder, report_inset(recording, folder))
     except Exception as error:  # noqa: BLE001  # a report is never the reason to fail a run; shown
         (folder / "report.html").unlink(missing_ok=True)  # a half-written one
         narration.console.print(f"There is no report.html: {type(error).__name__}: {error}")
 
 
-def run_shell(path: Path) -> int:
-    """Build a topology and give a prompt on it."""
+def run_shell(path: Path, door: Door | None = None) -> int:
+    """Build a topology and give a prompt on it. `door`: where a browser sees it."""
     if not sys.stdin.isatty():
         return _refuse("a prompt needs a terminal to type at")
     console = Narration().console
     topology = load(path)
     for line in draw(topology):
         console.print(line, markup=False, no_wrap=True, overflow="ignore", crop=False)
-    return _on_network(lambda: _prompt_on(topology, Prompt(console)))
+    return _on_network(lambda: _prompt_on(topology, Prompt(console), console, door))
 
 
-def _prompt_on(topology: Topology, prompt: Prompt) -> int:
-    with Network(topology) as net:
+def _prompt_on(topology: Topology, prompt: Prompt, console: Console, door: Door | None) -> int:
+    with contextlib.ExitStack() as stack:
+        stream = Stream()
+        live = open_page(door, topology.title, stream, console)
+        net = stack.enter_context(Network(topology))
+        if live is not None:
+            stack.callback(live.end, "The prompt has ended, and with it the network.")
+            wire = stack.enter_context(Wire(net))
+            stack.enter_context(live.shows(net, wire))
         prompt.explore(net)
     return PASSED
 

@@ -188,9 +188,17 @@ run_in_container() {
   if mkdir -p "$state" 2> /dev/null; then
     set -- --volume "$state:/tmp/.local/state/napt-lab" "$@"
   fi
+  if [ -n "${WEB:-}" ]; then
+    # The live page is the one thing that can be reached, at this machine's own address.
+    if [ "$WEB" = 1 ]; then WEB=8900; fi
+    export WEB
+    set -- --publish "127.0.0.1:$WEB:$WEB" --env NAPT_LAB_WEB_BIND=0.0.0.0 "$@"
+  else
+    set -- --network none "$@"
+  fi
   if [ -t 0 ] && [ -t 1 ]; then set -- --tty --interactive "$@"
   elif ! [ -t 0 ]; then set -- --interactive "$@"; fi
-  exec "$ENGINE" run --rm --network none --hostname napt-lab \
+  exec "$ENGINE" run --rm --hostname napt-lab \
     --cap-drop ALL --security-opt no-new-privileges --user "$user" --env HOME=/tmp \
     --volume "$PWD:$PWD" --workdir "$PWD" "$@"
 }

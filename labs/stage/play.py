@@ -6,10 +6,12 @@ is reported as unchecked, and the capture is written as far as it goes.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -37,6 +39,9 @@ class Pause(Protocol):
     def __call__(self, net: Network, *, last: bool) -> bool: ...
 
 
+Meeting = Callable[[Network, Wire], contextlib.AbstractContextManager[None]]
+
+
 class Quit(Exception):
     """The student typed `quit`."""
 
@@ -53,8 +58,11 @@ class Play:
         pause: Pause | None,
         translator: Path | None = None,
         persistent: bool = False,
+        meet: Meeting = lambda _net, _wire: contextlib.nullcontext(),
     ) -> None:
         """Captures go to `folder`; `pause` is called before each step acts, and at the end.
+
+        `meet` gets each network, and what it returns is entered while that network runs.
 
         `translator` is a file that translates in our place, on every NAPT. A `persistent` run
         goes on with the next step when one has been broken off.
@@ -66,6 +74,7 @@ class Play:
         self._stream = stream
         self._folder = folder
         self._pause = pause
+        self._meet = meet
         self._to_come = [step for part in parts for step in part.steps]
         self._count = len(self._to_come)
         self._checked: set[str] = set()  # claims checked in the present step
@@ -124,8 +133,12 @@ class Play:
         )
         began = time.monotonic()
         self._stream.emit("working", what="building the network")
-        with Network(topology) as net, Wire(net, nodes=part.watch) as wire:
-            net.log.listen(self._pass_on)
+        with (
+            Network(topology) as net,
+            Wire(net, nodes=part.watch) as wire,
+            self._meet(net, wire),
+        ):
+            net.log.listen(partial(emit_event, self._stream))
             self._stream.emit("network", seconds=round(time.monotonic() - began, 3))
             stage = Stage(net, wire, self._stream)
             try:
@@ -220,16 +233,6 @@ class Play:
             self._checked.add(record["claim"])
             self._failed = self._failed or not record["passed"]
 
-    def _pass_on(self, event: Event) -> None:
-        self._stream.emit(
-            "program",
-            time=event.time,
-            node=event.node,
-            program=event.program,
-            name=event.name,
-            fields=dict(event.fields),
-        )
-
     def _show_tables(self, net: Network) -> None:
         for node in net:
             if node.napt is None:
@@ -269,3 +272,15 @@ class Play:
 
     def _capture_name(self, part: Part) -> str:
         return "capture.pcapng" if len(self._lab.parts) == 1 else f"capture-{part.name}.pcapng"
+
+
+def emit_event(stream: Stream, event: Event) -> None:
+    """What a program reported, on the run's stream."""
+    stream.emit(
+        "program",
+        time=event.time,
+        node=event.node,
+        program=event.program,
+        name=event.name,
+        fields=dict(event.fields),
+    )

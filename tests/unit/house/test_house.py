@@ -58,6 +58,7 @@ FLOORS = {
         "labs/report",
         "labs/conformance",
         "labs/prompt",
+        "labs/view",
         "labs/running",
         "labs/exercises",
         "labs/export",

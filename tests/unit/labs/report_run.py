@@ -110,10 +110,15 @@ def table(node, *rules, drops=None, total=None):
             "drops": drops or {}}  # fmt: skip
 
 
-def tell(folder, text="plain", *, passed=True, frames=None, end=True):
-    """Tell a story of one step in which every word that comes from outside is `text`."""
+def tell(folder, text="plain", *, passed=True, frames=None, end=True, listener=None):
+    """Tell a story of one step in which every word that comes from outside is `text`.
+
+    `listener` hears it as well.
+    """
     story, stream = Story(), Stream()
     stream.listen(story)
+    if listener is not None:
+        stream.listen(listener)
     stream.emit("lab", time=BEGAN - 1, lab="9c", title=f"Title {text}", intro=text)
     stream.emit(
         "part", time=BEGAN - 1, part="p", title=text, topology="two-sites", path=str(TOPOLOGY),

@@ -18,6 +18,7 @@ from napt_lab.labs.report.tables import ROWS_SHOWN, compare
 from napt_lab.labs.report.topology_drawing import draw_topology
 from napt_lab.labs.running import runner
 from napt_lab.labs.stage.narration import Narration
+from napt_lab.labs.view.recording import Recording
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
 from tests.unit.labs.report_run import BEGAN, rule, table, tell
@@ -197,7 +198,7 @@ def test_a_page_that_fails_costs_only_the_page(tmp_path, monkeypatch):
 
     monkeypatch.setattr(page, "render", broken)
     out = io.StringIO()
-    runner._write_report(Story(), tmp_path, Narration(Console(file=out, width=80)))
+    runner._write_report((Story(), Recording()), tmp_path, Narration(Console(file=out, width=80)))
     assert "There is no report.html: ValueError: out of ink" in out.getvalue()
 
 

@@ -271,6 +271,20 @@ def test_a_user_gets_no_capability(machine, engine):
     assert started.given("--workdir") == {str(machine.clone)}
 
 
+@pytest.mark.parametrize(("asked", "port"), [("1", "8900"), ("8123", "8123")])
+def test_the_live_page_is_the_one_published_port(machine, asked, port):
+    machine.write("labs/cli/main.py", '@option("--web", envvar="WEB")')
+    machine.script("podman", f'echo "WEB=$WEB" >> "{machine.log}.web"')
+    machine.start("lab", "9c", ENGINE="podman", WEB=asked)
+    told = Path(f"{machine.log}.web").read_text().split()
+    machine.has_engine("podman")
+    started = machine.start("lab", "9c", ENGINE="podman", WEB=asked)
+    assert started.given("--publish") == {f"127.0.0.1:{port}:{port}"}
+    assert started.given("--network") == set()
+    assert "WEB" in started.given("--env")
+    assert told[-1] == f"WEB={port}"
+
+
 def test_in_a_docker_without_root_the_user_is_root_inside(machine):
     machine.has_engine("docker", info="echo '[name=seccomp,profile=builtin name=rootless]'")
     started = machine.start("lab", "9c", ENGINE="docker")

@@ -1,0 +1,165 @@
+// Puts the page together: entries come in, the clock runs, and each moment is shown.
+
+/** @import {Entry, Flight, Picture, Pause} from './types.js' */
+/** @import {State} from './state.js' */
+import { byId } from './dom.js';
+import { Timeline } from './timeline.js';
+import { History } from './state.js';
+import { Scene } from './scene.js';
+import { place } from './geometry.js';
+import { Lesson } from './lesson.js';
+import { Tables } from './tables.js';
+import { PacketList, sentence } from './packets.js';
+import { Filter } from './filter.js';
+import { Player } from './player.js';
+import { listen, connectForms, allow, say } from './live.js';
+
+/** @type {Pause} */
+const CLOSED = { kind: 'pause', t: 0, open: false, next: false };
+
+class View {
+  constructor() {
+    this.timeline = new Timeline();
+    this._history = new History(this.timeline.cues);
+    this._lesson = new Lesson();
+    this._tables = new Tables(byId('tables'));
+    this.filter = new Filter(() => this.show());
+    this.player = new Player(this.timeline, flight => this._isShown(flight), () => this.show());
+    this._scene = new Scene(/** @type {SVGSVGElement} */ (/** @type {unknown} */ (byId('picture'))),
+      node => this.filter.toggleNode(node));
+    this._list = new PacketList(byId('packets'), byId('packet'), flight => this._choose(flight));
+    /** @type {Flight | undefined} the packet that is followed */
+    this._chosen = undefined;
+    this._count = -1;
+    this._state = this._history.after(0);
+    /** @type {Pause} what can be done now, which is later than what is shown */
+    this._pause = CLOSED;
+    this._still = matchMedia('(prefers-reduced-motion: reduce)');
+    byId('unfollow').addEventListener('click', () => this._choose(undefined));
+    byId('flow-of').addEventListener('click', () => this._chosen && this.filter.chooseFlow(this._chosen));
+  }
+
+  /** @param {Entry[]} entries in the order of time */
+  add(entries) {
+    const before = this.timeline.cuesUntil(this.player.now);
+    for (const entry of entries) {
+      this.timeline.add(entry);
+      if (entry.kind === 'pause') this._pause = entry;
+    }
+    this._history.forget(before);
+    this._count = -1;
+    this.player.mark();
+    this.show();
+  }
+
+  /** @returns {State} as it is shown now */
+  get state() {
+    const count = this.timeline.cuesUntil(this.player.now);
+    if (count !== this._count) {
+      this._count = count;
+      this._state = this._history.after(count);
+    }
+    return this._state;
+  }
+
+  get part() {
+    return this.timeline.parts.filter(part => part.began <= this.player.now).length;
+  }
+
+  /** @param {Flight} flight */
+  _isShown(flight) {
+    return this._chosen && this._following ? flight === this._chosen : this.filter.passes(flight);
+  }
+
+  get _following() {
+    return /** @type {HTMLInputElement} */ (byId('follow')).checked;
+  }
+
+  /** @param {Flight | undefined} flight */
+  _choose(flight) {
+    this._chosen = flight === this._chosen ? undefined : flight;
+    if (this._chosen) this.player.goTo(this._chosen.from + 2);
+    else this.show();
+  }
+
+  show() {
+    const changed = this._count !== this.timeline.cuesUntil(this.player.now);
+    const { state } = this;
+    const now = this._still.matches ? this._lastStop() : this.player.now;
+    const flights = this.timeline.under(this.player.now).filter(flight => this._isShown(flight));
+    const rewritings = this._scene.show(state, flights, now,
+      { chosen: this._chosen, node: this.filter.node, still: this._still.matches });
+    this._tables.show(state, rewritings, this.player.now);
+    if (changed || state.end) this._lesson.show(state);
+    const part = this.part;
+    const ofPart = this.timeline.flights.filter(flight => flight.part === part);
+    this.filter.offer(ofPart, state.part?.picture.nodes.map(node => node.name) ?? []);
+    const newest = flights[flights.length - 1] ?? this.timeline.newest(this.player.now);
+    const hop = this._chosen && state.part ? hopNow(state.part.picture, this._chosen, this.player.now) : 0;
+    this._list.show(ofPart.filter(flight => this.filter.passes(flight)), newest, this._chosen, hop);
+    byId('unfollow').hidden = byId('flow-of').hidden = !this._chosen;
+    if (this.player.live) allow(this._pause, state.part?.picture.nodes.map(n => n.name) ?? []);
+    this._announce(state, newest);
+    if (flights.length) this._keepInSight(flights[flights.length - 1], now);
+  }
+
+  /** Without motion a packet is only seen where it stands. */
+  _lastStop() {
+    const stops = this.timeline.under(this.player.now).flatMap(flight => flight.at)
+      .filter(at => at <= this.player.now);
+    return stops.length ? Math.max(...stops) : this.player.now;
+  }
+
+  /** On a small screen the picture is moved to where the packet is. @param {Flight} flight @param {number} now */
+  _keepInSight(flight, now) {
+    const screen = byId('screen');
+    const picture = this.state.part?.picture;
+    if (!picture || screen.scrollWidth <= screen.clientWidth) return;
+    const { x } = place(picture, flight, now);
+    const at = x * screen.scrollWidth / picture.width;
+    const wanted = Math.max(0, Math.min(at - screen.clientWidth / 3, screen.scrollWidth - screen.clientWidth));
+    screen.scrollLeft += (wanted - screen.scrollLeft) * (this._still.matches ? 1 : 0.12);
+  }
+
+  /** For those who hear the page: the step and its verdicts; at a pause, the packet as well. @param {State} state @param {Flight | undefined} newest */
+  _announce(state, newest) {
+    const check = state.checks[state.checks.length - 1];
+    const words = [state.step && `Step ${state.step.number}: ${state.step.title}.`,
+      check && `${check.claim} ${check.verdict}: ${check.text}.`,
+      !this.player.playing && newest && sentence(newest.packet),
+      state.end && (state.end.passed ? 'The end: all claims hold.' : 'The end: not all claims hold.')];
+    const text = words.filter(Boolean).join(' ');
+    const region = byId('said-aloud');
+    if (region.textContent !== text) region.textContent = text;
+  }
+}
+
+/** The hop whose bytes a packet has: in the middle of a NAPT they become others. @param {Picture} picture @param {Flight} flight @param {number} now */
+function hopNow(picture, flight, now) {
+  const { hop, phase, part } = place(picture, flight, now);
+  return phase === 'rewrite' && part > 0.49 ? hop + 1 : hop;
+}
+
+function start() {
+  const root = byId('view');
+  root.hidden = false;
+  document.body.classList.add('has-view');
+  const view = new View();
+  const data = document.getElementById('run');
+  if (data) {
+    view.add(JSON.parse(data.textContent ?? '[]'));
+    const first = view.timeline.cues.find(({ entry }) => entry.kind === 'step');
+    view.player.goTo((first?.at ?? 0) + 1);
+    return;
+  }
+  view.player.live = true;
+  connectForms();
+  listen(entries => view.add(entries), words => {
+    say(words);
+    view.player.live = false;
+    allow(CLOSED, []);
+  });
+  view.player.toggle();
+}
+
+start();

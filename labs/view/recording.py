@@ -1,0 +1,162 @@
+"""Makes the page's records of a run's stream; bounded for each step.
+
+A rule's life comes from its NAPT's own events, and before and after each step from the NAPT's
+table as the control socket gives it. Where a step makes more rules than RULES_KEPT, the tables
+alone tell how many there are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from napt_lab.labs.records.stream import Record
+from napt_lab.labs.report.story import Drop
+from napt_lab.labs.view.layout import picture_of
+from napt_lab.topologies.spec.loader import load
+
+RULES_KEPT, WORDS_KEPT = 400, 120  # of a step: rules made and ended; everything else
+LINES_KEPT, LINE_KEPT = 40, 400  # of a text: lines, and characters of each
+DROPS_KEPT = 500  # of a step: reports of dropped packets
+RULE = ("id", "protocol", "internal", "external", "remote", "explicit", "made_by", "created",
+        "packets_out", "packets_in")  # fmt: skip
+PROGRAM = "nat_node"
+
+
+class Recording:
+    """Listens to a run's stream. `listener`, if there is one, is called with each record."""
+
+    def __init__(self, listener: Callable[[Record], None] | None = None) -> None:
+        self.began = 0.0  # seconds since 1970
+        self.records: list[Record] = []
+        self.marks: list[tuple[str, str, float]] = []  # captures: path of topology, file, since
+        self.drops: list[Drop] = []
+        self.ended = 0.0
+        self._listener = listener
+        self._kept: Counter[str] = Counter()
+
+    def __call__(self, record: Record) -> None:
+        """Take in one event."""
+        event, time = record["event"], record["time"]
+        self.began = self.began or time
+        if event == "part":
+            self.marks.append((record["path"], record["capture"], time))
+        elif event == "working":
+            if self._kept and self.marks:
+                self.marks.append((*self.marks[-1][:2], time))
+            self._kept.clear()
+        elif event == "end":
+            self.ended = time
+        make = getattr(self, f"_of_{event}", None)
+        if make is not None:
+            for kind, fields in make(record):
+                self._keep({"kind": kind, "t": self.since_began(time), **fields})
+
+    def since_began(self, seconds: float) -> float:
+        """A wall time as the page counts it: milliseconds since the run began."""
+        return round((seconds - self.began) * 1000, 3)
+
+    def _keep(self, record: Record) -> None:
+        self.records.append(record)
+        if self._listener is not None:
+            self._listener(record)
+
+    def _room(self, what: str, limit: int) -> bool:
+        self._kept[what] += 1
+        return self._kept[what] <= limit
+
+    # ── each event of the stream: the records that it becomes ────────────────────────────
+
+    def _of_lab(self, record: Record) -> list[tuple[str, Record]]:
+        return [("lab", {name: record[name] for name in ("lab", "title", "intro")})]
+
+    def _of_part(self, record: Record) -> list[tuple[str, Record]]:
+        picture = record.get("picture") or picture_of(load(Path(record["path"])))
+        return [("part", {"title": record["title"] or record["topology"], "picture": picture})]
+
+    def _of_step(self, record: Record) -> list[tuple[str, Record]]:
+        if not record["number"]:
+            return []
+        return [("step", {name: record[name] for name in ("number", "of", "title", "say", "ask")})]
+
+    def _of_pause(self, record: Record) -> list[tuple[str, Record]]:
+        return [("pause", {"open": True, "next": record.get("next", True)})]
+
+    def _of_working(self, record: Record) -> list[tuple[str, Record]]:
+        return [("pause", {"open": False, "next": False}), ("working", {"what": record["what"]})]
+
+    def _of_command(self, record: Record) -> list[tuple[str, Record]]:
+        if not self._room("words", WORDS_KEPT):
+            return []
+        return [("command", {"node": record["node"], "command": short(record["command"])})]
+
+    def _of_output(self, record: Record) -> list[tuple[str, Record]]:
+        if not self._room("words", WORDS_KEPT):
+            return []
+        fields = {"node": record["node"], "command": short(record["command"])}
+        lines = shortened(f"{record['stdout']}\n{record['stderr']}".splitlines())
+        return [("output", fields | {"status": record["status"], "lines": lines})]
+
+    def _of_observed(self, record: Record) -> list[tuple[str, Record]]:
+        return [("observed", {"lines": shortened(record["lines"])})]
+
+    def _of_check(self, record: Record) -> list[tuple[str, Record]]:
+        broken = record["broken"]
+        verdict = "held" if record["passed"] else "unchecked" if broken else "failed"
+        fields = {"claim": record["claim"], "text": record["text"], "verdict": verdict}
+        return [("check", fields | {"evidence": shortened(record["evidence"])})]
+
+    def _of_trouble(self, record: Record) -> list[tuple[str, Record]]:
+        return [("trouble", {"text": short(record["text"])})]
+
+    def _of_stopped(self, record: Record) -> list[tuple[str, Record]]:
+        return [("trouble", {"text": f"The run was stopped {record['where']}."})]
+
+    def _of_tables(self, record: Record) -> list[tuple[str, Record]]:
+        return [("tables", {"when": record["when"], "tables": record["tables"]})]
+
+    def _of_end(self, record: Record) -> list[tuple[str, Record]]:
+        return [("end", {"passed": record["passed"], "learned": record.get("learned", [])})]
+
+    def _of_program(self, record: Record) -> list[tuple[str, Record]]:
+        node, name, fields = record["node"], record["name"], record["fields"]
+        match name:
+            case "rule-added" if record["program"] == PROGRAM:
+                return self._rule(node, fields, {})
+            case "rule-ended" if record["program"] == PROGRAM:
+                return self._rule(node, fields, {"ended": str(fields.get("why", ""))})
+            case "drop" if record["program"] == PROGRAM:
+                words = [str(fields.get(key, "")) for key in ("packet", "reason", "meaning")]
+                if not self._room("drops", DROPS_KEPT):
+                    return []
+                self.drops.append(Drop(node, record["time"], *words))
+                packet, reason, meaning = words
+                drop = {"packet": packet, "reason": reason, "meaning": meaning}
+                return [("drop", {"node": node, **drop})]
+            case "progress":
+                return []
+        if not self._room("words", WORDS_KEPT):
+            return []
+        said = [f"{key}={value}" for key, value in fields.items() if key not in ("event", "time")]
+        told = {"node": node, "program": record["program"], "name": name}
+        return [("report", told | {"words": short(" ".join(said))})]
+
+    def _rule(self, node: str, fields: Record, more: Record) -> list[tuple[str, Record]]:
+        if not self._room("rules", RULES_KEPT):
+            return []
+        rule: dict[str, Any] = {key: fields["rule"].get(key) for key in RULE}
+        return [("rule", {"node": node, "rule": rule, **more})]
+
+
+def short(text: str) -> str:
+    """A line without what is too much of it."""
+    return text if len(text) <= LINE_KEPT else f"{text[:LINE_KEPT]} …"
+
+
+def shortened(lines: list[str]) -> list[str]:
+    """The first lines that say something, and how many more there are."""
+    full = [short(line) for line in lines if line.strip()]
+    more = len(full) - LINES_KEPT
+    return full if more <= 0 else [*full[:LINES_KEPT], f"… and {more} more lines"]

@@ -1,0 +1,245 @@
+"""The live page of a run in a real browser, and who is not let in."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import subprocess
+import sys
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.network.terminal import ROOT, Terminal
+
+URL = re.compile(r"http://127\.0\.0\.1:\d+/\S+/")
+LAB = ["-P", "-m", "napt_lab.labs"]
+OPEN = "!document.getElementById('line').disabled"
+CONNECTION = "document.getElementById('connection').textContent"
+ENDED = "The run has ended. The report has all of it."
+RULES = """[...document.querySelectorAll('#tables table tbody tr:not(.ended)')]
+    .map(row => [row.closest('table').dataset.node,
+        ...[...row.cells].slice(1, 4).map(cell => cell.textContent)])"""
+
+
+@contextmanager
+def shell(tmp_path):
+    """A prompt on two sites, and the URL of its page."""
+    arguments = [*LAB, "shell", "topologies/two-sites.yaml", "--web", "1"]
+    with Terminal(arguments, {"XDG_STATE_HOME": str(tmp_path), "COLUMNS": "200"}) as terminal:
+        terminal.expect("See it in a browser: ")
+        url = terminal.expect("\n").strip()
+        terminal.expect("\n> ")
+        yield terminal, url
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    with shell(tmp_path_factory.mktemp("state")) as (terminal, url):
+        yield terminal, url
+        terminal.type("quit\n")
+        assert terminal.status() == 0
+
+
+def to_the_end(page):
+    page.evaluate("""(() => { const slider = document.getElementById('slider');
+        slider.value = slider.max; slider.dispatchEvent(new Event('input')); })()""")
+
+
+def type_line(page, line):
+    page.evaluate(f"""(() => {{ document.getElementById('line').value = {json.dumps(line)};
+        document.querySelector('#type button').click(); }})()""")
+
+
+def answers(page, text):
+    page.until(f"document.getElementById('answers').textContent.includes({json.dumps(text)})")
+
+
+def rules_at_prompt(terminal):
+    """What the control sockets say, by way of the terminal: (NAPT, protocol, inside, outside)."""
+    terminal.type("rules\n")
+    terminal.expect("rules\n")
+    shown = terminal.expect("\n> ")
+    found, napt = [], ""
+    for line in shown.splitlines():
+        if head := re.match(r"(napt_\w): ", line):
+            napt = head[1]
+        elif row := re.search(r"(tcp|udp|icmp)\s+(\S+:\d+)\s+(\S+:\d+)\s", line):
+            found.append([napt, row[1], row[2], row[3]])
+    return sorted(found), shown
+
+
+def test_what_is_typed_on_the_page_is_done_and_shown(chromium, running):
+    terminal, url = running
+    with chromium.page(1280, 900) as page:
+        page.open(url)
+        page.until(OPEN)
+        type_line(page, "bob curl -sS -o /dev/null http://198.51.100.10:8080/")
+        type_line(page, "rule add napt_a tcp 8080 -> 10.0.0.7:8080")
+        answers(page, "napt_a added: tcp 24.9.3.7:8080 → 10.0.0.7:8080")
+        page.until("document.querySelectorAll('#marks .command').length > 0")
+        page.until("document.getElementById('packets').textContent.includes('FIN ACK')")
+        page.until("document.querySelectorAll('#marks .rule').length > 0")
+        to_the_end(page)
+        page.until(f"({RULES}).length >= 2")
+        told, shown = rules_at_prompt(terminal)
+        assert sorted(page.evaluate(RULES)) == told, shown
+        type_line(page, "rule del napt_a tcp 8080")
+        answers(page, "napt_a removed: tcp 24.9.3.7:8080")
+        page.until("document.querySelectorAll('#marks .ended').length > 0")
+        to_the_end(page)
+        told, shown = rules_at_prompt(terminal)
+        assert sorted(page.evaluate(RULES)) == told, shown
+        type_line(page, "nobody ping 10.0.0.1")
+        answers(page, "nobody is not a node")
+        assert page.complaints() == []
+
+
+def test_two_pages_and_one_that_is_loaded_again_show_the_same(chromium, running):
+    _, url = running
+    seen = []
+    with chromium.page(1280, 900) as one:
+        for _ in range(2):
+            one.open(url)
+            one.until(OPEN)
+            seen.append(one.evaluate("document.getElementById('packets').children.length"))
+        type_line(one, "alice ping -c 1 -W 1 198.51.100.10")
+        with chromium.page(800, 900) as two:
+            two.open(url)
+            two.until("document.getElementById('packets').textContent.includes('ICMP echo reply')")
+            two.until("document.querySelectorAll('#marks .command').length > 0")
+        one.until("document.getElementById('packets').textContent.includes('ICMP echo reply')")
+    assert seen[0] == seen[1]
+
+
+def ask(url, *, path=None, method="GET", body=None, **headers):
+    """A request as anybody may send it; its status and headers."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request(method, path or parts.path, body=body, headers=given)
+    answer = connection.getresponse()
+    found = dict(answer.getheaders())
+    connection.close()
+    return answer.status, found
+
+
+DO = {"method": "POST", "body": '{"line": "bob true"}', "Content_Type": "application/json"}
+
+
+def test_only_this_users_page_gets_in(running):
+    _, url = running
+    parts = urlsplit(url)
+    own = f"http://{parts.netloc}"
+    assert ask(url)[0] == 200  # the control
+    assert ask(url, path="/")[0] in (403, 404)
+    assert ask(url, path=f"/{'x' * 32}/")[0] == 403
+    assert ask(url, path=f"/{'x' * 32}/stream")[0] == 403
+    assert ask(url, path=parts.path[:-2] + "/")[0] == 403
+    assert ask(url, Host="evil.example:80")[0] == 403
+    assert ask(url, Origin="http://evil.example")[0] == 403
+    assert ask(url, Origin="null")[0] == 403
+    assert ask(url, Sec_Fetch_Site="cross-site")[0] == 403
+    act = parts.path + "do"
+    assert ask(url, path=act, **DO)[0] == 403  # no Origin
+    assert ask(url, path=act, Origin="http://evil.example", **DO)[0] == 403
+    assert ask(url, path=act, Origin=own, **DO)[0] == 200  # the control
+    assert ask(url, path=act, Origin=own, **DO | {"Content_Type": "text/plain"})[0] == 415
+    assert ask(url, path=act, Origin=own, **DO | {"body": "[1]"})[0] == 400
+    assert ask(url, path=act, Origin=own, **DO | {"body": "x" * 10_000})[0] in (400, 413)
+    assert ask(url, path=f"/{'x' * 32}/do", Origin=own, **DO)[0] == 403
+
+
+def test_the_page_says_what_it_may_do(running):
+    _, url = running
+    headers = ask(url)[1]
+    policy = headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; ")
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cache-Control"] == "no-store"
+    assert not [name for name in headers if name.startswith("Access-Control")]
+
+
+def test_another_site_cannot_ask_it(chromium, running, tmp_path):
+    _, url = running
+    other = tmp_path / "other.html"
+    other.write_text("<title>another site</title>")
+    with chromium.page() as page:
+        page.open(other.as_uri())
+        asked = f"""fetch('{url}do', {{method: 'POST', mode: 'no-cors',
+            headers: {{'Content-Type': 'text/plain'}}, body: '{{"line": "bob touch /tmp/owned"}}'}})
+            .then(answer => answer.type, () => 'blocked')"""
+        assert page.evaluate(asked) in ("opaque", "blocked")
+        assert page.evaluate(f"fetch('{url}').then(a => a.text(), () => 'blocked')") == "blocked"
+
+
+def test_a_page_left_open_when_the_lab_ends_keeps_all_it_has(chromium):
+    command = [sys.executable, *LAB, "lab", "9a", "--web", "1"]
+    lab = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert lab.stdout is not None
+    with lab, chromium.page(1280, 900) as page:
+        url = next(found[0] for line in lab.stdout if (found := URL.search(line)))
+        page.open(url)
+        lab.stdout.read()
+        assert lab.wait() == 0
+        page.until(f"{CONNECTION} === {json.dumps(ENDED)}")
+        to_the_end(page)
+        assert "The end: " in page.evaluate("document.getElementById('checks').textContent")
+        assert "all claims hold" in page.evaluate(
+            "document.getElementById('said-aloud').textContent"
+        )
+        page.evaluate("document.getElementById('back').click()")
+        assert page.evaluate("document.querySelectorAll('#packets li').length") > 5
+        assert page.complaints() == []
+
+
+def test_the_next_step_is_a_button(chromium, tmp_path):
+    arguments = [*LAB, "lab", "9a", "--step", "--web", "1"]
+    with Terminal(arguments, {"XDG_STATE_HOME": str(tmp_path)}) as terminal:
+        url = URL.search(terminal.expect("/\n") + "/")
+        terminal.expect("next step")
+        with chromium.page(1280, 900) as page:
+            assert url
+            page.open(url[0])
+            page.until(OPEN)
+            page.evaluate("document.getElementById('next').click()")
+            terminal.expect("Step 2")
+            terminal.expect("next step")
+            terminal.type("quit\n")
+            assert terminal.status() == 1
+            page.until(f"{CONNECTION} === {json.dumps(ENDED)}")
+            assert page.complaints() == []
+
+
+def test_an_exercise_is_done_on_the_page(chromium, tmp_path):
+    arguments = [*LAB, "exercise", "9c", "--web", "1"]
+    with Terminal(arguments, {"XDG_STATE_HOME": str(tmp_path), "COLUMNS": "200"}) as terminal:
+        found = URL.search(terminal.expect("/\n") + "/")
+        terminal.expect("door> ")
+        with chromium.page(1280, 900) as page:
+            assert found
+            page.open(found[0])
+            page.until(OPEN)
+            assert page.evaluate("document.getElementById('next').hidden")
+            type_line(page, "hint")
+            answers(page, "1. Let bob try")
+            type_line(page, "rule add napt_a tcp 8080 -> 10.0.0.7:8080")
+            answers(page, "napt_a added: tcp 24.9.3.7:8080 → 10.0.0.7:8080")
+            type_line(page, "bob curl -sS -m 5 -o holiday.jpg http://24.9.3.7:8080/holiday.jpg")
+            page.until("document.querySelectorAll('#packets li').length > 5")
+            type_line(page, "check")
+            answers(page, "4 of 4 points. Solved!")
+            type_line(page, "bob curl 'unfinished")
+            answers(page, "No closing quotation")
+            assert "Exercise" not in page.evaluate("document.getElementById('step').textContent")
+            terminal.type("quit\n")
+            assert terminal.status() == 0
+            page.until(f"{CONNECTION}.startsWith('The exercise has ended')")
+            assert page.complaints() == []
