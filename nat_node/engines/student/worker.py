@@ -20,14 +20,16 @@ import time
 from collections.abc import Callable
 from difflib import get_close_matches
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from napt_lab.nat_node.core.behavior import parse_endpoint
+from napt_lab.nat_node.control.control_protocol import Described, answer
+from napt_lab.nat_node.core.behavior import show, show_address
 from napt_lab.nat_node.core.events import describe
 from napt_lab.nat_node.core.mapping import MADE_BY
-from napt_lab.nat_node.core.packet import TCP, Malformed, Side
+from napt_lab.nat_node.core.packet import PROTOCOL_NAMES, TCP, Malformed, Side
 from napt_lab.nat_node.core.packet import Packet as RawPacket
 from napt_lab.nat_node.core.settings import Settings
 from napt_lab.nat_node.core.verdict import Drop
@@ -39,7 +41,6 @@ from napt_lab.student.napt import Rule, napt
 from napt_lab.student.packet import Endpoint, Packet, Refusal
 
 REASON = 60  # characters of a drop's reason
-RULES_LISTED, RULES_AT_MOST = 500, 5000
 
 _MEANING = {drop.label: drop.meaning for drop in Drop}
 _FAULTY = "translator-error"
@@ -91,6 +92,7 @@ class Worker:
         self._faults = 0
         self._told: set[str] = set()
         self._stopwatch = stopwatch
+        self._times = 0.0, 0.0  # of the last request: monotonic, and since 1970
 
     # -- the file -----------------------------------------------------------------------------
 
@@ -157,8 +159,9 @@ class Worker:
             if kind == channel.TICK:
                 self._call("expire", now)
             else:
-                answer = self._request(channel.read(rest), now, wall)
-                self._say(channel.told(channel.ANSWER, answer))
+                self._times = now, wall
+                said = answer(channel.read(rest), self, self._settings.external)
+                self._say(channel.told(channel.ANSWER, said))
         self._tell_news()
 
     def _stumble(self, kind: int, error: Exception) -> None:
@@ -166,7 +169,7 @@ class Worker:
         text = f"{self._file.name}: {what}: {type(error).__name__}: {error}"
         self._fault(text, kind=text)
         if kind == channel.REQUEST:
-            self._say(channel.told(channel.ANSWER, _no(text)))
+            self._say(channel.told(channel.ANSWER, {"ok": False, "error": text}))
 
     def _tell_news(self) -> None:
         rules = napt.rules
@@ -271,62 +274,42 @@ class Worker:
         fields = {"reason": label, "meaning": meaning, "packet": packet, "side": side.value}
         self._say(channel.told(channel.DROP, {**fields, "own": own}))
 
-    # -- requests of the control socket -------------------------------------------------------
+    # -- what a control client asks for (control_protocol.Engine) -----------------------------
 
-    def _request(self, request: dict[str, Any], now: float, wall: float) -> dict[str, Any]:
-        rules = napt.rules
-        match request.get("do"):
-            case "rules":
-                limit = request.get("limit", RULES_LISTED)
-                if not isinstance(limit, int) or not 0 <= limit <= RULES_AT_MOST:
-                    return _no(f"limit must be a number from 0 to {RULES_AT_MOST}")
-                listed = [
-                    listing.describe(rule, now, wall)
-                    for rule, _ in zip(rules, range(limit), strict=False)
-                ]
-                return {"ok": True, "total": len(rules), "rules": listed}
-            case "stats":
-                return {"ok": True, "rules": len(rules), "sessions": len(rules)}
-            case "add" | "remove" as verb:
-                try:
-                    rule = self._add(request, now) if verb == "add" else self._remove(request)
-                except ValueError as error:
-                    return _no(str(error))
-                return {"ok": True, "rule": listing.describe(rule, now, wall)}
-            case other:
-                return _no(f"cannot do {other!r}: rules, add, remove, stats or events")
+    def list_rules(self, limit: int) -> tuple[int, list[Described]]:
+        """How many rules there are, and at most `limit` of them."""
+        return len(napt.rules), [self._describe(rule) for rule in islice(napt.rules, limit)]
 
-    def _add(self, request: dict[str, Any], now: float) -> Rule:
-        protocol, external = self._external(request)
-        address, port = parse_endpoint(str(request.get("internal")))
-        hosts = self._settings.hosts
+    def add_rule(self, protocol: int, port: int, internal: tuple[int, int]) -> Described:
+        """Have the student's translator add an explicit rule. Raises ValueError."""
+        address, hosts = internal[0], self._settings.hosts
         if not self._settings.is_inside(address) or (hosts and address not in hosts):
-            raise ValueError(f"there is no host {request.get('internal')} on the inside")
-        rule = Rule(protocol, external, external, explicit=True)
-        rule.internal = Endpoint(str(request["internal"]).rpartition(":")[0], port)
-        self._must(self._call("add_rule", rule, now)[0])
+            raise ValueError(f"there is no host {show(internal)} on the inside")
+        external = Endpoint(napt.external, port)
+        rule = Rule(PROTOCOL_NAMES[protocol], external, external, explicit=True)
+        rule.internal = Endpoint(show_address(address), internal[1])
+        self._must(self._call("add_rule", rule, self._times[0])[0])
         if rule not in napt.rules:
             napt.rules.add(rule)
-        return rule
+        return self._describe(rule)
 
-    def _remove(self, request: dict[str, Any]) -> Rule:
-        protocol, external = self._external(request)
-        rule = napt.rules.explicit(protocol, external.port)
+    def remove_rule(self, protocol: int, port: int) -> Described:
+        """Have the student's translator remove an explicit rule. Raises ValueError."""
+        name = PROTOCOL_NAMES[protocol]
+        rule = napt.rules.explicit(name, port)
         if rule is None:
-            raise ValueError(f"there is no explicit rule for {protocol} port {external.port}")
+            raise ValueError(f"there is no explicit rule for {name} port {port}")
         self._must(self._call("remove_rule", rule)[0])
         if rule in napt.rules:
             napt.rules.remove(rule, "removed")
-        return rule
+        return self._describe(rule)
 
-    def _external(self, request: dict[str, Any]) -> tuple[str, Endpoint]:
-        protocol, text = str(request.get("protocol")), str(request.get("external"))
-        if protocol not in ("tcp", "udp"):
-            raise ValueError(f"protocol {protocol!r}: tcp or udp")
-        address, port = parse_endpoint(text)
-        if address != self._settings.external:
-            raise ValueError(f"{text} is not of this NAPT's external address {napt.external}")
-        return protocol, Endpoint(napt.external, port)
+    def stats(self) -> dict[str, Any]:
+        """Counts of the rules; a rule is a session here."""
+        return {"rules": len(napt.rules), "sessions": len(napt.rules)}
+
+    def _describe(self, rule: Rule) -> Described:
+        return listing.describe(rule, *self._times)
 
     @staticmethod
     def _must(failed: str) -> None:
@@ -376,10 +359,6 @@ class Worker:
     def _send(self) -> None:
         self._link.sendall(self._out)
         self._out.clear()
-
-
-def _no(why: str) -> dict[str, Any]:
-    return {"ok": False, "error": why}
 
 
 if __name__ == "__main__":
