@@ -14,6 +14,7 @@ from napt_lab.servers.turn.client.endpoint import TurnError, connected
 from napt_lab.servers.turn.stun_message import Attribute, Class, Message, Method, decode, encode
 from napt_lab.servers.turn.turn_state import MAX_STRANGERS_PER_CLIENT
 from tests.network.turn_programs import PASSWORD, SERVER, USER, turn_server
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.network
 UDP, TCP = Transport.UDP, Transport.TCP
@@ -193,12 +194,13 @@ def test_connections_of_one_address_are_bounded():
         ]
         for each in sockets:
             each.setblocking(False)
-        until = time.monotonic() + 10
-        closed = set()
-        while len(closed) < 300 - MAX_STRANGERS_PER_CLIENT:
-            assert time.monotonic() < until, f"only {len(closed)} were closed"
-            closed |= {each for each in sockets if ended(each)}
-            time.sleep(0.01)
+        closed: set[socket.socket] = set()
+
+        def enough_closed() -> bool:
+            closed.update(each for each in sockets if ended(each))
+            return len(closed) >= 300 - MAX_STRANGERS_PER_CLIENT
+
+        wait_until(enough_closed, lambda: f"more to be closed than {len(closed)}")
         await_descriptors(server, before + MAX_STRANGERS_PER_CLIENT)
         # Those that are left work.
         living = next(each for each in sockets if each not in closed)
@@ -208,10 +210,10 @@ def test_connections_of_one_address_are_bounded():
 
 
 def await_descriptors(server, number):
-    until = time.monotonic() + 10
-    while server.descriptors() != number:
-        assert time.monotonic() < until, f"{server.descriptors()} descriptors, not {number}"
-        time.sleep(0.01)
+    wait_until(
+        lambda: server.descriptors() == number,
+        lambda: f"{number} descriptors, not {server.descriptors()}",
+    )
 
 
 def ended(connection):

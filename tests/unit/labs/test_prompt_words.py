@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import struct
 import threading
-import time
 from ipaddress import IPv4Address
 from types import SimpleNamespace
 
@@ -20,6 +19,7 @@ from napt_lab.labs.prompt.examples import EXAMPLES, suited
 from napt_lab.labs.records.state import state_folder
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
+from tests.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -200,9 +200,6 @@ def test_what_fails_in_the_background_is_told_once(tmp_path):
     assert waits == "until on bob goes on in the background"
     assert background.news() == []
     (tmp_path / "go").touch()
-    end = time.monotonic() + 30
-    while not (news := background.news()):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    news = wait_until(background.news, "the end of bob's loop")
     assert news == ["until on bob ended, exit status 5"]
     assert background.news() == []
