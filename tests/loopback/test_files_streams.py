@@ -90,7 +90,7 @@ def test_much_flows_through_little_memory(folder, tmp_path):
             subprocess.Popen([*command, f"{server.url}/{name}"], stdout=subprocess.PIPE)
             for name in names
         ]
-        digests = [None] * len(clients)
+        digests = [""] * len(clients)
 
         def drain(index):
             digests[index] = hashlib.file_digest(clients[index].stdout, "sha256").hexdigest()

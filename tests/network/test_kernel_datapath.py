@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 import signal
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP, IPOption_Router_Alert
@@ -127,7 +129,9 @@ def crossed(wire, napt, side, layer):
 def essence(packet, layer):
     """What a translator leaves alone."""
     ip, transport = packet[IP], packet[layer]
-    seen = (ip.tos, ip.id, int(ip.flags), ip.frag, bytes(transport.payload))
+    seen: tuple[object, ...] = (
+        ip.tos, ip.id, int(ip.flags), ip.frag, bytes(transport.payload),
+    )  # fmt: skip
     if layer is TCP:
         seen += (transport.seq, transport.ack, int(transport.flags), transport.window)
     return seen
@@ -169,6 +173,19 @@ def counted(wire, napt, protocol):
     }  # fmt: skip
 
 
+def closed(net, napt):
+    return rules(net, napt, "tcp")[0]["state"] == "closed"
+
+
+def ends_udp(napt, event):
+    ended = (event.name, event.node) == ("rule-ended", napt)
+    return ended and event.fields["rule"]["protocol"] == "udp"
+
+
+def cut_arrived(wire, napt):
+    return "may be cut" in arrived(wire, napt)
+
+
 def await_counts(net, wire, napt, protocol):
     """A NAPT has counted what crossed it."""
     wait_until(
@@ -196,7 +213,7 @@ def test_both_translate_and_account_alike():
         play(net, TCP_CLIENT)
         # FIN and ACK came up to both translators, and the rule of one is as closed as the other's.
         for napt in SITES.values():
-            wait_until(lambda napt=napt: rules(net, napt, "tcp")[0]["state"] == "closed", "the end")
+            wait_until(partial(closed, net, napt), "the end")
             await_counts(net, wire, napt, "tcp")
         play(net, UDP_CLIENT)
         # The control: one of them carries nothing itself, the other all that moved much.
@@ -222,8 +239,7 @@ def test_both_translate_and_account_alike():
         # Silence: both UDP rules go within the idle time and the second that a look may be late.
         for napt, late in (("napt_p", 1.0), ("napt_k", 2.5)):
             ended = net.log.wait_for(
-                lambda event, napt=napt: event.name == "rule-ended" and event.node == napt
-                and event.fields["rule"]["protocol"] == "udp",
+                partial(ends_udp, napt),
                 deadline=20, what="the end of the UDP rule",
             )  # fmt: skip
             assert ended.fields["why"] == "idle"
@@ -295,7 +311,7 @@ def unusual(net, pc, napt):
     mac = {"src": "02:00:00:00:00:07", "dst": shown[2]}
 
     def ip(**options):
-        usual = {"src": "10.0.0.7", "dst": SERVER, "flags": "DF", "ttl": 64}
+        usual: dict[str, Any] = {"src": "10.0.0.7", "dst": SERVER, "flags": "DF", "ttl": 64}
         return IP(**usual | options)
 
     def udp(**options):
@@ -345,9 +361,7 @@ def test_what_is_unusual_fares_alike():
         wait_until(lambda: carries(net), "the flow to be carried")
         for pc, napt in SITES.items():
             unusual(net, pc, napt)
-            wait_until(
-                lambda napt=napt: "may be cut" in arrived(wire, napt), "the last that passes"
-            )
+            wait_until(partial(cut_arrived, wire, napt), "the last that passes")
         assert carries(net)
         ours, theirs = arrived(wire, "napt_k"), arrived(wire, "napt_p")
         assert theirs == ours

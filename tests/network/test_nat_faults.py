@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 
 from napt_lab.labs.capture.wire import Wire
 from napt_lab.nat_node.persistence.memory import FEWEST
-from napt_lab.topologies.network.builder import Network, ProgramLost
+from napt_lab.topologies.network.build_error import ProgramLost
+from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.loader import loads
 from tests.network.test_nat_node import drops, run, serve, translator
 from tests.waiting import wait_until
@@ -51,6 +53,10 @@ for port in range(first, first + count):
         packet = head[:16] + struct.pack('!H', sum_) + head[18:]
     raw.sendto(packet, ('151.101.1.69', 0))
 """
+
+
+def more_rules(napt, number):
+    return napt.stats()["rules"] > number
 
 
 def home(limit=9999):
@@ -135,7 +141,8 @@ def test_killed_amid_a_flood_it_finds_a_whole_table_each_time():
             mark, before = net.log.mark(), napt.stats()
             first = str(10_000 * (turn + 1))
             flooding = net["alice"].start(["python", "-c", FLOOD, "udp", first, "10000"])
-            wait_until(lambda n=before["rules"]: napt.stats()["rules"] > n + 100, "the flood", 10)
+            enough = before["rules"] + 100
+            wait_until(partial(more_rules, napt, enough), "the flood", 10)
             os.kill(before["pid"], signal.SIGKILL)
             ready = translator(net).wait_for("ready", deadline=20, since=mark)
             assert ready.fields["goes_on"]

@@ -130,7 +130,7 @@ def test_datagrams_for_a_tcp_client_that_does_not_read_are_dropped():
 
 
 def test_a_flood_of_allocate_requests_leaves_nothing_behind():
-    requested = [(Attribute.REQUESTED_TRANSPORT, bytes([UDP, 0, 0, 0]))]
+    requested: list[tuple[int, bytes]] = [(Attribute.REQUESTED_TRANSPORT, bytes([UDP, 0, 0, 0]))]
     with turn_server() as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         stranger.connect(SERVER)
         stranger.settimeout(5)
