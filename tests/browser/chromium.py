@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import wait_until
+
 DEADLINE = 30.0  # seconds
 FLAGS = (
     "--headless",
@@ -151,10 +153,7 @@ class Page:
         self.await_load(before)
 
     def await_load(self, before: int) -> None:
-        until = time.monotonic() + DEADLINE
-        while self._loads() <= before:
-            assert time.monotonic() < until, "the page does not load"
-            time.sleep(0.01)
+        wait_until(lambda: self._loads() > before, "the page to load")
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression; promises are awaited."""
@@ -166,12 +165,10 @@ class Page:
 
     def until(self, expression: str) -> Any:
         """Await that an expression becomes true; returns its value."""
-        until = time.monotonic() + DEADLINE
-        while not (value := self.evaluate(expression)):
-            text = "document.body.innerText"
-            assert time.monotonic() < until, f"never {expression}; {self.evaluate(text)}"
-            time.sleep(0.01)
-        return value
+        text = "document.body.innerText"
+        return wait_until(
+            lambda: self.evaluate(expression), lambda: f"{expression}; {self.evaluate(text)}"
+        )
 
     def _node(self, selector: str) -> int:
         root = self.command("DOM.getDocument")["root"]["nodeId"]

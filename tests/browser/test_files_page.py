@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.loopback.running import names_in, running, until
+from tests.loopback.running import names_in, running
+from tests.waiting import wait_until
 
 EVIL = "<img src=x onerror=\"document.title='owned'\">&amp;'.txt"
 LAST_STATE = "document.querySelector('#uploads li:last-child p').textContent"
@@ -75,7 +76,7 @@ def test_upload_and_download(page, chromium, server, folder, source, tmp_path):
     )  # fmt: skip
     page.click("#list a")
     done = downloads / source.name
-    until(lambda: done.exists() and done.read_bytes() == source.read_bytes(), "the download")
+    wait_until(lambda: done.exists() and done.read_bytes() == source.read_bytes(), "the download")
     assert page.complaints() == []
 
 
@@ -99,10 +100,10 @@ def test_progress_and_cancelling(page, server, folder, tmp_path):
     assert 0 < some < 1
     assert page.until(f"{progress} > {some}")
     assert "%" in page.evaluate(LAST_STATE)
-    until(lambda: list(folder.glob(".upload-*")), "the upload's temporary file")
+    wait_until(lambda: list(folder.glob(".upload-*")), "the upload's temporary file")
     page.click("#uploads button")
     page.until(f"/^Cancelled/.test({LAST_STATE})")
-    until(lambda: names_in(folder) == [], "nothing left")
+    wait_until(lambda: names_in(folder) == [], "nothing left")
     assert names(page) == []
 
 
@@ -157,7 +158,7 @@ def test_a_name_that_looks_like_html_stays_a_name(page, server, tmp_path):
     # The control: were it not escaped, the policy would still stop it, and say so.
     page.evaluate(f"document.body.insertAdjacentHTML('beforeend', {EVIL!r})")
     assert page.evaluate("document.images.length") == 1
-    until(lambda: page.complaints(), "a violation of the policy")
+    wait_until(lambda: page.complaints(), "a violation of the policy")
     assert page.evaluate("document.title").startswith("Files at ")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 from napt_lab.nat_node.core.behavior import Behavior, parse_address
 from napt_lab.nat_node.core.packet import Side
@@ -106,8 +107,8 @@ class Story:
 
     def _anything(self) -> Iterator[Step]:
         rng = self.rng
-        ends = [(rng.choice(ANY_ADDRESS), rng.choice(PORTS)) for _ in range(2)]
-        yield self._maybe_partial(rng.choice(list(Side)), self._make(*ends))
+        source, to = [(rng.choice(ANY_ADDRESS), rng.choice(PORTS)) for _ in range(2)]
+        yield self._maybe_partial(rng.choice(list(Side)), self._make(source, to))
 
     def _answer(self) -> Iterator[Step]:
         """What the receiver of a packet would send back, or somebody else at his address."""
@@ -233,9 +234,9 @@ class Story:
         kind = rng.choice([8] * 10 + [0, 13])
         return packets.echo(source[0], destination[0], source[1], kind, payload, **ip)
 
-    def _ip(self) -> dict[str, int | bytes]:
+    def _ip(self) -> dict[str, Any]:
         rng = self.rng
-        ip: dict[str, int | bytes] = {
+        ip: dict[str, Any] = {
             "ident": rng.randrange(4),
             "ttl": rng.choice([63, 63, 1, 255]),
         }

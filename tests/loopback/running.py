@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -90,11 +89,3 @@ def curl(*arguments: str, stdin: bytes | None = None) -> Answer:
 def names_in(folder: Path) -> list[str]:
     """Everything in a folder, hidden or not."""
     return sorted(entry.name for entry in folder.iterdir())
-
-
-def until(condition: Any, what: str) -> None:
-    """Await a condition that nothing announces."""
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, f"still not so: {what}"
-        time.sleep(0.01)

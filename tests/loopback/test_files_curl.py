@@ -210,16 +210,18 @@ def test_a_form_that_is_refused_at_a_later_file_stores_none(tmp_path, second, st
     folder.mkdir()
     (folder / "taken").write_bytes(b"taken")
 
-    def post(*names):
+    def post(url, *names):
         form = [word for name in names for word in ("-F", f"file=@{source};filename={name}")]
-        return curl(*form, f"{server.url}/")
+        return curl(*form, f"{url}/")
 
-    with running("napt_lab.servers.files", "--folder", str(folder)) as server:
-        answer = post("new", second)
+    with running("napt_lab.servers.files", "--folder", str(folder)) as served:
+        answer = post(served.url, "new", second)
         assert answer.status == status
         assert why in answer.json["error"]
         assert names_in(folder) == ["taken"]
-        assert post("new", "newer").status == 201  # the control: such a form without that file
+        assert (
+            post(served.url, "new", "newer").status == 201
+        )  # the control: such a form without that file
         assert names_in(folder) == ["new", "newer", "taken"]
 
 

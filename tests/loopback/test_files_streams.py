@@ -11,12 +11,14 @@ import os
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 
 from napt_lab.servers.files.receiving import PIECE
-from tests.loopback.running import Server, curl, names_in, running, until
+from tests.loopback.running import Server, curl, names_in, running
 from tests.server_program import DEADLINE
+from tests.waiting import wait_until
 
 MEGABYTE = 1_000_000
 LARGE = int(os.environ.get("NAPT_LAB_LARGE", "300")) * MEGABYTE
@@ -88,7 +90,7 @@ def test_much_flows_through_little_memory(folder, tmp_path):
             subprocess.Popen([*command, f"{server.url}/{name}"], stdout=subprocess.PIPE)
             for name in names
         ]
-        digests = [None] * len(clients)
+        digests = [""] * len(clients)
 
         def drain(index):
             digests[index] = hashlib.file_digest(clients[index].stdout, "sha256").hexdigest()
@@ -108,7 +110,7 @@ def test_much_flows_through_little_memory(folder, tmp_path):
 def test_an_upload_is_seen_only_when_complete(folder):
     with running("napt_lab.servers.files", "--folder", str(folder)) as server:
         upload = begin_put(server, "a", 2 * MEGABYTE, MEGABYTE)
-        until(lambda: any(f.stat().st_size for f in folder.glob(".upload-*")), "bytes on disk")
+        wait_until(lambda: any(f.stat().st_size for f in folder.glob(".upload-*")), "bytes on disk")
         assert curl(f"{server.url}/a").status == 404
         assert curl(server.url).json["files"] == []
         upload.sendall(b"x" * MEGABYTE)
@@ -121,7 +123,7 @@ def test_an_upload_is_seen_only_when_complete(folder):
 def test_a_cut_connection_leaves_nothing(folder, how, status):
     with running("napt_lab.servers.files", "--folder", str(folder)) as server:
         upload = begin_put(server, "a", 2 * MEGABYTE, MEGABYTE)
-        until(lambda: temporary_files(folder), "a temporary file")
+        wait_until(lambda: temporary_files(folder), "a temporary file")
         if how == "rst":
             upload.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         upload.close()
@@ -136,7 +138,7 @@ def test_a_chunked_upload_without_its_end_leaves_nothing(folder):
         upload = connect(server)
         upload.sendall(b"PUT /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         upload.sendall(b"5\r\nwhole\r\n")
-        until(lambda: temporary_files(folder), "a temporary file")
+        wait_until(lambda: temporary_files(folder), "a temporary file")
         upload.close()
         assert server.event("request", path="/a")["cut"]
         assert names_in(folder) == []
@@ -145,7 +147,7 @@ def test_a_chunked_upload_without_its_end_leaves_nothing(folder):
 def test_the_end_of_the_server_leaves_nothing(folder):
     with running("napt_lab.servers.files", "--folder", str(folder)) as server:
         upload = begin_put(server, "a", 2 * MEGABYTE, MEGABYTE)
-        until(lambda: temporary_files(folder), "a temporary file")
+        wait_until(lambda: temporary_files(folder), "a temporary file")
     upload.close()  # not before: it was the server that ended first
     assert names_in(folder) == []
 
@@ -153,7 +155,7 @@ def test_the_end_of_the_server_leaves_nothing(folder):
 def test_after_the_sudden_death_of_the_server_the_next_one_tidies_up(folder):
     killed = Server("napt_lab.servers.files", "--folder", str(folder))
     upload = begin_put(killed, "a", 2 * MEGABYTE, MEGABYTE)
-    until(lambda: temporary_files(folder), "a temporary file")
+    wait_until(lambda: temporary_files(folder), "a temporary file")
     killed.process.kill()
     killed.process.wait(DEADLINE)
     upload.close()
@@ -237,7 +239,7 @@ def test_a_body_that_breaks_its_framing_later_is_answered_at_once(folder):
     with running("napt_lab.servers.files", "--folder", str(folder)) as server:
         upload = connect(server)
         upload.sendall(PUT % b"b" + b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
-        until(lambda: temporary_files(folder), "an upload under way")
+        wait_until(lambda: temporary_files(folder), "an upload under way")
         upload.sendall(b"ZZ\r\n")
         assert status_of(upload) == 400
         assert server.event("request", path="/b")["cut"]
@@ -249,11 +251,11 @@ def test_concurrent_uploads_cannot_exceed_the_total(folder):
     with running("napt_lab.servers.files", "--folder", str(folder), *flags) as server:
         uploads = [begin_put(server, f"f{n}", MEGABYTE, MEGABYTE // 2) for n in range(3)]
         used = 3 * (MEGABYTE // 2 - 2 * PIECE)  # the last pieces may still be in memory
-        until(lambda: curl(server.url).json["used"] >= used, "three half files")
+        wait_until(lambda: curl(server.url).json["used"] >= used, "three half files")
         large = 3 * MEGABYTE - used + 1
         assert curl("-T", "-", f"{server.url}/more", stdin=b"x" * large).status == 507
         uploads.pop().close()
-        until(lambda: curl(server.url).json["used"] <= MEGABYTE, "one given back")
+        wait_until(lambda: curl(server.url).json["used"] <= MEGABYTE, "one given back")
         for upload in uploads:
             upload.sendall(b"x" * (MEGABYTE // 2))
             assert status_of(upload) == 201
@@ -266,7 +268,7 @@ def test_what_is_only_announced_takes_no_space_from_others(folder):
         limits = curl(server.url).json["limits"]
         announced = [begin_put(server, f"f{n}", limits["max_file"], 1)
                      for n in range(limits["max_total"] // limits["max_file"])]  # fmt: skip
-        until(lambda: len(temporary_files(folder)) == len(announced), "all of them under way")
+        wait_until(lambda: len(temporary_files(folder)) == len(announced), "all of them under way")
         assert curl("-T", "-", f"{server.url}/more", stdin=b"x").status == 201
         too_large = begin_put(server, "g", limits["max_file"] + 1, 0)
         assert status_of(too_large) == 413
@@ -277,7 +279,7 @@ def test_a_crowd_of_slow_uploads_leaves_places_for_others(folder):
         crowd = []
         for n in range(4):
             crowd.append(begin_put(server, f"f{n}", 2, 1, source="127.0.0.66"))
-            until(lambda: len(temporary_files(folder)) == len(crowd), "one more upload")
+            wait_until(lambda: len(temporary_files(folder)) == len(crowd), "one more upload")
         assert curl("-T", "-", f"{server.url}/more", stdin=b"x").status == 201
         answer = crowd[0].recv(65536)
         assert answer.startswith(b"HTTP/1.1 503 ")
@@ -291,7 +293,7 @@ def test_a_crowd_of_idle_connections_leaves_places_for_others(folder):
     flags = ("--folder", str(folder), "--max-connections", "4")
     with running("napt_lab.servers.files", *flags) as server:
         upload = begin_put(server, "slow", 2, 1, source="127.0.0.66")
-        until(lambda: temporary_files(folder), "an upload under way")
+        wait_until(lambda: temporary_files(folder), "an upload under way")
         crowd = [connect(server, source="127.0.0.66") for _ in range(3)]
         assert curl(server.url).status == 200
         assert read_all(crowd[0]) == b""  # an idle one has made room, not the upload
@@ -302,7 +304,7 @@ def test_a_crowd_of_idle_connections_leaves_places_for_others(folder):
 def test_uploads_at_the_same_time_are_bounded(folder):
     with running("napt_lab.servers.files", "--folder", str(folder), "--max-uploads", "2") as server:
         uploads = [begin_put(server, f"f{n}", 2, 1) for n in range(2)]
-        until(lambda: len(temporary_files(folder)) == 2, "two uploads")
+        wait_until(lambda: len(temporary_files(folder)) == 2, "two uploads")
         answer = curl("-T", "-", f"{server.url}/more", stdin=b"x")
         assert answer.status == 503
         assert answer.headers["retry-after"]
@@ -322,7 +324,7 @@ def test_connections_are_bounded(folder):
             assert status_of(connection) == 200
         assert read_all(connect(server)).startswith(b"HTTP/1.1 503 ")
         kept.pop().close()
-        until(lambda: answers(server), "a place for one more")
+        wait_until(lambda: answers(server), "a place for one more")
 
 
 def answers(server):
@@ -388,8 +390,7 @@ def test_a_client_that_reads_too_little(folder):
         while not server.told("request"):
             with contextlib.suppress(ConnectionResetError):
                 download.recv(1000)
-            server_told = threading.Event()
-            server_told.wait(0.02)  # the client's own slowness
+            time.sleep(0.02)  # the client's own pace: it reads, but too little
         assert server.event("request", path="/a")["cut"]
 
 

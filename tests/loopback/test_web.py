@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.loopback.running import Server, curl, running, until
+from tests.loopback.running import Server, curl, running
 from tests.server_program import DEADLINE, ROOT
+from tests.waiting import wait_until
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -207,7 +208,7 @@ def test_a_client_that_never_reads_costs_little():
             while True:
                 connection.sendall(GET * 100)
         assert server.peak_memory() - at_rest < 8_000_000
-        until(lambda: held(server.process.pid) == 0, "the end of the connection")
+        wait_until(lambda: held(server.process.pid) == 0, "the end of the connection")
 
 
 def test_connections_are_bounded():
@@ -217,7 +218,7 @@ def test_connections_are_bounded():
             assert b"You are" in connection.recv(65536)
         assert read_all(connect(server)) == b""
         kept.pop().close()
-        until(
+        wait_until(
             lambda: b"You are" in read_all(connect(server, GET.replace(b"1.1", b"1.0"))),
             "a place for one more",
         )
@@ -270,7 +271,7 @@ def gone(pid):
 def test_processes_end_together_when_told():
     with running("napt_lab.servers.web", "--processes", "3") as server:
         others = processes(server)[1:]
-    until(lambda: all(map(gone, others)), "the others' end")
+    wait_until(lambda: all(map(gone, others)), "the others' end")
 
 
 def test_processes_end_together_when_the_first_is_killed():
@@ -278,7 +279,7 @@ def test_processes_end_together_when_the_first_is_killed():
     others = processes(server)[1:]
     server.process.kill()
     server.process.wait(DEADLINE)
-    until(lambda: all(map(gone, others)), "the others' end")
+    wait_until(lambda: all(map(gone, others)), "the others' end")
 
 
 def test_the_death_of_one_process_is_an_error():
@@ -286,7 +287,7 @@ def test_the_death_of_one_process_is_an_error():
     others = processes(server)[1:]
     os.kill(others[0], signal.SIGKILL)
     assert server.process.wait(DEADLINE) == 1
-    until(lambda: all(map(gone, others)), "the others' end")
+    wait_until(lambda: all(map(gone, others)), "the others' end")
 
 
 def test_many_idle_connections_cost_little():

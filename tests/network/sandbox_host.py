@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 BUILDING = """
@@ -73,13 +74,9 @@ def ended(process: Path) -> bool:
 
 
 def await_same(before: dict[str, object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
     # A whole look starts processes itself: only when those of the sandbox have gone.
-    while processes() != before["processes"] and time.monotonic() < deadline:
-        time.sleep(0.002)
-    while (now := host()) != before and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert now == before
+    wait_until(lambda: processes() == before["processes"], "the end of its processes", seconds)
+    wait_until(lambda: host() == before, lambda: f"{before}, not {host()}", seconds)
 
 
 def processes_of(outer: int) -> list[int]:

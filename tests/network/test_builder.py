@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import select
 import subprocess
 import time
 from dataclasses import replace
@@ -30,6 +29,7 @@ from napt_lab.topologies.spec.loader import load
 from napt_lab.topologies.spec.model import Engine
 from napt_lab.topologies.spec.napt_settings import StaticRule
 from napt_lab.topologies.spec.services import Service
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.network(timeout=30)
 
@@ -52,14 +52,6 @@ def links():
 
 def processes():
     return {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
-
-
-def eventually(condition):
-    """A killed process takes a moment to be gone, and its orphans one to be reaped."""
-    deadline = time.monotonic() + 5
-    while not condition() and time.monotonic() < deadline:
-        select.select([], [], [], 0.01)
-    return condition()
 
 
 @pytest.mark.parametrize("engine", list(Engine))
@@ -100,7 +92,7 @@ def test_nothing_is_left_and_another_network_can_follow():
             net["bob"].start(["sh", "-c", "sleep 1000 & sleep 1000"])
             assert len(links()) > len(links_before)
         assert links() == links_before
-        assert eventually(lambda: processes() == processes_before)
+        wait_until(lambda: processes() == processes_before, "the end of its processes")
 
 
 def test_a_program_that_dies_is_reported_with_its_last_words():
@@ -118,8 +110,9 @@ def test_a_command_that_hangs_is_killed_with_its_children():
     with Network(topology()) as net:
         with pytest.raises(DeadlinePassed, match=r"timed out after 0\.2 s waiting for alice"):
             net["alice"].run(["sh", "-c", "sleep 1000 & wait"], timeout=0.2)
-        assert eventually(
-            lambda: not [pid for pid in processes() if b"sleep\x001000" in command(pid)]
+        wait_until(
+            lambda: not [pid for pid in processes() if b"sleep\x001000" in command(pid)],
+            "the end of its child",
         )
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 
@@ -189,10 +190,11 @@ def errors(port: int) -> Iterator[Step]:
 
 
 def explicit_rules() -> Iterator[Step]:
-    def call(inside: bool, flags: int, *numbers: int):
+    def call(inside: bool, flags: int, sequence: int, acknowledged: int):
         def build(external: int) -> bytes:
             there = (SERVER, 4000)
             ends = ((HOST, 80), there) if inside else (there, (external, 8080))
+            numbers = sequence, acknowledged
             return packets.tcp(*ends, flags, numbers=numbers, fragment=DF)
 
         return build
@@ -207,9 +209,11 @@ def pieces(port: int, order: int) -> Iterator[Step]:
     for inside in (True, False):
         whole = (udp_out if inside else udp_in)(port, bytes(range(64)), fragment=0, ident=port)
         for number in (0, 1)[::order]:
-            yield Step(
-                "pieces", inside, lambda external, w=whole, n=number: fragments(w(external), 40)[n]
-            )
+            yield Step("pieces", inside, partial(piece, whole, number))
+
+
+def piece(whole: Callable[[int], bytes], number: int, external: int) -> bytes:
+    return fragments(whole(external), 40)[number]
 
 
 def odd_ones(port: int) -> Iterator[Step]:

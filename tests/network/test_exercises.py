@@ -21,7 +21,7 @@ MENDED = {
 @pytest.mark.network(timeout=120)
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
 def test_solution_nothing_and_mistakes(exercise):
-    more = ()
+    more = []
     if exercise.id == "9c/door":
         by_answer = {mistake.answer: mistake for mistake in exercise.mistakes}
         more = [(answer, by_answer[like]) for answer, like in MENDED.items()]

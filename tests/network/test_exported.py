@@ -16,6 +16,7 @@ from Kathara.parser.netkit.LabParser import LabParser
 from napt_lab.labs.export import boot, export
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load, loads
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.network(timeout=60)
 ROOT = Path(__file__).parents[2]
@@ -142,10 +143,10 @@ def test_two_sites_fetch_and_forward(tmp_path):
 
 def add_rule(lab):
     """An explicit rule of alice's NAPT, by the translator's own command line."""
-    until = time.monotonic() + 20
-    while "control.sock\n" not in lab.run("napt-a", "ls", "/run/napt-lab"):
-        assert time.monotonic() < until, lab.run("napt-a", "cat", "/run/napt-lab/gateway.log")
-        time.sleep(0.05)
+    wait_until(
+        lambda: "control.sock\n" in lab.run("napt-a", "ls", "/run/napt-lab"),
+        lambda: f"napt-a: {lab.run('napt-a', 'cat', '/run/napt-lab/gateway.log')}",
+    )
     rule = ["tcp", "24.9.3.7:8080", "10.0.0.7:8080"]
     lab.run(
         "napt-a", sys.executable, "-m", "napt_lab.nat_node", "add", *rule,

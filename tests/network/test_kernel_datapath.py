@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import signal
-import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP, IPOption_Router_Alert
@@ -17,6 +18,7 @@ from scapy.layers.l2 import Dot1Q, Ether
 from napt_lab.labs.capture.wire import Wire
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.loader import loads
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.network(timeout=60)
 
@@ -59,7 +61,7 @@ data = os.urandom({SIZE})
 with socket.create_connection(("{SERVER}", 80)) as connection:
     for at in range(0, {SIZE}, {CHUNK}):
         connection.sendall(data[at:at + {CHUNK}])
-        time.sleep({PACE})
+        time.sleep({PACE})  # the flow's own pace
     back = b""
     while more := connection.recv(65536):
         back += more
@@ -82,16 +84,8 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
     for number in range({DATAGRAMS}):
         client.send(bytes([number]) * 100)
         assert client.recv(2048) == bytes([number]) * 100
-        time.sleep({PACE})
+        time.sleep({PACE})  # the flow's own pace
 """
-
-
-def await_that(condition, what, seconds=15.0):
-    until = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < until, f"waited {seconds} s for {what}"
-        time.sleep(0.02)
-    return found
 
 
 def python(node, script):
@@ -135,7 +129,9 @@ def crossed(wire, napt, side, layer):
 def essence(packet, layer):
     """What a translator leaves alone."""
     ip, transport = packet[IP], packet[layer]
-    seen = (ip.tos, ip.id, int(ip.flags), ip.frag, bytes(transport.payload))
+    seen: tuple[object, ...] = (
+        ip.tos, ip.id, int(ip.flags), ip.frag, bytes(transport.payload),
+    )  # fmt: skip
     if layer is TCP:
         seen += (transport.seq, transport.ack, int(transport.flags), transport.window)
     return seen
@@ -177,9 +173,22 @@ def counted(wire, napt, protocol):
     }  # fmt: skip
 
 
+def closed(net, napt):
+    return rules(net, napt, "tcp")[0]["state"] == "closed"
+
+
+def ends_udp(napt, event):
+    ended = (event.name, event.node) == ("rule-ended", napt)
+    return ended and event.fields["rule"]["protocol"] == "udp"
+
+
+def cut_arrived(wire, napt):
+    return "may be cut" in arrived(wire, napt)
+
+
 def await_counts(net, wire, napt, protocol):
     """A NAPT has counted what crossed it."""
-    await_that(
+    wait_until(
         lambda: counts(net, napt, protocol) == counted(wire, napt, protocol),
         f"the counts of {napt}, {protocol}",
     )
@@ -200,11 +209,11 @@ def test_both_translate_and_account_alike():
     with Network(loads(TOPOLOGY, Path("two.yaml"))) as net, Wire(net) as wire:
         server = net["server"]
         python(server, TCP_SERVER), python(server, UDP_SERVER)
-        await_that(lambda: listens(server, 80) and listens(server, 53), "the servers")
+        wait_until(lambda: listens(server, 80) and listens(server, 53), "the servers")
         play(net, TCP_CLIENT)
         # FIN and ACK came up to both translators, and the rule of one is as closed as the other's.
         for napt in SITES.values():
-            await_that(lambda napt=napt: rules(net, napt, "tcp")[0]["state"] == "closed", "the end")
+            wait_until(partial(closed, net, napt), "the end")
             await_counts(net, wire, napt, "tcp")
         play(net, UDP_CLIENT)
         # The control: one of them carries nothing itself, the other all that moved much.
@@ -230,8 +239,7 @@ def test_both_translate_and_account_alike():
         # Silence: both UDP rules go within the idle time and the second that a look may be late.
         for napt, late in (("napt_p", 1.0), ("napt_k", 2.5)):
             ended = net.log.wait_for(
-                lambda event, napt=napt: event.name == "rule-ended" and event.node == napt
-                and event.fields["rule"]["protocol"] == "udp",
+                partial(ends_udp, napt),
                 deadline=20, what="the end of the UDP rule",
             )  # fmt: skip
             assert ended.fields["why"] == "idle"
@@ -250,7 +258,7 @@ def test_a_killed_translator_leaves_no_flow_carried():
     with Network(loads(TOPOLOGY, Path("two.yaml"))) as net:
         server, alice = net["server"], net["alice"]
         python(server, UDP_SERVER)
-        await_that(lambda: listens(server, 53), "the server")
+        wait_until(lambda: listens(server, 53), "the server")
         done = python(alice, UDP_CLIENT).wait(20)
         assert done.status == 0, done.stderr
         assert re.search(
@@ -259,7 +267,7 @@ def test_a_killed_translator_leaves_no_flow_carried():
         (translator,) = net["napt_k"].processes
         translator._signal(signal.SIGKILL)
         translator.await_end()
-        await_that(
+        wait_until(
             lambda: net["napt_k"].run(["nft", "list", "table", "netdev", "carried"]).status != 0,
             "the table's end",
         )
@@ -303,7 +311,7 @@ def unusual(net, pc, napt):
     mac = {"src": "02:00:00:00:00:07", "dst": shown[2]}
 
     def ip(**options):
-        usual = {"src": "10.0.0.7", "dst": SERVER, "flags": "DF", "ttl": 64}
+        usual: dict[str, Any] = {"src": "10.0.0.7", "dst": SERVER, "flags": "DF", "ttl": 64}
         return IP(**usual | options)
 
     def udp(**options):
@@ -348,14 +356,12 @@ def test_what_is_unusual_fares_alike():
     with Network(loads(TOPOLOGY, Path("two.yaml"))) as net, Wire(net) as wire:
         server = net["server"]
         python(server, UDP_SERVER)
-        await_that(lambda: listens(server, 53), "the server")
+        wait_until(lambda: listens(server, 53), "the server")
         assert ask(net, "bob").status == 0
-        await_that(lambda: carries(net), "the flow to be carried")
+        wait_until(lambda: carries(net), "the flow to be carried")
         for pc, napt in SITES.items():
             unusual(net, pc, napt)
-            await_that(
-                lambda napt=napt: "may be cut" in arrived(wire, napt), "the last that passes"
-            )
+            wait_until(partial(cut_arrived, wire, napt), "the last that passes")
         assert carries(net)
         ours, theirs = arrived(wire, "napt_k"), arrived(wire, "napt_p")
         assert theirs == ours
@@ -370,19 +376,19 @@ def test_what_routing_would_have_known():
     with Network(loads(TOPOLOGY, Path("two.yaml"))) as net:
         server, napt = net["server"], net["napt_k"]
         python(server, UDP_SERVER), python(server, TCP_SERVER)
-        await_that(lambda: listens(server, 53) and listens(server, 80), "the servers")
-        await_that(lambda: carries(net), "the flow to be carried")
+        wait_until(lambda: listens(server, 53) and listens(server, 80), "the servers")
+        wait_until(lambda: carries(net), "the flow to be carried")
         assert napt.run(["ip", "link", "set", "wan0", "mtu", "1280"]).status == 0
-        await_that(lambda: not carries(net), "the flow to be taken back")
+        wait_until(lambda: not carries(net), "the flow to be taken back")
         # Now somebody is there to say that this is too large, and Python carries the rest.
         too_long = "Message too long"
-        await_that(lambda: too_long in ask(net, "alice", 1400).stderr, "a word about the size")
+        wait_until(lambda: too_long in ask(net, "alice", 1400).stderr, "a word about the size")
         assert ask(net, "alice", 1200).status == 0
         assert napt.run(["ip", "link", "set", "wan0", "mtu", "1500"]).status == 0
-        await_that(lambda: carries(net), "the flow to be carried again")
+        wait_until(lambda: carries(net), "the flow to be carried again")
         # The NAPT's own connections have no next hop inside.
         own = napt.run(["python", "-c", TCP_CLIENT])
         assert own.status == 0, own.stderr
         forward = "/proc/sys/net/ipv4/conf/lan0/forwarding"
         assert napt.run(["sh", "-c", f"echo 0 > {forward}"]).status == 0
-        await_that(lambda: "5000 . 53 counter" not in listed(net), "the flow to be taken back")
+        wait_until(lambda: "5000 . 53 counter" not in listed(net), "the flow to be taken back")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 from scapy.layers.inet import IP
 from scapy.layers.l2 import Ether
@@ -21,7 +23,8 @@ def test_all_claims_hold(tmp_path):
     assert [r["method"] for r in requests] == ["PUT", "PUT", "GET", "GET", "GET"]
     # An independent eye on the capture: who talks to whom at the server's leg of the router.
     with RawPcapNgReader(str(tmp_path / "capture.pcapng")) as reader:
-        frames = {bytes(data[:34]) for data, meta in reader if meta.ifname == b"internet:isp1"}
+        packets = cast(Any, reader)
+        frames = {bytes(data[:34]) for data, meta in packets if meta.ifname == b"internet:isp1"}
     packets = [Ether(frame) for frame in frames]
     ends = {frozenset((packet[IP].src, packet[IP].dst)) for packet in packets if IP in packet}
     assert ends == {frozenset(("198.51.100.10", napt)) for napt in ("24.9.3.7", "203.0.113.77")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any, cast
 
 import pytest
 from scapy.utils import RawPcapNgReader
@@ -23,7 +24,7 @@ def test_all_claims_hold(tmp_path):
     assert_all_hold(results, CLAIMS)
     assert (results["lab"], results["topology"], results["engine"]) == ("9c", "two-sites", "python")
     with RawPcapNgReader(str(tmp_path / "capture.pcapng")) as reader:
-        places = {meta.ifname.decode() for _, meta in reader}
+        places = {meta.ifname.decode() for _, meta in cast(Any, reader)}
     assert {"alice:eth0", "napt_a:lan0", "napt_a:wan0", "napt_b:wan0", "bob:eth0"} <= places
     drops = [r for r in records if r["event"] == "program" and r["name"] == "drop"]
     assert {drop["node"] for drop in drops} == {"napt_a", "napt_b"}

@@ -16,9 +16,13 @@ import pytest
 from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.check import check_command
 from napt_lab.labs.check.reports import Reports
+from napt_lab.labs.check.run import run_checks
 from napt_lab.labs.conformance import conformance_command, examine
+from napt_lab.labs.conformance.requirement import judge
 from napt_lab.labs.exercises import session
 from napt_lab.labs.exercises.command_line import chosen
+from napt_lab.labs.exercises.exercise_cli import ExerciseCLI
+from napt_lab.labs.records.rundir import RunDirectory
 from napt_lab.labs.running import runner
 from napt_lab.labs.stage.narration import Narration
 from napt_lab.labs.stage.steps import Lab, Part
@@ -73,7 +77,7 @@ def test_with_the_kernels_nat_it_is_told_as_well():
 @network
 @pytest.mark.parametrize("loses", [True, False])
 def test_a_lab(loses, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(runner.RunDirectory.__init__, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(RunDirectory.__init__, "__defaults__", (tmp_path,))
     part = Part("one", topology="two-sites.yaml")
 
     @part.step("A step", say="", proves=["9c.rule"])
@@ -110,8 +114,6 @@ expect:
 @network
 @pytest.mark.parametrize("loses", [True, False])
 def test_check(loses, tmp_path, monkeypatch, capfd):
-    run_checks = check_command.run_checks
-
     def checks(net, *arguments):
         outcomes = run_checks(net, *arguments)
         if loses:
@@ -142,7 +144,7 @@ def test_shell(monkeypatch, capfd):
 
 @network
 def test_exercises(monkeypatch, capfd):
-    monkeypatch.setattr(session.ExerciseCLI, "read", lambda cli: lose(cli._attempt.net))
+    monkeypatch.setattr(ExerciseCLI, "read", lambda cli: lose(cli._attempt.net))
     exercises, _ = chosen("9c", None)
     assert session.run_session(exercises, "door") == 3
     assert LOST in capfd.readouterr().err
@@ -150,7 +152,6 @@ def test_exercises(monkeypatch, capfd):
 
 def test_conformance(tmp_path, monkeypatch, capfd):
     """Its children make sandboxes of their own."""
-    judge = examine.judge
 
     def and_lose(requirement, exam, *rest):
         outcome = judge(requirement, exam, *rest)
@@ -158,7 +159,7 @@ def test_conformance(tmp_path, monkeypatch, capfd):
         return outcome
 
     monkeypatch.setattr(examine, "judge", and_lose)
-    monkeypatch.setattr(conformance_command.RunDirectory.__init__, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(RunDirectory.__init__, "__defaults__", (tmp_path,))
     found = conformance_command.setups(conformance_command.candidates(["python"], [], ["rfc"], {}))
     assert conformance_command.run(found, ("3022.TTL",), docs=False) == 3
     results = json.loads((tmp_path / "conformance" / "results.json").read_text())

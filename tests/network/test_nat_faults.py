@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import pytest
 
 from napt_lab.labs.capture.wire import Wire
 from napt_lab.nat_node.persistence.memory import FEWEST
-from napt_lab.topologies.network.builder import Network, ProgramLost
+from napt_lab.topologies.network.build_error import ProgramLost
+from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.loader import loads
-from tests.network.test_nat_node import await_that, drops, run, serve, translator
+from tests.network.test_nat_node import drops, run, serve, translator
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.network(timeout=60)
 
@@ -52,6 +55,10 @@ for port in range(first, first + count):
 """
 
 
+def more_rules(napt, number):
+    return napt.stats()["rules"] > number
+
+
 def home(limit=9999):
     text = TOPOLOGY.replace("9999", str(limit))
     return Network(loads(text.encode(), Path("home.yaml")))
@@ -80,7 +87,7 @@ def test_a_flood_from_one_host_is_that_hosts_own_trouble(kind):
             flood(net["alice"], kind, 10_000 + 3000 * turn, 3000)
             got = run(net["bob"], FETCH)
             assert (got.status, got.stdout) == (0, "hello"), got.stderr
-        await_that(lambda: drops(net).get("host-limit", 0) > 8000, "the flood to be over")
+        wait_until(lambda: drops(net).get("host-limit", 0) > 8000, "the flood to be over")
         assert napt.stats()["sessions"] <= LIMIT + 4
         refused = run(net["alice"], FETCH)
         assert refused.status == 7, refused.stderr  # at once: she is told
@@ -114,7 +121,7 @@ def test_what_a_burst_loses_in_the_devices_queue_is_counted_and_told():
         assert burst(net, 10) == 10
         assert drops(net).get("overload", 0) == 0  # the control: a few are no overload
         burst(net, 20_000)
-        await_that(lambda: burst(net, 0) + drops(net).get("overload", 0) >= SENT, "each counted")
+        wait_until(lambda: burst(net, 0) + drops(net).get("overload", 0) >= SENT, "each counted")
         lost = drops(net)["overload"]
         assert lost > 1000
         assert burst(net, 0) + lost == SENT
@@ -134,7 +141,8 @@ def test_killed_amid_a_flood_it_finds_a_whole_table_each_time():
             mark, before = net.log.mark(), napt.stats()
             first = str(10_000 * (turn + 1))
             flooding = net["alice"].start(["python", "-c", FLOOD, "udp", first, "10000"])
-            await_that(lambda n=before["rules"]: napt.stats()["rules"] > n + 100, "the flood", 10)
+            enough = before["rules"] + 100
+            wait_until(partial(more_rules, napt, enough), "the flood", 10)
             os.kill(before["pid"], signal.SIGKILL)
             ready = translator(net).wait_for("ready", deadline=20, since=mark)
             assert ready.fields["goes_on"]
@@ -179,13 +187,13 @@ def test_full_disks_are_told_and_translation_goes_on():
         words = [*first.argv, "--state", str(disk / "state")]
         script = 'exec "$@" > /dev/full'
         full = node.start(["sh", "-c", script, "sh", *words])
-        await_that(lambda: answers(node.home / "control.sock"), "the translator", 10)
+        wait_until(lambda: answers(node.home / "control.sock"), "the translator", 10)
         flood(net["alice"], "udp", 10_000, FEWEST + 200)
         napt = net.napt("napt")
-        await_that(lambda: napt.stats()["rules"] >= FEWEST + 200, "all of the flood", 10)
+        wait_until(lambda: napt.stats()["rules"] >= FEWEST + 200, "all of the flood", 10)
         assert run(net["bob"], FETCH).stdout == "hello"
         os.kill(pid := napt.stats()["pid"], signal.SIGKILL)
-        await_that(lambda: pid != napt.stats()["pid"], "another translator", 10)
+        wait_until(lambda: pid != napt.stats()["pid"], "another translator", 10)
         assert FEWEST <= napt.stats()["rules"] < FEWEST + 100
         assert run(net["bob"], FETCH).stdout == "hello"
         full.terminate()

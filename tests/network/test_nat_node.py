@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import select
 import signal
 import socket
-import time
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.napt_control import ControlError
 from napt_lab.topologies.spec.loader import loads
 from tests.unit.nat_node.nat_testing import error, ping, tcp, udp
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.network(timeout=60)
 
@@ -52,13 +51,6 @@ def send(node, *packets):
     """Put packets on the wire as they are, forged addresses and all."""
     sent = node.run(["python", "-c", SEND, *(packet.hex() for packet in packets)])
     assert sent.status == 0, sent.stderr
-
-
-def await_that(condition, what, seconds=5.0):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, f"waited {seconds} s for {what}"
-        select.select([], [], [], 0.01)
 
 
 def serve(node, port, content=b"hello"):
@@ -208,7 +200,7 @@ def test_nothing_private_is_ever_on_the_public_wire():
         send(net["alice"], udp(alice, "24.9.3.7:8080"), tcp("10.0.0.7:40002", "24.9.3.7:8080"))
         send(net["server"], udp(web, "24.9.3.7:8080", ttl=2))
         assert run(net["alice"], "ping -c1 -W2 151.101.1.69").status == 0
-        await_that(
+        wait_until(
             lambda: {"private-destination", "spoofed-source"} <= drops(net).keys(), "the drops"
         )
         captured = wire.packets("napt:wan0")

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
 from napt_lab.labs.capture.wire import Wire
-from napt_lab.topologies.network.builder import Network, ProgramLost
+from napt_lab.topologies.network.build_error import ProgramLost
+from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.loader import loads
-from tests.network.test_nat_node import await_that, run, serve, translator
+from tests.network.test_nat_node import run, serve, translator
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.network(timeout=60)
 
@@ -83,7 +86,7 @@ def test_killed_in_the_middle_of_transfers_it_comes_back_and_they_complete():
         }
         for part in (SIZE // 20, SIZE // 4, SIZE // 2):
             for name, transfer in transfers.items():
-                await_that(lambda n=name, p=part: has(net[n].home / "got", p), f"part of {name}'s")
+                wait_until(partial(has, net[name].home / "got", part), f"part of {name}'s")
                 transfer._signal(signal.SIGSTOP)  # the other one may be slower to come this far
             assert all(transfer.running for transfer in transfers.values())
             before = known(net)

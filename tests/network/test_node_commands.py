@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
 
 pytestmark = pytest.mark.network(timeout=30)
-WRONG = {
+WRONG: dict[str, tuple[Any, type[Exception], str]] = {
     "a text": (
         "ping bob",
         TypeError,
@@ -32,6 +33,8 @@ WRONG = {
 def test_what_is_wrong_with_a_command_or_a_name():
     with Network(load(TOPOLOGIES / "two-sites.yaml")) as net:
         alice = net["alice"]
+        text: Any = "5"
+        number: Any = 7
         (alice.home / "closed").write_text("#!/bin/sh\n")
         for wrong, kind, words in WRONG.values():
             for call in (alice.run, alice.start):
@@ -40,11 +43,11 @@ def test_what_is_wrong_with_a_command_or_a_name():
         (alice.home / "closed").chmod(0o755)
         assert alice.run(["./closed"]).status == 0  # the control
         with pytest.raises(TypeError, match="alice: timeout='5' is not a number of seconds"):
-            alice.run(["true"], timeout="5")
+            alice.run(["true"], timeout=text)
         with pytest.raises(KeyError, match=r"no node 'alcie'; allowed: .*did you mean 'alice'\?"):
             net["alcie"]
         with pytest.raises(KeyError, match="there is no node 7; allowed: internet, "):
-            net[7]
+            net[number]
         with pytest.raises(KeyError, match=r"alice is not a NAPT; allowed: napt_a, napt_b"):
             net.napt("alice")
         with pytest.raises(KeyError, match=r"no node 'napt_c'; .*did you mean 'napt_[ab]'\?"):

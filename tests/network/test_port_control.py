@@ -14,9 +14,10 @@ import pytest
 from napt_lab.labs.capture.wire import Wire
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.loader import loads
-from tests.network.test_nat_node import await_that, drops, run, send, serve
+from tests.network.test_nat_node import drops, run, send, serve
 from tests.unit.nat_node.nat_testing import udp
 from tests.unit.nat_node.port_control_world import map_request, option
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.network(timeout=60)
 
@@ -109,9 +110,9 @@ def test_real_clients():
 
         torrent = alice.start(["/usr/bin/python3", "-c", LIBTORRENT])
         both = [("tcp", "24.9.3.7:6881", "PCP"), ("udp", "24.9.3.7:6881", "PCP")]
-        await_that(lambda: leases(net) == both, "libtorrent's two rules", 20)
+        wait_until(lambda: leases(net) == both, "libtorrent's two rules", 20)
         torrent.terminate()
-        await_that(lambda: leases(net) == [], "libtorrent to give them back", 10)
+        wait_until(lambda: leases(net) == [], "libtorrent to give them back", 10)
 
 
 def test_hostile_clients():
@@ -135,7 +136,7 @@ def test_hostile_clients():
                 udp("24.9.3.9:5000", "10.0.0.1:5351", delete),
                 udp("10.0.0.7:5000", "10.0.0.1:5351", delete),
             )
-            await_that(lambda: drops(net).get("not-for-us", 0) >= 2, "two packets for 10.0.0.1")
+            wait_until(lambda: drops(net).get("not-for-us", 0) >= 2, "two packets for 10.0.0.1")
             seen = wire.packets("napt:wan0", lambda p: p.protocol == "udp")
             assert [captured.outgoing for captured in seen] == [False] * 4
         found = drops(net)
@@ -182,7 +183,7 @@ def test_a_napt_that_has_forgotten_its_leases_says_so_and_gets_them_again():
         before = keeping.wait_for("granted", deadline=10)
         assert run(net["server"], fetch).stdout == "hello"
         # The announcement after 3.75 s must have been heard: from an epoch of 3 one can go back.
-        await_that(lambda: time.monotonic() > began + 4.5, "the NAPT to have an age", 10)
+        wait_until(lambda: time.monotonic() > began + 4.5, "the NAPT to have an age", 10)
         mark = net.log.mark()
         os.kill(napt.stats()["pid"], signal.SIGKILL)
         again = net.log.wait_for(
@@ -196,4 +197,4 @@ def test_a_napt_that_has_forgotten_its_leases_says_so_and_gets_them_again():
         assert leases(net) == [("tcp", "24.9.3.7:8080", "PCP")]
         assert run(net["server"], fetch).stdout == "hello"
         keeping.terminate()
-        await_that(lambda: leases(net) == [], "the rule to be given back")
+        wait_until(lambda: leases(net) == [], "the rule to be given back")

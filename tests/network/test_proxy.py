@@ -8,13 +8,13 @@ import socket
 import struct
 import subprocess
 import threading
-import time
 
 import pytest
 from aiohttp import web
 
 from napt_lab.servers.shared import splice
 from tests.server_program import Program
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.network
 PROXY = ("127.0.0.1", 3128)
@@ -405,9 +405,9 @@ def test_beyond_the_limit_of_connections_the_answer_is_503():
         program.event("refused")
         kept.pop().close()
         with Origin(OK):
-            until = time.monotonic() + 10
-            while curl("http://127.0.0.1:8000/").stdout != b"hello":
-                assert time.monotonic() < until
+            wait_until(
+                lambda: curl("http://127.0.0.1:8000/").stdout == b"hello", "a place for one more"
+            )
 
 
 def await_reset(sock):

@@ -8,9 +8,9 @@ from ipaddress import IPv4Interface
 
 import pytest
 
-from napt_lab.labs.course.registry import TOPOLOGIES
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.programs import proxy_command
+from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
 from napt_lab.topologies.spec.model import Host
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.server_program import Program
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.network
 TOKEN = "00112233445566778899aabbccddeeff"
@@ -62,13 +63,6 @@ def turned_away(sock):
 def reset(sock):
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
-
-
-def await_condition(holds, what, deadline=10.0):
-    until = time.monotonic() + deadline
-    while not holds():
-        assert time.monotonic() < until, f"{what} not within {deadline} s"
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("first", ["sender", "receiver"])
@@ -265,7 +259,7 @@ def test_a_sender_that_is_reset_while_the_receiver_does_not_read_ends_the_pair_a
         fill(sender)
         reset(sender)
         assert program.event("ended")["reason"] == f"{sender_name}: connection reset by peer"
-        await_condition(lambda: program.descriptors() == before, "all descriptors closed")
+        wait_until(lambda: program.descriptors() == before, "all descriptors closed")
         with pytest.raises(ConnectionResetError):
             read_all(receiver)
 
@@ -304,7 +298,7 @@ def test_who_vanishes_while_waiting_is_forgotten_at_once(unread):
         first.sendall(unread)
         reset(first)
         program.event("left", reason="the connection was reset while waiting")
-        await_condition(lambda: program.descriptors() == before, "its descriptors closed")
+        wait_until(lambda: program.descriptors() == before, "its descriptors closed")
         first, second = joined_pair(program)  # not joined to the one who is gone
         first.sendall(b"here")
         assert second.recv(100) == b"here"
@@ -317,7 +311,7 @@ def test_nothing_is_held_after_the_end():
             first, second = joined_pair(program)
             first.close()
             second.close()
-            await_condition(lambda: program.descriptors() == before, "all descriptors closed")
+            wait_until(lambda: program.descriptors() == before, "all descriptors closed")
             program.events.clear()
 
 

@@ -86,11 +86,11 @@ finally:
 def test_work_that_will_not_leave_is_killed():
     before = host()
     lab = start(f"""{BUILDING}
-import signal, time
+import signal
 signal.signal(signal.SIGTERM, lambda *_: None)
 {BUILT}
 while True:
-    time.sleep(1)
+    signal.pause()
 """)
     assert lab.stdout.readline() == "built\n"
     lab.terminate()
@@ -149,15 +149,14 @@ print(resource.getrlimit(resource.RLIMIT_NOFILE))
 
 def test_orphans_are_reaped():
     reaped = start("""
-import os, subprocess, time
+import subprocess
 from pathlib import Path
 from napt_lab.topologies.sandbox import sandbox
+from tests.waiting import wait_until
 sandbox.enter()
 subprocess.run(["sh", "-c", "sleep 0 & echo $! > /run/napt-lab/orphan"], check=True)
 orphan = Path("/proc", Path("/run/napt-lab/orphan").read_text().strip())
-deadline = time.monotonic() + 5
-while orphan.exists() and time.monotonic() < deadline:
-    time.sleep(0.005)
+wait_until(lambda: not orphan.exists(), "the orphan's end", 5)
 print(orphan.exists())
 """)
     assert reaped.communicate(timeout=10)[0] == "False\n"

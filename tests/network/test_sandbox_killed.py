@@ -15,7 +15,7 @@ from tests.network.sandbox_host import await_same, host, processes_of
 pytestmark = pytest.mark.network(timeout=60)
 
 
-def enter_traced(at_line: Callable[[bool, int], None], work: Callable[[], None]) -> int:
+def enter_traced(at_line: Callable[[bool, int], None], work: Callable[[], object]) -> int:
     """Fork a child that enters a sandbox, does `work` and leaves; returns its process number.
 
     `at_line(is_init, line)` is called before each line of sandbox.py that outer or init runs.
@@ -72,7 +72,7 @@ class Stopped:
                 os.read(self._on, 1)
                 sys.settrace(None)
 
-        self.outer = enter_traced(wait, work=lambda: os.write(began_in, b"!") and None)
+        self.outer = enter_traced(wait, work=lambda: os.write(began_in, b"!"))
         os.close(here_in)
         os.close(began_in)
         os.read(here, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from napt_lab.nat_node.engines.student import channel
@@ -98,7 +100,7 @@ def test_a_translator_that_dies_is_started_anew_until_it_is_enough(tmp_path):
             # The SYN that is its end is not sent again within this time.
             net["pc"].run(["curl", "-sS", "--connect-timeout", "0.4", "http://151.101.1.69:81/"])
             net.log.wait_for(
-                lambda event, n=death: told("fault").count(ENDED) == n,
+                partial(lambda n, _event: told("fault").count(ENDED) == n, death),
                 deadline=10,
                 what="the end of the worker",
             )

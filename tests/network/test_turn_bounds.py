@@ -14,6 +14,7 @@ from napt_lab.servers.turn.client.endpoint import TurnError, connected
 from napt_lab.servers.turn.stun_message import Attribute, Class, Message, Method, decode, encode
 from napt_lab.servers.turn.turn_state import MAX_STRANGERS_PER_CLIENT
 from tests.network.turn_programs import PASSWORD, SERVER, USER, turn_server
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.network
 UDP, TCP = Transport.UDP, Transport.TCP
@@ -129,7 +130,7 @@ def test_datagrams_for_a_tcp_client_that_does_not_read_are_dropped():
 
 
 def test_a_flood_of_allocate_requests_leaves_nothing_behind():
-    requested = [(Attribute.REQUESTED_TRANSPORT, bytes([UDP, 0, 0, 0]))]
+    requested: list[tuple[int, bytes]] = [(Attribute.REQUESTED_TRANSPORT, bytes([UDP, 0, 0, 0]))]
     with turn_server() as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         stranger.connect(SERVER)
         stranger.settimeout(5)
@@ -193,12 +194,13 @@ def test_connections_of_one_address_are_bounded():
         ]
         for each in sockets:
             each.setblocking(False)
-        until = time.monotonic() + 10
-        closed = set()
-        while len(closed) < 300 - MAX_STRANGERS_PER_CLIENT:
-            assert time.monotonic() < until, f"only {len(closed)} were closed"
-            closed |= {each for each in sockets if ended(each)}
-            time.sleep(0.01)
+        closed: set[socket.socket] = set()
+
+        def enough_closed() -> bool:
+            closed.update(each for each in sockets if ended(each))
+            return len(closed) >= 300 - MAX_STRANGERS_PER_CLIENT
+
+        wait_until(enough_closed, lambda: f"more to be closed than {len(closed)}")
         await_descriptors(server, before + MAX_STRANGERS_PER_CLIENT)
         # Those that are left work.
         living = next(each for each in sockets if each not in closed)
@@ -208,10 +210,10 @@ def test_connections_of_one_address_are_bounded():
 
 
 def await_descriptors(server, number):
-    until = time.monotonic() + 10
-    while server.descriptors() != number:
-        assert time.monotonic() < until, f"{server.descriptors()} descriptors, not {number}"
-        time.sleep(0.01)
+    wait_until(
+        lambda: server.descriptors() == number,
+        lambda: f"{number} descriptors, not {server.descriptors()}",
+    )
 
 
 def ended(connection):

@@ -5,7 +5,6 @@ client 24.9.3.7 ------ server 203.0.113.10 ------ peer 198.51.100.7, 10.0.0.7
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -18,6 +17,7 @@ from tests.network.turn_programs import (
     need,
 )
 from tests.server_program import Program
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.network
 SERVER, CLIENT, PEER, PRIVATE_PEER = "203.0.113.10", "24.9.3.7", "198.51.100.7", "10.0.0.7"
@@ -73,12 +73,11 @@ def peer(server):
 
 def await_line(command, wanted):
     """Run a command until its output has what is wanted."""
-    until = time.monotonic() + DEADLINE
-    while True:
-        result = subprocess.run(command, capture_output=True, text=True, check=True)
-        if wanted in result.stdout:
-            return
-        assert time.monotonic() < until, f"{command} does not say {wanted}: {result.stdout}"
+
+    def said():
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    wait_until(lambda: wanted in said(), lambda: f"{wanted} from {command}: {said()}", DEADLINE)
 
 
 def test_a_public_peer_is_reached_and_a_private_one_is_not(server, peer):

@@ -7,10 +7,10 @@ import re
 import shutil
 import socket
 import subprocess
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.server_program import Program
+from tests.waiting import wait_until
 
 SERVER = ("127.0.0.1", 3478)
 USER, PASSWORD = "alice", "secret"
@@ -53,30 +53,28 @@ def coturn_server(folder):
 
 
 def await_listening(process):
-    until = time.monotonic() + DEADLINE
-    while True:
-        try:
+    def listens():
+        assert process.poll() is None, "the server ended"
+        with contextlib.suppress(OSError):
             socket.create_connection(SERVER, timeout=1).close()
-        except OSError:
-            assert process.poll() is None, "the server ended"
-            assert time.monotonic() < until, "the server does not listen"
-            time.sleep(0.02)
-        else:
-            break
+            return True
+        return False
+
+    wait_until(listens, "the server to listen", DEADLINE)
     # coturn opens its UDP socket some time after that for TCP.
     binding_request = bytes.fromhex("000100002112a442") + bytes(12)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(SERVER)
         probe.settimeout(0.1)
-        while True:
-            try:
+
+        def answers():
+            assert process.poll() is None, "the server ended"
+            with contextlib.suppress(OSError):  # refused, or no answer yet
                 probe.send(binding_request)
-                probe.recv(1500)
-            except OSError:  # refused, or no answer yet
-                assert process.poll() is None, "the server ended"
-                assert time.monotonic() < until, "the server does not answer"
-            else:
-                return
+                return probe.recv(1500)
+            return b""
+
+        wait_until(answers, "the server to answer", DEADLINE)
 
 
 @contextlib.contextmanager
@@ -97,13 +95,14 @@ def coturn_peer(port=3480):
 def await_echo(port):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.settimeout(0.05)
-        until = time.monotonic() + DEADLINE
-        while True:
+
+        def echoes():
             with contextlib.suppress(OSError):
                 probe.sendto(b"x", ("127.0.0.1", port))
-                probe.recv(10)
-                return
-            assert time.monotonic() < until, "the peer does not echo"
+                return probe.recv(10)
+            return b""
+
+        wait_until(echoes, "the peer to echo", DEADLINE)
 
 
 def coturn_client(*options, password=PASSWORD, server=SERVER[0], prefix=()):

@@ -38,7 +38,7 @@ class Planter:
             for fault in faults:
                 plant(module, fault)
 
-        spec.loader.exec_module = execute_and_alter
+        vars(spec.loader)["exec_module"] = execute_and_alter
         return spec
 
 

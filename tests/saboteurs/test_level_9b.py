@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.saboteurs.common import BOB_TRIES_THE_DIRECT_WAY, FILE_DAMAGED_ON_THE_WAY, STAGE
@@ -11,7 +13,7 @@ from tests.saboteurs.saboteur import Patch, Saboteur, assert_turns_red, run_lab,
 RELAY, TURN, NOTHING_HELD = "9b.relay", "9b.turn", "9b.nothing-held"
 
 
-def keeping(how: object) -> tuple[Patch, ...]:
+def keeping(how: Any) -> tuple[Patch, ...]:
     """A relay that looks at the bytes that it passes on, and keeps them."""
     return (Patch("napt_lab.servers.shared.splice:os", servers.keeping, how.__name__),)
 

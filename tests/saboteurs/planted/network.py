@@ -59,5 +59,5 @@ def blind_at_the_relay(ring):
         at_relay = socket.inet_ntoa(answer[20:24]) == RELAY
         return ring("lo" if at_relay else interface, *arguments)
 
-    watching.close = ring.close
+    setattr(watching, "close", ring.close)  # noqa: B010  # mypy: a function has none
     return watching

@@ -271,3 +271,26 @@ def test_the_rule_on_imports_can_fail(source, line):
     (problem,) = wrong_imports(ast.parse(line), source)
     assert source in problem
     assert "FLOORS" in problem
+
+
+def bare_sleeps(text: str) -> list[int]:
+    """The lines that sleep and do not say for what; `asyncio.sleep(0)` only lets others run."""
+    lines = text.splitlines()
+    calls = [
+        node
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("time.sleep", "asyncio.sleep", "sleep")
+        and ast.unparse(node.args[0]) != "0"
+    ]
+    return [call.lineno for call in calls if "#" not in lines[call.lineno - 1]]
+
+
+@pytest.mark.parametrize("source", sources("tests"))
+def test_no_test_sleeps_to_wait(source):
+    """Await a condition (tests/waiting.py). A span that a test measures says so in a comment."""
+    assert bare_sleeps((ROOT / source).read_text()) == []
+
+
+def test_the_rule_on_sleeping_can_fail():
+    assert bare_sleeps("time.sleep(1)\nasyncio.sleep(0)\ntime.sleep(2)  # a span\n") == [1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_an_assertion_may_take_its_time_and_no_longer(monkeypatch, wait, verdict
     monkeypatch.setattr(run, "PAUSE", 0.02)
     coming = iter(verdicts)
     monkeypatch.setattr(run, "_try", lambda *_: (Verdict(next(coming)), ["seen"]))
-    ground = SimpleNamespace(stopped=threading.Event())
+    ground: Any = SimpleNamespace(stopped=threading.Event())
     assert run._check(ground, None, expectation(wait)).verdict == outcome
     assert len(list(coming)) == len(verdicts) - tries
 

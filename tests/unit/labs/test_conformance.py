@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ class Notes:
 
     def __init__(self):
         self.observations = 0
-        self.evidence = ()
+        self.evidence: tuple[str, ...] = ()
 
     def note(self, text):
         self.evidence += (text,)
@@ -44,7 +45,8 @@ def setup():
 def verdict_of(check, setup, *deviations):
     chapter = Chapter(1, "one")
     chapter.test("REQ-1", "MUST", "words", *deviations)(check)
-    return judge(chapter.requirements[0], Notes(), setup, lambda: 0.0)
+    notes: Any = Notes()
+    return judge(chapter.requirements[0], notes, setup, lambda: 0.0)
 
 
 def meets(exam):

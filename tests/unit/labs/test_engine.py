@@ -6,6 +6,7 @@ import io
 import json
 import threading
 import xml.etree.ElementTree as ET
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -184,7 +185,7 @@ def test_a_run_that_was_stopped_says_so_in_one_line(stream):
 def test_what_stands_between_backticks_is_bold_on_a_terminal(stream):
     pipe, terminal = io.StringIO(), io.StringIO()
     stream.listen(Narration(Console(file=pipe, width=80)))
-    colors = {"force_terminal": True, "color_system": "standard", "no_color": False}
+    colors: dict[str, Any] = {"force_terminal": True, "color_system": "standard", "no_color": False}
     stream.listen(Narration(Console(file=terminal, width=80, highlight=False, **colors)))
     step = {"number": 1, "of": 1, "title": "t", "proves": []}
     stream.emit("step", say="port 80 of `files`", ask="who is `files`?", **step)

@@ -6,6 +6,7 @@ import argparse
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scapy.layers.inet import IP, TCP
@@ -23,8 +24,15 @@ TOPOLOGIES = Path(__file__).parents[3] / "topologies"
 
 
 def captured(**changes):
-    ip = {"src": "10.0.0.7", "dst": "151.101.1.69", "ttl": 64, "id": 1}
-    tcp = {"sport": 40000, "dport": 80, "seq": 7, "ack": 8, "flags": "PA", "window": 9}
+    ip: dict[str, Any] = {"src": "10.0.0.7", "dst": "151.101.1.69", "ttl": 64, "id": 1}
+    tcp: dict[str, Any] = {
+        "sport": 40000,
+        "dport": 80,
+        "seq": 7,
+        "ack": 8,
+        "flags": "PA",
+        "window": 9,
+    }
     data = changes.pop("data", b"GET /")
     for name, value in changes.items():
         (ip if name in ip else tcp)[name] = value

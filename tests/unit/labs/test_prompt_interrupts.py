@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections import deque
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -23,10 +24,14 @@ from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
 
 
-class NoNodes(list):
+class NoNodes(list[Any]):
     mininet = None
     topology = load(TOPOLOGIES / "two-sites.yaml")
     nodes = ()
+
+
+def no_nodes() -> Any:
+    return NoNodes()
 
 
 @pytest.fixture
@@ -80,7 +85,7 @@ def test_after_the_last_step_there_is_nothing_left_to_stop(ctrl_c, monkeypatch):
 
     monkeypatch.setattr(prompt._SteppingCLI, "read", interrupted)
     monkeypatch.setattr(prompt, "Why", lambda net: SimpleNamespace(net=net))
-    pause, net = prompt.Prompt(Console(file=io.StringIO())), NoNodes()
+    pause, net = prompt.Prompt(Console(file=io.StringIO())), no_nodes()
     with pytest.raises(KeyboardInterrupt):
         pause(net, last=False)
     try:
@@ -96,7 +101,8 @@ def test_a_command_that_takes_long_is_said_to_end_with_ctrl_c():
     assert at_terminal.wait(slow, 0.05, lambda: said.append("slow")) == 0
     assert said == ["slow"]
     out = io.StringIO()
-    LabCLI(NoNodes(), Console(file=out), "hint", SimpleNamespace())._tell_how_to_end()
+    nothing: Any = SimpleNamespace()
+    LabCLI(no_nodes(), Console(file=out), "hint", nothing)._tell_how_to_end()
     assert "Ctrl-C ends it" in out.getvalue()
 
 
@@ -113,7 +119,8 @@ def test_words_that_mean_nothing_to_a_command_are_refused(ctrl_c, line):
 
 
 def test_ctrl_c_while_a_network_is_built_anew_leads_to_the_prompt(monkeypatch):
-    leaving, did = deque([Leave.SOLVE, Leave.RESET, Leave.QUIT]), []
+    leaving = deque([Leave.SOLVE, Leave.RESET, Leave.QUIT])
+    did: list[object] = []
 
     class Prompt:
         hints = 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import struct
 import threading
-import time
 from ipaddress import IPv4Address
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -20,6 +20,11 @@ from napt_lab.labs.prompt.examples import EXAMPLES, suited
 from napt_lab.labs.records.state import state_folder
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
+from tests.waiting import wait_until
+
+
+def unknown(**fields: Any) -> Any:
+    return SimpleNamespace(**fields)
 
 
 @pytest.fixture(autouse=True)
@@ -133,8 +138,8 @@ def told(*frames):
     lines = []
     teller = Teller(0, lines.append)
     for milliseconds, interface, outgoing, data in frames:
-        port = SimpleNamespace(segment=interface)
-        place = Place(SimpleNamespace(), port, interface)
+        node, port = unknown(), unknown(segment=interface)
+        place = Place(node, port, interface)
         teller.tell(milliseconds * 1_000_000, place, outgoing, data)
     return lines
 
@@ -194,15 +199,12 @@ def test_a_last_ampersand_is_the_prompts_unless_it_is_quoted(line, program, word
 
 
 def test_what_fails_in_the_background_is_told_once(tmp_path):
-    bob = SimpleNamespace(name="bob", entry=[], environment=os.environ, home=tmp_path)
+    bob = unknown(name="bob", entry=[], environment=os.environ, home=tmp_path)
     background = Background()
     waits = background.start(bob, "until [ -e go ]; do sleep 0.01; done; exit 5")
     assert waits == "until on bob goes on in the background"
     assert background.news() == []
     (tmp_path / "go").touch()
-    end = time.monotonic() + 30
-    while not (news := background.news()):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    news = wait_until(background.news, "the end of bob's loop")
     assert news == ["until on bob ended, exit status 5"]
     assert background.news() == []

@@ -53,21 +53,21 @@ def split(endpoint: str) -> tuple[str, int]:
 
 
 def _ip(source: str, destination: str, **fields: Any) -> IP:
-    fields = {"src": split(source)[0], "dst": split(destination)[0], "ttl": 63, "id": 1} | fields
-    return IP(**fields)
+    usual: dict[str, Any] = {"ttl": 63, "id": 1}
+    return IP(**usual | {"src": split(source)[0], "dst": split(destination)[0]} | fields)
 
 
 def tcp(
     source: str, destination: str, segment: str = "S", payload: bytes = b"", **ip: Any
 ) -> bytes:
     """A segment with the flags of `segment`."""
-    ports = {"sport": split(source)[1], "dport": split(destination)[1]}
-    return bytes(_ip(source, destination, **ip) / TCP(flags=segment, **ports) / Raw(payload))
+    head = TCP(sport=split(source)[1], dport=split(destination)[1], flags=segment)
+    return bytes(_ip(source, destination, **ip) / head / Raw(payload))
 
 
 def udp(source: str, destination: str, payload: bytes = b"hello", **ip: Any) -> bytes:
-    ports = {"sport": split(source)[1], "dport": split(destination)[1]}
-    return bytes(_ip(source, destination, **ip) / UDP(**ports) / Raw(payload))
+    head = UDP(sport=split(source)[1], dport=split(destination)[1])
+    return bytes(_ip(source, destination, **ip) / head / Raw(payload))
 
 
 def ping(

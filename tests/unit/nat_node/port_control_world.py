@@ -81,8 +81,11 @@ def read(data: bytes | None) -> Reply:
     assert data[2] == 0
     assert len(data) % 4 == 0
     _, _, _, result, lifetime, epoch, reserved = struct.unpack_from("!BBBBII12s", data)
-    rest = struct.unpack_from("!12sB3xHH16s", data, 24)
-    return Reply(result, lifetime, epoch, reserved, *rest, data[60:], data)
+    nonce, protocol, internal, port, address = struct.unpack_from("!12sB3xHH16s", data, 24)
+    return Reply(
+        result, lifetime, epoch, reserved, nonce, protocol, internal, port, address,
+        options=data[60:], data=data,
+    )  # fmt: skip
 
 
 class Home(Nat):

@@ -1,6 +1,7 @@
 """The fast path against the slow one: the same packets give the same bytes, counters and table."""
 
 import os
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -314,7 +315,8 @@ class Hands:
 def test_a_flow_that_moves_much_is_proposed_to_the_carrier_and_taken_back_at_its_end():
     fast = Fast()
     flows = fast.nat.flows
-    flows.carrier = hands = Hands()
+    hands: Any = Hands()
+    flows.carrier = hands
     port = source(fast.out(tcp(PC, WEB, "S"))).rpartition(":")[2]
     ours = f"{EXTERNAL}:{port}"
     fast.pass_through(tcp(WEB, ours, "SA"), OUTSIDE)
@@ -334,7 +336,8 @@ def test_a_flow_that_moves_much_is_proposed_to_the_carrier_and_taken_back_at_its
 def test_a_datagram_flow_is_proposed_one_way_at_a_time_and_again_when_it_was_given_back():
     fast = Fast()
     flows = fast.nat.flows
-    flows.carrier = hands = Hands()
+    hands: Any = Hands()
+    flows.carrier = hands
     for _ in range(20):
         fast.out(udp(PC, f"{SERVER}:53", flags="DF"))
     ((session, outbound),) = hands.held
@@ -350,7 +353,8 @@ def test_a_datagram_flow_is_proposed_one_way_at_a_time_and_again_when_it_was_giv
 
 def test_many_short_flows_of_one_rule_are_not_worth_it():
     fast = Fast(mapping=EI)
-    fast.nat.flows.carrier = hands = Hands()
+    hands: Any = Hands()
+    fast.nat.flows.carrier = hands
     for port in range(1, 100):
         fast.out(udp(PC, f"{SERVER}:{port}", flags="DF"))
     assert len(fast.nat.rules) == 1
@@ -359,7 +363,8 @@ def test_many_short_flows_of_one_rule_are_not_worth_it():
 
 def test_what_may_be_cut_is_not_proposed_on_its_way_out():
     fast = Fast()
-    fast.nat.flows.carrier = hands = Hands()
+    hands: Any = Hands()
+    fast.nat.flows.carrier = hands
     for _ in range(20):
         sent = fast.out(udp(PC, WEB))
     assert hands.held == []

@@ -86,8 +86,7 @@ payloads = st.binary(max_size=9)
     payload=payloads, new_source=endpoints, new_destination=endpoints, kind=st.sampled_from("tu")
 )
 def test_every_checksum_follows_a_rewriting(payload, new_source, new_destination, kind):
-    make = {"t": tcp, "u": udp}[kind]
-    data = bytearray(make(PC, WEB, payload=payload))
+    data = bytearray((tcp if kind == "t" else udp)(PC, WEB, payload=payload))
     packet = Packet(data)
     packet.rewrite_source(new_source)
     packet.rewrite_destination(new_destination)

@@ -2,6 +2,7 @@
 
 import random
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -120,7 +121,12 @@ def test_a_port_that_was_left_is_held_where_anyone_may_send_to_it(make):
         udp: lambda host, n: udp(f"{host}:{n}", WEB),
         ping: lambda host, n: ping(host, SERVER, n),
     }
-    settings = {"ports": range(2000, 2002), "udp_idle": 300, "icmp_idle": 300, "port_hold": 120}
+    settings: dict[str, Any] = {
+        "ports": range(2000, 2002),
+        "udp_idle": 300,
+        "icmp_idle": 300,
+        "port_hold": 120,
+    }
     nat = Nat(filtering=EI, **settings)
     nat.out(out[make](ALICE, 5))
     nat.wait(300)

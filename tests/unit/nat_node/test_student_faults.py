@@ -243,7 +243,7 @@ def test_a_reason_that_is_nearly_one_of_those_that_labs_know(write):
 def test_without_the_optional_functions_there_are_no_explicit_rules(write):
     rule = {"protocol": "tcp", "external": "24.9.3.7:80", "internal": "10.0.0.7:80"}
     with Mine(write("def translate(packet, now): ...")) as mine:
-        assert mine.request("add", **rule) == {
+        assert mine.request("add", 0.0, **rule) == {
             "ok": False,
             "error": "mine.py has no function add_rule(rule, now), which explicit rules need",
         }

@@ -49,7 +49,8 @@ def test_those_with_different_tokens_do_not_meet():
 
 
 def test_the_table_holds_no_token_and_its_keys_differ_between_processes():
-    one, two = (Rendezvous(Limits()).arrive(TOKEN, "alice", ALICE)[0] for _ in range(2))
+    tables: list[Rendezvous[str]] = [Rendezvous(Limits()) for _ in range(2)]
+    one, two = (table.arrive(TOKEN, "alice", ALICE)[0] for table in tables)
     assert TOKEN not in one.digest
     assert one.digest != two.digest
     assert one.name != two.name

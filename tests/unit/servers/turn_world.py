@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from ipaddress import IPv4Network
+from typing import cast
 
 from napt_lab.servers.turn import actions
 from napt_lab.servers.turn.attributes import FiveTuple, Transport, decode_xor_address
@@ -116,7 +117,8 @@ class World:
                 case actions.SendToPeer(allocation, peer, data):
                     self.at_peers.append((allocation.relay.address, peer, data))
                 case actions.Serve(allocation):
-                    allocation.relay.allocation = allocation
+                    relay = cast("FakeRelay", allocation.relay)
+                    relay.allocation = allocation
                 case actions.Withdraw():
                     pass
                 case actions.Event(name, fields):
@@ -168,7 +170,7 @@ class World:
             state.expirations,
             self.ports.open_relays,
         )
-        return not any(map(len, tables))
+        return not any(len(table) for table in tables)
 
 
 class Client:

@@ -9,7 +9,7 @@ import pytest
 
 from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.stage.steps import Claim, ClaimFailed
-from napt_lab.topologies.sandbox import limits
+from napt_lab.topologies.sandbox import limits, neighbor_table, process_limit
 from napt_lab.topologies.sandbox.neighbor_table import NeighborTable
 
 
@@ -20,12 +20,10 @@ def machine(monkeypatch, tmp_path):
     class Machine:
         overflows, killed, offset, tracked, forks = 3, 1, 0.0, 0, 5
 
-    monkeypatch.setattr(
-        limits.neighbor_table, "read", lambda: NeighborTable(500, 1024, Machine.overflows)
-    )
+    monkeypatch.setattr(neighbor_table, "read", lambda: NeighborTable(500, 1024, Machine.overflows))
     monkeypatch.setattr(limits, "_killed_for_memory", lambda: Machine.killed)
     monkeypatch.setattr(limits, "_clock_offset", lambda: Machine.offset)
-    monkeypatch.setattr(limits.process_limit, "refused", lambda: Machine.forks)
+    monkeypatch.setattr(process_limit, "refused", lambda: Machine.forks)
     monkeypatch.setattr(limits, "_connections_refused", lambda pid: Machine.tracked)
     return Machine
 
@@ -100,7 +98,7 @@ def test_the_real_counters_can_be_read():
     """None of them moves while nothing happens, and the table has room."""
     watch = limits.Watch()
     watch.add(1)
-    table = limits.neighbor_table.read()
+    table = neighbor_table.read()
     assert table.limit > 0
     assert names(watch.reached(failed=True)) == []
 

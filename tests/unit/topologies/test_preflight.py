@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from napt_lab.topologies.sandbox import preflight
+from napt_lab.topologies.sandbox import preflight, sandbox
+from napt_lab.topologies.sandbox.finding import Finding
 from napt_lab.topologies.sandbox.machine import Machine, Trial
 from napt_lab.topologies.sandbox.neighbor_table import NeighborTable
 from napt_lab.topologies.sandbox.trial import NEIGHBOR, NODE, TUN
@@ -61,7 +62,7 @@ HEALTHY = Machine(
 )
 
 
-def only_problem(machine: Machine) -> preflight.Finding:
+def only_problem(machine: Machine) -> Finding:
     (bad,) = [finding for finding in preflight.examine(machine) if not finding.ok]
     return bad
 
@@ -300,7 +301,7 @@ def test_on_a_runner_the_fix_is_a_step_of_the_workflow():
 def test_a_path_without_mnexec(tmp_path, monkeypatch):
     for program in set(preflight.PROGRAMS) - {"mnexec"}:
         (tmp_path / program).symlink_to("/bin/true")
-    monkeypatch.setattr(preflight.sandbox, "administrators_path", lambda: str(tmp_path))
+    monkeypatch.setattr(sandbox, "administrators_path", lambda: str(tmp_path))
     bad = [finding for finding in preflight.check_programs(Machine()) if not finding.ok]
     assert [finding.name for finding in bad] == ["mnexec"]
 
@@ -360,7 +361,7 @@ def test_the_command_line_says_so_and_exits_with_3(tmp_path):
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
     for program in set(preflight.PROGRAMS) - {"mnexec"}:
-        if path := shutil.which(program, path=preflight.sandbox.administrators_path()):
+        if path := shutil.which(program, path=sandbox.administrators_path()):
             (bin_folder / program).symlink_to(path)
     script = (
         "import sys; from napt_lab.topologies.sandbox import sandbox; sandbox._ADMIN_FOLDERS = ();"
