@@ -42,6 +42,7 @@ FLOORS = {
         "servers",
     ),
     "labs": (
+        "topologies/links",
         "topologies/spec",
         "topologies/sandbox",
         "topologies/network",
