@@ -49,7 +49,7 @@ def scripts(topology: Topology) -> dict[str, str]:
             site = gateways[plan.name]
             if site.gateway.engine is Engine.NFTABLES:
                 lines += _kernel(site.gateway)
-            lines += _background(gateway_command(site, HOME, topology.offload), "gateway")
+            lines += _background(gateway_command(site, HOME, topology), "gateway")
         elif plan.name in hosts:
             lines += _services(hosts[plan.name])
         written[plan.name] = "\n".join(["#!/bin/sh", "set -e", *lines, ""])

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 
 from napt_lab.topologies.spec.model import Topology
-from napt_lab.topologies.spec.scalars import PRIVATE, ROUTER_NAME
+from napt_lab.topologies.spec.scalars import PRIVATE, ROUTER_NAME, SHARED
 
 # Every node's settings, below /proc/sys/net.
 QUIET = {  # no IPv6: its automatic packets would only clutter the captures
@@ -68,7 +68,7 @@ class NodePlan:
             commands.append(f"route add default via {self.next_hop}")
         else:
             # The router has routes to the ISPs' networks only; else it sends an ICMP error.
-            commands += [f"route add unreachable {prefix}" for prefix in PRIVATE]
+            commands += [f"route add unreachable {prefix}" for prefix in (*PRIVATE, SHARED)]
             commands.append("route add unreachable default")
         return commands
 
@@ -115,7 +115,13 @@ def node_plans(topology: Topology) -> Iterator[NodePlan]:
         yield NodePlan(host.name, (port,), router, forwards=False)
     for number, site in enumerate(topology.sites, start=1):
         gateway = site.gateway
-        outside, router = uplink("wan0", gateway.public)
+        carrier = topology.upstream(site)
+        if carrier is None:
+            outside, router = uplink("wan0", gateway.public)
+        else:
+            segment = f"site.{topology.sites.index(carrier) + 1}"
+            outside = Port("wan0", gateway.public, segment)
+            router = carrier.gateway.private.ip
         inside = Port("lan0", gateway.private, f"site.{number}")
         # A proxy never forwards packets. A NAPT starts to forward together with its translator:
         # earlier, packets with private addresses would leave the site.

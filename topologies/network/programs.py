@@ -10,7 +10,8 @@ address, and connects from the public one. The gateway itself forwards no packet
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Address
 from pathlib import PurePath
 
 from napt_lab.topologies.network import namespaces
@@ -49,7 +50,7 @@ def start_programs(topology: Topology, nodes: Mapping[str, Node]) -> list[Proces
     """
     starting: list[Process] = []
     for site in topology.sites:
-        starting += _start_gateway(site, nodes[site.gateway.name], topology.offload)
+        starting += _start_gateway(site, nodes[site.gateway.name], topology)
     for host in topology.hosts():
         starting += _start_services(host, nodes[host.name])
     for process in starting:
@@ -57,7 +58,7 @@ def start_programs(topology: Topology, nodes: Mapping[str, Node]) -> list[Proces
     return starting
 
 
-def _start_gateway(site: Site, node: Node, fast: bool) -> Iterator[Process]:
+def _start_gateway(site: Site, node: Node, topology: Topology) -> Iterator[Process]:
     gateway = site.gateway
     name = gateway.kind.value
     if gateway.napt is not None:
@@ -65,7 +66,7 @@ def _start_gateway(site: Site, node: Node, fast: bool) -> Iterator[Process]:
         node.napt = NaptControl(gateway.name, node.home / CONTROL)
         if gateway.engine is Engine.NFTABLES:
             _start_kernel(gateway, gateway.napt, node)
-    argv = program(*gateway_command(site, node.home, fast))
+    argv = program(*gateway_command(site, node.home, topology))
     yield node.start_program(argv, name=name)
 
 
@@ -79,19 +80,17 @@ def _start_kernel(gateway: Gateway, settings: NaptSettings, node: Node) -> None:
     namespaces.visit(node.pid, lambda: namespaces.write_sysctls(times))
 
 
-def gateway_command(site: Site, home: PurePath, fast: bool) -> list[str]:
-    """The command line after `python -m` of a gateway's program.
-
-    `home`: the node's folder; `fast`: whether the topology has `offload: true`.
-    """
+def gateway_command(site: Site, home: PurePath, topology: Topology) -> list[str]:
+    """The command line after `python -m` of a gateway's program; `home` is the node's folder."""
     gateway = site.gateway
     if gateway.napt is None:
         return proxy_command(gateway)
-    flags = nat_node_flags(site, gateway.napt, home / CONTROL)
+    subscribers = [behind.gateway.public.ip for behind in topology.behind(site)]
+    flags = nat_node_flags(site, gateway.napt, home / CONTROL, subscribers)
     if gateway.engine is Engine.NFTABLES:
         flags += ["--engine", "nftables"]
     elif gateway.translator is None:
-        usual = Datapath.KERNEL if fast else Datapath.PYTHON
+        usual = Datapath.KERNEL if topology.offload else Datapath.PYTHON
         flags += ["--datapath", (gateway.datapath or usual).value]
     return ["napt_lab.nat_node", "run", *flags]
 
@@ -139,8 +138,13 @@ def _option_flags(options: Mapping[str, str | int | bool]) -> list[str]:
     return flags
 
 
-def nat_node_flags(site: Site, settings: NaptSettings, control: PurePath) -> list[str]:
-    """The command line after `napt run`."""
+def nat_node_flags(
+    site: Site,
+    settings: NaptSettings,
+    control: PurePath,
+    subscribers: Sequence[IPv4Address] = (),
+) -> list[str]:
+    """The command line after `napt run`; `subscribers` are the gateways behind the site."""
     gateway = site.gateway
     flags = {
         "inside": "lan0",
@@ -152,8 +156,8 @@ def nat_node_flags(site: Site, settings: NaptSettings, control: PurePath) -> lis
     argv = [word for name, value in flags.items() for word in (f"--{name}", value)]
     for setting in SETTINGS:
         argv += setting.words(getattr(settings, setting.name))
-    for host in site.hosts:
-        argv += ["--host", str(host.address.ip)]
+    for address in [*(host.address.ip for host in site.hosts), *subscribers]:
+        argv += ["--host", str(address)]
     for rule in settings.rules:
         inside = f"{rule.internal_address}:{rule.internal_port}"
         argv += ["--rule", f"{rule.protocol} {rule.external_port} -> {inside}"]

@@ -56,9 +56,10 @@ class PublicPlan:
 
 
 class SitePlan:
-    """The private addresses of one site; if `gateway` is None, only their form is checked."""
+    """The addresses inside the site `name`; if `gateway` is None, only their form is checked."""
 
-    def __init__(self, gateway: IPv4Interface | None, entry: Entry) -> None:
+    def __init__(self, name: str, gateway: IPv4Interface | None, entry: Entry) -> None:
+        self._name = name
         self._gateway = gateway
         self._holders = {} if gateway is None else {gateway.ip: entry}
 
@@ -70,7 +71,7 @@ class SitePlan:
         network = self._gateway.network
         if value.ip not in network:
             raise ValueError(
-                f"{value.ip} is outside this site's network {network}; "
+                f"{value.ip} is outside {network}, the network of site {self._name}; "
                 f"allowed: {network[1]} to {network[-2]}"
             )
         if "/" in text and value.network != network:

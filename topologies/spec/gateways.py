@@ -6,11 +6,12 @@ import stat
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from enum import Enum
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from napt_lab.topologies.spec.address_plan import PublicPlan, SitePlan
 from napt_lab.topologies.spec.errors import quoted
 from napt_lab.topologies.spec.kernel_nat import cannot
 from napt_lab.topologies.spec.model import Datapath, Engine, Gateway, GatewayKind
@@ -30,7 +31,6 @@ from napt_lab.topologies.spec.scalars import (
     one_of,
     ports,
     private_interface,
-    public_interface,
     static_rule,
     whole,
 )
@@ -42,7 +42,7 @@ DEFAULT_NAME = {
     GatewayKind.TRANSPARENT_PROXY: "tproxy",
 }
 
-_KEYS = ("name", "kind", "public", "private")
+_KEYS = ("name", "kind", "behind", "public", "private")
 _NAPT_KEYS = (
     "engine",
     "datapath",
@@ -62,13 +62,29 @@ class GatewayDraft:
         self._folder = folder
         self.section = entry.section(*_KEYS, *_NAPT_KEYS, required=("kind", "public", "private"))
         self.kind = self.section.value("kind", one_of(GatewayKind))
-        self.public = self.section.value("public", public_interface)
+        self.behind = self.section.value("behind", str)
+        self.public: IPv4Interface | None = None
         self.private = self.section.value("private", private_interface)
         usual_name = f"{DEFAULT_NAME[self.kind or GatewayKind.NAPT]}_{site_name}"
         self.name = self.section.value_or("name", str, usual_name)
 
+    def read_public(self, plan: PublicPlan | SitePlan) -> None:
+        """Read the outside address, and claim it in `plan`: the Internet's, or the carrier's."""
+        self.public = self.section.value("public", plan.parse)
+        if self.public is None:
+            return
+        plan.claim(self.public, self.section["public"])
+        if self.private and self.public.network.overlaps(self.private.network):
+            self.section["private"].refuse(
+                f"{self.private.network} overlaps the network outside, {self.public.network}; "
+                "allowed: a network that does not overlap it"
+            )
+
     def finish(self, hosts: set[IPv4Address]) -> Gateway | None:
-        """The gateway of a site with these hosts; None if a required key is missing or wrong."""
+        """The gateway of a site with these hosts; None if a required key is missing or wrong.
+
+        `hosts`: also the gateways of the sites behind this one.
+        """
         settings, engine, datapath, translator = None, Engine.PYTHON, None, None
         if self.kind in (GatewayKind.NAPT, None):
             engine = self.section.value_or("engine", one_of(Engine), Engine.PYTHON)
@@ -97,7 +113,15 @@ class GatewayDraft:
         if self.kind is None or self.public is None or self.private is None:
             return None
         return Gateway(
-            self.name, self.kind, self.public, self.private, engine, settings, datapath, translator
+            self.name,
+            self.kind,
+            self.public,
+            self.private,
+            engine,
+            settings,
+            datapath,
+            translator,
+            self.behind,
         )
 
 

@@ -7,6 +7,11 @@ network is one Ethernet segment.
 
           host ── site's segment ── gateway ── ISP's segment ── internet ── ISP's segment ── host
 
+A gateway may also stand behind another site, its carrier: then its outside is on that site's
+segment, and the carrier's gateway is its next hop.
+
+    host ── home's segment ── napt_home ── carrier's segment ── cgn ── ISP's segment ── internet
+
 All of this is frozen data: the loader makes it, the builder makes Mininet nodes from it.
 """
 
@@ -57,7 +62,10 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """The gateway of a site. `napt` is None unless `kind` is NAPT."""
+    """The gateway of a site. `napt` is None unless `kind` is NAPT.
+
+    `behind`: the site whose inside network has the address `public`; None on the Internet.
+    """
 
     name: str
     kind: GatewayKind
@@ -69,6 +77,7 @@ class Gateway:
     translator: Path | None = (
         None  # a file with a translate() of the user's own, in place of the project's
     )
+    behind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +149,23 @@ class Topology:
             if gateway.napt is not None
         ]
         return ", ".join(dict.fromkeys(engines)) or Engine.PYTHON.value
+
+    def upstream(self, site: Site) -> Site | None:
+        """The site that `site` is behind; None if its gateway is on the Internet."""
+        if site.gateway.behind is None:
+            return None
+        return next(each for each in self.sites if each.name == site.gateway.behind)
+
+    def behind(self, site: Site | None) -> list[Site]:
+        """The sites directly behind `site`; without it, those on the Internet."""
+        name = site.name if site else None
+        return [each for each in self.sites if each.gateway.behind == name]
+
+    def outermost(self, site: Site) -> Site:
+        """The last site on the way from `site` to the Internet."""
+        while (upstream := self.upstream(site)) is not None:
+            site = upstream
+        return site
 
     def isp_of(self, address: IPv4Interface) -> Isp:
         """The ISP of a public address; the loader guarantees that there is one."""

@@ -202,10 +202,16 @@ def _napt(name: str, roster: Roster) -> str:
         raise ValueError(
             f"{name} cannot be measured: its site has no host; allowed: a site with a host"
         )
-    if roster.public_addresses() < PLACES_OUTSIDE:
+    if roster.places_outside(site) < PLACES_OUTSIDE:
+        carrier = site.gateway.behind
+        addresses, where = (
+            ("addresses on its outside", f"in {carrier}")
+            if carrier
+            else ("public addresses", "on the Internet")
+        )
         raise ValueError(
-            f"{name} cannot be measured: that takes two public addresses besides its own, and "
-            "there is one; allowed: a topology with one more host on the Internet"
+            f"{name} cannot be measured: that takes two {addresses} besides its own, and "
+            f"there is one; allowed: a topology with one more host {where}"
         )
     return name
 
