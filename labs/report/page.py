@@ -162,6 +162,7 @@ def _part(part: PartStory, folder: Path, number: int) -> PartPage:
     topology = load(Path(part.path)) if part.path else None
     plans = list(node_plans(topology)) if topology is not None else []
     ports = {f"{plan.name}:{port.interface}": port for plan in plans for port in plan.ports}
+    slow = {where for where, port in ports.items() if port.link is not None}
     order = places_in_order(topology) if topology is not None else []
     played = [step for step in part.steps if step.number and step.ended > step.began]
     capture = folder / part.capture if part.capture else folder / "none"
@@ -173,7 +174,7 @@ def _part(part: PartStory, folder: Path, number: int) -> PartPage:
     steps = []
     for index, step in enumerate(part.steps, start=number + 1):
         ladder = ladders.get(id(step), Ladder([]))
-        pictures = [draw_flow(flow, order, step.began) for flow in ladder.flows]
+        pictures = [draw_flow(flow, order, step.began, slow) for flow in ladder.flows]
         steps.append(StepPage(step, index, ladder, pictures, compare(step)))
     drawing = draw_topology(topology) if topology is not None else None
     return PartPage(part, topology, drawing, steps)

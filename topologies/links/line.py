@@ -2,8 +2,8 @@
 
 Theory of operation. A frame that arrives waits in the queue until the frames before it have been
 sent (`rate`), then it is on the wire for `delay`, more or less by `jitter`. Frames do not overtake
-each other. A frame is lost where the queue is full, where it is longer than a black hole lets
-through, and by chance, or every so-manieth, as `loss` says.
+each other. A frame is lost if the queue is full, if it is too long for a black hole, by chance
+(`loss`), or because it is the tenth one (`every: 10`).
 
 Pure: the time and the chance come from outside.
 """
@@ -12,18 +12,24 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 from random import Random
 
 ETHERNET = 14  # bytes before the IP packet
 
 
-class Loss(StrEnum):
-    """Why a link did not deliver a frame."""
+class Loss(Enum):
+    """Why a link did not deliver a frame: the reason's name, and a sentence for people."""
 
-    CHANCE = "lost"  # as `loss` says
-    QUEUE_FULL = "queue-full"  # more came than `rate` lets go, and `queue` was full
-    TOO_BIG = "too-big"  # longer than `mtu`, and `black-hole` tells nobody
+    def __init__(self, label: str, meaning: str) -> None:
+        self.label = label
+        self.meaning = meaning
+
+    CHANCE = "lost", "the link loses some packets (loss)"
+    QUEUE_FULL = "queue-full", "more packets wait for the link than may wait (rate, queue)"
+    BLACK_HOLE = "black-hole", "it is longer than the link's mtu, and no router says so"
+    DOWN = "link-down", "the link is unplugged"
+    OVERRUN = "link-overrun", "this machine is too slow to carry so many packets over slow links"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ class Line:
         """Put a frame on the line at `now`; why it is lost, or None."""
         settings = self.settings
         if settings.largest and len(frame) - ETHERNET > settings.largest:
-            return Loss.TOO_BIG
+            return Loss.BLACK_HOLE
         self._seen += 1
         if settings.every and self._seen % settings.every == 0:
             return Loss.CHANCE

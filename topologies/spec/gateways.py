@@ -14,6 +14,7 @@ from typing import Any
 from napt_lab.topologies.spec.address_plan import PublicPlan, SitePlan
 from napt_lab.topologies.spec.errors import quoted
 from napt_lab.topologies.spec.kernel_nat import cannot
+from napt_lab.topologies.spec.link import read_link
 from napt_lab.topologies.spec.model import Datapath, Engine, Gateway, GatewayKind
 from napt_lab.topologies.spec.napt_settings import (
     PORT_CONTROL,
@@ -42,7 +43,7 @@ DEFAULT_NAME = {
     GatewayKind.TRANSPARENT_PROXY: "tproxy",
 }
 
-_KEYS = ("name", "kind", "behind", "public", "private")
+_KEYS = ("name", "kind", "behind", "public", "private", "link")
 _NAPT_KEYS = (
     "engine",
     "datapath",
@@ -122,6 +123,7 @@ class GatewayDraft:
             datapath,
             translator,
             self.behind,
+            read_link(self.section["link"]) if "link" in self.section else None,
         )
 
 

@@ -36,6 +36,7 @@ from napt_lab.topologies.spec.checkout import PROGRAM, TOPOLOGIES
 from napt_lab.topologies.spec.errors import Problems, nearest, not_one_of, quoted
 from napt_lab.topologies.spec.expectations import expectations
 from napt_lab.topologies.spec.gateways import DEFAULT_NAME, GatewayDraft
+from napt_lab.topologies.spec.link import read_link
 from napt_lab.topologies.spec.model import Host, Site, Topology
 from napt_lab.topologies.spec.roster import Roster
 from napt_lab.topologies.spec.services import SERVICES, Service
@@ -215,11 +216,16 @@ class _Reader:
         hosts = []
         for name, host in entry.named().items() if entry else ():
             self._add_node(name, host)
-            place, services = _address_and_services(host)
-            address = place.read(plan.parse) if place else None
-            if place and address:
-                plan.claim(address, place)
-                hosts.append(Host(name, address, services))
+            section = Section(host)
+            if host.is_mapping():
+                section = host.section("address", "runs", "link", required=("address",))
+            else:
+                section["address"] = host
+            services = _services(section["runs"]) if "runs" in section else ()
+            link = read_link(section["link"]) if "link" in section else None
+            if address := section.value("address", plan.parse):
+                plan.claim(address, section["address"])
+                hosts.append(Host(name, address, services, link))
         return tuple(hosts)
 
     def _add_node(self, name: str, entry: Entry) -> None:
@@ -253,14 +259,6 @@ def _is_good(parse: Callable[[str], str], name: str, entry: Entry) -> bool:
         entry.refuse(str(error))
         return False
     return True
-
-
-def _address_and_services(entry: Entry) -> tuple[Entry | None, tuple[Service, ...]]:
-    """The entry of a host's address, and its services."""
-    if not entry.is_mapping():
-        return entry, ()
-    section = entry.section("address", "runs", required=("address",))
-    return section.get("address"), _services(section["runs"]) if "runs" in section else ()
 
 
 def _services(entry: Entry) -> tuple[Service, ...]:

@@ -24,6 +24,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
 from napt_lab.topologies.spec.assertions import Expectation
+from napt_lab.topologies.spec.link import Link
 from napt_lab.topologies.spec.napt_settings import NaptSettings
 from napt_lab.topologies.spec.scalars import ROUTER_NAME
 from napt_lab.topologies.spec.services import Service
@@ -58,6 +59,7 @@ class Host:
     name: str
     address: IPv4Interface
     runs: tuple[Service, ...] = ()
+    link: Link | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Gateway:
     """The gateway of a site. `napt` is None unless `kind` is NAPT.
 
     `behind`: the site whose inside network has the address `public`; None on the Internet.
+    `link`: its wire outside.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Gateway:
         None  # a file with a translate() of the user's own, in place of the project's
     )
     behind: str | None = None
+    link: Link | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def test_loss_by_chance_is_the_share_that_was_asked_for():
 def test_a_black_hole_swallows_what_is_too_long():
     wire = line(largest=1236)
     assert wire.offer(bytes(ETHERNET + 1236), 0.0) is None
-    assert wire.offer(bytes(ETHERNET + 1237), 0.0) is Loss.TOO_BIG
+    assert wire.offer(bytes(ETHERNET + 1237), 0.0) is Loss.BLACK_HOLE
 
 
 @given(
