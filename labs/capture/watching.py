@@ -175,7 +175,7 @@ class Teller:
         """`began`, in ns since 1970, is when the times on the lines begin."""
         self.say = say
         self._began = began
-        self._seen: OrderedDict[Hashable, tuple[int, tuple[str, str], bool]] = OrderedDict()
+        self._seen: OrderedDict[Hashable, tuple[int, tuple[str, str], bool, bool]] = OrderedDict()
 
     def tell_drop(self, nanoseconds: int, place: Place, event: Event) -> None:
         """A packet that arrived at `place` and was dropped, or that its link lost."""
@@ -200,12 +200,12 @@ class Teller:
         now = endpoints(packet)
         # A retransmitted segment is seen twice at one place, and was not rewritten.
         key = identity(packet, place.port.segment)
-        time_before, before, slow = self._seen.pop(key, (0, now, False))
+        time_before, before, left, slow = self._seen.pop(key, (0, now, False, False))
         if nanoseconds - time_before > SAME_SECONDS * 1e9:
-            before, slow = now, False
+            before, left = now, False
         here = place.port.link is not None
-        on_the_wire = not outgoing and (slow or (here and time_before > 0))
-        self._seen[key] = nanoseconds, now, here
+        on_the_wire = left and not outgoing and (slow or here)
+        self._seen[key] = nanoseconds, now, outgoing, here
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
         words = Text(str(packet).partition("[about")[0].rstrip())

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from napt_lab.labs.records.stream import Record
+from napt_lab.labs.verdict.verdicts import Verdict, verdict_of, worst
+from napt_lab.topologies.network.slow_links import PROGRAM as LINK
+
 DEEDS_KEPT = 60  # commands and observations of a step
 REPORTS_KEPT = 24  # of what programs reported in a step
 DROPS_KEPT = ENDS_KEPT = 500  # of a step
