@@ -32,6 +32,7 @@ from napt_lab.topologies.network.napt_control import PROGRAM
 from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.plan import Port
 from napt_lab.topologies.network.processes import Event, EventLog
+from napt_lab.topologies.network.programs import FIREWALL
 from napt_lab.topologies.network.slow_links import PROGRAM as LINK
 
 LINES_AT_ONCE = 100  # of one interface; a burst beyond that is only counted
@@ -131,7 +132,7 @@ class _Drops:
         """Those since the last time."""
         events = self._log.since(self._mark)
         self._mark += len(events)
-        reporters = (PROGRAM, LINK)
+        reporters = (PROGRAM, FIREWALL, LINK)
         drops = [e for e in events if e.name == "drop" and e.program in reporters]
         came_in = [
             (event.node, INTERFACES.get(str(event.fields.get("side")), self._slow.get(event.node)))

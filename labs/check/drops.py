@@ -6,13 +6,14 @@ from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.trail import Trail, node_of
 from napt_lab.topologies.network.processes import DeadlinePassed, Event
+from napt_lab.topologies.network.programs import FIREWALL
 from napt_lab.topologies.network.slow_links import PROGRAM as LINK
 
 DROP_SECONDS = 5.0  # until a translator has reported a drop
 
 
 def dropped(ground: Ground, trail: Trail, log_since: int) -> Event | None:
-    """The report that a translator dropped this packet, if one has come."""
+    """The report that a translator or firewall dropped this packet, if one has come."""
     for event in ground.net.log.since(log_since):
         if event.name == "drop" and event.program != LINK and _is_about(event, trail):
             return event
@@ -34,8 +35,9 @@ def lost(ground: Ground, trail: Trail, log_since: int) -> Event | None:
 
 
 def drop_at(ground: Ground, node: str, trail: Trail, log_since: int) -> Event | None:
-    """The report of the translator on `node`, if there is one, of a packet that ended there."""
-    if ground.net[node].napt is None:
+    """The report of the translator or firewall on `node` of a packet that ended there."""
+    gateway = ground.gateway(node)
+    if gateway is None or (gateway.napt is None and gateway.firewall is None):
         return None
     try:
         return ground.net.log.wait_for(
@@ -51,7 +53,13 @@ def drop_at(ground: Ground, node: str, trail: Trail, log_since: int) -> Event | 
 def _is_about(event: Event, trail: Trail) -> bool:
     """Whether the endpoints are those that the packet had at this node."""
     for captured in trail.seen:
-        if node_of(captured) == event.node and _names(event, captured):
+        if node_of(captured) != event.node:
+            continue
+        if _names(event, captured):
+            return True
+        # A NAPT's firewall sees what comes in with the destination that it has inside.
+        source = f" {captured.packet.from_} > "
+        if event.program == FIREWALL and source in str(event.fields["packet"]):
             return True
     return False
 

@@ -82,6 +82,11 @@ class Surroundings:
             site = self._topology.upstream(site)
         public = {host.address.ip: host.name for host in self._topology.internet}
         public |= self._gateways_behind(None)
+        for each in self._sites.values():
+            if each.gateway.is_router:
+                public |= {each.gateway.private.ip: each.gateway.name}
+                public |= {host.address.ip: host.name for host in each.hosts}
+                public |= self._gateways_behind(each)
         public |= {isp.router: ROUTER_NAME for isp in self._topology.isps}
         return public.get(address)
 
@@ -134,8 +139,12 @@ class Surroundings:
 
     def public_address(self, node: str) -> IPv4Address:
         """The address that a host on the Internet sees of a node."""
-        site = self.site_of(node)
-        return self._topology.outermost(site).gateway.public.ip if site else self.address(node)
+        address, site = self.address(node), self._outside(node)
+        while site is not None:
+            if not site.gateway.is_router:
+                address = site.gateway.public.ip
+            site = self._topology.upstream(site)
+        return address
 
     def places_outside(self, site: Site) -> list[tuple[str, str]]:
         """The nodes outside of a site from which its NAPT can be measured, with an address each.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from napt_lab.topologies.spec.link import Link
 from napt_lab.topologies.spec.model import Topology
@@ -58,6 +58,7 @@ class NodePlan:
     ports: tuple[Port, ...]
     next_hop: IPv4Address | None
     forwards: bool
+    routes: tuple[tuple[IPv4Network, IPv4Address], ...] = ()  # to networks behind other nodes
     asks: bool = False  # sends ARP requests for its neighbors
 
     def ip_commands(self) -> list[str]:
@@ -68,10 +69,11 @@ class NodePlan:
             if port.link and port.link.told_mtu:
                 commands.append(f"link set {port.interface} mtu {port.link.told_mtu}")
             commands.append(f"link set {port.interface} up")
+        commands += [f"route add {network} via {hop}" for network, hop in self.routes]
         if self.next_hop is not None:
             commands.append(f"route add default via {self.next_hop}")
         else:
-            # The router has routes to the ISPs' networks only; else it sends an ICMP error.
+            # The router has routes to public networks only; else it sends an ICMP error.
             commands += [f"route add unreachable {prefix}" for prefix in (*PRIVATE, SHARED)]
             commands.append("route add unreachable default")
         return commands
@@ -151,7 +153,7 @@ def node_plans(topology: Topology) -> Iterator[NodePlan]:
         Port(f"isp{n}", IPv4Interface(f"{isp.router}/{isp.network.prefixlen}"), f"isp.{n}")
         for n, isp in enumerate(topology.isps, start=1)
     )
-    yield NodePlan(ROUTER_NAME, legs, next_hop=None, forwards=True)
+    yield NodePlan(ROUTER_NAME, legs, None, True, tuple(topology.routed_behind(None)))
 
     def uplink(
         interface: str, address: IPv4Interface, link: Link | None
@@ -175,7 +177,8 @@ def node_plans(topology: Topology) -> Iterator[NodePlan]:
         inside = Port("lan0", gateway.private, f"site.{number}")
         # A proxy never forwards packets. A NAPT starts to forward together with its translator:
         # earlier, packets with private addresses would leave the site.
-        yield NodePlan(gateway.name, (outside, inside), router, forwards=False)
+        routes = tuple(topology.routed_behind(site))
+        yield NodePlan(gateway.name, (outside, inside), router, gateway.is_router, routes)
         for host in site.hosts:
             port = Port("eth0", host.address, f"site.{number}", host.link)
             yield NodePlan(host.name, (port,), gateway.private.ip, forwards=False, asks=True)

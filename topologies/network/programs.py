@@ -20,6 +20,7 @@ from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.own_programs import program
 from napt_lab.topologies.network.processes import Process
 from napt_lab.topologies.spec import kernel_nat
+from napt_lab.topologies.spec.firewall import LOG, Inbound
 from napt_lab.topologies.spec.model import (
     Datapath,
     Engine,
@@ -34,6 +35,11 @@ from napt_lab.topologies.spec.services import SERVICES, Service
 
 READY_SECONDS = 10.0  # time for a program to become ready
 PROXY_PORT = 3128  # of an explicit proxy
+FIREWALL = "firewall"  # the name of the program that reports what one drops
+FIREWALL_COMMAND = (
+    "napt_lab.nat_node.engines.nftables.firewall",
+    *("--group", str(LOG), "--inside", "lan0"),
+)
 INTERCEPTED_PORT = 80  # a transparent proxy intercepts connections to this port
 TURN_REALM = "napt.lab"
 CONTROL, FILES = "control.sock", "files"  # in the node's folder
@@ -60,6 +66,11 @@ def start_programs(topology: Topology, nodes: Mapping[str, Node]) -> list[Proces
 
 def _start_gateway(site: Site, node: Node, topology: Topology) -> Iterator[Process]:
     gateway = site.gateway
+    if gateway.firewall is not None:
+        _load(gateway.firewall.ruleset(str(gateway.public.ip)), node, "firewall.nft")
+        yield node.start_program(program(*FIREWALL_COMMAND), name=FIREWALL)
+    if gateway.is_router:
+        return
     name = gateway.kind.value
     if gateway.napt is not None:
         name = PROGRAM
@@ -71,13 +82,18 @@ def _start_gateway(site: Site, node: Node, topology: Topology) -> Iterator[Proce
 
 
 def _start_kernel(gateway: Gateway, settings: NaptSettings, node: Node) -> None:
-    rules = node.home / "nat.nft"
-    rules.write_text(kernel_nat.ruleset(gateway, settings))
-    loaded = node.run(["nft", "-f", str(rules)])
-    if loaded.status != 0:
-        raise ProgramError(f"{gateway.name}: nft: {loaded.stderr.strip()}")
+    _load(kernel_nat.ruleset(gateway, settings), node, "nat.nft")
     times = kernel_nat.sysctls(settings)
     namespaces.visit(node.pid, lambda: namespaces.write_sysctls(times))
+
+
+def _load(ruleset: str, node: Node, name: str) -> None:
+    """Load a ruleset of nftables, and keep it on the node as a file of this name."""
+    rules = node.home / name
+    rules.write_text(ruleset)
+    loaded = node.run(["nft", "-f", str(rules)])
+    if loaded.status != 0:
+        raise ProgramError(f"{node.name}: nft: {loaded.stderr.strip()}")
 
 
 def gateway_command(site: Site, home: PurePath, topology: Topology) -> list[str]:
@@ -90,7 +106,8 @@ def gateway_command(site: Site, home: PurePath, topology: Topology) -> list[str]
     if gateway.engine is Engine.NFTABLES:
         flags += ["--engine", "nftables"]
     elif gateway.translator is None:
-        usual = Datapath.KERNEL if topology.offload else Datapath.PYTHON
+        remembers = gateway.firewall is not None and gateway.firewall.inbound is Inbound.DENY
+        usual = Datapath.KERNEL if topology.offload and not remembers else Datapath.PYTHON
         flags += ["--datapath", (gateway.datapath or usual).value]
     return ["napt_lab.nat_node", "run", *flags]
 

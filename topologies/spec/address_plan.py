@@ -22,6 +22,7 @@ class PublicPlan:
     def __init__(self) -> None:
         self._holders: dict[IPv4Address, Entry] = {}
         self._networks: dict[IPv4Network, Entry] = {}
+        self._routed: dict[IPv4Network, Entry] = {}  # behind a gateway
 
     def parse(self, text: str) -> IPv4Interface:
         """A parser for a public address."""
@@ -42,13 +43,21 @@ class PublicPlan:
         self._holders[address.ip] = entry
         if network in self._networks:
             return
-        for other, first in self._networks.items():
+        self._refuse_overlap(network, entry, "the same network, or one that does not overlap it")
+        self._networks[network] = entry
+
+    def claim_routed(self, network: IPv4Network, entry: Entry) -> None:
+        """Give a network to the router at `entry`, or note there why it cannot have it."""
+        self._refuse_overlap(network, entry, "a network that does not overlap it")
+        self._routed[network] = entry
+
+    def _refuse_overlap(self, network: IPv4Network, entry: Entry, allowed: str) -> None:
+        for other, first in (self._networks | self._routed).items():
             if network.overlaps(other):
                 entry.refuse(
                     f"the network {network} overlaps {other} of {first.path} (line {first.line}); "
-                    "allowed: the same network, or one that does not overlap it"
+                    f"allowed: {allowed}"
                 )
-        self._networks[network] = entry
 
     def isps(self) -> tuple[Isp, ...]:
         """One ISP for each network, in the order of the file."""

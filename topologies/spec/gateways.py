@@ -1,4 +1,4 @@
-"""Reads `gateway:` in a topology file: a NAPT or proxy between a site and its ISP."""
+"""Reads `gateway:` in a topology file: a NAPT, proxy or router between a site and the outside."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from napt_lab.topologies.spec.address_plan import PublicPlan, SitePlan
 from napt_lab.topologies.spec.errors import quoted
+from napt_lab.topologies.spec.firewall import Firewall, Inbound, read_firewall
 from napt_lab.topologies.spec.kernel_nat import cannot
 from napt_lab.topologies.spec.link import read_link
 from napt_lab.topologies.spec.model import Datapath, Engine, Gateway, GatewayKind
@@ -32,6 +33,7 @@ from napt_lab.topologies.spec.scalars import (
     one_of,
     ports,
     private_interface,
+    routed_interface,
     static_rule,
     whole,
 )
@@ -41,9 +43,10 @@ DEFAULT_NAME = {
     GatewayKind.NAPT: "napt",
     GatewayKind.PROXY: "proxy",
     GatewayKind.TRANSPARENT_PROXY: "tproxy",
+    GatewayKind.ROUTER: "router",
 }
 
-_KEYS = ("name", "kind", "behind", "public", "private", "link")
+_KEYS = ("name", "kind", "behind", "public", "private", "link", "firewall")
 _NAPT_KEYS = (
     "engine",
     "datapath",
@@ -65,7 +68,9 @@ class GatewayDraft:
         self.kind = self.section.value("kind", one_of(GatewayKind))
         self.behind = self.section.value("behind", str)
         self.public: IPv4Interface | None = None
-        self.private = self.section.value("private", private_interface)
+        of_a_router = self.kind is GatewayKind.ROUTER
+        inside = routed_interface if of_a_router else private_interface
+        self.private = self.section.value("private", inside)
         usual_name = f"{DEFAULT_NAME[self.kind or GatewayKind.NAPT]}_{site_name}"
         self.name = self.section.value_or("name", str, usual_name)
 
@@ -124,7 +129,22 @@ class GatewayDraft:
             translator,
             self.behind,
             read_link(self.section["link"]) if "link" in self.section else None,
+            self._firewall(datapath),
         )
+
+    def _firewall(self, datapath: Datapath | None) -> Firewall | None:
+        entry = self.section.get("firewall")
+        if entry is None:
+            return None
+        if self.kind in (GatewayKind.PROXY, GatewayKind.TRANSPARENT_PROXY):
+            entry.refuse("a proxy forwards no packets; allowed with kind: napt, router")
+        firewall = read_firewall(entry)
+        if firewall.inbound is Inbound.DENY and datapath is Datapath.KERNEL:
+            entry.refuse(
+                "datapath: kernel carries flows past the firewall's memory; "
+                "allowed: inbound: allow, or datapath: python"
+            )
+        return firewall
 
 
 def _program_beside(folder: Path) -> Callable[[str], Path]:

@@ -37,7 +37,7 @@ from napt_lab.topologies.spec.errors import Problems, nearest, not_one_of, quote
 from napt_lab.topologies.spec.expectations import expectations
 from napt_lab.topologies.spec.gateways import DEFAULT_NAME, GatewayDraft
 from napt_lab.topologies.spec.link import read_link
-from napt_lab.topologies.spec.model import Host, Site, Topology
+from napt_lab.topologies.spec.model import GatewayKind, Host, Site, Topology
 from napt_lab.topologies.spec.roster import Roster
 from napt_lab.topologies.spec.services import SERVICES, Service
 from napt_lab.topologies.spec.yaml_nodes import MAX_BYTES, Entry, Section, compose
@@ -173,6 +173,8 @@ class _Reader:
         gateway = GatewayDraft(section["gateway"], name, self._folder)
         if named or "name" in gateway.section:  # a bad name of the site is reported already
             self._add_node(gateway.name, gateway.section.at("name"))
+        if gateway.private and gateway.kind is GatewayKind.ROUTER:
+            self._public.claim_routed(gateway.private.network, gateway.section["private"])
         plan = SitePlan(name, gateway.private, gateway.section.at("private"))
         return _SiteDraft(gateway, plan, self._hosts(section.get("hosts"), plan))
 
@@ -204,6 +206,12 @@ class _Reader:
                 "allowed: a site that leads to the Internet"
             )
             return only_form
+        carrier = drafts[gateway.behind].gateway
+        if gateway.kind is GatewayKind.ROUTER and carrier.kind not in (GatewayKind.ROUTER, None):
+            where.refuse(
+                f"the public addresses inside a router are hidden behind {carrier.name}; "
+                "allowed: a site whose gateway is a router, or no behind"
+            )
         return drafts[gateway.behind].plan
 
     def _note_misread(self, section: Section) -> None:

@@ -24,6 +24,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
 from napt_lab.topologies.spec.assertions import Expectation
+from napt_lab.topologies.spec.firewall import Firewall
 from napt_lab.topologies.spec.link import Link
 from napt_lab.topologies.spec.napt_settings import NaptSettings
 from napt_lab.topologies.spec.scalars import ROUTER_NAME
@@ -36,6 +37,7 @@ class GatewayKind(StrEnum):
     NAPT = "napt"
     PROXY = "proxy"
     TRANSPARENT_PROXY = "transparent-proxy"
+    ROUTER = "router"  # forwards packets as they are: public addresses inside
 
 
 class Engine(StrEnum):
@@ -82,11 +84,17 @@ class Gateway:
     )
     behind: str | None = None
     link: Link | None = None
+    firewall: Firewall | None = None
+
+    @property
+    def is_router(self) -> bool:
+        """Whether the addresses inside are known outside, since nothing is translated."""
+        return self.kind is GatewayKind.ROUTER
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A private network: hosts on one segment behind one gateway."""
+    """A network behind one gateway: hosts on one segment, with private addresses or a router's."""
 
     name: str
     gateway: Gateway
@@ -164,6 +172,17 @@ class Topology:
         """The sites directly behind `site`; without it, those on the Internet."""
         name = site.name if site else None
         return [each for each in self.sites if each.gateway.behind == name]
+
+    def routed_behind(self, site: Site | None) -> Iterator[tuple[IPv4Network, IPv4Address]]:
+        """The networks of routers behind `site`, each with the next hop from its segment.
+
+        Without `site`: the same from the Internet.
+        """
+        for each in self.behind(site):
+            if each.gateway.is_router:
+                next_hop = each.gateway.public.ip
+                yield each.network, next_hop
+                yield from ((network, next_hop) for network, _ in self.routed_behind(each))
 
     def outermost(self, site: Site) -> Site:
         """The last site on the way from `site` to the Internet."""

@@ -228,14 +228,23 @@ def interface(text: str) -> IPv4Interface:
 
 def public_interface(text: str) -> IPv4Interface:
     """A public address of one node, and its network."""
+    return usable(_public(text, "198.51.100.10"), first=2)
+
+
+def _public(text: str, example: str) -> IPv4Interface:
     value = interface(text)
     for network, use in _NOT_PUBLIC.items():
         if value.network.overlaps(network):
             raise ValueError(
                 f"{value} is not public: {network} is {use}; allowed: a public address, as in "
-                "198.51.100.10"
+                f"{example}"
             )
-    return usable(value, first=2)
+    return usable(value)
+
+
+def routed_interface(text: str) -> IPv4Interface:
+    """A router's address inside, and its network: a public one."""
+    return _public(text, "198.51.100.1/24")
 
 
 def private_interface(text: str) -> IPv4Interface:

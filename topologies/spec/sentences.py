@@ -21,6 +21,7 @@ from ipaddress import IPv4Address
 
 from napt_lab.topologies.spec.assertions import (
     DROP_REASONS,
+    FIREWALL_REASONS,
     SEEN_REASONS,
     Assertion,
     CannotReach,
@@ -172,7 +173,7 @@ def _cannot_reach(source: str, words: Words, roster: Roster) -> CannotReach:
     )
     target, protocol = _target(source, to, clauses, roster)
     reason = clauses.get("because")
-    reasons = (*SEEN_REASONS, *DROP_REASONS)
+    reasons = (*SEEN_REASONS, *FIREWALL_REASONS, *DROP_REASONS)
     if reason is not None and reason not in reasons:
         raise ValueError(not_one_of(f"{quoted(reason)} is not a reason", reason, reasons))
     at = clauses.get("because at")
