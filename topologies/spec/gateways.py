@@ -25,7 +25,7 @@ from napt_lab.topologies.spec.napt_settings import (
     Setting,
     StaticRule,
 )
-from napt_lab.topologies.spec.presets import PRESETS, USUAL, Preset
+from napt_lab.topologies.spec.presets import FIREWALLS, PRESETS, USUAL, Preset
 from napt_lab.topologies.spec.scalars import (
     count,
     duration,
@@ -135,7 +135,9 @@ class GatewayDraft:
     def _firewall(self, datapath: Datapath | None) -> Firewall | None:
         entry = self.section.get("firewall")
         if entry is None:
-            return None
+            preset = self.section.get("preset")
+            named = str(preset.node.value) if preset else ""
+            return FIREWALLS.get(Preset(named)) if named in list(Preset) else None
         if self.kind in (GatewayKind.PROXY, GatewayKind.TRANSPARENT_PROXY):
             entry.refuse("a proxy forwards no packets; allowed with kind: napt, router")
         firewall = read_firewall(entry)
