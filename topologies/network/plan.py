@@ -3,7 +3,9 @@
 Neighbors. The kernel has one neighbor (ARP) table for all namespaces of a machine, and permanent
 entries do not count against its limit. So the router, gateways and public hosts get a permanent
 entry for each node on their segments. Hosts of a site have none and send ARP requests, as a PC
-does: the course looks at them. An address without a host has no entry anywhere.
+does: the course looks at them. An address without a host has no entry anywhere. On a large segment
+only the next hop and the nodes that have it know each other from the start, since entries for all
+pairs would take most of the time.
 
 Segments are called `isp.1`, `isp.2`, … and `site.1`, `site.2`, …: the name of a node cannot have a
 dot, so no node can have such a name. A gateway has the interfaces `wan0` and `lan0`, a host `eth0`,
@@ -33,6 +35,9 @@ PLAIN = {  # a new namespace inherits these from the machine
     "ipv4/conf/default/send_redirects": "0",
     "ipv4/icmp_ratelimit": "0",  # a router reports every packet that it drops
 }
+
+
+LARGE = 100  # nodes on one segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,11 @@ def mtu_commands(plans: Sequence[NodePlan]) -> dict[str, list[str]]:
     }
 
 
+def _is_next_hop(port: Port) -> bool:
+    """Whether the other nodes of its segment send to it what is for elsewhere."""
+    return port.interface == "lan0" or port.interface.startswith("isp")
+
+
 def arp_patience(plans: Sequence[NodePlan]) -> dict[str, int]:
     """How long a node of each segment waits for the answer to an ARP request, in milliseconds.
 
@@ -135,6 +145,8 @@ def neighbor_commands(plans: Sequence[NodePlan]) -> dict[str, list[str]]:
         lines = ["neigh add 0.0.0.0 lladdr 00:00:00:00:00:00 dev lo nud permanent"]
         for port in () if plan.asks else plan.ports:
             others = [other for other in segments[port.segment] if other is not port]
+            if len(others) >= LARGE and not _is_next_hop(port):
+                others = [other for other in others if _is_next_hop(other)]
             where = f"dev {port.interface} nud permanent"
             lines += [f"neigh add {o.address.ip} lladdr {o.mac} {where}" for o in others]
         commands[plan.name] = lines

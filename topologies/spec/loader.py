@@ -43,7 +43,9 @@ from napt_lab.topologies.spec.services import SERVICES, Service
 from napt_lab.topologies.spec.yaml_nodes import MAX_BYTES, Entry, Section, compose
 
 MOST_FILES = 500  # in the folder of a missing file, to find the name that was meant
-MAX_NODES = 120  # hosts, gateways and the internet router
+#: Hosts, gateways and the internet router. A Linux bridge has 1,023 ports, and all hosts of a
+#: topology may be on one.
+MAX_NODES = 1000
 
 _title = scalars.one_line("a title", 100)
 
@@ -251,7 +253,8 @@ class _Reader:
         self._nodes[name] = entry
         if len(self._nodes) == MAX_NODES:  # with the router, which is not in this table
             entry.refuse(
-                f"too many nodes; allowed: {MAX_NODES}, gateways and the internet router included"
+                f"too many nodes; allowed: {MAX_NODES:,}, gateways and the internet router "
+                "included (a network's bridge has no more ports)"
             )
 
 
