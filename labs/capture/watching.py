@@ -32,6 +32,8 @@ from napt_lab.topologies.network.napt_control import PROGRAM
 from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.plan import Port
 from napt_lab.topologies.network.processes import Event, EventLog
+from napt_lab.topologies.network.programs import FIREWALL
+from napt_lab.topologies.network.slow_links import PROGRAM as LINK
 
 LINES_AT_ONCE = 100  # of one interface; a burst beyond that is only counted
 ROUND_SECONDS = 0.1  # how often it looks whether the command has ended
@@ -116,12 +118,13 @@ def _ended(command: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]
 
 
 class _Drops:
-    """The NAPTs' reports of dropped packets, by the interface where these arrived."""
+    """Reports of packets that a NAPT, firewall or link dropped, by the interface there."""
 
     def __init__(self, where: Sequence[Place], log: EventLog) -> None:
         self._places: dict[tuple[str, str | None], Place] = {
             (place.node.name, place.port.interface): place for place in where
         }
+        self._slow = {p.node.name: p.port.interface for p in where if p.port.link is not None}
         self._log = log
         self._mark = log.mark()
 
@@ -129,8 +132,12 @@ class _Drops:
         """Those since the last time."""
         events = self._log.since(self._mark)
         self._mark += len(events)
-        drops = [event for event in events if (event.program, event.name) == (PROGRAM, "drop")]
-        came_in = [(event.node, INTERFACES.get(str(event.fields["side"]))) for event in drops]
+        reporters = (PROGRAM, FIREWALL, LINK)
+        drops = [e for e in events if e.name == "drop" and e.program in reporters]
+        came_in = [
+            (event.node, INTERFACES.get(str(event.fields.get("side")), self._slow.get(event.node)))
+            for event in drops
+        ]
         return [
             (self._places[where], event)
             for where, event in zip(came_in, drops, strict=True)
@@ -169,13 +176,14 @@ class Teller:
         """`began`, in ns since 1970, is when the times on the lines begin."""
         self.say = say
         self._began = began
-        self._seen: OrderedDict[Hashable, tuple[int, tuple[str, str]]] = OrderedDict()
+        self._seen: OrderedDict[Hashable, tuple[int, tuple[str, str], bool, bool]] = OrderedDict()
 
     def tell_drop(self, nanoseconds: int, place: Place, event: Event) -> None:
-        """A packet that arrived at `place` and was dropped, as the NAPT reports it."""
+        """A packet that arrived at `place` and was dropped, or that its link lost."""
         line = self._begun(nanoseconds, place, "✗  ")
         line.append(f"{event.fields['packet']} ")
-        line.append(f"dropped: {event.fields['reason']}", style=DROPPED)
+        did = "lost by the link" if event.program == LINK else "dropped"
+        line.append(f"{did}: {event.fields['reason']}", style=DROPPED)
         self.say(line)
 
     def _begun(self, nanoseconds: int, place: Place, way: str) -> Text:
@@ -193,10 +201,12 @@ class Teller:
         now = endpoints(packet)
         # A retransmitted segment is seen twice at one place, and was not rewritten.
         key = identity(packet, place.port.segment)
-        time_before, before = self._seen.pop(key, (0, now))
+        time_before, before, left, slow = self._seen.pop(key, (0, now, False, False))
         if nanoseconds - time_before > SAME_SECONDS * 1e9:
-            before = now
-        self._seen[key] = nanoseconds, now
+            before, left = now, False
+        here = place.port.link is not None
+        on_the_wire = left and not outgoing and (slow or here)
+        self._seen[key] = nanoseconds, now, outgoing, here
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
         words = Text(str(packet).partition("[about")[0].rstrip())
@@ -209,4 +219,6 @@ class Teller:
             line.append(f"  (was {' → '.join(changed)})", style="dim")
         if packet.quoted is not None:
             line.append(f" [about {packet.quoted}]")
+        if on_the_wire:
+            line.append(f"  {(nanoseconds - time_before) / 1e6:.1f} ms on the wire", style="dim")
         self.say(line)

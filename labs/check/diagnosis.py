@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 
 from napt_lab.labs.capture.packets import ACK, RST, SYN, UNREACHABLE
 from napt_lab.labs.capture.wire import Captured
-from napt_lab.labs.check.drops import drop_at, dropped
+from napt_lab.labs.check.drops import drop_at, dropped, lost
 from napt_lab.labs.check.probes import Prober, Tried
 from napt_lab.labs.check.trail import Match, Trail, node_of
 from napt_lab.topologies.network.processes import Event
@@ -66,6 +66,9 @@ def _signs(prober: Prober, tried: Tried, trail: Trail, address: IPv4Address) -> 
             yield _said(error, "refused")
         elif kind == UNREACHABLE:
             yield _said(error, "prohibited" if code in PROHIBITED_CODES else "no-route")
+    if (loss := lost(ground, trail, log_since)) is not None:
+        words = f"the link of {loss.node} lost {loss.fields['packet']}: {loss.fields['meaning']}"
+        yield End(str(loss.fields["reason"]), loss.node, (words,))
     yield _last_place(prober, tried, trail)
 
 

@@ -1,25 +1,43 @@
-"""What the Python translators report of packets that they dropped."""
+"""What translators report of packets that they dropped, and slow links of those they lost."""
 
 from __future__ import annotations
 
+from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.trail import Trail, node_of
 from napt_lab.topologies.network.processes import DeadlinePassed, Event
+from napt_lab.topologies.network.programs import FIREWALL
+from napt_lab.topologies.network.slow_links import PROGRAM as LINK
 
 DROP_SECONDS = 5.0  # until a translator has reported a drop
 
 
 def dropped(ground: Ground, trail: Trail, log_since: int) -> Event | None:
-    """The report that this packet was dropped, if one has come."""
+    """The report that a translator or firewall dropped this packet, if one has come."""
     for event in ground.net.log.since(log_since):
-        if event.name == "drop" and _is_about(event, trail):
+        if event.name == "drop" and event.program != LINK and _is_about(event, trail):
+            return event
+    return None
+
+
+def lost(ground: Ground, trail: Trail, log_since: int) -> Event | None:
+    """The report that a slow link lost this packet, if one has come: the last of them.
+
+    Its sender may have sent it again; so this says why there is no answer only if there is none.
+    """
+    if not trail:
+        return None
+    last = trail.seen[-1]
+    for event in reversed(ground.net.log.since(log_since)):
+        if (event.program, event.name) == (LINK, "drop") and _names(event, last):
             return event
     return None
 
 
 def drop_at(ground: Ground, node: str, trail: Trail, log_since: int) -> Event | None:
-    """The report of the translator on `node`, if there is one, of a packet that ended there."""
-    if ground.net[node].napt is None:
+    """The report of the translator or firewall on `node` of a packet that ended there."""
+    gateway = ground.gateway(node)
+    if gateway is None or (gateway.napt is None and gateway.firewall is None):
         return None
     try:
         return ground.net.log.wait_for(
@@ -35,10 +53,20 @@ def drop_at(ground: Ground, node: str, trail: Trail, log_since: int) -> Event | 
 def _is_about(event: Event, trail: Trail) -> bool:
     """Whether the endpoints are those that the packet had at this node."""
     for captured in trail.seen:
-        if node_of(captured) == event.node:
-            packet = captured.packet
-            ports = packet.source_port is not None
-            ends = (packet.from_, packet.to) if ports else (packet.source, packet.destination)
-            if str(event.fields["packet"]).endswith("{} > {}".format(*ends)):
-                return True
+        if node_of(captured) != event.node:
+            continue
+        if _names(event, captured):
+            return True
+        # A NAPT's firewall sees what comes in with the destination that it has inside.
+        source = f" {captured.packet.from_} > "
+        if event.program == FIREWALL and source in str(event.fields["packet"]):
+            return True
     return False
+
+
+def _names(event: Event, captured: Captured) -> bool:
+    """Whether a report names the endpoints that the packet had where it was captured."""
+    packet = captured.packet
+    ports = packet.source_port is not None
+    ends = (packet.from_, packet.to) if ports else (packet.source, packet.destination)
+    return str(event.fields["packet"]).endswith("{} > {}".format(*ends))

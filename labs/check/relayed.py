@@ -53,8 +53,7 @@ def _by_word(ground: Ground, claim: GetsFileThrough, name: str, _evidence: Evide
 
 def _by_turn(ground: Ground, claim: GetsFileThrough, name: str, evidence: Evidence) -> None:
     server, port = ground.address(claim.server), claim.service.port
-    site = ground.site_of(claim.receiver)
-    outside = site.gateway.public.ip if site else ground.address(claim.receiver)
+    outside = ground.public_address(claim.receiver)
     sender = ground.net[claim.sender].start_program(
         [
             "turn-client", "--server", f"{server}:{port}",

@@ -74,17 +74,27 @@ class Surroundings:
     def holder(self, address: IPv4Address, seen_from: str) -> str | None:
         """The node that has this address, as `seen_from` would reach it."""
         site = self.site_of(seen_from)
-        if site is not None and address in site.network:
-            own = {site.gateway.private.ip: site.gateway.name}
-            own |= {host.address.ip: host.name for host in site.hosts}
-            return own.get(address)
+        while site is not None:
+            if address in site.network:
+                own = {site.gateway.private.ip: site.gateway.name}
+                own |= {host.address.ip: host.name for host in site.hosts}
+                return (own | self._gateways_behind(site)).get(address)
+            site = self._topology.upstream(site)
         public = {host.address.ip: host.name for host in self._topology.internet}
-        public |= {s.gateway.public.ip: s.gateway.name for s in self._topology.sites}
+        public |= self._gateways_behind(None)
+        for each in self._sites.values():
+            if each.gateway.is_router:
+                public |= {each.gateway.private.ip: each.gateway.name}
+                public |= {host.address.ip: host.name for host in each.hosts}
+                public |= self._gateways_behind(each)
         public |= {isp.router: ROUTER_NAME for isp in self._topology.isps}
         return public.get(address)
 
+    def _gateways_behind(self, site: Site | None) -> dict[IPv4Address, str]:
+        return {s.gateway.public.ip: s.gateway.name for s in self._topology.behind(site)}
+
     def behind(self, target: Target, protocol: Protocol, source: str) -> tuple[str, int] | None:
-        """The node and port that a target leads to: a host's own, or by an explicit rule."""
+        """The node and port that a target leads to: a host's own, or by explicit rules."""
         if target.port is None:
             return None
         if target.node is not None and target.service_port is not None:
@@ -99,8 +109,7 @@ class Surroundings:
         internal = self.explicit_rule(site, transport, target.port)
         if internal is None:
             return None
-        inside = self.holder(internal[0], site.gateway.name)
-        return (inside, internal[1]) if inside is not None else None
+        return self.behind(Target(*internal), protocol, site.gateway.name)
 
     def explicit_rule(
         self, site: Site, transport: str, port: int
@@ -116,14 +125,36 @@ class Surroundings:
         """A node's default router, on its own segment; None for the router itself."""
         if node == ROUTER_NAME:
             return None
-        host, site = self._hosts.get(node, (None, None))
-        if host is not None and site is not None:
+        if (site := self._outside(node)) is not None:
             return Neighbor(site.gateway.name, site.gateway.private.ip)
+        host = self.host(node)
         public = host.address if host is not None else self._sites[node].gateway.public
         return Neighbor(ROUTER_NAME, self._topology.isp_of(public).router)
 
-    def public_places(self) -> list[tuple[str, str]]:
-        """Public nodes that are no gateways, with an address each; the router with each of its."""
+    def _outside(self, node: str) -> Site | None:
+        """The site on whose segment a host is, or a gateway's outside; None on the Internet."""
+        if node in self._sites:
+            return self._topology.upstream(self._sites[node])
+        return self._hosts[node][1]
+
+    def public_address(self, node: str) -> IPv4Address:
+        """The address that a host on the Internet sees of a node."""
+        address, site = self.address(node), self._outside(node)
+        while site is not None:
+            if not site.gateway.is_router:
+                address = site.gateway.public.ip
+            site = self._topology.upstream(site)
+        return address
+
+    def places_outside(self, site: Site) -> list[tuple[str, str]]:
+        """The nodes outside of a site from which its NAPT can be measured, with an address each.
+
+        No gateway's outside is among them: a NAPT's own packets are translated.
+        """
+        carrier = self._topology.upstream(site)
+        if carrier is not None:
+            places = [(host.name, str(host.address.ip)) for host in carrier.hosts]
+            return [*places, (carrier.gateway.name, str(carrier.gateway.private.ip))]
         places = [(host.name, str(host.address.ip)) for host in self._topology.internet]
         return places + [(ROUTER_NAME, str(isp.router)) for isp in self._topology.isps]
 
@@ -134,9 +165,9 @@ class Surroundings:
         """
         if node == ROUTER_NAME:
             return [h.name for h in self._topology.internet] or list(self._sites)
-        host, site = self._hosts.get(node, (None, None))
-        if host is not None and site is not None:
+        if (site := self._outside(node)) is not None:
             return [site.gateway.name, *(h.name for h in site.hosts if h.name != node)]
+        host = self.host(node)
         public = host.address if host is not None else self._sites[node].gateway.public
         isp = self._topology.isp_of(public)
         others = [h.name for h in self._topology.internet if h.address in isp.network]

@@ -7,8 +7,8 @@ makes another one (a proxy); the sequence number does not, which tells the two a
 follows from what was rewritten, and where:
 
     direct        the packet arrives at the address and port to which it was sent
-    forwarded     a node on the way rewrote these: a NAPT, by an explicit rule
-    hairpinned    … and the packet came in, and left, by the NAPT's inside
+    forwarded     nodes on the way rewrote these: NAPTs, by explicit rules
+    hairpinned    … and at one of them the packet came in, and left, by its inside
     proxied       one connection ended at a node in between, and another one began there
 """
 
@@ -94,24 +94,18 @@ def classify(source: str, target: str, trail: Trail) -> tuple[Via, list[str]]:
         return Via.PROXIED, [*ends, f"{words}: {between} ended one and made the other"]
     if (begin.destination, begin.destination_port) == (end.destination, end.destination_port):
         return Via.DIRECT, [*ends, f"it arrived at the address that it was sent to, {end.to}"]
-    changed = _who_rewrote(trail)
-    came_in, went_out = trail.at(changed, outgoing=False), trail.at(changed, outgoing=True)
-    by, out = (captured.where if captured else changed for captured in (came_in, went_out))
-    words = f"{changed} rewrote {begin.to} to {end.to}: in by {by}, out by {out}"
-    turned = by == out == f"{changed}:lan0"
-    return (Via.HAIRPINNED if turned else Via.FORWARDED), [*ends, words]
-
-
-def _who_rewrote(trail: Trail) -> str:
-    """The node at which the destination changed."""
-    before = trail.seen[0]
-    for captured in trail.seen[1:]:
-        if captured.packet.destination != before.packet.destination:
-            return node_of(captured)
-        if captured.packet.destination_port != before.packet.destination_port:
-            return node_of(captured)
-        before = captured
-    return node_of(before)
+    via, rewritten = Via.FORWARDED, []
+    for node in trail.nodes:
+        came_in, went_out = trail.at(node, outgoing=False), trail.at(node, outgoing=True)
+        if came_in is None or went_out is None or came_in.packet.to == went_out.packet.to:
+            continue
+        rewritten.append(
+            f"{node} rewrote {came_in.packet.to} to {went_out.packet.to}: "
+            f"in by {came_in.where}, out by {went_out.where}"
+        )
+        if came_in.where == went_out.where == f"{node}:lan0":
+            via = Via.HAIRPINNED
+    return via, [*ends, *rewritten]
 
 
 def _who_began_anew(trail: Trail, source: str) -> str:

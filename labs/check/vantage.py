@@ -50,9 +50,9 @@ class Vantage:
         self.site = site
         self.napt = site.gateway.name
         self._sockets = sockets
-        outside = ground.public_places()[:2]
+        outside = ground.places_outside(site)[:2]
         if len(outside) < 2:
-            raise CannotTell("it takes two public addresses, and there is only one besides")
+            raise CannotTell("it takes two addresses outside, and there is only one besides")
         firsts = [self.open(node, address) for node, address in outside]
         seconds = [self.open(node, address) for node, address in outside]
         self.four = (firsts[0], seconds[0], firsts[1], seconds[1])

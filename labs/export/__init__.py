@@ -27,6 +27,7 @@ LEFT_BEHIND = (
     "not carried over: the labs, their claims and captures, which need the sandbox",
     f"carried over in part: expect: ({expect.NAME} says which sentences, and tries them)",
     "not carried over: offload; the links are made by that engine",
+    "carried over in part: link (only the MTU of a slow link)",
 )
 
 # What is written down is read by other programs, so nothing in it may need quoting.

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from napt_lab.topologies.network.plan import PLAIN, QUIET, NodePlan, node_plans
-from napt_lab.topologies.network.programs import gateway_command, service_command
+from napt_lab.topologies.network.plan import PLAIN, QUIET, NodePlan, mtu_commands, node_plans
+from napt_lab.topologies.network.programs import FIREWALL_COMMAND, gateway_command, service_command
 from napt_lab.topologies.spec import kernel_nat
 from napt_lab.topologies.spec.model import Engine, Gateway, Host, Topology
 
@@ -43,13 +43,22 @@ def scripts(topology: Topology) -> dict[str, str]:
     hosts = {host.name: host for host in topology.hosts()}
     gateways = {site.gateway.name: site for site in topology.sites}
     written = {}
-    for plan in node_plans(topology):
+    plans = list(node_plans(topology))
+    mtus = mtu_commands(plans)
+    for plan in plans:
         lines = [*_network(plan, is_host=plan.name in hosts), *_names(topology)]
+        if plan.name not in hosts:
+            lines += [f"ip {route.replace('add', 'replace', 1)}" for route in mtus[plan.name]]
         if plan.name in gateways:
             site = gateways[plan.name]
             if site.gateway.engine is Engine.NFTABLES:
                 lines += _kernel(site.gateway)
-            lines += _background(gateway_command(site, HOME, topology.offload), "gateway")
+            if site.gateway.firewall is not None:
+                firewall = site.gateway.firewall.ruleset(str(site.gateway.public.ip))
+                lines.append(f"nft {shlex.quote(firewall)}")
+                lines += _background(FIREWALL_COMMAND, "firewall")
+            if not site.gateway.is_router:
+                lines += _background(gateway_command(site, HOME, topology), "gateway")
         elif plan.name in hosts:
             lines += _services(hosts[plan.name])
         written[plan.name] = "\n".join(["#!/bin/sh", "set -e", *lines, ""])

@@ -60,7 +60,10 @@ def vocabulary(topology: Topology, interfaces: dict[str, list[str]]) -> Vocabula
     napts = {
         site.gateway.name: (
             str(site.gateway.public.ip),
-            [str(host.address.ip) for host in site.hosts],
+            [
+                *(str(host.address.ip) for host in site.hosts),
+                *(str(behind.gateway.public.ip) for behind in topology.behind(site)),
+            ],
         )
         for site in topology.sites
         if site.gateway.napt is not None and site.gateway.engine is Engine.PYTHON

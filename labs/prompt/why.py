@@ -1,9 +1,9 @@
 """`why`: what went wrong with the last command: where, when, and for what reason.
 
-The witnesses: NAPTs report each packet that they drop, servers each client that they turn away or
-answer with an error. Nodes refuse connections (RST), say what they cannot forward (ICMP), or
-forward nothing (witnesses.py). And each node is asked for its links and for the neighbors that did
-not answer its ARP requests.
+The witnesses: NAPTs and firewalls report each packet that they drop, slow links each packet that
+they lose, and servers each client that they turn away or answer with an error. Nodes refuse
+connections (RST), say what they cannot forward (ICMP), or forward nothing (witnesses.py). And each
+node is asked for its links and for the neighbors that did not answer its ARP requests.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 from napt_lab.labs.prompt.witnesses import Seen, Witnesses
 from napt_lab.topologies.network.builder import Network
-from napt_lab.topologies.network.napt_control import PROGRAM
 from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.processes import Event
+from napt_lab.topologies.network.slow_links import PROGRAM as LINK
 
 SHOWN = 6  # of each witness
 REFUSALS = {"refused", "connection-refused", "failed"}  # how servers say that they did
@@ -46,6 +46,7 @@ class Why:
         lines = _said("a link is down", list(self._links()))
         for node in self.net:
             lines += self._drops(node.name, since)
+            lines += self._drops(node.name, since, by_link=True)
         events = [event for event in self.net.log.since() if event.time >= since]
         lines += _said("turned away", [told for e in events if (told := _turned_away(e))])
         by_node: dict[str, list[str]] = {}
@@ -68,14 +69,16 @@ class Why:
         """All that one NAPT has dropped so far."""
         return self._drops(name, 0.0) or [f"{name} has dropped nothing so far."]
 
-    def _drops(self, name: str, since: float) -> list[str]:
+    def _drops(self, name: str, since: float, *, by_link: bool = False) -> list[str]:
         drops = [
             event
             for event in self.net.log.since()
-            if (event.node, event.program, event.name) == (name, PROGRAM, "drop")
+            if (event.node, event.name) == (name, "drop")
+            and (event.program == LINK) is by_link
             and event.time >= since
         ]
-        return _said(f"{name} dropped", [_drop(event) for event in drops])
+        who = f"the link of {name} lost" if by_link else f"{name} dropped"
+        return _said(who, [_drop(event) for event in drops])
 
     def _links(self) -> Iterator[str]:
         for node, links in self._ask("link"):
@@ -101,7 +104,9 @@ class Why:
 
 def _drop(event: Event) -> str:
     told = event.fields
-    return f"{_ago(event.time)} {told['packet']}: {told['reason']}, {told['meaning']}"
+    more = int(told.get("packets", 1)) - 1
+    others = f" (and {more} more)" if more else ""
+    return f"{_ago(event.time)} {told['packet']}{others}: {told['reason']}, {told['meaning']}"
 
 
 def _turned_away(event: Event) -> str | None:

@@ -64,7 +64,7 @@ class Witnesses:
         self._ending = [
             _Socket(node, _IPV4, _INCOMING, partial(_is_for_others, node, gateways[node.name]))
             for node in nodes
-            if gateways.get(node.name, GatewayKind.NAPT) is not GatewayKind.NAPT
+            if gateways.get(node.name) in (GatewayKind.PROXY, GatewayKind.TRANSPARENT_PROXY)
         ]
 
     def refusals(self, since: float) -> list[Seen]:

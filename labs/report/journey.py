@@ -154,16 +154,18 @@ def _goes_on(journey: Journey, seen: Sighting) -> bool:
 
 
 def find_drops(journeys: Sequence[Journey], drops: Sequence[Drop]) -> None:
-    """Give each dropped packet its journey: the one that ends there, and then."""
+    """Give each dropped packet its journey: the one that ends there, and then.
+
+    What a link loses has left its last node.
+    """
     ending: dict[tuple[str, str], list[Journey]] = {}
     for journey in journeys:
         last = journey.sightings[-1]
-        if not last.outgoing:
-            ends = f"{last.source} > {last.destination}"
-            ending.setdefault((last.node, ends), []).append(journey)
+        ends = f"{last.source} > {last.destination}"
+        ending.setdefault(("" if last.outgoing else last.node, ends), []).append(journey)
     for drop in drops:
         ends = " ".join(drop.packet.split()[-3:])
-        for journey in ending.get((drop.node, ends), []):
+        for journey in ending.get(("" if drop.by_link else drop.node, ends), []):
             passed = drop.time - journey.sightings[-1].nanoseconds / 1e9
             if journey.dropped is None and abs(passed) < DROP_SECONDS:
                 journey.dropped = drop

@@ -62,7 +62,12 @@ class Flow:
         """How it went, in a word or two."""
         drops = [journey.dropped for journey in self.journeys if journey.dropped]
         if drops:
-            return f"dropped by {drops[0].node}: {drops[0].reason}"
+            by = (
+                f"lost by the link of {drops[0].node}"
+                if drops[0].by_link
+                else (f"dropped by {drops[0].node}")
+            )
+            return f"{by}: {drops[0].reason}"
         packets = [journey.packet for journey in self.journeys]
         if any(packet.flags & RST for packet in packets):
             return "reset"

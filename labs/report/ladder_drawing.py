@@ -9,7 +9,7 @@ packet starts, and again where they have changed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from napt_lab.labs.report.journey import Journey, Sighting
@@ -99,11 +99,16 @@ class Picture:
     rows: list[Row]
 
 
-def draw_flow(flow: Flow, order: Sequence[str], began: float) -> Picture:
-    """`order`: all `node:interface` from left to right; `began`: the step, seconds since 1970."""
+def draw_flow(
+    flow: Flow, order: Sequence[str], began: float, slow: Collection[str] = ()
+) -> Picture:
+    """One flow; `order`: all `node:interface` from left to right, `slow`: those with a slow link.
+
+    `began`: the step, in seconds since 1970.
+    """
     bands = _bands(_in_order(flow, order))
     xs = {f"{band.name}:{rung}": x for band in bands for rung, x in band.rungs}
-    rows = [_row(j, TOP + 34 + ROW * n, xs, began) for n, j in enumerate(flow.journeys)]
+    rows = [_row(j, TOP + 34 + ROW * n, xs, began, slow) for n, j in enumerate(flow.journeys)]
     rights = [words.x + words.width / 2 for row in rows for words in row.words]
     width = int(max(bands[-1].left + bands[-1].width, *rights, 0))
     return Picture(width + MARGIN, TOP + ROW * len(rows) + MARGIN, bands, rows)
@@ -150,7 +155,7 @@ def hops(sightings: Sequence[Sighting]) -> list[tuple[Sighting, Sighting]]:
     return found
 
 
-def _row(journey: Journey, y: int, xs: dict[str, int], began: float) -> Row:
+def _row(journey: Journey, y: int, xs: dict[str, int], began: float, slow: Collection[str]) -> Row:
     time = f"{(journey.began / 1e9 - began) * 1000:,.1f} ms"
     row = Row(y, time, journey.title, journey.detail)
     start = journey.sightings[0]
@@ -169,6 +174,9 @@ def _row(journey: Journey, y: int, xs: dict[str, int], began: float) -> Row:
             row.arrows.append(Arrow(x1, x2, level, "rewrote" if rewrote else "inside"))
             continue
         row.arrows.append(Arrow(x1, x2, level, "wire"))
+        if earlier.where in slow or later.where in slow:
+            on_the_wire = (later.nanoseconds - earlier.nanoseconds) / 1e6
+            row.words.append(Words((x1 + x2) / 2, level + 12, f"{on_the_wire:.1f} ms", False))
         if id(earlier) in changed:
             row.words += _endpoints(earlier, changed.pop(id(earlier)), x1, x2, y)
     if not row.arrows:  # no node was seen to receive it

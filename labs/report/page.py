@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +32,7 @@ from napt_lab.labs.stage.code_in_text import pieces
 from napt_lab.labs.verdict.verdicts import Verdict, verdict_of, worst
 from napt_lab.topologies.network.plan import node_plans
 from napt_lab.topologies.spec.loader import load
-from napt_lab.topologies.spec.model import Topology
+from napt_lab.topologies.spec.model import Site, Topology
 from napt_lab.topologies.spec.scalars import ROUTER_NAME
 
 NAME = "report.html"
@@ -161,6 +162,7 @@ def _part(part: PartStory, folder: Path, number: int) -> PartPage:
     topology = load(Path(part.path)) if part.path else None
     plans = list(node_plans(topology)) if topology is not None else []
     ports = {f"{plan.name}:{port.interface}": port for plan in plans for port in plan.ports}
+    slow = {where for where, port in ports.items() if port.link is not None}
     order = places_in_order(topology) if topology is not None else []
     played = [step for step in part.steps if step.number and step.ended > step.began]
     capture = folder / part.capture if part.capture else folder / "none"
@@ -172,26 +174,42 @@ def _part(part: PartStory, folder: Path, number: int) -> PartPage:
     steps = []
     for index, step in enumerate(part.steps, start=number + 1):
         ladder = ladders.get(id(step), Ladder([]))
-        pictures = [draw_flow(flow, order, step.began) for flow in ladder.flows]
+        pictures = [draw_flow(flow, order, step.began, slow) for flow in ladder.flows]
         steps.append(StepPage(step, index, ladder, pictures, compare(step)))
     drawing = draw_topology(topology) if topology is not None else None
     return PartPage(part, topology, drawing, steps)
 
 
 def places_in_order(topology: Topology) -> list[str]:
-    """Every `node:interface` from left to right: a site, the Internet, all other sites."""
+    """Every `node:interface` from left to right: a site, the Internet, all other sites.
+
+    Carriers stand between the Internet and the sites behind them.
+    """
     plans = {plan.name: plan for plan in node_plans(topology)}
 
     def places(name: str, *, reverse: bool = False) -> list[str]:
         found = [f"{name}:{port.interface}" for port in plans[name].ports]
         return found[::-1] if reverse else found
 
+    def beyond(site: Site) -> Iterator[str]:
+        if site in to_the_left:
+            return
+        yield from places(site.gateway.name)
+        for host in site.hosts:
+            yield from places(host.name)
+        for behind in topology.behind(site):
+            yield from beyond(behind)
+
     order: list[str] = []
-    for site in topology.sites[:1]:
+    to_the_left: list[Site] = []
+    site = topology.sites[0] if topology.sites else None
+    while site is not None:
+        to_the_left.append(site)
         for host in site.hosts:
             order += places(host.name)
         order += places(site.gateway.name, reverse=True)
-    first = topology.isp_of(topology.sites[0].gateway.public) if topology.sites else None
+        site = topology.upstream(site)
+    first = topology.isp_of(to_the_left[-1].gateway.public) if to_the_left else None
     legs = places(ROUTER_NAME)
     if first is not None:  # the leg to the left goes to the left
         nearest = legs.pop(topology.isps.index(first))
@@ -199,10 +217,9 @@ def places_in_order(topology: Topology) -> list[str]:
     order += legs
     for host in topology.internet:
         order += places(host.name)
-    for site in topology.sites[1:]:
-        order += places(site.gateway.name)
-        for host in site.hosts:
-            order += places(host.name)
+    for carrier in [*to_the_left, None]:
+        for site in topology.behind(carrier):
+            order += beyond(site)
     return order
 
 

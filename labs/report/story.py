@@ -7,6 +7,7 @@ from typing import Any
 
 from napt_lab.labs.records.stream import Record
 from napt_lab.labs.verdict.verdicts import Verdict, verdict_of, worst
+from napt_lab.topologies.network.slow_links import PROGRAM as LINK
 
 DEEDS_KEPT = 60  # commands and observations of a step
 REPORTS_KEPT = 24  # of what programs reported in a step
@@ -36,13 +37,14 @@ class Deed:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A packet that a translator dropped, in the translator's words."""
+    """A packet that a translator dropped or a slow link lost, in their words."""
 
     node: str
     time: float
     packet: str
     reason: str
     meaning: str
+    by_link: bool = False
 
 
 @dataclass(slots=True)
@@ -204,8 +206,13 @@ def _add_report(step: StepStory, record: Record) -> None:
                 step.ends[record["node"], fields["rule"]["id"]] = record
             return
         case "drop" if len(step.drops) < DROPS_KEPT:
-            words = (str(fields.get(name, "")) for name in ("packet", "reason", "meaning"))
-            step.drops.append(Drop(record["node"], record["time"], *words))
+            packet, reason, meaning = (
+                str(fields.get(name, "")) for name in ("packet", "reason", "meaning")
+            )
+            by_link = record.get("program") == LINK
+            step.drops.append(
+                Drop(record["node"], record["time"], packet, reason, meaning, by_link)
+            )
     if len(step.reports) < REPORTS_KEPT:
         step.reports.append(record)
     else:

@@ -7,6 +7,8 @@
                                         ╌╌╌╌╌╌╌╌╪╌╌╌╌ 10.0.0.0/24, private
                                               alice
 
+A site behind another site hangs below it, in the same way.
+
 Units are those of the SVG: pixels.
 """
 
@@ -20,6 +22,7 @@ from napt_lab.topologies.spec.scalars import ROUTER_NAME
 COLUMN, BOX, MARGIN = 138, 126, 12
 ROUTER_Y, ISP_Y, PUBLIC_Y, SITE_Y, HOST_Y = 12, 116, 152, 276, 312
 BOX_HEIGHT = 58
+LEVEL = HOST_Y - PUBLIC_Y  # from a gateway to those behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +91,10 @@ def draw_topology(topology: Topology) -> Picture:
                 picture.boxes.append(box)
                 taps.append(box.middle)
                 left += COLUMN
-        for site in topology.sites:
+        for site in topology.behind(None):
             if topology.isp_of(site.gateway.public) == isp:
-                taps.append(_add_site(picture, site, left))
-                left += COLUMN * max(1, len(site.hosts))
+                taps.append(_add_site(picture, topology, site, left))
+                left += _width(topology, site)
         picture.legs += [Leg(x, ISP_Y, PUBLIC_Y) for x in taps]
         end = left - (COLUMN - BOX)
         picture.buses.append(Bus("isp", start, end, ISP_Y, str(isp.network)))
@@ -106,18 +109,32 @@ def draw_topology(topology: Topology) -> Picture:
     return picture
 
 
-def _add_site(picture: Picture, site: Site, left: float) -> float:
-    """Returns where its gateway is connected with the ISP."""
-    width = COLUMN * max(1, len(site.hosts)) - (COLUMN - BOX)
-    gateway = _gateway(site.gateway, left + (width - BOX) / 2)
+def _width(topology: Topology, site: Site) -> float:
+    """The width of a site, with the space to its right, and of all that is behind it."""
+    behind = sum(_width(topology, each) for each in topology.behind(site))
+    return max(COLUMN, COLUMN * len(site.hosts) + behind)
+
+
+def _add_site(
+    picture: Picture, topology: Topology, site: Site, left: float, down: int = 0
+) -> float:
+    """Returns where its gateway is connected with the network above, `down` below an ISP's."""
+    width = _width(topology, site) - (COLUMN - BOX)
+    gateway = _gateway(site.gateway, left + (width - BOX) / 2, PUBLIC_Y + down)
     picture.boxes.append(gateway)
-    picture.homes.append((left - 5, PUBLIC_Y + gateway.height // 2, width + 10, 0))
-    picture.legs.append(Leg(gateway.middle, PUBLIC_Y + gateway.height, SITE_Y))
-    picture.buses.append(Bus("site", left, left + width, SITE_Y, str(site.network)))
-    for number, host in enumerate(site.hosts):
-        box = _host(host, left + COLUMN * number, HOST_Y)
+    picture.homes.append((left - 5, gateway.y + gateway.height // 2, width + 10, 0))
+    picture.legs.append(Leg(gateway.middle, gateway.y + gateway.height, SITE_Y + down))
+    picture.buses.append(Bus("site", left, left + width, SITE_Y + down, str(site.network)))
+    taps = []
+    for host in site.hosts:
+        box = _host(host, left, HOST_Y + down)
         picture.boxes.append(box)
-        picture.legs.append(Leg(box.middle, SITE_Y, HOST_Y))
+        taps.append(box.middle)
+        left += COLUMN
+    for behind in topology.behind(site):
+        taps.append(_add_site(picture, topology, behind, left, down + LEVEL))
+        left += _width(topology, behind)
+    picture.legs += [Leg(x, SITE_Y + down, HOST_Y + down) for x in taps]
     return gateway.middle
 
 
@@ -126,9 +143,9 @@ def kind_of(gateway: Gateway) -> str:
     return "NAPT" if gateway.napt is not None else gateway.kind.value.replace("-", " ")
 
 
-def _gateway(gateway: Gateway, x: float) -> Box:
+def _gateway(gateway: Gateway, x: float, y: int) -> Box:
     lines = (str(gateway.public.ip), kind_of(gateway), str(gateway.private.ip))
-    return Box("gateway", gateway.name, x, PUBLIC_Y, BOX, lines)
+    return Box("gateway", gateway.name, x, y, BOX, lines)
 
 
 def _host(host: Host, x: float, y: int) -> Box:

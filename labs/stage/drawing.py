@@ -27,15 +27,19 @@ def _isp(isp: Isp, topology: Topology) -> _Branch:
         _host(host) for host in topology.internet if topology.isp_of(host.address) == isp
     ]
     branch.twigs += [
-        _site(site) for site in topology.sites if topology.isp_of(site.gateway.public) == isp
+        _site(site, topology)
+        for site in topology.behind(None)
+        if topology.isp_of(site.gateway.public) == isp
     ]
     return branch
 
 
-def _site(site: Site) -> _Branch:
+def _site(site: Site, topology: Topology) -> _Branch:
     gateway = site.gateway
     text = f"{gateway.public.ip} ║ {gateway.name}, {_kind(gateway)} ║ {gateway.private.ip}"
-    inside = _Branch(f"{site.network}  private: site {site.name}", [_host(h) for h in site.hosts])
+    whose = "public" if gateway.is_router else "private"
+    inside = _Branch(f"{site.network}  {whose}: site {site.name}", [_host(h) for h in site.hosts])
+    inside.twigs += [_site(behind, topology) for behind in topology.behind(site)]
     return _Branch(text, [inside])
 
 

@@ -11,6 +11,8 @@ channel at its left, beside these rows:
         └──────┬─────────────────────────────────┘
         ╌╌╌╌╌╌╌╪╌╌╌╌╌╌╌╌╌╌╌╌╌ 10.0.0.0/24
 
+A site behind another site hangs below it, in the same way.
+
 Units are those of the SVG: pixels.
 """
 
@@ -48,9 +50,9 @@ def picture_of(topology: Topology) -> Picture:
             if topology.isp_of(host.address) == isp:
                 _add_host(picture, host, left, PUBLIC_Y, ISP_Y)
                 left += HOST_WIDTH + GAP
-        for site in topology.sites:
+        for site in topology.behind(None):
             if topology.isp_of(site.gateway.public) == isp:
-                left = _add_site(picture, site, left) + GAP
+                left = _add_site(picture, topology, site, left, PUBLIC_Y) + GAP
         picture["buses"].append(
             [start, left - GAP, ISP_Y, str(isp.network), "isp", str(isp.router)]
         )
@@ -77,21 +79,32 @@ def _add_host(picture: Picture, host: Host, x: float, y: float, bus: float) -> N
     picture["ports"][f"{host.name}:eth0"] = [x + HOST_WIDTH / 2, y, bus]
 
 
-def _add_site(picture: Picture, site: Site, left: int) -> int:
-    """Returns where the next one may begin."""
-    hosts = len(site.hosts) * (HOST_WIDTH + GAP) - GAP
-    width = max(GATEWAY_WIDTH, hosts)
+def _add_site(picture: Picture, topology: Topology, site: Site, left: int, top: int) -> int:
+    """Add a site whose gateway's upper edge is at `top`; returns its right edge.
+
+    The outside network of the gateway is the line above it.
+    """
     gateway = site.gateway
+    above = top - (PUBLIC_Y - ISP_Y)
+    bottom = top + GATEWAY_HEIGHT
+    line = top + SITE_Y - PUBLIC_Y
+    hosts_y = line + SITE_HOST_Y - SITE_Y
     lines = [str(gateway.public.ip), kind_of(gateway), str(gateway.private.ip)]
     kind = "napt" if gateway.napt is not None else "gateway"
-    box = _box(kind, gateway.name, left, PUBLIC_Y, width, GATEWAY_HEIGHT, lines)
+    box = _box(kind, gateway.name, left, top, GATEWAY_WIDTH, GATEWAY_HEIGHT, lines)
     picture["nodes"].append(box)
-    bottom = PUBLIC_Y + GATEWAY_HEIGHT
-    picture["ports"][f"{gateway.name}:wan0"] = [left + CHANNEL, PUBLIC_Y, ISP_Y]
-    picture["ports"][f"{gateway.name}:lan0"] = [left + CHANNEL, bottom, SITE_Y]
-    picture["buses"].append([left, left + width, SITE_Y, f"{site.network}, private", "site", ""])
-    for number, host in enumerate(site.hosts):
-        _add_host(picture, host, left + number * (HOST_WIDTH + GAP), SITE_HOST_Y, SITE_Y)
+    picture["ports"][f"{gateway.name}:wan0"] = [left + CHANNEL, top, above]
+    picture["ports"][f"{gateway.name}:lan0"] = [left + CHANNEL, bottom, line]
+    right = left - GAP
+    for host in site.hosts:
+        _add_host(picture, host, right + GAP, hosts_y, line)
+        right += GAP + HOST_WIDTH
+    for behind in topology.behind(site):
+        right = _add_site(picture, topology, behind, right + GAP, line + PUBLIC_Y - ISP_Y)
+    right = max(right, left + GATEWAY_WIDTH)
+    box["w"] = right - left
+    whose = "public" if gateway.is_router else "private"
+    picture["buses"].append([left, right, line, f"{site.network}, {whose}", "site", ""])
     tallest = max(node["y"] + node["h"] for node in picture["nodes"])
-    picture["homes"].append([left - 6, bottom + 10, width + 12, tallest - bottom + 2])
-    return left + width
+    picture["homes"].append([left - 6, bottom + 10, right - left + 12, tallest - bottom + 2])
+    return right

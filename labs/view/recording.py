@@ -15,6 +15,9 @@ from typing import Any
 from napt_lab.labs.records.stream import Record
 from napt_lab.labs.report.story import Drop
 from napt_lab.labs.view.layout import picture_of
+from napt_lab.topologies.network.napt_control import PROGRAM
+from napt_lab.topologies.network.programs import FIREWALL
+from napt_lab.topologies.network.slow_links import PROGRAM as LINK
 from napt_lab.topologies.spec.loader import load
 
 RULES_KEPT, WORDS_KEPT = 400, 120  # of a step: rules made and ended; everything else
@@ -22,7 +25,6 @@ LINES_KEPT, LINE_KEPT = 40, 400  # of a text: lines, and characters of each
 DROPS_KEPT = 500  # of a step: reports of dropped packets
 RULE = ("id", "protocol", "internal", "external", "remote", "explicit", "made_by", "created",
         "packets_out", "packets_in")  # fmt: skip
-PROGRAM = "nat_node"
 
 
 class Recording:
@@ -127,12 +129,13 @@ class Recording:
                 return self._rule(node, fields, {})
             case "rule-ended" if record["program"] == PROGRAM:
                 return self._rule(node, fields, {"ended": str(fields.get("why", ""))})
-            case "drop" if record["program"] == PROGRAM:
-                words = [str(fields.get(key, "")) for key in ("packet", "reason", "meaning")]
+            case "drop" if record["program"] in (PROGRAM, FIREWALL, LINK):
+                keys = ("packet", "reason", "meaning")
+                packet, reason, meaning = (str(fields.get(key, "")) for key in keys)
                 if not self._room("drops", DROPS_KEPT):
                     return []
-                self.drops.append(Drop(node, record["time"], *words))
-                packet, reason, meaning = words
+                by_link = record["program"] == LINK
+                self.drops.append(Drop(node, record["time"], packet, reason, meaning, by_link))
                 drop = {"packet": packet, "reason": reason, "meaning": meaning}
                 return [("drop", {"node": node, **drop})]
             case "progress":

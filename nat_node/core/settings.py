@@ -221,12 +221,14 @@ class Settings(Choices):
     def is_not_routable(self, address: int) -> bool:
         """Whether no packet from or to this address may be on the public side.
 
-        A NAPT whose own external address is private stands behind another one: private
-        addresses are then the ordinary ones out there.
+        A NAPT whose own external address is private (RFC 1918) or shared (RFC 6598) stands
+        behind another one: such addresses are then the ordinary ones out there.
         """
         if is_unroutable(address) or self.is_inside(address):
             return True
-        return is_private(address) and not is_private(self.external)
+        if is_private(address):
+            return not is_private(self.external)
+        return is_shared(address) and not (is_shared(self.external) or is_private(self.external))
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +297,7 @@ def _network(text: str, length: int) -> tuple[int, int]:
     return parse_address(text), mask
 
 
+_SHARED = _network("100.64.0.0", 10)
 _PRIVATE = (_network("10.0.0.0", 8), _network("172.16.0.0", 12), _network("192.168.0.0", 16))
 _UNROUTABLE = (
     _network("0.0.0.0", 8),  # this network
@@ -307,6 +310,11 @@ _UNROUTABLE = (
 def is_private(address: int) -> bool:
     """RFC 1918."""
     return any(address & mask == network for network, mask in _PRIVATE)
+
+
+def is_shared(address: int) -> bool:
+    """Between a site and its carrier's NAPT (RFC 6598)."""
+    return address & _SHARED[1] == _SHARED[0]
 
 
 def is_unroutable(address: int) -> bool:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -34,12 +34,15 @@ from napt_lab.topologies.network.plan import (
     PLAIN,
     QUIET,
     NodePlan,
+    arp_patience,
+    mtu_commands,
     neighbor_commands,
     node_plans,
     segments,
 )
 from napt_lab.topologies.network.processes import EventLog, Process
 from napt_lab.topologies.network.programs import start_programs
+from napt_lab.topologies.network.slow_links import SlowLink, SlowLinks
 from napt_lab.topologies.sandbox import limits, neighbor_table, sandbox
 from napt_lab.topologies.spec.errors import not_one_of
 from napt_lab.topologies.spec.model import Topology
@@ -49,9 +52,6 @@ GROUP = 54  # marks the links in the sandbox's namespace, to delete them all at 
 # With br_netfilter, each bridge passes every packet to netfilter once more, as if the cable between
 # two nodes were a firewall.
 PLAIN_BRIDGES = {f"bridge/bridge-nf-call-{tables}": "0" for tables in ("iptables", "arptables")}
-# Three unanswered ARP requests mean "no such neighbor". Between local nodes 0.2 s between them is
-# enough; with the default of a second a student would have to wait.
-ARP_PATIENCE = {"ipv4/neigh/{interface}/retrans_time_ms": "200"}
 
 
 class Network:
@@ -66,6 +66,7 @@ class Network:
         self.log = EventLog()
         self.nodes: dict[str, Node] = {}
         self._programs: list[Process] = []  # that must run until the end
+        self.links: SlowLinks | None = None
         self._cleanup = contextlib.ExitStack()
 
     def __getitem__(self, name: str) -> Node:
@@ -173,6 +174,8 @@ class Network:
 
     def _make_links(self, plans: Sequence[NodePlan]) -> None:
         make, ports = [], []
+        slow: list[SlowLink] = []
+        whole: list[str] = []  # interfaces of bridges that must send whole packets
         for number, name in enumerate(segments(self.topology), start=1):
             self.mininet.addSwitch(name, dpid=str(number))
             make.append(f"link add {name} group {GROUP} type bridge stp_state 0 mcast_snooping 0")
@@ -182,10 +185,21 @@ class Network:
                 link = self.mininet.addLink(
                     plan.name, port.segment, intfName1=port.interface, addr1=port.mac
                 )
+                near = link.intf2
+                if port.link is not None:  # another pair between the node and the bridge's port
+                    near, far = f"lk{len(slow) + 1}.n", f"lk{len(slow) + 1}.f"
+                    slow.append(SlowLink(plan.name, port.link, near, far))
+                    make += [
+                        f"link add {link.intf2} group {GROUP} type veth peer name {far}",
+                        f"link set {far} up",
+                    ]
                 make.append(
-                    f"link add {link.intf2} group {GROUP} type veth peer name {port.interface} "
+                    f"link add {near} group {GROUP} type veth peer name {port.interface} "
                     f"address {port.mac} netns {self.nodes[plan.name].pid}"
                 )
+                if port.link is not None:
+                    make.append(f"link set {near} up")
+                    whole.append(str(link.intf2))
                 make.append(f"link set {link.intf2} master {port.segment} up")
                 # A permanent neighbor is not asked for by ARP: the bridge must know its port.
                 ports.append(f"fdb add {port.mac} dev {link.intf2} master static")
@@ -197,24 +211,36 @@ class Network:
         )
         Batch("ip", [], make).finish("sandbox")
         Batch("bridge", [], ports).finish("sandbox")
+        for interface in whole:
+            namespaces.switch_off_offload(interface)
+        if slow:
+            self.links = SlowLinks(slow, self.log)
+            self._cleanup.callback(self.links.close)
 
     def _configure(self, plans: Sequence[NodePlan]) -> None:
         """Set addresses, routes, neighbors and sysctls of all nodes, at the same time."""
-        neighbors = neighbor_commands(plans)
+        neighbors, mtus = neighbor_commands(plans), mtu_commands(plans)
         batches = [
-            Batch("ip", self.nodes[plan.name].entry, [*plan.ip_commands(), *neighbors[plan.name]])
+            Batch(
+                "ip",
+                self.nodes[plan.name].entry,
+                [*plan.ip_commands(), *mtus[plan.name], *neighbors[plan.name]],
+            )
             for plan in plans
         ]
+        patience = arp_patience(plans)
         for plan, batch in zip(plans, batches, strict=True):
             batch.finish(plan.name)
-            namespaces.visit(self.nodes[plan.name].pid, functools.partial(self._settle, plan))
+            namespaces.visit(
+                self.nodes[plan.name].pid, functools.partial(self._settle, plan, patience)
+            )
 
-    def _settle(self, plan: NodePlan) -> None:
+    def _settle(self, plan: NodePlan, patience: Mapping[str, int]) -> None:
         """Write the sysctls that need the interfaces. Runs in the node's namespace."""
         for port in plan.ports:
-            patience = {key.format(interface=port.interface): v for key, v in ARP_PATIENCE.items()}
-            namespaces.write_sysctls(patience)
-            if not self.topology.offload:
+            setting = f"ipv4/neigh/{port.interface}/retrans_time_ms"
+            namespaces.write_sysctls({setting: str(patience[port.segment])})
+            if port.link is not None or not self.topology.offload:
                 namespaces.switch_off_offload(port.interface)
         if plan.forwards:
             namespaces.write_sysctls({"ipv4/ip_forward": "1"})

@@ -10,7 +10,8 @@ address, and connects from the public one. The gateway itself forwards no packet
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Address
 from pathlib import PurePath
 
 from napt_lab.topologies.network import namespaces
@@ -19,6 +20,7 @@ from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.own_programs import program
 from napt_lab.topologies.network.processes import Process
 from napt_lab.topologies.spec import kernel_nat
+from napt_lab.topologies.spec.firewall import LOG, Inbound
 from napt_lab.topologies.spec.model import (
     Datapath,
     Engine,
@@ -33,6 +35,11 @@ from napt_lab.topologies.spec.services import SERVICES, Service
 
 READY_SECONDS = 10.0  # time for a program to become ready
 PROXY_PORT = 3128  # of an explicit proxy
+FIREWALL = "firewall"  # the name of the program that reports what one drops
+FIREWALL_COMMAND = (
+    "napt_lab.nat_node.engines.nftables.firewall",
+    *("--group", str(LOG), "--inside", "lan0"),
+)
 INTERCEPTED_PORT = 80  # a transparent proxy intercepts connections to this port
 TURN_REALM = "napt.lab"
 CONTROL, FILES = "control.sock", "files"  # in the node's folder
@@ -49,7 +56,7 @@ def start_programs(topology: Topology, nodes: Mapping[str, Node]) -> list[Proces
     """
     starting: list[Process] = []
     for site in topology.sites:
-        starting += _start_gateway(site, nodes[site.gateway.name], topology.offload)
+        starting += _start_gateway(site, nodes[site.gateway.name], topology)
     for host in topology.hosts():
         starting += _start_services(host, nodes[host.name])
     for process in starting:
@@ -57,41 +64,50 @@ def start_programs(topology: Topology, nodes: Mapping[str, Node]) -> list[Proces
     return starting
 
 
-def _start_gateway(site: Site, node: Node, fast: bool) -> Iterator[Process]:
+def _start_gateway(site: Site, node: Node, topology: Topology) -> Iterator[Process]:
     gateway = site.gateway
+    if gateway.firewall is not None:
+        _load(gateway.firewall.ruleset(str(gateway.public.ip)), node, "firewall.nft")
+        yield node.start_program(program(*FIREWALL_COMMAND), name=FIREWALL)
+    if gateway.is_router:
+        return
     name = gateway.kind.value
     if gateway.napt is not None:
         name = PROGRAM
         node.napt = NaptControl(gateway.name, node.home / CONTROL)
         if gateway.engine is Engine.NFTABLES:
             _start_kernel(gateway, gateway.napt, node)
-    argv = program(*gateway_command(site, node.home, fast))
+    argv = program(*gateway_command(site, node.home, topology))
     yield node.start_program(argv, name=name)
 
 
 def _start_kernel(gateway: Gateway, settings: NaptSettings, node: Node) -> None:
-    rules = node.home / "nat.nft"
-    rules.write_text(kernel_nat.ruleset(gateway, settings))
-    loaded = node.run(["nft", "-f", str(rules)])
-    if loaded.status != 0:
-        raise ProgramError(f"{gateway.name}: nft: {loaded.stderr.strip()}")
+    _load(kernel_nat.ruleset(gateway, settings), node, "nat.nft")
     times = kernel_nat.sysctls(settings)
     namespaces.visit(node.pid, lambda: namespaces.write_sysctls(times))
 
 
-def gateway_command(site: Site, home: PurePath, fast: bool) -> list[str]:
-    """The command line after `python -m` of a gateway's program.
+def _load(ruleset: str, node: Node, name: str) -> None:
+    """Load a ruleset of nftables, and keep it on the node as a file of this name."""
+    rules = node.home / name
+    rules.write_text(ruleset)
+    loaded = node.run(["nft", "-f", str(rules)])
+    if loaded.status != 0:
+        raise ProgramError(f"{node.name}: nft: {loaded.stderr.strip()}")
 
-    `home`: the node's folder; `fast`: whether the topology has `offload: true`.
-    """
+
+def gateway_command(site: Site, home: PurePath, topology: Topology) -> list[str]:
+    """The command line after `python -m` of a gateway's program; `home` is the node's folder."""
     gateway = site.gateway
     if gateway.napt is None:
         return proxy_command(gateway)
-    flags = nat_node_flags(site, gateway.napt, home / CONTROL)
+    subscribers = [behind.gateway.public.ip for behind in topology.behind(site)]
+    flags = nat_node_flags(site, gateway.napt, home / CONTROL, subscribers)
     if gateway.engine is Engine.NFTABLES:
         flags += ["--engine", "nftables"]
     elif gateway.translator is None:
-        usual = Datapath.KERNEL if fast else Datapath.PYTHON
+        remembers = gateway.firewall is not None and gateway.firewall.inbound is Inbound.DENY
+        usual = Datapath.KERNEL if topology.offload and not remembers else Datapath.PYTHON
         flags += ["--datapath", (gateway.datapath or usual).value]
     return ["napt_lab.nat_node", "run", *flags]
 
@@ -139,8 +155,13 @@ def _option_flags(options: Mapping[str, str | int | bool]) -> list[str]:
     return flags
 
 
-def nat_node_flags(site: Site, settings: NaptSettings, control: PurePath) -> list[str]:
-    """The command line after `napt run`."""
+def nat_node_flags(
+    site: Site,
+    settings: NaptSettings,
+    control: PurePath,
+    subscribers: Sequence[IPv4Address] = (),
+) -> list[str]:
+    """The command line after `napt run`; `subscribers` are the gateways behind the site."""
     gateway = site.gateway
     flags = {
         "inside": "lan0",
@@ -152,8 +173,8 @@ def nat_node_flags(site: Site, settings: NaptSettings, control: PurePath) -> lis
     argv = [word for name, value in flags.items() for word in (f"--{name}", value)]
     for setting in SETTINGS:
         argv += setting.words(getattr(settings, setting.name))
-    for host in site.hosts:
-        argv += ["--host", str(host.address.ip)]
+    for address in [*(host.address.ip for host in site.hosts), *subscribers]:
+        argv += ["--host", str(address)]
     for rule in settings.rules:
         inside = f"{rule.internal_address}:{rule.internal_port}"
         argv += ["--rule", f"{rule.protocol} {rule.external_port} -> {inside}"]

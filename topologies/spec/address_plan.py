@@ -22,6 +22,7 @@ class PublicPlan:
     def __init__(self) -> None:
         self._holders: dict[IPv4Address, Entry] = {}
         self._networks: dict[IPv4Network, Entry] = {}
+        self._routed: dict[IPv4Network, Entry] = {}  # behind a gateway
 
     def parse(self, text: str) -> IPv4Interface:
         """A parser for a public address."""
@@ -42,13 +43,21 @@ class PublicPlan:
         self._holders[address.ip] = entry
         if network in self._networks:
             return
-        for other, first in self._networks.items():
+        self._refuse_overlap(network, entry, "the same network, or one that does not overlap it")
+        self._networks[network] = entry
+
+    def claim_routed(self, network: IPv4Network, entry: Entry) -> None:
+        """Give a network to the router at `entry`, or note there why it cannot have it."""
+        self._refuse_overlap(network, entry, "a network that does not overlap it")
+        self._routed[network] = entry
+
+    def _refuse_overlap(self, network: IPv4Network, entry: Entry, allowed: str) -> None:
+        for other, first in (self._networks | self._routed).items():
             if network.overlaps(other):
                 entry.refuse(
                     f"the network {network} overlaps {other} of {first.path} (line {first.line}); "
-                    "allowed: the same network, or one that does not overlap it"
+                    f"allowed: {allowed}"
                 )
-        self._networks[network] = entry
 
     def isps(self) -> tuple[Isp, ...]:
         """One ISP for each network, in the order of the file."""
@@ -56,9 +65,10 @@ class PublicPlan:
 
 
 class SitePlan:
-    """The private addresses of one site; if `gateway` is None, only their form is checked."""
+    """The addresses inside the site `name`; if `gateway` is None, only their form is checked."""
 
-    def __init__(self, gateway: IPv4Interface | None, entry: Entry) -> None:
+    def __init__(self, name: str, gateway: IPv4Interface | None, entry: Entry) -> None:
+        self._name = name
         self._gateway = gateway
         self._holders = {} if gateway is None else {gateway.ip: entry}
 
@@ -70,7 +80,7 @@ class SitePlan:
         network = self._gateway.network
         if value.ip not in network:
             raise ValueError(
-                f"{value.ip} is outside this site's network {network}; "
+                f"{value.ip} is outside {network}, the network of site {self._name}; "
                 f"allowed: {network[1]} to {network[-2]}"
             )
         if "/" in text and value.network != network:

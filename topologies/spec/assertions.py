@@ -42,6 +42,8 @@ SEEN_REASONS = (
     "not-forwarded",  # it reached a node that neither forwarded it nor sent an error
     "no-answer",  # it arrived, and no reply came back
 )
+#: The reason that a gateway's firewall reports for its drops (firewall.py).
+FIREWALL_REASONS = ("blocked",)
 #: The reasons that the Python translator reports for its drops (nat_node/core/verdict.py).
 DROP_REASONS = (
     "no-rule", "filtered", "unanswered", "not-for-us", "private-destination", "ports-exhausted",

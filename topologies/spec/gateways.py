@@ -1,4 +1,4 @@
-"""Reads `gateway:` in a topology file: a NAPT or proxy between a site and its ISP."""
+"""Reads `gateway:` in a topology file: a NAPT, proxy or router between a site and the outside."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import stat
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from enum import Enum
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from napt_lab.topologies.spec.address_plan import PublicPlan, SitePlan
 from napt_lab.topologies.spec.errors import quoted
+from napt_lab.topologies.spec.firewall import Firewall, Inbound, read_firewall
 from napt_lab.topologies.spec.kernel_nat import cannot
+from napt_lab.topologies.spec.link import read_link
 from napt_lab.topologies.spec.model import Datapath, Engine, Gateway, GatewayKind
 from napt_lab.topologies.spec.napt_settings import (
     PORT_CONTROL,
@@ -22,7 +25,7 @@ from napt_lab.topologies.spec.napt_settings import (
     Setting,
     StaticRule,
 )
-from napt_lab.topologies.spec.presets import PRESETS, USUAL, Preset
+from napt_lab.topologies.spec.presets import FIREWALLS, PRESETS, USUAL, Preset
 from napt_lab.topologies.spec.scalars import (
     count,
     duration,
@@ -30,7 +33,7 @@ from napt_lab.topologies.spec.scalars import (
     one_of,
     ports,
     private_interface,
-    public_interface,
+    routed_interface,
     static_rule,
     whole,
 )
@@ -40,9 +43,10 @@ DEFAULT_NAME = {
     GatewayKind.NAPT: "napt",
     GatewayKind.PROXY: "proxy",
     GatewayKind.TRANSPARENT_PROXY: "tproxy",
+    GatewayKind.ROUTER: "router",
 }
 
-_KEYS = ("name", "kind", "public", "private")
+_KEYS = ("name", "kind", "behind", "public", "private", "link", "firewall")
 _NAPT_KEYS = (
     "engine",
     "datapath",
@@ -62,13 +66,31 @@ class GatewayDraft:
         self._folder = folder
         self.section = entry.section(*_KEYS, *_NAPT_KEYS, required=("kind", "public", "private"))
         self.kind = self.section.value("kind", one_of(GatewayKind))
-        self.public = self.section.value("public", public_interface)
-        self.private = self.section.value("private", private_interface)
+        self.behind = self.section.value("behind", str)
+        self.public: IPv4Interface | None = None
+        of_a_router = self.kind is GatewayKind.ROUTER
+        inside = routed_interface if of_a_router else private_interface
+        self.private = self.section.value("private", inside)
         usual_name = f"{DEFAULT_NAME[self.kind or GatewayKind.NAPT]}_{site_name}"
         self.name = self.section.value_or("name", str, usual_name)
 
+    def read_public(self, plan: PublicPlan | SitePlan) -> None:
+        """Read the outside address, and claim it in `plan`: the Internet's, or the carrier's."""
+        self.public = self.section.value("public", plan.parse)
+        if self.public is None:
+            return
+        plan.claim(self.public, self.section["public"])
+        if self.private and self.public.network.overlaps(self.private.network):
+            self.section["private"].refuse(
+                f"{self.private.network} overlaps the network outside, {self.public.network}; "
+                "allowed: a network that does not overlap it"
+            )
+
     def finish(self, hosts: set[IPv4Address]) -> Gateway | None:
-        """The gateway of a site with these hosts; None if a required key is missing or wrong."""
+        """The gateway of a site with these hosts; None if a required key is missing or wrong.
+
+        `hosts`: also the gateways of the sites behind this one.
+        """
         settings, engine, datapath, translator = None, Engine.PYTHON, None, None
         if self.kind in (GatewayKind.NAPT, None):
             engine = self.section.value_or("engine", one_of(Engine), Engine.PYTHON)
@@ -97,8 +119,34 @@ class GatewayDraft:
         if self.kind is None or self.public is None or self.private is None:
             return None
         return Gateway(
-            self.name, self.kind, self.public, self.private, engine, settings, datapath, translator
+            self.name,
+            self.kind,
+            self.public,
+            self.private,
+            engine,
+            settings,
+            datapath,
+            translator,
+            self.behind,
+            read_link(self.section["link"]) if "link" in self.section else None,
+            self._firewall(datapath),
         )
+
+    def _firewall(self, datapath: Datapath | None) -> Firewall | None:
+        entry = self.section.get("firewall")
+        if entry is None:
+            preset = self.section.get("preset")
+            named = str(preset.node.value) if preset else ""
+            return FIREWALLS.get(Preset(named)) if named in list(Preset) else None
+        if self.kind in (GatewayKind.PROXY, GatewayKind.TRANSPARENT_PROXY):
+            entry.refuse("a proxy forwards no packets; allowed with kind: napt, router")
+        firewall = read_firewall(entry)
+        if firewall.inbound is Inbound.DENY and datapath is Datapath.KERNEL:
+            entry.refuse(
+                "datapath: kernel carries flows past the firewall's memory; "
+                "allowed: inbound: allow, or datapath: python"
+            )
+        return firewall
 
 
 def _program_beside(folder: Path) -> Callable[[str], Path]:

@@ -19,7 +19,7 @@ from math import ceil
 from napt_lab.topologies.spec.model import Engine, Gateway
 from napt_lab.topologies.spec.napt_settings import SETTINGS, Behavior, NaptSettings, PortAssignment
 from napt_lab.topologies.spec.presets import USUAL
-from napt_lab.topologies.spec.scalars import PRIVATE
+from napt_lab.topologies.spec.scalars import not_beyond
 
 #: The settings that the kernel can keep. It refuses all others, also ones that are added later.
 _TIMES = {"tcp_idle", "tcp_transitory_idle", "udp_idle", "icmp_idle", "closing_hold"}
@@ -90,11 +90,17 @@ def ruleset(gateway: Gateway, settings: NaptSettings) -> str:
     ct state established,related accept
     ct state invalid {_drop("no-connection")}
     iifname "wan0" ct status ! dnat {_drop("not-for-us")}
-    oifname "wan0" ip daddr {{ {", ".join(map(str, PRIVATE))} }} \
-      {_drop("private-destination", "reject with icmp admin-prohibited")}
+    {_private_destination(gateway)}
   }}
 }}
 """
+
+
+def _private_destination(gateway: Gateway) -> str:
+    if not (networks := not_beyond(gateway.public.ip)):
+        return ""
+    reject = _drop("private-destination", "reject with icmp admin-prohibited")
+    return f'oifname "wan0" ip daddr {{ {", ".join(map(str, networks))} }} {reject}'
 
 
 def _drop(reason: str, how: str = "drop") -> str:

@@ -9,6 +9,8 @@
       a:
         gateway: {kind: napt, public: 24.9.3.7, private: 10.0.0.1/24}
         hosts: {alice: 10.0.0.7}
+      b:                                 (behind site a, whose gateway is the next hop)
+        gateway: {kind: napt, behind: a, public: 10.0.0.3, private: 192.168.0.1/24}
     expect:                              (optional; see expectations.py)
       - alice reaches files:8080 as 24.9.3.7
 
@@ -23,8 +25,8 @@ and no content can raise anything but TopologyError.
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -34,13 +36,16 @@ from napt_lab.topologies.spec.checkout import PROGRAM, TOPOLOGIES
 from napt_lab.topologies.spec.errors import Problems, nearest, not_one_of, quoted
 from napt_lab.topologies.spec.expectations import expectations
 from napt_lab.topologies.spec.gateways import DEFAULT_NAME, GatewayDraft
-from napt_lab.topologies.spec.model import Host, Site, Topology
+from napt_lab.topologies.spec.link import read_link
+from napt_lab.topologies.spec.model import GatewayKind, Host, Site, Topology
 from napt_lab.topologies.spec.roster import Roster
 from napt_lab.topologies.spec.services import SERVICES, Service
 from napt_lab.topologies.spec.yaml_nodes import MAX_BYTES, Entry, Section, compose
 
 MOST_FILES = 500  # in the folder of a missing file, to find the name that was meant
-MAX_NODES = 120  # hosts, gateways and the internet router
+#: Hosts, gateways and the internet router. A Linux bridge has 1,023 ports, and all hosts of a
+#: topology may be on one.
+MAX_NODES = 1000
 
 _title = scalars.one_line("a title", 100)
 
@@ -93,6 +98,15 @@ def read_topology(entry: Entry, path: Path) -> Topology:
     return _Reader(path.parent).topology(entry, path)
 
 
+@dataclass(frozen=True, slots=True)
+class _SiteDraft:
+    """A site as far as it does not depend on others."""
+
+    gateway: GatewayDraft
+    plan: SitePlan
+    hosts: tuple[Host, ...]
+
+
 class _Reader:
     """One pass over one file; remembers the names and addresses that must be unique in it."""
 
@@ -130,27 +144,77 @@ class _Reader:
         return replace(topology, expect=expectations(section["expect"], roster))
 
     def _sites(self, entry: Entry) -> tuple[Site, ...]:
-        sites = (self._site(name, site) for name, site in entry.named().items())
-        return tuple(site for site in sites if site)
+        """All sites: first what each says by itself, then what depends on other sites."""
+        named = entry.named()
+        drafts = {
+            name: draft
+            for name, site in named.items()
+            if (draft := self._draft(name, site)) is not None
+        }
+        for name, draft in drafts.items():
+            draft.gateway.read_public(self._outside(name, drafts, named))
+        sites = []
+        for name, draft in drafts.items():
+            inside = {host.address.ip for host in draft.hosts}
+            behind = [d.gateway for d in drafts.values() if d.gateway.behind == name]
+            inside |= {each.public.ip for each in behind if each.public}
+            if gateway := draft.gateway.finish(inside):
+                sites.append(Site(name, gateway, draft.hosts))
+        return tuple(sites)
 
-    def _site(self, name: str, entry: Entry) -> Site | None:
+    def _draft(self, name: str, entry: Entry) -> _SiteDraft | None:
+        """A site as far as it does not depend on others; None without a gateway."""
         named = _is_good(scalars.name, name, entry)
         section = entry.section("gateway", "hosts", required=("gateway",))
         self._note_misread(section)
         if not named or "gateway" not in section:
             self._misread |= _usual_names(name)
         if "gateway" not in section:
-            self._hosts(section.get("hosts"), SitePlan(None, entry))
+            self._hosts(section.get("hosts"), SitePlan(name, None, entry))
             return None
-        draft = GatewayDraft(section["gateway"], name, self._folder)
-        if named or "name" in draft.section:  # a bad name of the site is reported already
-            self._add_node(draft.name, draft.section.at("name"))
-        if draft.public:
-            self._public.claim(draft.public, draft.section["public"])
-        plan = SitePlan(draft.private, draft.section.at("private"))
-        hosts = self._hosts(section.get("hosts"), plan)
-        gateway = draft.finish({host.address.ip for host in hosts})
-        return Site(name, gateway, hosts) if gateway else None
+        gateway = GatewayDraft(section["gateway"], name, self._folder)
+        if named or "name" in gateway.section:  # a bad name of the site is reported already
+            self._add_node(gateway.name, gateway.section.at("name"))
+        if gateway.private and gateway.kind is GatewayKind.ROUTER:
+            self._public.claim_routed(gateway.private.network, gateway.section["private"])
+        plan = SitePlan(name, gateway.private, gateway.section.at("private"))
+        return _SiteDraft(gateway, plan, self._hosts(section.get("hosts"), plan))
+
+    def _outside(
+        self, name: str, drafts: Mapping[str, _SiteDraft], names: Container[str]
+    ) -> PublicPlan | SitePlan:
+        """The addresses of the network outside of a site; notes an impossible `behind`."""
+        gateway = drafts[name].gateway
+        if "behind" not in gateway.section:
+            return self._public
+        where = gateway.section["behind"]
+        only_form = SitePlan(name, None, where)
+        if gateway.behind is None:
+            return only_form
+        if gateway.behind not in drafts:
+            if gateway.behind not in names:  # else that site has no gateway, which is reported
+                others = [other for other in drafts if other != name]
+                where.refuse(
+                    not_one_of(f"there is no site {quoted(gateway.behind)}", gateway.behind, others)
+                )
+            return only_form
+        way, up = [name], gateway.behind
+        while up in drafts and up not in way:
+            way.append(up)
+            up = drafts[up].gateway.behind or ""
+        if up == name:
+            where.refuse(
+                f"{name} is behind itself ({' → '.join([*way, name])}); "
+                "allowed: a site that leads to the Internet"
+            )
+            return only_form
+        carrier = drafts[gateway.behind].gateway
+        if gateway.kind is GatewayKind.ROUTER and carrier.kind not in (GatewayKind.ROUTER, None):
+            where.refuse(
+                f"the public addresses inside a router are hidden behind {carrier.name}; "
+                "allowed: a site whose gateway is a router, or no behind"
+            )
+        return drafts[gateway.behind].plan
 
     def _note_misread(self, section: Section) -> None:
         """A misspelled key may contain nodes."""
@@ -162,11 +226,16 @@ class _Reader:
         hosts = []
         for name, host in entry.named().items() if entry else ():
             self._add_node(name, host)
-            place, services = _address_and_services(host)
-            address = place.read(plan.parse) if place else None
-            if place and address:
-                plan.claim(address, place)
-                hosts.append(Host(name, address, services))
+            section = Section(host)
+            if host.is_mapping():
+                section = host.section("address", "runs", "link", required=("address",))
+            else:
+                section["address"] = host
+            services = _services(section["runs"]) if "runs" in section else ()
+            link = read_link(section["link"]) if "link" in section else None
+            if address := section.value("address", plan.parse):
+                plan.claim(address, section["address"])
+                hosts.append(Host(name, address, services, link))
         return tuple(hosts)
 
     def _add_node(self, name: str, entry: Entry) -> None:
@@ -184,7 +253,8 @@ class _Reader:
         self._nodes[name] = entry
         if len(self._nodes) == MAX_NODES:  # with the router, which is not in this table
             entry.refuse(
-                f"too many nodes; allowed: {MAX_NODES}, gateways and the internet router included"
+                f"too many nodes; allowed: {MAX_NODES:,}, gateways and the internet router "
+                "included (a network's bridge has no more ports)"
             )
 
 
@@ -200,14 +270,6 @@ def _is_good(parse: Callable[[str], str], name: str, entry: Entry) -> bool:
         entry.refuse(str(error))
         return False
     return True
-
-
-def _address_and_services(entry: Entry) -> tuple[Entry | None, tuple[Service, ...]]:
-    """The entry of a host's address, and its services."""
-    if not entry.is_mapping():
-        return entry, ()
-    section = entry.section("address", "runs", required=("address",))
-    return section.get("address"), _services(section["runs"]) if "runs" in section else ()
 
 
 def _services(entry: Entry) -> tuple[Service, ...]:

@@ -7,6 +7,11 @@ network is one Ethernet segment.
 
           host ── site's segment ── gateway ── ISP's segment ── internet ── ISP's segment ── host
 
+A gateway may also stand behind another site, its carrier: then its outside is on that site's
+segment, and the carrier's gateway is its next hop.
+
+    host ── home's segment ── napt_home ── carrier's segment ── cgn ── ISP's segment ── internet
+
 All of this is frozen data: the loader makes it, the builder makes Mininet nodes from it.
 """
 
@@ -19,6 +24,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
 from napt_lab.topologies.spec.assertions import Expectation
+from napt_lab.topologies.spec.firewall import Firewall
+from napt_lab.topologies.spec.link import Link
 from napt_lab.topologies.spec.napt_settings import NaptSettings
 from napt_lab.topologies.spec.scalars import ROUTER_NAME
 from napt_lab.topologies.spec.services import Service
@@ -30,6 +37,7 @@ class GatewayKind(StrEnum):
     NAPT = "napt"
     PROXY = "proxy"
     TRANSPARENT_PROXY = "transparent-proxy"
+    ROUTER = "router"  # forwards packets as they are: public addresses inside
 
 
 class Engine(StrEnum):
@@ -53,11 +61,16 @@ class Host:
     name: str
     address: IPv4Interface
     runs: tuple[Service, ...] = ()
+    link: Link | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """The gateway of a site. `napt` is None unless `kind` is NAPT."""
+    """The gateway of a site. `napt` is None unless `kind` is NAPT.
+
+    `behind`: the site whose inside network has the address `public`; None on the Internet.
+    `link`: its wire outside.
+    """
 
     name: str
     kind: GatewayKind
@@ -69,11 +82,19 @@ class Gateway:
     translator: Path | None = (
         None  # a file with a translate() of the user's own, in place of the project's
     )
+    behind: str | None = None
+    link: Link | None = None
+    firewall: Firewall | None = None
+
+    @property
+    def is_router(self) -> bool:
+        """Whether the addresses inside are known outside, since nothing is translated."""
+        return self.kind is GatewayKind.ROUTER
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A private network: hosts on one segment behind one gateway."""
+    """A network behind one gateway: hosts on one segment, with private addresses or a router's."""
 
     name: str
     gateway: Gateway
@@ -140,6 +161,34 @@ class Topology:
             if gateway.napt is not None
         ]
         return ", ".join(dict.fromkeys(engines)) or Engine.PYTHON.value
+
+    def upstream(self, site: Site) -> Site | None:
+        """The site that `site` is behind; None if its gateway is on the Internet."""
+        if site.gateway.behind is None:
+            return None
+        return next(each for each in self.sites if each.name == site.gateway.behind)
+
+    def behind(self, site: Site | None) -> list[Site]:
+        """The sites directly behind `site`; without it, those on the Internet."""
+        name = site.name if site else None
+        return [each for each in self.sites if each.gateway.behind == name]
+
+    def routed_behind(self, site: Site | None) -> Iterator[tuple[IPv4Network, IPv4Address]]:
+        """The networks of routers behind `site`, each with the next hop from its segment.
+
+        Without `site`: the same from the Internet.
+        """
+        for each in self.behind(site):
+            if each.gateway.is_router:
+                next_hop = each.gateway.public.ip
+                yield each.network, next_hop
+                yield from ((network, next_hop) for network, _ in self.routed_behind(each))
+
+    def outermost(self, site: Site) -> Site:
+        """The last site on the way from `site` to the Internet."""
+        while (upstream := self.upstream(site)) is not None:
+            site = upstream
+        return site
 
     def isp_of(self, address: IPv4Interface) -> Isp:
         """The ISP of a public address; the loader guarantees that there is one."""

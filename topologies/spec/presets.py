@@ -14,6 +14,10 @@ remote endpoints may send to it?):
 the NAPT of the course: a rule for each connection, which ends with the connection, on any port; an
 unsolicited SYN gets no reply.
 
+Others have the name of a place, and behave as NAPTs there commonly do: `home` keeps ports where it
+can; `carrier` is a CGN (RFC 6888); `hotel` blocks UDP; `office` is symmetric, and blocks UDP except
+DNS; `cloud` is symmetric and does not hairpin; `mobile` is symmetric and forgets UDP soon.
+
 A key beside `preset` in the file overrides the preset.
 """
 
@@ -21,6 +25,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from napt_lab.topologies.spec.firewall import Firewall, Traffic
 from napt_lab.topologies.spec.model import Engine
 from napt_lab.topologies.spec.napt_settings import Behavior, NaptSettings, PortAssignment
 
@@ -34,6 +39,12 @@ class Preset(StrEnum):
     SYMMETRIC = "symmetric"
     RFC = "rfc"
     LEVEL_8 = "level-8"
+    HOME = "home"
+    CARRIER = "carrier"
+    HOTEL = "hotel"
+    OFFICE = "office"
+    CLOUD = "cloud"
+    MOBILE = "mobile"
 
 
 _ANY = Behavior.ENDPOINT_INDEPENDENT
@@ -58,6 +69,31 @@ PRESETS = {
     Preset.LEVEL_8: NaptSettings(
         mapping=_BOTH, filtering=_BOTH, ports=range(1, 65536), closing_hold=1.0, refuse_syn=False
     ),
+    Preset.HOME: NaptSettings(
+        mapping=_ANY, filtering=_BOTH, port_assignment=PortAssignment.PRESERVE
+    ),
+    Preset.CARRIER: NaptSettings(
+        mapping=_ANY, filtering=_ANY, port_hold=120.0, udp_idle=120.0, host_limit=1024
+    ),
+    Preset.HOTEL: NaptSettings(mapping=_ANY, filtering=_BOTH, hairpinning=False),
+    Preset.OFFICE: NaptSettings(mapping=_BOTH, filtering=_BOTH, hairpinning=False),
+    Preset.CLOUD: NaptSettings(
+        mapping=_BOTH,
+        filtering=_BOTH,
+        hairpinning=False,
+        tcp_idle=350.0,
+        udp_idle=120.0,
+        refuse_syn=False,
+    ),
+    Preset.MOBILE: NaptSettings(
+        mapping=_BOTH, filtering=_BOTH, hairpinning=False, tcp_idle=1800.0, udp_idle=30.0
+    ),
+}
+
+#: The firewalls that presets bring along.
+FIREWALLS = {
+    Preset.HOTEL: Firewall(blocks=(Traffic("udp"),)),
+    Preset.OFFICE: Firewall(blocks=(Traffic("udp"),), allows=(Traffic("udp", 53),)),
 }
 
 #: The settings of a gateway without keys. Most of them are fixed in the kernel's NAT.

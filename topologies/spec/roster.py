@@ -72,8 +72,11 @@ class Roster:
         """The names of the NAPTs."""
         return [name for name, site in self._gateways.items() if site.gateway.napt is not None]
 
-    def public_addresses(self) -> int:
-        """The number of public addresses that are not a gateway's."""
+    def places_outside(self, site: Site) -> int:
+        """The number of addresses on its outside from which a NAPT can be measured."""
+        carrier = self._topology.upstream(site)
+        if carrier is not None:
+            return 1 + len(carrier.hosts)
         return len(self._topology.internet) + len(self._topology.isps)
 
     def _is_host(self, name: str) -> bool:

@@ -47,13 +47,14 @@ _INTERFACES = "all any default lo localhost tun0"
 RESERVED = frozenset([ROUTER_NAME, *_PROMPT.split(), *_INTERFACES.split(), *keyword.kwlist])
 
 PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))  # RFC 1918
+SHARED = IPv4Network("100.64.0.0/10")  # between a site and its carrier's NAT (RFC 6598)
 
 # The IANA special-purpose registry (RFC 6890), without the documentation ranges: labs use those
-# for the Internet. Shared space (RFC 6598) belongs between a site and its carrier's NAT.
+# for the Internet.
 _NOT_PUBLIC = {
     IPv4Network("0.0.0.0/8"): "'this network' (RFC 791)",
     **dict.fromkeys(PRIVATE, "private (RFC 1918)"),
-    IPv4Network("100.64.0.0/10"): "shared by carriers (RFC 6598)",
+    SHARED: "shared by carriers (RFC 6598)",
     IPv4Network("127.0.0.0/8"): "loopback (RFC 1122)",
     IPv4Network("169.254.0.0/16"): "link-local (RFC 3927)",
     IPv4Network("192.0.0.0/24"): "for protocols (RFC 6890)",
@@ -227,24 +228,45 @@ def interface(text: str) -> IPv4Interface:
 
 def public_interface(text: str) -> IPv4Interface:
     """A public address of one node, and its network."""
+    return usable(_public(text, "198.51.100.10"), first=2)
+
+
+def _public(text: str, example: str) -> IPv4Interface:
     value = interface(text)
     for network, use in _NOT_PUBLIC.items():
         if value.network.overlaps(network):
             raise ValueError(
                 f"{value} is not public: {network} is {use}; allowed: a public address, as in "
-                "198.51.100.10"
+                f"{example}"
             )
-    return usable(value, first=2)
+    return usable(value)
+
+
+def routed_interface(text: str) -> IPv4Interface:
+    """A router's address inside, and its network: a public one."""
+    return _public(text, "198.51.100.1/24")
 
 
 def private_interface(text: str) -> IPv4Interface:
-    """A private address (RFC 1918), and its network."""
+    """A private address (RFC 1918) or a carrier's (RFC 6598), and its network."""
     value = interface(text)
-    if not any(value.network.subnet_of(network) for network in PRIVATE):
+    inside = (*PRIVATE, SHARED)
+    if not any(value.network.subnet_of(network) for network in inside):
         raise ValueError(
-            f"{value} is not private; allowed (RFC 1918): {', '.join(map(str, PRIVATE))}"
+            f"{value} is not private; allowed (RFC 1918, RFC 6598): {', '.join(map(str, inside))}"
         )
     return usable(value)
+
+
+def not_beyond(outside: IPv4Address) -> tuple[IPv4Network, ...]:
+    """The networks that a NAPT with this address outside cannot have as neighbors out there.
+
+    On the Internet they are all private ones. Behind another NAPT, its inside network is what is
+    out there. The translator does the same (nat_node/core/settings.py: `is_not_routable`).
+    """
+    if any(outside in network for network in PRIVATE):
+        return ()
+    return PRIVATE if outside in SHARED else (*PRIVATE, SHARED)
 
 
 def usable(value: IPv4Interface, first: int = 1) -> IPv4Interface:

@@ -21,6 +21,7 @@ from ipaddress import IPv4Address
 
 from napt_lab.topologies.spec.assertions import (
     DROP_REASONS,
+    FIREWALL_REASONS,
     SEEN_REASONS,
     Assertion,
     CannotReach,
@@ -172,7 +173,7 @@ def _cannot_reach(source: str, words: Words, roster: Roster) -> CannotReach:
     )
     target, protocol = _target(source, to, clauses, roster)
     reason = clauses.get("because")
-    reasons = (*SEEN_REASONS, *DROP_REASONS)
+    reasons = (*SEEN_REASONS, *FIREWALL_REASONS, *DROP_REASONS)
     if reason is not None and reason not in reasons:
         raise ValueError(not_one_of(f"{quoted(reason)} is not a reason", reason, reasons))
     at = clauses.get("because at")
@@ -202,10 +203,16 @@ def _napt(name: str, roster: Roster) -> str:
         raise ValueError(
             f"{name} cannot be measured: its site has no host; allowed: a site with a host"
         )
-    if roster.public_addresses() < PLACES_OUTSIDE:
+    if roster.places_outside(site) < PLACES_OUTSIDE:
+        carrier = site.gateway.behind
+        addresses, where = (
+            ("addresses on its outside", f"in {carrier}")
+            if carrier
+            else ("public addresses", "on the Internet")
+        )
         raise ValueError(
-            f"{name} cannot be measured: that takes two public addresses besides its own, and "
-            "there is one; allowed: a topology with one more host on the Internet"
+            f"{name} cannot be measured: that takes two {addresses} besides its own, and "
+            f"there is one; allowed: a topology with one more host {where}"
         )
     return name
 

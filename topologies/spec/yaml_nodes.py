@@ -25,9 +25,9 @@ from napt_lab.topologies.spec.errors import Problems, not_one_of, quoted
 from napt_lab.topologies.spec.look_alikes import odd_quote, odd_space
 from napt_lab.topologies.spec.yaml_mistakes import explain, no_space
 
-MAX_BYTES = 64 * 1024
+MAX_BYTES = 128 * 1024
 MAX_DEPTH = 20
-MAX_NODES = 5000
+MAX_NODES = 20_000
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 

@@ -26,15 +26,15 @@ _INTERFACE, _PAYLOAD, _PREFIX = 4, 9, 10
 _BYTES = 60 + 20
 
 
-def listen() -> Netlink:
-    """A socket that is told of every logged packet. Raises OSError."""
+def listen(group: int = GROUP) -> Netlink:
+    """A socket that is told of every packet logged for `group`. Raises OSError."""
     netlink = Netlink()
     for setting in (
         attribute(_COMMAND, _BIND),
         attribute(_MODE, pack("!IBx", _BYTES, _COPY_PACKET)),
         attribute(_DELAY, pack("!I", _HUNDREDTHS)),
     ):
-        netlink.ask(_CONFIG, setting, resource=GROUP)
+        netlink.ask(_CONFIG, setting, resource=group)
     return netlink
 
 

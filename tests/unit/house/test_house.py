@@ -42,6 +42,7 @@ FLOORS = {
         "servers",
     ),
     "labs": (
+        "topologies/links",
         "topologies/spec",
         "topologies/sandbox",
         "topologies/network",
@@ -78,6 +79,7 @@ USES_ALSO = {
     "labs/translator": {"nat_node/student"},
     # a NAPT's settings are declared there, once
     "topologies/spec": {"nat_node/core"},
+    "topologies/links": {"nat_node/core"},  # the words for a packet
     "nat_node": {"nat_node/student"},
 }
 NOT_YET: set[tuple[str, str]] = set()  # (room, room that it should not use); each is to go

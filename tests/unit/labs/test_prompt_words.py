@@ -19,6 +19,7 @@ from napt_lab.labs.prompt.completion import vocabulary
 from napt_lab.labs.prompt.examples import EXAMPLES, suited
 from napt_lab.labs.records.state import state_folder
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
+from napt_lab.topologies.spec.link import Link
 from napt_lab.topologies.spec.loader import load
 from tests.waiting import wait_until
 
@@ -133,12 +134,12 @@ def frame(source, destination, *, sequence=7, identification=1):
     return bytes(12) + b"\x08\x00" + ip + tcp
 
 
-def told(*frames):
+def told(*frames, link=None):
     """The lines for (time in ms, interface, outgoing, frame)."""
     lines = []
     teller = Teller(0, lines.append)
     for milliseconds, interface, outgoing, data in frames:
-        node, port = unknown(), unknown(segment=interface)
+        node, port = unknown(), unknown(segment=interface, link=link)
         place = Place(node, port, interface)
         teller.tell(milliseconds * 1_000_000, place, outgoing, data)
     return lines
@@ -155,6 +156,14 @@ def test_what_a_napt_has_rewritten_is_highlighted():
     shown = [after.plain[s.start : s.end] for s in after.spans if s.style == REWRITTEN]
     assert shown == ["203.0.113.77:1024"]
     assert not [s for s in before.spans if s.style == REWRITTEN]
+
+
+@pytest.mark.parametrize(("link", "words"), [(Link(delay=0.04), "40.0 ms on the wire"), (None, "")])
+def test_a_packet_says_how_long_it_was_on_a_slow_wire(link, words):
+    one = frame(OUTSIDE, SERVER)
+    left, came = told((1, "wan0", True, one), (41, "isp1", False, one), link=link)
+    assert "on the wire" not in left.plain
+    assert came.plain.partition("seq 7")[2].strip() == words
 
 
 @pytest.mark.parametrize(

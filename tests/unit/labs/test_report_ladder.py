@@ -103,6 +103,22 @@ def test_a_drop_is_told_of_the_packet_that_was_dropped(node, ends, seconds, foun
     assert (picture.rows[0].end is not None) is found
 
 
+def test_a_link_loses_what_has_left_its_last_node_and_takes_its_time():
+    drop = Drop(
+        "bob", BEGAN + 0.01, f"tcp SYN {BOB}:4711 > {NAPT_A}:8080", "lost", "lost", by_link=True
+    )
+    (flow,) = ladder(segment(BOB_TO_ALICE, 1, stop="bob:eth0"), [drop]).flows
+    assert flow.outcome == "lost by the link of bob: lost"
+    (whole,) = ladder(segment(BOB_TO_ALICE, 1), [drop]).flows
+    assert whole.outcome == ""
+    times = [
+        [words.text for words in draw_flow(whole, ORDER, BEGAN, slow).rows[0].words]
+        for slow in ((), {"bob:eth0"})
+    ]
+    (added,) = [text for text in times[1] if text not in times[0]]
+    assert added.endswith(" ms")
+
+
 def test_what_turns_back_is_not_drawn_on_the_line_on_which_it_came(monkeypatch):
     (flow,) = ladder(segment(ALICE_TO_BOB, 1)).flows
     (row,) = draw_flow(flow, ORDER, BEGAN).rows

@@ -264,7 +264,8 @@ def test_an_alias_that_stays_small_is_followed() -> None:
 
 
 def test_the_greatest_number_of_nodes_is_allowed() -> None:
-    hosts = "".join(f"  h{i}: 198.51.100.{i + 1}\n" for i in range(1, MAX_NODES))
+    network = IPv4Network("198.51.100.0/22")
+    hosts = "".join(f"  h{i}: {network[i + 1]}/22\n" for i in range(1, MAX_NODES))
     assert len(loads(f"internet:\n{hosts}".encode(), Path("t.yaml")).internet) == MAX_NODES - 1
 
 
@@ -331,7 +332,7 @@ def test_the_greatest_file_is_allowed_and_one_byte_more_is_not() -> None:
     full = text + b"x" * (MAX_BYTES - len(text))
     assert loads(full, Path("t.yaml")).internet
     assert problems_of(full + b"x") == [
-        "t.yaml:1: the file is too large; allowed: at most 65,536 bytes"
+        "t.yaml:1: the file is too large; allowed: at most 131,072 bytes"
     ]
 
 

@@ -89,7 +89,7 @@ def test_a_new_setting_needs_one_place(tmp_path):
     }
 
 
-def test_the_translator_is_used_for_its_declarations_alone():
+def test_the_translator_is_used_for_its_declarations_and_its_words_for_a_packet_alone():
     used = {
         (path.relative_to(ROOT).as_posix(), module)
         for path in (ROOT / "topologies").rglob("*.py")
@@ -97,6 +97,8 @@ def test_the_translator_is_used_for_its_declarations_alone():
     }
     core = "nat_node.core"
     assert used == {
+        ("topologies/links/__main__.py", f"{core}.events"),
+        ("topologies/links/__main__.py", f"{core}.packet"),
         ("topologies/spec/napt_settings.py", f"{core}.behavior"),
         ("topologies/spec/napt_settings.py", f"{core}.settings"),
     }

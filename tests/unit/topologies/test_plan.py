@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from napt_lab.nat_node.core.behavior import parse_address
+from napt_lab.nat_node.core.settings import Settings
 from napt_lab.topologies.network.build_error import BuildError
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.plan import node_plans, segments
-from napt_lab.topologies.network.programs import nat_node_flags
+from napt_lab.topologies.network.programs import gateway_command, nat_node_flags
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.kernel_nat import ruleset
 from napt_lab.topologies.spec.loader import load
 from napt_lab.topologies.spec.napt_settings import LeaseLimits, NaptSettings, StaticRule
 from napt_lab.topologies.spec.roster import Roster
+from napt_lab.topologies.spec.scalars import PRIVATE, SHARED
 
 
 @pytest.fixture
@@ -37,6 +40,44 @@ def test_every_node_hangs_where_it_belongs(two_sites):
     assert {plan.name for plan in plans.values() if plan.forwards} == {"internet"}
 
 
+def test_a_gateway_behind_a_site_hangs_on_its_segment():
+    topology = load(TOPOLOGIES / "carrier.yaml")
+    plans = {plan.name: plan for plan in node_plans(topology)}
+    inside = plans["cgn"].ports[1]
+    for name in ("napt_a", "napt_b"):
+        assert plans[name].ports[0].segment == inside.segment
+        assert plans[name].next_hop == inside.address.ip
+    carrier, home, _ = topology.sites
+    assert topology.upstream(home) == topology.outermost(home) == carrier
+    assert topology.upstream(carrier) is None
+    assert topology.outermost(carrier) == carrier
+    words = gateway_command(carrier, Path("/run"), topology)
+    hosts = [value for word, value in pairwise(words) if word == "--host"]
+    assert hosts == ["100.64.0.7", "100.64.0.8"]  # rules may lead to its subscribers
+
+
+@pytest.mark.parametrize(
+    ("public", "dropped"),
+    [
+        ("24.9.3.7", ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"]),
+        ("100.64.0.7", ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]),
+        ("10.9.0.7", []),
+    ],
+)
+def test_both_engines_take_the_same_for_private(public, dropped):
+    site = load(TOPOLOGIES / "carrier.yaml").sites[1]
+    inside = IPv4Interface("192.168.7.1/24")
+    gateway = replace(site.gateway, public=IPv4Interface(f"{public}/24"), private=inside)
+    rules = ruleset(gateway, site.gateway.napt)
+    networks = [f"{n}" for n in (*PRIVATE, SHARED) if f"{n}" in rules.partition("oifname")[2]]
+    assert networks == dropped
+    settings = Settings(parse_address(public), parse_address("192.168.7.1"), 0xFFFFFF00)
+    for network in (*PRIVATE, SHARED):
+        for address in (network[5], network[-5]):
+            told = settings.is_not_routable(int(address))
+            assert told is (str(network) in dropped), address
+
+
 def test_the_names_of_a_topology_are_those_of_its_nodes(two_sites):
     assert two_sites.node_names() == [plan.name for plan in node_plans(two_sites)]
     assert Roster(two_sites).node("napt_a") == "napt_a"
@@ -47,7 +88,7 @@ def test_the_names_of_a_topology_are_those_of_its_nodes(two_sites):
 def test_the_internet_has_no_way_to_private_space(two_sites):
     router = next(iter(node_plans(two_sites)))
     commands = router.ip_commands()
-    for prefix in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "default"):
+    for prefix in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "default"):
         assert f"route add unreachable {prefix}" in commands
 
 

@@ -1,0 +1,170 @@
+"""NAPT behind NAPT: homes behind a carrier, with every engine at either level."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from napt_lab.labs.capture.wire import Wire
+from napt_lab.labs.check import run_checks
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.spec.loader import loads
+from tests.network.test_nat_node import await_that, run, serve, set_mtu
+
+pytestmark = pytest.mark.network(timeout=120)
+
+SERVER = "151.101.1.69"
+SIZE = 2_000_000
+LEVELS = {  # what translates at the carrier, and at home
+    "python-python": ("", ""),
+    "kernel-kernel": ("datapath: kernel", "datapath: kernel"),
+    "nftables-python": ("engine: nftables", ""),
+    "python-nftables": ("", "engine: nftables"),
+}
+EXPECT = """
+expect:
+  - alice reaches server:80 as 24.9.3.7 via direct
+  - server cannot reach alice:80 at 100.64.0.7 because no-route at internet
+  - server reaches alice:80 at 24.9.3.7:8080 via forwarded
+  - server reaches cache:80 at 24.9.3.7:8090 via forwarded
+  - bob reaches alice:80 at napt_a:8080 as napt_b via forwarded
+  - bob reaches alice:80 at cgn:8080 as cgn via hairpinned
+  - server cannot reach alice:22 at cgn because no-rule at cgn
+  - server cannot reach alice:81 at cgn:8081 because no-rule at napt_a
+  - cache cannot reach alice:81 at napt_a because no-rule at napt_a
+  - alice cannot reach 192.168.9.9 because private-destination at napt_a
+  - cache cannot reach 10.0.0.7 because private-destination at cgn
+  - guest cannot reach 100.64.0.7 because private-destination at napt_c
+  - alice reaches cache:80 as napt_a via direct
+  - lodger reaches server:80 as 24.9.3.7
+  - lodger cannot reach 100.64.0.77 because no-neighbor at napt_b
+"""
+
+
+def neighborhood(carrier="", home="", expect=""):
+    text = f"""
+internet: {{server: {{address: {SERVER}}}}}
+sites:
+  b:
+    gateway: {{kind: napt, behind: carrier, public: 100.64.0.8, private: 10.0.0.1/24, {home}}}
+    hosts: {{bob: 10.0.0.9}}
+  carrier:
+    gateway: {{name: cgn, kind: napt, public: 24.9.3.7, private: 100.64.0.1/10, {carrier},
+              rules: ["tcp 8080 -> 100.64.0.7:8080", "tcp 8081 -> 100.64.0.7:8081",
+                      "tcp 8090 -> 100.64.0.99:80"]}}
+    hosts: {{cache: 100.64.0.99}}
+  a:
+    gateway: {{kind: napt, behind: carrier, public: 100.64.0.7, private: 10.0.0.1/24, {home},
+              rules: ["tcp 8080 -> 10.0.0.7:80"]}}
+    hosts: {{alice: 10.0.0.7, anna: 10.0.0.8}}
+  c:
+    gateway: {{kind: napt, public: 203.0.113.7, private: 10.0.0.1/24}}
+    hosts: {{guest: 10.0.0.7}}
+  room:
+    gateway: {{kind: napt, behind: b, public: 10.0.0.20, private: 192.168.0.1/24, {home}}}
+    hosts: {{lodger: 192.168.0.2}}
+{expect}"""
+    return loads(text.replace(", ,", ",").replace(", }", "}").encode(), Path("n.yaml"))
+
+
+def verdicts(topology):
+    with Network(topology) as net, Wire(net) as wire:
+        outcomes = run_checks(net, wire, topology.expect)
+    return {o.expectation.text: (o.verdict.value, o.evidence) for o in outcomes}
+
+
+@pytest.mark.parametrize("levels", LEVELS.values(), ids=LEVELS)
+def test_sentences_hold_through_two_napts(levels):
+    found = verdicts(neighborhood(*levels, EXPECT))
+    assert {each: verdict for each, verdict in found.items() if verdict[0] != "passed"} == {}
+    evidence = "\n".join(found["server reaches alice:80 at 24.9.3.7:8080 via forwarded"][1])
+    assert "cgn rewrote 24.9.3.7:8080 to 100.64.0.7:8080" in evidence
+    assert "napt_a rewrote 100.64.0.7:8080 to 10.0.0.7:80" in evidence
+    assert all(len(each[1]) > 1 for each in found.values())
+
+
+def test_each_level_is_measured_from_its_own_outside():
+    found = verdicts(
+        neighborhood(
+            "mapping: address-and-port-dependent",
+            "filtering: endpoint-independent",
+            """
+expect:
+  - cgn maps address-and-port-dependent
+  - napt_a maps endpoint-independent
+  - napt_a filters endpoint-independent
+  - napt_a hairpins
+""",
+        )
+    )
+    assert {text: verdict[0] for text, verdict in found.items()} == dict.fromkeys(found, "passed")
+    asked = "\n".join(found["napt_a filters endpoint-independent"][1])
+    assert "100.64.0.7" in asked
+    assert SERVER not in asked
+
+
+@pytest.mark.parametrize("levels", LEVELS.values(), ids=LEVELS)
+def test_both_tables_both_drops_errors_and_fragments(levels):
+    with Network(neighborhood(*levels)) as net, Wire(net) as wire:
+        serve(net["server"], 80)
+        got = run(net["alice"], f"curl -sS --max-time 5 http://{SERVER}/it")
+        assert (got.status, got.stdout) == (0, "hello"), got.stderr
+        (home,) = (r for r in net.napt("napt_a").rules() if not r["explicit"])
+        (carrier,) = (r for r in net.napt("cgn").rules() if not r["explicit"])
+        assert home["internal"].startswith("10.0.0.7:")
+        assert home["external"] == carrier["internal"]
+        assert carrier["external"].startswith("24.9.3.7:")
+
+        # An ICMP error from the Internet, through both: the port is closed.
+        mark = wire.mark()
+        asked = net["alice"].run(["sh", "-c", f"echo hi | nc -u -w1 {SERVER} 7"])
+        assert asked.status == 0, asked.stderr
+        error = wire.wait_for(
+            "alice:eth0", lambda p: p.icmp == (3, 3), deadline=5, what="the error", since=mark
+        )
+        assert error.packet.quoted is not None
+        assert error.packet.quoted.source == "10.0.0.7"
+
+        # Fragments through both, both ways.
+        answered = run(net["alice"], f"ping -c1 -W3 -s 4000 {SERVER}")
+        assert answered.status == 0, answered.stdout
+
+        # The narrow place lies behind both, then between them, and alice hears of it.
+        for interface in net["internet"].interfaces:
+            if net["internet"].ports[int(interface[3:]) - 1].address.ip.exploded == "151.101.1.1":
+                set_mtu(net["internet"], interface, 1300)
+        told = run(net["alice"], f"ping -M do -c1 -W2 -s 1400 {SERVER}").stdout
+        assert "Frag needed and DF set (mtu = 1300)" in told
+        set_mtu(net["cgn"], "wan0", 1200)
+        told = run(net["alice"], f"ping -M do -c1 -W2 -s 1260 {SERVER}").stdout
+        assert "Frag needed and DF set (mtu = 1200)" in told, told
+
+        # Nothing of a home is on the carrier's wire, nothing of the carrier on the Internet's.
+        homes, shared = IPv4Network("10.0.0.0/8"), IPv4Network("100.64.0.0/10")
+        assert not [c for c in wire.packets("cgn:lan0") if c.packet.names_any_of(homes)]
+        outside = wire.packets("cgn:wan0")
+        assert outside
+        assert not [c for c in outside if c.packet.names_any_of(homes)]
+        assert not [c for c in outside if c.packet.names_any_of(shared)]
+
+
+@pytest.mark.parametrize("victim", ["cgn", "napt_a"])
+def test_a_transfer_outlives_the_death_of_either_translator(victim):
+    content = os.urandom(SIZE)
+    with Network(neighborhood()) as net:
+        serve(net["server"], 80, content)
+        fetch = f"curl -sS --max-time 60 --limit-rate 1M -o got http://{SERVER}/it"
+        transfer, got = net["alice"].start(fetch.split()), net["alice"].home / "got"
+        await_that(lambda: got.exists() and got.stat().st_size > SIZE // 8, "a part", 20)
+        mark = net.log.mark()
+        os.kill(net.napt(victim).stats()["pid"], signal.SIGKILL)
+        net.log.wait_for(
+            lambda e: (e.node, e.name) == (victim, "ready"), deadline=20, what="ready", since=mark
+        )
+        assert transfer.wait(60).status == 0
+        assert hashlib.sha256(got.read_bytes()).digest() == hashlib.sha256(content).digest()
