@@ -2,6 +2,7 @@
 
 /** @import {State} from './state.js' */
 /** @import {Rewriting} from './scene.js' */
+import { portMap } from './ports.js';
 import { html, replace, counted, visible } from './dom.js';
 
 const ROWS = 12;
@@ -36,6 +37,7 @@ export class Tables {
                 const kind = now - since < FRESH ? 'fresh' : '';
                 return row(rule, rewriting ? 'rewrites' : kind && 'new', rewriting ? 'lit' : kind, rewriting);
               }))))] : [html('p', { class: 'quiet' }, 'no rule')]),
+        ...Object.entries(state.ports.get(node) ?? {}).map(([protocol, map]) => portMap(protocol, map)),
         ...(total > ROWS ? [html('p', { class: 'quiet' }, `… and ${counted(total - ROWS, 'more rule')}`)] : []),
         ...(drops.length ? [html('p', { class: 'bad' }, '✗ dropped: ',
           drops.map(([reason, count]) => `${count.toLocaleString('en')} × ${reason}`).join(', '))] : []));
