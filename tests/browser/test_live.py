@@ -150,6 +150,8 @@ def test_only_this_users_page_gets_in(running):
     assert ask(url, path=act, Origin=own, **DO | {"body": "[1]"})[0] == 400
     assert ask(url, path=act, Origin=own, **DO | {"body": "x" * 10_000})[0] in (400, 413)
     assert ask(url, path=f"/{'x' * 32}/do", Origin=own, **DO)[0] == 403
+    assert ask(url, path=parts.path + "next", Origin=own, **DO)[0] == 409  # a prompt has no steps
+    assert ask(url)[0] == 200  # and it goes on
 
 
 def test_the_page_says_what_it_may_do(running):
