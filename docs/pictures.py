@@ -1,7 +1,8 @@
 """Makes the pictures of README.md from a run of lab 9c: `python -m docs.pictures` (needs Chromium).
 
 The terminal's is what the lab prints, colors and all, from its third step to the fourth; the
-report's is what a browser shows of runs/9c/report.html.
+report's is what a browser shows of runs/9c/report.html, and so is the moving one: bob's SYN on its
+way to alice, once there is a rule.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from tests.browser.chromium import Chromium
+from docs.animation import animated
+from tests.browser.chromium import Chromium, Page
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 COLUMNS = 92
 SPINNER = re.compile("[\u2801-\u28ff]")
+FRAMES, FRAME_MS = 30, 240
 FIRST, LAST = "Step 3 of 8", "Step 4 of 8"
 
 
@@ -62,8 +65,43 @@ def main() -> None:
                 clip = {"x": x, "y": y, "width": width, "height": min(height, 900), "scale": 1}
                 taken = page.command("Page.captureScreenshot", clip=clip)
                 (DOCS / "report-9c.png").write_bytes(base64.b64decode(taken["data"]))
+            with browser.page(1230, 800) as page:
+                page.open(report)
+                (DOCS / "view-9c.png").write_bytes(_moving_picture(page))
         finally:
             browser.close()
+
+
+def _moving_picture(page: Page) -> bytes:
+    """The first packet that a rule made by hand lets in, from bob to alice."""
+    page.evaluate("""(() => {
+        const press = id => document.getElementById(id).click();
+        const lit = () => [...document.querySelectorAll('#picture .row.lit')]
+            .some(row => row.textContent.startsWith('▸'));
+        for (let i = 0; i < 500 && !lit(); i += 1) press('forward');
+        document.querySelector('#packets button.now').click();  // back to where it begins
+        document.getElementById('follow').click();
+    })()""")
+    began = page.evaluate("Number(document.getElementById('slider').value)")
+    x, y, width, height = page.evaluate(
+        "(({x, y, width, height}) => [x, y, width, height])"
+        "(document.querySelector('.stage').getBoundingClientRect())"
+    )
+    clip = {
+        "x": x,
+        "y": y + page.evaluate("scrollY"),
+        "width": width,
+        "height": height,
+        "scale": 0.9,
+    }
+    frames = []
+    for number in range(FRAMES):
+        page.evaluate(f"""(() => {{ const slider = document.getElementById('slider');
+            slider.value = {began + number * FRAME_MS};
+            slider.dispatchEvent(new Event('input')); }})()""")
+        taken = page.command("Page.captureScreenshot", clip=clip)
+        frames.append(base64.b64decode(taken["data"]))
+    return animated(frames, FRAME_MS)
 
 
 if __name__ == "__main__":

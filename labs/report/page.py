@@ -97,7 +97,7 @@ def policy(styles: list[str], scripts: list[str]) -> str:
     allowed = (" ".join(f"'{_hash(text)}'" for text in texts) for texts in (styles, scripts))
     by_style, by_script = allowed
     return (
-        f"default-src 'none'; style-src {by_style}; script-src {by_script}; "
+        f"default-src 'none'; img-src data:; style-src {by_style}; script-src {by_script}; "
         "base-uri 'none'; form-action 'none'"
     )
 

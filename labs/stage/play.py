@@ -257,9 +257,11 @@ class Play:
                 tables.append({"node": node.name, "error": str(error)})
                 continue
             rules = [{key: rule[key] for key in RULE_TOLD} for rule in answer["rules"]]
-            tables.append(
-                {"node": node.name, "total": answer["total"], "rules": rules, "drops": drops}
-            )
+            table = {"node": node.name, "total": answer["total"], "rules": rules, "drops": drops}
+            if answer["total"] > len(rules):
+                with contextlib.suppress(ControlError):  # a student's translator has none
+                    table["ports"] = node.napt.ask({"do": "ports"})["ports"]
+            tables.append(table)
         self._stream.emit("tables", when=when, tables=tables)
 
     def _save(self, wire: Wire, part: Part) -> None:

@@ -94,6 +94,7 @@ class Live:
         self._watched: _Watched | None = None
         self._lock = threading.Lock()  # of the network that is watched, and of its packets
         self._open = False  # whether commands can be typed
+        self._has_steps = False
         self._stop = threading.Event()
         self._server = Server(door, title, self._act)
         self._thread = threading.Thread(target=self._look, name="live", daemon=True)
@@ -149,15 +150,17 @@ class Live:
 
     def steps(self, pause: Pause) -> Pause:
         """The pause between two steps, which a button on the page ends as well."""
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # one that comes late is lost
+        self._has_steps = True
 
         def wait(net: Network, *, last: bool) -> bool:
-            before = signal.signal(signal.SIGUSR1, _go_on)
+            signal.signal(signal.SIGUSR1, _go_on)
             try:
                 return pause(net, last=last)
             except GoOn:
                 return True
             finally:
-                signal.signal(signal.SIGUSR1, before)
+                signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
         return wait
 
@@ -198,6 +201,8 @@ class Live:
         if watched is None or not self._open:
             return False, CLOSED
         if what == "next":
+            if not self._has_steps:
+                return False, "There is no next step."
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
             return True, ""
         try:

@@ -3,6 +3,7 @@
 One JSON object is a request, and one is the answer (control.py has the socket):
 
     {"do": "rules", "limit": 500}                  -> {"ok": true, "total": n, "rules": [...]}
+    {"do": "ports"}                                -> {"ok": true, "ports": {"tcp": base64, …}}
     {"do": "add", "protocol": "tcp", "external": "24.9.3.7:8080", "internal": "10.0.0.7:8080"}
     {"do": "remove", "protocol": "tcp", "external": "24.9.3.7:8080"}
     {"do": "stats"}                                -> {"ok": true, "rules": n, "drops": {...}, ...}
@@ -31,6 +32,9 @@ class Engine(Protocol):
     def list_rules(self, limit: int) -> tuple[int, list[Described]]:
         """How many rules there are, and at most `limit` of them."""
 
+    def list_ports(self) -> dict[str, str]:
+        """The external ports of all rules, as report.port_map gives them."""
+
     def add_rule(self, protocol: int, port: int, internal: Endpoint) -> Described:
         """Add an explicit rule for an external port."""
 
@@ -48,6 +52,8 @@ def answer(request: dict[str, Any], engine: Engine, external: int) -> dict[str, 
             case "rules":
                 total, listed = engine.list_rules(_limit(request))
                 return {"ok": True, "total": total, "rules": listed}
+            case "ports":
+                return {"ok": True, "ports": engine.list_ports()}
             case "add":
                 protocol, port = _external(request, external)
                 internal = parse_endpoint(_text(request, "internal"))
@@ -57,7 +63,7 @@ def answer(request: dict[str, Any], engine: Engine, external: int) -> dict[str, 
             case "stats":
                 return {"ok": True, **engine.stats()}
             case other:
-                raise ValueError(f"cannot do {other!r}: rules, add, remove, stats or events")
+                raise ValueError(f"cannot do {other!r}: rules, ports, add, remove, stats or events")
     except (ValueError, OSError) as error:
         return {"ok": False, "error": str(error)}
 

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from base64 import b64encode
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 
@@ -72,6 +73,18 @@ def _lease(lease: Lease, now: float) -> dict[str, Any]:
         "filters": [str(entry) for entry in lease.filters],
         "ended": lease.ended,
     }
+
+
+def port_map(mappings: Iterable[Mapping]) -> dict[str, str]:
+    """The external ports that are in use: a bit for each of a protocol's 65,536, as base64.
+
+    Bit p % 8 of byte p // 8 is port p's. A picture can be made of it where a list is too long.
+    """
+    maps: dict[str, bytearray] = {}
+    for mapping in mappings:
+        bits = maps.setdefault(protocol_name(mapping.protocol), bytearray(65536 // 8))
+        bits[mapping.external_port >> 3] |= 1 << (mapping.external_port & 7)
+    return {protocol: b64encode(bits).decode() for protocol, bits in maps.items()}
 
 
 def event(what: Event, external: int, now: float, wall: Wall, carried: Carried) -> dict[str, Any]:

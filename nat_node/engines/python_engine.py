@@ -272,6 +272,10 @@ class Node:
         table = self.translator.table
         return len(table), [self._describe(mapping) for mapping in islice(table, limit)]
 
+    def list_ports(self) -> dict[str, str]:
+        """The external ports of all rules."""
+        return report.port_map(self.translator.table)
+
     def add_rule(self, protocol: int, port: int, internal: Endpoint) -> Described:
         """Add an explicit rule. Raises RuleRefused."""
         return self._describe(self.translator.add_rule(protocol, port, internal, time.monotonic()))

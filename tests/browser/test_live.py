@@ -48,6 +48,13 @@ def to_the_end(page):
         slider.value = slider.max; slider.dispatchEvent(new Event('input')); })()""")
 
 
+def until_listed(page, text):
+    """Await a packet among the newest."""
+    page.until(f"""(() => {{ const slider = document.getElementById('slider');
+        slider.value = slider.max; slider.dispatchEvent(new Event('input'));
+        return document.getElementById('packets').textContent.includes({json.dumps(text)}); }})()""")
+
+
 def type_line(page, line):
     page.evaluate(f"""(() => {{ document.getElementById('line').value = {json.dumps(line)};
         document.querySelector('#type button').click(); }})()""")
@@ -80,7 +87,7 @@ def test_what_is_typed_on_the_page_is_done_and_shown(chromium, running):
         type_line(page, "rule add napt_a tcp 8080 -> 10.0.0.7:8080")
         answers(page, "napt_a added: tcp 24.9.3.7:8080 → 10.0.0.7:8080")
         page.until("document.querySelectorAll('#marks .command').length > 0")
-        page.until("document.getElementById('packets').textContent.includes('FIN ACK')")
+        until_listed(page, "FIN ACK")
         page.until("document.querySelectorAll('#marks .rule').length > 0")
         to_the_end(page)
         page.until(f"({RULES}).length >= 2")
@@ -108,9 +115,9 @@ def test_two_pages_and_one_that_is_loaded_again_show_the_same(chromium, running)
         type_line(one, "alice ping -c 1 -W 1 198.51.100.10")
         with chromium.page(800, 900) as two:
             two.open(url)
-            two.until("document.getElementById('packets').textContent.includes('ICMP echo reply')")
+            until_listed(two, "ICMP echo reply")
             two.until("document.querySelectorAll('#marks .command').length > 0")
-        one.until("document.getElementById('packets').textContent.includes('ICMP echo reply')")
+        until_listed(one, "ICMP echo reply")
     assert seen[0] == seen[1]
 
 
@@ -150,6 +157,8 @@ def test_only_this_users_page_gets_in(running):
     assert ask(url, path=act, Origin=own, **DO | {"body": "[1]"})[0] == 400
     assert ask(url, path=act, Origin=own, **DO | {"body": "x" * 10_000})[0] in (400, 413)
     assert ask(url, path=f"/{'x' * 32}/do", Origin=own, **DO)[0] == 403
+    assert ask(url, path=parts.path + "next", Origin=own, **DO)[0] == 409  # a prompt has no steps
+    assert ask(url)[0] == 200  # and it goes on
 
 
 def test_the_page_says_what_it_may_do(running):

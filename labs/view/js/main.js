@@ -141,13 +141,15 @@ function hopNow(picture, flight, now) {
 }
 
 function start() {
-  const root = byId('view');
-  root.hidden = false;
+  const data = document.getElementById('run');
+  /** @type {Entry[]} */
+  const entries = JSON.parse(data?.textContent ?? '[]');
+  if (data && !entries.some(entry => entry.kind === 'part')) return; // there was no network
+  byId('view').hidden = false;
   document.body.classList.add('has-view');
   const view = new View();
-  const data = document.getElementById('run');
   if (data) {
-    view.add(JSON.parse(data.textContent ?? '[]'));
+    view.add(entries);
     const first = view.timeline.cues.find(({ entry }) => entry.kind === 'step');
     view.player.goTo((first?.at ?? 0) + 1);
     return;

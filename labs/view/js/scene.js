@@ -36,7 +36,7 @@ export class Scene {
     this._tables = svg('g');
     this._packets = svg('g');
     this._svg.setAttribute('viewBox', `0 0 ${picture.width} ${picture.height}`);
-    this._svg.style.minWidth = `${Math.min(picture.width, 860)}px`;
+    this._svg.style.minWidth = `${Math.min(picture.width, 760)}px`;
     this._svg.style.aspectRatio = `${picture.width} / ${picture.height}`;
     this._svg.replaceChildren(
       ...picture.homes.map(([x, y, width, height]) =>
@@ -121,12 +121,17 @@ export class Scene {
    * @param {{chosen: Flight | undefined, still: boolean}} look @param {boolean} labelled
    */
   _drawPacket(drawn, flight, at, look, labelled) {
-    const { packet } = flight;
     drawn.setAttribute('transform', `translate(${at.x.toFixed(1)} ${at.y.toFixed(1)})`);
     drawn.classList.toggle('chosen', flight === look.chosen);
-    const face = `${at.hop} ${at.phase} ${labelled} ${at.x > (this._picture?.width ?? 0) - 260}`;
-    if (drawn.getAttribute('data-face') === face) return;
+    const face = `${at.hop} ${at.phase} ${labelled}`;
+    if (drawn.getAttribute('data-face') !== face) this._drawFace(drawn, flight, at, labelled);
     drawn.setAttribute('data-face', face);
+    this._placeLabel(drawn, at);
+  }
+
+  /** @param {SVGElement} drawn @param {Flight} flight @param {Place} at @param {boolean} labelled */
+  _drawFace(drawn, flight, at, labelled) {
+    const { packet } = flight;
     const broken = at.phase === 'broken';
     const parts = broken
       ? [svg('g', { class: 'left-half' }, shape(packet.protocol, 'broken')),
@@ -158,23 +163,28 @@ export class Scene {
     }
     const length = words.reduce((sum, [text]) => sum + text.length, 0);
     const width = Math.max(length * LETTER, title.length * 7.5) + 14;
-    const right = this._picture ? this._picture.width - 4 : 0;
-    // Above a gateway, so that the rows of its table can be seen.
-    const inGateway = at.node && (at.node.kind === 'napt' || at.node.kind === 'gateway')
-      && at.phase !== 'wire';
-    const y = inGateway && at.node ? at.node.y - 36 - at.y : -17;
-    const x = Math.max(4 - at.x, Math.min(15, right - width - at.x));
-    let left = x + 7;
+    let left = 7;
     const texts = words.map(([text, marked]) => {
-      const element = svg('text', { class: marked ? 'ends marked' : 'ends', x: left, y: y + 27 }, text);
+      const element = svg('text', { class: marked ? 'ends marked' : 'ends', x: left, y: 27 }, text);
       left += text.length * LETTER;
       return element;
     });
-    const mark = words.length > 1 ? [svg('rect', { class: 'mark', rx: 3, x: x + 5 + words[0][0].length * LETTER,
-      y: y + 17, width: words[1][0].length * LETTER + 4, height: 14 })] : [];
-    return svg('g', { class: at.phase === 'broken' ? 'label bad' : 'label' },
-      svg('rect', { class: 'paper', x, y, width, height: 34, rx: 6 }), ...mark,
-      svg('text', { class: 'title', x: x + 7, y: y + 14 }, title), ...texts);
+    const mark = words.length > 1 ? [svg('rect', { class: 'mark', rx: 3, x: 5 + words[0][0].length * LETTER,
+      y: 17, width: words[1][0].length * LETTER + 4, height: 14 })] : [];
+    return svg('g', { class: at.phase === 'broken' ? 'label bad' : 'label', 'data-width': width },
+      svg('rect', { class: 'paper', width, height: 34, rx: 6 }), ...mark,
+      svg('text', { class: 'title', x: 7, y: 14 }, title), ...texts);
+  }
+
+  /** Beside the packet; above a gateway, so that the rows of its table can be seen. @param {SVGElement} drawn @param {Place} at */
+  _placeLabel(drawn, at) {
+    const label = drawn.querySelector('.label');
+    if (!label || !this._picture) return;
+    const room = this._picture.width - 4 - Number(label.getAttribute('data-width'));
+    const x = Math.max(4 - at.x, Math.min(15, room - at.x));
+    const isGateway = at.node?.kind === 'napt' || at.node?.kind === 'gateway';
+    const y = at.node && isGateway && at.phase !== 'wire' ? at.node.y - 36 - at.y : -17;
+    label.setAttribute('transform', `translate(${x.toFixed(1)} ${y.toFixed(1)})`);
   }
 
   /** @param {State} state @param {Rewriting[]} rewritings @param {number} now */

@@ -21,6 +21,8 @@ export class State {
     this.tables = new Map();
     /** @type {Map<string, number>} where a table was too long to be listed: how many rules */
     this.totals = new Map();
+    /** @type {Map<string, Record<string, string>>} … and which external ports they have */
+    this.ports = new Map();
     /** @type {Ended[]} the rules that ended last */
     this.ended = [];
     /** @type {(Command | Output | Observed | Report)[]} of this step */
@@ -41,6 +43,7 @@ export class State {
     const other = Object.assign(new State(), this);
     other.tables = new Map([...this.tables].map(([node, rows]) => [node, new Map(rows)]));
     other.totals = new Map(this.totals);
+    other.ports = new Map(this.ports);
     other.drops = new Map([...this.drops].map(([node, counts]) => [node, new Map(counts)]));
     other.claims = new Map(this.claims);
     for (const key of /** @type {const} */ (['ended', 'doings', 'checks', 'troubles'])) {
@@ -61,6 +64,7 @@ export class State {
         this.tables = new Map(entry.picture.nodes.filter(node => node.kind === 'napt')
           .map(node => [node.name, new Map()]));
         this.totals = new Map();
+        this.ports = new Map();
         this.ended = [];
         this.drops = new Map();
         break;
@@ -119,6 +123,8 @@ export class State {
       [rule.id, { rule, since: known.get(rule.id)?.since ?? at }])));
     if (table.total > table.rules.length) this.totals.set(table.node, table.total);
     else this.totals.delete(table.node);
+    if (table.ports) this.ports.set(table.node, table.ports);
+    else this.ports.delete(table.node);
     this.drops.set(table.node, new Map(Object.entries(table.drops)));
   }
 }

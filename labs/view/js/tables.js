@@ -2,9 +2,10 @@
 
 /** @import {State} from './state.js' */
 /** @import {Rewriting} from './scene.js' */
+import { portMap } from './ports.js';
 import { html, replace, counted, visible } from './dom.js';
 
-const ROWS = 12;
+const ROWS = 8;
 const HEADS = ['', 'Protocol', 'Inside', 'Outside', 'Remote', 'Made by'];
 const FRESH = 2500;
 
@@ -26,6 +27,7 @@ export class Tables {
       const drops = [...(state.drops.get(node) ?? [])];
       return html('section', { class: 'table', 'aria-label': `Rules of ${node}` },
         html('h3', {}, node, html('span', { class: 'quiet' }, ` ${counted(total, 'rule')}`)),
+        ...Object.entries(state.ports.get(node) ?? {}).map(([protocol, map]) => portMap(protocol, map)),
         ...(all.length + ended.length ? [html('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': `Table of ${node}` },
           html('table', { 'data-node': node },
             html('thead', {}, html('tr', {}, ...HEADS.map(head => html('th', { scope: 'col' }, head)))),

@@ -24,7 +24,7 @@
  * @property {number} [packets_out]
  * @property {number} [packets_in]
  */
-/** @typedef {{node: string, total: number, rules: Rule[], drops: Record<string, number>, error?: string}} Table */
+/** @typedef {{node: string, total: number, rules: Rule[], drops: Record<string, number>, ports?: Record<string, string>, error?: string}} Table */
 /** @typedef {[where: string, t: number, outgoing: number, source?: string, destination?: string]} Hop */
 /**
  * @typedef {object} Packet

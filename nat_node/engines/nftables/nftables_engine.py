@@ -217,6 +217,10 @@ class KernelNat:
         mappings = self._mappings()
         return len(mappings), [self._describe(mapping) for mapping in mappings[:limit]]
 
+    def list_ports(self) -> dict[str, str]:
+        """The external ports of all rules."""
+        return report.port_map(self._mappings())
+
     def add_rule(self, protocol: int, port: int, internal: Endpoint) -> Described:
         """Add an explicit rule. Raises RuleRefused, or OSError."""
         mapping = self._explicit.add(protocol, port, internal, time.monotonic())

@@ -253,6 +253,10 @@ class StudentNode:
         answer = self._request({"do": "rules", "limit": limit})
         return answer["total"], answer["rules"]
 
+    def list_ports(self) -> dict[str, str]:
+        """A translator of your own need not have the answer. Raises ValueError."""
+        raise ValueError("this engine lists rules, not ports")
+
     def add_rule(self, protocol: int, port: int, internal: Endpoint) -> Described:
         """Have the translator add an explicit rule. Raises ValueError."""
         return self._about_rule("add", protocol, port, internal=show(internal))

@@ -5,12 +5,16 @@ import select
 import socket
 import stat
 import time
+from base64 import b64decode
 
 import pytest
 
+from napt_lab.nat_node.control import report
 from napt_lab.nat_node.control import server as control
 from napt_lab.nat_node.control.server import CLIENTS, LINE, UNREAD, Control
 from napt_lab.nat_node.core.behavior import parse_address, parse_endpoint
+from napt_lab.nat_node.core.mapping import Mapping
+from napt_lab.nat_node.core.packet import TCP, UDP
 
 DEADLINE = 10.0
 OWN = parse_address("24.9.3.7")
@@ -31,6 +35,9 @@ class Loop:
     def list_rules(self, limit):
         self.asked.append(("rules", limit))
         return 1, ["x" * self.size]
+
+    def list_ports(self):
+        return {"udp": "AAE="}
 
     def add_rule(self, protocol, port, internal):
         self.asked.append(("add", protocol, port, internal))
@@ -132,8 +139,8 @@ def test_a_rule_is_added_and_removed(loop):
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"do": "dance"}, "cannot do 'dance': rules, add, remove, stats or events"),
-        ({"do": None}, "cannot do None: rules, add, remove, stats or events"),
+        ({"do": "dance"}, "cannot do 'dance': rules, ports, add, remove, stats or events"),
+        ({"do": None}, "cannot do None: rules, ports, add, remove, stats or events"),
         ({"do": "rules", "limit": -1}, "limit must be a number from 0 to 5000"),
         ({"do": "rules", "limit": 5001}, "limit must be a number from 0 to 5000"),
         ({"do": "rules", "limit": "9"}, "limit must be a number from 0 to 5000"),
@@ -258,3 +265,17 @@ def test_a_watcher_that_has_gone_in_the_middle_of_its_own_request(loop):
     assert [asked[0] for asked in loop.asked] == ["add"]
     assert not loop.control._clients
     assert loop.watched == [True, False]
+
+
+def test_ports_in_use_are_a_bit_each():
+    mappings = [
+        Mapping(n, TCP, (1, 2), port, (3, 4), 0.0, "", False)
+        for n, port in enumerate((1, 9, 65535))
+    ]
+    mappings.append(Mapping(4, UDP, (1, 2), 8, (3, 4), 0.0, "", False))
+    maps = {name: b64decode(bits) for name, bits in report.port_map(mappings).items()}
+    assert {name: len(bits) for name, bits in maps.items()} == {"tcp": 8192, "udp": 8192}
+    used = [p for p in range(65536) if maps["tcp"][p // 8] >> p % 8 & 1]
+    assert used == [1, 9, 65535]
+    assert maps["udp"][1] == 1
+    assert sum(maps["udp"]) == 1
