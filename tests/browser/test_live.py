@@ -52,7 +52,8 @@ def until_listed(page, text):
     """Await a packet among the newest."""
     page.until(f"""(() => {{ const slider = document.getElementById('slider');
         slider.value = slider.max; slider.dispatchEvent(new Event('input'));
-        return document.getElementById('packets').textContent.includes({json.dumps(text)}); }})()""")
+        const packets = document.getElementById('packets').textContent;
+        return packets.includes({json.dumps(text)}); }})()""")
 
 
 def type_line(page, line):

@@ -14,7 +14,8 @@ from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.check import run_checks
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.loader import loads
-from tests.network.test_nat_node import await_that, run, serve, set_mtu
+from tests.network.test_nat_node import run, serve, set_mtu
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.network(timeout=120)
 
@@ -80,7 +81,8 @@ def verdicts(topology):
 
 @pytest.mark.parametrize("levels", LEVELS.values(), ids=LEVELS)
 def test_sentences_hold_through_two_napts(levels):
-    found = verdicts(neighborhood(*levels, EXPECT))
+    carrier, home = levels
+    found = verdicts(neighborhood(carrier, home, EXPECT))
     assert {each: verdict for each, verdict in found.items() if verdict[0] != "passed"} == {}
     evidence = "\n".join(found["server reaches alice:80 at 24.9.3.7:8080 via forwarded"][1])
     assert "cgn rewrote 24.9.3.7:8080 to 100.64.0.7:8080" in evidence
@@ -160,7 +162,7 @@ def test_a_transfer_outlives_the_death_of_either_translator(victim):
         serve(net["server"], 80, content)
         fetch = f"curl -sS --max-time 60 --limit-rate 1M -o got http://{SERVER}/it"
         transfer, got = net["alice"].start(fetch.split()), net["alice"].home / "got"
-        await_that(lambda: got.exists() and got.stat().st_size > SIZE // 8, "a part", 20)
+        wait_until(lambda: got.exists() and got.stat().st_size > SIZE // 8, "a part", 20)
         mark = net.log.mark()
         os.kill(net.napt(victim).stats()["pid"], signal.SIGKILL)
         net.log.wait_for(

@@ -17,7 +17,8 @@ from napt_lab.topologies.network.build_error import BuildError
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.link import Link
 from napt_lab.topologies.spec.loader import loads
-from tests.network.test_nat_node import await_that, run, serve
+from tests.network.test_nat_node import run, serve
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.network(timeout=120)
 
@@ -72,7 +73,7 @@ def send(net, count, size, pause, sender="near", receiver="server"):
     """The number of datagrams that arrive."""
     to = str(net[receiver].address)
     taker = net[receiver].start(["python", "-c", RECEIVE])
-    await_that(lambda: ":7000" in run(net[receiver], "ss -lun").stdout, "the receiver")
+    wait_until(lambda: ":7000" in run(net[receiver], "ss -lun").stdout, "the receiver")
     argv = ["python", "-c", SEND, to, str(count), str(size), str(pause)]
     sent = net[sender].run(argv, timeout=60)
     assert sent.status == 0, sent.stderr

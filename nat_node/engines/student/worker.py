@@ -280,6 +280,10 @@ class Worker:
         """How many rules there are, and at most `limit` of them."""
         return len(napt.rules), [self._describe(rule) for rule in islice(napt.rules, limit)]
 
+    def list_ports(self) -> dict[str, str]:
+        """No translator of a student's is asked for this. Raises ValueError."""
+        raise ValueError("this engine lists rules, not ports")
+
     def add_rule(self, protocol: int, port: int, internal: tuple[int, int]) -> Described:
         """Have the student's translator add an explicit rule. Raises ValueError."""
         address, hosts = internal[0], self._settings.hosts

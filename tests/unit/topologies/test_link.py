@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from napt_lab.topologies.links.line import Direction
 from napt_lab.topologies.network.plan import arp_patience, mtu_commands, node_plans
@@ -34,7 +35,8 @@ def test_settings_are_read():
 
 def test_the_program_takes_what_a_link_says():
     for link in LINKS.values():
-        assert Direction(**link.direction()).delay == link.delay
+        said: dict[str, Any] = link.direction()
+        assert Direction(**said).delay == link.delay
     hole = Link(mtu=1200, black_hole=True)
     assert (hole.direction()["largest"], hole.told_mtu) == (1200, 0)
     assert (Link(mtu=1200).direction()["largest"], Link(mtu=1200).told_mtu) == (0, 1200)
