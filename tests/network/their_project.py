@@ -14,8 +14,10 @@ from pathlib import Path
 INSTALLED = bool(metadata.entry_points(group="pytest11", name="napt_lab"))
 LOADED = [] if INSTALLED else ["-p", "napt_lab.labs.pytest_plugin.plugin"]
 PYTEST = ["-m", "pytest", *LOADED, "-p", "no:cacheprovider"]
+# With a folder of its own for temporary files it does not tidy up after earlier runs.
 SETTINGS = """\
 [pytest]
+addopts = --basetemp={folder}/temporary
 asyncio_default_fixture_loop_scope = function
 filterwarnings = ignore::pytest.PytestConfigWarning
 """
@@ -23,7 +25,8 @@ filterwarnings = ignore::pytest.PytestConfigWarning
 
 def write(folder: Path, files: Mapping[str, str]) -> None:
     """Write the project's files."""
-    for name, text in ({"pytest.ini": SETTINGS} | dict(files)).items():
+    settings = {"pytest.ini": SETTINGS.format(folder=folder)}
+    for name, text in (settings | dict(files)).items():
         (folder / name).write_text(text, encoding="utf-8")
 
 
