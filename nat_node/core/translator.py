@@ -132,7 +132,7 @@ class Translator:
         result = self._decide(packet, now, self.fragments.identification(key))
         if isinstance(result, Drop):
             self.fragments.first(key, result, now)
-        elif result:
+        else:
             result += self.fragments.first(key, result[0], now)
         return result
 

@@ -265,6 +265,19 @@ def test_an_address_is_admitted_while_one_of_its_sessions_lives():
     assert nat.outside(udp(f"{SERVER}:3", external)) == []
 
 
+def test_without_a_watcher_it_does_the_same():
+    nat = Nat()
+    nat.translator.watchers.notify = None
+    assert nat.inside(b"\x45") == []
+    assert nat.drop is Drop.MALFORMED
+    nat.add_rule(6, 8080, f"{BOB}:80")
+    assert nat.outside(tcp(WEB, BOBS))
+    nat.remove_rule(6, 8080)
+    assert nat.outside(tcp(WEB, BOBS)) == []
+    assert nat.drop is Drop.NO_RULE
+    assert not nat.events
+
+
 # -- limits -----------------------------------------------------------------------------------
 
 
