@@ -70,7 +70,7 @@ check shell:
 	$(NAPT) $@ "$$TOPOLOGY"
 
 clean:
-	rm -rf -- runs .pytest_cache .mypy_cache .ruff_cache .hypothesis bench.json build *.egg-info
+	rm -rf -- runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage bench.json build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf -- {} +
 
 distclean: clean

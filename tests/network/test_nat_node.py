@@ -18,7 +18,7 @@ from napt_lab.labs.capture.wire import Wire
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.napt_control import ControlError
 from napt_lab.topologies.spec.loader import loads
-from tests.unit.nat_node.nat_testing import error, ping, tcp, udp
+from tests.packets import error, ping, tcp, udp
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.network(timeout=60)

@@ -15,7 +15,7 @@ from napt_lab.labs.capture.wire import Wire
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.loader import loads
 from tests.network.test_nat_node import drops, run, send, serve
-from tests.unit.nat_node.nat_testing import udp
+from tests.packets import udp
 from tests.unit.nat_node.port_control_world import map_request, option
 from tests.waiting import wait_until
 

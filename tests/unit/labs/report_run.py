@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from scapy.layers.inet import IP, TCP
+from scapy.layers.inet import IP
 from scapy.layers.l2 import ARP, Ether
 
 from napt_lab.labs.capture.pcapng import write_pcapng
@@ -14,6 +14,7 @@ from napt_lab.labs.report.story import Story
 from napt_lab.topologies.network.plan import node_plans
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
+from tests.packets import tcp
 
 TOPOLOGY = TOPOLOGIES / "two-sites.yaml"
 PORTS = {
@@ -49,11 +50,10 @@ def segment(way, ms, flags="S", seq=1000, ack=0, identification=7, data=0, stop=
     frames = []
     for number, (where, outgoing, ends) in enumerate(way):
         (source, source_port), (destination, destination_port) = ends
-        layers = (
-            IP(src=source, dst=destination, id=identification, ttl=64 - number // 2)
-            / TCP(sport=source_port, dport=destination_port, flags=flags, seq=seq, ack=ack)
-            / bytes(data)
-        )
+        layers = IP(tcp(
+            f"{source}:{source_port}", f"{destination}:{destination_port}", flags, bytes(data),
+            seq=seq, ack=ack, id=identification, ttl=64 - number // 2,
+        ))  # fmt: skip
         frames.append(frame(where, outgoing, layers, ms + number * 0.01))
         if where == stop:
             break

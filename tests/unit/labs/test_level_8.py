@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scapy.layers.inet import IP, TCP
-from scapy.layers.l2 import Ether
 
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.level_8 import connections, fields
@@ -19,26 +17,14 @@ from napt_lab.nat_node.core.settings import PortAssignment
 from napt_lab.topologies.network.plan import node_plans
 from napt_lab.topologies.network.programs import proxy_command
 from napt_lab.topologies.spec.loader import load
+from tests.packets import ethernet, tcp
 
 TOPOLOGIES = Path(__file__).parents[3] / "topologies"
 
 
-def captured(**changes):
-    ip: dict[str, Any] = {"src": "10.0.0.7", "dst": "151.101.1.69", "ttl": 64, "id": 1}
-    tcp: dict[str, Any] = {
-        "sport": 40000,
-        "dport": 80,
-        "seq": 7,
-        "ack": 8,
-        "flags": "PA",
-        "window": 9,
-    }
-    data = changes.pop("data", b"GET /")
-    for name, value in changes.items():
-        (ip if name in ip else tcp)[name] = value
-    frame = bytes(
-        Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP(**ip) / TCP(**tcp) / data
-    )
+def captured(*, src="10.0.0.7", dport=80, flags="PA", data=b"GET /", **changes):
+    usual: dict[str, Any] = {"ttl": 64, "seq": 7, "ack": 8, "window": 9}
+    frame = ethernet(tcp(f"{src}:40000", f"151.101.1.69:{dport}", flags, data, **usual | changes))
     return Captured("pc:eth0", 0, True, len(frame), frame)
 
 

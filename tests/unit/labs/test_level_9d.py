@@ -5,18 +5,17 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from scapy.layers.inet import IP, UDP
-from scapy.layers.l2 import Ether
 
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.level_9d import messages
 from napt_lab.labs.level_9d.checks import natpmpc
+from tests.packets import ethernet, udp
 from tests.unit.nat_node.nat_testing import ALICE
 from tests.unit.nat_node.port_control_world import NONCE, Home, map_request
 
 
 def captured(payload, **ip):
-    frame = bytes(Ether() / IP(**ip) / UDP(sport=40000, dport=5351) / payload)
+    frame = ethernet(udp("10.0.0.7:40000", "10.0.0.1:5351", payload, **ip))
     return Captured("alice:eth0", 0, True, len(frame), frame)
 
 

@@ -7,12 +7,13 @@ from ipaddress import IPv4Network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import ARP, Ether
 from scapy.utils import PcapNgReader
 
 from napt_lab.labs.capture.packets import ACK, SYN, decode_frame
 from napt_lab.labs.capture.pcapng import join_pcapng, write_pcapng
+from tests.packets import error, ethernet, tcp, udp
 
 # Without addresses of its own scapy would ask this machine's network for them, by ARP.
 ETHERNET = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
@@ -24,8 +25,8 @@ ports = st.integers(0, 65535)
 @given(addresses, addresses, ports, ports, st.integers(0, 2**32 - 1), st.binary(max_size=40))
 def test_tcp_is_read_as_scapy_wrote_it(source, destination, sport, dport, number, data):
     options = [("MSS", 1460), ("NOP", None), ("WScale", 7)]
-    tcp = TCP(sport=sport, dport=dport, seq=number, flags="SA", options=options)
-    frame = ETHERNET / IP(src=source, dst=destination, ttl=61) / tcp / data
+    segment = TCP(sport=sport, dport=dport, seq=number, flags="SA", options=options)
+    frame = ETHERNET / IP(src=source, dst=destination, ttl=61) / segment / data
     packet = decode_frame(bytes(frame))
     assert (packet.source, packet.destination, packet.ttl) == (source, destination, 61)
     assert (packet.source_port, packet.destination_port) == (sport, dport)
@@ -35,8 +36,7 @@ def test_tcp_is_read_as_scapy_wrote_it(source, destination, sport, dport, number
 
 
 def test_udp_and_arp():
-    udp = IP(src="10.0.0.7", dst="1.2.3.4") / UDP(sport=5, dport=53) / b"abc"
-    packet = decode_frame(bytes(ETHERNET / udp))
+    packet = decode_frame(ethernet(udp("10.0.0.7:5", "1.2.3.4:53", b"abc")))
     assert str(packet) == "10.0.0.7:5 → 1.2.3.4:53 udp"
     assert packet.payload == 3
     asked = ETHERNET / ARP(op=1, psrc="10.0.0.9", pdst="10.0.0.7")
@@ -46,10 +46,10 @@ def test_udp_and_arp():
 
 
 def test_an_icmp_error_quotes_the_packet_it_is_about():
-    lost = IP(src="203.0.113.5", dst="10.0.0.7") / TCP(sport=4000, dport=8080, seq=9)
-    quotation = bytes(lost)[:28]  # RFC 792: the header and 64 bits
-    error = ETHERNET / IP(src="198.51.100.1", dst="203.0.113.5") / ICMP(type=3, code=1) / quotation
-    packet = decode_frame(bytes(error))
+    lost = tcp("203.0.113.5:4000", "10.0.0.7:8080", seq=9)
+    # RFC 792 quotes the header and 64 bits.
+    told = error("198.51.100.1", "203.0.113.5", lost, (3, 1), quote=28)
+    packet = decode_frame(ethernet(told))
     assert packet.icmp == (3, 1)
     assert packet.quoted.destination == "10.0.0.7"
     assert (packet.quoted.destination_port, packet.quoted.sequence) == (8080, 9)
@@ -61,8 +61,8 @@ def test_an_icmp_error_quotes_the_packet_it_is_about():
 def test_nothing_on_a_wire_can_upset_the_reader(junk, cut):
     str(decode_frame(junk))
     str(decode_frame(bytes(12) + b"\x08\x00" + junk))
-    error = ETHERNET / IP(src="1.1.1.1", dst="2.2.2.2") / ICMP(type=11) / junk
-    str(decode_frame(bytes(error)[:cut]))
+    about_junk = ethernet(error("1.1.1.1", "2.2.2.2", junk, (11, 0), quote=None))
+    str(decode_frame(about_junk[:cut]))
 
 
 @pytest.mark.parametrize("fragment", [1, 100])
@@ -74,7 +74,7 @@ def test_a_later_fragment_has_no_ports(fragment):
 
 
 def test_a_capture_names_every_interface_and_keeps_nanoseconds(tmp_path):
-    frame = bytes(ETHERNET / IP(src="1.1.1.1", dst="2.2.2.2") / UDP() / b"odd")
+    frame = ethernet(udp("1.1.1.1:53", "2.2.2.2:53", b"odd"))
     path = tmp_path / "capture.pcapng"
     places = ["alice:eth0", "napt_a:wan0", "never:used"]
     stamp = 1_700_000_000_123_456_789
@@ -89,10 +89,7 @@ def test_a_capture_names_every_interface_and_keeps_nanoseconds(tmp_path):
 
 
 def test_several_captures_make_one(tmp_path):
-    frames = [
-        bytes(ETHERNET / IP(src="1.1.1.1", dst="2.2.2.2") / UDP() / word)
-        for word in (b"one", b"two")
-    ]
+    frames = [ethernet(udp("1.1.1.1:53", "2.2.2.2:53", word)) for word in (b"one", b"two")]
     parts = [tmp_path / "capture-1.pcapng", tmp_path / "capture-2.pcapng"]
     for path, frame in zip(parts, frames, strict=True):
         write_pcapng(path, ["pc:eth0"], [(0, 1, True, len(frame), frame)])

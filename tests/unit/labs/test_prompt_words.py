@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import struct
 import threading
-from ipaddress import IPv4Address
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +19,7 @@ from napt_lab.labs.records.state import state_folder
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.link import Link
 from napt_lab.topologies.spec.loader import load
+from tests.packets import ethernet, tcp
 from tests.waiting import wait_until
 
 
@@ -128,10 +127,8 @@ SERVER = ("24.9.3.7", 8080)
 
 def frame(source, destination, *, sequence=7, identification=1):
     """A TCP segment with SYN."""
-    ends = b"".join(IPv4Address(address).packed for address, _ in (source, destination))
-    ip = struct.pack("!BBHHHBBH", 0x45, 0, 40, identification, 0, 64, 6, 0) + ends
-    tcp = struct.pack("!HHIIBBHHH", source[1], destination[1], sequence, 0, 0x50, 2, 0, 0, 0)
-    return bytes(12) + b"\x08\x00" + ip + tcp
+    here, there = (f"{address}:{port}" for address, port in (source, destination))
+    return ethernet(tcp(here, there, seq=sequence, id=identification))
 
 
 def told(*frames, link=None):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import struct
+from functools import partial
 
 import pytest
-from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.l2 import Ether
-from scapy.packet import Raw
 
 from napt_lab.labs.capture.turn_message import turn_message
+from tests.packets import ethernet, tcp, udp
 
 COOKIE = 0x2112A442
 
@@ -22,11 +21,19 @@ def stun(kind, *attributes):
     return struct.pack("!HHI12x", kind, len(body), COOKIE) + body
 
 
-def over(layer, payload):
-    return bytes(Ether() / IP(src="10.0.0.7", dst="198.51.100.11") / layer / Raw(payload))
+def over_tcp(port, payload):
+    return ethernet(tcp("10.0.0.7:40000", f"198.51.100.11:{port}", "PA", payload))
 
 
-@pytest.mark.parametrize("layer", [TCP(dport=3478), UDP(sport=3478)])
+def over_udp(port, payload):
+    return ethernet(udp("10.0.0.7:40000", f"198.51.100.11:{port}", payload))
+
+
+def from_server(payload):
+    return ethernet(udp("198.51.100.11:3478", "10.0.0.7:40000", payload))
+
+
+@pytest.mark.parametrize("over", [partial(over_tcp, 3478), from_server])
 @pytest.mark.parametrize(
     ("message", "name"),
     [
@@ -45,14 +52,14 @@ def over(layer, payload):
         (b"", None),
     ],
 )
-def test_messages(layer, message, name):
-    assert turn_message(over(layer, message)) == name
+def test_messages(over, message, name):
+    assert turn_message(over(message)) == name
 
 
 def test_channel_data_is_a_datagrams_and_other_ports_are_not_turns():
     data = struct.pack("!HH", 0x4001, 6) + b"hello\n"
-    assert turn_message(over(UDP(dport=3478), data)) == "ChannelData"
-    assert turn_message(over(TCP(dport=3478), data)) is None
-    assert turn_message(over(UDP(dport=9), data)) is None
-    assert turn_message(over(UDP(dport=9), stun(0x0003))) is None
+    assert turn_message(over_udp(3478, data)) == "ChannelData"
+    assert turn_message(over_tcp(3478, data)) is None
+    assert turn_message(over_udp(9, data)) is None
+    assert turn_message(over_udp(9, stun(0x0003))) is None
     assert turn_message(bytes(60)) is None

@@ -8,6 +8,7 @@ import pytest
 
 from napt_lab.nat_node.core.behavior import Behavior, parse_address, parse_endpoint, show
 from napt_lab.nat_node.core.verdict import Drop
+from tests.packets import tcp, udp
 from tests.unit.nat_node.nat_testing import (
     AD,
     ALICE,
@@ -19,8 +20,6 @@ from tests.unit.nat_node.nat_testing import (
     Nat,
     destination,
     source,
-    tcp,
-    udp,
 )
 
 PC = f"{ALICE}:40000"

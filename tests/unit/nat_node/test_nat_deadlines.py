@@ -6,7 +6,8 @@ import pytest
 
 from napt_lab.nat_node.core.deadlines import Deadlines
 from napt_lab.nat_node.core.mapping import Mapping, Session
-from tests.unit.nat_node.nat_testing import ALICE, MINUTE, SERVER, Nat, source, tcp, udp
+from tests.packets import tcp, udp
+from tests.unit.nat_node.nat_testing import ALICE, MINUTE, SERVER, Nat, source
 
 WEB = f"{SERVER}:80"
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from napt_lab.nat_node.core.packet import Side, give_back_hop
 from napt_lab.nat_node.fast_path import flow_cache
 from napt_lab.nat_node.fast_path.flow_cache import NEEDS_CHECKSUM, VNET_HEADER
+from tests.packets import fragments, set_bytes, tcp, udp, with_right_header_checksum
 from tests.unit.nat_node.nat_testing import (
     ALICE,
     APD,
@@ -23,12 +24,7 @@ from tests.unit.nat_node.nat_testing import (
     SERVER,
     Nat,
     check_table,
-    fragments,
-    set_bytes,
     source,
-    tcp,
-    udp,
-    with_right_header_checksum,
     wrong_checksums,
 )
 

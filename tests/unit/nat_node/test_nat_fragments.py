@@ -3,9 +3,20 @@
 import itertools
 
 import pytest
+from scapy.layers.inet import UDP
 
 from napt_lab.nat_node.core import fragments as limits
 from napt_lab.nat_node.core.verdict import Drop
+from tests.packets import (
+    fragments,
+    ping,
+    pong,
+    reassemble,
+    set_bytes,
+    tcp,
+    udp,
+    with_right_header_checksum,
+)
 from tests.unit.nat_node.nat_testing import (
     ALICE,
     BOB,
@@ -16,19 +27,10 @@ from tests.unit.nat_node.nat_testing import (
     OTHER,
     OUTSIDE,
     SERVER,
-    UDP,
     Nat,
     check_table,
-    fragments,
-    ping,
-    pong,
-    reassemble,
-    set_bytes,
     show,
     source,
-    tcp,
-    udp,
-    with_right_header_checksum,
     wrong_checksums,
 )
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from napt_lab.nat_node.core.explicit_rules import RuleRefused
 from napt_lab.nat_node.core.packet import give_back_hop
 from napt_lab.nat_node.core.settings import PortAssignment
+from tests.packets import error, fragments, ping, tcp, udp, with_right_header_checksum
 from tests.unit.nat_node.nat_testing import (
     ALICE,
     BEHAVIORS,
@@ -25,12 +26,6 @@ from tests.unit.nat_node.nat_testing import (
     SERVER,
     Nat,
     assert_empty,
-    error,
-    fragments,
-    ping,
-    tcp,
-    udp,
-    with_right_header_checksum,
     wrong_checksums,
 )
 

@@ -3,6 +3,16 @@
 import pytest
 
 from napt_lab.nat_node.core.verdict import Drop
+from tests.packets import (
+    error,
+    fragments,
+    ping,
+    pong,
+    reassemble,
+    tcp,
+    udp,
+    with_right_header_checksum,
+)
 from tests.unit.nat_node.nat_testing import (
     ALICE,
     BEHAVIORS,
@@ -14,16 +24,8 @@ from tests.unit.nat_node.nat_testing import (
     ROUTER,
     SERVER,
     Nat,
-    error,
-    fragments,
-    ping,
-    pong,
     quoted,
-    reassemble,
     show,
-    tcp,
-    udp,
-    with_right_header_checksum,
     wrong_checksums,
 )
 

@@ -3,6 +3,17 @@
 import pytest
 
 from napt_lab.nat_node.core.verdict import Drop
+from tests.packets import (
+    error,
+    fragments,
+    ping,
+    pong,
+    reassemble,
+    set_bytes,
+    tcp,
+    udp,
+    with_right_header_checksum,
+)
 from tests.unit.nat_node.nat_testing import (
     ALICE,
     BEHAVIORS,
@@ -16,17 +27,8 @@ from tests.unit.nat_node.nat_testing import (
     SERVER,
     Nat,
     destination,
-    error,
-    fragments,
-    ping,
-    pong,
     quoted,
-    reassemble,
-    set_bytes,
     source,
-    tcp,
-    udp,
-    with_right_header_checksum,
     wrong_checksums,
 )
 

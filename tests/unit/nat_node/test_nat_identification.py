@@ -6,6 +6,7 @@ import pytest
 from scapy.layers.inet import IP
 
 from napt_lab.nat_node.core import identification
+from tests.packets import error, fragments, ping, reassemble, tcp, udp
 from tests.unit.nat_node.nat_testing import (
     ALICE,
     BOB,
@@ -13,14 +14,8 @@ from tests.unit.nat_node.nat_testing import (
     EXTERNAL,
     SERVER,
     Nat,
-    error,
-    fragments,
-    ping,
     quoted,
-    reassemble,
     source,
-    tcp,
-    udp,
     wrong_checksums,
 )
 

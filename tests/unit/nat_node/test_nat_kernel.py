@@ -13,7 +13,8 @@ from napt_lab.nat_node.core.mapping import Mapping
 from napt_lab.nat_node.engines.nftables.conntrack import Unreadable, read
 from napt_lab.nat_node.engines.nftables.packet_log import logged
 from napt_lab.nat_node.system.netlink import Netlink, attribute
-from tests.unit.nat_node.nat_testing import ALICE, EXTERNAL, SERVER, set_bytes, tcp, udp
+from tests.packets import set_bytes, tcp, udp
+from tests.unit.nat_node.nat_testing import ALICE, EXTERNAL, SERVER
 
 WEB, US = f"{SERVER}:80", f"{EXTERNAL}:8080"
 LOGGED = 0x400

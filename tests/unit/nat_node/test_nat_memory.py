@@ -25,6 +25,7 @@ from napt_lab.nat_node.persistence.memory import (
 )
 from napt_lab.nat_node.persistence.restore import Damaged, restore
 from napt_lab.nat_node.persistence.state_file import StateFile, recover
+from tests.packets import ping, tcp, udp
 from tests.unit.nat_node.nat_testing import (
     ALICE,
     APD,
@@ -35,9 +36,6 @@ from tests.unit.nat_node.nat_testing import (
     Nat,
     check_table,
     make_room,
-    ping,
-    tcp,
-    udp,
 )
 
 

@@ -6,18 +6,8 @@ from hypothesis import strategies as st
 
 from napt_lab.nat_node.core.behavior import parse_address, parse_endpoint
 from napt_lab.nat_node.core.packet import Malformed, Packet, give_back_hop
-from tests.unit.nat_node.nat_testing import (
-    ALICE,
-    IP,
-    SERVER,
-    fragments,
-    ping,
-    set_bytes,
-    show,
-    tcp,
-    udp,
-    wrong_checksums,
-)
+from tests.packets import fragments, ping, set_bytes, tcp, udp
+from tests.unit.nat_node.nat_testing import ALICE, IP, SERVER, show, wrong_checksums
 
 PC, WEB = f"{ALICE}:40000", f"{SERVER}:80"
 UDP_PACKET, TCP_PACKET = udp(PC, WEB), tcp(PC, WEB)

@@ -8,7 +8,8 @@ import pytest
 
 from napt_lab.nat_node.core.packet import TCP, UDP
 from napt_lab.nat_node.core.settings import LeaseLimits
-from tests.unit.nat_node.nat_testing import ALICE, BOB, EXTERNAL, SERVER, destination, tcp
+from tests.packets import tcp
+from tests.unit.nat_node.nat_testing import ALICE, BOB, EXTERNAL, SERVER, destination
 from tests.unit.nat_node.port_control_world import Home, address, option
 
 MAP_UDP, MAP_TCP = 1, 2

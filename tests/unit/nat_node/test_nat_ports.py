@@ -10,6 +10,7 @@ from napt_lab.nat_node.core.behavior import show
 from napt_lab.nat_node.core.ports import PortPool
 from napt_lab.nat_node.core.settings import PortAssignment
 from napt_lab.nat_node.core.verdict import Drop
+from tests.packets import ping, split, tcp, udp
 from tests.unit.nat_node.nat_testing import (
     AD,
     ALICE,
@@ -21,12 +22,8 @@ from tests.unit.nat_node.nat_testing import (
     OTHER,
     SERVER,
     Nat,
-    ping,
     quoted,
     source,
-    split,
-    tcp,
-    udp,
 )
 
 PRESERVE, SEQUENTIAL, RANDOM = (

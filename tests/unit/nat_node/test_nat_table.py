@@ -7,6 +7,7 @@ from napt_lab.nat_node.core.events import RuleAdded, RuleEnded
 from napt_lab.nat_node.core.explicit_rules import RuleRefused
 from napt_lab.nat_node.core.mapping import Mapping, Session
 from napt_lab.nat_node.core.verdict import Drop
+from tests.packets import tcp, udp
 from tests.unit.nat_node.nat_testing import (
     ALICE,
     APD,
@@ -18,8 +19,6 @@ from tests.unit.nat_node.nat_testing import (
     Nat,
     destination,
     source,
-    tcp,
-    udp,
 )
 
 TCP, UDP, ICMP = 6, 17, 1

@@ -6,6 +6,7 @@ from napt_lab.nat_node.core import half_open
 from napt_lab.nat_node.core.events import RuleEnded
 from napt_lab.nat_node.core.tcp_state import TcpState, follow
 from napt_lab.nat_node.core.verdict import Drop
+from tests.packets import tcp
 from tests.unit.nat_node.nat_testing import (
     ALICE,
     BEHAVIORS,
@@ -16,7 +17,6 @@ from tests.unit.nat_node.nat_testing import (
     SERVER,
     Nat,
     source,
-    tcp,
 )
 
 PC, WEB = f"{ALICE}:40000", f"{SERVER}:80"

@@ -7,6 +7,16 @@ import pytest
 from napt_lab.nat_node.core.behavior import parse_address
 from napt_lab.nat_node.core.events import Dropped
 from napt_lab.nat_node.core.verdict import Drop
+from tests.packets import (
+    error,
+    fragments,
+    ping,
+    pong,
+    set_bytes,
+    tcp,
+    udp,
+    with_right_header_checksum,
+)
 from tests.unit.nat_node.nat_testing import (
     AD,
     ALICE,
@@ -21,17 +31,9 @@ from tests.unit.nat_node.nat_testing import (
     SERVER,
     Nat,
     assert_empty,
-    error,
-    fragments,
-    ping,
-    pong,
     quoted,
-    set_bytes,
     show,
     source,
-    tcp,
-    udp,
-    with_right_header_checksum,
 )
 
 PC, WEB = f"{ALICE}:40000", f"{SERVER}:80"
@@ -398,3 +400,20 @@ def test_a_dial_that_nobody_answers_is_not_kept_alive_from_outside():
         nat.wait(200)
         nat.outside(tcp(WEB, ours, "A"))
     assert not nat.rules
+
+
+def test_a_translator_whose_events_are_not_followed_decides_the_same():
+    """A daemon without clients sets no `notify`."""
+    followed, alone = Nat(), Nat()
+    alone.translator.watchers.notify = None
+    for nat in (followed, alone):
+        rule = nat.add_rule(6, 8080, f"{ALICE}:80")
+        assert nat.inside(b"\x45") == []
+        assert nat.drop is Drop.MALFORMED
+        assert nat.outside(udp(f"{SERVER}:53", f"{EXTERNAL}:4000")) == []
+        assert nat.drop is Drop.NO_RULE
+        assert show(nat.outside(tcp(f"{SERVER}:9", f"{EXTERNAL}:8080"))[0]).endswith(f"{ALICE}:80")
+        assert nat.translator.remove_rule(6, 8080) is rule
+    assert followed.events
+    assert alone.events == []
+    assert alone.translator.drops == followed.translator.drops

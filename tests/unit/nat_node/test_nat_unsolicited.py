@@ -7,6 +7,7 @@ from napt_lab.nat_node.core import unsolicited
 from napt_lab.nat_node.core.packet import TCP as TCP_NUMBER
 from napt_lab.nat_node.core.settings import PortAssignment
 from napt_lab.nat_node.core.verdict import Drop
+from tests.packets import error, fragments, tcp, udp
 from tests.unit.nat_node.nat_testing import (
     ALICE,
     APD,
@@ -16,12 +17,8 @@ from tests.unit.nat_node.nat_testing import (
     SERVER,
     Nat,
     assert_empty,
-    error,
-    fragments,
     quoted,
     show,
-    tcp,
-    udp,
 )
 
 WEB, PEER = f"{SERVER}:80", f"{OTHER}:50000"

@@ -14,6 +14,7 @@ from napt_lab.nat_node.core.settings import LeaseLimits
 from napt_lab.nat_node.core.verdict import Drop
 from napt_lab.nat_node.port_control.server import AGAIN, REQUESTS
 from napt_lab.servers.pcp import messages as client
+from tests.packets import tcp, udp
 from tests.unit.nat_node.nat_testing import (
     ALICE,
     APD,
@@ -25,8 +26,6 @@ from tests.unit.nat_node.nat_testing import (
     assert_empty,
     destination,
     source,
-    tcp,
-    udp,
 )
 from tests.unit.nat_node.port_control_world import (
     CANNOT_PROVIDE_EXTERNAL,

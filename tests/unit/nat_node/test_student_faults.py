@@ -10,7 +10,8 @@ from napt_lab.nat_node.engines.student import bounds, process
 from napt_lab.nat_node.engines.student.faults import LoadError, examine
 from napt_lab.nat_node.engines.student.process import WorkerLost
 from napt_lab.student.packet import Packet
-from tests.unit.nat_node.nat_testing import error, source, tcp, wrong_checksums
+from tests.packets import error, tcp
+from tests.unit.nat_node.nat_testing import source, wrong_checksums
 from tests.unit.nat_node.student_worker import Mine
 
 SYN = tcp("10.0.0.7:40000", "151.101.1.69:80")

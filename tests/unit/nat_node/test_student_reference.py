@@ -7,19 +7,8 @@ from pathlib import Path
 import pytest
 
 from napt_lab.nat_node.core.behavior import Behavior
-from tests.unit.nat_node.nat_testing import (
-    APD,
-    EI,
-    destination,
-    error,
-    ping,
-    pong,
-    quoted,
-    source,
-    tcp,
-    udp,
-    wrong_checksums,
-)
+from tests.packets import error, ping, pong, tcp, udp
+from tests.unit.nat_node.nat_testing import APD, EI, destination, quoted, source, wrong_checksums
 from tests.unit.nat_node.student_worker import Mine
 
 REFERENCE = Path(__file__).parents[3] / "nat_node" / "one_page.py"

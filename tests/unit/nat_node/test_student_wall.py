@@ -18,7 +18,7 @@ import pytest
 
 from napt_lab.nat_node.engines.student import process
 from napt_lab.nat_node.engines.student.process import WorkerLost
-from tests.unit.nat_node.nat_testing import tcp
+from tests.packets import tcp
 from tests.unit.nat_node.student_worker import Mine
 
 ROOT = Path(__file__).parents[3]
