@@ -116,11 +116,11 @@ def check(files: tuple[Path, ...], junit: str | None, json_: str | None) -> None
     try:
         topologies = load_all([find(file) for file in files], reports)
         for topology in topologies:
-            if not topology.expect:
+            if not topology.expectations():
                 nothing = "no problem found; it has no `expect:`, so there is nothing to test"
                 said = ": ".join(filter(None, (str(topology.path), topology.title, nothing)))
                 click.echo(said, err=reports.on_stdout)
-        if not any(topology.expect for topology in topologies):
+        if not any(topology.expectations() for topology in topologies):
             reports.write([Checked(topology) for topology in topologies])
             return
     except CannotReport as error:
