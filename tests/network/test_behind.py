@@ -161,7 +161,8 @@ def test_both_tables_both_drops_errors_and_fragments(levels):
 @pytest.mark.parametrize("levels", LEVELS.values(), ids=LEVELS)
 def test_a_transfer_between_homes_finds_the_mtu_of_a_narrow_home(levels):
     """The carrier's own ICMP error about a packet that it has hairpinned reaches the sender."""
-    with Network(neighborhood(*levels, narrow="link: {mtu: 1300}")) as net:
+    carrier, home = levels
+    with Network(neighborhood(carrier, home, narrow="link: {mtu: 1300}")) as net:
         serve(net["alice"], 80, os.urandom(300_000))
         got = run(net["bob"], "curl -sS --max-time 20 -o got http://24.9.3.7:8080/it")
         assert got.status == 0, got.stderr

@@ -11,9 +11,9 @@ from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.check import run_checks
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.assertions import Expectation
-from napt_lab.topologies.spec.expectations import sentence
 from napt_lab.topologies.spec.loader import loads
 from napt_lab.topologies.spec.roster import Roster
+from napt_lab.topologies.spec.sentences import sentence
 from tests.network.test_nat_node import run
 
 pytestmark = pytest.mark.network(timeout=120)
