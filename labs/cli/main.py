@@ -136,7 +136,11 @@ def check(files: tuple[Path, ...], junit: str | None, json_: str | None) -> None
 @file_argument
 @web_option
 def shell(file: Path, web: int | None) -> None:
-    """Build the topology in FILE and give a prompt on its nodes."""
+    """Build the topology in FILE and give a prompt on its nodes.
+
+    Without a terminal, the lines are read from standard input. The first one that fails ends it,
+    and its exit status is returned.
+    """
     load(file)
     door = open_door(web)
     enter_sandbox()
