@@ -13,7 +13,7 @@ from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.check.github import Annotations
 from napt_lab.labs.check.outcome import Outcome
 from napt_lab.labs.check.reports import Checked, Reports
-from napt_lab.labs.check.run import STOPPED, run_checks
+from napt_lab.labs.check.run import STOPPED, run_all
 from napt_lab.labs.check.telling import Telling
 from napt_lab.labs.verdict.exit_status import exit_status
 from napt_lab.labs.verdict.run_errors import NETWORK_ERRORS, tell_network_error
@@ -33,7 +33,7 @@ def check_topologies(topologies: Sequence[Topology], reports: Reports) -> int:
     annotations, telling = Annotations(on_stderr=on_stderr), Telling(on_stderr=on_stderr)
     try:
         for one in checked:
-            if one.topology.expect:
+            if one.topology.expectations():
                 with annotations.silenced():
                     _check(one, telling)
                 for outcome in one.outcomes:
@@ -59,7 +59,7 @@ def _check(checked: Checked, telling: Telling) -> None:
 
     try:
         with Network(topology) as net, Wire(net) as wire:
-            checked.outcomes = run_checks(net, wire, topology.expect, listen)
+            checked.outcomes = run_all(net, wire, listen)
     except BuildError as error:  # told by the caller: no other topology is tried
         checked.lose(f"error of this machine: {error}")
         raise
@@ -69,7 +69,7 @@ def _check(checked: Checked, telling: Telling) -> None:
             telling(outcome)
         tell_network_error(error)
     except BaseException:  # Ctrl-C, or a signal
-        order = {id(expectation): n for n, expectation in enumerate(topology.expect)}
+        order = {id(expectation): n for n, expectation in enumerate(topology.expectations())}
         checked.outcomes = sorted(known, key=lambda outcome: order[id(outcome.expectation)])
         raise
     finally:

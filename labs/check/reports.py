@@ -42,7 +42,7 @@ class Checked:
         known = {id(outcome.expectation): outcome for outcome in self.outcomes}
         self.outcomes = [
             known.get(id(expectation)) or Outcome(expectation, Verdict.ERROR, (why,), 0.0)
-            for expectation in self.topology.expect
+            for expectation in self.topology.expectations()
         ]
 
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.hairpin import check_hairpins
+from napt_lab.labs.check.keeping import Kept
 from napt_lab.labs.check.listeners import Listeners
 from napt_lab.labs.check.mapping_filtering import check_filters, check_maps
 from napt_lab.labs.check.outcome import CannotTell, Evidence, Outcome, Unmet
@@ -23,7 +26,9 @@ from napt_lab.labs.check.reaching import check_cannot_reach, check_reaches
 from napt_lab.labs.check.relayed import check_relayed
 from napt_lab.labs.check.transfer import check_gets_file, check_through_file_server
 from napt_lab.labs.verdict.verdicts import Verdict
+from napt_lab.topologies.network.build_error import BuildError
 from napt_lab.topologies.network.napt_control import ControlError
+from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
 from napt_lab.topologies.spec.assertions import (
     Assertion,
     CannotReach,
@@ -32,6 +37,7 @@ from napt_lab.topologies.spec.assertions import (
     GetsFile,
     GetsFileThrough,
     Hairpins,
+    KeepsConnection,
     Maps,
     Protocol,
     Reaches,
@@ -46,6 +52,37 @@ STOPPED = "the run was stopped before this was known"
 PAUSE = 0.2  # seconds between two tries, where an assertion may take its time to hold
 
 Listener = Callable[[Outcome], None]
+Connections = Mapping[KeepsConnection, Kept]
+
+
+def run_all(net: Network, wire: Wire, listen: Listener = lambda _outcome: None) -> list[Outcome]:
+    """Check what the topology expects; then let happen what it says, and check what follows.
+
+    The outcomes are in the order of `topology.expectations()`.
+    """
+    topology = net.topology
+    outcomes = run_checks(net, wire, topology.expect, listen)
+    for then in topology.then:
+        ground = Ground(net, wire)
+        claims = {
+            each.assertion for each in then.expect if isinstance(each.assertion, KeepsConnection)
+        }
+        with Listeners() as listeners, ExitStack() as stack:
+            kept = {claim: Kept(ground, listeners, claim) for claim in claims}
+            for each in kept.values():
+                stack.callback(each.close)
+            try:
+                for line in then.do:
+                    net.happen(line)
+            except (BuildError, ProgramEnded, DeadlinePassed, ControlError, ValueError) as error:
+                told = f"cannot tell: it did not happen: {error}"
+                lost = [Outcome(each, Verdict.ERROR, (told,), 0.0) for each in then.expect]
+                for outcome in lost:
+                    listen(outcome)
+                outcomes += lost
+                continue
+            outcomes += run_checks(net, wire, then.expect, listen, kept)
+    return outcomes
 
 
 def run_checks(
@@ -53,6 +90,7 @@ def run_checks(
     wire: Wire,
     expectations: Sequence[Expectation],
     listen: Listener = lambda _outcome: None,
+    kept: Connections = MappingProxyType({}),
 ) -> list[Outcome]:
     """The outcome of each expectation, in their order. `wire` must watch all nodes of `net`.
 
@@ -64,7 +102,7 @@ def run_checks(
     one_at_a_time = threading.Lock()
 
     def check(number: int) -> None:
-        outcome = _check(ground, listeners, expectations[number])
+        outcome = _check(ground, listeners, expectations[number], kept)
         with one_at_a_time:
             outcomes[number] = outcome
             listen(outcome)
@@ -105,11 +143,13 @@ def _place(
         return False, None
 
 
-def _check(ground: Ground, listeners: Listeners, expectation: Expectation) -> Outcome:
+def _check(
+    ground: Ground, listeners: Listeners, expectation: Expectation, kept: Connections
+) -> Outcome:
     """Try until it holds, or its time is over; the last try counts."""
     began = time.monotonic()
     while True:
-        verdict, evidence = _try(ground, listeners, expectation.assertion)
+        verdict, evidence = _try(ground, listeners, expectation.assertion, kept)
         seconds = time.monotonic() - began
         if verdict is Verdict.PASSED or seconds >= expectation.wait:
             return Outcome(expectation, verdict, tuple(evidence), seconds)
@@ -117,7 +157,9 @@ def _check(ground: Ground, listeners: Listeners, expectation: Expectation) -> Ou
             return Outcome(expectation, Verdict.ERROR, (STOPPED,), seconds)
 
 
-def _try(ground: Ground, listeners: Listeners, assertion: Assertion) -> tuple[Verdict, list[str]]:
+def _try(
+    ground: Ground, listeners: Listeners, assertion: Assertion, kept: Connections
+) -> tuple[Verdict, list[str]]:
     evidence = Evidence()
     try:
         match assertion:
@@ -135,6 +177,8 @@ def _try(ground: Ground, listeners: Listeners, assertion: Assertion) -> tuple[Ve
                 check_maps(ground, assertion, evidence)
             case Filters():
                 check_filters(ground, assertion, evidence)
+            case KeepsConnection():
+                kept[assertion].check(evidence)
             case Hairpins():
                 check_hairpins(ground, assertion, evidence)
     except Unmet as unmet:

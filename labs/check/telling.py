@@ -38,7 +38,7 @@ class Telling:
         """The next topology is built."""
         title = f"{topology.path}: {topology.title}" if topology.title else str(topology.path)
         self._console.print(Rule(Text(title, "bold"), align="left"))
-        self._expected, self._known, self._told = topology.expect, {}, 0
+        self._expected, self._known, self._told = topology.expectations(), {}, 0
         if self._console.is_terminal:
             self._status = self._console.status(Text("building the network", "dim"))
             self._status.start()

@@ -116,11 +116,11 @@ def check(files: tuple[Path, ...], junit: str | None, json_: str | None) -> None
     try:
         topologies = load_all([find(file) for file in files], reports)
         for topology in topologies:
-            if not topology.expect:
+            if not topology.expectations():
                 nothing = "no problem found; it has no `expect:`, so there is nothing to test"
                 said = ": ".join(filter(None, (str(topology.path), topology.title, nothing)))
                 click.echo(said, err=reports.on_stdout)
-        if not any(topology.expect for topology in topologies):
+        if not any(topology.expectations() for topology in topologies):
             reports.write([Checked(topology) for topology in topologies])
             return
     except CannotReport as error:
@@ -136,7 +136,11 @@ def check(files: tuple[Path, ...], junit: str | None, json_: str | None) -> None
 @file_argument
 @web_option
 def shell(file: Path, web: int | None) -> None:
-    """Build the topology in FILE and give a prompt on its nodes."""
+    """Build the topology in FILE and give a prompt on its nodes.
+
+    Without a terminal, the lines are read from standard input. The first one that fails ends it,
+    and its exit status is returned.
+    """
     load(file)
     door = open_door(web)
     enter_sandbox()

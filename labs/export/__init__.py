@@ -28,6 +28,7 @@ LEFT_BEHIND = (
     f"carried over in part: expect: ({expect.NAME} says which sentences, and tries them)",
     "not carried over: offload; the links are made by that engine",
     "carried over in part: link (only the MTU of a slow link)",
+    "not carried over: then, since what happens needs the sandbox",
 )
 
 # What is written down is read by other programs, so nothing in it may need quoting.

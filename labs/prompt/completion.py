@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from napt_lab.topologies.spec.happening import USAGE
 from napt_lab.topologies.spec.model import Engine, Topology
 
 PROGRAMS = ("curl", "ip", "nc", "ping", "python", "ss", "traceroute")
@@ -19,7 +20,9 @@ class Vocabulary:
     napts: dict[str, tuple[str, list[str]]]  # to its public address, and its hosts' addresses
     addresses: list[str]
     commands: list[str] = field(default_factory=list)
-    following: dict[str, list[str]] = field(default_factory=lambda: {"rule": ["add", "del"]})
+    following: dict[str, list[str]] = field(
+        default_factory=lambda: {"rule": ["add", "del"], "event": list(USAGE)}
+    )
 
     def candidates(self, before: Sequence[str]) -> list[str]:
         """The words that may follow those in `before`."""
@@ -36,7 +39,9 @@ class Vocabulary:
                 return [f"{self.napts[napt][0]}:"]
             case ["rule", "add", napt, _, _] if napt in self.napts:
                 return [f"{inside}:" for inside in self.napts[napt][1]]
-            case ["shell" | "packets" | "watch"] | ["packets" | "watch", *_, "while"]:
+            case (
+                ["shell" | "packets" | "watch"] | ["packets" | "watch", *_, "while"] | ["event", _]
+            ):
                 return list(self.nodes)
             case ["packets" | "watch", *_, "while", _]:
                 return list(PROGRAMS)

@@ -23,6 +23,7 @@ EXAMPLES: Examples = (  # what is typed, what it does
     ("packets bob while alice COMMAND", "… until the command on the other node ends"),
     ("why", "what went wrong with the last command, and where"),
     ("pingall", "each node pings each other node"),
+    ("event reboot napt_a", "something happens (`event` alone lists what can)"),
 )
 
 

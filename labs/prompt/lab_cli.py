@@ -34,12 +34,14 @@ from napt_lab.labs.prompt.why import Why
 from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.rule_lines import count, rule_lines
 from napt_lab.topologies.network import own_programs
+from napt_lab.topologies.network.build_error import BuildError
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.mininet_cli import SafeCLI
 from napt_lab.topologies.network.napt_control import ControlError, NaptControl
 from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
 from napt_lab.topologies.spec.errors import nearest
+from napt_lab.topologies.spec.happening import USAGE
 
 SHOWN_RULES = 100
 PATIENCE_SECONDS = 5.0  # with a command, until it is said how to end it
@@ -275,6 +277,21 @@ class LabCLI(SafeCLI):
         """pingall: each node pings each other node"""
         for line in pingall(self.net):
             self.show(line)
+
+    def do_event(self, _words: list[str]) -> None:
+        """event reboot NODE, event unplug NODE, …: something happens to the network"""
+        if not self.rest.strip():
+            self.say("What happens? One of:")
+            for usage in USAGE.values():
+                self.show(f"  event {usage}")
+            return
+        self._why.begins(f"event {self.rest.strip()}")
+        try:
+            self.net.happen(self.rest)
+        except (ValueError, BuildError) as error:
+            self.say(str(error))
+        else:
+            self.show(f"happened: {' '.join(self.rest.split())}")
 
     # ── NAPTs ──────────────────────────────────────────────────────────────────────────
 

@@ -17,6 +17,8 @@ from napt_lab.labs.check.check_command import check_topologies
 from napt_lab.labs.check.reports import CannotReport, Reports
 from napt_lab.labs.course.registry import LABS, what_next
 from napt_lab.labs.prompt import Prompt
+from napt_lab.labs.prompt.script import ScriptCLI
+from napt_lab.labs.prompt.why import Why
 from napt_lab.labs.records.rundir import RunDirectory
 from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.report.story import Story
@@ -184,9 +186,15 @@ def _write_report(told: tuple[Story, Recording], folder: Path, narration: Narrat
 
 
 def run_shell(path: Path, door: Door | None = None) -> int:
-    """Build a topology and give a prompt on it. `door`: where a browser sees it."""
+    """Build a topology and give a prompt on it, or run the script on standard input.
+
+    `door`: where a browser sees it.
+    """
     if not sys.stdin.isatty():
-        return _refuse("a prompt needs a terminal to type at")
+        lines = sys.stdin.readlines()
+        if not lines:
+            return _refuse("a prompt needs a terminal to type at, or a script on standard input")
+        return _on_network(lambda: _script_on(load(path), lines))
     console = Narration().console
     topology = load(path)
     for line in draw(topology):
@@ -205,6 +213,12 @@ def _prompt_on(topology: Topology, prompt: Prompt, console: Console, door: Door 
             stack.enter_context(live.shows(net, wire))
         prompt.explore(net)
     return PASSED
+
+
+def _script_on(topology: Topology, lines: Sequence[str]) -> int:
+    console = Console(highlight=False)
+    with Network(topology) as net, contextlib.closing(Why(net)) as why:
+        return ScriptCLI(net, console, why).run(lines)
 
 
 def run_command(topology: Topology, node: str, command: Sequence[str], capture: Path | None) -> int:

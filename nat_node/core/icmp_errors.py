@@ -114,6 +114,13 @@ class IcmpErrors:
         source, destination = quoted_endpoints(quoted)
         if source[0] != settings.external:
             return Drop.ICMP_UNRELATED
+        if own and packet.side is OUTSIDE and settings.is_inside(destination[0]):
+            # A hairpinned packet: its sender knows the receiver by an external endpoint.
+            receiver = self._table.received_by(quoted.protocol, destination, source)
+            if receiver is None:
+                return Drop.ICMP_UNRELATED
+            destination = (settings.external, receiver.external_port)
+            quoted.rewrite_destination(destination)
         session = self._table.incoming(quoted.protocol, source[1], destination)
         if session is None:
             return Drop.ICMP_UNRELATED

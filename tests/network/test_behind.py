@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -47,12 +48,13 @@ expect:
 """
 
 
-def neighborhood(carrier="", home="", expect=""):
+def neighborhood(carrier="", home="", expect="", narrow=""):
     text = f"""
 internet: {{server: {{address: {SERVER}}}}}
 sites:
   b:
-    gateway: {{kind: napt, behind: carrier, public: 100.64.0.8, private: 10.0.0.1/24, {home}}}
+    gateway: {{kind: napt, behind: carrier, public: 100.64.0.8, private: 10.0.0.1/24, {home},
+              {narrow}}}
     hosts: {{bob: 10.0.0.9}}
   carrier:
     gateway: {{name: cgn, kind: napt, public: 24.9.3.7, private: 100.64.0.1/10, {carrier},
@@ -70,7 +72,8 @@ sites:
     gateway: {{kind: napt, behind: b, public: 10.0.0.20, private: 192.168.0.1/24, {home}}}
     hosts: {{lodger: 192.168.0.2}}
 {expect}"""
-    return loads(text.replace(", ,", ",").replace(", }", "}").encode(), Path("n.yaml"))
+    text = re.sub(r"(,\s*)+(?=[,}])", "", text)  # of settings that are not given
+    return loads(text.encode(), Path("n.yaml"))
 
 
 def verdicts(topology):
@@ -153,6 +156,18 @@ def test_both_tables_both_drops_errors_and_fragments(levels):
         assert outside
         assert not [c for c in outside if c.packet.names_any_of(homes)]
         assert not [c for c in outside if c.packet.names_any_of(shared)]
+
+
+@pytest.mark.parametrize("levels", LEVELS.values(), ids=LEVELS)
+def test_a_transfer_between_homes_finds_the_mtu_of_a_narrow_home(levels):
+    """The carrier's own ICMP error about a packet that it has hairpinned reaches the sender."""
+    carrier, home = levels
+    with Network(neighborhood(carrier, home, narrow="link: {mtu: 1300}")) as net:
+        serve(net["alice"], 80, os.urandom(300_000))
+        got = run(net["bob"], "curl -sS --max-time 20 -o got http://24.9.3.7:8080/it")
+        assert got.status == 0, got.stderr
+        same = (net["bob"].home / "got").read_bytes() == (net["alice"].home / "it").read_bytes()
+        assert same
 
 
 @pytest.mark.parametrize("victim", ["cgn", "napt_a"])

@@ -274,3 +274,23 @@ def test_a_rule_is_typed_as_it_is_shown_and_a_former_name_is_told_once(
     said = "`python -m servers.files` is called file-server now: type file-server …"
     assert shown.count(said) == 1
     assert capfd.readouterr().out.count("usage: file-server") == 3
+
+
+def test_something_happens_and_the_prompt_says_so_or_what_can(monkeypatch):
+    shown = typed(
+        monkeypatch,
+        "event",
+        "event explode napt_a",
+        "event renumber napt_a 24.9.3.77",
+        "alice curl -sS --max-time 5 http://198.51.100.10:8080/ -o /dev/null",
+        "rules napt_a",
+        "event unplug alice",
+        "alice ping -c 1 -W 1 10.0.0.1",
+        "why",
+    )
+    assert "event renumber GATEWAY ADDRESS" in shown
+    assert "'explode' cannot happen; allowed: reboot" in shown
+    assert "happened: renumber napt_a 24.9.3.77" in shown
+    assert "24.9.3.77:" in shown
+    assert "happened: unplug alice" in shown
+    assert "alice: exit status" in shown

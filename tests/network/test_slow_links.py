@@ -13,7 +13,7 @@ import pytest
 from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.check import run_checks
 from napt_lab.labs.prompt.why import Why
-from napt_lab.topologies.network.build_error import BuildError
+from napt_lab.topologies.network.build_error import BuildError, ProgramLost
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.link import Link
 from napt_lab.topologies.spec.loader import loads
@@ -212,7 +212,9 @@ def test_a_transfer_is_whole_over_a_bad_link():
 def test_a_network_without_slow_links_starts_no_program_and_its_death_is_told():
     with network_of() as net:
         assert net.links is None
-    with network_of(alice="link: wifi") as net:
-        os.kill(net.links.pid, signal.SIGKILL)
-        with pytest.raises(BuildError, match="slow links"):
-            net.links.change("alice", Link())
+    net = network_of(alice="link: wifi").__enter__()
+    os.kill(net.links.pid, signal.SIGKILL)
+    with pytest.raises(BuildError, match="slow links"):
+        net.links.change("alice", Link())
+    with pytest.raises(ProgramLost, match="slow links"):
+        net.__exit__(None, None, None)

@@ -4,7 +4,7 @@ One network. Half of the faults are put in, and exactly their assertions must tu
 its own reason, while all others hold; then the other half. A fault is done with what a machine's
 owner has: packet filters, addresses, rules, programs.
 (What a NAPT does by itself, mapping, filtering and hairpinning, is contradicted in
-tests/network/test_check_behavior.py.)
+tests/network/test_check_behavior.py; a connection that is not kept, in tests/network/test_then.py.)
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from napt_lab.topologies.spec.assertions import (
     Filters,
     GetsFileThrough,
     Hairpins,
+    KeepsConnection,
     Maps,
     Protocol,
     Reaches,
@@ -299,7 +300,7 @@ def assert_red(outcomes, wanted):
 def test_no_kind_is_left_out():
     text = YAML + "".join(f"  - {sentence}\n" for sentence in SABOTEURS)
     said = [e.assertion for e in loads(text.encode(), Path("t.yaml")).expect]
-    kinds = set(get_args(Assertion)) - {Maps, Filters, Hairpins}
+    kinds = set(get_args(Assertion)) - {Maps, Filters, Hairpins, KeepsConnection}
     assert {type(assertion) for assertion in said} == kinds
     reached = [assertion for assertion in said if isinstance(assertion, Reaches)]
     assert {assertion.protocol for assertion in reached} == set(Protocol)

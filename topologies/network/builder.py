@@ -27,10 +27,12 @@ from mininet.net import Mininet
 from napt_lab.topologies.network import namespaces, own_programs
 from napt_lab.topologies.network.batch import Batch
 from napt_lab.topologies.network.build_error import BuildError, LimitReached, ProgramLost
+from napt_lab.topologies.network.happenings import Happenings
 from napt_lab.topologies.network.mininet_nodes import BatchIntf, BatchLink, Bridge, LabNode
 from napt_lab.topologies.network.napt_control import NaptControl
 from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.plan import (
+    GROUP,
     PLAIN,
     QUIET,
     NodePlan,
@@ -47,18 +49,16 @@ from napt_lab.topologies.sandbox import limits, neighbor_table, sandbox
 from napt_lab.topologies.spec.errors import not_one_of
 from napt_lab.topologies.spec.model import Topology
 
-GROUP = 54  # marks the links in the sandbox's namespace, to delete them all at once
-
 # With br_netfilter, each bridge passes every packet to netfilter once more, as if the cable between
 # two nodes were a firewall.
 PLAIN_BRIDGES = {f"bridge/bridge-nf-call-{tables}": "0" for tables in ("iptables", "arptables")}
 
 
-class Network:
+class Network(Happenings):
     """A running topology: `with Network(topology) as net:`; afterwards nothing of it is left.
 
     `net["alice"]` is a node, `net.log` has the events of all programs, `net.mininet` is Mininet's
-    object. Only in the sandbox.
+    object. What can happen to it (`net.reboot("napt_a")`) is in happenings.py. Only in the sandbox.
     """
 
     def __init__(self, topology: Topology) -> None:
@@ -67,6 +67,7 @@ class Network:
         self.nodes: dict[str, Node] = {}
         self._programs: list[Process] = []  # that must run until the end
         self.links: SlowLinks | None = None
+        self._cables: dict[str, tuple[str, str]] = {}  # see Happenings
         self._cleanup = contextlib.ExitStack()
 
     def __getitem__(self, name: str) -> Node:
@@ -125,6 +126,8 @@ class Network:
             for program in self._programs
             if not program.told_to_end and (obituary := program.obituary())
         ]
+        if self.links is not None and (obituary := self.links.obituary()):
+            lost.append(obituary)
         self._cleanup.close()
         if error is not None and not isinstance(error, Exception):
             return  # Ctrl-C and the like
@@ -200,6 +203,7 @@ class Network:
                 if port.link is not None:
                     make.append(f"link set {near} up")
                     whole.append(str(link.intf2))
+                self._cables.setdefault(plan.name, (str(near), str(link.intf2)))
                 make.append(f"link set {link.intf2} master {port.segment} up")
                 # A permanent neighbor is not asked for by ARP: the bridge must know its port.
                 ports.append(f"fdb add {port.mac} dev {link.intf2} master static")
@@ -213,9 +217,9 @@ class Network:
         Batch("bridge", [], ports).finish("sandbox")
         for interface in whole:
             namespaces.switch_off_offload(interface)
+        self._cleanup.callback(self._end_links)
         if slow:
             self.links = SlowLinks(slow, self.log)
-            self._cleanup.callback(self.links.close)
 
     def _configure(self, plans: Sequence[NodePlan]) -> None:
         """Set addresses, routes, neighbors and sysctls of all nodes, at the same time."""
@@ -249,7 +253,16 @@ class Network:
         for node in self:
             if node.napt is not None:
                 node.napt.subscribe(self.log)
-                self._cleanup.callback(node.napt.close)
+        self._cleanup.callback(self._stop_listening)
+
+    def _stop_listening(self) -> None:
+        for node in self:
+            if node.napt is not None:
+                node.napt.close()
+
+    def _end_links(self) -> None:
+        if self.links is not None:
+            self.links.close()
 
     def _end_processes(self) -> None:
         processes = [process for node in self for process in node.processes]

@@ -37,6 +37,7 @@ PLAIN = {  # a new namespace inherits these from the machine
 }
 
 
+GROUP = 54  # marks the links in the sandbox's namespace, to delete them all at once
 LARGE = 100  # nodes on one segment
 
 

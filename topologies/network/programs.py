@@ -56,15 +56,18 @@ def start_programs(topology: Topology, nodes: Mapping[str, Node]) -> list[Proces
     """
     starting: list[Process] = []
     for site in topology.sites:
-        starting += _start_gateway(site, nodes[site.gateway.name], topology)
+        starting += gateway_programs(site, nodes[site.gateway.name], topology)
     for host in topology.hosts():
-        starting += _start_services(host, nodes[host.name])
+        starting += host_programs(host, nodes[host.name])
     for process in starting:
         process.wait_for("ready", deadline=READY_SECONDS)
     return starting
 
 
-def _start_gateway(site: Site, node: Node, topology: Topology) -> Iterator[Process]:
+def gateway_programs(
+    site: Site, node: Node, topology: Topology, *, fresh: bool = True
+) -> Iterator[Process]:
+    """Start the programs of a gateway; without `fresh` the kernel keeps its rules and sessions."""
     gateway = site.gateway
     if gateway.firewall is not None:
         _load(gateway.firewall.ruleset(str(gateway.public.ip)), node, "firewall.nft")
@@ -75,7 +78,7 @@ def _start_gateway(site: Site, node: Node, topology: Topology) -> Iterator[Proce
     if gateway.napt is not None:
         name = PROGRAM
         node.napt = NaptControl(gateway.name, node.home / CONTROL)
-        if gateway.engine is Engine.NFTABLES:
+        if gateway.engine is Engine.NFTABLES and fresh:
             _start_kernel(gateway, gateway.napt, node)
     argv = program(*gateway_command(site, node.home, topology))
     yield node.start_program(argv, name=name)
@@ -88,9 +91,10 @@ def _start_kernel(gateway: Gateway, settings: NaptSettings, node: Node) -> None:
 
 
 def _load(ruleset: str, node: Node, name: str) -> None:
-    """Load a ruleset of nftables, and keep it on the node as a file of this name."""
+    """Load a table of nftables in place of the one before; it stays on the node as a file."""
+    table = ruleset.partition(" {")[0]
     rules = node.home / name
-    rules.write_text(ruleset)
+    rules.write_text(f"{table}\ndelete {table}\n{ruleset}")
     loaded = node.run(["nft", "-f", str(rules)])
     if loaded.status != 0:
         raise ProgramError(f"{node.name}: nft: {loaded.stderr.strip()}")
@@ -127,7 +131,8 @@ def proxy_command(gateway: Gateway) -> list[str]:
     return ["napt_lab.servers.proxy.explicit", *own, "--port", str(PROXY_PORT)]
 
 
-def _start_services(host: Host, node: Node) -> Iterator[Process]:
+def host_programs(host: Host, node: Node) -> Iterator[Process]:
+    """Start the services of a host."""
     for service in host.runs:
         if service.name == "file-server":
             (node.home / FILES).mkdir(exist_ok=True)

@@ -43,7 +43,7 @@ class SlowLinks:
 
     def __init__(self, links: Sequence[SlowLink], log: EventLog) -> None:
         """Start the process in this namespace; returns when it carries every link."""
-        self.settings = {each.node: each.link for each in links}
+        self.settings: dict[str, Link] = {}
         self._log = log
         self._popen = subprocess.Popen(
             program("napt_lab.topologies.links"),
@@ -61,12 +61,17 @@ class SlowLinks:
         )
         self._reader.start()
         for each in links:
-            self._command(each.node, each.link, near=each.near, far=each.far)
+            self.add(each)
 
     @property
     def pid(self) -> int:
         """The process's number."""
         return self._popen.pid
+
+    def add(self, each: SlowLink) -> None:
+        """Carry one more link; returns when it is carried."""
+        self._command(each.node, each.link, near=each.near, far=each.far)
+        self.settings[each.node] = each.link
 
     def change(self, node: str, link: Link) -> None:
         """Give the link of `node` other settings; returns when they hold."""
@@ -96,12 +101,13 @@ class SlowLinks:
                 deadline=READY_SECONDS,
                 what=f"the link of {node}",
                 since=mark,
-                give_up=self._obituary,
+                give_up=self.obituary,
             )
         except ProgramEnded as error:
             raise BuildError(str(error)) from error
 
-    def _obituary(self) -> str | None:
+    def obituary(self) -> str | None:
+        """How the process ended by itself; None while it runs."""
         if self._reader.is_alive():
             return None
         assert self._popen.stderr is not None

@@ -138,7 +138,17 @@ class GetsFileThrough:
     service: Service
 
 
-Assertion = Reaches | CannotReach | GetsFile | GetsFileThrough | Maps | Filters | Hairpins
+@dataclass(frozen=True, slots=True)
+class KeepsConnection:
+    """`alice keeps its connection to files:8080`: over what happens before this sentence."""
+
+    source: str
+    target: Target
+
+
+Assertion = (
+    KeepsConnection | Reaches | CannotReach | GetsFile | GetsFileThrough | Maps | Filters | Hairpins
+)
 
 
 @dataclass(frozen=True, slots=True)

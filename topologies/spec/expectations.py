@@ -28,17 +28,20 @@ _wait = duration(0, 300)
 _message = one_line("a message", 200)
 
 
-def expectations(entry: Entry, roster: Roster) -> tuple[Expectation, ...]:
-    """The expectations in the list at `entry`; problems are noted there."""
+def expectations(entry: Entry, roster: Roster, *, later: bool = False) -> tuple[Expectation, ...]:
+    """The expectations in the list at `entry`; problems are noted there.
+
+    `later`: something happens before them, so a connection can be kept over it.
+    """
     items = entry.items()
     for item in items[MAX_EXPECTATIONS : MAX_EXPECTATIONS + 1]:
         item.refuse(f"too many expectations; allowed: {MAX_EXPECTATIONS}")
-    read = (_expectation(item, roster) for item in items[:MAX_EXPECTATIONS])
+    read = (_expectation(item, roster, later) for item in items[:MAX_EXPECTATIONS])
     return tuple(expectation for expectation in read if expectation)
 
 
-def _expectation(item: Entry, roster: Roster) -> Expectation | None:
-    parse = partial(sentence, roster=roster)
+def _expectation(item: Entry, roster: Roster, later: bool) -> Expectation | None:
+    parse = partial(sentence, roster=roster, later=later)
     if not item.is_mapping():
         if " - " in _text(item) and item.lines > 1:
             item.refuse(

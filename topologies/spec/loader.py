@@ -13,6 +13,8 @@
         gateway: {kind: napt, behind: a, public: 10.0.0.3, private: 192.168.0.1/24}
     expect:                              (optional; see expectations.py)
       - alice reaches files:8080 as 24.9.3.7
+    then:                                (optional; what happens, and what must hold afterwards)
+      - {do: [reboot napt_a, wait 1s], expect: [alice reaches files:8080]}
 
 An address without a prefix length lies in a /24. Public addresses in one network share one
 ISP, in which the internet router has the first address. A gateway's other keys are in
@@ -25,7 +27,7 @@ and no content can raise anything but TopologyError.
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -36,8 +38,9 @@ from napt_lab.topologies.spec.checkout import PROGRAM, TOPOLOGIES
 from napt_lab.topologies.spec.errors import Problems, nearest, not_one_of, quoted
 from napt_lab.topologies.spec.expectations import expectations
 from napt_lab.topologies.spec.gateways import DEFAULT_NAME, GatewayDraft
+from napt_lab.topologies.spec.happening import after, happening
 from napt_lab.topologies.spec.link import read_link
-from napt_lab.topologies.spec.model import GatewayKind, Host, Site, Topology
+from napt_lab.topologies.spec.model import GatewayKind, Host, Site, Then, Topology
 from napt_lab.topologies.spec.roster import Roster
 from napt_lab.topologies.spec.services import SERVICES, Service
 from napt_lab.topologies.spec.yaml_nodes import MAX_BYTES, Entry, Section, compose
@@ -123,7 +126,7 @@ class _Reader:
             raise top.problems.fatal(
                 1, f"this is an exercise; allowed: a topology. To do the exercise: {how}"
             )
-        section = top.section("title", "offload", "internet", "sites", "expect")
+        section = top.section("title", "offload", "internet", "sites", "expect", "then")
         if top.is_mapping() and not section.keys() & {"internet", "sites"}:
             top.refuse("this topology has no nodes; allowed: internet, sites or both")
         self._note_misread(section)
@@ -138,10 +141,32 @@ class _Reader:
             sites=sites,
             offload=section.value_or("offload", scalars.flag, False),
         )
-        if "expect" not in section:
-            return topology
-        roster = Roster(topology, self._nodes, self._misread)
-        return replace(topology, expect=expectations(section["expect"], roster))
+        if "expect" in section:
+            roster = Roster(topology, self._nodes, self._misread)
+            topology = replace(topology, expect=expectations(section["expect"], roster))
+        if "then" in section:
+            topology = replace(topology, then=tuple(self._then(section["then"], topology)))
+        return topology
+
+    def _then(self, entry: Entry, topology: Topology) -> Iterator[Then]:
+        """Each step's sentences speak of the topology as it is after what has happened."""
+        for item in entry.items():
+            section = item.section("do", "expect", required=("do",))
+            if "do" not in section:
+                continue
+            do = section["do"]
+            lines = do.items() if do.is_list() else [do]
+            happened = []
+            for line in lines:
+                made = line.read(lambda text: happening(text, topology))  # noqa: B023
+                if made is not None:
+                    topology = after(topology, made)
+                    happened.append(made.text)
+            roster = Roster(topology, self._nodes, self._misread)
+            then = (
+                expectations(section["expect"], roster, later=True) if "expect" in section else ()
+            )
+            yield Then(tuple(happened), then)
 
     def _sites(self, entry: Entry) -> tuple[Site, ...]:
         """All sites: first what each says by itself, then what depends on other sites."""

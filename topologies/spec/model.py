@@ -115,6 +115,14 @@ class Isp:
 
 
 @dataclass(frozen=True, slots=True)
+class Then:
+    """What happens (lines for happening.py), and what must hold afterwards."""
+
+    do: tuple[str, ...]
+    expect: tuple[Expectation, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
     """A whole topology. Node names are unique across it; the router is called `internet`."""
 
@@ -126,12 +134,17 @@ class Topology:
     sites: tuple[Site, ...]
     offload: bool = False  # True: links may carry unsegmented TCP: faster, but not as on a wire
     expect: tuple[Expectation, ...] = ()  # what must hold while it runs
+    then: tuple[Then, ...] = ()  # what happens after that, and what must hold then
 
     def hosts(self) -> Iterator[Host]:
         """All hosts, public ones first."""
         yield from self.internet
         for site in self.sites:
             yield from site.hosts
+
+    def expectations(self) -> tuple[Expectation, ...]:
+        """All that must hold, in its order."""
+        return self.expect + tuple(each for then in self.then for each in then.expect)
 
     def node_names(self) -> list[str]:
         """All nodes: the router, the public hosts, then each site's gateway and hosts."""

@@ -39,7 +39,7 @@ _RULE = re.compile(rf"(tcp|udp) +([0-9]{{1,9}}) *-> *({_ADDRESS.pattern}):([0-9]
 _PROMPT = """
     dpctl dump exit gterm help intfs iperf iperfudp link links net nodes noecho pingall
     pingallfull pingpair pingpairfull ports px py quit sh source switch time wait x xterm
-    check draw hint next packets reset rule rules set shell solve task watch why
+    check draw event hint next packets reset rule rules set shell solve task watch why
     bash cat curl dig echo ip ls nc nft ping ps python python3 ss tc tcpdump traceroute
 """
 _SEGMENT = re.compile(r"(?:isp|site)[0-9]+")  # the builder's bridges

@@ -8,6 +8,7 @@
     NAPT filters …                     the same three
     NAPT hairpins
     NAPT does not hairpin
+    SOURCE keeps its connection to TARGET [at ENDPOINT]      only below `then:`
 
 TARGET is `node:port`, `address:port`, or either without a port for a ping. `at ENDPOINT` is what
 is dialed if it is not the target's own address: its NAPT's, which has an explicit rule. Clauses
@@ -29,6 +30,7 @@ from napt_lab.topologies.spec.assertions import (
     GetsFile,
     GetsFileThrough,
     Hairpins,
+    KeepsConnection,
     Maps,
     Protocol,
     Reaches,
@@ -54,6 +56,7 @@ VERBS = (
     "filters",
     "hairpins",
     "does not hairpin",
+    "keeps its connection to",
 )
 
 _ENDPOINT = "the address and port to dial, as in 24.9.3.7:8080"
@@ -61,8 +64,11 @@ _ENDPOINT = "the address and port to dial, as in 24.9.3.7:8080"
 _WAY = {"as": "an address or a node", "via": ", ".join(Via)}
 
 
-def sentence(text: str, roster: Roster) -> Assertion:
-    """The assertion that `text` makes about nodes of `roster`."""
+def sentence(text: str, roster: Roster, *, later: bool = False) -> Assertion:
+    """The assertion that `text` makes about nodes of `roster`.
+
+    `later`: it is made after something has happened, so a connection can be kept over it.
+    """
     if len(text) > MAX_SENTENCE or not text.isprintable():
         raise ValueError(
             f"{quoted(text)} is not a sentence; allowed: one line of at most {MAX_SENTENCE} "
@@ -90,6 +96,9 @@ def sentence(text: str, roster: Roster) -> Assertion:
             words.expect("not", "hairpin")
             words.clauses({})
             return Hairpins(_napt(source, roster), does=False)
+        case "keeps":
+            words.expect("its", "connection", "to")
+            return _keeps(source, words, roster, later)
         case verb:
             # By its letters, 'can' is most similar to 'cannot reach', its opposite.
             can = verb == "can" and words.peek() != "not"
@@ -102,6 +111,24 @@ def _reaches(source: str, words: Words, roster: Roster) -> Reaches:
     clauses = words.clauses({"by": _any_of(Protocol), "at": _ENDPOINT, **_WAY})
     target, protocol = _target(source, to, clauses, roster)
     return Reaches(source, target, protocol, *_way(clauses, roster))
+
+
+def _keeps(source: str, words: Words, roster: Roster, later: bool) -> KeepsConnection:
+    to = words.next("a target, as in files:8080")
+    target, _ = _target(source, to, {**words.clauses({"at": _ENDPOINT}), "by": "tcp"}, roster)
+    if not later:
+        raise ValueError(
+            "a connection is kept over what happens, and nothing happens before this sentence; "
+            "allowed: below then:"
+        )
+    host = roster.host(target.node) if target.node else None
+    for service in host.runs if host else ():
+        if service.port == target.service_port and service.name not in ("web", "file-server"):
+            raise ValueError(
+                f"port {service.port} of {target.node} belongs to {service.name}, of which nothing "
+                "can be asked; allowed: a web or file server, or a port without a service"
+            )
+    return KeepsConnection(source, target)
 
 
 def _gets(receiver: str, words: Words, roster: Roster) -> GetsFile | GetsFileThrough:

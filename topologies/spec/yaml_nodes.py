@@ -98,6 +98,10 @@ class Entry:
         """Whether the value is a mapping (`key: value`)."""
         return isinstance(self.node, yaml.MappingNode)
 
+    def is_list(self) -> bool:
+        """Whether it has items."""
+        return isinstance(self.node, yaml.SequenceNode)
+
     @property
     def lines(self) -> int:
         """The number of lines of this value."""

@@ -60,7 +60,7 @@ def test_an_assertion_may_take_its_time_and_no_longer(monkeypatch, wait, verdict
     coming = iter(verdicts)
     monkeypatch.setattr(run, "_try", lambda *_: (Verdict(next(coming)), ["seen"]))
     ground: Any = SimpleNamespace(stopped=threading.Event())
-    assert run._check(ground, None, expectation(wait)).verdict == outcome
+    assert run._check(ground, None, expectation(wait), {}).verdict == outcome
     assert len(list(coming)) == len(verdicts) - tries
 
 

@@ -281,6 +281,28 @@ def test_a_hairpinned_error(make, explicit):
     assert quoted(arrived) == question[:28]
 
 
+@pytest.mark.parametrize("explicit", [False, True])
+@pytest.mark.parametrize("make", [udp, tcp])
+def test_our_own_error_about_a_hairpinned_packet_reaches_its_sender(make, explicit):
+    """The packet was too long for the receiver's link: path MTU discovery (RFC 1191) needs it."""
+    nat = Nat(filtering=EI)
+    if explicit:
+        nat.add_rule(6 if make is tcp else 17, 53, f"{BOB}:53")
+        external = f"{EXTERNAL}:53"
+    else:
+        external = source(nat.out(make(f"{BOB}:53", WEB)))
+    question = make(PC, external)
+    (came,) = nat.inside(question)
+    # The kernel routes what it sends to our external address to the outside device.
+    (arrived,) = nat.outside(error(ROUTER, EXTERNAL, came, TOO_BIG))
+    assert (IP(arrived).src, IP(arrived).dst) == (ROUTER, ALICE)
+    assert quoted(arrived) == question[:28]
+    # The control: about a packet to an inside host that nobody sent.
+    unrelated = make(f"{EXTERNAL}:77", f"{BOB}:53")
+    assert not nat.outside(error(ROUTER, EXTERNAL, unrelated, TOO_BIG))
+    assert nat.drop is Drop.ICMP_UNRELATED
+
+
 # -- what an error does not do ----------------------------------------------------------------
 
 

@@ -1,0 +1,156 @@
+"""What happens to a running network: seen by programs on it, in its tables and in its events."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from napt_lab.labs.capture.wire import Wire
+from napt_lab.labs.check import run_checks
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.spec.assertions import Expectation
+from napt_lab.topologies.spec.loader import loads
+from napt_lab.topologies.spec.roster import Roster
+from napt_lab.topologies.spec.sentences import sentence
+from tests.network.test_nat_node import run
+
+pytestmark = pytest.mark.network(timeout=120)
+
+TEXT = """
+internet:
+  server: {address: 151.101.1.69, runs: [web]}
+  relay: {address: 151.101.1.70, runs: [relay]}
+sites:
+  carrier:
+    gateway: {name: cgn, kind: napt, public: 24.9.3.7, private: 100.64.0.1/10, ENGINE}
+  a:
+    gateway: {kind: napt, behind: carrier, public: 100.64.0.7, private: 10.0.0.1/24, ENGINE,
+              rules: ["tcp 8080 -> 10.0.0.7:80"]}
+    hosts: {alice: 10.0.0.7, anna: 10.0.0.8}
+  b:
+    gateway: {kind: napt, public: 203.0.113.7, private: 10.0.0.1/24}
+    hosts: {bob: 10.0.0.9}
+"""
+FETCH = "curl -sS --max-time 5 http://151.101.1.69/"
+
+
+def network(engine="engine: python"):
+    return Network(loads(TEXT.replace("ENGINE", engine).encode(), Path("h.yaml")))
+
+
+def holds(net, wire, *sentences):
+    """Check sentences on the network as it is now."""
+    roster = Roster(net.topology)
+    expectations = [Expectation(text, 1, sentence(text, roster)) for text in sentences]
+    return {
+        o.expectation.text: (o.verdict.value, o.evidence)
+        for o in run_checks(net, wire, expectations)
+    }
+
+
+def all_hold(net, wire, *sentences):
+    found = holds(net, wire, *sentences)
+    assert {t: o for t, o in found.items() if o[0] != "passed"} == {}
+
+
+def dynamic(net, napt):
+    return [rule for rule in net.napt(napt).rules() if not rule["explicit"]]
+
+
+@pytest.mark.parametrize("engine", ["engine: python", "engine: nftables", "datapath: kernel"])
+def test_a_reboot_forgets_and_a_restart_does_not(engine):
+    with network(engine) as net, Wire(net) as wire:
+        assert run(net["alice"], FETCH).status == 0
+        for napt in ("cgn", "napt_a"):
+            kept = {rule["external"] for rule in dynamic(net, napt)}
+            assert kept
+            net.restart(napt)
+            assert {rule["external"] for rule in dynamic(net, napt)} == kept
+            net.reboot(napt)
+            assert dynamic(net, napt) == []
+        (explicit,) = net.napt("napt_a").rules()
+        assert explicit["internal"] == "10.0.0.7:80"
+        all_hold(net, wire, "alice reaches server:80 as cgn")
+        # It still reports what it drops, exactly once.
+        mark = net.log.mark()
+        all_hold(net, wire, "server cannot reach alice:80 at cgn:8080 because no-rule at cgn")
+        drops = [e for e in net.log.since(mark) if (e.node, e.name) == ("cgn", "drop")]
+        assert len({(e.time, str(e.fields["packet"])) for e in drops}) == len(drops)
+        happened = [e.fields["what"] for e in net.log.since() if e.name == "happened"]
+        assert happened == ["restart cgn", "reboot cgn", "restart napt_a", "reboot napt_a"]
+
+
+@pytest.mark.parametrize("engine", ["engine: python", "engine: nftables"])
+def test_a_new_address_at_either_level(engine):
+    with network(engine) as net, Wire(net) as wire:
+        all_hold(net, wire, "alice reaches server:80 as 24.9.3.7")
+        net.renumber("cgn", "24.9.3.9")
+        net.renumber("napt_a", "100.64.0.77")
+        all_hold(
+            net,
+            wire,
+            "alice reaches server:80 as 24.9.3.9",
+            "server cannot reach 24.9.3.7 because no-neighbor at internet",
+        )
+        (capture,) = {c.packet.source for c in wire.everywhere(
+            lambda c: c.where == "cgn:lan0" and not c.outgoing and c.packet.destination_port == 80
+            and c.packet.source == "100.64.0.77")}  # fmt: skip
+        assert capture == "100.64.0.77"
+
+
+def test_a_cable_is_pulled_and_plugged_in_elsewhere():
+    with network() as net, Wire(net) as wire:
+        net.unplug("alice")
+        assert run(net["alice"], "ping -c1 -W1 151.101.1.69").status != 0
+        assert run(net["anna"], FETCH).status == 0  # the control
+        net.plug("alice")
+        assert run(net["alice"], FETCH).status == 0
+        net.plug("alice", "b", "10.0.0.20")
+        assert str(net["alice"].address) == "10.0.0.20"
+        all_hold(
+            net,
+            wire,
+            "alice reaches server:80 as napt_b",
+            "alice reaches bob:80 via direct",
+            "bob reaches alice:80 via direct",
+            "anna cannot reach 10.0.0.7 because no-neighbor at anna",
+        )
+        net.unplug("napt_b")
+        assert run(net["alice"], "ping -c1 -W1 151.101.1.69").status != 0
+        assert run(net["alice"], "ping -c1 -W2 10.0.0.9").status == 0
+        net.plug("napt_b")
+        assert run(net["alice"], FETCH).status == 0
+
+
+def test_a_link_gets_slow_that_was_none():
+    with network() as net:
+        net.set_link("server", delay="30ms")
+        for node in ("alice", "relay"):
+            told = run(net[node], "ping -c1 -W2 151.101.1.69").stdout
+            assert float(re.search(r"time=([0-9.]+) ms", told)[1]) >= 60
+        net.set_link("alice", delay="20ms")
+        told = run(net["alice"], "ping -c1 -W2 151.101.1.69").stdout
+        assert float(re.search(r"time=([0-9.]+) ms", told)[1]) >= 100
+        net.set_link("server", loss="100%")
+        assert run(net["relay"], "ping -c1 -W1 151.101.1.69").status == 1
+        net.set_link("server", loss="0%", delay="0ms")
+        assert run(net["relay"], "ping -c1 -W1 151.101.1.69").status == 0
+
+
+def test_settings_change_and_programs_die_and_start_again():
+    with network() as net, Wire(net) as wire:
+        all_hold(net, wire, "napt_b filters address-and-port-dependent")
+        net.happen("set napt_b filtering=endpoint-independent idle.udp=1m")
+        all_hold(net, wire, "napt_b filters endpoint-independent")
+        net.happen("kill relay:relay")
+        all_hold(net, wire, "alice cannot reach relay:9000 because refused")
+        net.happen("start relay:relay")
+        all_hold(net, wire, "alice reaches relay:9000")
+        net.happen("kill server:web:80")
+        net.reboot("server")
+        all_hold(net, wire, "alice reaches server:80")
+        net.happen("kill relay:relay")
+        with pytest.raises(ValueError, match="does not run on"):
+            net.happen("kill relay:relay")

@@ -1,0 +1,86 @@
+"""`then:` in a topology: something happens, and the sentences after it hold or say why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from napt_lab.labs.capture.wire import Wire
+from napt_lab.labs.check.run import run_all
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.spec.loader import loads
+
+pytestmark = pytest.mark.network(timeout=120)
+
+TEXT = """
+internet:
+  files: {address: 198.51.100.10, runs: [file-server]}
+  server: 198.51.100.11
+sites:
+  a:
+    gateway: {kind: napt, public: 24.9.3.7, private: 10.0.0.1/24,
+              rules: ["tcp 8080 -> 10.0.0.7:80"]}
+    hosts: {alice: 10.0.0.7}
+  b:
+    gateway: {kind: napt, public: 24.9.4.7, private: 10.0.0.1/24}
+    hosts: {bob: 10.0.0.9}
+expect:
+  - server reaches alice:80 at napt_a:8080
+then:
+  - do: restart napt_a
+    expect:
+      - alice keeps its connection to files:8080
+      - alice keeps its connection to server:5000
+      - server keeps its connection to alice:80 at napt_a:8080
+  - do: reboot napt_a
+    expect:
+      - alice keeps its connection to server:5000
+      - server reaches alice:80 at napt_a:8080
+  - do: [renumber napt_a 24.9.3.9, wait 0.1s]
+    expect:
+      - alice reaches files:8080 as 24.9.3.9
+      - alice reaches files:8080 as napt_a
+      - server cannot reach alice:80 at 24.9.3.7:8080 because no-neighbor at internet
+  - do: plug alice into b as 10.0.0.20
+    expect:
+      - alice reaches files:8080 as napt_b
+      - server cannot reach alice:80 at napt_a:8080 because no-route at napt_a
+      - alice keeps its connection to server:5000
+"""
+BROKEN = {
+    # What a NAPT forgets, its connections do not survive: TCP without a SYN makes no rule.
+    "alice keeps its connection to server:5000": ["passed", "failed", "failed"],
+}
+
+
+def test_sentences_hold_after_what_happens():
+    topology = loads(TEXT.encode(), Path("then.yaml"))
+    with Network(topology) as net, Wire(net) as wire:
+        outcomes = run_all(net, wire)
+    assert [o.expectation for o in outcomes] == list(topology.expectations())
+    found: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        found.setdefault(outcome.expectation.text, []).append(outcome.verdict.value)
+    for text, verdicts in BROKEN.items():
+        assert found.pop(text) == verdicts
+    wrong = [o for o in outcomes if o.verdict != "passed" and o.expectation.text not in BROKEN]
+    assert not wrong
+
+
+def test_what_does_not_happen_leaves_its_sentences_unchecked():
+    text = (
+        TEXT.partition("then:")[0]
+        + """
+then:
+  - do: [kill files:file-server, kill files:file-server]
+    expect: [alice reaches files:8080]
+  - do: start files:file-server
+    expect: [alice reaches files:8080]
+"""
+    )
+    topology = loads(text.encode(), Path("then.yaml"))
+    with Network(topology) as net, Wire(net) as wire:
+        outcomes = run_all(net, wire)
+    assert [o.verdict for o in outcomes] == ["passed", "error", "passed"]
+    assert "it did not happen: file-server:8080 does not run on files" in outcomes[1].evidence[0]
