@@ -52,8 +52,8 @@ def until_listed(page, text):
     """Await a packet among the newest."""
     page.until(f"""(() => {{ const slider = document.getElementById('slider');
         slider.value = slider.max; slider.dispatchEvent(new Event('input'));
-        const packets = document.getElementById('packets').textContent;
-        return packets.includes({json.dumps(text)}); }})()""")
+        const listed = document.getElementById('packets').textContent;
+        return listed.includes({json.dumps(text)}); }})()""")
 
 
 def type_line(page, line):
