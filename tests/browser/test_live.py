@@ -210,6 +210,21 @@ def test_a_page_left_open_when_the_lab_ends_keeps_all_it_has(chromium):
         assert page.complaints() == []
 
 
+def test_after_a_run_the_page_can_still_be_opened(chromium, tmp_path):
+    arguments = [*LAB, "lab", "9a", "--web", "1"]
+    with Terminal(arguments, {"XDG_STATE_HOME": str(tmp_path)}) as terminal:
+        found = URL.search(terminal.expect("/\n") + "/")
+        terminal.expect("until you press Enter")
+        with chromium.page(1280, 900) as page:
+            assert found
+            page.open(found[0])
+            page.until(f"{CONNECTION} === {json.dumps(ENDED)}")
+            assert page.evaluate("document.querySelectorAll('#packets li').length") > 5
+            terminal.type("\n")
+            assert terminal.status() == 0
+            assert page.complaints() == []
+
+
 def test_the_next_step_is_a_button(chromium, tmp_path):
     arguments = [*LAB, "lab", "9a", "--step", "--web", "1"]
     with Terminal(arguments, {"XDG_STATE_HOME": str(tmp_path)}) as terminal:
