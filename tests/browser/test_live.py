@@ -100,6 +100,10 @@ def test_what_is_typed_on_the_page_is_done_and_shown(chromium, running):
         to_the_end(page)
         told, shown = rules_at_prompt(terminal)
         assert sorted(page.evaluate(RULES)) == told, shown
+        terminal.type("bob ping -c 1 -W 1 10.0.0.1\n")
+        terminal.expect("\n> ")
+        until_listed(page, "ICMP echo request")
+        page.until("document.getElementById('doings').textContent.includes('bob$ ping -c 1 -W 1')")
         type_line(page, "nobody ping 10.0.0.1")
         answers(page, "nobody is not a node")
         assert page.complaints() == []
@@ -219,7 +223,7 @@ def test_after_a_run_the_page_can_still_be_opened(chromium, tmp_path):
             assert found
             page.open(found[0])
             page.until(f"{CONNECTION} === {json.dumps(ENDED)}")
-            assert page.evaluate("document.querySelectorAll('#packets li').length") > 5
+            until_listed(page, "FIN ACK")
             terminal.type("\n")
             assert terminal.status() == 0
             assert page.complaints() == []

@@ -183,7 +183,8 @@ export class Scene {
     const room = this._picture.width - 4 - Number(label.getAttribute('data-width'));
     const x = Math.max(4 - at.x, Math.min(15, room - at.x));
     const isGateway = at.node?.kind === 'napt' || at.node?.kind === 'gateway';
-    const y = at.node && isGateway && at.phase !== 'wire' ? at.node.y - 36 - at.y : -17;
+    const over = isGateway ? at.phase !== 'wire' : at.phase === 'arrived' || at.phase === 'broken';
+    const y = at.node && over ? at.node.y - (isGateway ? 36 : 46) - at.y : -17;
     label.setAttribute('transform', `translate(${x.toFixed(1)} ${y.toFixed(1)})`);
   }
 
