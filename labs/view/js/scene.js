@@ -45,7 +45,7 @@ export class Scene {
       ...picture.buses.flatMap(([x1, x2, y, text, kind, router]) => [
         svg('path', { class: `bus ${kind}`, d: `M${x1} ${y}H${x2}` }),
         svg('text', { class: 'small quiet', x: x2, y: y - 7, 'text-anchor': 'end' }, text),
-        svg('text', { class: 'small quiet', x: x1 + 70, y: y - 34 }, router),
+        svg('text', { class: 'small quiet', x: x1 + 32, y: y - 34 }, router),
       ]),
       ...picture.nodes.map(box => this._node(box)),
       this._tables, this._packets,
