@@ -26,7 +26,7 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 COLUMNS = 92
 SPINNER = re.compile("[\u2801-\u28ff]")
-FRAMES, FRAME_MS = 30, 240
+FRAMES, FRAME_MS = 22, 310
 FIRST, LAST = "Step 3 of 8", "Step 4 of 8"
 
 
@@ -65,7 +65,7 @@ def main() -> None:
                 clip = {"x": x, "y": y, "width": width, "height": min(height, 900), "scale": 1}
                 taken = page.command("Page.captureScreenshot", clip=clip)
                 (DOCS / "report-9c.png").write_bytes(base64.b64decode(taken["data"]))
-            with browser.page(1230, 800) as page:
+            with browser.page(1300, 800) as page:
                 page.open(report)
                 (DOCS / "view-9c.png").write_bytes(_moving_picture(page))
         finally:
@@ -85,14 +85,14 @@ def _moving_picture(page: Page) -> bytes:
     began = page.evaluate("Number(document.getElementById('slider').value)")
     x, y, width, height = page.evaluate(
         "(({x, y, width, height}) => [x, y, width, height])"
-        "(document.querySelector('.stage').getBoundingClientRect())"
+        "(document.getElementById('screen').getBoundingClientRect())"
     )
     clip = {
         "x": x,
         "y": y + page.evaluate("scrollY"),
         "width": width,
         "height": height,
-        "scale": 0.9,
+        "scale": 0.85,
     }
     frames = []
     for number in range(FRAMES):

@@ -62,6 +62,7 @@ def run_session(exercises: Sequence[Exercise], name: str | None, door: Door | No
         interrupts.release()
         if live is not None:
             live.end("The exercise has ended, and with it the network.")
+            live.close()
     return PASSED
 
 

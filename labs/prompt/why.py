@@ -19,6 +19,7 @@ from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.processes import Event
 from napt_lab.topologies.network.slow_links import PROGRAM as LINK
 
+PROMPT = "prompt"  # the name in the event log
 SHOWN = 6  # of each witness
 REFUSALS = {"refused", "connection-refused", "failed"}  # how servers say that they did
 HTTP_ERROR = 400  # the least status that is one (RFC 9110)
@@ -37,8 +38,11 @@ class Why:
         self._witnesses.close()
 
     def begins(self, command: str) -> None:
-        """From now on `command` is the last one."""
+        """From now on `command` is the last one. Those who watch the network are told of it."""
         self._command, self._began = command, time.time()
+        node, _, line = command.partition(" ")
+        if line and node in self.net.nodes:
+            self.net.log.add(node, PROMPT, {"event": "typed", "command": line})
 
     def lines(self, *, everything: bool = False) -> list[str]:
         """What all witnesses tell of the last command, or of all that they still know."""

@@ -111,6 +111,7 @@ def play(
             live.end("The run has ended. The report has all of it.")
             if pause is None and not run.stopped:
                 _linger(narration.console)
+            live.close()
     if not kept:
         return CANNOT_RUN
     broken_by = run.unbuilt or run.lost
@@ -134,8 +135,9 @@ def open_page(door: Door | None, title: str, stream: Stream, console: Console) -
 def _linger(console: Console) -> None:
     """A run takes some seconds, a look at it takes longer."""
     if sys.stdin.isatty():
-        console.print("The page in the browser goes on showing it. Enter ends here.", style="dim")
-        sys.stdin.readline()
+        console.print("The page goes on showing the run, until you press Enter.", style="dim")
+        with contextlib.suppress(KeyboardInterrupt):
+            sys.stdin.readline()
 
 
 def _keep(
@@ -208,6 +210,7 @@ def _prompt_on(topology: Topology, prompt: Prompt, console: Console, door: Door 
         live = open_page(door, topology.title, stream, console)
         net = stack.enter_context(Network(topology))
         if live is not None:
+            stack.callback(live.close)
             stack.callback(live.end, "The prompt has ended, and with it the network.")
             wire = stack.enter_context(Wire(net))
             stack.enter_context(live.shows(net, wire))

@@ -29,7 +29,7 @@ ROUTER_Y, ROUTER_HEIGHT, ISP_Y, PUBLIC_Y = 10, 50, 112, 146
 HOST_HEIGHT, GATEWAY_HEIGHT = 62, 132
 SITE_Y, SITE_HOST_Y = PUBLIC_Y + GATEWAY_HEIGHT + 36, PUBLIC_Y + GATEWAY_HEIGHT + 68
 CHANNEL = 24  # from a gateway's left edge to where packets cross it
-ROUTER_LEG = 62
+ROUTER_LEG = 24  # as CHANNEL: to a gateway it goes straight down
 
 Picture = dict[str, Any]
 

@@ -84,7 +84,7 @@ class _Watched:
 
 
 class Live:
-    """`stream.listen(live)`, `with live.meets(net, wire):` while a network runs, and `end`."""
+    """`stream.listen(live)`, `with live.meets(net, wire):` while a network runs, `end`, `close`."""
 
     def __init__(self, door: Door, title: str, stream: Stream) -> None:
         self._stream = stream
@@ -165,12 +165,15 @@ class Live:
         return wait
 
     def end(self, words: str) -> None:
-        """Nothing more comes; the page says why."""
+        """Nothing more comes; the page says why. It is served until `close`."""
         self._stop.set()
         self._thread.join()
         with self._lock:
             self._give_on(float("inf"))
         self._server.end(words)
+
+    def close(self) -> None:
+        """End the server."""
         self._server.stop()
 
     # ── what happens goes to the page ────────────────────────────────────────────────────

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from napt_lab.labs.prompt.why import PROMPT
 from napt_lab.labs.records.stream import Record
 from napt_lab.labs.report.story import Drop
 from napt_lab.labs.view.layout import picture_of
@@ -138,6 +139,8 @@ class Recording:
                 self.drops.append(Drop(node, record["time"], packet, reason, meaning, by_link))
                 drop = {"packet": packet, "reason": reason, "meaning": meaning}
                 return [("drop", {"node": node, **drop})]
+            case "typed" if record["program"] == PROMPT:
+                return self._of_command({"node": node, "command": str(fields["command"])})
             case "progress":
                 return []
         if not self._room("words", WORDS_KEPT):

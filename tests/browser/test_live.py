@@ -52,8 +52,8 @@ def until_listed(page, text):
     """Await a packet among the newest."""
     page.until(f"""(() => {{ const slider = document.getElementById('slider');
         slider.value = slider.max; slider.dispatchEvent(new Event('input'));
-        const packets = document.getElementById('packets').textContent;
-        return packets.includes({json.dumps(text)}); }})()""")
+        const listed = document.getElementById('packets').textContent;
+        return listed.includes({json.dumps(text)}); }})()""")
 
 
 def type_line(page, line):
@@ -100,6 +100,10 @@ def test_what_is_typed_on_the_page_is_done_and_shown(chromium, running):
         to_the_end(page)
         told, shown = rules_at_prompt(terminal)
         assert sorted(page.evaluate(RULES)) == told, shown
+        terminal.type("bob ping -c 1 -W 1 10.0.0.1\n")
+        terminal.expect("\n> ")
+        until_listed(page, "ICMP echo request")
+        page.until("document.getElementById('doings').textContent.includes('bob$ ping -c 1 -W 1')")
         type_line(page, "nobody ping 10.0.0.1")
         answers(page, "nobody is not a node")
         assert page.complaints() == []
@@ -208,6 +212,21 @@ def test_a_page_left_open_when_the_lab_ends_keeps_all_it_has(chromium):
         page.evaluate("document.getElementById('back').click()")
         assert page.evaluate("document.querySelectorAll('#packets li').length") > 5
         assert page.complaints() == []
+
+
+def test_after_a_run_the_page_can_still_be_opened(chromium, tmp_path):
+    arguments = [*LAB, "lab", "9a", "--web", "1"]
+    with Terminal(arguments, {"XDG_STATE_HOME": str(tmp_path)}) as terminal:
+        found = URL.search(terminal.expect("/\n") + "/")
+        terminal.expect("until you press Enter")
+        with chromium.page(1280, 900) as page:
+            assert found
+            page.open(found[0])
+            page.until(f"{CONNECTION} === {json.dumps(ENDED)}")
+            until_listed(page, "FIN ACK")
+            terminal.type("\n")
+            assert terminal.status() == 0
+            assert page.complaints() == []
 
 
 def test_the_next_step_is_a_button(chromium, tmp_path):

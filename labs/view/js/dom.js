@@ -50,10 +50,14 @@ export function visible(text) {
     found => `⟨${found.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}⟩`);
 }
 
-/** Make an element's children these, unless they say the same. @param {Element} parent @param {(Node | string)[]} children */
+/** Make an element's children these, unless they say the same; what was opened stays open. @param {Element} parent @param {(Node | string)[]} children */
 export function replace(parent, ...children) {
   const fresh = document.createElement('div');
   fresh.append(...children);
+  const opened = new Set([...parent.querySelectorAll('details[open] > summary')].map(s => s.textContent));
+  for (const details of fresh.querySelectorAll('details')) {
+    details.open = opened.has(details.querySelector('summary')?.textContent ?? '');
+  }
   if (fresh.innerHTML !== parent.innerHTML) parent.replaceChildren(...fresh.childNodes);
 }
 

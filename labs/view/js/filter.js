@@ -8,7 +8,11 @@ import { endsAt, nodeAt } from './timeline.js';
 export class Filter {
   /** @param {() => void} changed */
   constructor(changed) {
-    this._changed = changed;
+    this.changes = 0; // how often it was changed
+    this._changed = () => {
+      this.changes += 1;
+      changed();
+    };
     /** @type {Set<string>} protocols that are not shown */
     this.hidden = new Set();
     this._nodes = /** @type {HTMLSelectElement} */ (byId('only-node'));
@@ -17,7 +21,7 @@ export class Filter {
     byId('protocols').append(...PROTOCOLS.map(name => html('label', {},
       html('input', { type: 'checkbox', checked: true, value: name, change: event => this._toggle(event) }),
       icon(name), ` ${name.toUpperCase()}`)));
-    for (const select of [this._nodes, this._flows]) select.addEventListener('change', changed);
+    for (const select of [this._nodes, this._flows]) select.addEventListener('change', this._changed);
   }
 
   get node() {

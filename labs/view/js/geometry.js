@@ -58,9 +58,8 @@ export function place(picture, { packet, at, to }, now) {
   const node = boxOf(picture, nodeAt(packet, hop));
   if (hop === at.length - 1) {
     const part = (now - at[hop]) / Math.max(1, to - at[hop]);
-    const inside = along([[x, y], [x, node ? node.y + Math.min(28, node.h / 2) : y]],
-      Math.min(1, part * 3));
-    return { x: inside[0], y: inside[1], hop, phase: packet.drop ? 'broken' : 'arrived', part, node };
+    const goesIn = node?.kind === 'napt' || node?.kind === 'gateway' ? 28 : 0; // a host's name stays free
+    return { x, y: y + goesIn * Math.min(1, part * 3), hop, phase: packet.drop ? 'broken' : 'arrived', part, node };
   }
   const part = (now - at[hop]) / Math.max(1, at[hop + 1] - at[hop]);
   const rewritten = isRewritten(packet, hop + 1);

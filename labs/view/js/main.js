@@ -30,11 +30,18 @@ class View {
     this._list = new PacketList(byId('packets'), byId('packet'), flight => this._choose(flight));
     /** @type {Flight | undefined} the packet that is followed */
     this._chosen = undefined;
+    /** @type {Flight[]} what was listed last, and for what */
+    this._shown = [];
+    this._listedFor = '';
     this._count = -1;
     this._state = this._history.after(0);
     /** @type {Pause} what can be done now, which is later than what is shown */
     this._pause = CLOSED;
     this._still = matchMedia('(prefers-reduced-motion: reduce)');
+    /** @type {Picture | undefined} */
+    this._measured = undefined;
+    this._overflows = false;
+    window.addEventListener('resize', () => { this._measured = undefined; });
     byId('unfollow').addEventListener('click', () => this._choose(undefined));
     byId('flow-of').addEventListener('click', () => this._chosen && this.filter.chooseFlow(this._chosen));
   }
@@ -91,16 +98,27 @@ class View {
       { chosen: this._chosen, node: this.filter.node, still: this._still.matches });
     this._tables.show(state, rewritings, this.player.now);
     if (changed || state.end) this._lesson.show(state);
-    const part = this.part;
-    const ofPart = this.timeline.flights.filter(flight => flight.part === part);
-    this.filter.offer(ofPart, state.part?.picture.nodes.map(node => node.name) ?? []);
+    const listed = this._listed(state);
     const newest = flights[flights.length - 1] ?? this.timeline.newest(this.player.now);
     const hop = this._chosen && state.part ? hopNow(state.part.picture, this._chosen, this.player.now) : 0;
-    this._list.show(ofPart.filter(flight => this.filter.passes(flight)), newest, this._chosen, hop);
+    this._list.show(listed, newest, this._chosen, hop);
     byId('unfollow').hidden = byId('flow-of').hidden = !this._chosen;
     if (this.player.live) allow(this._pause, state.part?.picture.nodes.map(n => n.name) ?? []);
     this._announce(state, newest);
     if (flights.length) this._keepInSight(flights[flights.length - 1], now);
+  }
+
+  /** The packets of this part that pass the filter. @param {State} state */
+  _listed(state) {
+    const part = this.part;
+    const key = `${part} ${this.timeline.flights.length} ${this.filter.changes}`;
+    if (key !== this._listedFor) {
+      this._listedFor = key;
+      const ofPart = this.timeline.flights.filter(flight => flight.part === part);
+      this.filter.offer(ofPart, state.part?.picture.nodes.map(node => node.name) ?? []);
+      this._shown = ofPart.filter(flight => this.filter.passes(flight));
+    }
+    return this._shown;
   }
 
   /** Without motion a packet is only seen where it stands. */
@@ -114,7 +132,12 @@ class View {
   _keepInSight(flight, now) {
     const screen = byId('screen');
     const picture = this.state.part?.picture;
-    if (!picture || screen.scrollWidth <= screen.clientWidth) return;
+    // To ask for a size costs a layout of the page: once for each picture, and when it is resized.
+    if (picture !== this._measured) {
+      this._measured = picture;
+      this._overflows = screen.scrollWidth > screen.clientWidth;
+    }
+    if (!picture || !this._overflows) return;
     const { x } = place(picture, flight, now);
     const at = x * screen.scrollWidth / picture.width;
     const wanted = Math.max(0, Math.min(at - screen.clientWidth / 3, screen.scrollWidth - screen.clientWidth));

@@ -45,7 +45,7 @@ export class Scene {
       ...picture.buses.flatMap(([x1, x2, y, text, kind, router]) => [
         svg('path', { class: `bus ${kind}`, d: `M${x1} ${y}H${x2}` }),
         svg('text', { class: 'small quiet', x: x2, y: y - 7, 'text-anchor': 'end' }, text),
-        svg('text', { class: 'small quiet', x: x1 + 70, y: y - 34 }, router),
+        svg('text', { class: 'small quiet', x: x1 + 32, y: y - 34 }, router),
       ]),
       ...picture.nodes.map(box => this._node(box)),
       this._tables, this._packets,
@@ -183,7 +183,8 @@ export class Scene {
     const room = this._picture.width - 4 - Number(label.getAttribute('data-width'));
     const x = Math.max(4 - at.x, Math.min(15, room - at.x));
     const isGateway = at.node?.kind === 'napt' || at.node?.kind === 'gateway';
-    const y = at.node && isGateway && at.phase !== 'wire' ? at.node.y - 36 - at.y : -17;
+    const over = isGateway ? at.phase !== 'wire' : at.phase === 'arrived' || at.phase === 'broken';
+    const y = at.node && over ? at.node.y - (isGateway ? 36 : 46) - at.y : -17;
     label.setAttribute('transform', `translate(${x.toFixed(1)} ${y.toFixed(1)})`);
   }
 
