@@ -170,10 +170,14 @@ def test_conformance(tmp_path, monkeypatch, capfd):
     assert "nat_node on napt_main ended" in capfd.readouterr().err
 
 
+# A process that was sent SIGKILL takes a moment to end, and run-in looks when its command ends.
+KILLED = "pkill -9 -f '[n]at_node run'; while pgrep -f '[n]at_node run'; do :; done"
+
+
 def test_run_in():
     done = subprocess.run(
         [sys.executable, "-m", "napt_lab.labs", "run-in", "two-sites", "napt_a", "--",
-         "pkill", "-9", "-f", "[n]at_node run"],
+         "sh", "-c", KILLED],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 3, done
