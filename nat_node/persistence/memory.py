@@ -83,12 +83,16 @@ class Memory:
         self._records = records
         self._most = most
         self._make_room = make_room
-        self._places = places
+        # Of rules, and of the sessions that have records of their own.
+        self._places: Places = {}
         self._sessions: list[Session | None] = [None] * (len(records) // RECORD)
         self._free = [at for at in range(0, len(records), RECORD) if records[at] == FREE]
         self._free.reverse()  # the first is taken first
         self._next = 0
         self._look_at = 0.0
+        for one, place in places.items():
+            if isinstance(one, Mapping):
+                self._places[one] = place
         for one, place in places.items():
             if isinstance(one, Session):
                 self._begin(one, place)
@@ -162,16 +166,16 @@ class Memory:
 
     def _advance(self, session: Session) -> None:
         """Write a session's state and lifetime."""
-        place = self._places.get(session)
+        place = self._place(session)
         if place is not None:
             self._put_life(session, place)
 
     def _forget_session(self, session: Session) -> None:
-        place = self._places.pop(session, None)
+        place = self._place(session)
         if place is None:
             return
         self._sessions[place // RECORD] = None
-        if place == self._places.get(session.mapping):
+        if self._places.pop(session, None) is None:  # it is in its rule's record
             self._records[place + LIFE_AT] = NO_SESSION
         else:
             self._records[place] = FREE
@@ -189,8 +193,15 @@ class Memory:
         state = NO_STATE if session.state is None else session.state
         _put_life(self._records, place + LIFE_AT, state, session.last_used, session.lifetime)
 
+    def _place(self, session: Session) -> int | None:
+        place = self._places.get(session.mapping)
+        if place is None or self._sessions[place // RECORD] is session:
+            return place
+        return self._places.get(session)
+
     def _begin(self, session: Session, place: int) -> None:
-        self._places[session] = place
+        if place != self._places[session.mapping]:
+            self._places[session] = place
         self._sessions[place // RECORD] = session
         self._put_life(session, place)
 
