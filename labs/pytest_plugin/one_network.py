@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from napt_lab.labs.course.topology_files import find
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.sandbox import preflight, sandbox
 from napt_lab.topologies.sandbox.machine import Machine
 from napt_lab.topologies.spec.errors import TopologyError
-from napt_lab.topologies.spec.loader import load
+from napt_lab.topologies.spec.loader import load, loads
+
+TYPED = "topology.yaml"  # the name in messages of a topology that is not in a file
 
 
 class OneNetwork(ExitStack):
@@ -25,10 +30,15 @@ class OneNetwork(ExitStack):
         self._folder = folder
         self._path: Path | None = None
 
-    def build(self, topology: str | Path) -> Network:
-        """Build the network; the test fails if that cannot be done."""
-        if not isinstance(topology, str | Path):
-            raise TypeError(f"napt_lab({topology!r}): give the path of a YAML file")
+    def build(self, topology: str | Path | Mapping[str, Any]) -> Network:
+        """Build the network; the test fails if that cannot be done.
+
+        `topology`: a file's path, its text (of more than one line), or the same as a dictionary.
+        """
+        if not isinstance(topology, str | Path | Mapping):
+            raise TypeError(
+                f"napt_lab({topology!r}): give the path of a YAML file, its text or a dictionary"
+            )
         if self._path is not None:
             built = self._path.name
             pytest.fail(f"a test has one network, and {built} is already built", pytrace=False)
@@ -36,12 +46,17 @@ class OneNetwork(ExitStack):
         if bad:
             causes = [f"{each.cause}\n  fix: {each.fix}" for each in bad]
             pytest.fail("\n".join(causes), pytrace=False)
-        self._path = find(topology, self._folder)
+        text = ""
+        if isinstance(topology, Mapping):
+            text = yaml.safe_dump(dict(topology), sort_keys=False)
+        elif "\n" in str(topology):
+            text = str(topology)
+        self._path = self._folder / TYPED if text else find(str(topology), self._folder)
         # A test that is run again (pytest-rerunfailures) finds the nodes' folders empty.
         for home in filter(Path.is_dir, sandbox.RUN_DIRECTORY.iterdir()):
             shutil.rmtree(home)
         try:
-            plan = load(self._path)
+            plan = loads(text.encode(), self._path) if text else load(self._path)
         except TopologyError as error:
             problems = error.problems
         else:

@@ -16,7 +16,7 @@ notices another, and tests may run in parallel (pytest-xdist).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +39,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def napt_lab(request: pytest.FixtureRequest) -> Iterator[Callable[[str | Path], Network]]:
+def napt_lab(
+    request: pytest.FixtureRequest,
+) -> Iterator[Callable[[str | Path | Mapping[str, Any]], Network]]:
     """Build a topology and return the running network, which ends with the test.
 
-    The file is looked for beside the test, then among those that come with NAPT Lab. A node is
-    `net["alice"]`: `run(argv, timeout=…)` to its end, `start(argv)`, `address`, `home`.
+    A topology is a YAML file, its text, or the same as a dictionary. The file is looked for beside
+    the test, then among those that come with NAPT Lab. A node is `net["alice"]`:
+    `run(argv, timeout=…)` to its end, `start(argv)`, `address`, `home`.
     """
     if not request.config.pluginmanager.hasplugin(SENDER):
         pytest.fail(
