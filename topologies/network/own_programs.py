@@ -56,7 +56,8 @@ def install(folder: Path = FOLDER) -> None:
     folder.mkdir(exist_ok=True)
     for name, module in COMMANDS.items():
         script = folder / name
-        script.write_text(f'#!/bin/sh\nexec {shlex.join(program(module))} "$@"\n', encoding="utf-8")
+        words = shlex.join(program("napt_lab.topologies.network.launch", module))
+        script.write_text(f'#!/bin/sh\nexec {words} "$@"\n', encoding="utf-8")
         script.chmod(0o755)
 
 
