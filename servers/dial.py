@@ -5,9 +5,12 @@
     dial 198.51.100.11:61234 --receive photo.jpg              an address of TURN's
 
 What `nc` does, without the shell that its redirections need. The file ends with the other side's
-FIN; a reset means that it is not whole, and then no file is left. A relay that refuses says why in
-one line before the reset. Events: `connected` (peer), `done` (sent and received, bytes; sha256 of
-what was received).
+FIN; a reset means that it is not whole, and then no file is left. If `dial` itself ends early, by
+Ctrl-C or a kill, it resets the connection too: after the FIN that ends the file, an orderly close
+sends nothing more, and a relay would join a second party to a first that is gone. A relay that
+refuses says why in one line before the reset.
+
+Events: `connected` (peer), `done` (sent and received, bytes; sha256 of what was received).
 """
 
 from __future__ import annotations
@@ -19,8 +22,9 @@ import os
 import sys
 from pathlib import Path
 
-from napt_lab.servers.shared.arguments import address_and_port
+from napt_lab.servers.shared.arguments import address_and_port, file_to_send, file_to_write
 from napt_lab.servers.shared.events import emit, endpoint
+from napt_lab.servers.shared.splice import fin_when_closed, reset_when_closed
 
 CHUNK = 256 << 10  # bytes
 MOST = 1 << 30  # bytes that are received: the sender may be anyone
@@ -67,6 +71,8 @@ async def dial(options: argparse.Namespace) -> None:
     """
     host, port = options.server
     reader, writer = await asyncio.wait_for(asyncio.open_connection(host, port), options.wait)
+    sock = writer.get_extra_info("socket")
+    reset_when_closed(sock)
     emit("connected", peer=endpoint(writer.get_extra_info("peername")))
     if options.word is not None:
         writer.write(options.word.encode() + b"\n")
@@ -80,6 +86,7 @@ async def dial(options: argparse.Namespace) -> None:
             reason = incoming.beginning.removeprefix(REFUSAL).decode(errors="replace").strip()
             raise RefusedError(reason) from error
         raise
+    fin_when_closed(sock)
     writer.close()
     emit("done", sent=sent, received=incoming.bytes, sha256=incoming.digest.hexdigest())
 
@@ -104,8 +111,8 @@ def main() -> None:
     add = parser.add_argument
     add("server", type=address_and_port, metavar="ADDRESS:PORT")
     add("--word", metavar="TOKEN", help="the first line, as the plain relay wants it")
-    add("--send", type=Path, metavar="FILE")
-    add("--receive", type=Path, metavar="FILE")
+    add("--send", type=file_to_send, metavar="FILE")
+    add("--receive", type=file_to_write, metavar="FILE")
     add("--wait", type=float, default=60.0, metavar="SECONDS",
         help="for the other side (default: %(default)s)")  # fmt: skip
     options = parser.parse_args()

@@ -16,8 +16,12 @@ The party that comes first waits, up to the waiting time; what it sends meanwhil
 kernel's socket buffers, and TCP's own window stops it. Bytes then pass as `splice` explains: never
 in this process's memory, never on disk. The end of one direction is passed on. When a party is cut
 off or vanishes, or the relay is stopped, both parties are reset, so that half a file is not taken
-for a whole one. (A sender that dies may still end its connection in an orderly way; only a digest
-tells then.)
+for a whole one.
+
+A FIN while a party waits means only that it has sent everything (`nc -N`). So a party is known to
+be gone when it resets its connection: it is forgotten at once, with what it sent. `dial` resets
+when it is interrupted or killed. A killed `nc` sends FIN like one that has finished; only a digest
+of the file shows that.
 
 A party that is turned away gets one line, `relay: ` and why, and is then reset: a FIN would say
 that this line is the file. Tokens and limits: `rendezvous`.

@@ -6,7 +6,9 @@ All parsers are argparse types: they raise ArgumentTypeError with a message for 
 from __future__ import annotations
 
 import argparse
+import os
 from ipaddress import IPv4Network
+from pathlib import Path
 
 
 def port_number(text: str) -> int:
@@ -22,6 +24,30 @@ def address_and_port(text: str) -> tuple[str, int]:
     if not host:
         raise argparse.ArgumentTypeError(f"{text!r} is not ADDRESS:PORT")
     return host, port_number(port)
+
+
+def file_to_send(text: str) -> Path:
+    """A file that exists and can be read."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: is a folder")
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"{text}: no such file")
+    if not os.access(path, os.R_OK):
+        raise argparse.ArgumentTypeError(f"{text}: permission denied")
+    return path
+
+
+def file_to_write(text: str) -> Path:
+    """Where a file can be written."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: is a folder")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: no such folder: {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text}: permission denied")
+    return path
 
 
 def account(text: str) -> tuple[str, str]:

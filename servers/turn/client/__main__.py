@@ -14,8 +14,10 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
+from napt_lab.servers.shared.arguments import file_to_send, file_to_write
 from napt_lab.servers.shared.events import emit
 from napt_lab.servers.shared.events import endpoint as text
+from napt_lab.servers.shared.splice import fin_when_closed, reset_when_closed
 from napt_lab.servers.turn.attributes import Transport
 from napt_lab.servers.turn.client.endpoint import PeerStream, connected
 from napt_lab.servers.turn.client.options import add_common, converse
@@ -41,6 +43,8 @@ async def _run(options: argparse.Namespace) -> None:
         emit("permission", peer=options.permit)
         stream = await asyncio.wait_for(turn.accept(), options.wait)
         emit("connection", peer=text(stream.peer), id=stream.connection_id)
+        # If we end early, the peer must not take the file for whole.
+        reset_when_closed(stream.writer.get_extra_info("socket"))
         started = time.monotonic()
         size, digest = await (_send if options.send else _receive)(stream, options.file)
         emit("done", bytes=size, sha256=digest, seconds=round(time.monotonic() - started, 6))
@@ -55,6 +59,7 @@ async def _receive(stream: PeerStream, path: Path) -> tuple[int, str]:
             file.write(chunk)
             digest.update(chunk)
             size += len(chunk)
+    fin_when_closed(stream.writer.get_extra_info("socket"))
     stream.writer.close()
     await stream.writer.wait_closed()
     return size, digest.hexdigest()
@@ -68,6 +73,7 @@ async def _send(stream: PeerStream, path: Path) -> tuple[int, str]:
     stream.writer.write_eof()
     while await stream.reader.read(CHUNK):
         pass
+    fin_when_closed(stream.writer.get_extra_info("socket"))
     stream.writer.close()
     return size, digest
 
@@ -90,8 +96,13 @@ def _arguments() -> argparse.Namespace:
     direction = parser.add_mutually_exclusive_group(required=True)
     direction.add_argument("--send", action="store_true", help="send FILE to the peer")
     direction.add_argument("--receive", action="store_true", help="receive FILE from the peer")
-    parser.add_argument("file", type=Path, metavar="FILE")
-    return parser.parse_args()
+    parser.add_argument("file", metavar="FILE")
+    options = parser.parse_args()
+    try:
+        options.file = (file_to_send if options.send else file_to_write)(options.file)
+    except argparse.ArgumentTypeError as error:
+        parser.error(str(error))
+    return options
 
 
 if __name__ == "__main__":
