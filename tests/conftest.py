@@ -8,6 +8,7 @@ The plugin that others use for their tests does it: labs/pytest_plugin/.
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,9 @@ from napt_lab.labs.pytest_plugin import plugin as pytest_plugin
 # the checkout.
 settings.register_profile("lab", deadline=None, database=None)
 settings.load_profile("lab")
+
+# Where tests run in the background SIGINT is ignored, and a program would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SLOW_FIRST = ("saboteurs", "network", "browser", "loopback", "unit")
 LONGEST_NAME = 16  # bytes of a parameter that may stand in a test's name

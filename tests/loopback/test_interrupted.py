@@ -19,10 +19,9 @@ INTERRUPTED = 128 + signal.SIGINT
 
 
 def typed(name, *words, folder):
-    """The program `name`; it notices SIGINT also if whoever started the tests ignores it."""
     module = own_programs.COMMANDS.get(name, name)
     return subprocess.Popen(
-        ["env", "--default-signal=INT", sys.executable, "-m", LAUNCH, module, *words],
+        [sys.executable, "-m", LAUNCH, module, *words],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
