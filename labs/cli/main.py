@@ -164,10 +164,12 @@ def run_in(file: Path, node: str, command: tuple[str, ...], capture: Path | None
     FILE may also be the name of a topology that comes with NAPT Lab, such as two-sites. The
     command sees your files and your terminal, and the topology's network.
     """
+    from napt_lab.topologies.spec.errors import not_one_of
+
     topology = load(file)
     names = topology.node_names()
     if node not in names:
-        raise click.UsageError(f"{file} has no node {node!r}; its nodes: {', '.join(names)}")
+        raise click.UsageError(not_one_of(f"{file} has no node {node!r}", node, names))
     refuse_private_places({"--capture": capture})
     enter_sandbox()
     from napt_lab.labs.running.runner import run_command

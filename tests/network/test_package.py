@@ -80,7 +80,7 @@ def test_a_command_runs_on_a_node_as_if_it_were_typed_there(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("two-sites", "carol", "true"), "has no node 'carol'; its nodes: internet, files"),
+        (("two-sites", "carol", "true"), "has no node 'carol'; allowed: internet, files"),
         (("nowhere.yaml", "bob", "true"), "nowhere.yaml"),
         (("two-sites", "bob"), "Missing argument 'COMMAND...'"),
     ],

@@ -78,7 +78,7 @@ def read_file(path: Path) -> bytes:
 
 def _no_file(path: Path) -> str:
     """The message for a missing file, with the most similar name beside it or among ours."""
-    message = f"there is no file {path}; allowed: the path of a YAML file"
+    message = "no such file"
     if ".yaml " in str(path):
         return f"{message}; several files: {PROGRAM} check FILE…"
     ours = TOPOLOGIES.glob("*.yaml") if path.name == str(path) else ()

@@ -236,7 +236,7 @@ def _public(text: str, example: str) -> IPv4Interface:
     for network, use in _NOT_PUBLIC.items():
         if value.network.overlaps(network):
             raise ValueError(
-                f"{value} is not public: {network} is {use}; allowed: a public address, as in "
+                f"{text} is not public: {network} is {use}; allowed: a public address, as in "
                 f"{example}"
             )
     return usable(value)
@@ -253,7 +253,7 @@ def private_interface(text: str) -> IPv4Interface:
     inside = (*PRIVATE, SHARED)
     if not any(value.network.subnet_of(network) for network in inside):
         raise ValueError(
-            f"{value} is not private; allowed (RFC 1918, RFC 6598): {', '.join(map(str, inside))}"
+            f"{text} is not private; allowed (RFC 1918, RFC 6598): {', '.join(map(str, inside))}"
         )
     return usable(value)
 
