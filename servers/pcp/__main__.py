@@ -45,7 +45,7 @@ def main() -> int:
             return 0
         wanted = _mapping(options)
         if options.command == "delete":
-            delete(client, wanted, tell)
+            delete(client, wanted)
             return 0
         answer, mapping = client.map(wanted, options.lifetime)
         tell("granted", answer, mapping)

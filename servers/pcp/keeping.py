@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from napt_lab.servers.pcp.client import PORT, Client, NoAnswer
 from napt_lab.servers.pcp.messages import ANNOUNCE, Answer, Mapping, Refused, read_answer
+from napt_lab.servers.shared.events import emit
 
 ANNOUNCED = ("224.0.0.1", 5350)  # to all hosts
 MIN_PAUSE = 4.0  # seconds between two renewals (section 11.2.1)
@@ -59,13 +60,25 @@ def keep(client: Client, server: str, mapping: Mapping, answer: Answer, tell: Te
                 epoch.goes_on(answer.epoch, time.monotonic())
                 tell("renewed", answer, mapping)
     except KeyboardInterrupt:
-        delete(client, mapping, tell)
+        delete(client, mapping)
 
 
-def delete(client: Client, mapping: Mapping, tell: Tell) -> None:
-    """Give a mapping back. Raises Refused."""
+def delete(client: Client, mapping: Mapping) -> None:
+    """Give a mapping back. Raises Refused.
+
+    A NAPT that has no such mapping answers as if it had deleted it (RFC 6887, section 15), so all
+    that is known is that there is none now. While connections still use it, the answer says for how
+    many seconds at least.
+    """
     answer, _ = client.map(Mapping(mapping.protocol, mapping.port, mapping.nonce), 0)
-    tell("deleted", answer, mapping)
+    emit(
+        "no-lease",
+        protocol=mapping.protocol,
+        port=mapping.port,
+        in_use_for=answer.lifetime,
+        epoch=answer.epoch,
+        nonce=mapping.nonce.hex(),
+    )
 
 
 def _listener() -> socket.socket:
