@@ -126,7 +126,8 @@ class Proxy:
             server = await self.destinations.dial(address, port)
             story |= {"source": endpoint(server.getsockname()), "server": story["original"]}
         except (OSError, NotDialledError) as error:
-            emit("failed", **story, reason=str(error))
+            said = str(error).removeprefix(f"{story.get('original')}: ")
+            emit("failed", **story, reason=said)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SILENCE_SECONDS):
                     await readable(client)
