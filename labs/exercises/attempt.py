@@ -18,9 +18,16 @@ from napt_lab.labs.exercises.facts import Since, gather, place
 from napt_lab.labs.exercises.patterns import Pattern
 from napt_lab.labs.prompt.background import AT_ONCE_SECONDS
 from napt_lab.labs.prompt.rule_words import whole_endpoint
+from napt_lab.servers.shared.events import in_words
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.napt_control import ControlError
-from napt_lab.topologies.network.processes import DeadlinePassed, Event, Process, ProgramEnded
+from napt_lab.topologies.network.processes import (
+    DeadlinePassed,
+    Event,
+    Process,
+    ProgramEnded,
+    parse_line,
+)
 from napt_lab.topologies.sandbox import sandbox
 from napt_lab.topologies.spec.model import Topology
 
@@ -131,7 +138,7 @@ class Attempt:
                 if line.background:
                     return self._start(line, node, words[:-1])
                 completed = self.net[node].run(words, timeout=LINE_SECONDS)
-                said = (completed.stdout + completed.stderr).strip()
+                said = _in_words(completed.stdout + completed.stderr).strip()
                 if completed.status == 0:
                     return Reply(said)
                 return Reply(f"{said}\nexit status {completed.status}".strip(), well=False)
@@ -178,7 +185,7 @@ class Attempt:
                     give_up=over,
                 )
         at_once = process.ends_within(AT_ONCE_SECONDS)
-        said = [shown(event) for event in self.net.log.since(since) if is_its(event)]
+        said = [in_words(event.fields) for event in self.net.log.since(since) if is_its(event)]
         if at_once:
             return Reply("\n".join([*said, _end(name, process)]), process.wait(1.0).status == 0)
         self._background.append((line.text, name, process))
@@ -210,9 +217,9 @@ def _end(name: str, process: Process) -> str:
     return f"{name} on {process.node} ended" + (f", {how}: {last}" if completed.status else "")
 
 
-def shown(event: Event) -> str:
-    """An event as a person reads it."""
-    told = " ".join(
-        f"{key} {value}" for key, value in event.fields.items() if key not in ("event", "time")
+def _in_words(output: str) -> str:
+    """What a program printed, its events as a person reads them at a terminal."""
+    lines = [(line, parse_line(line.encode())) for line in output.splitlines()]
+    return "\n".join(
+        in_words(fields) if fields and "event" in fields else line for line, fields in lines
     )
-    return f"{event.name}: {told}" if told else event.name

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import json
 import os
 import re
 import resource
@@ -36,6 +35,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from napt_lab.servers.shared.events import emit, endpoint
+
 BURST = 128  # handshakes under way at the same time
 TOLD = 8  # endpoints and errors that an event tells of
 PROGRESS_SECONDS = 0.2
@@ -45,15 +46,6 @@ ABORT = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close(2) sends RST
 RANGE = re.compile(r"([0-9]{1,6})(?:-([0-9]{1,6}))?")
 
 Endpoint = tuple[str, int]
-
-
-def tell(event: str, **fields: object) -> None:
-    """One line of JSON on standard output."""
-    print(json.dumps({"event": event, "time": time.time(), **fields}), flush=True)
-
-
-def show(endpoint: Endpoint) -> str:
-    return f"{endpoint[0]}:{endpoint[1]}"
 
 
 class Connections:
@@ -92,11 +84,11 @@ class Connections:
                 under_way.clear()
             self._tell_progress()
         sample = [self._open[number] for number in sorted(self._open)[:TOLD]]
-        tell(
+        emit(
             "opened",
             open=self._opened,
             failed=self._failed,
-            first=[show(sock.getsockname()) for sock in sample],
+            first=[endpoint(sock.getsockname()) for sock in sample],
         )
 
     def _begin(self, number: int) -> socket.socket | None:
@@ -123,13 +115,13 @@ class Connections:
         sock.close()
         self._failed += 1
         if self._failed <= TOLD:
-            tell("failed", number=number, error=os.strerror(error), errno=errno.errorcode[error])
+            emit("failed", number=number, error=os.strerror(error), errno=errno.errorcode[error])
 
     def _tell_progress(self) -> None:
         now = time.monotonic()
         if now - self._told >= PROGRESS_SECONDS:
             self._told = now
-            tell("progress", open=self._opened, failed=self._failed)
+            emit("progress", open=self._opened, failed=self._failed)
 
     # ── commands ───────────────────────────────────────────────────────────────────────────
 
@@ -141,7 +133,7 @@ class Connections:
                 chosen = [n for n in range(first, last + 1) if n in self._open]
                 {"use": self._use, "close": self._close, "reset": self._reset}[verb](chosen)
             case _:
-                tell("misunderstood", command=command[:80], allowed="use|close|reset N or N-M")
+                emit("misunderstood", command=command[:80], allowed="use|close|reset N or N-M")
 
     def _use(self, numbers: list[int]) -> None:
         """A request on each connection; a connection that answers is alive."""
@@ -149,7 +141,7 @@ class Connections:
         waiting: dict[int, socket.socket] = {}
         for number in numbers:
             sock = self._open[number]
-            host = show(sock.getpeername())
+            host = endpoint(sock.getpeername())
             try:
                 sock.send(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
             except OSError:
@@ -161,8 +153,8 @@ class Connections:
             for descriptor, _ in ready:
                 sock = waiting.pop(descriptor)
                 if peer := _answer(sock):
-                    seen.append(f"{show(sock.getsockname())} as {peer}")
-        tell(
+                    seen.append(f"{endpoint(sock.getsockname())} as {peer}")
+        emit(
             "used",
             count=len(numbers),
             answered=len(seen),
@@ -173,14 +165,14 @@ class Connections:
     def _close(self, numbers: list[int]) -> None:
         for number in numbers:
             self._open.pop(number).close()
-        tell("closed", count=len(numbers))
+        emit("closed", count=len(numbers))
 
     def _reset(self, numbers: list[int]) -> None:
         for number in numbers:
             sock = self._open.pop(number)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
             sock.close()
-        tell("reset", count=len(numbers))
+        emit("reset", count=len(numbers))
 
 
 def _answer(sock: socket.socket) -> str | None:

@@ -1,5 +1,7 @@
 """What a server tells the outside: one JSON object per line on standard output.
 
+At a terminal a person reads it: there it is words, `granted: port 8080, lifetime 60`.
+
 Theory of operation. A lab reads these lines from a pipe as evidence ("the server sees
 24.9.3.7"). Evidence must not be able to stop the server, so the pipe is opened anew as
 non-blocking (which does not change the blocking mode of other processes that share standard
@@ -18,6 +20,7 @@ import os
 import select
 import stat
 import time
+from collections.abc import Mapping
 from typing import Any
 
 PIPE_CAPACITY = 1 << 20  # bytes: what an ordinary user may ask for (/proc/sys/fs/pipe-max-size)
@@ -29,12 +32,23 @@ def endpoint(address: Any) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def in_words(fields: Mapping[str, Any]) -> str:
+    """An event for a person: its name, and what it tells."""
+    told = ", ".join(
+        f"{key} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+        for key, value in fields.items()
+        if key not in ("event", "time") and value != ""
+    )
+    return f"{fields['event']}: {told}" if told else str(fields["event"])
+
+
 class Emitter:
     """Writes events to one file descriptor, and never waits for its reader."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._dropped = 0
+        self._show = in_words if os.isatty(descriptor) else json.dumps
         if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
             flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
             self._descriptor = os.open(f"/proc/self/fd/{descriptor}", flags)
@@ -46,7 +60,7 @@ class Emitter:
         record = {"event": event, "time": round(time.time(), 6), **fields}
         if self._dropped:
             record["dropped"] = self._dropped
-        line = json.dumps(record).encode() + b"\n"
+        line = self._show(record).encode() + b"\n"
         try:
             if len(line) > select.PIPE_BUF:
                 raise BlockingIOError("longer than a pipe takes in one piece")

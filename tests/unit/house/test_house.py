@@ -82,6 +82,9 @@ USES_ALSO = {
     "topologies/links": {"nat_node/core"},  # the words for a packet
     "nat_node": {"nat_node/student"},
     "labs/stage": {"nat_node/control"},  # a NAPT's rules as text, the same everywhere
+    # what programs tell, in JSON and in words, the same everywhere
+    "labs/exercises": {"servers/shared"},
+    "labs/level_8": {"servers/shared"},
 }
 NOT_YET: set[tuple[str, str]] = set()  # (room, room that it should not use); each is to go
 CIRCLES_YET: set[str] = set()

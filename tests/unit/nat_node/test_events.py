@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 
 from napt_lab.servers.shared.events import Emitter, endpoint
 
@@ -69,3 +70,15 @@ def test_the_blocking_mode_of_whoever_shares_the_pipe_is_left_alone():
 def test_endpoints():
     assert endpoint(("24.9.3.7", 40001)) == "24.9.3.7:40001"
     assert endpoint(("2001:db8::1", 80, 0, 0)) == "[2001:db8::1]:80"
+
+
+def test_a_person_at_a_terminal_reads_words_and_a_program_json():
+    controller, terminal = pty.openpty()
+    Emitter(terminal).emit(
+        "granted", port=8080, external="24.9.3.7:8080", first=["a", "b"], empty=""
+    )
+    said = os.read(controller, 4096)
+    assert said == b"granted: port 8080, external 24.9.3.7:8080, first a, b\r\n"
+    reader, writer = os.pipe()
+    Emitter(writer).emit("granted", port=8080)
+    assert json.loads(os.read(reader, 4096))["port"] == 8080
