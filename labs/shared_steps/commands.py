@@ -26,7 +26,8 @@ def shell(line: str) -> tuple[str, ...]:
 def require_success(claim: Claim, completed: Completed, what: str) -> None:
     """A command ended well; its own words are the evidence if it did not."""
     words = completed.stderr.strip() or f"exit status {completed.status}"
-    claim.require(completed.status == 0, f"{what}: {'done' if completed.status == 0 else words}")
+    said = "done" if completed.status == 0 else words
+    claim.require(completed.status == 0, f"{completed.node}: {what}: {said}")
 
 
 def require_failure(claim: Claim, completed: Completed, status: int) -> None:

@@ -36,7 +36,7 @@ def test_a_saved_error_page_is_not_done(name, status, words, url, tmp_path):
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == status
     claim = Claim(Stream(), "8.upload", "the file arrives")
-    completed = Completed(argv, done.returncode, done.stdout, done.stderr, 0.0)
+    completed = Completed("alice", argv, done.returncode, done.stdout, done.stderr, 0.0)
     try:
         commands.require_success(claim, completed, "curl")
     except ClaimFailed:

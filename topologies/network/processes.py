@@ -137,6 +137,7 @@ class Completed:
     Output beyond KEPT_OUTPUT is cut (the end of stdout, the beginning of stderr), and says so.
     """
 
+    node: str
     argv: tuple[str, ...]
     status: int
     stdout: str
@@ -211,6 +212,7 @@ class Process:
         if self._cut_stderr:
             stderr = f"[cut here: {self._cut_stderr} bytes before this]\n{stderr}"
         return Completed(
+            node=self.node,
             argv=self.argv,
             status=self._popen.returncode,
             stdout=stdout,
