@@ -25,6 +25,7 @@ from napt_lab.labs.prompt.why import Why
 from napt_lab.labs.stage.rule_lines import count
 from napt_lab.labs.verdict.verdicts import Verdict
 from napt_lab.topologies.spec.errors import TopologyError
+from napt_lab.topologies.spec.napt_settings import SETTINGS
 
 HINT = "check · hint · task · reset · solve · next · ? for help · quit"
 FROM_PAGE = {"check", "hint", "task", "progress"}
@@ -242,8 +243,10 @@ class ExerciseCLI(LabCLI):
         if not allowed:
             self.say("In this exercise no setting can be changed.")
         elif len(words) != 3:
-            keys = ", ".join(allowed)
-            self.say(f"Type it as in: set GATEWAY {allowed[0]} VALUE; the keys are: {keys}")
+            self.say(f"Type it as in: set GATEWAY {allowed[0]} VALUE; allowed:")
+            for setting in SETTINGS:
+                if setting.key in allowed:
+                    self.say(f"  {setting.key}: {setting.allowed}")
         else:
             try:
                 self._exercise.topology((Setting(words[0], words[1], words[2]),))

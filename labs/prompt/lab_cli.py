@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, ClassVar, TextIO, cast
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -201,13 +202,22 @@ class LabCLI(SafeCLI):
         """A line as it is: a narrow terminal breaks it."""
         self.console.print(Text(line) if isinstance(line, str) else line, soft_wrap=True)
 
+    def show_sentence(self, line: str) -> None:
+        """A line with words: a narrow terminal breaks it between two of them, not within one."""
+        if self.console.is_terminal:
+            text = line.lstrip()
+            self.console.print(Padding(Text(text), (0, 0, 0, len(line) - len(text)), expand=False))
+        else:
+            self.show(line)
+
     def _list_nodes(self) -> None:
         self.say(f"The nodes: {', '.join(self.net.nodes)}")
 
     def _has_nodes(self, *names: str) -> bool:
         for name in names:
             if name not in self.net.nodes:
-                self.say(f"There is no node {name}.")
+                near = nearest(name, [*self.net.nodes])
+                self.say(f"There is no node {name}" + (f": did you mean {near}?" if near else "."))
                 self._list_nodes()
                 return False
         return True
@@ -271,7 +281,7 @@ class LabCLI(SafeCLI):
             self._no_such_napt(words[0])
             return
         for line in lines:
-            self.show(line)
+            self.show_sentence(line)
 
     def do_pingall(self, _words: list[str]) -> None:
         """pingall: each node pings each other node"""

@@ -3,12 +3,14 @@
 The witnesses: NAPTs and firewalls report each packet that they drop, slow links each packet that
 they lose, and servers each client that they turn away or answer with an error. Nodes refuse
 connections (RST), say what they cannot forward (ICMP), or forward nothing (witnesses.py). And each
-node is asked for its links and for the neighbors that did not answer its ARP requests.
+node is asked for its links and for the neighbors that did not answer its ARP requests. The node of
+the last command is asked whether it knows the names in it, and routes to the addresses.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -22,6 +24,8 @@ from napt_lab.topologies.network.slow_links import PROGRAM as LINK
 PROMPT = "prompt"  # the name in the event log
 SHOWN = 6  # of each witness
 REFUSALS = {"refused", "connection-refused", "failed"}  # how servers say that they did
+_WORD = re.compile(r"(?<!-o )(?<![\w.-])[\w.]+(?![\w.-])")  # a name or address, also in a URL
+_ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 HTTP_ERROR = 400  # the least status that is one (RFC 9110)
 
 
@@ -47,7 +51,8 @@ class Why:
     def lines(self, *, everything: bool = False) -> list[str]:
         """What all witnesses tell of the last command, or of all that they still know."""
         since = 0.0 if everything else self._began
-        lines = _said("a link is down", list(self._links()))
+        lines = [] if everything else _said("not sent", list(self._not_sent()))
+        lines += _said("a link is down", list(self._links()))
         for node in self.net:
             lines += self._drops(node.name, since)
             lines += self._drops(node.name, since, by_link=True)
@@ -83,6 +88,22 @@ class Why:
         ]
         who = f"the link of {name} lost" if by_link else f"{name} dropped"
         return _said(who, [_drop(event) for event in drops])
+
+    def _not_sent(self) -> Iterator[str]:
+        """Names and addresses in the last command for which its node can send no packet."""
+        name, _, line = self._command.partition(" ")
+        if name not in self.net.nodes:
+            return
+        node, words = self.net[name], set(_WORD.findall(line))
+        for host in self.net.topology.hosts():
+            if host.name in words and node.run(["getent", "hosts", host.name]).status != 0:
+                address = host.address.ip
+                yield f"{host.name} is a name of this prompt only; its address is {address}"
+        for address in sorted(words):
+            if _ADDRESS.fullmatch(address):
+                route = node.run(["ip", "route", "get", address])
+                if route.status != 0:
+                    yield f"{name} has no route to {address}: {route.stderr.strip()}"
 
     def _links(self) -> Iterator[str]:
         for node, links in self._ask("link"):

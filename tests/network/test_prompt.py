@@ -217,6 +217,12 @@ def test_why_answers_for_the_last_command(monkeypatch, keyboard, capfd):
         "why",
         "alice curl -sS -o got http://198.51.100.10:8080/",
         "why",
+        "bob curl -sS -m 1 http://alice:8080/",
+        "why",
+        "internet ping -c 1 10.0.0.7",
+        "why",
+        "bob curl -sS -o alice http://198.51.100.10:8080/none",
+        "why",
         "alice ip link set eth0 down",
         "alice curl -sS -m 1 http://198.51.100.10:8080/",
         "why",
@@ -228,6 +234,9 @@ def test_why_answers_for_the_last_command(monkeypatch, keyboard, capfd):
     assert "with 404: GET /none" in shown
     fetch = "alice curl -sS -o got http://198.51.100.10:8080/"
     assert f"No node dropped or refused a packet of the last command ({fetch})." in shown
+    unknown = "not sent:\n  alice is a name of this prompt only; its address is 10.0.0.7\n"
+    assert shown.count(unknown) == 1, "a name for a server, not for a file"
+    assert "not sent:\n  internet has no route to 10.0.0.7: RTNETLINK answers: " in shown
     assert "a link is down:\n  alice: eth0" in shown
     assert "no-rule" not in shown
 
