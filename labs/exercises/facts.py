@@ -55,6 +55,8 @@ def gather(net: Network, wire: Wire, since: Since, asked: Iterable[Pattern]) -> 
     questions = {pattern.text for pattern in asked if pattern.kind in OF_FILES}
     facts += [text for text in sorted(questions) if _of_files(net, *text.split()[1:])]
     events = [event for event in net.log.since(since.log) if since.counts(event.time)]
+    latest = {event.node: event for event in events if event.program != PROGRAM}
+    facts += [f"last {_told(event)}" for event in latest.values()]
     return facts + [fact for event in events[-MOST_FACTS:] for fact in _of_event(event)]
 
 
@@ -81,8 +83,12 @@ def _of_event(event: Event) -> Iterator[str]:
         if event.name == "drop":
             yield f"drop {event.node} {told['reason']} {told['packet']}"
         return
-    values = (f"{key}={value}" for key, value in told.items() if key not in _UNTOLD)
-    yield " ".join(("event", event.node, event.name, *values))
+    yield f"event {_told(event)}"
+
+
+def _told(event: Event) -> str:
+    values = (f"{key}={value}" for key, value in event.fields.items() if key not in _UNTOLD)
+    return " ".join((event.node, event.name, *values))
 
 
 def place(net: Network, where: str) -> Path:

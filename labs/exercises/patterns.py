@@ -12,6 +12,7 @@ A fact is a line:
     has pc:page.html                                                      a file that is not empty
     drop napt_a no-rule tcp SYN 203.0.113.77:40001 > 24.9.3.7:8080        a packet, dropped
     event stackoverflow request peer=24.9.3.7:40001 path=/                what a program reported
+    last relay refused peer=24.9.3.7:40001 reason=…          … the last thing reported on this node
     set napt mapping endpoint-independent
 
 A pattern is such a line with `*` for anything, or several with ` | ` between them, of which one is
@@ -25,7 +26,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-KINDS = ("typed", "told", "rule", "first", "late", "same", "has", "drop", "event", "set")
+KINDS = ("typed", "told", "rule", "first", "late", "same", "has", "drop", "event", "last", "set")
 OF_FILES = ("same", "has")
 
 

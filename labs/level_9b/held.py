@@ -131,10 +131,16 @@ def look_while_it_passes(
     with stage.claim(
         NOTHING_HELD, "while bob did not read, most of the film waited on alice's PC"
     ) as claim:
-        limit = buffers(node) + MEMORY
-        claim.require(limit < LARGE, f"all the relay can buffer is {limit} bytes of {LARGE}")
-        came = standing.came_in - before.came_in
-        claim.require(0 < came < limit, f"{came} bytes came to the relay, then no more")
+        came, in_kernel = standing.came_in - before.came_in, buffers(node)
+        claim.require(
+            0 < came < LARGE // 2, f"{came} bytes of {LARGE} came to the relay, then no more"
+        )
+        limit = in_kernel + MEMORY
+        claim.require(
+            came < limit < LARGE,
+            f"it cannot have the whole film: TCP buffers hold at most {in_kernel} bytes, "
+            f"its own memory may grow by {MEMORY}",
+        )
     with stage.claim(NOTHING_HELD, "no file, neither on a disk nor in memory") as claim:
         files |= open_files(node)
         claim.require(not files, f"relay: {len(files)} files open {' '.join(files)}")
