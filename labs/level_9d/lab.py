@@ -43,6 +43,7 @@ from napt_lab.topologies.network.programs import READY_SECONDS
 
 HOUR = 3600
 KEPT_PORT = 8081
+RECOVERY = 5.0  # seconds within which a client asks again (servers/pcp/keeping.py)
 SHORT = 6  # seconds: the shortest lifetime that napt_a grants, and two that are asked for
 CAROL = "10.0.0.8"
 CAROLS_NONCE = "ca" * 12
@@ -309,6 +310,48 @@ def lifetime(stage: Stage) -> None:
         claim.require(over.fields["rule"]["lease"]["ended"] == "deleted", "napt_a: deleted")
 
 
+# ── 7 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@asking.step(
+    "The NAPT is switched off and on",
+    say="Two programs of alice's ask for a rule each, for an hour. The one for port 8080 ends at "
+    "once. Then napt_a is switched off and on: its table is lost, and it announces to its inside "
+    "that it has started.",
+    ask="Which of the two ports lets bob in some seconds later? Who made that rule?",
+    proves=["9d.lifetime"],
+)
+def switched_off_and_on(stage: Stage) -> None:
+    log = stage.log.mark()
+    kept = stage.serve(
+        "alice", *pcp("map", "tcp", str(KEPT_PORT), "--external", str(KEPT_PORT), "--keep"),
+        name="pcp",
+    )  # fmt: skip
+    granted = stage.wait_for_event("alice", "granted", since=log).fields
+    asked = stage.run("alice", *pcp("map", "tcp", str(PORT), "--external", str(PORT)))
+    with stage.claim("9d.lifetime", "napt_a has both rules, for an hour (control)") as claim:
+        require_success(claim, asked, "the PCP client")
+        for port in (PORT, KEPT_PORT):
+            require_lease(claim, leased(stage, port), "PCP", f"{ALICE}:{port}")
+    since, log = stage.wire.mark(), stage.log.mark()
+    stage.net.reboot("napt_a")
+    with stage.claim("9d.lifetime", "the program that goes on asks for its rule again") as claim:
+        again = stage.wait_for_event("alice", "renewed", since=log, deadline=RECOVERY + WAIT).fields
+        claim.require(
+            again["epoch"] < granted["epoch"],
+            f"napt_a's epoch: {granted['epoch']} s before, {again['epoch']} s now",
+        )
+        require_lease(claim, leased(stage, KEPT_PORT), "PCP", f"{ALICE}:{KEPT_PORT}")
+        comes_in(stage, claim, KEPT_PORT, stage.run("bob", *visit(KEPT_PORT)), since)
+    since, log = stage.wire.mark(), stage.log.mark()
+    stage.run("bob", *knock(NAPT_A))
+    with stage.claim("9d.lifetime", "the rule of the program that has ended is lost") as claim:
+        rules = leased(stage, PORT)
+        claim.require(not rules, f"{count(len(rules), 'rule')} for port {PORT} in napt_a's table")
+        dropped_no_rule(stage, claim, "napt_a", since, log)
+    kept.terminate()
+
+
 LAB = Lab(
     id="9d",
     title="P2P networking via rules that a program asks for (PCP, NAT-PMP)",
@@ -321,6 +364,6 @@ LAB = Lab(
         "The NAPT listens on its inside only. It makes rules only for the address that asks, and "
         "changes one only for the nonce with which it was made.",
         "Such a rule is a lease: it ends by itself unless the program renews it, so a crashed "
-        "program leaves no open port.",
+        "program leaves no open port. A NAPT that restarts loses it, and programs ask again.",
     ),
 )
