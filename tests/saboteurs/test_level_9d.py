@@ -100,6 +100,11 @@ SABOTEURS = (
         (Patch(f"{LEASES}._renew", translator.granting_no_time),),
         red={LIFETIME: "0 explicit rules in napt_a's table"},
     ),
+    Saboteur(
+        "a-restart-goes-unnoticed",
+        (Patch("napt_lab.servers.pcp.keeping:Epoch.goes_on", anything.giving, True),),
+        red={LIFETIME: "waiting for `renewed` from alice"},
+    ),
 )
 
 
