@@ -58,6 +58,8 @@ class Application:
         address = request.get_extra_info("peername")
         peer = endpoint(address) if address else "gone"
         request["sent"] = 0
+        connection = request.protocol
+        assert isinstance(connection, Connection)
         ended: dict[str, Any] = {}
         try:
             response = await self._respond(request, peer)
@@ -68,8 +70,7 @@ class Application:
                 request["sent"] = response.body_length
         except (ConnectionError, web.RequestPayloadError, TimeoutError):
             # The client went away or stopped. If a status was sent already, it does not hold.
-            if request.transport is not None:
-                request.transport.abort()
+            connection.reset()
             response, ended = web.Response(status=400), {"status": None, "cut": True}
         received = request.content.total_bytes
         emit(
@@ -80,8 +81,7 @@ class Application:
             **ended,
             bytes=received or request["sent"],
         )
-        assert isinstance(request.protocol, Connection)
-        request.protocol.request_ends(response)
+        connection.request_ends(response)
         return response
 
     async def _respond(self, request: web.BaseRequest, peer: str) -> web.StreamResponse:

@@ -301,6 +301,28 @@ def test_a_crowd_of_idle_connections_leaves_places_for_others(folder):
         assert status_of(upload) == 201
 
 
+def test_a_download_that_loses_its_place_is_reset_and_the_newcomer_is_served(folder):
+    """The kernel gives the newcomer the number of the descriptor that the download had."""
+    folder.mkdir()
+    with (folder / "big").open("wb") as file:
+        file.truncate(64 * MEGABYTE)
+    flags = ("--folder", str(folder), "--max-connections", "4")
+    with running("napt_lab.servers.files", *flags) as server:
+        crowd = [connect(server, source="127.0.0.66") for _ in range(4)]
+        for connection in crowd:
+            connection.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(100, socket.MSG_PEEK).startswith(b"HTTP/1.1 200 ")
+        for _ in range(3):
+            assert curl(server.url).status == 200
+        event = server.event("request", path="/big")
+        assert (event["status"], event["cut"]) == (None, True)
+        received = 0
+        with pytest.raises(ConnectionResetError):  # noqa: PT012  # not a FIN, as if it were whole
+            while piece := crowd[0].recv(65536):
+                received += len(piece)
+        assert 0 < received < 64 * MEGABYTE
+
+
 def test_uploads_at_the_same_time_are_bounded(folder):
     with running("napt_lab.servers.files", "--folder", str(folder), "--max-uploads", "2") as server:
         uploads = [begin_put(server, f"f{n}", 2, 1) for n in range(2)]
