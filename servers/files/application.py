@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from aiohttp import web
+from aiohttp.http import HttpVersion10, HttpVersion11
 
 from napt_lab.servers.files import listing, names
 from napt_lab.servers.files.connection import Connection
@@ -87,6 +88,10 @@ class Application:
     async def _respond(self, request: web.BaseRequest, peer: str) -> web.StreamResponse:
         headers = {}
         try:
+            if request["version"] < HttpVersion10:  # none at all is read as 0.9
+                raise Refused(400, "the request line must end with HTTP/1.1 or 1.0")
+            if request["version"] > HttpVersion11:
+                raise Refused(505, "HTTP/1.1 and 1.0 only")
             path, query = names.split_target(request.raw_path)
             if path == "/":
                 return await self._respond_to_root(request, query, peer)

@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import RawRequestMessage
+from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
 
 from napt_lab.servers.shared.shares import NoPlaceError, Shares
 from napt_lab.servers.shared.splice import reset_when_closed
@@ -125,7 +125,16 @@ def make_request(
     writer: AbstractStreamWriter,
     task: asyncio.Task[None],
 ) -> web.BaseRequest:
-    """aiohttp's request factory."""
+    """aiohttp's request factory; `request["version"]` is the HTTP version that the client named.
+
+    aiohttp would answer in any version that it can read: `HTTP/0.9 200 OK`.
+    """
     assert isinstance(connection, Connection)
     connection.request_begins(body)
-    return web.BaseRequest(message, body, connection, writer, task, asyncio.get_running_loop())
+    version = message.version
+    if not HttpVersion10 <= version <= HttpVersion11:
+        message = message._replace(version=HttpVersion11, should_close=True)
+    loop = asyncio.get_running_loop()
+    request = web.BaseRequest(message, body, connection, writer, task, loop)
+    request["version"] = version
+    return request
