@@ -14,13 +14,12 @@ from rich.console import Console
 from napt_lab.labs.course.registry import LABS
 from napt_lab.labs.records.rundir import RunDirectory
 from napt_lab.labs.records.stream import Stream
-from napt_lab.labs.stage import rule_lines
 from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.narration import Narration
 from napt_lab.labs.stage.steps import Claim
 from napt_lab.labs.verdict.claims import CLAIMS
 from napt_lab.labs.verdict.results import Results
-from napt_lab.nat_node.control import client
+from napt_lab.nat_node.control import rule_lines
 from napt_lab.topologies.network.processes import DeadlinePassed, EventLog, ProgramEnded
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
@@ -246,7 +245,6 @@ LIVES = [
 @pytest.mark.parametrize(("rule", "words"), LIVES)
 def test_an_explicit_rule_is_not_closed_with_its_connections(rule, words):
     assert rule_lines.life(rule) == words
-    assert client.life(rule) == words, "the labs and `napt rules` say the same"
 
 
 def test_the_drawing_has_every_name_and_address_and_fits():

@@ -8,12 +8,39 @@ from pathlib import Path
 
 import pytest
 
+from napt_lab.nat_node.control.rule_lines import rule_lines
+
 ROOT = Path(__file__).parents[3]
 RULE = {
     "protocol": "tcp", "internal": "10.0.0.7:80", "external": "24.9.3.7:80", "remote": "*",
     "packets_out": 1, "packets_in": 1, "made_by": "hand", "sessions": [], "explicit": True,
 }  # fmt: skip
 RULES = {"ok": True, "total": 5000, "rules": [RULE] * 5000}
+
+
+def test_the_rule_of_a_lease_shows_whom_it_lets_in(tmp_path):
+    """As the prompt's `rules` does: the addresses of the lease's filters, not `*`."""
+    path = tmp_path / "control.sock"
+    lease = {"protocol": "pcp", "expires_in": 60.0, "ended": False}
+    filters = ["203.0.113.77/32:*", "198.51.100.0/24:80"]
+    leased = RULE | {"lease": lease | {"filters": filters}}
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        listener.settimeout(20)
+        client = subprocess.Popen(
+            [sys.executable, "-m", "napt_lab.nat_node", "rules", "--control", str(path)],
+            cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        connection, _ = listener.accept()
+        with connection, connection.makefile() as lines:
+            lines.readline()
+            answer = {"ok": True, "total": 1, "rules": [leased]}
+            connection.sendall(json.dumps(answer).encode() + b"\n")
+    out, _ = client.communicate(timeout=20)
+    assert out.splitlines()[1:] == rule_lines([leased])[1:]
+    assert out.splitlines()[1].split()[-2:] == ["203.0.113.77/32:*", "…"]
+    assert "leased by pcp for another 60.0 s" in out
 
 
 @pytest.mark.parametrize("command", ["rules", "rules --json", "events"])
