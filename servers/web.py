@@ -187,8 +187,11 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
-        self._buffer = (self._buffer + data).lstrip(b"\r\n")  # RFC 9112, section 2.2
-        while self._buffer and not (self._paused or self._closing or self._transport.is_closing()):
+        self._buffer += data
+        while not (self._paused or self._closing or self._transport.is_closing()):
+            self._buffer = self._buffer.lstrip(b"\r\n")  # RFC 9112, section 2.2
+            if not self._buffer:
+                break
             end = HEAD_END.search(self._buffer)
             head = self._buffer[: end.start()] if end else self._buffer
             if len(head) > MAX_HEAD:

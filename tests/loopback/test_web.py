@@ -83,6 +83,13 @@ def test_requests_sent_at_once_are_answered_in_order(server):
     assert answers.count(b"HTTP/1.1 200") == 21
 
 
+@pytest.mark.parametrize("between", [b"\r\n", b"\n\n"])
+def test_empty_lines_before_a_request_are_ignored(server, between):
+    """RFC 9112, section 2.2; also when both requests come at once."""
+    last = GET.replace(b"1.1", b"1.0")
+    assert read_all(connect(server, between + GET + between + last)).count(b"You are") == 2
+
+
 def test_a_request_that_comes_byte_by_byte(server):
     connection = connect(server, *(bytes([byte]) for byte in GET))
     assert b"You are" in connection.recv(65536)
