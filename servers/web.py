@@ -96,21 +96,29 @@ def parse_head(head: bytes) -> Request:
         raise BadRequest(HTTPStatus.BAD_REQUEST, "not a request line") from None
     if version not in ("HTTP/1.1", "HTTP/1.0"):
         raise BadRequest(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 and 1.0 only")
-    fields: dict[str, str] = {}
+    fields: dict[str, list[str]] = {}
     for line in lines:
         name, colon, value = line.partition(":")
         if not colon or not name or name != name.strip():  # RFC 9112, section 5.1
             raise BadRequest(HTTPStatus.BAD_REQUEST, "not a header field")
-        fields[name.lower()] = value.strip()
-    if version == "HTTP/1.1" and "host" not in fields:  # RFC 9112, section 3.2
-        raise BadRequest(HTTPStatus.BAD_REQUEST, "no Host header field")
+        fields.setdefault(name.lower(), []).append(value.strip())
+
+    def values(name: str) -> list[str]:  # RFC 9110, section 5.3
+        return [value.strip() for line in fields.get(name, []) for value in line.split(",")]
+
+    hosts = len(fields.get("host", []))
+    if hosts > 1 or (version == "HTTP/1.1" and not hosts):  # RFC 9112, section 3.2
+        raise BadRequest(HTTPStatus.BAD_REQUEST, f"{hosts or 'no'} Host header fields")
+    lengths = values("content-length")
+    if not all(map(str.isdecimal, lengths)) or len(set(lengths)) > 1:  # RFC 9112, section 6.3
+        raise BadRequest(HTTPStatus.BAD_REQUEST, "not a Content-Length")
     if method not in ("GET", "HEAD"):
         raise BadRequest(HTTPStatus.METHOD_NOT_ALLOWED, "GET and HEAD only")
-    if fields.get("content-length", "0") != "0" or "transfer-encoding" in fields:
+    if any(length.strip("0") for length in lengths) or "transfer-encoding" in fields:
         raise BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "requests have no body here")
     if target.lower().startswith("http://"):  # absolute-form: RFC 9112, section 3.2.2
         target = "/" + target[len("http://") :].partition("/")[2]
-    options = {option.strip().lower() for option in fields.get("connection", "").split(",")}
+    options = {option.lower() for option in values("connection")}
     keep = "keep-alive" in options if version == "HTTP/1.0" else "close" not in options
     return Request(method, target.partition("?")[0], keep)
 
@@ -150,6 +158,15 @@ class Connection(asyncio.Protocol):
         self._timer = self._server.loop.call_at(self._deadline, self._check_deadline)
         self._server.admit(self, transport.get_extra_info("peername")[0])
 
+    def is_answering(self) -> bool:
+        """Whether the client has still to take what it asked for."""
+        return self._paused or self._closing
+
+    def turn_away(self, why: str) -> None:
+        """Answer without a request: 503. It holds no place, so it may not linger."""
+        self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, why)
+        self._transport.close()
+
     def abort(self) -> None:
         """Close without waiting for what is still to be sent."""
         self._transport.abort()
@@ -170,8 +187,11 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
-        self._buffer = (self._buffer + data).lstrip(b"\r\n")  # RFC 9112, section 2.2
-        while self._buffer and not (self._paused or self._closing or self._transport.is_closing()):
+        self._buffer += data
+        while not (self._paused or self._closing or self._transport.is_closing()):
+            self._buffer = self._buffer.lstrip(b"\r\n")  # RFC 9112, section 2.2
+            if not self._buffer:
+                break
             end = HEAD_END.search(self._buffer)
             head = self._buffer[: end.start()] if end else self._buffer
             if len(head) > MAX_HEAD:
@@ -274,11 +294,12 @@ class Server:
         self.connections: Shares[Connection] = Shares(settings.max_connections)
 
     def admit(self, connection: Connection, address: str) -> None:
-        """Give it a place, if need be that of another connection, or abort it."""
+        """Give it a place, if need be that of another connection, or turn it away."""
         try:
-            loser: Connection | None = self.connections.take(address, connection)
-        except NoPlaceError:
-            loser = connection
+            loser = self.connections.take(address, connection, Connection.is_answering)
+        except NoPlaceError as error:
+            connection.turn_away(f"{error}; try again later")
+            return
         if loser is not None:
             loser.abort()
 

@@ -39,7 +39,7 @@ def check_topologies(topologies: Sequence[Topology], reports: Reports) -> int:
                 for outcome in one.outcomes:
                     annotations.outcome(one.topology.path, outcome)
     finally:
-        telling.rest()
+        telling.progress.end()
         for one in checked:
             one.give_up(STOPPED)
         reports.write(checked)

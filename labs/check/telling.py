@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.padding import Padding
 from rich.rule import Rule
-from rich.status import Status
 from rich.text import Text
 
 from napt_lab.labs.check.outcome import Outcome
 from napt_lab.labs.check.reports import Checked
+from napt_lab.labs.stage.progress_line import ProgressLine
 from napt_lab.labs.verdict.verdicts import Verdict, counted
 from napt_lab.topologies.spec.assertions import Expectation
 from napt_lab.topologies.spec.model import Topology
@@ -29,7 +29,7 @@ class Telling:
     def __init__(self, *, on_stderr: bool) -> None:
         self._console = Console(stderr=on_stderr, highlight=False, soft_wrap=False)
         self._console.width = min(WIDTH, self._console.width)
-        self._status: Status | None = None
+        self.progress = ProgressLine(self._console)
         self._expected: Sequence[Expectation] = ()
         self._known: dict[int, Outcome] = {}  # by the id of the expectation
         self._told = 0
@@ -39,9 +39,7 @@ class Telling:
         title = f"{topology.path}: {topology.title}" if topology.title else str(topology.path)
         self._console.print(Rule(Text(title, "bold"), align="left"))
         self._expected, self._known, self._told = topology.expectations(), {}, 0
-        if self._console.is_terminal:
-            self._status = self._console.status(Text("building the network", "dim"))
-            self._status.start()
+        self.progress.begin(Text("building the network", "dim"))
 
     def __call__(self, outcome: Outcome) -> None:
         """One more is known."""
@@ -53,22 +51,15 @@ class Telling:
             self._told += 1
             self._tell(following)
             self._console.file.flush()  # so that a log shows it at once
-        if self._status is not None:
-            done, of = len(self._known), len(self._expected)
-            self._status.update(Text(f"{done} of {of} are known", "dim"))
+        done, of = len(self._known), len(self._expected)
+        self.progress.update(Text(f"{done} of {of} are known", "dim"))
 
     def end(self, checked: Checked) -> None:
         """Everything about this topology is known."""
-        self.rest()
+        self.progress.end()
         style = "bold green" if checked.passed else "bold red"
         total = Text(f"{counted(outcome.verdict for outcome in checked.outcomes)}.", style)
         self._console.print(total.append(f" {checked.seconds:.1f} s.", "not bold dim"))
-
-    def rest(self) -> None:
-        """Remove the line of progress."""
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
 
     def _tell(self, outcome: Outcome) -> None:
         verdict, expectation = outcome.verdict, outcome.expectation

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 NOT_FOUND, CANNOT_RUN = 127, 126
+# What leads to no file at all (POSIX, Exit Status for Commands); bash says 126 to some of them.
 NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 HEAD = 128  # bytes of a file's first line that are looked at
 
@@ -41,7 +42,7 @@ def become(path: str, command: list[str]) -> None:
         os.execv(path, command)
     except OSError as error:
         # A text without `#!` is a script for sh (POSIX, Command Search and Execution).
-        if error.errno != errno.ENOEXEC or b"\0" in first_line(path):
+        if error.errno != errno.ENOEXEC or is_binary(first_line(path)):
             raise
         os.execv("/bin/sh", ["sh", path, *command[1:]])
 
@@ -50,6 +51,11 @@ def first_line(path: str) -> bytes:
     """What tells a script from a program for another machine."""
     with Path(path).open("rb") as file:
         return file.readline(HEAD)
+
+
+def is_binary(line: bytes) -> bool:
+    """Whether a file that begins so is no text."""
+    return b"\0" in line or line.startswith(b"\x7fELF")
 
 
 def reason(error: OSError, path: Path) -> str:

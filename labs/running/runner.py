@@ -95,7 +95,7 @@ def play(
         passed = run.run()
     finally:
         stream.silence()
-        narration.rest()
+        narration.progress.end()
         kept = _keep(run, results, (story, recording), directory, narration)
         if kept and len(parts) < len(lab.parts):
             only = ", ".join(part.name for part in parts)

@@ -10,11 +10,11 @@ from typing import Any
 from rich.console import Console
 from rich.padding import Padding
 from rich.rule import Rule
-from rich.status import Status
 from rich.text import Text
 
 from napt_lab.labs.records.stream import Record
 from napt_lab.labs.stage.code_in_text import pieces
+from napt_lab.labs.stage.progress_line import ProgressLine
 from napt_lab.labs.stage.rule_lines import rule_lines
 from napt_lab.labs.verdict.claims import CLAIMS
 from napt_lab.labs.verdict.verdicts import Verdict, counted, verdict_of, worst
@@ -32,7 +32,7 @@ class Narration:
         self.console = console or Console(highlight=False, soft_wrap=False)
         if self.console.width > WIDTH:
             self.console.width = WIDTH
-        self._status: Status | None = None
+        self.progress = ProgressLine(self.console)
         self._claims: dict[str, Verdict] = {}  # to the worst verdict so far
         self._stopped: Record | None = None  # if the run was ended early
         self._last = ""  # the event before, to set groups apart
@@ -44,12 +44,6 @@ class Narration:
             tell(record)
             if record["event"] not in ("working", "progress"):
                 self._last = record["event"]
-
-    def rest(self) -> None:
-        """Stop the spinner, before others use the terminal."""
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
 
     # ── the run ────────────────────────────────────────────────────────────────────────
 
@@ -67,24 +61,20 @@ class Narration:
         self.console.print()
 
     def _tell_working(self, record: Record) -> None:
-        self.rest()
-        if self.console.is_terminal:
-            self._status = self.console.status(Text(record["what"], style="dim"))
-            self._status.start()
+        self.progress.begin(Text(record["what"], style="dim"))
 
     def _tell_progress(self, record: Record) -> None:
-        if self._status is not None:
-            full = BAR_WIDTH * record["done"] // max(1, record["of"])
-            bar = ("━" * full, "green"), ("─" * (BAR_WIDTH - full), "dim")
-            count = f" {record['done']:,} of {record['of']:,} "
-            self._status.update(Text.assemble(*bar, count, (record["what"], "dim")))
+        full = BAR_WIDTH * record["done"] // max(1, record["of"])
+        bar = ("━" * full, "green"), ("─" * (BAR_WIDTH - full), "dim")
+        count = f" {record['done']:,} of {record['of']:,} "
+        self.progress.update(Text.assemble(*bar, count, (record["what"], "dim")))
 
     def _tell_network(self, record: Record) -> None:
-        self.rest()
+        self.progress.end()
         self._print(Text(f"The network is up after {record['seconds']:.2f} s.", style="dim"))
 
     def _tell_end(self, record: Record) -> None:
-        self.rest()
+        self.progress.end()
         self.console.print()
         self.console.print(Rule())
         in_part = self._take_out_unfinished()
@@ -121,17 +111,17 @@ class Narration:
         self._stopped = record
 
     def _tell_pause(self, _record: Record) -> None:
-        self.rest()
+        self.progress.end()
 
     def _tell_break(self, record: Record) -> None:
-        self.rest()
+        self.progress.end()
         self.console.print()
         self._say(record["text"])
 
     # ── a step ─────────────────────────────────────────────────────────────────────────
 
     def _tell_step(self, record: Record) -> None:
-        self.rest()
+        self.progress.end()
         if not record["number"]:
             return  # it was not played
         self.console.print()
@@ -196,7 +186,7 @@ class Narration:
         self._print(Text(f"dropped packets: {told}"), indent=2)
 
     def _tell_trouble(self, record: Record) -> None:
-        self.rest()
+        self.progress.end()
         self._print(Text(record["text"], style="bold red"))
 
     # ── printing ───────────────────────────────────────────────────────────────────────

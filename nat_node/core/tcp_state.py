@@ -19,8 +19,8 @@ closing hold, so that the last ACK and repeated FINs still get through.
 
 A new connection may use the ports of an old one. A SYN begins it in CLOSED, RESET and REFUSED. In
 HALF_CLOSED, when a host lost power and uses its port again, a SYN leads to REOPENING and the
-SYN-ACK to ESTABLISHED. A forged SYN changes little there: the old connection keeps its time, and a
-FIN closes it.
+SYN-ACK to ESTABLISHED. A forged SYN changes nothing there: the old connection keeps its time, and
+the FIN of the side that had not ended closes it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ CONTROL = FIN | SYN | RST
 
 
 class TcpState(IntEnum):
-    """OUT and IN: the direction of the SYN or FIN that led to the state, seen from inside."""
+    """OUT and IN: the direction of the SYN or FIN that led to the state, seen from inside.
+
+    REOPENING is named after the FIN that came before its SYN.
+    """
 
     OPENING_OUT = 0
     OPENING_IN = 1
@@ -44,17 +47,21 @@ class TcpState(IntEnum):
     RESET = 6
     REFUSED = 7
     ANSWERED = 8
-    REOPENING = 9
+    REOPENING_OUT = 9
+    REOPENING_IN = 10
 
 
 # Plain names, and tuples instead of sets: a look-up on an enum class, or the hash of a member, for
 # every segment would be felt.
 _OPENING_OUT, _OPENING_IN, _ESTABLISHED, _FIN_OUT, _FIN_IN, _CLOSED, _RESET, _REFUSED, \
-    _ANSWERED, _REOPENING = TcpState  # fmt: skip
+    _ANSWERED, _REOPENING_OUT, _REOPENING_IN = TcpState  # fmt: skip
 
 _HALF_CLOSED = (_FIN_OUT, _FIN_IN)
+_REOPENING = (_REOPENING_OUT, _REOPENING_IN)
+_CLOSED_BY_OUT = (_FIN_IN, _REOPENING_IN)
+_CLOSED_BY_IN = (_FIN_OUT, _REOPENING_OUT)
 #: In these states a segment without SYN, FIN or RST changes nothing: the fast path may take it.
-STEADY = (_ESTABLISHED, *_HALF_CLOSED, _REOPENING)
+STEADY = (_ESTABLISHED, *_HALF_CLOSED, *_REOPENING)
 OVER = (_CLOSED, _RESET, _REFUSED)
 #: In these, packets from outside do not keep a session: any host could send them without end.
 NOT_KEPT_FROM_OUTSIDE = (*OVER, _OPENING_OUT, _OPENING_IN, _ANSWERED)
@@ -74,11 +81,11 @@ def follow(state: TcpState, flags: int, outbound: bool) -> TcpState:
         if state is _OPENING_IN and outbound:
             return _ANSWERED
         if state in _HALF_CLOSED and not flags & ACK:
-            return _REOPENING
-        if state is _REOPENING and flags & ACK:
+            return _REOPENING_OUT if state is _FIN_OUT else _REOPENING_IN
+        if state in _REOPENING and flags & ACK:
             return _ESTABLISHED
     elif flags & FIN:
-        if state is (_FIN_IN if outbound else _FIN_OUT) or state is _REOPENING:
+        if state in (_CLOSED_BY_OUT if outbound else _CLOSED_BY_IN):
             return _CLOSED
         if state in (_ESTABLISHED, _RESET, _ANSWERED):
             return _FIN_OUT if outbound else _FIN_IN

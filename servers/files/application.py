@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from aiohttp import web
+from aiohttp.http import HttpVersion10, HttpVersion11
 
 from napt_lab.servers.files import listing, names
 from napt_lab.servers.files.connection import Connection
@@ -58,6 +59,8 @@ class Application:
         address = request.get_extra_info("peername")
         peer = endpoint(address) if address else "gone"
         request["sent"] = 0
+        connection = request.protocol
+        assert isinstance(connection, Connection)
         ended: dict[str, Any] = {}
         try:
             response = await self._respond(request, peer)
@@ -68,8 +71,7 @@ class Application:
                 request["sent"] = response.body_length
         except (ConnectionError, web.RequestPayloadError, TimeoutError):
             # The client went away or stopped. If a status was sent already, it does not hold.
-            if request.transport is not None:
-                request.transport.abort()
+            connection.reset()
             response, ended = web.Response(status=400), {"status": None, "cut": True}
         received = request.content.total_bytes
         emit(
@@ -80,13 +82,16 @@ class Application:
             **ended,
             bytes=received or request["sent"],
         )
-        assert isinstance(request.protocol, Connection)
-        request.protocol.request_ends(response)
+        connection.request_ends(response)
         return response
 
     async def _respond(self, request: web.BaseRequest, peer: str) -> web.StreamResponse:
         headers = {}
         try:
+            if request["version"] < HttpVersion10:  # none at all is read as 0.9
+                raise Refused(400, "the request line must end with HTTP/1.1 or 1.0")
+            if request["version"] > HttpVersion11:
+                raise Refused(505, "HTTP/1.1 and 1.0 only")
             path, query = names.split_target(request.raw_path)
             if path == "/":
                 return await self._respond_to_root(request, query, peer)

@@ -9,13 +9,17 @@ The connections are shared fairly by addresses (`shares`); one without a request
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
 from typing import Any
 
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import RawRequestMessage
+from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
 
 from napt_lab.servers.shared.shares import NoPlaceError, Shares
+from napt_lab.servers.shared.splice import reset_when_closed
 
 
 class Connection(web.RequestHandler):
@@ -28,6 +32,7 @@ class Connection(web.RequestHandler):
         self._body: StreamReader | None = None  # of the last request
         self._ended = False  # the client sends no more
         self._in_request = False
+        self._sends_file = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -38,8 +43,8 @@ class Connection(web.RequestHandler):
             self._say("503 Service Unavailable", f"{error}; try again later")
             self.force_close()
             return
-        if loser is not None and loser.transport is not None:
-            loser.transport.abort()
+        if loser is not None:
+            loser.reset()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._places.release(self)
@@ -66,6 +71,32 @@ class Connection(web.RequestHandler):
         if self._begun:
             self._say("408 Request Timeout", "no empty line ended the header in time")
         super().force_close()
+
+    def reset(self) -> None:
+        """End it by RST: what was cut must not look whole.
+
+        While a file is sent, asyncio watches the descriptor for the kernel to take more of it. Were
+        it closed now, the next connection would get the same number, and asyncio would not read it.
+        So only end the stream: sendfile(2) fails, the request ends, and then it is reset.
+        """
+        if self.transport is None:
+            return
+        sock = self.transport.get_extra_info("socket")
+        reset_when_closed(sock)
+        if self._sends_file:
+            with contextlib.suppress(OSError):  # the client has reset it: sendfile(2) fails, too
+                sock.shutdown(socket.SHUT_RDWR)
+        else:
+            self.transport.abort()
+
+    @contextlib.contextmanager
+    def sending_file(self) -> Iterator[None]:
+        """While sendfile(2) uses the socket."""
+        self._sends_file = True
+        try:
+            yield
+        finally:
+            self._sends_file = False
 
     def request_begins(self, body: StreamReader) -> None:
         """A whole header was read, or one that is not valid."""
@@ -94,7 +125,16 @@ def make_request(
     writer: AbstractStreamWriter,
     task: asyncio.Task[None],
 ) -> web.BaseRequest:
-    """aiohttp's request factory."""
+    """aiohttp's request factory; `request["version"]` is the HTTP version that the client named.
+
+    aiohttp would answer in any version that it can read: `HTTP/0.9 200 OK`.
+    """
     assert isinstance(connection, Connection)
     connection.request_begins(body)
-    return web.BaseRequest(message, body, connection, writer, task, asyncio.get_running_loop())
+    version = message.version
+    if not HttpVersion10 <= version <= HttpVersion11:
+        message = message._replace(version=HttpVersion11, should_close=True)
+    loop = asyncio.get_running_loop()
+    request = web.BaseRequest(message, body, connection, writer, task, loop)
+    request["version"] = version
+    return request

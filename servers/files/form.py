@@ -7,6 +7,7 @@ cannot read so has no name. Here a field is read whole, or it is an error.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _TOKEN = r"[\w!#$&+.^`|~-]+"
 _PARAMETER = re.compile(
@@ -19,8 +20,14 @@ class BadForm(ValueError):
     """A form that cannot be read; the message says why."""
 
 
-def names_of_part(field: str) -> tuple[str, str | None]:
-    """The field's name, and the file's (None: it is no file). Raises BadForm."""
+def names_of_part(fields: Sequence[str]) -> tuple[str, str | None]:
+    """From a part's Content-Disposition lines: the field's name, and the file's (None: no file).
+
+    Raises BadForm, also unless there is just one line.
+    """
+    if len(fields) > 1:
+        raise BadForm("a part has more than one Content-Disposition")
+    field = "".join(fields)
     kind = field.partition(";")[0]
     if kind.strip().lower() != "form-data":
         raise BadForm("a part has no Content-Disposition of form-data")

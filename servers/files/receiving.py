@@ -7,7 +7,8 @@ pieces per upload. What can be refused is refused before the body is asked for: 
 that sent `Expect: 100-continue` (RFC 9110, section 10.1.1) then keeps its gigabytes.
 
 Uploads at the same time are bounded, and shared fairly by addresses (`shares`): the longest of
-the address that has the most is ended with 503 when an address with fewer asks.
+the address that has the most is ended with 503 when an address with fewer asks. So is one that is
+slow, when an address with none asks: as many slow uploads as there are places keep no one out.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from napt_lab.servers.shared.shares import NoPlaceError, Shares
 
 PIECE = 128 * 1024  # bytes
 MAX_PARTS = 100  # of one form
+SLOW = 8  # an upload keeps its place for sure if it is so many times as fast as it must be
 
 
 class Incoming:
@@ -34,6 +36,8 @@ class Incoming:
 
     def __init__(self, idle: float) -> None:
         self._idle = idle
+        self._begun = asyncio.get_running_loop().time()
+        self._pieces = 0
         self._displaced = False
         self._timeout: asyncio.Timeout | None = None
 
@@ -43,12 +47,18 @@ class Incoming:
         try:
             async with asyncio.timeout(0 if self._displaced else self._idle) as self._timeout:
                 yield
+            self._pieces += 1
         except TimeoutError as error:
             if self._displaced:
                 raise Refused(503, "another address needed this upload's place") from error
             raise Refused(408, "the file came too slowly") from error
         finally:
             self._timeout = None
+
+    def is_busy(self) -> bool:
+        """Whether its pieces have come fast on average: SLOW times as fast as they must."""
+        taken = asyncio.get_running_loop().time() - self._begun
+        return taken <= (self._pieces + 1) * self._idle / SLOW
 
     def displace(self) -> None:
         """End it now, or as soon as it waits for the client again."""
@@ -96,7 +106,8 @@ class Receiver:
             uploads: dict[str, Upload] = {}
             async for part in _parts(form, incoming):
                 with _as_bad_form():
-                    field, filename = names_of_part(part.headers.get("Content-Disposition", ""))
+                    fields = part.headers.getall("Content-Disposition", [])
+                    field, filename = names_of_part(fields)
                 if filename is None:
                     replace = replace or field == "replace"
                     continue
@@ -119,7 +130,7 @@ class Receiver:
             raise ConnectionResetError("the client is gone")
         incoming = Incoming(self._idle)
         try:
-            loser = self._places.take(peer[0], incoming)
+            loser = self._places.take(peer[0], incoming, Incoming.is_busy)
         except NoPlaceError as error:
             raise Refused(503, f"{error}, by other uploads; try again later") from None
         if loser is not None:

@@ -13,6 +13,7 @@ of this server.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import socket
@@ -23,6 +24,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from napt_lab.servers.files.conditions import entity_tag
+from napt_lab.servers.files.connection import Connection
 from napt_lab.servers.files.receiving import PIECE
 from napt_lab.servers.files.storage import Folder
 
@@ -59,13 +61,16 @@ async def send(
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * idle))
         before = _acknowledged(sock)
         try:
-            async with asyncio.timeout(idle * (1 + status.st_size // PIECE)):
-                await response.prepare(_with_range_for_get(request, f'"{entity_tag(status)}"'))
+            assert isinstance(request.protocol, Connection)
+            with request.protocol.sending_file():
+                async with asyncio.timeout(idle * (1 + status.st_size // PIECE)):
+                    await response.prepare(_with_range_for_get(request, f'"{entity_tag(status)}"'))
             if os.fstat(file.fileno()).st_size < status.st_size:
                 raise ConnectionAbortedError("the file was cut short while it was sent")
         except BaseException:
-            passed = _acknowledged(sock) - before - request.writer.output_size
-            request["sent"] = max(0, passed)
+            with contextlib.suppress(OSError):  # the socket may be closed: then nobody knows
+                passed = _acknowledged(sock) - before - request.writer.output_size
+                request["sent"] = max(0, passed)
             raise
         if request.method != "HEAD":
             request["sent"] = response.content_length or 0

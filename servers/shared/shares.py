@@ -6,7 +6,8 @@ Connections, uploads and waiting parties are places that a server has only so ma
 are free, each goes to the client that asks first. When all are taken, an address that asks gets
 one from the address that holds the most, as long as it then holds no more than that one (max-min
 fairness). So a client that fills a server alone loses a place to each newcomer, and a newcomer is
-turned away only when every other address holds about as little as it would.
+turned away only when every other address holds about as little as it would, and uses it: of holders
+that are not busy, the oldest gives way also to an address that holds but one less.
 """
 
 from __future__ import annotations
@@ -60,19 +61,21 @@ class Shares(Generic[Holder]):
             self._held[address][holder] = None
 
     def take(
-        self, address: str, holder: Holder, busy: Callable[[Holder], bool] = lambda _: False
+        self, address: str, holder: Holder, busy: Callable[[Holder], bool] = lambda _: True
     ) -> Holder | None:
         """Give `holder` a place of `address`; returns the holder that lost its place for it.
 
-        That is the oldest one of the address that holds the most, if possible one that is not
+        That is the oldest one of the addresses that hold the most, if possible one that is not
         busy. None if there was a free place. Raises NoPlaceError.
         """
         loser = None
         if len(self) >= self.places:
-            most = max(self._held.values(), key=len, default={})
-            if len(most) <= self.held_by(address) + 1:
+            most = max(map(len, self._held.values()), default=0)
+            holders = (each for each, of in self._address_of.items() if self.held_by(of) == most)
+            loser = min(holders, key=busy, default=None)
+            more = most - self.held_by(address)
+            if loser is None or more < 1 or (more == 1 and busy(loser)):
                 raise NoPlaceError(f"all {self.places} places are taken")
-            loser = min(most, key=busy)
             self.release(loser)
         self._held.setdefault(address, {})[holder] = None
         self._address_of[holder] = address

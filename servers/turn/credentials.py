@@ -52,9 +52,12 @@ def long_term_key(algorithm: int, username: str, realm: str, password: str) -> b
 
     Raises ValueError if a text is not an OpaqueString.
     """
-    text = ":".join(map(opaque_string, (username, realm, password)))
+    return _key(algorithm, *(opaque_string(text).encode() for text in (username, realm, password)))
+
+
+def _key(algorithm: int, *texts: bytes) -> bytes:
     hash_function = hashlib.md5 if algorithm == MD5 else hashlib.sha256
-    return hash_function(text.encode()).digest()
+    return hash_function(b":".join(texts)).digest()
 
 
 def userhash(username: str, realm: str) -> bytes:
@@ -81,9 +84,10 @@ class Credentials:
         self._random_bytes = random_bytes
         self._nonce_lifetime = nonce_lifetime
         self._secret = random_bytes(32)
+        self._passwords = {opaque_string(user): opaque_string(users[user]) for user in users}
         self._keys = {
-            (opaque_string(user), algorithm): long_term_key(algorithm, user, realm, password)
-            for user, password in users.items()
+            (user, algorithm): long_term_key(algorithm, user, realm, password)
+            for user, password in self._passwords.items()
             for algorithm in (MD5, SHA256)
         }
         self._hashed = {userhash(user, realm): opaque_string(user) for user in users}
@@ -126,7 +130,13 @@ class Credentials:
         # 4. The username must be known. If not, go on with a random key: an unknown user must
         #    take as long to refuse as a wrong password.
         username = self._username(request)
-        key = self._keys.get((username, algorithm)) or self._random_bytes(16)
+        keys = [self._keys.get((username, algorithm)) or self._random_bytes(16)]
+        # The key has the username as it is (section 18.5.1). A client must prepare it before it
+        # sends it (section 14.3); of one that does neither, the key has it as it was sent.
+        sent = request.get(Attribute.USERNAME)
+        if sent is not None and sent != username.encode():
+            password = self._passwords.get(username) or self._random_bytes(16).hex()
+            keys.append(_key(algorithm, sent, self.realm.encode(), password.encode()))
 
         # 5. The integrity must be right; the stronger attribute decides if both are there.
         checked = (
@@ -135,7 +145,8 @@ class Credentials:
             else Attribute.MESSAGE_INTEGRITY
         )
         fresh = self._fresh(nonce, client, now)
-        if not request.verify(checked, key):
+        key = next((key for key in keys if request.verify(checked, key)), None)
+        if key is None:
             reason = f"no user {username!r}, or a wrong password" if fresh else ""
             raise Refused(401, reason, self.challenge(client, now))
 

@@ -174,6 +174,11 @@ def test_a_form(server, source):
         (b"--x\r\nContent-Disposition: form-data; name=f; filename*=x\r\n\r\nx\r\n--x--", "x"),
         (b"--x--", "y" * 100),
         (b"--x\r\n\r\nno Content-Disposition\r\n--x--", "x"),
+        (
+            b"--x\r\nContent-Disposition: form-data; name=f; filename=one\r\n"
+            b"Content-Disposition: form-data; name=f; filename=two\r\n\r\nx\r\n--x--",
+            "x",
+        ),
         (b"--x\r\nContent-Disposition: form-data; name=f; filename=a b\r\n\r\nx\r\n--x--", "x"),
         (b'--x\r\nContent-Disposition: form-data; name=f; filename=""\r\n\r\nx\r\n--x--', "x"),
     ],

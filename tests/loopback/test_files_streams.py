@@ -222,6 +222,9 @@ def test_a_client_that_ends_its_side_after_its_request_gets_the_answer(folder):
         b"GET / HTTP/1.1\nHost: x\n\n",
         b"GET / HTTP/1.1\r\nHost: x\r\n",
         b"GET /",
+        b"GET /\r\n\r\n",  # HTTP/0.9
+        b"GET / HTTP/0.9\r\n\r\n",
+        PUT[: PUT.index(b" HTTP")] % b"b" + b"\r\nContent-Length: 1\r\n\r\nx",
         b"hello\r\n\r\n",
         PUT % b"b" + b"Content-Length: 10\r\n\r\nhalf",
         PUT % b"b" + b"Content-Length: -1\r\n\r\nhalf",
@@ -233,6 +236,12 @@ def test_a_request_that_is_not_whole_or_not_valid_is_answered(folder, typed):
     with running("napt_lab.servers.files", "--folder", str(folder)) as server:
         assert nc(server, typed).split(b" ")[1] == b"400"
         assert names_in(folder) == []
+
+
+def test_no_version_is_answered_that_this_server_does_not_speak(folder):
+    with running("napt_lab.servers.files", "--folder", str(folder)) as server:
+        assert nc(server, b"GET /\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+        assert nc(server, b"GET / HTTP/2.0\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 505 ")
 
 
 def test_a_body_that_breaks_its_framing_later_is_answered_at_once(folder):
@@ -299,6 +308,64 @@ def test_a_crowd_of_idle_connections_leaves_places_for_others(folder):
         assert read_all(crowd[0]) == b""  # an idle one has made room, not the upload
         upload.sendall(b"x")
         assert status_of(upload) == 201
+
+
+def test_a_download_that_loses_its_place_is_reset_and_the_newcomer_is_served(folder):
+    """The kernel gives the newcomer the number of the descriptor that the download had."""
+    folder.mkdir()
+    with (folder / "big").open("wb") as file:
+        file.truncate(64 * MEGABYTE)
+    flags = ("--folder", str(folder), "--max-connections", "4")
+    with running("napt_lab.servers.files", *flags) as server:
+        crowd = [connect(server, source="127.0.0.66") for _ in range(4)]
+        for connection in crowd:
+            connection.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(100, socket.MSG_PEEK).startswith(b"HTTP/1.1 200 ")
+        for _ in range(3):
+            assert curl(server.url).status == 200
+        event = server.event("request", path="/big")
+        assert (event["status"], event["cut"]) == (None, True)
+        received = 0
+        with pytest.raises(ConnectionResetError):  # noqa: PT012  # not a FIN, as if it were whole
+            while piece := crowd[0].recv(65536):
+                received += len(piece)
+        assert 0 < received < 64 * MEGABYTE
+
+
+def test_slow_uploads_from_as_many_addresses_as_there_are_places_keep_no_one_out(folder):
+    flags = ("--folder", str(folder), "--max-uploads", "2", "--idle", "16")
+    with running("napt_lab.servers.files", *flags) as server:
+        crowd = [begin_put(server, f"f{n}", 2, 1, source=f"127.0.0.{66 + n}") for n in range(2)]
+        wait_until(lambda: len(temporary_files(folder)) == 2, "two uploads")
+        # The control: they have begun just now.
+        assert curl("-T", "-", f"{server.url}/more", stdin=b"x").status == 503
+        put = ("-T", "-", f"{server.url}/more")
+        wait_until(lambda: curl(*put, stdin=b"x").status == 201, "a place of a slow upload")
+        assert b"another address needed this upload's place" in read_all(crowd[0])
+        crowd[1].sendall(b"x")
+        assert status_of(crowd[1]) == 201
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\n"])
+def test_idle_connections_from_as_many_addresses_as_there_are_places_keep_no_one_out(folder, sent):
+    flags = ("--folder", str(folder), "--max-connections", "4", "--max-uploads", "4")
+    with running("napt_lab.servers.files", *flags) as server:
+        upload = begin_put(server, "slow", 2, 1, source="127.0.0.66")
+        wait_until(lambda: temporary_files(folder), "an upload under way")
+        crowd = [connect(server, source=f"127.0.0.{67 + n}") for n in range(3)]
+        for connection in crowd:
+            connection.sendall(sent)
+        assert curl(server.url).status == 200
+        assert read_all(crowd[0]) == b""  # the oldest without a request, not the upload
+        upload.sendall(b"x")
+        assert status_of(upload) == 201
+        # The control: connections with requests keep their places.
+        kept = [begin_put(server, f"f{n}", 2, 1, source=f"127.0.0.{77 + n}") for n in range(4)]
+        wait_until(lambda: len(temporary_files(folder)) == 4, "four uploads")
+        assert read_all(connect(server)).startswith(b"HTTP/1.1 503 ")
+        for upload in kept:
+            upload.sendall(b"x")
+            assert status_of(upload) == 201
 
 
 def test_uploads_at_the_same_time_are_bounded(folder):

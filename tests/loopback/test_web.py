@@ -83,6 +83,13 @@ def test_requests_sent_at_once_are_answered_in_order(server):
     assert answers.count(b"HTTP/1.1 200") == 21
 
 
+@pytest.mark.parametrize("between", [b"\r\n", b"\n\n"])
+def test_empty_lines_before_a_request_are_ignored(server, between):
+    """RFC 9112, section 2.2; also when both requests come at once."""
+    last = GET.replace(b"1.1", b"1.0")
+    assert read_all(connect(server, between + GET + between + last)).count(b"You are") == 2
+
+
 def test_a_request_that_comes_byte_by_byte(server):
     connection = connect(server, *(bytes([byte]) for byte in GET))
     assert b"You are" in connection.recv(65536)
@@ -173,6 +180,18 @@ def test_a_crowd_of_one_address_leaves_places_for_others():
         assert read_all(crowd[0]) == b""  # its place was taken
 
 
+def test_idle_connections_from_as_many_addresses_as_there_are_places_keep_no_one_out():
+    with running("napt_lab.servers.web", "--max-connections", "4") as server:
+        crowd = [
+            socket.create_connection(("127.0.0.1", server.port), DEADLINE, (f"127.0.0.{66 + n}", 0))
+            for n in range(4)
+        ]
+        assert b"You are" in connect(server, GET).recv(65536)
+        assert read_all(crowd[0]) == b""  # the oldest
+        crowd[1].sendall(GET)
+        assert b"You are" in crowd[1].recv(65536)
+
+
 def test_a_patient_client_is_served():
     """The control: within the same bounds a connection is kept."""
     with running("napt_lab.servers.web", "--head", "0.3", "--idle", "30") as server:
@@ -216,7 +235,7 @@ def test_connections_are_bounded():
         kept = [connect(server, GET) for _ in range(2)]
         for connection in kept:
             assert b"You are" in connection.recv(65536)
-        assert read_all(connect(server)) == b""
+        assert read_all(connect(server)).startswith(b"HTTP/1.1 503 ")
         kept.pop().close()
         wait_until(
             lambda: b"You are" in read_all(connect(server, GET.replace(b"1.1", b"1.0"))),

@@ -74,7 +74,8 @@ FLAGS = {"S": 2, "SA": 18, "A": 16, "PA": 24, "F": 1, "FA": 17, "R": 4, "RA": 20
         (">S <SA >A <R >FA", "HALF_CLOSED_OUT"),
         (">S <SA >A <R >S", "OPENING_OUT"),
         # A host that lost power after one FIN uses its port again.
-        (">S <SA >A >FA >S", "REOPENING"),
+        (">S <SA >A >FA >S", "REOPENING_OUT"),
+        (">S <SA >A <FA >S", "REOPENING_IN"),
         (">S <SA >A >FA >S <SA", "ESTABLISHED"),
         (">S <SA >A >FA >S <SA >A >FA", "HALF_CLOSED_OUT"),
         (">S <SA >A >FA >S <SA >A <FA >FA", "CLOSED"),
@@ -84,6 +85,11 @@ FLAGS = {"S": 2, "SA": 18, "A": 16, "PA": 24, "F": 1, "FA": 17, "R": 4, "RA": 20
         ("<S >SA <A <FA <S >SA <A >FA", "HALF_CLOSED_OUT"),
         # The SYN was forged, or a SYN-ACK came twice: the old connection goes on.
         (">S <SA >A >FA <S >A <FA", "CLOSED"),
+        (">S <SA >A >FA <S >FA", "REOPENING_OUT"),  # the FIN comes again: the server goes on
+        (">S <SA >A >FA <S >FA <PA >FA <FA", "CLOSED"),
+        (">S <SA >A <FA >S <FA", "REOPENING_IN"),
+        (">S <SA >A <FA <S <FA >FA", "CLOSED"),
+        (">S <SA >A >FA >S >FA <SA", "ESTABLISHED"),
         (">S <SA >A >FA <SA <FA", "CLOSED"),
         (">S <SA >A >FA >S <R", "RESET"),
         (">S <SA >A >S <SA >FA", "HALF_CLOSED_OUT"),  # established: nothing to begin afresh

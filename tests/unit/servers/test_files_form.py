@@ -26,7 +26,7 @@ FILE = 'form-data; name="file"; filename='
     ],
 )
 def test_what_is_read(field, names):
-    assert names_of_part(field) == names
+    assert names_of_part([field]) == names
 
 
 @pytest.mark.parametrize(
@@ -40,18 +40,24 @@ def test_what_is_read(field, names):
 )  # fmt: skip
 def test_what_cannot_be_read(field):
     with pytest.raises(BadForm):
-        names_of_part(field)
+        names_of_part([field])
+
+
+@pytest.mark.parametrize("fields", [[], [FILE + "a", FILE + "b"], [FILE + "a"] * 2])
+def test_a_part_has_one_line_that_names_it(fields):
+    with pytest.raises(BadForm):
+        names_of_part(fields)
 
 
 @given(st.text())
 def test_every_name_that_is_escaped_as_browsers_do_comes_back(name):
     escaped = name.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%25")
     expected = name.replace("%", "%25")
-    assert names_of_part(f'{FILE}"{escaped}"') == ("file", expected)
+    assert names_of_part([f'{FILE}"{escaped}"']) == ("file", expected)
 
 
 @given(st.text('"\\;= %2f', max_size=60))
 def test_a_hostile_field_takes_no_long_time(text):
     """Many backslashes: a pattern that reads them in two ways would take ages."""
     with pytest.raises(BadForm):
-        names_of_part(f'{FILE}"{text}' + "\\\\" * 4000)
+        names_of_part([f'{FILE}"{text}' + "\\\\" * 4000])

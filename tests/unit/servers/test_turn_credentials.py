@@ -1,13 +1,20 @@
 """RFC 8489, section 9.2.4, check by check; and the nonce."""
 
 import base64
+import hashlib
 import random
 
 import pytest
 
 from napt_lab.servers.turn import attributes as value
 from napt_lab.servers.turn.client.turn_client import Login, TurnClient
-from napt_lab.servers.turn.credentials import MD5, NONCE_COOKIE, PASSWORD_ALGORITHMS, long_term_key
+from napt_lab.servers.turn.credentials import (
+    MD5,
+    NONCE_COOKIE,
+    PASSWORD_ALGORITHMS,
+    SHA256,
+    long_term_key,
+)
 from napt_lab.servers.turn.stun_message import Attribute, Class, Message, Method, decode, encode
 from tests.unit.servers.turn_world import CLIENT, TCP, UDP, World
 
@@ -143,6 +150,40 @@ def test_so_it_does_when_the_name_travels_as_it_was_typed(configured, typed):
     client, challenge = challenged(world)
     sha1 = (Attribute.MESSAGE_INTEGRITY, long_term_key(MD5, COMPOSED[0], "napt.lab", COMPOSED[1]))
     assert ask(world, client, credentials(challenge, typed[0].encode()), sha1)[0] == 0
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("algorithm", [MD5, SHA256])
+def test_a_client_that_hashes_the_name_as_it_sends_it_is_let_in(configured, typed, algorithm):
+    """RFC 8489, section 18.5.1: key = MD5(username ":" OpaqueString(realm) ":" …)."""
+    world = World(users=[configured])
+    client, challenge = challenged(world)
+    text = f"{typed[0]}:napt.lab:{COMPOSED[1]}".encode()
+    kind, hashed = (
+        (Attribute.MESSAGE_INTEGRITY, hashlib.md5(text))
+        if algorithm == MD5
+        else (Attribute.MESSAGE_INTEGRITY_SHA256, hashlib.sha256(text))
+    )
+    chosen = [
+        (Attribute.PASSWORD_ALGORITHM, PASSWORD_ALGORITHMS[:4]),
+        (Attribute.PASSWORD_ALGORITHMS, PASSWORD_ALGORITHMS),
+    ]
+    attributes = credentials(challenge, typed[0].encode())
+    attributes += chosen if algorithm == SHA256 else []
+    integrity = (kind, hashed.digest())
+    error, answer = ask(world, client, attributes, integrity)
+    assert error == 0
+    assert answer.verify(*integrity)
+
+
+@pytest.mark.parametrize("name", ["mallory", DECOMPOSED[0], "\u0378"])
+@pytest.mark.parametrize("password", ["", "wrong"])
+def test_no_name_lets_in_without_its_password(name, password):
+    world = World(users=[COMPOSED])
+    client, challenge = challenged(world)
+    key_ = hashlib.md5(f"{name}:napt.lab:{password}".encode()).digest()
+    attributes = credentials(challenge, name.encode())
+    assert ask(world, client, attributes, (Attribute.MESSAGE_INTEGRITY, key_))[0] == 401
 
 
 @pytest.mark.parametrize("name", [b"al\xffice", b"al\x00ice", b"", "a\u0378".encode()])

@@ -19,6 +19,11 @@ from napt_lab.servers.web import BadRequest, Request, parse_head
         (b"GET http://151.101.1.69/a HTTP/1.1\r\nHost: x", Request("GET", "/a", True)),
         (b"GET http://151.101.1.69 HTTP/1.1\r\nHost: x", Request("GET", "/", True)),
         (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0", Request("GET", "/", True)),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0, 0", Request("GET", "/", True)),
+        (
+            b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nConnection: x",
+            Request("GET", "/", False),
+        ),
     ],
 )
 def test_good(head, request_):
@@ -39,7 +44,25 @@ def test_good(head, request_):
         (b"GET / HTTP/2.0\r\nHost: x", 505),
         (b"POST / HTTP/1.1\r\nHost: x", 405),
         (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5", 413),
-        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: nonsense", 413),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nHost: x", 400),
+        (b"GET / HTTP/1.0\r\nHost: x\r\nhost: y", 400),
+        *(
+            (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: " + length, 400)
+            for length in (
+                b"nonsense",
+                b"",
+                b"-1",
+                b"+0",
+                b"0x0",
+                b"1_0",
+                b"0, 5",
+                b"\xb2",
+                b"5\r\nContent-Length: 0",
+            )
+        ),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: abc", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 5", 413),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 5000, 413),
         (b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked", 413),
     ],
 )
