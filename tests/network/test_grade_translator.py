@@ -143,6 +143,7 @@ def translate(packet, now):
 """
 HANGS = "def translate(packet, now):\n    while True: print('x' * 1000)\n"
 FAILS = """
+print("it is being loaded")
 def translate(packet, now):
     print("a packet from", packet.side)
     return {}[packet.source]
@@ -169,7 +170,7 @@ def test_a_translator_that_translates_nothing_earns_nothing(tmp_path, capsys, so
     assert first in result["claims"][0]["evidence"][-1]
     said = " ".join(capsys.readouterr().out.split())
     assert said.index("What is wrong with the program itself") < said.index("✗ 8.napt")
-    assert ("What it printed a packet from inside" in said) == (source == FAILS)
+    assert ("What it printed it is being loaded a packet" in said) == (source == FAILS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["g.json", "mine.py", "runs"]
 
 
