@@ -55,9 +55,20 @@ class NodeNames:
                 _check("is not a NAPT", words[0], self.napts)
             elif kind == "set":
                 _check("is not a gateway", words[0], self.gateways)
+            elif kind in OF_LINES:
+                self._check_pattern(words)
             else:
-                others = _COMMANDS if kind in OF_LINES else ()
-                _check("is not a node", words[0], (*self.nodes, *others))
+                _check("is not a node", words[0], self.nodes)
+
+    def _check_pattern(self, words: Sequence[str]) -> None:
+        """The names in a pattern of lines: it may end early, and `*` may stand for words."""
+        match words:
+            case ["rule", "add" | "del", napt, *_]:
+                _check("is not a NAPT", napt, self.napts)
+            case ["set", gateway, *_]:
+                _check("is not a gateway", gateway, self.gateways)
+            case [name, *_]:
+                _check("is not a node", name, (*self.nodes, *_COMMANDS))
 
 
 def _check(wrong: str, word: str, names: Iterable[str]) -> None:

@@ -10,9 +10,9 @@ from napt_lab.labs.level_8.checks import (
     show_rule,
     story,
     tell_connections,
-    wait_for_drop,
     wait_for_end,
 )
+from napt_lab.labs.shared_steps.dropped import INSIDE, OUTSIDE, require_dropped
 from napt_lab.labs.shared_steps.evidence import WAIT
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Part
@@ -69,37 +69,20 @@ def silence(stage: Stage) -> None:
     since, log_since = stage.wire.mark(), stage.log.mark()
     tried = tell_connections(stage, "pc", f"use {SILENT}")
     with stage.claim("8.gc-idle", "the PC's packet for the ended rule is dropped") as claim:
-        packet = stage.wire.wait_for(
-            "napt:lan0",
-            lambda p: p.from_ == silent and p.payload > 0,
-            deadline=WAIT,
-            what="the PC's request",
-            since=since,
-        ).packet
-        drop = wait_for_drop(stage, "napt", packet, log_since).fields
-        claim.require(True, f"napt:lan0: {packet}")
-        claim.require(
-            drop["reason"] == "no-connection", f"napt: {drop['reason']}: {drop['meaning']}"
-        )
+        require_dropped(
+            stage, claim, INSIDE, lambda p: p.from_ == silent and p.payload > 0,
+            ("no-connection",), since, log_since,
+        )  # fmt: skip
         claim.require(tried.fields["answered"] == 0, "the PC gets no answer")
-        left = stage.wire.packets("napt:wan0", lambda p: p.sequence == packet.sequence, since=since)
-        claim.require(not left, f"napt:wan0: {len(left)} packets with this number")
 
     since, log_since = stage.wire.mark(), stage.log.mark()
     tell_connections(stage, "pc", f"use {USED}")
     server.terminate()
     with stage.claim("8.gc-idle", "the server's packet for it is dropped, too") as claim:
         external = before[silent]["external"]
-        packet = stage.wire.wait_for(
-            "napt:wan0",
-            lambda p: p.to == external,
-            deadline=WAIT,
-            what="the server's FIN",
-            since=since,
-        ).packet
-        drop = wait_for_drop(stage, "napt", packet, log_since).fields
-        claim.require(True, f"napt:wan0: {packet}")
-        claim.require(drop["reason"] == "no-rule", f"napt: {drop['reason']}: {drop['meaning']}")
+        require_dropped(
+            stage, claim, OUTSIDE, lambda p: p.to == external, ("no-rule",), since, log_since
+        )
     with stage.claim("8.gc-idle", "the packet for the other rule gets through (control)") as claim:
         passed = stage.wire.wait_for(
             "napt:lan0",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from napt_lab.labs.capture.packets import FIN, RST
+from napt_lab.labs.capture.packets import ACK, FIN, RST, Packet
 from napt_lab.labs.capture.wire import Captured, Predicate
 from napt_lab.labs.level_8.checks import (
     PC,
@@ -22,6 +22,7 @@ from napt_lab.labs.level_8.checks import (
     wait_for_end,
 )
 from napt_lab.labs.shared_steps.commands import CURL_REFUSED, CURL_TIMED_OUT, require_failure
+from napt_lab.labs.shared_steps.dropped import INSIDE, OUTSIDE, require_dropped, send_again
 from napt_lab.labs.shared_steps.evidence import WAIT, is_syn_to
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim, Part
@@ -99,16 +100,26 @@ def beside_it(stage: Stage) -> None:
     for node in ("pc", "lodger"):
         from_one_port = ("--count", "2", "--from-port", str(ONE_PORT))
         open_connections(stage, node, *servers, *from_one_port, fifo="pair")
-    made = {
-        napt: [rule for rule in stage.net.napt(napt).rules() if rule["internal"] == inside]
+    used = {
+        napt: tell_connections(stage, BEHIND[napt], "use 0-1", fifo="pair").fields["first"]
         for napt in ("napt", "napt_b")
     }
+    made = {
+        napt: [rule for rule in stage.net.napt(napt).rules() if rule["internal"] == inside]
+        for napt in used
+    }
+
+    def require_seen(claim: Claim, napt: str) -> None:
+        listed = {f"{rule['internal']} as {rule['external']}" for rule in made[napt]}
+        claim.require(set(used[napt]) == listed, f"the servers see {'; '.join(used[napt])}")
+
     with stage.claim(
         "8.rule-per-connection", "address-and-port-dependent: one rule for each remote endpoint"
     ) as claim:
         for rule in made["napt"]:
             claim.require(rule["remote"] in servers, show_rule(rule))
         claim.require(len(made["napt"]) == len(servers), f"{len(made['napt'])} rules")
+        require_seen(claim, "napt")
     with stage.claim(
         "8.rule-per-connection", "endpoint-independent: one rule for both (for comparison)"
     ) as claim:
@@ -117,6 +128,7 @@ def beside_it(stage: Stage) -> None:
         remotes = {session["remote"] for session in rule["sessions"]}
         claim.require(rule["remote"] == "*", show_rule(rule))
         claim.require(remotes == set(servers), f"it serves {' and '.join(sorted(remotes))}")
+        require_seen(claim, "napt_b")
 
 
 @rules.step(
@@ -205,6 +217,7 @@ def collected_when_closed(stage: Stage) -> None:
                 f"{after:.2f} s after that packet (closing-hold: {HOLD:g} s)",
             )
             claim.require(inside not in by_internal(napt.rules()), "it is not in the table")
+        late_packets_are_dropped(stage, inside, before[inside]["external"], how)
     used = tell_connections(stage, "pc", f"use {KEPT}")
     with stage.claim("8.gc-close", "connections that were not closed keep theirs") as claim:
         now = by_internal(napt.rules())
@@ -215,6 +228,26 @@ def collected_when_closed(stage: Stage) -> None:
             f"{used.fields['answered']} of {len(mine)} connections carry data "
             f"({', '.join(used.fields['first'])})",
         )
+
+
+def late_packets_are_dropped(stage: Stage, inside: str, external: str, how: str) -> None:
+    """Copies of packets that have come through before, from both ends of a closed connection."""
+
+    def from_server(p: Packet) -> bool:
+        return p.to == external and p.flags & (ACK | RST) == ACK
+
+    def from_pc(p: Packet) -> bool:
+        return p.from_ == inside and p.flags & (ACK | RST) == ACK
+
+    with stage.claim("8.gc-close", f"after {how} and the rule's end, late packets end here") as c:
+        for node, here, is_it, reason in (
+            ("stackoverflow", OUTSIDE, from_server, "no-rule"),
+            ("pc", INSIDE, from_pc, "no-connection"),
+        ):
+            came = stage.wire.packets(here, is_it)[-1].packet
+            since, log_since = stage.wire.mark(), stage.log.mark()
+            send_again(stage, node, came)
+            require_dropped(stage, c, here, is_it, (reason,), since, log_since)
 
 
 def last_words(

@@ -196,12 +196,14 @@ def _run_child(receiver: Receiver, timeout: float, set_up: Iterable[Any]) -> str
             os.close(terminal)
     if receiver.lost is not None:
         return receiver.lost
+    how = f"signal {status - 128}" if status > 128 else f"status {status}"
+    if receiver.ended and status:
+        return f"the test's process ended with {how} after its last report"
     if receiver.ended:
         missing = receiver.missing()
         return missing and f"the test ended without a report of its {missing}"
     if where or late:
         return _hang(item, timeout, where)
-    how = f"signal {status - 128}" if status > 128 else f"status {status}"
     return f"the test's process ended early, with {how}"
 
 

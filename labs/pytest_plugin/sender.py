@@ -5,6 +5,9 @@ would tell its plugins of a report, the sender sends it and cuts the call short:
 count reports (terminal, JUnit file, xdist) are in pytest's process, and hear of it there. Reports
 are serialized by the hooks that pytest has for xdist's workers. A message is a pair of its kind
 and its content, pickled; receiver.py reads them.
+
+Only this process sends. A test may fork, and its child may return into pytest: the child ends
+there, with the exit status that it would have as a program of its own (_OneProcess).
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ import gc
 import os
 import pickle
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures.thread import _threads_queues
 from contextlib import nullcontext
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -28,7 +33,15 @@ from napt_lab.topologies.sandbox import sandbox
 
 STOPS = (pytest.exit.Exception, KeyboardInterrupt)  # these end the session, not only a test
 # The plugins of pytest that take part when a process tears down by itself.
-TEAR_DOWN = ("runner", "capturemanager", "threadexception", "unraisableexception", SENDER)
+ONE_PROCESS = "napt_lab_one_process"
+TEAR_DOWN = (
+    "runner",
+    "capturemanager",
+    "threadexception",
+    "unraisableexception",
+    SENDER,
+    ONE_PROCESS,
+)
 
 
 class Sent(Exception):
@@ -55,6 +68,7 @@ class Sender:
         self._item = item
         self._set_up = set_up
         self._channel = channel
+        self._process = 0  # that sends
         self._timeout: float | None = timeout
         self._stacks = stacks
         self._tty = tty
@@ -65,6 +79,7 @@ class Sender:
     def run(self) -> int:
         """Run the test, and send all that pytest says of it; the child's exit status."""
         item, config = self._item, self._item.config
+        self._process = os.getpid()
         # Pytest's process tears down what it has set up (a fixture of the session, for instance).
         for finalizers, _ in item.session._setupstate.stack.values():
             finalizers.clear()
@@ -76,6 +91,7 @@ class Sender:
         properties = len(self._junit.global_properties) if self._junit else 0
         config.pluginmanager.register(self, SENDER)
         config.pluginmanager.register(_CutShort())
+        config.pluginmanager.register(_OneProcess(), ONE_PROCESS)
         if config.getoption("capture", "no") == "no":  # the test itself may ask at the terminal
             self._take_terminal()
         try:
@@ -93,7 +109,7 @@ class Sender:
         after = _plain(item), _ends(item.session)
         changes = [dict(new.items() - old.items()) for old, new in zip(before, after, strict=True)]
         self._send("end", changes)
-        return 0
+        return 0 if os.getpid() == self._process else 1
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self) -> Iterator[None]:
@@ -112,8 +128,16 @@ class Sender:
         self._send("attempt")
         self._start_time()
 
-    def pytest_runtest_teardown(self) -> None:
-        gc.collect()  # pytest shows exceptions in __del__ as warnings, if they come in time
+    @pytest.hookimpl(hookwrapper=True, trylast=True)
+    def pytest_runtest_teardown(self) -> Iterator[None]:
+        # Pytest shows exceptions in __del__ and in threads as warnings, if they come in time.
+        gc.collect()
+        yield
+        for thread in threading.enumerate():
+            # Threads of an executor wait for work without end; their exceptions go elsewhere.
+            own = thread is threading.current_thread() or thread in _threads_queues
+            if not (own or thread.daemon):
+                thread.join()
 
     @pytest.hookimpl(trylast=True)
     def pytest_exception_interact(self) -> None:
@@ -146,6 +170,8 @@ class Sender:
         raise Sent  # pytest's process will tell it
 
     def _send(self, kind: str, content: object = None) -> None:
+        if os.getpid() != self._process:
+            return
         try:
             message = pickle.dumps((kind, content))
         except Exception as error:  # noqa: BLE001  # pickle raises anything; reported
@@ -179,6 +205,37 @@ class _CutShort:
             outcome.force_result([])
 
     pytest_runtest_logstart = pytest_runtest_logfinish = pytest_runtest_logreport
+
+
+class _OneProcess:
+    """Ends a process that the test has forked when it returns into pytest."""
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+
+    @pytest.hookimpl(hookwrapper=True, trylast=True)
+    def pytest_runtest_call(self) -> Iterator[None]:
+        outcome: Any = yield
+        if os.getpid() != self._process:
+            end_as_program(outcome.excinfo and outcome.excinfo[1])
+
+    pytest_runtest_setup = pytest_runtest_teardown = pytest_runtest_call
+
+
+def end_as_program(error: BaseException | None) -> NoReturn:
+    """End this process as Python ends a program that this exception, or none, has left."""
+    status: object = 0
+    if isinstance(error, SystemExit):
+        status = error.code or 0
+    elif error is not None:
+        traceback.print_exception(error)
+        status = 1
+    if not isinstance(status, int):
+        print(status, file=sys.stderr)
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status & 0xFF)
 
 
 def tear_down(item: pytest.Item, nextitem: pytest.Item | None) -> None:

@@ -133,12 +133,13 @@ class Play:
         )
         began = time.monotonic()
         self._stream.emit("working", what="building the network")
+        network = Network(topology)
+        network.log.listen(partial(emit_event, self._stream))  # also what programs say at once
         with (
-            Network(topology) as net,
+            network as net,
             Wire(net, nodes=part.watch) as wire,
             self._meet(net, wire),
         ):
-            net.log.listen(partial(emit_event, self._stream))
             self._stream.emit("network", seconds=round(time.monotonic() - began, 3))
             stage = Stage(net, wire, self._stream)
             try:

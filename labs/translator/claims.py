@@ -75,7 +75,8 @@ EARNED = (
         "8",
         "rules",
         "follow FIN (both ways) and RST; write expire(now): napt.closing_hold seconds later "
-        "napt.rules.remove(rule, 'closed' or 'reset')",
+        "napt.rules.remove(rule, 'closed' or 'reset'); what comes for it then: "
+        "'no-rule' from outside, 'no-connection' from inside",
         "RFC 7857, section 2; RFC 5382, section 5; nat_node/core/tcp_state.py",
     ),
     Earned(
@@ -92,7 +93,7 @@ EARNED = (
         "direct",
         "add_rule(rule, now): an explicit rule lets every sender in by its external port, and "
         "the answers go out by it, too",
-        "RFC 4787, section 5; RFC 6887, section 2.1, says who asks for them in life",
+        "RFC 4787, section 5; RFC 6887, section 2.1, says who asks for them in practice",
     ),
     Earned(
         "9c.direct",

@@ -11,14 +11,12 @@ import contextlib
 import re
 import select
 import socket
-from collections.abc import Callable
 
-from napt_lab.labs.capture.packets import Packet
+from napt_lab.labs.shared_steps.dropped import OUTSIDE, require_dropped
 from napt_lab.labs.shared_steps.evidence import WAIT
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim, Part, Step
 from napt_lab.topologies.network.namespaces import visit
-from napt_lab.topologies.network.processes import DeadlinePassed
 
 CLAIM = "8.inbound"
 STACKOVERFLOW, FILES, PUBLIC = "151.101.1.69", "198.51.100.10", "24.9.3.7"
@@ -70,9 +68,10 @@ def _another_server(stage: Stage, port: int) -> None:
         with stage.claim(
             CLAIM, "another server's SYN to that port is dropped at the NAPT"
         ) as claim:
-            _is_dropped(
-                stage, claim, lambda p: (p.protocol, p.source) == ("tcp", FILES), since, log_since
-            )
+            require_dropped(
+                stage, claim, OUTSIDE, lambda p: (p.protocol, p.source) == ("tcp", FILES), KEPT_OUT,
+                since, log_since,
+            )  # fmt: skip
 
 
 def _a_datagram(stage: Stage, server: socket.socket, port: int) -> None:
@@ -81,38 +80,10 @@ def _a_datagram(stage: Stage, server: socket.socket, port: int) -> None:
     with stage.claim(
         CLAIM, "a datagram to that TCP port is dropped, too: UDP has ports of its own"
     ) as claim:
-        _is_dropped(
-            stage,
-            claim,
-            lambda p: (p.protocol, p.source) == ("udp", STACKOVERFLOW),
-            since,
-            log_since,
-        )
-
-
-def _is_dropped(
-    stage: Stage, claim: Claim, is_it: Callable[[Packet], bool], since: int, log_since: int
-) -> None:
-    """A packet from outside reaches the NAPT, is dropped for a reason, and is not seen inside."""
-    packet = stage.wire.wait_for(
-        "napt:wan0", is_it, deadline=WAIT, what="the stranger's packet", since=since
-    ).packet
-    claim.require(True, f"napt:wan0: {packet}")
-    ends = f"{packet.from_} > {packet.to}"
-    late: DeadlinePassed | None = None
-    try:
-        drop = stage.wait_for_event(
-            "napt", "drop", lambda event: ends in event.fields["packet"], since=log_since
-        ).fields
-    except DeadlinePassed as passed:
-        late = passed
-    for let_in in stage.wire.packets(
-        "napt:lan0", lambda p: (p.protocol, p.from_) == (packet.protocol, packet.from_), since=since
-    ):
-        claim.require(False, f"napt:lan0: {let_in.packet}: it was let in")
-    if late is not None:
-        raise late
-    claim.require(drop["reason"] in KEPT_OUT, f"napt: {drop['reason']}: {drop['meaning']}")
+        require_dropped(
+            stage, claim, OUTSIDE, lambda p: (p.protocol, p.source) == ("udp", STACKOVERFLOW),
+            KEPT_OUT, since, log_since,
+        )  # fmt: skip
 
 
 def _ask(connection: socket.socket) -> tuple[str, str]:

@@ -103,7 +103,31 @@ def test_who_else_comes_in(tmp_path, mistake, failed):
     ended = trial.await_one([trial.start(lab, played, mine, tmp_path / "p", time.monotonic() + 40)])
     (mark,) = [score.mark(earned, ended) for earned in EARNED if earned.claim == "8.inbound"]
     assert (mark.why[0] if mark.why else None) == failed
-    assert not mistake or mark.why[-1].endswith("it was let in")
+    assert not mistake or mark.why[-1].endswith("it was translated")
+
+
+#: It says that a closed connection's rule has ended, and translates its packets for ever.
+LIES = """
+_admits, _remove = admits, remove_rule
+def in_use(mapping, remote, now):
+    return remote in mapping.sessions
+def admits(mapping, remote, now):
+    return remote in mapping.sessions or _admits(mapping, remote, now)
+def remove_rule(mapping):
+    if not any(session.over for session in mapping.sessions.values()):
+        _remove(mapping)
+"""
+
+
+@pytest.mark.network(timeout=60)
+def test_a_rule_that_ends_only_in_words(tmp_path):
+    mine = tmp_path / "mine.py"
+    mine.write_text(REFERENCE.read_text() + LIES)
+    lab = LABS["8"].lab()
+    (played,) = (part for part in lab.parts if part.name == "rules")
+    ended = trial.await_one([trial.start(lab, played, mine, tmp_path / "p", time.monotonic() + 50)])
+    (mark,) = [score.mark(earned, ended) for earned in EARNED if earned.claim == "8.gc-close"]
+    assert mark.why[-1].endswith("it was translated")
 
 
 PASSED = "".join(
@@ -143,6 +167,7 @@ def translate(packet, now):
 """
 HANGS = "def translate(packet, now):\n    while True: print('x' * 1000)\n"
 FAILS = """
+print("it is being loaded")
 def translate(packet, now):
     print("a packet from", packet.side)
     return {}[packet.source]
@@ -169,7 +194,7 @@ def test_a_translator_that_translates_nothing_earns_nothing(tmp_path, capsys, so
     assert first in result["claims"][0]["evidence"][-1]
     said = " ".join(capsys.readouterr().out.split())
     assert said.index("What is wrong with the program itself") < said.index("✗ 8.napt")
-    assert ("What it printed a packet from inside" in said) == (source == FAILS)
+    assert ("What it printed it is being loaded a packet" in said) == (source == FAILS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["g.json", "mine.py", "runs"]
 
 

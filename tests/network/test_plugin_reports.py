@@ -198,6 +198,9 @@ def test_crashes(): ctypes.string_at(0)
 def test_is_killed(): os.kill(os.getpid(), signal.SIGKILL)
 def test_says_what_cannot_be_said(record_property): record_property("what", lambda: None)
 def test_closes_all_files(): os.closerange(3, 256)
+def test_ends_badly():
+    end = os._exit
+    os._exit = lambda status: end(7)  # after its last report
 def test_control(): pass
 """
 
@@ -205,9 +208,105 @@ def test_control(): pass
 def test_a_test_that_is_not_heard_to_the_end_is_an_error(tmp_path):
     their_project.write(tmp_path, {"test_theirs.py": DIES})
     done = their_project.run(tmp_path)
-    assert their_project.counts(done) == "5 failed, 1 passed", done.stdout + done.stderr
-    for words in ("ended early, with status 0", f"signal {11}", "signal 9", "cannot be pickled"):
+    assert their_project.counts(done) == "5 failed, 2 passed, 1 error", done.stdout + done.stderr
+    for words in (
+        "ended early, with status 0", "signal 11", "signal 9", "cannot be pickled",
+        "the test's process ended with status 7 after its last report",
+    ):  # fmt: skip
         assert words in done.stdout
+
+
+FORKS = """
+import os, pytest
+pytestmark = pytest.mark.usefixtures("napt_lab")
+
+def end_of(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+@pytest.fixture
+def resource():
+    yield
+    with open("log", "a") as log: log.write("down ")
+
+def test_child_returns(resource):
+    if not (child := os.fork()): return
+    assert end_of(child) == 0
+    assert False, "the parent fails"
+
+def test_child_returns_from_an_exception():
+    if not (child := os.fork()):
+        try: raise RuntimeError
+        finally: return
+    assert end_of(child) == 0
+    assert False, "the parent fails"
+
+def test_child_fails():
+    if not (child := os.fork()): assert False, "the child fails"
+    assert end_of(child) == 1
+    assert False, "the parent fails"
+
+@pytest.mark.parametrize("code, status", [(None, 0), (3, 3), ("words", 1)])
+def test_child_exits(code, status):
+    if not (child := os.fork()): raise SystemExit(code)
+    assert end_of(child) == status
+
+@pytest.fixture
+def forking():
+    if child := os.fork(): assert end_of(child) == 0
+    yield
+    if child := os.fork(): assert end_of(child) == 0
+
+def test_forks_in_a_fixture(forking):
+    with open("log", "a") as log: log.write("once ")
+"""
+
+
+def test_only_the_process_of_the_test_reports_of_it(tmp_path):
+    """A child that the test has forked returns into pytest before its parent's test is over."""
+    their_project.write(tmp_path, {"test_theirs.py": FORKS})
+    done = their_project.run(tmp_path)
+    assert their_project.counts(done) == "3 failed, 4 passed", done.stdout + done.stderr
+    assert len(re.findall("^E +AssertionError: the parent fails", done.stdout, re.M)) == 3
+    assert "AssertionError: the child fails" in done.stdout.partition("Captured stderr call")[2]
+    assert (tmp_path / "log").read_text(encoding="ascii") == "down once "
+
+
+THREADS = """
+import concurrent.futures, pytest, threading, time
+pytestmark = [pytest.mark.usefixtures("napt_lab"), pytest.mark.napt_lab(timeout=5)]
+over = threading.Event()
+
+@pytest.fixture
+def resource():
+    yield
+    over.set()
+
+def wait_and_fail():
+    over.wait()
+    time.sleep(0.2)  # it outlives pytest's own last look
+    1 / 0
+
+def test_late(resource):
+    threading.Thread(target=wait_and_fail, name="divider").start()
+
+executor = concurrent.futures.ThreadPoolExecutor()
+
+def test_executor():
+    executor.submit(int).result()
+
+def test_endless():
+    threading.Thread(target=threading.Event().wait).start()
+"""
+
+
+def test_a_thread_that_outlives_the_test_is_heard(tmp_path):
+    """Python waits for such threads where a program ends, and here the test's process ends."""
+    their_project.write(tmp_path, {"test_theirs.py": THREADS})
+    done = their_project.run(tmp_path)
+    assert their_project.counts(done) == "3 passed, 1 warning, 1 error", done.stdout + done.stderr
+    assert "PytestUnhandledThreadExceptionWarning: Exception in thread divider" in done.stdout
+    assert "ERROR test_theirs.py::test_endless" in done.stdout
+    assert "not done after 5 s" in done.stdout
 
 
 SILENT = """

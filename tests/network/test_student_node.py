@@ -81,6 +81,36 @@ def add_rule(rule, now):
 ENDED = "mine.py: its process has ended with status 9 (os._exit?)"
 
 
+#: Once inside hosts have sent, it takes a moment for each packet.
+SLOW = "import time\n" + SHORT.replace(
+    "    return packet", "    time.sleep(0.001)\n    return packet"
+)
+BURST = """
+import socket
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for _ in range(10_000):
+    sock.sendto(b"x", ("151.101.1.69", 9))
+"""
+
+
+def test_what_a_burst_loses_in_the_devices_queue_is_told_unasked(tmp_path):
+    (tmp_path / "mine.py").write_text(SLOW)
+    (tmp_path / "home.yaml").write_text(TOPOLOGY)
+    with Network(load(tmp_path / "home.yaml")) as net:
+        assert net["pc"].run(["python", "-c", BURST]).status == 0
+        told = net.log.wait_for(
+            lambda event: event.name == "drop" and event.fields["reason"] == "overload",
+            deadline=20, what="word of the overload",
+        ).fields  # fmt: skip
+        assert told["packet"].endswith(" packets in the queue of nat-in")
+        assert (told["side"], told["meaning"]) == (
+            "inside", "it arrived faster than the NAPT could read it",
+        )  # fmt: skip
+        assert net.napt("napt").stats()["drops"]["overload"] >= int(
+            told["packet"].split()[0].replace(",", "")
+        )
+
+
 def test_a_translator_that_dies_is_started_anew_until_it_is_enough(tmp_path):
     (tmp_path / "mine.py").write_text(MORTAL)
     (tmp_path / "home.yaml").write_text(

@@ -1,7 +1,7 @@
 """What is wrong with a packet that a student's translator returns.
 
-The packet is sent as it was returned, and is lost where such packets are lost in life, so that a
-lab sees the truth. Here the student is told what will happen to it, and why.
+The packet is sent as it was returned, and the next router or host drops it, as on the Internet: a
+lab shows what happens on the wire. Here the student is told what will happen to it, and why.
 """
 
 from __future__ import annotations

@@ -48,6 +48,7 @@ BATCH = 64  # packets taken from one device before the others get their turn
 TICK_SECONDS = 0.1
 TICK_SHARE = 5  # the time between two, in times of what one takes
 LOSSES = 3
+OVERLOAD_SECONDS = 1.0  # between a full batch and a look whether packets were lost
 STOPPED = "translator-stopped"
 MOST_WORDS = 1000  # of what a translator prints and does wrong
 LONGEST_TEXT = 8000  # characters
@@ -83,6 +84,7 @@ class StudentNode:
         self._inside, self._outside = open_tun(NAT_IN, whole=True), open_tun(NAT_OUT, whole=True)
         set_up(interfaces)
         self._queue_drops = QueueDrops(NAT_IN, NAT_OUT)
+        self._overload_at: float | None = None  # when to look whether packets were lost
         self._buffer = bytearray(FRAME_SIZE)
         self._poll = select.epoll()
         for descriptor in (self._inside, self._outside):
@@ -100,12 +102,16 @@ class StudentNode:
         try:
             next_tick = time.monotonic()
             while True:
-                wait = max(0.0, next_tick - time.monotonic()) if self._ticks else -1.0
+                due = [next_tick] if self._ticks else []
+                due += [] if self._overload_at is None else [self._overload_at]
+                wait = max(0.0, min(due) - time.monotonic()) if due else -1.0
                 for descriptor, events in self._poll.poll(wait):
                     if descriptor in (self._inside, self._outside):
                         self._drain(descriptor)
                     elif self._control.handles(descriptor):
                         self._control.handle(descriptor, events)
+                if self._overload_at is not None and time.monotonic() >= self._overload_at:
+                    self._count_overload()
                 if self._ticks and time.monotonic() >= next_tick:
                     began = time.monotonic()
                     self._ask([channel.frame(channel.TICK, _times())])
@@ -127,6 +133,8 @@ class StudentNode:
                 break
             batch.append(bytes(memoryview(self._buffer)[VNET_HEADER:length]))
         inside, now = descriptor == self._inside, time.monotonic()
+        if len(batch) == BATCH and self._overload_at is None:  # the queue may have been full
+            self._overload_at = now + OVERLOAD_SECONDS
         stamped = [channel.stamp_packet(inside, now, data) for data in batch]
         answered = self._ask([channel.frame(channel.PACKET, one) for one in stamped], descriptor)
         for data in batch[answered:]:
@@ -150,8 +158,25 @@ class StudentNode:
         side = "inside" if inside else "outside"
         self._tell_drop({"reason": reason, "meaning": meaning, "packet": packet, "side": side})
 
-    def _tell_drop(self, fields: dict[str, Any]) -> None:
-        self._drops[fields["reason"]] += 1
+    def _count_overload(self) -> None:
+        """Count the packets that were lost because we read too slowly, and tell of them."""
+        self._overload_at = None
+        for name, lost in self._queue_drops.new().items():
+            if lost:
+                reason, text = Drop.OVERLOAD, f"{lost:,} packets in the queue of {name}"
+                side = "inside" if name == NAT_IN else "outside"
+                self._tell_drop(
+                    {
+                        "reason": reason.label,
+                        "meaning": reason.meaning,
+                        "packet": text,
+                        "side": side,
+                    },
+                    lost,
+                )
+
+    def _tell_drop(self, fields: dict[str, Any], packets: int = 1) -> None:
+        self._drops[fields["reason"]] += packets
         self._broadcast({"event": "drop", "time": time.time(), **fields})
 
     # -- the worker ---------------------------------------------------------------------------
@@ -269,8 +294,7 @@ class StudentNode:
     def stats(self) -> dict[str, Any]:
         """Counts of the translator's rules and drops. Raises ValueError."""
         answer = self._request({"do": "stats"})
-        if lost := sum(self._queue_drops.new().values()):
-            self._drops[Drop.OVERLOAD.label] += lost
+        self._count_overload()
         return answer | {"pid": self._worker.pid, "drops": dict(self._drops)}
 
     def _about_rule(self, verb: str, protocol: int, port: int, **more: str) -> Described:

@@ -169,6 +169,9 @@ def test_a_rule_may_be_written_as_it_is_shown(external, arrow):
     [
         ("fact: has pc:page.html", "fact: has pcc:page.html", "'pcc' is not a node"),
         ('"typed pc curl *"', '"typed pcc curl *"', "'pcc' is not a node"),
+        ('"typed pc curl *"', '"told rule add napt_z *"', "'napt_z' is not a NAPT"),
+        ('"typed pc curl *"', '"typed * | typed rule del napt_z"', "'napt_z' is not a NAPT"),
+        ('"typed pc curl *"', '"not typed set prox *"', "'prox' is not a gateway"),
         ("  - pc curl -m 2 -x", "  - pcc curl -m 2 -x", "'pcc' is not a node"),
         ("event stackoverflow", "event stackoverflo", "'stackoverflo' is not a node"),
         ("fact: has pc:page.html", "fact: rule proxy *", "'proxy' is not a NAPT"),
