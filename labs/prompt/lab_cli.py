@@ -52,7 +52,7 @@ _FORMER = re.compile(r"\s*(python3?)\s+(-m)\s+(\S+)(.*)", re.DOTALL)
 _LATER_PROGRAMS = re.compile(r"[|&;]\s*(\w+)")
 OTHERWISE_CALLED = {"solution": "solve", "answer": "solve", "list": "rules"}
 RULE_USAGE = (
-    "type a rule as in: rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080 · "
+    "Examples: rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080  or  "
     "rule del napt_a tcp 24.9.3.7:8080"
 )
 

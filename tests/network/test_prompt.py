@@ -199,7 +199,7 @@ def test_why_says_where_packets_died_and_rules_are_written_by_hand(monkeypatch, 
     assert "napt_b has dropped nothing so far" in shown
     assert "napt_a added: tcp 24.9.3.7:8080 → 10.0.0.7:8080" in shown
     assert "napt_c is not a NAPT with a table of rules; there are: napt_a, napt_b" in shown
-    assert "type a rule as in: rule add napt_a tcp" in shown
+    assert "Examples: rule add napt_a tcp" in shown
     assert "napt_a removed: tcp 24.9.3.7:8080 → 10.0.0.7:8080" in shown
     assert "24.9.3.7:8080         *" in shown
     assert "napt_a: 0 rules" in shown
