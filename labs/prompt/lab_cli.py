@@ -29,7 +29,7 @@ from napt_lab.labs.prompt.completion import vocabulary
 from napt_lab.labs.prompt.examples import EXAMPLES, Examples, suited
 from napt_lab.labs.prompt.history import History, history
 from napt_lab.labs.prompt.pingall import pingall
-from napt_lab.labs.prompt.rule_words import ARROWS, whole_endpoint, without_arrow
+from napt_lab.labs.prompt.rule_words import ARROWS, without_arrow
 from napt_lab.labs.prompt.why import Why
 from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.rule_lines import count, rule_lines
@@ -336,7 +336,6 @@ class LabCLI(SafeCLI):
                 self.say(suited(RULE_USAGE, self.net.topology))
 
     def _change(self, name: str, done: str, request: dict[str, str]) -> None:
-        request["external"] = whole_endpoint(self.net.topology, name, request["external"])
         answer = self._ask(name, request)
         if answer is not None:
             rule = answer["rule"]
