@@ -76,8 +76,9 @@ def a_rule_each(stage: Stage) -> None:
                 claim.require(
                     rule["remote"] == WEB and rule["made_by"] == made_by,
                     show_rule(rule),
-                    f"each rule should have remote {WEB} and be made by a {made_by}; this one has "
-                    f"remote {rule['remote']} and was made by {rule['made_by']}",
+                    f"each rule should have remote {WEB}; this one has {rule['remote']}"
+                    if rule["remote"] != WEB
+                    else f"it should be made by a {made_by}, not by {rule['made_by']}",
                 )
             claim.require(len(new) == number, f"{len(new)} new rules", f"it should be {number}")
             claim.require(
