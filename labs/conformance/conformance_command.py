@@ -78,7 +78,7 @@ def run(found: Sequence[Setup], only: tuple[str, ...], docs: bool) -> int:
     requirements = named(only)
     if not requirements:
         what = f"there is no requirement {' or '.join(map(repr, only))}"
-        forms = "an id as 4787.REQ-1 or 'RFC 4787, REQ-1', or a part of it, as 5382"
+        forms = "4787.REQ-1, 'RFC 4787, REQ-1', or only the RFC number, such as 5382"
         print(f"napt-lab: {what}; allowed: {forms}", file=sys.stderr)
         return WRONG_USAGE
     if docs and only:

@@ -38,11 +38,12 @@ _EXTERNAL = re.compile(rf"(?:{_ENDPOINT.pattern}|[0-9]{{1,5}})")  # the NAPT has
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of an answer; `number` is its line in the file that it came from."""
+    """One line of an answer; where in its file it is: `number`, and `path`, as in `door[0]`."""
 
     text: str
     words: tuple[str, ...]
     number: int = 1
+    path: str = ""
 
     @property
     def background(self) -> bool:
@@ -51,13 +52,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """A file of answers: lines by the name of an exercise."""
+    """A file of answers: lines by the name of an exercise, and what is wrong with the others."""
 
     path: Path
     lines: dict[str, tuple[Line, ...]]
+    problems: Problems
 
 
-def parse_line(text: str, number: int = 1) -> Line:
+def parse_line(text: str, number: int = 1, path: str = "") -> Line:
     """A line of this language, whatever its words mean. Raises ValueError."""
     if not text.isprintable() or len(text) > MAX_LINE:
         raise ValueError(f"{quoted(text)} is not a line; allowed: at most {MAX_LINE} characters")
@@ -67,14 +69,11 @@ def parse_line(text: str, number: int = 1) -> Line:
     words = (node, *(own_programs.renamed(typed) or typed))
     if not node:
         raise ValueError("an empty line; allowed: a command, as in: rule add …")
-    return Line(" ".join(text.split()), words, number)
+    return Line(" ".join(text.split()), words, number, path)
 
 
 def load_answers(path: Path, exercises: Iterable[str]) -> Answers:
-    """The answers in the file at `path` to these exercises.
-
-    Raises TopologyError, whose lines say what is wrong with the file and where.
-    """
+    """The answers in the file at `path` to these exercises. TopologyError if it is no YAML file."""
     problems = Problems(str(path))
     top = compose(read_file(path), problems)
     names = list(exercises)
@@ -85,13 +84,12 @@ def load_answers(path: Path, exercises: Iterable[str]) -> Answers:
             continue
         lines[name] = tuple(line for item in entry.items() if (line := _read(item)))
         _check_order(entry, lines[name])
-    problems.raise_if_any()
-    return Answers(path, lines)
+    return Answers(path, lines, problems)
 
 
 def _read(item: Entry) -> Line | None:
     def parse(text: str) -> Line:
-        line = parse_line(text, item.line)
+        line = parse_line(text, item.line, item.path)
         check_line(line)
         return line
 
@@ -136,6 +134,6 @@ def _check_order(entry: Entry, lines: tuple[Line, ...]) -> None:
         elif begun:
             entry.problems.add(
                 line.number,
-                entry.path,
+                line.path,
                 "`set` builds the network anew, without what was done before; allowed: set first",
             )

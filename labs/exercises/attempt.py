@@ -17,7 +17,6 @@ from napt_lab.labs.exercises.exercise import Exercise
 from napt_lab.labs.exercises.facts import Since, gather, place
 from napt_lab.labs.exercises.patterns import Pattern
 from napt_lab.labs.prompt.background import AT_ONCE_SECONDS
-from napt_lab.labs.prompt.rule_words import whole_endpoint
 from napt_lab.servers.shared.events import in_words
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.napt_control import ControlError
@@ -123,11 +122,9 @@ class Attempt:
     def _do(self, line: Line) -> Reply:
         match line.words:
             case ("rule", "add", napt, protocol, external, internal):
-                external = whole_endpoint(self.net.topology, napt, external)
                 rule = self.net.napt(napt).add(protocol, external, internal)["rule"]
                 return Reply(f"{napt} added: {protocol} {rule['external']} → {rule['internal']}")
             case ("rule", "del", napt, protocol, external):
-                external = whole_endpoint(self.net.topology, napt, external)
                 rule = self.net.napt(napt).remove(protocol, external)["rule"]
                 return Reply(f"{napt} removed: {protocol} {rule['external']}")
             case ("set", gateway, key, value):  # the network was built so

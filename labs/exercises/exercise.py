@@ -1,25 +1,7 @@
 """Reads an exercise from its YAML file. Those of the levels are in this folder.
 
-    title: A rule for bob
-    task: |
-      What the student should achieve, in a few sentences.
-    network:                      a topology, as in topologies/README.md
-      internet: {…}
-      sites: {…}
-      expect: […]                 what is probed when the student has done all (points: as there)
-    files: {alice:files/holiday.jpg: 64K}      random bytes, made before it begins
-    may-set: [mapping]            keys of a gateway that `set` may change; usually none
-    done:                         what must be true of what the student did
-      - {check: bob has the photograph, fact: "same bob:holiday.jpg alice:files/holiday.jpg",
-         points: 2, message: shown when it is not so}
-    hints: [one, after, the other]
-    solution: [lines as typed at the prompt]
-    mistakes:
-      - {answer: [lines], when: [patterns of facts], says: the message that helps}
-    learned: what it has shown    in one sentence, said when it is solved
-
-Facts and patterns are those of patterns.py; `not …` is a pattern that no fact may match. Errors in
-a file are reported as for a topology: FILE:LINE: key: what is wrong; what is allowed.
+README.md has all keys, and all facts that a pattern can ask for (patterns.py). Errors in a file
+are reported as for a topology: FILE:LINE: key: what is wrong; what is allowed.
 
 A file `9c-1-door.yaml` in this folder is `9c/door`, the first exercise of level 9c. A file anywhere
 else is called by its own name.
@@ -48,6 +30,12 @@ LEVELS = ("8", "9a", "9b", "9c")
 LARGEST_FILE = 1 << 20  # bytes
 MAX_POINTS = 100
 MAX_TEXT = 2000  # characters
+POINTS = 1  # if `points` is left out
+REQUIRED = ("title", "task", "network", "hints", "solution")
+KEYS = (*REQUIRED, "files", "may-set", "done", "mistakes", "learned")
+DONE_REQUIRED = ("check", "fact")
+DONE_KEYS = (*DONE_REQUIRED, "points", "message")
+MISTAKE_KEYS = ("answer", "when", "says")  # all required
 
 _FILE_NAME = re.compile(r"(8|9a|9b|9c)-[0-9]+-([a-z][a-z-]*)\.yaml")
 _SIZE = re.compile(r"([0-9]{1,4})K")
@@ -102,13 +90,14 @@ class Exercise:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """`set napt mapping endpoint-independent`, which came from `line` of `file`."""
+    """`set napt mapping endpoint-independent`, which came from `line` of `file`, at `path`."""
 
     gateway: str
     key: str
     value: str
     file: str = "set"
     line: int = 1
+    path: str = ""
 
 
 def series(level: str) -> tuple[Exercise, ...]:
@@ -132,10 +121,7 @@ def load(path: Path) -> Exercise:
     top = _compose(path)
     match = _FILE_NAME.fullmatch(path.name) if path.parent == FOLDER else None
     level, name = (match[1], match[2]) if match else ("", path.stem)
-    section = top.section(
-        "title", "task", "network", "files", "may-set", "done", "hints", "solution", "mistakes",
-        "learned", required=("title", "task", "network", "hints", "solution"),
-    )  # fmt: skip
+    section = top.section(*KEYS, required=REQUIRED)
     names = _node_names(path)
 
     def line(text: str) -> str:
@@ -199,10 +185,11 @@ def _apply(network: Entry, may_set: tuple[str, ...], setting: Setting) -> list[s
     gateways = {_gateway_name(name, site): site.named()["gateway"] for name, site in sites.items()}
     if setting.gateway not in gateways:
         wrong = f"{quoted(setting.gateway)} is not a gateway"
-        problems.add(setting.line, "", not_one_of(wrong, setting.gateway, gateways))
+        problems.add(setting.line, setting.path, not_one_of(wrong, setting.gateway, gateways))
     elif setting.key not in may_set:
         wrong = f"{quoted(setting.key)} cannot be set in this exercise"
-        problems.add(setting.line, "", not_one_of(wrong, setting.key, may_set))
+        allowed = may_set or ("only rules, and commands on nodes",)
+        problems.add(setting.line, setting.path, not_one_of(wrong, setting.key, allowed))
     else:
         node = gateways[setting.gateway].node
         mark = yaml.Mark(setting.file, 0, setting.line - 1, 0, None, 0)
@@ -239,15 +226,14 @@ def _texts(
 
 
 def _done(entry: Entry, pattern: Callable[[str], Pattern]) -> Done | None:
-    keys = ("check", "fact", "points", "message")
-    section = entry.section(*keys, required=("check", "fact"))
+    section = entry.section(*DONE_KEYS, required=DONE_REQUIRED)
     fact = section.value("fact", pattern)
     if fact is None:
         return None
     return Done(
         section.value_or("check", _text, ""),
         fact,
-        section.value_or("points", _number(0, MAX_POINTS), 1),
+        section.value_or("points", _number(0, MAX_POINTS), POINTS),
         section.value_or("message", _text, ""),
     )
 
@@ -255,8 +241,7 @@ def _done(entry: Entry, pattern: Callable[[str], Pattern]) -> Done | None:
 def _mistake(
     entry: Entry, line: Callable[[str], str], pattern: Callable[[str], Pattern]
 ) -> Mistake | None:
-    keys = ("answer", "when", "says")
-    section = entry.section(*keys, required=keys)
+    section = entry.section(*MISTAKE_KEYS, required=MISTAKE_KEYS)
     when = tuple(p for item in _items(section, "when") if (p := item.read(pattern)))
     return Mistake(_texts(section, "answer", line), when, section.value_or("says", _text, ""))
 

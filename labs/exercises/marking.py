@@ -70,9 +70,9 @@ def unanswered(
     exercise: Exercise,
     topology: Topology,
     verdict: Verdict = Verdict.FAILED,
-    why: str = "there is no answer",
+    why: str = "your file has no lines for this exercise",
 ) -> Marks:
-    """The same mark for each assertion: there is no answer, or it could not be marked."""
+    """The same mark for each assertion: the file has no lines for it, or it could not be marked."""
     wanted = [(done.text, done.points) for done in exercise.done]
     wanted += [(expected.text, expected.points) for expected in topology.expect]
     return Marks(tuple(Mark(text, points, verdict, why) for text, points in wanted))

@@ -121,7 +121,13 @@ def _problem(marks: Marks, solved: bool, mistake: Mistake | None) -> str:
     if marks.full:
         return "it gets full marks"
     if mistake is None:
-        return f"it gets {marks.got} of {marks.of} points" if marks.got else ""
+        held = "; ".join(mark.text for mark in marks.marks if mark.got)
+        return (
+            f"it gets {marks.got} of {marks.of} points, because this holds from the start: {held} "
+            "(write `points: 0` there)"
+            if marks.got
+            else ""
+        )
     if marks.advice == (mistake.says,):
         return ""
     got = " / ".join(f"“{text}”" for text in marks.advice) or "no message"

@@ -9,7 +9,7 @@ from pathlib import Path
 from napt_lab.labs.exercises.answers import Answers, Line
 from napt_lab.labs.exercises.exercise import Exercise, Setting
 from napt_lab.labs.exercises.node_names import NodeNames
-from napt_lab.topologies.spec.errors import Problems, TopologyError
+from napt_lab.topologies.spec.errors import Problems, TopologyError, placed
 from napt_lab.topologies.spec.model import Topology
 
 
@@ -23,41 +23,39 @@ class Task:
 
 
 def prepare(exercises: Sequence[Exercise], answers: Answers) -> list[Task]:
-    """All that is to be graded. Raises TopologyError with what is wrong in the file of answers."""
-    problems: list[str] = []
+    """All that is to be graded. Raises TopologyError with all that is wrong with the answers."""
     tasks = []
     for exercise in exercises:
         lines = answers.lines.get(exercise.name)
         try:
             topology = exercise.topology(settings(lines or (), answers.path))
         except TopologyError as error:
-            problems += error.problems
-            continue
-        problems += _strangers(exercise, topology, lines or (), answers.path)
+            for problem in error.problems:
+                number, message = placed(answers.path, problem)
+                answers.problems.add(number, "", message)
+            topology = exercise.topology()
+        _check_nodes(topology, lines or (), answers.problems)
         tasks.append(Task(exercise, topology, lines))
-    if problems:
-        raise TopologyError(problems)
+    answers.problems.raise_if_any()
     return tasks
 
 
 def settings(lines: Sequence[Line], path: Path) -> tuple[Setting, ...]:
     """The `set` lines of an answer."""
     return tuple(
-        Setting(line.words[1], line.words[2], line.words[3], str(path), line.number)
+        Setting(line.words[1], line.words[2], line.words[3], str(path), line.number, line.path)
         for line in lines
         if line.words[0] == "set"
     )
 
 
-def _strangers(
-    exercise: Exercise, topology: Topology, lines: Sequence[Line], path: Path
-) -> list[str]:
-    """Lines that name no node of this exercise."""
-    problems = Problems(str(path))
+def _check_nodes(topology: Topology, lines: Sequence[Line], problems: Problems) -> None:
+    """Note each line that names a node which this exercise does not have."""
     names = NodeNames.of(topology)
     for line in lines:
+        if line.words[0] == "set":
+            continue  # read_topology has judged it
         try:
             names.check_line(line.words)
         except ValueError as error:
-            problems.add(line.number, exercise.name, str(error))
-    return problems.lines()
+            problems.add(line.number, line.path, str(error))

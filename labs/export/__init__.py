@@ -78,7 +78,7 @@ def warnings(topology: Topology, form: str, image: str) -> list[str]:
     engine = FORMATS[form]
     names = node_names(topology, engine.SEPARATOR)
     renamed = [f"{node} is {name}" for node, name in names.items() if node != name]
-    lines = [*LEFT_BEHIND, f"leak: {engine.LEAK}"]
+    lines = [*LEFT_BEHIND, f"Ways around the NAPTs: {engine.LEAK}"]
     if renamed:
         why = f"no underscore; NODE-INTERFACE has at most {INTERFACE_NAME} characters"
         lines.append(f"renamed, for clusters ({why}): {', '.join(renamed)}")

@@ -19,7 +19,7 @@ from napt_lab.topologies.spec.model import Topology
 
 SEPARATOR = "-"  # stands for an underscore in names
 LEAK = (
-    "on one machine, none: no node has containerlab's management network; on a cluster, "
+    "on one machine none: no node has containerlab's management network; on a cluster "
     "clabernetes gives every pod the cluster's own network"
 )
 

@@ -13,7 +13,7 @@ from napt_lab.topologies.spec.model import Topology
 
 SEPARATOR = ""  # Kathara's names have neither underscores (Megalos changes them) nor hyphens
 LEAK = (
-    "on one machine, none: no node is `bridged`; on a cluster, Megalos gives every node an eth0 in "
+    "on one machine none: no node is `bridged`; on a cluster Megalos gives every node an eth0 in "
     "the cluster's own network, which reaches what the cluster reaches"
 )
 

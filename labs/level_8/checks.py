@@ -78,6 +78,7 @@ def server_sees(
     claim.require(
         peer == told and peer.startswith(f"{PUBLIC}:"),
         f"the page says {told or 'nothing'!r}; the server's log: a request from {peer}",
+        f"both should name the same port of {PUBLIC}",
     )
     return peer
 
@@ -87,14 +88,22 @@ def require_two_connections(claim: Claim, near: Handshake, far: Handshake) -> No
     for handshake in (near, far):
         claim.require(True, f"{handshake.syn.where}: {handshake.syn.packet}")
     apart = all(a != b for a, b in zip(near.numbers, far.numbers, strict=True))
-    claim.require(apart, f"initial sequence numbers {near.numbers} here, {far.numbers} there")
+    claim.require(
+        apart,
+        f"initial sequence numbers {near.numbers} here, {far.numbers} there",
+        "they should differ",
+    )
 
 
 def require_one_connection(claim: Claim, near: Handshake, far: Handshake) -> None:
     """Both initial sequence numbers are the same at both ends."""
     for handshake in (near, far):
         claim.require(True, f"{handshake.syn.where}: {handshake.syn.packet}")
-    claim.require(near.numbers == far.numbers, f"initial {near.numbers} here, {far.numbers} there")
+    claim.require(
+        near.numbers == far.numbers,
+        f"initial {near.numbers} here, {far.numbers} there",
+        "they should be the same",
+    )
 
 
 def require_only_to(stage: Stage, claim: Claim, address: str, since: int) -> None:

@@ -50,12 +50,16 @@ def silence(stage: Stage) -> None:
         ended = wait_for_end(stage, "napt", silent, log_since, WAIT)
         last = stage.wire.packets("napt:lan0", lambda p: silent in (p.from_, p.to), since=since)[-1]
         after = ended.time - last.time
-        claim.require(ended.fields["why"] == "idle", story(ended))
+        claim.require(ended.fields["why"] == "idle", story(ended), "the reason should be: idle")
         claim.require(
             IDLE - 0.05 <= after <= IDLE + SLACK,
             f"{after:.2f} s after its last packet ({last.packet})",
+            f"it should be {IDLE:g} s, at most {IDLE + SLACK:g} s",
         )
-        claim.require(silent not in by_internal(napt.rules()), "it is not in the table")
+        claim.require(
+            (still := by_internal(napt.rules()).get(silent)) is None,
+            "it is not in the table" if still is None else f"still listed: {show_rule(still)}",
+        )
     with stage.claim("8.gc-idle", "the rule that was in use stays (control)") as claim:
         kept = by_internal(napt.rules()).get(used)
         claim.require(kept is not None, f"{used} has {'a' if kept else 'no'} rule")
@@ -63,6 +67,8 @@ def silence(stage: Stage) -> None:
         claim.require(
             kept["id"] == before[used]["id"] and kept["packets_in"] > before[used]["packets_in"],
             f"{show_rule(kept)}, {kept['age']:.1f} s ago; {answers} answers since",
+            f"it should be the same rule (id {before[used]['id']}; now {kept['id']}), and count "
+            f"packets that come in ({before[used]['packets_in']} before, {kept['packets_in']} now)",
         )
 
     tell_connections(stage, "pc", f"use {USED}")  # or it would be idle itself before long
@@ -73,7 +79,11 @@ def silence(stage: Stage) -> None:
             stage, claim, INSIDE, lambda p: p.from_ == silent and p.payload > 0,
             ("no-connection",), since, log_since,
         )  # fmt: skip
-        claim.require(tried.fields["answered"] == 0, "the PC gets no answer")
+        claim.require(
+            (answered := tried.fields["answered"]) == 0,
+            f"the PC gets {answered or 'no'} answer{'s' if answered > 1 else ''}",
+            "it should get none",
+        )
 
     since, log_since = stage.wire.mark(), stage.log.mark()
     tell_connections(stage, "pc", f"use {USED}")

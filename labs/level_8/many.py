@@ -28,6 +28,7 @@ from napt_lab.labs.level_8.checks import (
 )
 from napt_lab.labs.shared_steps.commands import CURL_REFUSED, require_failure, require_success
 from napt_lab.labs.shared_steps.evidence import WAIT, is_syn_to
+from napt_lab.labs.stage.rule_lines import count
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim, Part
 from napt_lab.topologies.network.processes import DeadlinePassed, Event
@@ -77,19 +78,30 @@ def fill(stage: Stage) -> None:
         claim.require(
             seen == set(POOL),
             f"stackoverflow's kernel: {len(seen):,} connections from {PUBLIC}, {ports}",
+            f"it should be {len(POOL):,}, on every port from {POOL[0]} to {POOL[-1]}",
         )
         rules = napt.stats()["rules"]
-        claim.require(rules == len(POOL), f"napt: {rules:,} rules; opened in {seconds:.1f} s")
+        claim.require(
+            rules == len(POOL),
+            f"napt: {rules:,} rules; opened in {seconds:.1f} s",
+            f"it should be {len(POOL):,} rules",
+        )
     with stage.claim("8.65536", "the connection that finds no port gets a clear error") as claim:
         told = "; ".join(
             f"{event.node}'s number {event.fields['number']}: {event.fields['error']}"
             for event in failures
         )
         claim.require(
-            [event.fields["errno"] for event in failures] == ["EHOSTUNREACH"], told or "none"
+            [event.fields["errno"] for event in failures] == ["EHOSTUNREACH"],
+            told or "no connection failed",
+            "exactly one should fail, with EHOSTUNREACH",
         )
         refused = napt.stats()["drops"].get("ports-exhausted", 0)
-        claim.require(refused > 0, f"napt: {refused} packets dropped, ports-exhausted")
+        claim.require(
+            refused > 0,
+            f"napt: {refused} packets dropped, ports-exhausted",
+            "it should be 1 or more",
+        )
     with stage.claim("8.65536", f"{len(POOL):,} rules take little memory") as claim:
         used = translator_memory(stage)
         claim.require(
@@ -193,11 +205,17 @@ def one_more(stage: Stage) -> None:
             "8.65536", "the next connection fails at once, with a clear error"
         ) as claim:
             words = [line for line in refused.stderr.splitlines() if NO_ROUTE in line]
-            claim.require(refused.status == CURL_REFUSED, f"exit status {refused.status}")
-            claim.require(bool(words), "; ".join(words) or refused.stderr)
+            claim.require(
+                refused.status == CURL_REFUSED,
+                f"exit status {refused.status}",
+                f"it should be {CURL_REFUSED}",
+            )
+            claim.require(
+                bool(words), "; ".join(words) or refused.stderr, f"curl should say: {NO_ROUTE}"
+            )
             told_why(stage, claim, "pc", "napt", since, log_since)
             left = wire.packets("napt:wan0", is_syn_to(80))
-            claim.require(not left, f"napt:wan0: {len(left)} SYNs")
+            claim.require(not left, f"napt:wan0: {len(left)} SYNs", "it should be 0")
         used = {pc: tell_connections(stage, pc, f"use 0-{SAMPLE - 1}") for pc in PCS}
         with stage.claim("8.65536", "no open connection is disturbed") as claim:
             for pc, report in used.items():
@@ -205,13 +223,22 @@ def one_more(stage: Stage) -> None:
                     report.fields["answered"] == report.fields["count"] == SAMPLE,
                     f"{pc}: {report.fields['answered']} of {report.fields['count']} carry data, "
                     f"such as {', '.join(report.fields['first'][:1]) or 'none'}",
+                    f"all {SAMPLE} should",
                 )
             passed = wire.packets("napt:wan0", lambda p: p.payload > 0)
             claim.require(bool(passed), f"napt:wan0: {len(passed)} packets with data (control)")
             seen = ports_at_the_server(stage)
-            claim.require(seen == set(POOL), f"stackoverflow still has {len(seen):,} connections")
+            claim.require(
+                seen == set(POOL),
+                f"stackoverflow still has {len(seen):,} connections",
+                f"it should be {len(POOL):,}",
+            )
             rules = napt.stats()["rules"]
-            claim.require(rules == len(POOL), f"napt still has {rules:,} rules")
+            claim.require(
+                rules == len(POOL),
+                f"napt still has {rules:,} rules",
+                f"it should be {len(POOL):,}",
+            )
 
 
 def told_why(stage: Stage, claim: Claim, pc: str, napt: str, since: int, log_since: int) -> None:
@@ -220,7 +247,9 @@ def told_why(stage: Stage, claim: Claim, pc: str, napt: str, since: int, log_sin
         napt, "drop", lambda event: "tcp SYN " in event.fields["packet"], since=log_since
     ).fields
     claim.require(
-        drop["reason"] == "ports-exhausted", f"{napt}: {drop['reason']}: {drop['meaning']}"
+        drop["reason"] == "ports-exhausted",
+        f"{napt}: {drop['reason']}: {drop['meaning']}",
+        "the reason should be ports-exhausted",
     )
     answer = stage.wire.wait_for(
         f"{pc}:eth0",
@@ -252,6 +281,7 @@ def one_is_closed(stage: Stage) -> None:
         claim.require(
             f"You are {freed}<" in again.stdout,
             f"stackoverflow sees {again.stdout.partition('You are ')[2].partition('<')[0]}",
+            f"it should be the freed port: {freed}",
         )
 
 
@@ -274,11 +304,16 @@ def another_server(stage: Stage) -> None:
         for pc, completed in home.items():
             require_success(claim, completed, f"{pc}'s curl")
             peer = completed.stdout.partition("You are ")[2].partition("<")[0]
-            claim.require(peer.startswith(f"{PUBLIC}:"), f"serverfault sees {peer}")
+            claim.require(
+                peer.startswith(f"{PUBLIC}:"),
+                f"serverfault sees {peer or 'no address'}",
+                f"it should be a port of {PUBLIC}",
+            )
         seen = ports_at_the_server(stage)
         claim.require(
             len(seen) >= len(POOL) - 1,
             f"while stackoverflow has {len(seen):,} of {len(POOL):,} ports",
+            "it should have all of them, or all but one",
         )
 
     from_one_port = ("--count", "1", "--from-port", str(ONE_PORT))
@@ -290,13 +325,19 @@ def another_server(stage: Stage) -> None:
     with stage.claim(
         "8.65536", "endpoint-independent: without a free port no other server can be reached"
     ) as claim:
-        claim.require(full == FEW, f"napt_b: {full} rules, all to stackoverflow")
+        claim.require(
+            full == FEW, f"napt_b: {full} rules, all to stackoverflow", f"it should be {FEW}"
+        )
         require_failure(claim, refused, CURL_REFUSED)
         told_why(stage, claim, "lodger", "napt_b", since, log_since)
     again = open_connections(stage, "lodger", OTHER, *from_one_port, fifo="second")
     with stage.claim(
-        "8.65536", "a port that has a rule can use it for any server (control)"
+        "8.65536", "a PC's port that already has a rule can reach any server by it (control)"
     ) as claim:
-        claim.require(again.fields["open"] == 1, f"{again.fields['open']} connection to {OTHER}")
+        claim.require(
+            again.fields["open"] == 1,
+            f"{count(again.fields['open'], 'connection')} to {OTHER}",
+            "it should be 1",
+        )
         rules = stage.net.napt("napt_b").stats()["rules"]
-        claim.require(rules == FEW, f"napt_b: still {rules} rules")
+        claim.require(rules == FEW, f"napt_b: still {rules} rules", f"it should be {FEW}")

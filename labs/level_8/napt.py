@@ -48,7 +48,11 @@ def through_the_napt(stage: Stage) -> None:
     with stage.claim("8.napt", "one TCP connection: the same sequence numbers") as claim:
         near = find_handshake(stage.wire, "pc:eth0", 80, since)
         far = find_handshake(stage.wire, "stackoverflow:eth0", 80, since)
-        claim.require(far.syn.packet.from_ == peer, f"it begins at {peer} there")
+        claim.require(
+            far.syn.packet.from_ == peer,
+            f"it begins at {peer} there",
+            f"but its SYN came from {far.syn.packet.from_}",
+        )
         require_one_connection(claim, near, far)
     with stage.claim("8.napt", "only address, port and checksums are rewritten") as claim:
         _await_the_end(stage, near.syn.packet.from_, peer, since)
@@ -99,6 +103,7 @@ def _pairs(
     claim.require(
         len(came) == len(went) > 0,
         f"{len(came)} packets {'from' if outbound else 'for'} the PC came, {len(went)} went on",
+        "all of them should go on, and no others",
     )
     return list(zip(came, went, strict=True))
 
@@ -133,10 +138,12 @@ def a_closed_port(stage: Stage) -> None:
             (sent.sequence, sent.acknowledgment) == (got.sequence, got.acknowledgment),
             f"files:eth0: {sent} ack {sent.acknowledgment}; pc:eth0: {got} "
             f"ack {got.acknowledgment}",
+            "both numbers should be the same",
         )
         claim.require(
             (sent.ttl, got.ttl) == (INITIAL_TTL, INITIAL_TTL - HOPS),
-            f"TTL {sent.ttl} there, {got.ttl} here: it has passed {HOPS} hops",
+            f"TTL {sent.ttl} there, {got.ttl} here, {HOPS} hops away",
+            f"the TTL should be {INITIAL_TTL} there and {INITIAL_TTL - HOPS} here",
         )
     with stage.claim("8.napt", "a port with a server behind it answers (control)") as claim:
         require_success(claim, other, "curl to port 8080")

@@ -32,7 +32,7 @@ SIZE = 1 << 20  # bytes
 PUBLIC_COPY = f"http://{FILES}:{PORT}/{FILE}"
 
 inbound = Part("inbound", topology="one-site.yaml", title="From outside to the PC")
-upload = Part("upload", topology="one-site.yaml", title="The dumbest way")
+upload = Part("upload", topology="one-site.yaml", title="The simplest way")
 
 
 @inbound.step(
@@ -66,15 +66,23 @@ def stackoverflow_calls(stage: Stage) -> None:
         syn = stage.wire.wait_for(
             "napt:wan0", is_syn_to(PORT, PUBLIC), deadline=WAIT, what="a SYN", since=since
         ).packet
-        claim.require(syn.source == STACKOVERFLOW, f"napt:wan0: {syn}")
+        claim.require(
+            syn.source == STACKOVERFLOW, f"napt:wan0: {syn}", f"it should come from {STACKOVERFLOW}"
+        )
         drop = wait_for_drop(stage, "napt", syn, log_since).fields
-        claim.require(drop["reason"] == "no-rule", f"napt: {drop['reason']}: {drop['meaning']}")
+        claim.require(
+            drop["reason"] == "no-rule",
+            f"napt: {drop['reason']}: {drop['meaning']}",
+            "the reason should be no-rule",
+        )
         require_failure(claim, public.finish(), CURL_TIMED_OUT)
         for where in ("napt:lan0", "pc:eth0"):
             inside = stage.wire.packets(
                 where, lambda p: p.source == STACKOVERFLOW and p.protocol == "tcp", since=since
             )
-            claim.require(not inside, f"{where}: {len(inside)} packets from stackoverflow")
+            claim.require(
+                not inside, f"{where}: {len(inside)} packets from stackoverflow", "it should be 0"
+            )
     with stage.claim(
         "8.inbound", "the same request succeeds where nothing is in the way (control)"
     ) as claim:
@@ -97,7 +105,7 @@ def _router_has_no_route(stage: Stage, claim: Claim, since: int) -> None:
     routes = stage.run("internet", "ip", "route", "get", PC)
     claim.require(routes.status != 0, f"internet$ ip route get {PC}: {routes.stderr.strip()}")
     arrived = stage.wire.packets("napt:wan0", lambda p: p.destination == PC, since=since)
-    claim.require(not arrived, f"napt:wan0: {len(arrived)} packets for {PC}")
+    claim.require(not arrived, f"napt:wan0: {len(arrived)} packets for {PC}", "it should be 0")
 
 
 @upload.step(
@@ -123,9 +131,15 @@ def upload_it(stage: Stage) -> None:
         for node, completed in fetched.items():
             require_success(claim, completed, f"{node}'s download")
             copy = sha256(stage.net[node].home / "copy.jpg")
-            claim.require(copy == original, f"SHA-256 {copy[:16]}… at {node}")
+            claim.require(
+                copy == original, f"SHA-256 {copy[:16]}… at {node}", "it differs from the PC's file"
+            )
     with stage.claim("8.upload", "the server's disk holds a copy") as claim:
         held = stage.net["files"].home / "files" / FILE
         claim.require(held.is_file(), f"files: {held}")
         copy = sha256(held)
-        claim.require(copy == original, f"{held.stat().st_size} bytes, SHA-256 {copy[:16]}…")
+        claim.require(
+            copy == original,
+            f"{held.stat().st_size} bytes, SHA-256 {copy[:16]}…",
+            "it differs from the PC's file",
+        )

@@ -24,6 +24,7 @@ from napt_lab.labs.level_8.checks import (
 from napt_lab.labs.shared_steps.commands import CURL_REFUSED, CURL_TIMED_OUT, require_failure
 from napt_lab.labs.shared_steps.dropped import INSIDE, OUTSIDE, require_dropped, send_again
 from napt_lab.labs.shared_steps.evidence import WAIT, is_syn_to
+from napt_lab.labs.stage.rule_lines import count
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim, Part
 
@@ -50,46 +51,59 @@ rules = Part(
     f"neighbor, opens {OF_PC2}. A rule has a protocol, an internal endpoint (the PC's), an "
     "external endpoint (the NAPT's) and a remote endpoint (the server's). It also has an age, "
     "and an end.",
-    ask="How many rules does the NAPT have afterwards? In which of these do two rules for the same "
-    "server differ?",
+    ask="How many rules does the NAPT have afterwards? Compare two rules for the same server: "
+    "which of these parts differ?",
     proves=["8.rule-per-connection"],
 )
 def a_rule_each(stage: Stage) -> None:
     napt = stage.net.napt("napt")
     have = {rule["id"] for rule in napt.rules()}
-    for node, count in (("pc", OF_PC), ("pc2", OF_PC2)):
-        opened = open_connections(stage, node, WEB, "--count", str(count))
-        used = tell_connections(stage, node, f"use 0-{count - 1}")
+    for node, number in (("pc", OF_PC), ("pc2", OF_PC2)):
+        opened = open_connections(stage, node, WEB, "--count", str(number))
+        used = tell_connections(stage, node, f"use 0-{number - 1}")
         new = by_internal([rule for rule in napt.rules() if rule["id"] not in have])
         stage.see(*in_full(next(iter(new.values()), None)))
         have |= {rule["id"] for rule in new.values()}
         with stage.claim(
-            "8.rule-per-connection", f"{node}: {count} connections, {count} new rules"
+            "8.rule-per-connection", f"{node}: {number} connections, {number} new rules"
         ) as claim:
-            claim.require(opened.fields["open"] == count, f"{opened.fields['open']} are open")
+            claim.require(
+                opened.fields["open"] == number,
+                f"{opened.fields['open']} are open",
+                f"it should be {number}",
+            )
             for rule in new.values():
+                made_by = f"TCP SYN to {WEB}"
                 claim.require(
-                    rule["remote"] == WEB and rule["made_by"] == f"TCP SYN to {WEB}",
+                    rule["remote"] == WEB and rule["made_by"] == made_by,
                     show_rule(rule),
+                    f"each rule should have remote {WEB}; this one has {rule['remote']}"
+                    if rule["remote"] != WEB
+                    else f"it should be made by a {made_by}, not by {rule['made_by']}",
                 )
-            claim.require(len(new) == count, f"{len(new)} new rules")
+            claim.require(len(new) == number, f"{len(new)} new rules", f"it should be {number}")
             claim.require(
                 set(new) == set(opened.fields["first"]),
                 f"{node}'s own sockets are {', '.join(opened.fields['first'])}",
+                f"the new rules have other internal endpoints: {', '.join(new)}",
             )
         with stage.claim(
             "8.rule-per-connection", "each external endpoint is the one that the server sees"
         ) as claim:
             listed = {f"{rule['internal']} as {rule['external']}" for rule in new.values()}
-            claim.require(set(used.fields["first"]) == listed, "; ".join(used.fields["first"]))
+            claim.require(
+                set(used.fields["first"]) == listed,
+                "; ".join(used.fields["first"]),
+                f"but the table says: {'; '.join(sorted(listed))}",
+            )
 
 
 @rules.step(
     "One rule for all remote endpoints",
     say="A NAPT with a rule for each connection has address-and-port-dependent mapping (RFC 4787). "
-    "The RFCs ask for another behavior: endpoint-independent mapping. The lodger, in another home, "
-    f"is behind such a NAPT. The PC and the lodger each open two connections from their port "
-    f"{ONE_PORT}, to two servers.",
+    "The RFCs ask for another behavior: endpoint-independent mapping. The lodger lives in "
+    "another home. The lodger's NAPT has endpoint-independent mapping. The PC and the lodger each "
+    f"open two connections from their port {ONE_PORT}, to two servers.",
     ask="How many new rules will each of the two NAPTs have? Which external port does each server "
     "see?",
     proves=["8.rule-per-connection"],
@@ -117,17 +131,37 @@ def beside_it(stage: Stage) -> None:
         "8.rule-per-connection", "address-and-port-dependent: one rule for each remote endpoint"
     ) as claim:
         for rule in made["napt"]:
-            claim.require(rule["remote"] in servers, show_rule(rule))
-        claim.require(len(made["napt"]) == len(servers), f"{len(made['napt'])} rules")
+            claim.require(
+                rule["remote"] in servers,
+                show_rule(rule),
+                f"its remote endpoint should be {' or '.join(servers)}, not {rule['remote']}",
+            )
+        claim.require(
+            len(made["napt"]) == len(servers),
+            f"{len(made['napt'])} rules for {inside}",
+            f"it should be {len(servers)}",
+        )
         require_seen(claim, "napt")
     with stage.claim(
         "8.rule-per-connection", "endpoint-independent: one rule for both (for comparison)"
     ) as claim:
-        claim.require(len(made["napt_b"]) == 1, f"{len(made['napt_b'])} rule")
+        claim.require(
+            len(made["napt_b"]) == 1,
+            f"{count(len(made['napt_b']), 'rule')} for {inside}",
+            "it should be 1, for all remote endpoints",
+        )
         (rule,) = made["napt_b"]
         remotes = {session["remote"] for session in rule["sessions"]}
-        claim.require(rule["remote"] == "*", show_rule(rule))
-        claim.require(remotes == set(servers), f"it serves {' and '.join(sorted(remotes))}")
+        claim.require(
+            rule["remote"] == "*",
+            show_rule(rule),
+            f"its remote endpoint should be *, not {rule['remote']}",
+        )
+        claim.require(
+            remotes == set(servers),
+            f"it serves {' and '.join(sorted(remotes)) or 'no session'}",
+            f"it should serve {' and '.join(servers)}",
+        )
         require_seen(claim, "napt_b")
 
 
@@ -170,15 +204,24 @@ def who_else(stage: Stage) -> None:
             claim.require(
                 drop["reason"] in ("no-rule", "filtered"),
                 f"{napt}: {drop['reason']}: {drop['meaning']}",
+                "the reason should be no-rule or filtered",
             )
             inside = arrived(f"{BEHIND[napt]}:eth0", OTHER_PORT)
-            claim.require(not inside, f"{BEHIND[napt]}:eth0: {len(inside)} SYNs from serverfault")
+            claim.require(
+                not inside,
+                f"{BEHIND[napt]}:eth0: {len(inside)} SYNs from serverfault",
+                "it should be 0",
+            )
             require_failure(claim, statuses[napt], CURL_TIMED_OUT)
     with stage.claim(
         "8.rule-per-connection", "napt_c lets it in, and the guest's PC itself refuses it (control)"
     ) as claim:
         inside = arrived("guest:eth0", OTHER_PORT)
-        claim.require(len(inside) == 1, f"guest:eth0: {len(inside)} SYN from serverfault")
+        claim.require(
+            len(inside) == 1,
+            f"guest:eth0: {count(len(inside), 'SYN')} from serverfault",
+            "it should be 1",
+        )
         require_failure(claim, statuses["napt_c"], CURL_REFUSED)
 
 
@@ -200,7 +243,11 @@ def collected_when_closed(stage: Stage) -> None:
         how = "FIN both ways" if why == "closed" else "RST"
         with stage.claim("8.gc-close", f"after {how} the rule ends") as claim:
             inside, end = last_words(stage, claim, before, why, since)
-            claim.require(inside in mine, f"it was the rule of {inside}")
+            claim.require(
+                inside in mine,
+                f"it was the rule of {inside}",
+                f"it should be one of {', '.join(mine)}",
+            )
             mine.remove(inside)
             held = by_internal(napt.rules()).get(inside)
             if held is not None:  # a slow machine may come too late to see it
@@ -208,21 +255,34 @@ def collected_when_closed(stage: Stage) -> None:
                 claim.require(
                     session["state"] == why,
                     f"held: state {session['state']}, {session['expires_in']:.2f} s to go",
+                    f"the state should be {why}",
                 )
             ended = wait_for_end(stage, "napt", inside, log_since, HOLD + SLACK + WAIT)
-            claim.require(ended.fields["why"] == why, story(ended))
+            claim.require(
+                ended.fields["why"] == why,
+                story(ended),
+                f"it should end because the connection was {why}",
+            )
             after = ended.time - end.time
             claim.require(
                 HOLD - 0.05 <= after <= HOLD + SLACK,
                 f"{after:.2f} s after that packet (closing-hold: {HOLD:g} s)",
+                f"it should be {HOLD:g} s, at most {HOLD + SLACK:g} s",
             )
-            claim.require(inside not in by_internal(napt.rules()), "it is not in the table")
+            claim.require(
+                (still := by_internal(napt.rules()).get(inside)) is None,
+                "it is not in the table" if still is None else f"still listed: {show_rule(still)}",
+            )
         late_packets_are_dropped(stage, inside, before[inside]["external"], how)
     used = tell_connections(stage, "pc", f"use {KEPT}")
     with stage.claim("8.gc-close", "connections that were not closed keep theirs") as claim:
         now = by_internal(napt.rules())
         kept = [end for end in mine if end in now and now[end]["id"] == before[end]["id"]]
-        claim.require(kept == mine, f"{len(kept)} of {len(mine)} rules are as they were")
+        claim.require(
+            kept == mine,
+            f"{len(kept)} of {len(mine)} rules are as they were",
+            f"missing or made anew: {', '.join(end for end in mine if end not in kept)}",
+        )
         claim.require(
             used.fields["answered"] == len(mine),
             f"{used.fields['answered']} of {len(mine)} connections carry data "

@@ -180,10 +180,11 @@ def no_file(claim: Claim, before: Footprint, after: Footprint, *, known: int) ->
     )
     in_memory = after.in_memory - before.in_memory - known
     claim.require(
-        in_memory < WRITTEN, f"files in memory: {in_memory} bytes more, without bob's copy"
+        in_memory < WRITTEN,
+        f"files in memory: {in_memory} bytes more (bob's own copy is not counted)",
     )
     written, to_disk = after.written - before.written, after.to_disk - before.to_disk
     claim.require(
         written < WRITTEN and to_disk < WRITTEN,
-        f"written: {written} bytes (what it reports), to a disk: {to_disk}",
+        f"{written} bytes written (only its log); {to_disk} to a disk",
     )

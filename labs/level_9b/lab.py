@@ -120,8 +120,8 @@ def passes_the_relay(stage: Stage, claim: Claim, port: int, far_port: int, since
 @meeting.step(
     "An address for rent",
     say="With TURN, bob needs no secret word and no TURN program. alice asks the relay for a "
-    "public address (an allocation): the relay passes connections to it on to her. She permits "
-    "the address of bob's NAPT, and no other.",
+    "public address (an allocation). The relay passes every connection to this address on to "
+    "alice. She permits the address of bob's NAPT, and no other.",
     ask="The host `files`, a stranger, dials the rented address. What happens to its connection?",
     proves=[TURN],
 )

@@ -226,20 +226,41 @@ def exchange(stage: Stage, claim_id: str, napt: str) -> None:
     with stage.claim(claim_id, f"the rule was in {napt}'s table before the SYN came") as claim:
         if added is not None:
             require_success(claim, added, "adding the rule")
-        claim.require(bool(listed), f"{len(listed)} rule {endpoint} → {inside} in the table")
+        claim.require(
+            bool(listed),
+            f"{len(listed)} rule {endpoint} → {inside} in the table",
+            "it should be there: `rules` of the NAPT does not list it as explicit",
+        )
         syn = stage.wire.wait_for(
             f"{napt}:wan0", is_syn_to(PORT, site.public), deadline=WAIT, what="a SYN", since=since
         )
         lead = syn.time - max(listed_at, listed[0]["created"])
-        claim.require(lead > 0, f"the SYN came {lead * 1000:.1f} ms after the table was read")
+        claim.require(
+            lead > 0,
+            f"the SYN came {abs(lead) * 1000:.1f} ms {'after' if lead > 0 else 'before'} "
+            "the table was read",
+            "the rule should be there first",
+        )
     with stage.claim(
         claim_id, f"one TCP connection from {site.visitor} to {site.pc}: the same sequence numbers"
     ) as claim:
         near = find_handshake(stage.wire, f"{site.visitor}:eth0", PORT, since)
         far = find_handshake(stage.wire, f"{site.pc}:eth0", PORT, since)
-        claim.require(near.syn.packet.to == endpoint, f"{site.visitor}:eth0: {near.syn.packet}")
-        claim.require(far.syn.packet.to == inside, f"{site.pc}:eth0: {far.syn.packet}")
-        claim.require(near.numbers == far.numbers, f"initial {near.numbers} and {far.numbers}")
+        claim.require(
+            near.syn.packet.to == endpoint,
+            f"{site.visitor}:eth0: {near.syn.packet}",
+            f"it should go to {endpoint}",
+        )
+        claim.require(
+            far.syn.packet.to == inside,
+            f"{site.pc}:eth0: {far.syn.packet}",
+            f"it should go to {inside}",
+        )
+        claim.require(
+            near.numbers == far.numbers,
+            f"initial {near.numbers} and {far.numbers}",
+            "they should be the same",
+        )
         none_was_dropped(stage, claim, napt, log_since)
     with stage.claim(claim_id, f"{site.pc}'s file is at {site.visitor}, byte for byte") as claim:
         require_success(claim, fetched, "curl")
@@ -247,7 +268,11 @@ def exchange(stage: Stage, claim_id: str, napt: str) -> None:
         require_same(claim, sent, stage.net[site.visitor].home / FILE)
     with stage.claim(claim_id, f"{site.pc}'s server sees the other NAPT, {site.from_}") as claim:
         peer = wait_for_peer(stage, site.pc, log_since, "")
-        claim.require(peer.startswith(f"{site.from_}:"), f"the request came from {peer}")
+        claim.require(
+            peer.startswith(f"{site.from_}:"),
+            f"the request came from {peer}",
+            f"it should come from {site.from_}",
+        )
 
 
 def explicit_rules(stage: Stage, napt: str, external: str, internal: str) -> list[dict[str, Any]]:
@@ -292,6 +317,8 @@ def a_late_rule(stage: Stage) -> None:
             claim.require(
                 syns[1].packet.sequence == syns[0].packet.sequence,
                 f"{napt}:wan0: the same SYN again, {waited:.2f} s later",
+                "but its sequence number is another: "
+                f"{syns[1].packet.sequence}, not {syns[0].packet.sequence}",
             )
         stage.run(napt, "napt", "remove", "tcp", site.door)
 
@@ -326,6 +353,7 @@ def no_server_in_between(stage: Stage) -> None:
             claim.require(
                 not seen,
                 f"{where}: {count(len(calls), 'new connection')}, {count(len(seen), 'new packet')}",
+                "it should be none",
             )
         went_by(stage, claim, "bob:eth0", NAPT_A, since)
     with stage.claim("9c.direct", "data passes the two NAPTs and the router, no other") as claim:
@@ -342,14 +370,19 @@ def no_server_in_between(stage: Stage) -> None:
         traced = trace.finish()
         require_success(claim, traced, "traceroute")
         hops = [line.split()[1] for line in traced.stdout.splitlines()[1:]]
-        claim.require(hops == ["10.0.0.1", "203.0.113.1", NAPT_A, NAPT_A], " → ".join(hops))
+        wanted = ["10.0.0.1", "203.0.113.1", NAPT_A, NAPT_A]
+        claim.require(
+            hops == wanted,
+            " → ".join(hops) or "no hop",
+            f"it should be {' → '.join(wanted)} (* stands for a hop whose answer did not come)",
+        )
     with stage.claim(
         "9c.direct", "the same captures do see traffic of these servers (control)"
     ) as claim:
         for control, (where, earlier) in zip(controls, known.items(), strict=True):
             require_success(claim, control.finish(), where)
             seen = stage.wire.packets(where, is_new(earlier), since=now)
-            claim.require(bool(seen), f"{where}: {len(seen)} packets")
+            claim.require(bool(seen), f"{where}: {len(seen)} packets", "it should be 1 or more")
     stage.see(f"The transfer of {SIZE} bytes took {fetched.seconds * 1000:.0f} ms.")
 
 
@@ -385,7 +418,11 @@ def both_ways(stage: Stage) -> None:
         syn = stage.wire.wait_for(
             "napt_b:wan0", is_syn_to(PORT), deadline=WAIT, what="a SYN", since=since
         )
-        claim.require(syn.packet.source == NAPT_A, f"napt_b:wan0: {syn.packet}")
+        claim.require(
+            syn.packet.source == NAPT_A,
+            f"napt_b:wan0: {syn.packet}",
+            f"its source should be {NAPT_A}",
+        )
     removals = [
         stage.start(napt, "napt", "remove", "tcp", f"{site.public}:{PORT}")
         for napt, site in SITES.items()
@@ -395,7 +432,9 @@ def both_ways(stage: Stage) -> None:
             require_success(claim, removal.finish(), "removing the rule")
         for napt in SITES:
             left = [rule for rule in stage.net.napt(napt).rules() if rule["explicit"]]
-            claim.require(not left, f"{len(left)} explicit rules in {napt}'s table")
+            claim.require(
+                not left, f"{len(left)} explicit rules in {napt}'s table", "it should be 0"
+            )
     knock_at_both(stage, "9c.both-ways")
     with stage.claim("9c.private", "in all these steps no private address left a NAPT") as claim:
         for napt in SITES:
@@ -403,7 +442,9 @@ def both_ways(stage: Stage) -> None:
             leaks = [captured for captured in everything if captured.packet.names_any_of(HOME)]
             first = f", the first: {leaks[0].packet}" if leaks else ""
             claim.require(
-                not leaks, f"{napt}:wan0: {len(leaks)} of {len(everything)} packets{first}"
+                not leaks,
+                f"{napt}:wan0: {len(leaks)} of {len(everything)} packets{first}",
+                "it should be 0",
             )
 
 

@@ -86,7 +86,11 @@ def three_ways(stage: Stage) -> None:
             seen_by(stage, claim, way, since)
             holders = [name for name in SERVERS if holds(stage, name, sent)]
             wanted = ["files"] if way.via == "files" else []
-            claim.require(holders == wanted, f"on a server's disk: {', '.join(holders) or 'none'}")
+            claim.require(
+                holders == wanted,
+                f"on a server's disk: {', '.join(holders) or 'none'}",
+                f"it should be: {', '.join(wanted) or 'none'}",
+            )
             told.append((way.name, way.via or "no one", way.via or "no one", *holders, "no one"))
     stage.see(*("{:<18}{:<15}{:<10}{}".format(*row) for row in told))
 
@@ -118,9 +122,14 @@ def seen_by(stage: Stage, claim: Claim, way: Way, since: int) -> None:
         data = stage.wire.packets(where, lambda p: p.payload > 0, since=since)
         total = sum(captured.packet.payload for captured in data)
         if server == way.via:
-            claim.require(total >= 2 * LENGTH, f"{where}: {total} bytes, in and out again")
+            claim.require(
+                total >= 2 * LENGTH,
+                f"{where}: {total} bytes, in and out again",
+                f"it should be {2 * LENGTH} or more",
+            )
         else:
             claim.require(
                 not calls and total < LENGTH // 10,
                 f"{where}: {len(calls)} connections, {total} bytes",
+                f"it should be no connection, and less than {LENGTH // 10} bytes",
             )

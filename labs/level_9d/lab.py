@@ -261,7 +261,7 @@ def outside(stage: Stage) -> None:
 
 @asking.step(
     "A rule with an end",
-    say="Two programs of alice's ask for a rule each, for 6 seconds. The first one ends at once, "
+    say="Two of alice's programs each ask for a rule, for 6 seconds. The first one ends at once, "
     "as if it had crashed. The second goes on running, and renews its rule in time.",
     ask="Which of the two ports lets bob in after 7 seconds? And after the second program has "
     "ended?",

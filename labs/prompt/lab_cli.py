@@ -30,7 +30,7 @@ from napt_lab.labs.prompt.completion import vocabulary
 from napt_lab.labs.prompt.examples import EXAMPLES, Examples, suited
 from napt_lab.labs.prompt.history import History, history
 from napt_lab.labs.prompt.pingall import pingall
-from napt_lab.labs.prompt.rule_words import ARROWS, whole_endpoint, without_arrow
+from napt_lab.labs.prompt.rule_words import ARROWS, without_arrow
 from napt_lab.labs.prompt.why import Why
 from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.rule_lines import count, rule_lines
@@ -53,7 +53,7 @@ _FORMER = re.compile(r"\s*(python3?)\s+(-m)\s+(\S+)(.*)", re.DOTALL)
 _LATER_PROGRAMS = re.compile(r"[|&;]\s*(\w+)")
 OTHERWISE_CALLED = {"solution": "solve", "answer": "solve", "list": "rules"}
 RULE_USAGE = (
-    "type a rule as in: rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080 · "
+    "Examples: rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080  or  "
     "rule del napt_a tcp 24.9.3.7:8080"
 )
 
@@ -346,7 +346,6 @@ class LabCLI(SafeCLI):
                 self.say(suited(RULE_USAGE, self.net.topology))
 
     def _change(self, name: str, done: str, request: dict[str, str]) -> None:
-        request["external"] = whole_endpoint(self.net.topology, name, request["external"])
         answer = self._ask(name, request)
         if answer is not None:
             rule = answer["rule"]

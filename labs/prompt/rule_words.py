@@ -4,20 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from napt_lab.topologies.spec.model import Topology
-
 ARROWS = frozenset({"->", "→"})
 
 
 def without_arrow(words: Sequence[str]) -> list[str]:
     """`rule add …` without the arrow between its two endpoints."""
     return [word for word in words if word not in ARROWS]
-
-
-def whole_endpoint(topology: Topology, napt: str, text: str) -> str:
-    """An external endpoint of which perhaps only the port was typed."""
-    if text.isascii() and text.isdecimal():
-        for site in topology.sites:
-            if site.gateway.name == napt:
-                return f"{site.gateway.public.ip}:{text}"
-    return text

@@ -35,7 +35,11 @@ def require_failure(claim: Claim, completed: Completed, status: int) -> None:
     words = completed.stderr.strip() or "it said nothing"
     if completed.status in CURL_NOT_TRIED:
         raise OSError(f"{completed.argv[0]}: exit status {completed.status}: {words}")
-    claim.require(completed.status == status, f"exit status {completed.status}: {words}")
+    claim.require(
+        completed.status == status,
+        f"exit status {completed.status}: {words}",
+        f"it should fail with exit status {status}",
+    )
 
 
 def wait_until(holds: Callable[[], bool], *, every: float, deadline: float, what: str) -> None:

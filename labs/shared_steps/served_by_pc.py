@@ -89,13 +89,21 @@ def dropped_no_rule(stage: Stage, claim: Claim, napt: str, since: int, log_since
     arrived = stage.wire.wait_for(
         f"{napt}:wan0", is_syn_to(PORT, site.public), deadline=WAIT, what="a SYN", since=since
     )
-    claim.require(arrived.packet.source == site.from_, f"{napt}:wan0: {arrived.packet}")
+    claim.require(
+        arrived.packet.source == site.from_,
+        f"{napt}:wan0: {arrived.packet}",
+        f"its source should be {site.from_}",
+    )
     dropped(stage, claim, napt, arrived, log_since)
     for where in (f"{napt}:lan0", f"{site.pc}:eth0"):
         inside = stage.wire.packets(
             where, lambda p: p.is_tcp(flags=SYN) and p.source == site.from_, since=since
         )
-        claim.require(not inside, f"{where}: {count(len(inside), 'SYN')} from {site.from_}")
+        claim.require(
+            not inside,
+            f"{where}: {count(len(inside), 'SYN')} from {site.from_}",
+            "it should be none",
+        )
 
 
 def dropped(stage: Stage, claim: Claim, napt: str, syn: Captured, log_since: int) -> None:
@@ -107,7 +115,9 @@ def dropped(stage: Stage, claim: Claim, napt: str, syn: Captured, log_since: int
         since=log_since,
     )
     reason = drop.fields["reason"]
-    claim.require(reason == "no-rule", f"{napt} dropped it, reason {reason}")
+    claim.require(
+        reason == "no-rule", f"{napt} dropped it, reason {reason}", "it should be no-rule"
+    )
 
 
 def passes_napts_only(stage: Stage, claim: Claim, since: int) -> None:
@@ -130,7 +140,7 @@ def none_was_dropped(stage: Stage, claim: Claim, napt: str, log_since: int) -> N
         if (event.node, event.name) == (napt, "drop")
         and f"SYN {SITES[napt].from_}:" in event.fields["packet"]
     ]  # fmt: skip
-    claim.require(not dropped, f"{napt} dropped {len(dropped)} of its SYNs")
+    claim.require(not dropped, f"{napt} dropped {len(dropped)} of its SYNs", "it should be 0")
 
 
 def went_by(stage: Stage, claim: Claim, where: str, source: str, since: int) -> None:
@@ -139,4 +149,8 @@ def went_by(stage: Stage, claim: Claim, where: str, source: str, since: int) -> 
         where, lambda p: p.source == source and p.source_port == PORT, since=since
     )
     total = sum(captured.packet.payload for captured in data)
-    claim.require(total >= SIZE, f"{where}: {total} bytes of data from {source}")
+    claim.require(
+        total >= SIZE,
+        f"{where}: {total} bytes of data from {source}",
+        f"it should be {SIZE} or more",
+    )

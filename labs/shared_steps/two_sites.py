@@ -39,15 +39,27 @@ def wait_for_peer(stage: Stage, server: str, since: int, start: str) -> str:
 def require_same(claim: Claim, sent: Path, received: Path) -> None:
     """Two files are the same, byte for byte."""
     here, there = sha256(sent), sha256(received)
-    claim.require(here == there, f"SHA-256 {here[:16]}… sent, {there[:16]}… received")
+    claim.require(
+        here == there,
+        f"SHA-256 {here[:16]}… sent, {there[:16]}… received",
+        "they should be the same",
+    )
 
 
 def only_outbound(stage: Stage, claim: Claim, napt: str, since: int) -> list[Captured]:
     """All connections at a NAPT were opened from inside. Returns their SYNs."""
     syns = stage.wire.packets(f"{napt}:wan0", lambda p: p.is_tcp(flags=SYN), since=since)
     out = [captured for captured in syns if captured.packet.source == PUBLIC[napt]]
-    claim.require(bool(out), f"{napt}:wan0: {count(len(out), 'SYN')} out: {_list(out)}")
-    claim.require(len(out) == len(syns), f"{napt}:wan0: {count(len(syns) - len(out), 'SYN')} in")
+    claim.require(
+        bool(out),
+        f"{napt}:wan0: {count(len(out), 'SYN')} out: {_list(out)}",
+        "it should be 1 or more",
+    )
+    claim.require(
+        len(out) == len(syns),
+        f"{napt}:wan0: {count(len(syns) - len(out), 'SYN')} in",
+        "it should be none",
+    )
     return out
 
 
@@ -58,7 +70,11 @@ def nothing_between_napts(stage: Stage, claim: Claim, since: int) -> None:
         seen = stage.wire.packets(
             where, lambda p: {p.source, p.destination} == {NAPT_A, NAPT_B}, since=since
         )
-        claim.require(not seen, f"{where}: {len(seen)} packets between {NAPT_A} and {NAPT_B}")
+        claim.require(
+            not seen,
+            f"{where}: {len(seen)} packets between {NAPT_A} and {NAPT_B}",
+            "it should be 0",
+        )
 
 
 def require_path(
@@ -68,7 +84,7 @@ def require_path(
     passed = journey(stage.wire, first.packet.sequence, port, since)
     stage.see(*(f"{captured.where:14} {captured.packet}" for captured in passed))
     seen = list(dict.fromkeys(captured.where.split(":")[0] for captured in passed))
-    claim.require(seen == nodes, " → ".join(seen))
+    claim.require(seen == nodes, " → ".join(seen) or "no node", f"it should be {' → '.join(nodes)}")
 
 
 def _list(captured: list[Captured]) -> str:

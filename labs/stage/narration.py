@@ -82,7 +82,8 @@ class Narration:
             self._print(Text.assemble(_sign(verdict), (claim, "bold")))
             if claim in CLAIMS:
                 self._print(Text(CLAIMS[claim], style="dim"), indent=4)
-        text = f"Claims: {counted(self._claims.values()) or 'none'}."
+        told = counted(self._claims.values())
+        text = f"Claims: {told}." if told else "No claim was checked completely."
         style = "bold green" if record["passed"] else "bold red"
         self._print(Text.assemble((text, style), (f" {record['seconds']:.1f} s.", "dim")))
         if self._stopped is None and record["learned"]:

@@ -108,8 +108,13 @@ class Claim:
         self._stream = stream
         self._machine_fault = machine_fault
 
-    def require(self, holds: bool, evidence: str) -> None:
-        """`evidence` says what was seen. If it does not hold, the block ends: the claim fails."""
+    def require(self, holds: bool, evidence: str, wanted: str = "") -> None:
+        """`evidence` says what was seen. If it does not hold, the block ends: the claim fails.
+
+        `wanted` is added to the evidence then: what should have been seen instead.
+        """
+        if not holds and wanted:
+            evidence = f"{evidence}; {wanted}"
         self.evidence.append(evidence)
         if not holds:
             raise ClaimFailed(evidence)

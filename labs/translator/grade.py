@@ -207,7 +207,7 @@ def _show(console: Console, marks: Sequence[Mark]) -> None:
         if mark.held:
             continue
         if mark.needed:
-            _print(console, mark.why[-1], "red")
+            _print(console, ": ".join(mark.why), "red")
             continue
         what, *evidence = mark.why
         failed += 1

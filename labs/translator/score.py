@@ -50,18 +50,18 @@ def mark(earned: Earned, trial: Trial) -> Mark:
     why: tuple[str, ...] = ()
     if trial.fault:
         *_, error = trial.fault.splitlines()
-        why = ("this claim is checked", f"not done: your program fails first: {error}")
+        why = ("not checked, because your program failed", error)
     elif failed:
         first = failed[0]
         why = (str(first["text"]), *(_plain(str(line)) for line in first["evidence"]))
     elif trial.overdue:
         why = (
-            "this claim is checked to the end",
-            f"not done after {trial.seconds:.0f} s: it waits for what does not come, "
+            "not checked to the end",
+            f"stopped after {trial.seconds:.0f} s: an expected packet did not come, "
             "or this machine is busy",
         )
     elif trial.status or not checks:
-        why = ("this claim is checked", f"the lab ended with status {trial.status}")
+        why = ("not checked", f"the lab ended with status {trial.status}")
     begun = bool(checks) and checks[0]["passed"]
     return Mark(earned, not why, len(checks), len(checks) - len(failed), begun, why)
 
@@ -74,12 +74,12 @@ def _plain(line: str) -> str:
     missing = _ENDPOINT.fullmatch(found["words"])
     if missing:
         return f"{found['how']}: your translator lists no rule for {missing[1]} (napt.rules.add)"
-    return f"{found['how']}: something that it needs is missing, as checks before it say"
+    return f"{found['how']}: something that it needs is missing: see the checks before it"
 
 
 def untried(earned: Earned, needed: Sequence[str]) -> Mark:
     """A claim that was not tried, because others must hold first."""
-    why = "this claim is checked", f"not tried: {', '.join(needed)} must hold first"
+    why = "not checked", f"{', '.join(needed)} must hold first"
     return Mark(earned, False, 0, 0, False, why, tuple(needed))
 
 

@@ -18,7 +18,7 @@ from types import FrameType
 
 from napt_lab.labs.capture.identity import SAME_SECONDS
 from napt_lab.labs.capture.wire import Wire
-from napt_lab.labs.prompt.rule_words import whole_endpoint, without_arrow
+from napt_lab.labs.prompt.rule_words import without_arrow
 from napt_lab.labs.records.stream import Record, Stream
 from napt_lab.labs.report.capture import Frame, Window
 from napt_lab.labs.report.journey import Follower, find_drops
@@ -232,11 +232,9 @@ def _do(stage: Stage, line: str) -> tuple[bool, str]:
 def _do_rule(net: Network, words: list[str]) -> tuple[bool, str]:
     match words:
         case ["add", name, protocol, external, internal] if name in net.nodes and net[name].napt:
-            external = whole_endpoint(net.topology, name, external)
             rule = net.napt(name).add(protocol, external, internal)["rule"]
             return True, f"{name} added: {rule['protocol']} {rule['external']} → {rule['internal']}"
         case ["del", name, protocol, external] if name in net.nodes and net[name].napt:
-            external = whole_endpoint(net.topology, name, external)
             rule = net.napt(name).remove(protocol, external)["rule"]
             return True, f"{name} removed: {rule['protocol']} {rule['external']}"
     return False, "Type: rule add NAPT tcp|udp EXTERNAL INTERNAL, or rule del NAPT tcp|udp EXTERNAL"

@@ -8,6 +8,7 @@ One JSON object is a request, and one is the answer (control.py has the socket):
     {"do": "remove", "protocol": "tcp", "external": "24.9.3.7:8080"}
     {"do": "stats"}                                -> {"ok": true, "rules": n, "drops": {...}, ...}
 
+`external` may also be a port alone ("8080"): the NAPT has one external address.
 A request that cannot be met is answered with {"ok": false, "error": "why"}.
 """
 
@@ -80,7 +81,10 @@ def _external(request: dict[str, Any], own: int) -> tuple[int, int]:
     name = _text(request, "protocol")
     if name not in PROTOCOLS:
         raise ValueError(f"protocol {name!r}: tcp or udp")
-    address, port = parse_endpoint(_text(request, "external"))
+    external = _text(request, "external")
+    if external.isdecimal():
+        external = f"{show_address(own)}:{external}"
+    address, port = parse_endpoint(external)
     if address != own:
         raise ValueError(
             f"{show_address(address)} is not this NAPT's external address {show_address(own)}"

@@ -43,3 +43,8 @@ def test_an_unsound_exercise_is_told(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "✗ the solution: it does not get full marks" in said
     assert "✓ nothing done" in said
+    file.write_text(text.replace("has pc:page.html", "not has pc:other.html"))
+    assert run_rehearsal([load.__wrapped__(file)]) == 1
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "✗ nothing done" in line]
+    assert "because this holds from the start: " in told
+    assert told.endswith(" (write `points: 0` there)")

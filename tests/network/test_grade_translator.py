@@ -274,4 +274,4 @@ def test_a_part_is_over_at_its_deadline(tmp_path):
     assert ended.seconds < 20  # on a machine that has much else to do
     (mark,) = [score.mark(earned, ended) for earned in EARNED if earned.claim == "9c.both-ways"]
     assert not mark.held
-    assert mark.why[-1].startswith("not done after ")
+    assert mark.why[-1].startswith("stopped after ")

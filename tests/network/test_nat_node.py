@@ -130,12 +130,14 @@ def test_an_explicit_rule_opens_the_way_from_both_sides_and_its_removal_closes_i
         fetch = "curl -sS --connect-timeout 0.5 --max-time 5 http://24.9.3.7:8080/it"
         assert run(net["server"], fetch).status == 28
         assert drops(net)["no-rule"] >= 1
-        napt.add("tcp", "24.9.3.7:8080", "10.0.0.7:8000")
+        napt.add("tcp 8080 -> 10.0.0.7:8000")
         for node in ("server", "bob", "alice"):  # bob's and alice's are hairpinned
             got = run(net[node], fetch)
             assert (got.status, got.stdout) == (0, "hello"), (node, got.stderr)
-        napt.remove("tcp", "24.9.3.7:8080")
+        napt.remove("tcp 8080")
         assert run(net["server"], fetch).status == 28
+        with pytest.raises(ValueError, match="'8080' is not a rule; allowed: as in 'tcp 8080'"):
+            napt.remove("8080")
         with pytest.raises(ControlError, match="not the address of a host on the inside"):
             napt.add("tcp", "24.9.3.7:8080", "10.0.0.1:8000")
         server.terminate()

@@ -183,7 +183,7 @@ def test_why_says_where_packets_died_and_rules_are_written_by_hand(monkeypatch, 
     assert "No node dropped or refused a packet.\n" in shown
     rewritten = [line for line in shown.splitlines() if "(was 10.0.0.9:" in line]
     assert any("napt_b:wan0 out 203.0.113.77:" in line and "tcp SYN" in line for line in rewritten)
-    assert "> 24.9.3.7:8080: no-rule, there is no rule for this port" in shown
+    assert "> 24.9.3.7:8080: no-rule, no rule says which inside host this port belongs to" in shown
     lines = shown.splitlines()
     (came,) = (n for n, line in enumerate(lines) if "napt_a:wan0 in  203.0.113.77:" in line)
     dropped = lines[came + 1]
@@ -199,7 +199,7 @@ def test_why_says_where_packets_died_and_rules_are_written_by_hand(monkeypatch, 
     assert "napt_b has dropped nothing so far" in shown
     assert "napt_a added: tcp 24.9.3.7:8080 → 10.0.0.7:8080" in shown
     assert "napt_c is not a NAPT with a table of rules; there are: napt_a, napt_b" in shown
-    assert "type a rule as in: rule add napt_a tcp" in shown
+    assert "Examples: rule add napt_a tcp" in shown
     assert "napt_a removed: tcp 24.9.3.7:8080 → 10.0.0.7:8080" in shown
     assert "24.9.3.7:8080         *" in shown
     assert "napt_a: 0 rules" in shown

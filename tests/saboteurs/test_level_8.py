@@ -108,7 +108,7 @@ SABOTEURS = (
     Saboteur(
         "rules-do-not-look-at-the-remote-endpoint",
         (Setting(RULES, "sites.home.gateway.mapping", "endpoint-independent"),),
-        red={PER_CONNECTION: "remote *"},
+        red={PER_CONNECTION: "each rule should have remote 151.101.1.69:80"},
         part="rules",
     ),
     Saboteur(
@@ -133,7 +133,7 @@ SABOTEURS = (
         # Its end is told all the same.
         "rule-of-a-closed-connection-leaks",
         (Patch(f"{TABLE}.remove_rule", translator.keeping_rules_of_packets),),
-        red={GC_CLOSE: "it is not in the table"},
+        red={GC_CLOSE: "still listed: "},
         part="rules",
     ),
     Saboteur(

@@ -52,7 +52,7 @@ SABOTEURS = (
     Saboteur(
         "relay-keeps-all-in-a-file-in-memory",
         keeping(servers.in_a_file_in_memory),
-        red={NOTHING_HELD: "bytes more, without bob's copy"},
+        red={NOTHING_HELD: "bytes more (bob's own copy is not counted)"},
         part="held",
     ),
     Saboteur(

@@ -26,8 +26,8 @@ class Loss(Enum):
         self.meaning = meaning
 
     CHANCE = "lost", "the link loses some packets (loss)"
-    QUEUE_FULL = "queue-full", "more packets wait for the link than may wait (rate, queue)"
-    BLACK_HOLE = "black-hole", "it is longer than the link's mtu, and no router says so"
+    QUEUE_FULL = "queue-full", "the queue of the link is full (rate, queue)"
+    BLACK_HOLE = "black-hole", "it is longer than the link's mtu, and no router reports this"
     DOWN = "link-down", "the link is unplugged"
     OVERRUN = "link-overrun", "this machine is too slow to carry so many packets over slow links"
 

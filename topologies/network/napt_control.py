@@ -11,7 +11,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,14 @@ PROGRAM = "nat_node"
 
 class ControlError(Exception):
     """The NAPT refused a request (the message is its own), or did not answer."""
+
+
+def _words(rule: Sequence[str], form: str) -> list[str]:
+    """The parts of a rule, which may be one text; ValueError unless they are those of `form`."""
+    words = rule[0].replace("->", " ").split() if len(rule) == 1 else list(rule)
+    if len(words) != len(form.replace("->", " ").split()):
+        raise ValueError(f"{' '.join(rule)!r} is not a rule; allowed: as in {form!r}")
+    return words
 
 
 class NaptControl:
@@ -45,13 +53,18 @@ class NaptControl:
         """The rules, each as a dictionary."""
         return [rule for rule in self.ask({"do": "rules"})["rules"] if isinstance(rule, dict)]
 
-    def add(self, protocol: str, external: str, internal: str) -> dict[str, Any]:
-        """Add an explicit rule; endpoints are `address:port`."""
+    def add(self, *rule: str) -> dict[str, Any]:
+        """Add an explicit rule: "tcp 8080 -> 10.0.0.7:8080", as one text or as several.
+
+        The external endpoint is a port or `address:port`. ControlError if the NAPT refuses it.
+        """
+        protocol, external, internal = _words(rule, "tcp 8080 -> 10.0.0.7:8080")
         request = {"do": "add", "protocol": protocol, "external": external, "internal": internal}
         return self.ask(request)
 
-    def remove(self, protocol: str, external: str) -> dict[str, Any]:
-        """Remove the explicit rule for an external endpoint."""
+    def remove(self, *rule: str) -> dict[str, Any]:
+        """Remove the explicit rule for an external endpoint: "tcp 8080", as one text or two."""
+        protocol, external = _words(rule, "tcp 8080")
         return self.ask({"do": "remove", "protocol": protocol, "external": external})
 
     def stats(self) -> dict[str, Any]:

@@ -223,7 +223,10 @@ def check_trial(machine: Machine) -> list[Finding]:
 def check_neighbors(machine: Machine, refused: str | None) -> Finding:
     """The neighbor table. `refused`: why the trial could not add an entry, or None."""
     table = machine.neighbors()
-    found = f"{table.entries} of {table.limit} entries, {table.overflows} refused since the start"
+    found = (
+        f"{table.entries} of {table.limit} used; "
+        f"the kernel has refused {table.overflows} since boot"
+    )
     # Permanent entries do not count against the limit: only a try shows whether it is full.
     if refused is not None and "buffer space" in refused:
         return table.full(found)

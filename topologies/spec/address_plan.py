@@ -101,6 +101,5 @@ def _router(network: IPv4Network) -> IPv4Address:
 
 def _taken(address: IPv4Address, holder: Entry) -> str:
     return (
-        f"{holder.path} (line {holder.line}) already has the address {address}; "
-        "allowed: another address"
+        f"{address} is already used by {holder.path} (line {holder.line}); allowed: another address"
     )

@@ -258,8 +258,8 @@ def _rules(entry: Entry, hosts: set[IPv4Address]) -> tuple[StaticRule, ...]:
         if external in rules:
             first = rules[external][1]
             item.refuse(
-                f"{first.path} (line {first.line}) already forwards {rule.protocol} port "
-                f"{rule.external_port}; allowed: another port"
+                f"{rule.protocol} port {rule.external_port} is already used by {first.path} "
+                f"(line {first.line}); allowed: another port"
             )
             continue
         if rule.internal_address not in hosts:
@@ -271,8 +271,8 @@ def _rules(entry: Entry, hosts: set[IPv4Address]) -> tuple[StaticRule, ...]:
         if internal in inside:
             first = inside[internal]
             item.refuse(
-                f"{first.path} (line {first.line}) already forwards a port to "
-                f"{rule.internal_address}:{rule.internal_port}; allowed: one rule for an endpoint"
+                f"{rule.protocol} {rule.internal_address}:{rule.internal_port} is already used by "
+                f"{first.path} (line {first.line}); allowed: one rule for an internal endpoint"
             )
         inside.setdefault(internal, item)
         rules[external] = (rule, item)

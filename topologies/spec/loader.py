@@ -271,7 +271,7 @@ class _Reader:
         if name in self._nodes:
             first = self._nodes[name]
             entry.refuse(
-                f"{first.path} (line {first.line}) already has the name {quoted(name)}; "
+                f"the name {quoted(name)} is already used by {first.path} (line {first.line}); "
                 "allowed: another name"
             )
             return
@@ -306,7 +306,7 @@ def _services(entry: Entry) -> tuple[Service, ...]:
         taken = next((other for other in services if other.port == service.port), None)
         if taken:
             item.refuse(
-                f"the service {taken.name} of this host already uses port {service.port}; "
+                f"port {service.port} is already used by the service {taken.name} of this host; "
                 "allowed: another port"
             )
         services.append(service)

@@ -11,6 +11,8 @@ import pytest
 
 from napt_lab.labs.cli.main import main
 from napt_lab.labs.course.registry import LABS
+from napt_lab.topologies.spec.errors import TopologyError
+from napt_lab.topologies.spec.loader import load
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted({ROOT / "README.md", ROOT / "CONTRIBUTING.md"}
@@ -93,6 +95,19 @@ def check_names(text):
         for part in parts[cut:]:
             assert hasattr(found, part), f"{dotted}: {found} has no {part}"
             found = getattr(found, part)
+
+
+def test_the_error_that_the_readme_shows(tmp_path, monkeypatch):
+    text = (ROOT / "README.md").read_text("utf-8")
+    (shown,) = re.findall(r"^home\.yaml:.*$", text, re.MULTILINE)
+    topology = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0]
+    monkeypatch.chdir(tmp_path)
+    Path("home.yaml").write_text(topology)
+    load(Path("home.yaml"))
+    Path("home.yaml").write_text(topology.replace("runs: [web]", "runs: [webserver]"))
+    with pytest.raises(TopologyError) as caught:
+        load(Path("home.yaml"))
+    assert caught.value.problems == [shown]
 
 
 def test_links(page):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -14,11 +15,26 @@ import pytest
 from napt_lab.labs.exercises import progress
 from napt_lab.labs.exercises.answers import check_line, load_answers, parse_line
 from napt_lab.labs.exercises.command_line import read_tasks
-from napt_lab.labs.exercises.exercise import FOLDER, LEVELS, Setting, load, names, series
+from napt_lab.labs.exercises.exercise import (
+    DONE_KEYS,
+    DONE_REQUIRED,
+    FOLDER,
+    KEYS,
+    LARGEST_FILE,
+    LEVELS,
+    MAX_POINTS,
+    MISTAKE_KEYS,
+    POINTS,
+    REQUIRED,
+    Setting,
+    load,
+    names,
+    series,
+)
 from napt_lab.labs.exercises.grade import Graded, as_json, grade, summary
 from napt_lab.labs.exercises.grade import suite as suite_of
 from napt_lab.labs.exercises.marking import Mark, Marks, unanswered
-from napt_lab.labs.exercises.patterns import Pattern
+from napt_lab.labs.exercises.patterns import KINDS, Pattern
 from napt_lab.labs.exercises.progress import Result, read_progress, save_result
 from napt_lab.labs.exercises.tasks import Task, prepare
 from napt_lab.labs.verdict.junit import write_junit
@@ -83,11 +99,39 @@ def test_what_is_wrong_with_an_exercise_is_told_with_its_line(tmp_path):
         "6: done[0].fact: 'shape' is not a fact; allowed: typed, told, rule, first, late, same, "
         "has, drop, event, set (did you mean 'same'?)",
         "6: done[1].fact: 'bob:../../x' is not a place; allowed: NODE:FILE",
-        "7: hint: unknown key; allowed: title, task, network, files, may-set, done, hints, "
-        "solution, mistakes, learned (did you mean 'hints'?)",
+        "7: hint: unknown key; allowed: title, task, network, hints, solution, files, may-set, "
+        "done, mistakes, learned (did you mean 'hints'?)",
         "8: solution[0]: 'rm' cannot be run from a file of answers; allowed: curl, ping, "
         "turn-client, dial",
     ]
+
+
+def table(heading):
+    """The rows of the first table after a heading of README.md: cells by the word in its first."""
+    text = (FOLDER / "README.md").read_text().partition(f"\n### {heading}\n")[2]
+    lines = itertools.takewhile(
+        lambda line: line.startswith("|"),
+        itertools.dropwhile(lambda line: not line.startswith("|"), text.splitlines()),
+    )
+    rows = [line.strip("|").split(" | ") for line in list(lines)[2:]]
+    return {row[0].strip(" `").split()[0]: row for row in rows}
+
+
+def test_the_page_lists_every_key_and_every_fact():
+    keys = table("Keys")
+    wanted = {
+        *KEYS,
+        *(f"done[].{key}" for key in DONE_KEYS),
+        *(f"mistakes[].{key}" for key in MISTAKE_KEYS),
+    }
+    assert set(keys) == wanted
+    required = {*REQUIRED, *(f"done[].{key}" for key in DONE_REQUIRED)}
+    required |= {f"mistakes[].{key}" for key in MISTAKE_KEYS}
+    assert {key for key, row in keys.items() if row[1].strip() == "required"} == required
+    assert keys["done[].points"][1].strip() == str(POINTS)
+    assert f"0 to {MAX_POINTS}" in keys["done[].points"][2]
+    assert f"1K to {LARGEST_FILE >> 10}K" in keys["files"][2]
+    assert tuple(table("Facts")) == KINDS
 
 
 def test_an_exercise_of_ones_own_is_called_as_its_file(tmp_path):
@@ -196,15 +240,28 @@ def test_what_is_wrong_with_a_file_of_answers_is_told_with_its_line(tmp_path):
         "  - rul add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080\n"
         "  - set napt_a hairpinning true\n"
         "dor: []\n"
+        "both-ways:\n"
+        "  - rule add napt_x tcp 24.9.3.7:8080 10.0.0.7:8080\n"
+        "hairpin:\n"
+        "  - set napt_x hairpinning true\n"
+        "  - nobody ping 10.0.0.1\n"
     )
     with pytest.raises(TopologyError) as caught:
-        load_answers(file, names("9c"))
+        read_tasks("9c", file)
     assert [problem.removeprefix(f"{file}:") for problem in caught.value.problems] == [
         "3: door[1]: 'add' cannot be run from a file of answers; allowed: curl, ping, "
         "turn-client, dial",
-        "4: door: `set` builds the network anew, without what was done before; allowed: set first",
+        "4: door[2]: 'hairpinning' cannot be set in this exercise; allowed: only rules, and "
+        "commands on nodes",
+        "4: door[2]: `set` builds the network anew, without what was done before; "
+        "allowed: set first",
         "5: dor: there is no exercise 'dor' here; allowed: door, both-ways, two-servers, hairpin "
         "(did you mean 'door'?)",
+        "7: both-ways[0]: 'napt_x' is not a NAPT; allowed: napt_a, napt_b (did you mean 'napt_b'?)",
+        "9: hairpin[0]: 'napt_x' is not a gateway; allowed: napt_a, napt_b (did you mean "
+        "'napt_b'?)",
+        "10: hairpin[1]: 'nobody' is not a node; allowed: files, alice, carol, bob, napt_a, "
+        "napt_b, internet",
     ]
 
 
@@ -214,8 +271,8 @@ def test_names_that_the_exercise_does_not_have_are_told_with_their_line(tmp_path
     with pytest.raises(TopologyError) as caught:
         prepare(series("9c")[:1], load_answers(file, names("9c")))
     assert [problem.removeprefix(f"{file}:") for problem in caught.value.problems] == [
-        "1: door: 'alice' is not a NAPT; allowed: napt_a, napt_b",
-        "1: door: 'nobody' is not a node; allowed: files, alice, carol, bob, napt_a, napt_b, "
+        "1: door[0]: 'alice' is not a NAPT; allowed: napt_a, napt_b",
+        "1: door[1]: 'nobody' is not a node; allowed: files, alice, carol, bob, napt_a, napt_b, "
         "internet",
     ]
 

@@ -168,7 +168,7 @@ def test_switches_have_names_that_no_node_has():
 )
 def test_what_to_know_before_it_is_used_is_said(form, leak, tmp_path):
     said = warnings(small(tmp_path), form, "napt-lab")
-    assert any(line.startswith("leak: ") and leak in line for line in said)
+    assert any(line.startswith("Ways around the NAPTs: ") and leak in line for line in said)
     assert any("no machine can pull it" in line for line in said)
     assert any("napt_home is napt" in line for line in said)
     assert not any("pull" in line for line in warnings(small(tmp_path), form, "here.org/napt-lab"))

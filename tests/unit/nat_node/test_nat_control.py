@@ -128,12 +128,13 @@ def request(do="add", **given):
 
 def test_a_rule_is_added_and_removed(loop):
     client = loop.client()
-    assert loop.say(client, request()) == [{"ok": True, "rule": {"id": 1}}]
+    for external in ("24.9.3.7:8080", "8080"):  # a port alone: the NAPT has one address
+        assert loop.say(client, request(external=external)) == [{"ok": True, "rule": {"id": 1}}]
     assert loop.say(client, request("remove", protocol="udp")) == [
         {"ok": False, "error": "nft: no such element"}
     ]
     host = parse_endpoint("10.0.0.7:80")
-    assert loop.asked == [("add", 6, 8080, host), ("remove", 17, 8080)]
+    assert loop.asked == [*[("add", 6, 8080, host)] * 2, ("remove", 17, 8080)]
 
 
 @pytest.mark.parametrize(
@@ -147,6 +148,7 @@ def test_a_rule_is_added_and_removed(loop):
         ({"protocol": None}, "protocol is missing"),
         ({"protocol": "icmp"}, "protocol 'icmp': tcp or udp"),
         ({"external": 8080}, "external is missing"),
+        ({"external": "65536"}, "port '65536' is not a number from 1 to 65535"),
         ({"external": "24.9.3.7"}, "'24.9.3.7' is not an endpoint such as 10.0.0.7:8080"),
         (
             {"external": "24.9.3.8:8080"},
