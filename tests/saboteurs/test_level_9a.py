@@ -20,7 +20,7 @@ SABOTEURS = (
         # What the server holds is then not what was sent to it.
         "file-is-damaged-on-the-way",
         (FILE_DAMAGED_ON_THE_WAY,),
-        red={EXCHANGE: "byte for byte: curl: done", HOLDS: "as alice and bob had it"},
+        red={EXCHANGE: "byte for byte: bob: curl: done", HOLDS: "as alice and bob had it"},
     ),
     Saboteur(
         "server-reports-its-own-address-as-the-peer",
@@ -35,7 +35,7 @@ SABOTEURS = (
     Saboteur(
         "server-forgets-a-file-once-it-was-fetched",
         (Patch("napt_lab.servers.files.sending:send", servers.forgetting_what_it_gave),),
-        red={HOLDS: "byte for byte: sha256sum: sha256sum: files/holiday.jpg: No such file"},
+        red={HOLDS: "byte for byte: files: sha256sum: sha256sum: files/holiday.jpg: No such file"},
     ),
     Saboteur(
         "pcs-keep-their-copies",

@@ -138,7 +138,7 @@ SABOTEURS = (
         # TCP tries again after a second, and then all goes well.
         "rule-is-added-after-the-connection-began",
         (Patch(f"{STAGE}.run", labs.late_rules),),
-        red={RULE: "the SYN came -", BOTH_WAYS: "the SYN came -"},
+        red={RULE: "ms before the table was read", BOTH_WAYS: "ms before the table was read"},
     ),
     Saboteur(
         # Likewise: the table says so, but the first SYN is dropped.
