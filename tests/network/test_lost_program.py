@@ -16,7 +16,7 @@ import pytest
 from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.check import check_command
 from napt_lab.labs.check.reports import Reports
-from napt_lab.labs.check.run import run_checks
+from napt_lab.labs.check.run import run_all
 from napt_lab.labs.conformance import conformance_command, examine
 from napt_lab.labs.conformance.requirement import judge
 from napt_lab.labs.exercises import session
@@ -115,12 +115,12 @@ expect:
 @pytest.mark.parametrize("loses", [True, False])
 def test_check(loses, tmp_path, monkeypatch, capfd):
     def checks(net, *arguments):
-        outcomes = run_checks(net, *arguments)
+        outcomes = run_all(net, *arguments)
         if loses:
             lose(net)
         return outcomes
 
-    monkeypatch.setattr(check_command, "run_checks", checks)
+    monkeypatch.setattr(check_command, "run_all", checks)
     report = tmp_path / "report.json"
     topology = loads(EXPECTS.encode(), Path("x.yaml"))
     status = runner.run_check([topology], Reports(as_json=str(report)))

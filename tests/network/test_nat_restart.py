@@ -68,6 +68,13 @@ def has(file, size):
     return file.exists() and file.stat().st_size >= size
 
 
+def stopped_at(net, going, size):
+    """Stop each transfer that has `size` bytes; whether none is going any more."""
+    for name in [name for name in going if has(net[name].home / "got", size)]:
+        going.pop(name)._signal(signal.SIGSTOP)
+    return not going
+
+
 def test_killed_in_the_middle_of_transfers_it_comes_back_and_they_complete():
     content = os.urandom(SIZE)
     digest = hashlib.sha256(content).digest()
@@ -85,9 +92,9 @@ def test_killed_in_the_middle_of_transfers_it_comes_back_and_they_complete():
             "server": net["server"].start([*fetch.split(), "http://24.9.3.7:8080/it"]),
         }
         for part in (SIZE // 20, SIZE // 4, SIZE // 2):
-            for name, transfer in transfers.items():
-                wait_until(partial(has, net[name].home / "got", part), f"part of {name}'s")
-                transfer._signal(signal.SIGSTOP)  # the other one may be slower to come this far
+            # Each is stopped when it has come this far: while one is slow, the other could end.
+            going = dict(transfers)
+            wait_until(partial(stopped_at, net, going, part), "a part of each transfer")
             assert all(transfer.running for transfer in transfers.values())
             before = known(net)
             for transfer in transfers.values():
