@@ -20,8 +20,9 @@ from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.hairpin import check_hairpins
 from napt_lab.labs.check.keeping import Kept
 from napt_lab.labs.check.listeners import Listeners
-from napt_lab.labs.check.mapping_filtering import check_filters, check_maps
+from napt_lab.labs.check.mapping_filtering import check_behavior
 from napt_lab.labs.check.outcome import CannotTell, Evidence, Outcome, Unmet
+from napt_lab.labs.check.punching import check_cannot_punch, check_punches
 from napt_lab.labs.check.reaching import check_cannot_reach, check_reaches
 from napt_lab.labs.check.relayed import check_relayed
 from napt_lab.labs.check.transfer import check_gets_file, check_through_file_server
@@ -31,15 +32,18 @@ from napt_lab.topologies.network.napt_control import ControlError
 from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
 from napt_lab.topologies.spec.assertions import (
     Assertion,
+    CannotPunch,
     CannotReach,
     Expectation,
     Filters,
     GetsFile,
     GetsFileThrough,
     Hairpins,
+    Is,
     KeepsConnection,
     Maps,
     Protocol,
+    Punches,
     Reaches,
     Target,
 )
@@ -173,10 +177,12 @@ def _try(
                 check_through_file_server(ground, assertion, evidence)
             case GetsFileThrough():
                 check_relayed(ground, assertion, evidence)
-            case Maps():
-                check_maps(ground, assertion, evidence)
-            case Filters():
-                check_filters(ground, assertion, evidence)
+            case Maps() | Filters() | Is():
+                check_behavior(ground, assertion, evidence)
+            case Punches():
+                check_punches(ground, assertion, evidence)
+            case CannotPunch():
+                check_cannot_punch(ground, listeners, assertion, evidence)
             case KeepsConnection():
                 kept[assertion].check(evidence)
             case Hairpins():
