@@ -5,10 +5,12 @@ Within a row the engines take turns, A B A B: whatever else the machine does mee
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -60,6 +62,7 @@ OWN, IN_KERNEL = "python, its own code", "the kernel, on its behalf"
 HOSTS = (10, 50, 100)
 FLOODS = (20_000, 80_000)  # unauthenticated requests a second
 SENTENCES = (10, 100, 400)
+PEERS = ("passt", "slirp4netns", "iptables", "mininet", "coturn")  # packages
 
 
 BOTH = (OURS, KERNEL)
@@ -357,6 +360,16 @@ def _carry_out(steps: list[Step], progress: Progress) -> list[str]:
     return problems
 
 
+def peer_versions() -> str:
+    """The versions of what is measured beside ours, as the distribution and pip name them."""
+    command = ["dpkg-query", "-W", "-f=${Package} ${Version}, ", *PEERS]
+    try:
+        packages = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:  # not Debian
+        packages = ""
+    return f"{packages}scapy {importlib.metadata.version('scapy')}"
+
+
 def describe_machine() -> dict[str, Any]:
     """What the figures were measured on, and how busy it was."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -369,6 +382,7 @@ def describe_machine() -> dict[str, Any]:
         "kernel": platform.release(),
         "python": python,
         "load_before": load_average,
+        "peers": peer_versions(),
         "summary": f"{processors} × {model}, Linux {platform.release()}, Python {python}, "
         f"load {load_average:.1f} before",
     }
