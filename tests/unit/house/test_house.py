@@ -64,6 +64,7 @@ FLOORS = {
         "labs/exercises",
         "labs/export",
         "labs/translator",
+        "labs/classroom",
         "labs/pytest_plugin",
         "labs/level_8",
         "labs/level_9a",
