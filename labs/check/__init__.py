@@ -16,6 +16,7 @@ relayed.py            … `through` a relay or TURN
 vantage.py            where a NAPT is measured from
 mapping_filtering.py  `maps`, `filters`
 hairpin.py            `hairpins`
+ice.py                `connects to … by ice`
 check_command.py      `napt-lab check`
 telling.py            what it says to a person …
 reports.py            … to CI systems: JUnit, JSON …

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.hairpin import check_hairpins
+from napt_lab.labs.check.ice import check_connects_by_ice
 from napt_lab.labs.check.keeping import Kept
 from napt_lab.labs.check.listeners import Listeners
 from napt_lab.labs.check.mapping_filtering import check_filters, check_maps
@@ -32,6 +33,7 @@ from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
 from napt_lab.topologies.spec.assertions import (
     Assertion,
     CannotReach,
+    ConnectsByIce,
     Expectation,
     Filters,
     GetsFile,
@@ -181,6 +183,8 @@ def _try(
                 kept[assertion].check(evidence)
             case Hairpins():
                 check_hairpins(ground, assertion, evidence)
+            case ConnectsByIce():
+                check_connects_by_ice(ground, assertion, evidence)
     except Unmet as unmet:
         if fault := ground.net.machine_fault():
             lines = [*evidence.lines, str(unmet), f"cannot tell: error of this machine: {fault}"]

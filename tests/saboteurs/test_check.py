@@ -270,6 +270,10 @@ SABOTEURS = {
         nft("relay", 20, f"{FILTER.format('input')} tcp dport 3478 reject with tcp reset"),
         "alice does not reach relay:3478: refused at relay",
     ),
+    "alice connects to bob by ice via direct": (
+        drop("internet", 21, "ip saddr 24.9.3.7 ip daddr 203.0.113.77 udp dport > 0", "forward"),
+        "the path is relayed; expected: direct",
+    ),
 }
 ERRORS = {"files cannot reach alice:83", "relay cannot reach alice:84 because no-route"}
 

@@ -16,6 +16,7 @@ from napt_lab.topologies.spec.assertions import (
     SEEN_REASONS,
     Assertion,
     CannotReach,
+    ConnectsByIce,
     Expectation,
     Filters,
     GetsFile,
@@ -120,6 +121,8 @@ def expect(entry: str) -> Expectation:
         ("napt filters address-dependent", Filters("napt", Behavior.ADDRESS_DEPENDENT)),
         ("napt hairpins", Hairpins("napt", does=True)),
         ("napt does not hairpin", Hairpins("napt", does=False)),
+        ("pc connects to pc2 by ice", ConnectsByIce("pc", "pc2")),
+        ("pc connects to pc2 via relayed by ice", ConnectsByIce("pc", "pc2", Via.RELAYED)),
     ],
 )
 def test_a_sentence_says(text, assertion):
