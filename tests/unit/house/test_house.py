@@ -34,6 +34,7 @@ FLOORS = {
     "servers": (
         "servers/shared",
         "servers/files",
+        "servers/ice",
         "servers/pcp",
         "servers/proxy",
         "servers/relay",
