@@ -141,10 +141,12 @@ def fork_into(work: Callable[[], int]) -> int:
         status = CANNOT_RUN
     except Exception:  # noqa: BLE001  # printed; a forked child must not return
         traceback.print_exc()
-    finally:  # never return into the caller's stack
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+    finally:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:  # never return into the caller's stack, even if the reader is gone
+            os._exit(status)
 
 
 def _enter(terminal: int | None) -> None:
