@@ -29,6 +29,7 @@ from napt_lab.topologies.spec.link import Link
 from napt_lab.topologies.spec.napt_settings import NaptSettings
 from napt_lab.topologies.spec.scalars import ROUTER_NAME
 from napt_lab.topologies.spec.services import Service
+from napt_lab.topologies.spec.user_program import UserProgram
 
 
 class GatewayKind(StrEnum):
@@ -61,7 +62,13 @@ class Host:
     name: str
     address: IPv4Interface
     runs: tuple[Service, ...] = ()
+    programs: tuple[UserProgram, ...] = ()
     link: Link | None = None
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of all that it runs."""
+        return [each.label for each in self.runs] + [each.label for each in self.programs]
 
 
 @dataclass(frozen=True, slots=True)
