@@ -133,6 +133,13 @@ def a_router_instead_of_a_proxy(net):
     assert node.run(["nft", "-f", "rules"]).status == 0
 
 
+@contextmanager
+def slow_link_of_files(net):
+    net.set_link("files", delay="80ms")
+    yield
+    net.set_link("files", delay="0ms")
+
+
 def both(*faults):
     """One fault that takes more than one thing."""
 
@@ -269,6 +276,14 @@ SABOTEURS = {
     "bob gets a file from alice through relay:3478": (
         nft("relay", 20, f"{FILTER.format('input')} tcp dport 3478 reject with tcp reset"),
         "alice does not reach relay:3478: refused at relay",
+    ),
+    "bob reaches files within 150ms": (
+        slow_link_of_files,
+        "5 round trips took",
+    ),
+    "bob loses at most 1 of 50 datagrams to mirror:7000": (
+        drop("internet", 22, "udp dport 7000 numgen inc mod 25 0", hook="forward"),
+        "2 of 50 datagrams to mirror were lost; expected: at most 1",
     ),
 }
 ERRORS = {"files cannot reach alice:83", "relay cannot reach alice:84 because no-route"}

@@ -70,13 +70,18 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Reaches:
-    """`pc reaches stackoverflow:80 as 24.9.3.7`; `seen_as`: the sender that the target sees."""
+    """`pc reaches stackoverflow:80 as 24.9.3.7`; `seen_as`: the sender that the target sees.
+
+    `at`: the node that makes the path what `via` says. `within`: seconds of the round trip.
+    """
 
     source: str
     target: Target
     protocol: Protocol
     seen_as: IPv4Address | None = None
     via: Via | None = None
+    at: str | None = None
+    within: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,7 @@ class GetsFile:
     target: Target
     seen_as: IPv4Address | None = None
     via: Via | None = None
+    at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +145,16 @@ class GetsFileThrough:
 
 
 @dataclass(frozen=True, slots=True)
+class Loses:
+    """`alice loses at most 2 of 100 datagrams to game:7000`: on the way there."""
+
+    source: str
+    most: int
+    of: int
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
 class KeepsConnection:
     """`alice keeps its connection to files:8080`: over what happens before this sentence."""
 
@@ -147,8 +163,9 @@ class KeepsConnection:
 
 
 Assertion = (
-    KeepsConnection | Reaches | CannotReach | GetsFile | GetsFileThrough | Maps | Filters | Hairpins
-)
+    Reaches | CannotReach | Loses | KeepsConnection | GetsFile | GetsFileThrough
+    | Maps | Filters | Hairpins
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

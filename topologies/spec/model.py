@@ -184,9 +184,8 @@ class Topology:
 
     def upstream(self, site: Site) -> Site | None:
         """The site that `site` is behind; None if its gateway is on the Internet."""
-        if site.gateway.behind is None:
-            return None
-        return next(each for each in self.sites if each.name == site.gateway.behind)
+        # Where a file has errors, the carrier may be missing.
+        return next((each for each in self.sites if each.name == site.gateway.behind), None)
 
     def behind(self, site: Site | None) -> list[Site]:
         """The sites directly behind `site`; without it, those on the Internet."""
