@@ -115,6 +115,36 @@ class Hairpins:
 
 
 @dataclass(frozen=True, slots=True)
+class Is:
+    """`napt is port-restricted-cone`: mapping and filtering in one word (presets.py, KINDS)."""
+
+    napt: str
+    mapping: Behavior
+    filtering: Behavior
+
+
+@dataclass(frozen=True, slots=True)
+class Punches:
+    """`alice punches bob by udp`: directly, without a rule (RFC 5128, sections 3.3 and 3.4)."""
+
+    source: str
+    target: str
+    protocol: Protocol  # UDP or TCP
+    via: Via | None = None  # DIRECT or HAIRPINNED
+
+
+@dataclass(frozen=True, slots=True)
+class CannotPunch:
+    """`alice cannot punch bob by udp because filtered at napt_b`."""
+
+    source: str
+    target: str
+    protocol: Protocol
+    reason: str | None = None
+    at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GetsFile:
     """`bob gets a file from alice:8080 at 24.9.3.7`: by HTTP, from the host itself."""
 
@@ -156,16 +186,9 @@ class ConnectsByIce:
 
 
 Assertion = (
-    KeepsConnection
-    | Reaches
-    | CannotReach
-    | GetsFile
-    | GetsFileThrough
-    | Maps
-    | Filters
-    | Hairpins
-    | ConnectsByIce
-)
+    KeepsConnection | Reaches | CannotReach | GetsFile | GetsFileThrough | Punches | CannotPunch
+    | ConnectsByIce | Maps | Filters | Hairpins | Is
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
