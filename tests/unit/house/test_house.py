@@ -37,6 +37,7 @@ FLOORS = {
         "servers/pcp",
         "servers/proxy",
         "servers/relay",
+        "servers/stun",
         "servers/turn",
         "servers/turn/client",
         "servers",
