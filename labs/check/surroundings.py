@@ -156,6 +156,10 @@ class Surroundings:
         if carrier is not None:
             places = [(host.name, str(host.address.ip)) for host in carrier.hosts]
             return [*places, (carrier.gateway.name, str(carrier.gateway.private.ip))]
+        return self.public_places()
+
+    def public_places(self) -> list[tuple[str, str]]:
+        """The nodes on the Internet that send their own packets, with an address each."""
         places = [(host.name, str(host.address.ip)) for host in self._topology.internet]
         return places + [(ROUTER_NAME, str(isp.router)) for isp in self._topology.isps]
 
