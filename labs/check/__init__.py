@@ -16,11 +16,11 @@ relayed.py            … `through` a relay or TURN
 vantage.py            where a NAPT is measured from
 mapping_filtering.py  `maps`, `filters`, `is`
 hairpin.py            `hairpins`
-ice.py                `connects to … by ice`
 punch_side.py         two hosts that punch a hole: what they are told, and their turns
 udp_side.py           … with datagrams
 tcp_side.py           … with connections
 punching.py           `punches`, `cannot punch`
+ice.py                `connects to … by ice`
 check_command.py      `napt-lab check`
 telling.py            what it says to a person …
 reports.py            … to CI systems: JUnit, JSON …

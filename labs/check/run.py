@@ -168,7 +168,7 @@ def _try(
 ) -> tuple[Verdict, list[str]]:
     evidence = Evidence()
     try:
-        _find_out(ground, listeners, assertion, kept, evidence)
+        _test(ground, listeners, assertion, kept, evidence)
     except Unmet as unmet:
         if fault := ground.net.machine_fault():
             lines = [*evidence.lines, str(unmet), f"cannot tell: error of this machine: {fault}"]
@@ -181,14 +181,14 @@ def _try(
     return Verdict.PASSED, evidence.lines
 
 
-def _find_out(
+def _test(
     ground: Ground,
     listeners: Listeners,
     assertion: Assertion,
     kept: Connections,
     evidence: Evidence,
 ) -> None:
-    """Raises Unmet if the assertion does not hold, CannotTell."""
+    """Test one assertion by its own file. Raises Unmet, CannotTell, or what went wrong."""
     match assertion:
         case Reaches():
             check_reaches(ground, listeners, assertion, evidence)

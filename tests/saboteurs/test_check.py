@@ -289,10 +289,6 @@ SABOTEURS = {
         nft("relay", 20, f"{FILTER.format('input')} tcp dport 3478 reject with tcp reset"),
         "alice does not reach relay:3478: refused at relay",
     ),
-    "mirror connects to anna by ice via direct": (
-        drop("internet", 25, "ip saddr 24.9.3.7 ip daddr 151.101.1.70 udp dport > 0", "forward"),
-        "the path is relayed; expected: direct",
-    ),
     "alice punches bob by udp": (
         drop("bob", 21, "ip saddr 24.9.3.7 udp sport > 0"),
         "no hole after 4 tries of each: no-answer at bob",
@@ -313,6 +309,10 @@ SABOTEURS = {
     "cora cannot punch bob by tcp": (
         drop("stackoverflow", 24, "ip daddr 192.0.6.7 tcp flags psh", hook="output"),
         "the control failed, so this proves nothing: stackoverflow does not answer cora any more",
+    ),
+    "mirror connects to anna by ice via direct": (
+        drop("internet", 25, "ip saddr 24.9.3.7 ip daddr 151.101.1.70 udp dport > 0", "forward"),
+        "the path is relayed; expected: direct",
     ),
 }
 ERRORS = {

@@ -8,10 +8,10 @@
     NAPT filters …                     the same three
     NAPT hairpins
     NAPT does not hairpin
-    HOST connects to HOST by ice [via direct|relayed|hairpinned]
     NAPT is full-cone|restricted-cone|port-restricted-cone|symmetric|MAPPING/FILTERING
     HOST punches HOST [by udp|tcp] [via direct|hairpinned]
     HOST cannot punch HOST [by udp|tcp] [because REASON [at NODE]]
+    HOST connects to HOST by ice [via direct|relayed|hairpinned]
     SOURCE keeps its connection to TARGET [at ENDPOINT]      only below `then:`
 
 TARGET is `node:port`, `address:port`, or either without a port for a ping. `at ENDPOINT` is what
@@ -66,10 +66,10 @@ VERBS = (
     "filters",
     "hairpins",
     "does not hairpin",
-    "connects to",
     "is",
     "punches",
     "cannot punch",
+    "connects to",
     "keeps its connection to",
 )
 

@@ -125,8 +125,6 @@ def expect(entry: str) -> Expectation:
         ("napt filters address-dependent", Filters("napt", ADDRESS)),
         ("napt hairpins", Hairpins("napt", does=True)),
         ("napt does not hairpin", Hairpins("napt", does=False)),
-        ("pc connects to pc2 by ice", ConnectsByIce("pc", "pc2")),
-        ("pc connects to pc2 via relayed by ice", ConnectsByIce("pc", "pc2", Via.RELAYED)),
         ("napt is restricted-cone", Is("napt", Behavior.ENDPOINT_INDEPENDENT, ADDRESS)),
         ("napt is address-dependent/address-dependent", Is("napt", ADDRESS, ADDRESS)),
         ("pc punches pc2", Punches("pc", "pc2", Protocol.UDP)),
@@ -138,6 +136,8 @@ def expect(entry: str) -> Expectation:
             "pc cannot punch files by tcp because filtered at napt",
             CannotPunch("pc", "files", Protocol.TCP, "filtered", "napt"),
         ),
+        ("pc connects to pc2 by ice", ConnectsByIce("pc", "pc2")),
+        ("pc connects to pc2 via relayed by ice", ConnectsByIce("pc", "pc2", Via.RELAYED)),
     ],
 )
 def test_a_sentence_says(text, assertion):
