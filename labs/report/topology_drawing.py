@@ -149,4 +149,5 @@ def _gateway(gateway: Gateway, x: float, y: int) -> Box:
 
 
 def _host(host: Host, x: float, y: int) -> Box:
-    return Box("host", host.name, x, y, BOX, (str(host.address.ip), *host.labels))
+    addresses = (str(address.ip) for address in host.addresses)
+    return Box("host", host.name, x, y, BOX, (*addresses, *host.labels))

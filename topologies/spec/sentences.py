@@ -175,13 +175,8 @@ def _number(text: str, most: int) -> int:
 
 
 def _connects(source: str, words: Words, roster: Roster) -> ConnectsByIce:
-    target = words.next("the host to connect to")
-    for name in (source, target):
-        roster.host(name)
-    if target == source:
-        raise ValueError(f"{source} cannot be its own target; allowed: another host")
-    ways = _any_of(ICE_WAYS)
-    clauses = words.clauses({"by": "ice", "via": ways})
+    target = _peer(source, words, roster)
+    clauses = words.clauses({"by": "ice", "via": _any_of(ICE_WAYS)})
     if clauses.get("by") != "ice":
         raise ValueError("'connects to' needs a method; allowed: HOST connects to HOST by ice")
     via = clauses.get("via")
@@ -320,7 +315,7 @@ def _cannot_punch(source: str, words: Words, roster: Roster) -> CannotPunch:
 
 
 def _peer(source: str, words: Words, roster: Roster) -> str:
-    """The host at the other end of a hole."""
+    """The host at the other end of a hole, or of a connection by ICE."""
     roster.host(source)
     target = words.next("a host")
     roster.host(target)
