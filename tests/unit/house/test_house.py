@@ -63,6 +63,7 @@ FLOORS = {
         "labs/running",
         "labs/exercises",
         "labs/export",
+        "labs/matrix",
         "labs/translator",
         "labs/pytest_plugin",
         "labs/level_8",
