@@ -55,8 +55,8 @@ $(addprefix exercise-,$(filter-out $(EXERCISES),$(LABS))): exercise-%:
 	@echo 'Level $* has no exercises; there are: $(EXERCISES:%=exercise-%)' >&2; exit 2
 
 grade:
-	@test -n "$$TRANSLATOR" || { test -n "$$LEVEL" && test -n "$$RULES"; } || { \
-	  printf 'Say what is to be marked: make grade LEVEL=%s RULES=FILE, or make grade TRANSLATOR=FILE\n' \
+	@test -n "$$TRANSLATOR" || { test -n "$$LEVEL" && test -n "$$RULES$$FOLDER"; } || { \
+	  printf 'Say what is to be marked: make grade LEVEL=%s RULES=FILE (FOLDER=FOLDER of a class), or make grade TRANSLATOR=FILE\n' \
 	    "$$(echo $(EXERCISES) | tr ' ' '|')" >&2; exit 2; }
 	$(NAPT) $@
 

@@ -20,6 +20,7 @@ punch_side.py         two hosts that punch a hole: what they are told, and their
 udp_side.py           … with datagrams
 tcp_side.py           … with connections
 punching.py           `punches`, `cannot punch`
+ice.py                `connects to … by ice`
 check_command.py      `napt-lab check`
 telling.py            what it says to a person …
 reports.py            … to CI systems: JUnit, JSON …

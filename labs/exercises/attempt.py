@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -51,9 +50,7 @@ class Reply:
 @contextlib.contextmanager
 def fresh_network(topology: Topology) -> Iterator[tuple[Network, Wire]]:
     """A network and its wires; no node finds files of a network that was before."""
-    for folder in sandbox.RUN_DIRECTORY.iterdir():
-        if folder.is_dir():
-            shutil.rmtree(folder)
+    sandbox.forget_nodes()
     with Network(topology) as net, Wire(net) as wire:
         yield net, wire
 

@@ -310,6 +310,10 @@ SABOTEURS = {
         drop("stackoverflow", 24, "ip daddr 192.0.6.7 tcp flags psh", hook="output"),
         "the control failed, so this proves nothing: stackoverflow does not answer cora any more",
     ),
+    "alice connects to bob by ice via direct": (
+        drop("internet", 25, "ip saddr 24.9.3.7 ip daddr 203.0.113.77 udp dport > 0", "forward"),
+        "the path is relayed; expected: direct",
+    ),
 }
 ERRORS = {
     "files cannot reach alice:83",

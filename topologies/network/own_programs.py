@@ -25,6 +25,7 @@ COMMANDS = {  # name: module
     "turn-echo": "napt_lab.servers.turn.client.echo",
     "dial": "napt_lab.servers.dial",
     "pcp": "napt_lab.servers.pcp",
+    "ice": "napt_lab.servers.ice",
     "proxy": "napt_lab.servers.proxy.explicit",
     "transparent-proxy": "napt_lab.servers.proxy.transparent",
     "connections": "napt_lab.labs.level_8.connections",

@@ -176,9 +176,18 @@ class KeepsConnection:
     target: Target
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectsByIce:
+    """`alice connects to bob by ice via relayed`: by the way that ICE selects (RFC 8445)."""
+
+    source: str
+    target: str
+    via: Via | None = None
+
+
 Assertion = (
     KeepsConnection | Reaches | CannotReach | GetsFile | GetsFileThrough | Punches | CannotPunch
-    | Maps | Filters | Hairpins | Is
+    | ConnectsByIce | Maps | Filters | Hairpins | Is
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@
     NAPT is full-cone|restricted-cone|port-restricted-cone|symmetric|MAPPING/FILTERING
     HOST punches HOST [by udp|tcp] [via direct|hairpinned]
     HOST cannot punch HOST [by udp|tcp] [because REASON [at NODE]]
+    HOST connects to HOST by ice [via direct|relayed|hairpinned]
     SOURCE keeps its connection to TARGET [at ENDPOINT]      only below `then:`
 
 TARGET is `node:port`, `address:port`, or either without a port for a ping. `at ENDPOINT` is what
@@ -30,6 +31,7 @@ from napt_lab.topologies.spec.assertions import (
     Assertion,
     CannotPunch,
     CannotReach,
+    ConnectsByIce,
     Filters,
     GetsFile,
     GetsFileThrough,
@@ -53,6 +55,7 @@ from napt_lab.topologies.spec.words import Words, address, endpoint, is_like_an_
 
 MAX_SENTENCE = 200  # characters
 HTTP_PORT = 80
+ICE_WAYS = (Via.DIRECT, Via.RELAYED, Via.HAIRPINNED)
 CARRIERS = ("file-server", "relay", "turn")  # services that pass a file from host to host
 PLACES_OUTSIDE = 2  # public addresses from which a NAPT's behavior is measured
 VERBS = (
@@ -66,6 +69,7 @@ VERBS = (
     "is",
     "punches",
     "cannot punch",
+    "connects to",
     "keeps its connection to",
 )
 
@@ -113,6 +117,9 @@ def sentence(text: str, roster: Roster, *, later: bool = False) -> Assertion:
             words.expect("not", "hairpin")
             words.clauses({})
             return Hairpins(_napt(source, roster), does=False)
+        case "connects":
+            words.expect("to")
+            return _connects(source, words, roster)
         case "keeps":
             words.expect("its", "connection", "to")
             return _keeps(source, words, roster, later)
@@ -128,6 +135,29 @@ def _reaches(source: str, words: Words, roster: Roster) -> Reaches:
     clauses = words.clauses({"by": _any_of(Protocol), "at": _ENDPOINT, **_WAY})
     target, protocol = _target(source, to, clauses, roster)
     return Reaches(source, target, protocol, *_way(clauses, roster))
+
+
+def _connects(source: str, words: Words, roster: Roster) -> ConnectsByIce:
+    target = words.next("the host to connect to")
+    for name in (source, target):
+        roster.host(name)
+    if target == source:
+        raise ValueError(f"{source} cannot be its own target; allowed: another host")
+    ways = _any_of(ICE_WAYS)
+    clauses = words.clauses({"by": "ice", "via": ways})
+    if clauses.get("by") != "ice":
+        raise ValueError("'connects to' needs a method; allowed: HOST connects to HOST by ice")
+    via = clauses.get("via")
+    if via not in (None, *ICE_WAYS):
+        raise ValueError(not_one_of(f"{quoted(via)} is not a path of ICE", via, ICE_WAYS))
+    needed = ("relay", "turn") if via == Via.RELAYED else ("relay",)
+    missing = [name for name in needed if not roster.runs(name)]
+    if missing:
+        raise ValueError(
+            f"no host runs {missing[0]}, and ICE needs it: the peers meet at a relay, and rent "
+            f"relayed addresses of a TURN server; allowed: a host with runs: [{missing[0]}]"
+        )
+    return ConnectsByIce(source, target, None if via is None else Via(via))
 
 
 def _keeps(source: str, words: Words, roster: Roster, later: bool) -> KeepsConnection:

@@ -34,6 +34,7 @@ FLOORS = {
     "servers": (
         "servers/shared",
         "servers/files",
+        "servers/ice",
         "servers/pcp",
         "servers/proxy",
         "servers/relay",
@@ -65,6 +66,7 @@ FLOORS = {
         "labs/export",
         "labs/matrix",
         "labs/translator",
+        "labs/classroom",
         "labs/pytest_plugin",
         "labs/level_8",
         "labs/level_9a",

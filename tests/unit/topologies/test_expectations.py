@@ -17,6 +17,7 @@ from napt_lab.topologies.spec.assertions import (
     Assertion,
     CannotPunch,
     CannotReach,
+    ConnectsByIce,
     Expectation,
     Filters,
     GetsFile,
@@ -135,6 +136,8 @@ def expect(entry: str) -> Expectation:
             "pc cannot punch files by tcp because filtered at napt",
             CannotPunch("pc", "files", Protocol.TCP, "filtered", "napt"),
         ),
+        ("pc connects to pc2 by ice", ConnectsByIce("pc", "pc2")),
+        ("pc connects to pc2 via relayed by ice", ConnectsByIce("pc", "pc2", Via.RELAYED)),
     ],
 )
 def test_a_sentence_says(text, assertion):
