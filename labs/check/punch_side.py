@@ -37,9 +37,8 @@ Place = tuple[str, str]  # a public node, and its address
 class NotTold(Exception):
     """A side got no answer to its question from which endpoint its packets come."""
 
-    def __init__(self, side: Side, end: End) -> None:
-        super().__init__(f"{side.node} gets no answer from {side.place[0]}: {end}")
-        self.side = side
+    def __init__(self, end: End) -> None:
+        super().__init__(str(end))
         self.end = end
 
 

@@ -50,7 +50,7 @@ class TcpSide(Side):
                 return
             if self._is_dead(tried, server):
                 break
-        raise NotTold(self, self._end_of(tried, server))
+        raise NotTold(self._end_of(tried, server))
 
     def still_answered(self) -> bool:
         assert self._answering is not None

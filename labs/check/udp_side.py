@@ -34,7 +34,7 @@ class UdpSide(Side):
         tried = _request()
         told = self._question(tried)
         if told is None:
-            raise NotTold(self, self._end_of(tried, self._server.getsockname()))
+            raise NotTold(self._end_of(tried, self._server.getsockname()))
         self.told = told
 
     def still_answered(self) -> bool:
