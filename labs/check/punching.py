@@ -60,9 +60,6 @@ def check_cannot_punch(
             raise Unmet(f"{one.node} and {other.node} hear each other")
         if tried.untold:
             control_prober(ground, listeners, tried.untold.node, claim.protocol, evidence)
-        else:
-            _control(one, evidence)
-            _control(other, evidence)
     require_end(ground, claim, tried.ends)
 
 
@@ -76,7 +73,10 @@ def _control(side: Side, evidence: Evidence) -> None:
 
 
 def attempt(one: Side, other: Side, evidence: Evidence) -> Attempt:
-    """Let them learn their endpoints, and try. Unmet if something stands between them."""
+    """Let them learn their endpoints, and try.
+
+    Unmet if something ends the connection between them; CannotTell if a control fails.
+    """
     for side in (one, other):
         try:
             side.ask()
@@ -85,7 +85,10 @@ def attempt(one: Side, other: Side, evidence: Evidence) -> Attempt:
             return Attempt(ends=(error.end,), untold=side)
         evidence.add(f"{side.place[0]} tells {side.node} that it is {show(side.told)}")
     if not punch(one, other):
-        return Attempt(ends=tuple(_ends(one, other, evidence)))
+        ends = tuple(_ends(one, other, evidence))
+        _control(one, evidence)
+        _control(other, evidence)
+        return Attempt(ends=ends)
     paths = frozenset(_path(x, y, evidence) for x, y in ((one, other), (other, one)))
     if isinstance(one, TcpSide) and isinstance(other, TcpSide):
         evidence.add(one.met(other))
@@ -111,12 +114,9 @@ def _ends(one: Side, other: Side, evidence: Evidence) -> list[End]:
         if side.through is not None:
             evidence.add(f"{peer.node} hears {side.node}: {side.trail(side.through)}")
             continue
-        assert side.tried is not None
         ends.append(side.end(peer))
         evidence.lines += ends[-1].evidence
-        trail = side.trail(side.tried)
-        sources = {c.packet.sender for c in trail.seen if c.packet.source == side.told[0]}
-        for source in sources - {side.told}:
+        for source in side.sources() - {side.told}:
             evidence.add(f"{side.node} was told {show(side.told)}, and sends from {show(source)}")
     return ends
 

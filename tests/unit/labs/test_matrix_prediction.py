@@ -11,6 +11,8 @@ import random
 
 import pytest
 
+from napt_lab.labs.matrix.field import Field
+from napt_lab.labs.matrix.napt_types import chosen
 from napt_lab.labs.matrix.prediction import Method, Nat, Way, predict
 from napt_lab.nat_node.core.behavior import Endpoint, parse_address
 from napt_lab.nat_node.core.packet import Packet, Side
@@ -163,3 +165,22 @@ def test_udp_and_ice_do_not_care_who_begins():
         (Method.UDP, Method.ICE), itertools.combinations(NATS, 2)
     ):
         assert predict(method, a, b).way is predict(method, b, a).way
+
+
+def test_types_are_named_and_every_name_is_one_of_them():
+    usual, methods = chosen(None, None)
+    assert {type_.nat for type_ in usual} == set(NATS)
+    assert len({type_.name for type_ in usual}) == len(usual) == len(NATS) + 1  # the kernel's
+    (hotel,), (udp_only,) = chosen("hotel", "udp")
+    assert hotel.nat.blocks_udp
+    assert udp_only is Method.UDP
+    for types in (list(usual), chosen(",".join(Preset), None)[0]):
+        sites = Field(types, behind_carrier=False).topology.sites
+        for type_, site in zip(types * 2, sites, strict=True):
+            settings = site.gateway.napt
+            seen = settings.mapping, settings.filtering, settings.port_assignment
+            assert seen == (type_.nat.mapping, type_.nat.filtering, type_.nat.ports)
+    with pytest.raises(ValueError, match="no type 'home2'.*did you mean 'home'"):
+        chosen("full-cone,home2", None)
+    with pytest.raises(ValueError, match="no method 'sctp'; allowed: udp, tcp"):
+        chosen(None, "sctp")
