@@ -168,7 +168,7 @@ def test_udp_and_ice_do_not_care_who_begins():
 
 
 def test_types_are_named_and_every_name_is_one_of_them():
-    usual, methods = chosen(None, None)
+    usual, _ = chosen(None, None)
     assert {type_.nat for type_ in usual} == set(NATS)
     assert len({type_.name for type_ in usual}) == len(usual) == len(NATS) + 1  # the kernel's
     (hotel,), (udp_only,) = chosen("hotel", "udp")
@@ -180,7 +180,7 @@ def test_types_are_named_and_every_name_is_one_of_them():
             settings = site.gateway.napt
             seen = settings.mapping, settings.filtering, settings.port_assignment
             assert seen == (type_.nat.mapping, type_.nat.filtering, type_.nat.ports)
-    with pytest.raises(ValueError, match="no type 'home2'.*did you mean 'home'"):
+    with pytest.raises(ValueError, match=r"no type 'home2'.*did you mean 'home'"):
         chosen("full-cone,home2", None)
     with pytest.raises(ValueError, match="no method 'sctp'; allowed: udp, tcp"):
         chosen(None, "sctp")
