@@ -20,6 +20,7 @@ COMMANDS = {  # name: module
     "web-server": "napt_lab.servers.web",
     "file-server": "napt_lab.servers.files",
     "relay": "napt_lab.servers.relay.relay",
+    "stun-server": "napt_lab.servers.stun",
     "turn-server": "napt_lab.servers.turn",
     "turn-client": "napt_lab.servers.turn.client",
     "turn-echo": "napt_lab.servers.turn.client.echo",
