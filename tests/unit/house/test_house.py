@@ -65,6 +65,7 @@ FLOORS = {
         "labs/running",
         "labs/exercises",
         "labs/export",
+        "labs/matrix",
         "labs/translator",
         "labs/classroom",
         "labs/pytest_plugin",
