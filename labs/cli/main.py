@@ -496,6 +496,37 @@ def conformance(
 
 
 @main.command()
+@click.option(
+    "--types",
+    "names",
+    envvar="TYPES",
+    metavar="NAME,…",
+    help="Only these types of NAPTs, such as full-cone,home,ADM/EIF,nftables.",
+)
+@click.option(
+    "--methods",
+    envvar="METHODS",
+    metavar="NAME,…",
+    help="Only these of udp, tcp.",
+)
+@click.option(
+    "--behind-carrier", is_flag=True, envvar="CARRIER", help="All NAPTs behind a carrier's."
+)
+def matrix(names: str | None, methods: str | None, behind_carrier: bool) -> None:
+    """Try every pair of NAPT types: can hosts behind them talk directly, as predicted?"""
+    from napt_lab.labs.matrix.napt_types import chosen
+
+    try:
+        types, ways = chosen(names, methods)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    enter_sandbox()
+    from napt_lab.labs.matrix.matrix_command import run
+
+    sys.exit(run(types, ways, behind_carrier=behind_carrier))
+
+
+@main.command()
 def doctor() -> None:
     """Show whether this machine can run the labs, and what to do."""
     from napt_lab.labs.cli.doctor import show
