@@ -14,7 +14,7 @@ import time
 
 from napt_lab.servers.shared.arguments import address_and_port
 from napt_lab.servers.shared.events import emit
-from napt_lab.servers.turn.stun_message import Class, Message, Method, encode
+from napt_lab.servers.stun.stun_message import Class, Message, Method, encode
 
 PORTS = 64
 BURST = 50  # requests between two looks at the clock

@@ -17,7 +17,7 @@ import time
 
 from napt_lab.servers.shared.arguments import account, address_and_port
 from napt_lab.servers.shared.events import emit
-from napt_lab.servers.turn.attributes import Transport
+from napt_lab.servers.stun.attributes import Transport
 from napt_lab.servers.turn.client.endpoint import TurnError, connected
 from napt_lab.servers.turn.client.turn_client import Finished, Login, TurnClient
 
