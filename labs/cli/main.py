@@ -72,6 +72,12 @@ programs_option = click.option(
     help="Let the file run programs of its own (`runs`), with your rights.",
 )
 
+capture_option = click.option(
+    "--capture",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    help="Write all packets of all nodes to this file (pcapng).",
+)
+
 web_option = click.option(
     "--web",
     type=click.IntRange(1, 65535),
@@ -166,11 +172,7 @@ def shell(file: Path, programs: bool, web: int | None) -> None:
 @file_argument
 @click.argument("node")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.option(
-    "--capture",
-    type=click.Path(path_type=Path, dir_okay=False, writable=True),
-    help="Write all packets of all nodes to this file (pcapng).",
-)
+@capture_option
 @programs_option
 def run_in(
     file: Path, node: str, command: tuple[str, ...], capture: Path | None, programs: bool
@@ -191,6 +193,43 @@ def run_in(
     from napt_lab.labs.running.runner import run_command
 
     sys.exit(run_command(topology, node, command, capture))
+
+
+@main.command(
+    "run",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    options_metavar="[OPTIONS]",
+    short_help="Run programs on several nodes of the topology in FILE.",
+)
+@file_argument
+@click.argument(
+    "words",
+    metavar="--on NODE COMMAND… [--ready TEXT] …",
+    nargs=-1,
+    required=True,
+    type=click.UNPROCESSED,
+)
+@capture_option
+@programs_option
+def run_(file: Path, words: tuple[str, ...], capture: Path | None, programs: bool) -> None:
+    """Run programs on several nodes of the topology in FILE, one after another.
+
+    With --ready, the next one starts when this one has printed a line with TEXT. When the last
+    has ended, the others are ended, too. The exit status is that of the first program that
+    failed, else 0. Ctrl-C ends all of them.
+    """
+    topology = load(file, programs=programs)
+    from napt_lab.labs.running.wanted_programs import wanted_programs
+
+    try:
+        wanted = wanted_programs(list(words), topology.node_names())
+    except ValueError as error:
+        raise click.UsageError(f"{file}: {error}") from None
+    refuse_private_places({"--capture": capture})
+    enter_sandbox()
+    from napt_lab.labs.running.runner import run_programs
+
+    sys.exit(run_programs(topology, wanted, capture))
 
 
 @main.command()
