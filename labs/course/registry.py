@@ -55,6 +55,11 @@ LABS: dict[str, Entry] = {
         TOPOLOGIES / "two-sites-pcp.yaml",
         has_exercises=False,
     ),
+    "9g": Entry(
+        "P2P networking by the best way (ICE)",
+        "napt_lab.labs.level_9g.lab",
+        TOPOLOGIES / "level-9g.yaml",
+    ),
 }
 
 

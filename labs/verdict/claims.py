@@ -27,4 +27,10 @@ CLAIMS = {
     "9d.only-own": "a PC gets rules only for itself, and no other PC can change them",
     "9d.outside": "a request from outside gets no answer",
     "9d.lifetime": "such a rule goes when its lifetime ends, and stays if it is renewed",
+    "9g.candidates": "a program has a host, a server-reflexive and a relayed address",
+    "9g.best": "the direct way where there is one, the relay only where nothing else works",
+    "9h.two-rules": "behind a carrier's NAPT, one packet makes two rules",
+    "9h.rule-not-enough": "an explicit rule at home does not help: the carrier needs one as well",
+    "9h.punch": "hole punching works through both NAPTs",
+    "9h.share": "one customer of a carrier cannot take the ports of another",
 }
