@@ -21,6 +21,7 @@ _ENDPOINT = rf"(?:(?:{_ADDRESS}):[0-9]{{1,5}}|\$relayed)"
 _FILE = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,60}"
 _URL = rf"http://(?:{_ADDRESS})(?::[0-9]{{1,5}})?(?:/(?:{_FILE})?){{0,5}}"
 _SECONDS = r"[0-9]{1,2}(?:\.[0-9]{1,3})?"
+_ACCOUNT = r"[A-Za-z0-9_.@:-]{1,80}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Grammar:
 _TURN = Grammar(
     {
         "--server": _ENDPOINT,
-        "--user": r"[A-Za-z0-9_.@:-]{1,80}",
+        "--user": _ACCOUNT,
         "--permit": _ADDRESS,
         "--wait": _SECONDS,
         "--send": "",
@@ -50,6 +51,20 @@ _TURN = Grammar(
 _DIAL = Grammar(
     {"--word": r"[0-9A-Za-z]{1,128}", "--send": _FILE, "--receive": _FILE, "--wait": _SECONDS},
     _ENDPOINT,
+    background=True,
+)
+_ICE = Grammar(
+    {
+        **dict.fromkeys(("--meet", "--stun", "--turn"), _ENDPOINT),
+        "--user": _ACCOUNT,
+        "--turn-over": "udp|tcp",
+        "--word": r"[0-9A-Fa-f]{1,128}",
+        "--wait": _SECONDS,
+        "--send": _FILE,
+        "--receive": _FILE,
+        "--help": "",
+    },
+    r"(?!)",  # no word that is not an option's
     background=True,
 )
 GRAMMARS: dict[tuple[str, ...], Grammar] = {
@@ -66,6 +81,7 @@ GRAMMARS: dict[tuple[str, ...], Grammar] = {
     ("ping",): Grammar({"-c": r"[1-5]", "-W": _SECONDS, "-q": "", "-n": ""}, _ADDRESS),
     ("turn-client",): _TURN,
     ("dial",): _DIAL,
+    ("ice",): _ICE,
 }
 
 
