@@ -29,7 +29,7 @@ from napt_lab.topologies.spec.assertions import ConnectsByIce, Via
 PATIENCE = 20.0  # seconds for the other peer to come
 END_SECONDS = 30.0  # more, for a way to it, the file, and the programs' ends
 FILE_BYTES = 64  # one datagram
-ANSWER_BYTES = 16  # of the digest in its answer (servers/ice/transfer.py)
+ANSWER_BYTES = 16  # of the digest in its answer (servers/shared/file_in_datagrams.py)
 HEADS = (b"DATA", b"HAVE")  # with which its datagrams begin
 PROGRAM = "ice"
 DROPS_SHOWN = 4

@@ -71,7 +71,7 @@ def three_addresses(stage: Stage) -> None:
                 f"{napt}'s rule {own[0]} → {outside[0]}",
                 f"but its UDP rules are {', '.join(rules)}",
             )
-        with stage.claim(CANDIDATES, f"the relayed one is what the TURN server grants") as claim:
+        with stage.claim(CANDIDATES, "the relayed one is what the TURN server grants") as claim:
             granted, listed = rented(stage, node, passed.since), passed.candidates(node, "relayed")
             claim.require(
                 listed == granted != [] and listed[0].startswith(f"{TURN}:"),

@@ -15,6 +15,7 @@ from napt_lab.labs.shared_steps.evidence import WAIT
 from napt_lab.labs.shared_steps.two_sites import make_file, require_same
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim
+from napt_lab.topologies.network.processes import Event
 from napt_lab.topologies.spec.assertions import Via
 
 FILE = "holiday.jpg"
@@ -61,8 +62,12 @@ def pass_file(stage: Stage, source: str, target: str) -> Passed:
         for node, does in ((target, "--receive"), (source, "--send"))
     ]
     for peer in peers:
+
+        def ended(event: Event, node: str = peer.node) -> bool:
+            return event.node == node and event.name in ("done", "failed")
+
         stage.log.wait_for(
-            lambda e, node=peer.node: e.node == node and e.name in ("done", "failed"),
+            ended,
             deadline=PATIENCE,
             what=f"the end of {peer.node}'s transfer",
             since=log,

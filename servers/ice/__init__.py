@@ -12,6 +12,6 @@ each tries every pair of an own candidate and one of the other's, by STUN reques
 checks*). The first checks go by the best pairs; like punched holes, they open both peers' NAPTs. A
 pair that works both ways is selected, and carries the file.
 
-candidates.py writes a peer's list as one line, connection.py chooses the pair, transfer.py sends
-the file, __main__.py is the program.
+candidates.py writes a peer's list as one line, connection.py chooses the pair, __main__.py is the
+program; servers/shared/file_in_datagrams.py sends the file.
 """

@@ -24,7 +24,6 @@ from napt_lab.servers.ice.candidates import (
     kind_and_endpoint,
 )
 from napt_lab.servers.ice.connection import Connection
-from napt_lab.servers.ice.transfer import answer_repeats, receive_file, send_file
 from napt_lab.servers.shared.arguments import (
     account,
     address_and_port,
@@ -32,6 +31,7 @@ from napt_lab.servers.shared.arguments import (
     file_to_write,
 )
 from napt_lab.servers.shared.events import emit
+from napt_lab.servers.shared.file_in_datagrams import answer_repeats, receive_file, send_file
 
 REFUSAL = b"relay: "  # how the relay's line begins
 CHECKS_SECONDS = 8.0  # until one of the pairs must have worked

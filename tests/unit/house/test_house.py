@@ -39,6 +39,7 @@ FLOORS = {
         "servers/proxy",
         "servers/relay",
         "servers/stun",
+        "servers/p2p",
         "servers/turn",
         "servers/turn/client",
         "servers",
