@@ -553,7 +553,7 @@ def conformance(
     "--methods",
     envvar="METHODS",
     metavar="NAME,…",
-    help="Only these of udp, tcp.",
+    help="Only these of udp, tcp, ice.",
 )
 @click.option(
     "--behind-carrier", is_flag=True, envvar="CARRIER", help="All NAPTs behind a carrier's."
