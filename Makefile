@@ -6,8 +6,8 @@
 # 2 wrong usage or wrong YAML, 3 this machine cannot run it. `.venv/bin/napt-lab lab 9c`
 # has the true one.
 
-LABS := 8 9a 9b 9c 9d
-EXERCISES := 8 9a 9b 9c
+LABS := 8 9a 9b 9c 9d 9e
+EXERCISES := 8 9a 9b 9c 9d 9e
 
 NAPT := @sh labs/setup/start.sh
 
@@ -55,8 +55,8 @@ $(addprefix exercise-,$(filter-out $(EXERCISES),$(LABS))): exercise-%:
 	@echo 'Level $* has no exercises; there are: $(EXERCISES:%=exercise-%)' >&2; exit 2
 
 grade:
-	@test -n "$$TRANSLATOR" || { test -n "$$LEVEL" && test -n "$$RULES"; } || { \
-	  printf 'Say what is to be marked: make grade LEVEL=%s RULES=FILE, or make grade TRANSLATOR=FILE\n' \
+	@test -n "$$TRANSLATOR" || { test -n "$$LEVEL" && test -n "$$RULES$$FOLDER"; } || { \
+	  printf 'Say what is to be marked: make grade LEVEL=%s RULES=FILE (FOLDER=FOLDER of a class), or make grade TRANSLATOR=FILE\n' \
 	    "$$(echo $(EXERCISES) | tr ' ' '|')" >&2; exit 2; }
 	$(NAPT) $@
 

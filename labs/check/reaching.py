@@ -7,6 +7,8 @@ prober must get an answer from its own segment. If either fails, the check is an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from napt_lab.labs.check.diagnosis import End, diagnose
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.listeners import Listeners
@@ -17,6 +19,7 @@ from napt_lab.labs.check.trail import classify
 from napt_lab.topologies.network.napt_control import ControlError
 from napt_lab.topologies.network.programs import PROXY_PORT
 from napt_lab.topologies.spec.assertions import (
+    CannotPunch,
     CannotReach,
     GetsFile,
     Protocol,
@@ -109,13 +112,8 @@ def check_cannot_reach(
         evidence.add(tried.words)
         evidence.lines += end.evidence
         _control_target(ground, listeners, claim, place, evidence)
-        _control_prober(ground, listeners, claim, evidence)
-    _all_at_work(ground)
-    if end.reason in BROKEN and claim.reason != end.reason:
-        raise CannotTell(
-            f"it ends because of {end}: the translator has failed, which proves nothing"
-        )
-    _compare(claim, end)
+        control_prober(ground, listeners, claim.source, claim.protocol, evidence)
+    require_end(ground, claim, (end,))
 
 
 def _all_at_work(ground: Ground) -> None:
@@ -136,10 +134,21 @@ def _answered_by_another(prober: Prober, tried: Tried, place: Place) -> End:
     return End("somebody-else", trail.nodes[-1], (f"another node answers: {trail}",))
 
 
-def _compare(claim: CannotReach, end: End) -> None:
-    wanted = claim.reason or end.reason, claim.at or end.node
-    if (end.reason, end.node) != wanted:
-        raise Unmet(f"it ends because of {end}; expected: {wanted[0]} at {wanted[1]}")
+def require_end(ground: Ground, claim: CannotReach | CannotPunch, ends: Sequence[End]) -> None:
+    """Require that packets end where and why the claim says, at one of these ends.
+
+    CannotTell if a NAPT has ended, or a user's own translator failed.
+    """
+    _all_at_work(ground)
+    for end in ends:
+        if end.reason in BROKEN and claim.reason != end.reason:
+            raise CannotTell(
+                f"it ends because of {end}: the translator has failed, which proves nothing"
+            )
+    if not any(claim.reason in (None, e.reason) and claim.at in (None, e.node) for e in ends):
+        wanted = f"{claim.reason or ends[0].reason} at {claim.at or ends[0].node}"
+        told = ", and ".join(map(str, ends))
+        raise Unmet(f"it ends because of {told}; expected: {wanted}")
 
 
 # ── the controls of a negative ─────────────────────────────────────────────────────────────
@@ -168,21 +177,21 @@ def _control_target(
     _require_control(tried, asker.source, place.node, evidence)
 
 
-def _control_prober(
-    ground: Ground, listeners: Listeners, claim: CannotReach, evidence: Evidence
+def control_prober(
+    ground: Ground, listeners: Listeners, source: str, protocol: Protocol, evidence: Evidence
 ) -> None:
-    """The prober gets an answer to the same probe from its own segment."""
-    prober = Prober(ground, claim.source, PATIENCE)
-    hop = ground.next_hop(claim.source)
-    if hop is None or claim.protocol is Protocol.PING:
-        node = hop.node if hop else ground.neighbors(claim.source)[0]
+    """The prober gets an answer to the same probe from its own segment; CannotTell if not."""
+    prober = Prober(ground, source, PATIENCE)
+    hop = ground.next_hop(source)
+    if hop is None or protocol is Protocol.PING:
+        node = hop.node if hop else ground.neighbors(source)[0]
         tried = prober.ping(str(hop.address if hop else ground.address(node)))
     else:
-        node, transport = hop.node, transport_of(claim.protocol)
+        node, transport = hop.node, transport_of(protocol)
         with listeners.at(ground.net[node], transport, str(hop.address)) as port:
             there = Place(node, port, Speech.LINE)
-            tried = try_to_reach(prober, Target(hop.address, port), claim.protocol, there)
-    _require_control(tried, claim.source, node, evidence)
+            tried = try_to_reach(prober, Target(hop.address, port), protocol, there)
+    _require_control(tried, source, node, evidence)
 
 
 def _require_control(tried: Tried, asker: str, node: str, evidence: Evidence) -> None:

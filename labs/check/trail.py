@@ -108,6 +108,25 @@ def classify(source: str, target: str, trail: Trail) -> tuple[Via, list[str]]:
     return via, [*ends, *rewritten]
 
 
+def way_between(ground: Ground, source: str, target: str, trail: Trail) -> Via:
+    """Direct, relayed or hairpinned: how two peers' data went, whatever NAPTs rewrote.
+
+    Relayed by a host that received the data and sent it on; hairpinned by a NAPT at which it came
+    in, and left, by the inside. CannotTell if it was not seen at both ends.
+    """
+    if trail.at(source, outgoing=True) is None or trail.at(target, outgoing=False) is None:
+        raise CannotTell(f"the data was not seen at both ends: {trail}")
+    for node in trail.nodes:
+        came, left = trail.at(node, outgoing=False), trail.at(node, outgoing=True)
+        if node in (source, target) or came is None or left is None:
+            continue
+        if ground.host(node) is not None:
+            return Via.RELAYED
+        if came.where == left.where == f"{node}:lan0":
+            return Via.HAIRPINNED
+    return Via.DIRECT
+
+
 def _who_began_anew(trail: Trail, source: str) -> str:
     """The node that passed the data on in a connection of its own."""
     first = trail.at(source, outgoing=True)

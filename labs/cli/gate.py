@@ -68,15 +68,16 @@ def refuse_file(error: TopologyError) -> NoReturn:
     sys.exit(WRONG_USAGE)
 
 
-def refuse_private_places(outputs: dict[str, Path | None]) -> None:
+def refuse_private_places(outputs: dict[str, Path | None], folder: Path | None = None) -> None:
     """Refuse folders that the sandbox hides, and folders that cannot be written to.
 
-    `outputs`: files that are to be written, by the option that names them.
+    `outputs`: files that are to be written, by the option that names them. `folder`: is read.
     """
     from napt_lab.topologies.sandbox.sandbox import PRIVATE_MEMORY
 
     alone = " or ".join(map(str, PRIVATE_MEMORY))
     places = {"NAPT Lab itself": ROOT, "the working directory": Path.cwd(), **outputs}
+    places["--folder"] = folder
     for what, path in places.items():
         if path is not None and any(path.resolve().is_relative_to(p) for p in PRIVATE_MEMORY):
             raise click.UsageError(f"{what} is below {alone}, which every lab has for itself")

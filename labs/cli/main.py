@@ -257,20 +257,54 @@ def exercise(level: str, part: str | None, test: bool, web: int | None) -> None:
     type=click.Path(path_type=Path),
     help="A Python file with a translate(packet, now) of your own.",
 )
+@click.option(
+    "--folder",
+    envvar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="A class: a file or a folder for each student, all marked side by side.",
+)
+@click.option(
+    "--students", type=click.Path(path_type=Path), help="… their names: a CSV file with id,name."
+)
+@click.option("--fresh", is_flag=True, help="… and mark all anew, also what was marked before.")
+@click.option("--csv", "as_csv", type=click.Path(path_type=Path), help="… as a table, to a file.")
+@click.option("--html", type=click.Path(path_type=Path), help="… as a page for a browser.")
+@click.option(
+    "--gradescope",
+    type=click.Path(path_type=Path),
+    help="… as Gradescope's results.json; of several students, in a folder of this name.",
+)
 @click.option("--json", "as_json", type=click.Path(path_type=Path), help="Write the marks as JSON.")
 @click.option("--junit", type=click.Path(path_type=Path), help="… as JUnit's XML.")
 def grade(
     level: str | None,
     rules: Path | None,
     translator: Path | None,
+    folder: Path | None,
+    students: Path | None,
+    fresh: bool,
+    as_csv: Path | None,
+    html: Path | None,
+    gradescope: Path | None,
     as_json: Path | None,
     junit: Path | None,
 ) -> None:
-    """Grade answers to exercises, or a translator that you wrote.
+    """Grade answers to exercises, a translator that you wrote, or all that a class handed in.
 
     Answers to the exercises of LEVEL: labs/exercises/README.md. A translator, by the claims of the
-    labs or of LEVEL: labs/translator/README.md.
+    labs or of LEVEL: labs/translator/README.md. A class: docs/instructor.md.
     """
+    outputs = {
+        "--csv": as_csv, "--html": html, "--gradescope": gradescope, "--json": as_json,
+        "--junit": junit,
+    }  # fmt: skip
+    if folder is not None:
+        if level is None or rules is not None or translator is not None:
+            raise click.UsageError("with --folder say which LEVEL, and nothing else to grade")
+        _grade_folder(level, folder, students, outputs, fresh=fresh)
+    for option in ("--csv", "--html", "--gradescope"):
+        if outputs[option] is not None:
+            raise click.UsageError(f"{option} is for a class: give --folder FOLDER")
     if translator is not None and rules is None:
         from napt_lab.labs.translator.claims import earned_in
 
@@ -294,6 +328,48 @@ def grade(
     from napt_lab.labs.exercises.grade import run_grade
 
     sys.exit(run_grade(tasks, as_json, junit))
+
+
+def _grade_folder(
+    level: str,
+    folder: Path,
+    students: Path | None,
+    outputs: dict[str, Path | None],
+    *,
+    fresh: bool,
+) -> NoReturn:
+    from napt_lab.labs.classroom.submissions import FolderError, handed_in, read_names
+    from napt_lab.labs.exercises.command_line import chosen
+    from napt_lab.labs.translator.claims import claimed_in
+    from napt_lab.topologies.spec.errors import TopologyError
+
+    try:
+        exercises, name = chosen(level)
+        names = read_names(students) if students is not None else {}
+        submissions, left_out = handed_in(folder, names)
+    except TopologyError as error:
+        refuse_file(error)
+    except FolderError as error:
+        raise click.UsageError(str(error)) from error
+    if not submissions:
+        raise click.UsageError(f"{folder}: nothing was handed in (ID.yaml, ID.py, or folders)")
+    if left_out:
+        click.echo(
+            f"Left out, for it is neither ID.yaml, ID.py nor a folder: {', '.join(left_out)}"
+        )
+    refuse_private_places(outputs, folder)
+    stop_unless_ready()
+    from napt_lab.labs.classroom.mark_many import Outputs, mark_many
+    from napt_lab.labs.classroom.one_submission import Assignment
+
+    wanted = tuple(exercise for exercise in exercises if name in (None, exercise.name))
+    claims = claimed_in(exercises[0].level) if any(s.translator for s in submissions) else ()
+    if claims and not any(s.answers for s in submissions):
+        wanted = ()
+    files = Outputs(**{option.removeprefix("--"): path for option, path in outputs.items()})
+    sys.exit(
+        mark_many(level, submissions, lambda _: Assignment(wanted, claims), files, fresh=fresh)
+    )
 
 
 @main.command()

@@ -16,6 +16,7 @@ added after the connection was tried is so in a file as well. A file has them by
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from collections.abc import Iterable
@@ -25,15 +26,17 @@ from pathlib import Path
 from napt_lab.labs.exercises.programs import check_program
 from napt_lab.labs.prompt.rule_words import without_arrow
 from napt_lab.topologies.network import own_programs
-from napt_lab.topologies.spec.errors import Problems, not_one_of, quoted
+from napt_lab.topologies.spec.errors import Problems, TopologyError, not_one_of, quoted
 from napt_lab.topologies.spec.loader import read_file
-from napt_lab.topologies.spec.yaml_nodes import Entry, compose
+from napt_lab.topologies.spec.yaml_nodes import MAX_BYTES, Entry, compose
 
+WHAT = "the name of an exercise, and below it a list of lines"
 MAX_LINES = 50
 MAX_LINE = 500  # characters
 PROTOCOLS = ("tcp", "udp")
 _ENDPOINT = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}:[0-9]{1,5}")
 _EXTERNAL = re.compile(rf"(?:{_ENDPOINT.pattern}|[0-9]{{1,5}})")  # the NAPT has one address
+_PIECE = re.compile(rb"^(?=[^\s#\]}-])", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +75,49 @@ def parse_line(text: str, number: int = 1, path: str = "") -> Line:
     return Line(" ".join(text.split()), words, number, path)
 
 
-def load_answers(path: Path, exercises: Iterable[str]) -> Answers:
-    """The answers in the file at `path` to these exercises. TopologyError if it is no YAML file."""
+def load_answers(path: Path, exercises: Iterable[str], *, in_pieces: bool = False) -> Answers:
+    """The answers in the file at `path` to these exercises. TopologyError if it is no YAML file.
+
+    `in_pieces`: if it is none as a whole, each exercise in it is read by itself, so that what is
+    wrong with one is noted, and the others count.
+    """
     problems = Problems(str(path))
-    top = compose(read_file(path), problems)
+    data = read_file(path)
     names = list(exercises)
     lines: dict[str, tuple[Line, ...]] = {}
-    for name, entry in top.named().items():
-        if name not in names:
-            entry.refuse(not_one_of(f"there is no exercise {quoted(name)} here", name, names))
-            continue
-        lines[name] = tuple(line for item in entry.items() if (line := _read(item)))
-        _check_order(entry, lines[name])
+    for top in _tops(data, problems, in_pieces=in_pieces):
+        for name, entry in top.named().items():
+            if name not in names:
+                entry.refuse(not_one_of(f"there is no exercise {quoted(name)} here", name, names))
+            elif name in lines:
+                entry.refuse("this exercise is also above; allowed: once")
+            else:
+                read = tuple(line for item in entry.items() if (line := _read(item)))
+                if len(read) > MAX_LINES:
+                    entry.refuse(f"{len(read)} lines; allowed: {MAX_LINES}")
+                lines[name] = read[:MAX_LINES]
     return Answers(path, lines, problems)
+
+
+def _tops(data: bytes, problems: Problems, *, in_pieces: bool) -> list[Entry]:
+    """The file's top, or that of each piece that begins at the margin and is YAML."""
+    pieces = [data]
+    if in_pieces and len(data) <= MAX_BYTES and _PIECE.search(data):
+        try:
+            compose(data, Problems(""), WHAT)
+        except TopologyError:
+            pieces = _PIECE.split(data)
+    if len(pieces) == 1:
+        return [compose(data, problems, WHAT)]
+    tops, above = [], 0
+    for piece in pieces:
+        if _PIECE.match(piece):  # else it has comments only
+            with contextlib.suppress(TopologyError):  # it is noted
+                tops.append(compose(b"\n" * above + piece, problems, WHAT))
+        above += piece.count(b"\n")
+    if not tops:
+        problems.raise_if_any()
+    return tops
 
 
 def _read(item: Entry) -> Line | None:
@@ -121,19 +154,4 @@ def check_line(line: Line) -> None:
             raise ValueError(
                 f"{quoted(line.text)} is not a command; allowed: rule add …, rule del …, set …, or "
                 "a node's name and what to run there"
-            )
-
-
-def _check_order(entry: Entry, lines: tuple[Line, ...]) -> None:
-    if len(lines) > MAX_LINES:
-        entry.refuse(f"{len(lines)} lines; allowed: {MAX_LINES}")
-    begun = False
-    for line in lines:
-        if line.words[0] != "set":
-            begun = True
-        elif begun:
-            entry.problems.add(
-                line.number,
-                line.path,
-                "`set` builds the network anew, without what was done before; allowed: set first",
             )

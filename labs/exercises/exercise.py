@@ -26,7 +26,7 @@ from napt_lab.topologies.spec.model import Topology
 from napt_lab.topologies.spec.yaml_nodes import Entry, Section, compose
 
 FOLDER = Path(__file__).resolve().parent
-LEVELS = ("8", "9a", "9b", "9c")
+LEVELS = ("8", "9a", "9b", "9c", "9d", "9e")
 LARGEST_FILE = 1 << 20  # bytes
 MAX_POINTS = 100
 MAX_TEXT = 2000  # characters
@@ -37,7 +37,7 @@ DONE_REQUIRED = ("check", "fact")
 DONE_KEYS = (*DONE_REQUIRED, "points", "message")
 MISTAKE_KEYS = ("answer", "when", "says")  # all required
 
-_FILE_NAME = re.compile(r"(8|9a|9b|9c)-[0-9]+-([a-z][a-z-]*)\.yaml")
+_FILE_NAME = re.compile(r"(8|9[a-z])-[0-9]+-([a-z][a-z-]*)\.yaml")
 _SIZE = re.compile(r"([0-9]{1,4})K")
 _PLACE = re.compile(r"[a-z][a-z0-9_]*:(?:[A-Za-z0-9_-]+/)?[A-Za-z0-9_-][A-Za-z0-9._-]*")
 

@@ -57,6 +57,9 @@ def _grade(task: Task) -> Graded:
     began = time.monotonic()
     if task.lines is None:
         return Graded(task, unanswered(task.exercise, task.topology), (), 0.0)
+    if not task.lines and task.refused:
+        marks = unanswered(task.exercise, task.topology, why="no line of your answer can be done")
+        return Graded(task, marks, task.refused, 0.0)
     replies: list[tuple[Line, Reply]] = []
     failed_later: list[str] = []
     broken = ""
@@ -73,7 +76,8 @@ def _grade(task: Task) -> Graded:
         broken = f"{type(error).__name__}: {error}"
         marks = unanswered(task.exercise, task.topology, Verdict.ERROR, broken)
     said = [f"{line.text}: {_last(reply.text)}" for line, reply in replies if not reply.well]
-    return Graded(task, marks, (*said, *failed_later), time.monotonic() - began, bool(broken))
+    said = [*task.refused, *said, *failed_later]
+    return Graded(task, marks, tuple(said), time.monotonic() - began, bool(broken))
 
 
 def _last(text: str) -> str:
@@ -112,20 +116,22 @@ def as_json(graded: Sequence[Graded]) -> dict[str, Any]:
         "points": sum(g.marks.got for g in graded),
         "of": sum(g.marks.of for g in graded),
         "passed": all(g.marks.full for g in graded),
-        "exercises": [
-            {
-                "name": g.task.exercise.name,
-                "title": g.task.exercise.title,
-                "answered": g.task.lines is not None,
-                "points": g.marks.got,
-                "of": g.marks.of,
-                "seconds": round(g.seconds, 3),
-                "checks": [_check(made) for made in g.marks.marks],
-                "advice": list(g.marks.advice),
-                "refused": list(g.said),
-            }
-            for g in graded
-        ],
+        "exercises": [one_as_json(g) for g in graded],
+    }
+
+
+def one_as_json(graded: Graded) -> dict[str, Any]:
+    """One exercise of these."""
+    return {
+        "name": graded.task.exercise.name,
+        "title": graded.task.exercise.title,
+        "answered": graded.task.lines is not None,
+        "points": graded.marks.got,
+        "of": graded.marks.of,
+        "seconds": round(graded.seconds, 3),
+        "checks": [_check(made) for made in graded.marks.marks],
+        "advice": list(graded.marks.advice),
+        "refused": list(graded.said),
     }
 
 
@@ -157,7 +163,8 @@ def _case(group: str, graded: Graded, made: Mark) -> Case:
     told: tuple[str, ...] = made.evidence
     if made.verdict is not Verdict.PASSED:
         told = (*graded.said, *told, *graded.marks.advice)
-    return Case(group, made.text, made.verdict, why, "\n".join(told))
+    points = (made.got, made.points)
+    return Case(group, made.text, made.verdict, why, "\n".join(told), points=points)
 
 
 def run_grade(tasks: Sequence[Task], json_path: Path | None, junit: Path | None) -> int:

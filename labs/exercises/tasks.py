@@ -9,34 +9,41 @@ from pathlib import Path
 from napt_lab.labs.exercises.answers import Answers, Line
 from napt_lab.labs.exercises.exercise import Exercise, Setting
 from napt_lab.labs.exercises.node_names import NodeNames
-from napt_lab.topologies.spec.errors import Problems, TopologyError, placed
+from napt_lab.topologies.spec.errors import TopologyError, placed
 from napt_lab.topologies.spec.model import Topology
+
+TOO_LATE = "`set` builds the network anew, without what was done before; allowed: set first"
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One exercise with an answer to it; `lines` is None if there is none."""
+    """One exercise with an answer to it; `lines` is None if there is none.
+
+    `refused`: what is wrong with the answer, if it is done as far as it can be.
+    """
 
     exercise: Exercise
     topology: Topology
     lines: tuple[Line, ...] | None
+    refused: tuple[str, ...] = ()
 
 
 def prepare(exercises: Sequence[Exercise], answers: Answers) -> list[Task]:
     """All that is to be graded. Raises TopologyError with all that is wrong with the answers."""
+    tasks = as_far_as_possible(exercises, answers)
+    answers.problems.raise_if_any()
+    return tasks
+
+
+def as_far_as_possible(exercises: Sequence[Exercise], answers: Answers) -> list[Task]:
+    """The same, without the lines that cannot be done; the answers' problems say why."""
     tasks = []
     for exercise in exercises:
         lines = answers.lines.get(exercise.name)
-        try:
-            topology = exercise.topology(settings(lines or (), answers.path))
-        except TopologyError as error:
-            for problem in error.problems:
-                number, message = placed(answers.path, problem)
-                answers.problems.add(number, "", message)
-            topology = exercise.topology()
-        _check_nodes(topology, lines or (), answers.problems)
-        tasks.append(Task(exercise, topology, lines))
-    answers.problems.raise_if_any()
+        possible = _possible(exercise, lines or (), answers)
+        topology = exercise.topology(settings(possible, answers.path))
+        refused = tuple(answers.problems.within(exercise.name))
+        tasks.append(Task(exercise, topology, None if lines is None else possible, refused))
     return tasks
 
 
@@ -49,13 +56,26 @@ def settings(lines: Sequence[Line], path: Path) -> tuple[Setting, ...]:
     )
 
 
-def _check_nodes(topology: Topology, lines: Sequence[Line], problems: Problems) -> None:
-    """Note each line that names a node which this exercise does not have."""
-    names = NodeNames.of(topology)
+def _possible(exercise: Exercise, lines: Sequence[Line], answers: Answers) -> tuple[Line, ...]:
+    """The lines that this exercise knows the nodes and settings of, and in an order that can be."""
+    names = NodeNames.of(exercise.topology())
+    possible: list[Line] = []
     for line in lines:
-        if line.words[0] == "set":
-            continue  # read_topology has judged it
+        wrong: list[str] = []
         try:
-            names.check_line(line.words)
+            if line.words[0] == "set":
+                if any(before.words[0] != "set" for before in possible):
+                    wrong.append(TOO_LATE)
+                exercise.topology(settings([*possible, line], answers.path))
+            else:
+                names.check_line(line.words)
+        except TopologyError as error:
+            told = (placed(answers.path, problem)[1] for problem in error.problems)
+            wrong += [message.removeprefix(f"{line.path}: ") for message in told]
         except ValueError as error:
-            problems.add(line.number, line.path, str(error))
+            wrong.append(str(error))
+        for message in wrong:
+            answers.problems.add(line.number, line.path, message)
+        if not wrong:
+            possible.append(line)
+    return tuple(possible)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -53,8 +52,7 @@ class OneNetwork(ExitStack):
             text = str(topology)
         self._path = self._folder / TYPED if text else find(str(topology), self._folder)
         # A test that is run again (pytest-rerunfailures) finds the nodes' folders empty.
-        for home in filter(Path.is_dir, sandbox.RUN_DIRECTORY.iterdir()):
-            shutil.rmtree(home)
+        sandbox.forget_nodes()
         try:
             plan = loads(text.encode(), self._path) if text else load(self._path)
         except TopologyError as error:

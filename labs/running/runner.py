@@ -25,7 +25,8 @@ from napt_lab.labs.report.story import Story
 from napt_lab.labs.running.run_in import run_in
 from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.narration import Narration
-from napt_lab.labs.stage.play import Pause, Play
+from napt_lab.labs.stage.pause import Pause
+from napt_lab.labs.stage.play import Play
 from napt_lab.labs.stage.steps import Lab, Part
 from napt_lab.labs.verdict.exit_status import (
     CANNOT_RUN,

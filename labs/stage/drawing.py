@@ -49,7 +49,8 @@ def _kind(gateway: Gateway) -> str:
 
 def _host(host: Host) -> _Branch:
     runs = ", ".join(f"{service.name} on port {service.port}" for service in host.runs)
-    return _Branch(f"{host.name} {host.address.ip}" + (f"  ({runs})" if runs else ""))
+    addresses = ", ".join(str(address.ip) for address in host.addresses)
+    return _Branch(f"{host.name} {addresses}" + (f"  ({runs})" if runs else ""))
 
 
 def _lines(branch: _Branch) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.records.stream import Stream
+from napt_lab.labs.stage.prediction import Value
 from napt_lab.labs.stage.steps import Claim
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.processes import Completed, Event, EventLog, Process
@@ -74,6 +75,13 @@ class Stage:
     def see(self, *lines: str) -> None:
         """Show what can be observed now."""
         self._stream.emit("observed", lines=list(lines))
+
+    def answer(self, value: Value, evidence: str) -> None:
+        """Say what the step's question has turned out to be: what was found, and where it was seen.
+
+        `value` must come from the network: it decides which prediction was right.
+        """
+        self._stream.emit("answer", value=value, evidence=evidence)
 
     def progress(self, what: str, done: int, of: int) -> None:
         """Say how far something that takes seconds has come."""

@@ -129,7 +129,12 @@ def earned_in(level: str | None) -> tuple[Earned, ...]:
         raise click.UsageError(
             f"a translator earns nothing in level {level!r}, but in: {', '.join(levels)}"
         )
-    return tuple(earned for earned in EARNED if level in (None, earned.lab))
+    return EARNED if level is None else claimed_in(level)
+
+
+def claimed_in(level: str) -> tuple[Earned, ...]:
+    """The claims of one level; none if a translator earns nothing there."""
+    return tuple(earned for earned in EARNED if earned.lab == level)
 
 
 #: Without this claim the other parts would only wait for what cannot come.

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ DETAILED = 3  # claims that failed: first things first
 
 
 class CannotGrade(Exception):
-    """This machine cannot run it; the text has been printed."""
+    """This machine cannot run it."""
 
 
 def grade_translator(
@@ -56,18 +56,18 @@ def grade_translator(
     """Grade a file by the wanted claims. Returns the exit status."""
     console = Console(highlight=False, soft_wrap=False)
     console.width = min(console.width, WIDTH)
-    status = check_file(translator)
+    status, wrong = load(translator)
     if status:
+        print(wrong, file=sys.stderr)
         return status
     console.print(Rule(Text.assemble("Your translator ", (str(translator), "bold"))))
     began = time.monotonic()
     try:
         directory = RunDirectory("grade")
-        marks, trials = _try_all(translator, wanted, directory.path, console)
-        found = [fault for one in trials for fault in trial.faults(one)]
-        said = [line for one in trials for line in trial.printed(one)]
-        dropped = [line for one in trials for line in trial.dropped(one)]
-        grade = score.as_json(translator, marks, found, said, dropped, time.monotonic() - began)
+        marks, trials = try_all(
+            translator, wanted, directory.path, lambda text: console.print(Text(text, style="dim"))
+        )
+        grade = score.as_json(translator, marks, trials, time.monotonic() - began)
         score.write_json(directory.path / "grade.json", grade)
         suites = [score.suite(grade)]
         write_junit(directory.path / "junit.xml", suites)
@@ -78,12 +78,14 @@ def grade_translator(
             write_junit(junit, suites)
     except OSError as error:
         return tell_unwritten(error)
-    except CannotGrade:
+    except CannotGrade as error:
+        print(error, file=sys.stderr)
         return CANNOT_RUN
-    _show_words(console, "What is wrong with the program itself", found, FAULTS_SHOWN)
+    wrong_with_it = "What is wrong with the program itself"
+    _show_words(console, wrong_with_it, grade["faults"], FAULTS_SHOWN)
     _show(console, marks)
-    _show_words(console, "What it printed", said, LINES_SHOWN)
-    _show_words(console, "What it dropped in words of its own", dropped, LINES_SHOWN)
+    _show_words(console, "What it printed", grade["printed"], LINES_SHOWN)
+    _show_words(console, "What it dropped in words of its own", grade["dropped"], LINES_SHOWN)
     console.print(Rule())
     style = "bold green" if all(mark.held for mark in marks) else "bold"
     console.print(
@@ -95,13 +97,12 @@ def grade_translator(
     return exit_status(passed=grade["score"] == grade["of"])
 
 
-def check_file(translator: Path) -> int:
-    """Load the file in a sandbox. Returns 0, or 2 when FILE:LINE and why have been printed."""
+def load(translator: Path) -> tuple[int, str]:
+    """Load the file in a sandbox. Returns 0; or 2 for the file, 3 for the machine, and why."""
     if not translator.is_file():
         what = "is not a file" if translator.exists() else "there is no such file"
         allowed = "allowed: a Python file with translate(packet, now)"
-        print(f"{translator}:1: {what}; {allowed}", file=sys.stderr)
-        return WRONG_USAGE
+        return WRONG_USAGE, f"{translator}:1: {what}; {allowed}"
     with tempfile.TemporaryFile("w+") as words:
 
         def work() -> int:
@@ -114,15 +115,16 @@ def check_file(translator: Path) -> int:
         _, status = os.waitpid(sandbox.fork_into(work), 0)
         words.seek(0)
         code = os.waitstatus_to_exitcode(status)
-        if code:
-            print(words.read().strip(), file=sys.stderr)
-        return code if code in (0, WRONG_USAGE) else CANNOT_RUN
+        return code if code in (0, WRONG_USAGE) else CANNOT_RUN, words.read().strip()
 
 
-def _try_all(
-    translator: Path, wanted: Sequence[Earned], folder: Path, console: Console
+def try_all(
+    translator: Path, wanted: Sequence[Earned], folder: Path, tell: Callable[[str], None]
 ) -> tuple[list[Mark], list[Trial]]:
-    """Play every part that has a wanted claim, in three rounds. Raises CannotGrade."""
+    """Play every part that has a wanted claim, in three rounds. Raises CannotGrade.
+
+    The packets go to `folder`; each part's end is told.
+    """
     parts = list(dict.fromkeys((earned.lab, earned.part) for earned in (_BASE, *wanted)))
     trials: list[Trial] = []
     end = time.monotonic() + ALL_SECONDS
@@ -131,16 +133,14 @@ def _try_all(
     def play(parts: Sequence[tuple[str, str]], seconds: float) -> None:
         for ended in _play(parts, translator, folder, seconds, end):
             if ended.status == CANNOT_RUN:
-                print(f"`{DOCTOR}` shows what this machine lacks.", file=sys.stderr)
-                raise CannotGrade
+                raise CannotGrade(f"`{DOCTOR}` shows what this machine lacks.")
             trials.append(ended)
             for earned in (_BASE, *wanted):
                 if (earned.lab, earned.part) == (ended.lab, ended.part):
                     marks[earned.claim] = score.mark(earned, ended)
             held = sum(mark.held for mark in marks.values() if mark.earned in wanted)
             what = f"level {ended.lab}, {ended.part}"
-            text = f"{what:22} {ended.seconds:5.1f} s   {held} of {len(wanted)} so far"
-            console.print(Text(text, style="dim"))
+            tell(f"{what:22} {ended.seconds:5.1f} s   {held} of {len(wanted)} so far")
 
     def leave(parts: Sequence[tuple[str, str]], needed: Sequence[str]) -> None:
         for earned in wanted:

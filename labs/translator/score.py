@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napt_lab.labs.translator.claims import Earned
-from napt_lab.labs.translator.trial import Trial
+from napt_lab.labs.translator.trial import Trial, dropped, faults, printed
 from napt_lab.labs.verdict.claims import CLAIMS
 from napt_lab.labs.verdict.junit import Case, Suite
 from napt_lab.labs.verdict.verdicts import verdict_of
@@ -86,9 +86,7 @@ def untried(earned: Earned, needed: Sequence[str]) -> Mark:
 def as_json(
     translator: Path,
     marks: Sequence[Mark],
-    faults: Sequence[dict[str, Any]],
-    printed: Sequence[dict[str, Any]],
-    dropped: Sequence[dict[str, Any]],
+    trials: Sequence[Trial],
     seconds: float,
 ) -> dict[str, Any]:
     """The stable interface: grade.json."""
@@ -111,9 +109,9 @@ def as_json(
             }
             for mark in marks
         ],
-        "faults": list(faults),
-        "printed": list(printed),
-        "dropped": list(dropped),
+        "faults": [fault for trial in trials for fault in faults(trial)],
+        "printed": [line for trial in trials for line in printed(trial)],
+        "dropped": [packet for trial in trials for packet in dropped(trial)],
     }
 
 
@@ -132,7 +130,8 @@ def suite(grade: dict[str, Any]) -> Suite:
 def _case(claim: dict[str, Any]) -> Case:
     verdict = verdict_of(passed=claim["passed"])
     if claim["passed"]:
-        return Case(claim["claim"], claim["text"], verdict)
+        return Case(claim["claim"], claim["text"], verdict, points=(1, 1))
     what, *evidence = claim["evidence"]
     text = "\n".join([*evidence, claim["next"], claim["read"]])
-    return Case(claim["claim"], claim["text"], verdict, f"{what}: {evidence[-1]}", text)
+    why = f"{what}: {evidence[-1]}"
+    return Case(claim["claim"], claim["text"], verdict, why, text, points=(0, 1))

@@ -27,4 +27,10 @@ CLAIMS = {
     "9d.only-own": "a PC gets rules only for itself, and no other PC can change them",
     "9d.outside": "a request from outside gets no answer",
     "9d.lifetime": "such a rule goes when its lifetime ends, and stays if it is renewed",
+    "9e.who": "a public STUN server tells alice who she is outside",
+    "9e.same-for-all": "that endpoint holds towards bob as well, if mapping does not look at him",
+    "9e.first-packet-dies": "the first packet dies at the other's NAPT, and was worth sending",
+    "9e.punch": "both send at about the same time, and talk directly",
+    "9e.keep-alive": "a hole closes when it is not used, and stays open with keep-alives",
+    "9e.symmetric": "symmetric with port-restricted fails: another port is used than was told",
 }

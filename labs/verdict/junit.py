@@ -33,6 +33,7 @@ class Case:
     text: str = ""
     seconds: float | None = None
     line: int | None = None
+    points: tuple[int, int] | None = None  # got, and of how many
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,10 @@ def _case(case: Case, file: str | None) -> ET.Element:
         element.set("line", str(case.line))
     if case.seconds is not None:
         element.set("time", f"{case.seconds:.3f}")
+    if case.points is not None:
+        properties = ET.SubElement(element, "properties")
+        for name, number in zip(("points", "of"), case.points, strict=True):
+            ET.SubElement(properties, "property", name=name, value=str(number))
     kind = _KINDS.get(case.verdict)
     if kind is None:
         ET.SubElement(element, "system-out").text = _text(case.text)

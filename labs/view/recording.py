@@ -82,7 +82,15 @@ class Recording:
     def _of_step(self, record: Record) -> list[tuple[str, Record]]:
         if not record["number"]:
             return []
-        return [("step", {name: record[name] for name in ("number", "of", "title", "say", "ask")})]
+        names = ("number", "of", "title", "say", "ask", "choices", "usage")
+        return [("step", {name: record[name] for name in names})]
+
+    def _of_predicted(self, record: Record) -> list[tuple[str, Record]]:
+        return [("predicted", {name: record[name] for name in ("step", "said")})]
+
+    def _of_prediction(self, record: Record) -> list[tuple[str, Record]]:
+        names = ("step", "said", "seen", "evidence", "choices", "beliefs", "exercise")
+        return [("prediction", {name: record[name] for name in names})]
 
     def _of_pause(self, record: Record) -> list[tuple[str, Record]]:
         return [("pause", {"open": True, "next": record.get("next", True)})]

@@ -145,6 +145,9 @@ def service_command(service: Service, host: Host, home: PurePath) -> list[str]:
     argv = [SERVICES[service.name].module, "--port", str(service.port)]
     if service.name == "file-server":
         argv += ["--folder", str(home / FILES)]
+    if service.name == "stun":  # with more than two, it serves on the first two
+        for address in host.addresses[:2]:
+            argv += ["--address", str(address.ip)]
     if service.name == "turn":
         argv += ["--realm", TURN_REALM, "--relay-address", str(host.address.ip)]
     return [*argv, *_option_flags(service.options)]
@@ -178,7 +181,8 @@ def nat_node_flags(
     argv = [word for name, value in flags.items() for word in (f"--{name}", value)]
     for setting in SETTINGS:
         argv += setting.words(getattr(settings, setting.name))
-    for address in [*(host.address.ip for host in site.hosts), *subscribers]:
+    hosts = (address.ip for host in site.hosts for address in host.addresses)
+    for address in [*hosts, *subscribers]:
         argv += ["--host", str(address)]
     for rule in settings.rules:
         inside = f"{rule.internal_address}:{rule.internal_port}"

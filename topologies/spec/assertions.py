@@ -115,6 +115,36 @@ class Hairpins:
 
 
 @dataclass(frozen=True, slots=True)
+class Is:
+    """`napt is port-restricted-cone`: mapping and filtering in one word (presets.py, KINDS)."""
+
+    napt: str
+    mapping: Behavior
+    filtering: Behavior
+
+
+@dataclass(frozen=True, slots=True)
+class Punches:
+    """`alice punches bob by udp`: directly, without a rule (RFC 5128, sections 3.3 and 3.4)."""
+
+    source: str
+    target: str
+    protocol: Protocol  # UDP or TCP
+    via: Via | None = None  # DIRECT or HAIRPINNED
+
+
+@dataclass(frozen=True, slots=True)
+class CannotPunch:
+    """`alice cannot punch bob by udp because filtered at napt_b`."""
+
+    source: str
+    target: str
+    protocol: Protocol
+    reason: str | None = None
+    at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GetsFile:
     """`bob gets a file from alice:8080 at 24.9.3.7`: by HTTP, from the host itself."""
 
@@ -146,9 +176,19 @@ class KeepsConnection:
     target: Target
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectsByIce:
+    """`alice connects to bob by ice via relayed`: by the way that ICE selects (RFC 8445)."""
+
+    source: str
+    target: str
+    via: Via | None = None
+
+
 Assertion = (
-    KeepsConnection | Reaches | CannotReach | GetsFile | GetsFileThrough | Maps | Filters | Hairpins
-)
+    KeepsConnection | Reaches | CannotReach | GetsFile | GetsFileThrough | Punches | CannotPunch
+    | ConnectsByIce | Maps | Filters | Hairpins | Is
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ control characters escaped: a file could otherwise send commands to the reader's
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -50,6 +51,12 @@ class Problems:
         """Raise TopologyError with everything noted so far, if anything was."""
         if self._found:
             raise TopologyError(self.lines())
+
+    def within(self, path: str) -> list[str]:
+        """The problems at `path` or below it, each as `line N: what is wrong`, sorted."""
+        own = re.compile(rf"{re.escape(path)}(?:$|[.\[])")
+        found = [(line, message) for line, at, message in self._found if own.match(at)]
+        return [f"line {line}: {message}" for line, message in sorted(found)]
 
     def lines(self) -> list[str]:
         """The problems noted so far, as lines to print, sorted."""

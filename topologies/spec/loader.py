@@ -5,6 +5,7 @@
     internet:                            public hosts
       files: {address: 198.51.100.10, runs: [{file-server: {port: 8080}}]}
       client: 203.0.113.5                (short for {address: 203.0.113.5})
+      stun: [198.51.100.2, 198.51.100.3] (several addresses, in one network)
     sites:
       a:
         gateway: {kind: napt, public: 24.9.3.7, private: 10.0.0.1/24}
@@ -29,6 +30,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Interface
 from itertools import islice
 from pathlib import Path
 
@@ -49,6 +51,7 @@ MOST_FILES = 500  # in the folder of a missing file, to find the name that was m
 #: Hosts, gateways and the internet router. A Linux bridge has 1,023 ports, and all hosts of a
 #: topology may be on one.
 MAX_NODES = 1000
+MAX_ADDRESSES = 8  # of one host
 
 _title = scalars.one_line("a title", 100)
 
@@ -180,7 +183,7 @@ class _Reader:
             draft.gateway.read_public(self._outside(name, drafts, named))
         sites = []
         for name, draft in drafts.items():
-            inside = {host.address.ip for host in draft.hosts}
+            inside = {address.ip for host in draft.hosts for address in host.addresses}
             behind = [d.gateway for d in drafts.values() if d.gateway.behind == name]
             inside |= {each.public.ip for each in behind if each.public}
             if gateway := draft.gateway.finish(inside):
@@ -258,9 +261,9 @@ class _Reader:
                 section["address"] = host
             services = _services(section["runs"]) if "runs" in section else ()
             link = read_link(section["link"]) if "link" in section else None
-            if address := section.value("address", plan.parse):
-                plan.claim(address, section["address"])
-                hosts.append(Host(name, address, services, link))
+            if "address" in section and (addresses := _addresses(section["address"], plan)):
+                first, *others = addresses
+                hosts.append(Host(name, first, services, link, tuple(others)))
         return tuple(hosts)
 
     def _add_node(self, name: str, entry: Entry) -> None:
@@ -281,6 +284,27 @@ class _Reader:
                 f"too many nodes; allowed: {MAX_NODES:,}, gateways and the internet router "
                 "included (a network's bridge has no more ports)"
             )
+
+
+def _addresses(entry: Entry, plan: PublicPlan | SitePlan) -> list[IPv4Interface]:
+    """The address of a host, or several; none if there is an error."""
+    items = entry.items() if entry.is_list() else [entry]
+    if not 1 <= len(items) <= MAX_ADDRESSES:
+        entry.refuse(f"{len(items)} addresses; allowed: 1 to {MAX_ADDRESSES}")
+        return []
+    addresses: list[IPv4Interface] = []
+    for item in items:
+        if (address := item.read(plan.parse)) is None:
+            continue
+        if addresses and address.network != addresses[0].network:
+            item.refuse(
+                f"{address.ip} is not in {addresses[0].network}, the network of the host's first "
+                "address; allowed: addresses of one network"
+            )
+        else:
+            plan.claim(address, item)
+            addresses.append(address)
+    return addresses
 
 
 def _usual_names(site: str) -> set[str]:

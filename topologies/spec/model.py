@@ -56,12 +56,21 @@ class Datapath(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """An end system: a PC in a site, or a server on the Internet."""
+    """An end system: a PC in a site, or a server on the Internet.
+
+    `address` is the one that its name stands for; `others`, in the same network, it has besides.
+    """
 
     name: str
     address: IPv4Interface
     runs: tuple[Service, ...] = ()
     link: Link | None = None
+    others: tuple[IPv4Interface, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[IPv4Interface, ...]:
+        """All its addresses."""
+        return (self.address, *self.others)
 
 
 @dataclass(frozen=True, slots=True)

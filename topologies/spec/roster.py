@@ -79,5 +79,10 @@ class Roster:
             return 1 + len(carrier.hosts)
         return len(self._topology.internet) + len(self._topology.isps)
 
+    def runs(self, service: str) -> bool:
+        """Whether a public host runs this service, as far as the file could be read."""
+        hosts = self._topology.internet
+        return bool(self._misread) or any(s.name == service for host in hosts for s in host.runs)
+
     def _is_host(self, name: str) -> bool:
         return name not in self._gateways and name != ROUTER_NAME

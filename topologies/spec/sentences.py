@@ -8,6 +8,10 @@
     NAPT filters …                     the same three
     NAPT hairpins
     NAPT does not hairpin
+    NAPT is full-cone|restricted-cone|port-restricted-cone|symmetric|MAPPING/FILTERING
+    HOST punches HOST [by udp|tcp] [via direct|hairpinned]
+    HOST cannot punch HOST [by udp|tcp] [because REASON [at NODE]]
+    HOST connects to HOST by ice [via direct|relayed|hairpinned]
     SOURCE keeps its connection to TARGET [at ENDPOINT]      only below `then:`
 
 TARGET is `node:port`, `address:port`, or either without a port for a ping. `at ENDPOINT` is what
@@ -25,20 +29,25 @@ from napt_lab.topologies.spec.assertions import (
     FIREWALL_REASONS,
     SEEN_REASONS,
     Assertion,
+    CannotPunch,
     CannotReach,
+    ConnectsByIce,
     Filters,
     GetsFile,
     GetsFileThrough,
     Hairpins,
+    Is,
     KeepsConnection,
     Maps,
     Protocol,
+    Punches,
     Reaches,
     Target,
     Via,
 )
 from napt_lab.topologies.spec.errors import not_one_of, quoted
 from napt_lab.topologies.spec.napt_settings import Behavior
+from napt_lab.topologies.spec.presets import KINDS
 from napt_lab.topologies.spec.roster import Roster
 from napt_lab.topologies.spec.scalars import one_of
 from napt_lab.topologies.spec.services import Service
@@ -46,6 +55,7 @@ from napt_lab.topologies.spec.words import Words, address, endpoint, is_like_an_
 
 MAX_SENTENCE = 200  # characters
 HTTP_PORT = 80
+ICE_WAYS = (Via.DIRECT, Via.RELAYED, Via.HAIRPINNED)
 CARRIERS = ("file-server", "relay", "turn")  # services that pass a file from host to host
 PLACES_OUTSIDE = 2  # public addresses from which a NAPT's behavior is measured
 VERBS = (
@@ -56,12 +66,18 @@ VERBS = (
     "filters",
     "hairpins",
     "does not hairpin",
+    "is",
+    "punches",
+    "cannot punch",
+    "connects to",
     "keeps its connection to",
 )
 
 _ENDPOINT = "the address and port to dial, as in 24.9.3.7:8080"
 
 _WAY = {"as": "an address or a node", "via": ", ".join(Via)}
+_REASON = "a reason, as in no-rule"
+_PUNCHED_BY, _PUNCHED_VIA = (Protocol.UDP, Protocol.TCP), (Via.DIRECT, Via.HAIRPINNED)
 
 
 def sentence(text: str, roster: Roster, *, later: bool = False) -> Assertion:
@@ -79,9 +95,14 @@ def sentence(text: str, roster: Roster, *, later: bool = False) -> Assertion:
     match words.next(_any_of(VERBS)):
         case "reaches":
             return _reaches(source, words, roster)
-        case "cannot":
-            words.expect("reach")
+        case "cannot" if words.one_of("reach", "punch") == "reach":
             return _cannot_reach(source, words, roster)
+        case "cannot":
+            return _cannot_punch(source, words, roster)
+        case "punches":
+            return _punches(source, words, roster)
+        case "is":
+            return _is(source, words, roster)
         case "gets":
             words.expect("a", "file", "from")
             return _gets(source, words, roster)
@@ -96,6 +117,9 @@ def sentence(text: str, roster: Roster, *, later: bool = False) -> Assertion:
             words.expect("not", "hairpin")
             words.clauses({})
             return Hairpins(_napt(source, roster), does=False)
+        case "connects":
+            words.expect("to")
+            return _connects(source, words, roster)
         case "keeps":
             words.expect("its", "connection", "to")
             return _keeps(source, words, roster, later)
@@ -111,6 +135,29 @@ def _reaches(source: str, words: Words, roster: Roster) -> Reaches:
     clauses = words.clauses({"by": _any_of(Protocol), "at": _ENDPOINT, **_WAY})
     target, protocol = _target(source, to, clauses, roster)
     return Reaches(source, target, protocol, *_way(clauses, roster))
+
+
+def _connects(source: str, words: Words, roster: Roster) -> ConnectsByIce:
+    target = words.next("the host to connect to")
+    for name in (source, target):
+        roster.host(name)
+    if target == source:
+        raise ValueError(f"{source} cannot be its own target; allowed: another host")
+    ways = _any_of(ICE_WAYS)
+    clauses = words.clauses({"by": "ice", "via": ways})
+    if clauses.get("by") != "ice":
+        raise ValueError("'connects to' needs a method; allowed: HOST connects to HOST by ice")
+    via = clauses.get("via")
+    if via not in (None, *ICE_WAYS):
+        raise ValueError(not_one_of(f"{quoted(via)} is not a path of ICE", via, ICE_WAYS))
+    needed = ("relay", "turn") if via == Via.RELAYED else ("relay",)
+    missing = [name for name in needed if not roster.runs(name)]
+    if missing:
+        raise ValueError(
+            f"no host runs {missing[0]}, and ICE needs it: the peers meet at a relay, and rent "
+            f"relayed addresses of a TURN server; allowed: a host with runs: [{missing[0]}]"
+        )
+    return ConnectsByIce(source, target, None if via is None else Via(via))
 
 
 def _keeps(source: str, words: Words, roster: Roster, later: bool) -> KeepsConnection:
@@ -195,10 +242,13 @@ def _way(clauses: Mapping[str, str], roster: Roster) -> tuple[IPv4Address | None
 
 def _cannot_reach(source: str, words: Words, roster: Roster) -> CannotReach:
     to = words.next("a target, as in pc:80")
-    clauses = words.clauses(
-        {"by": _any_of(Protocol), "at": _ENDPOINT, "because": "a reason, as in no-rule"}
-    )
+    clauses = words.clauses({"by": _any_of(Protocol), "at": _ENDPOINT, "because": _REASON})
     target, protocol = _target(source, to, clauses, roster)
+    return CannotReach(source, target, protocol, *_because(clauses, roster))
+
+
+def _because(clauses: Mapping[str, str], roster: Roster) -> tuple[str | None, str | None]:
+    """The reason why a packet is not delivered, and the node where it ends."""
     reason = clauses.get("because")
     reasons = (*SEEN_REASONS, *FIREWALL_REASONS, *DROP_REASONS)
     if reason is not None and reason not in reasons:
@@ -209,7 +259,48 @@ def _cannot_reach(source: str, words: Words, roster: Roster) -> CannotReach:
             f"{quoted(at)} is not a node; allowed: the node where the packet is dropped "
             "(an 'at' with an address to dial comes before 'because')"
         )
-    return CannotReach(source, target, protocol, reason, None if at is None else roster.node(at))
+    return reason, None if at is None else roster.node(at)
+
+
+def _punches(source: str, words: Words, roster: Roster) -> Punches:
+    target = _peer(source, words, roster)
+    clauses = words.clauses({"by": _any_of(_PUNCHED_BY), "via": _any_of(_PUNCHED_VIA)})
+    via = clauses.get("via")
+    if via is not None and via not in _PUNCHED_VIA:
+        raise ValueError(not_one_of(f"{quoted(via)} is not the path of a hole", via, _PUNCHED_VIA))
+    return Punches(source, target, _punched_by(clauses), Via(via) if via else None)
+
+
+def _cannot_punch(source: str, words: Words, roster: Roster) -> CannotPunch:
+    target = _peer(source, words, roster)
+    clauses = words.clauses({"by": _any_of(_PUNCHED_BY), "because": _REASON})
+    return CannotPunch(source, target, _punched_by(clauses), *_because(clauses, roster))
+
+
+def _peer(source: str, words: Words, roster: Roster) -> str:
+    """The host at the other end of a hole."""
+    roster.host(source)
+    target = words.next("a host")
+    roster.host(target)
+    if target == source:
+        raise ValueError(f"{source} cannot be its own target; allowed: another host")
+    return target
+
+
+def _punched_by(clauses: Mapping[str, str]) -> Protocol:
+    by = clauses.get("by", Protocol.UDP)
+    if by not in _PUNCHED_BY:
+        raise ValueError(not_one_of(f"no hole is punched by {quoted(by)}", by, _PUNCHED_BY))
+    return Protocol(by)
+
+
+def _is(name: str, words: Words, roster: Roster) -> Is:
+    kinds = {word: behaviors for behaviors, word in KINDS.items()}
+    word = words.next(_any_of(kinds))
+    words.clauses({})
+    if word not in kinds:
+        raise ValueError(not_one_of(f"{quoted(word)} is not a kind of NAPT", word, kinds))
+    return Is(_napt(name, roster), *kinds[word])
 
 
 def _behavior(words: Words) -> Behavior:

@@ -45,6 +45,7 @@ SERVICES: dict[str, ServiceSpec] = {
     "web": ServiceSpec("napt_lab.servers.web", 80),
     "file-server": ServiceSpec("napt_lab.servers.files", 8080, {"read-only": scalars.flag}),
     "relay": ServiceSpec("napt_lab.servers.relay.relay", 9000),
+    "stun": ServiceSpec("napt_lab.servers.stun", 3478, {"always": scalars.endpoint}),
     "turn": ServiceSpec(
         "napt_lab.servers.turn",
         3478,

@@ -217,8 +217,11 @@ def _is_nothing(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode) and not node.value and node.style is None
 
 
-def compose(data: bytes, problems: Problems) -> Entry:
-    """The top of the only YAML document in `data`; raises TopologyError if it cannot be read."""
+def compose(data: bytes, problems: Problems, what: str = "a topology") -> Entry:
+    """The top of the only YAML document in `data`; raises TopologyError if it cannot be read.
+
+    `what` it should be, for the message about an empty one.
+    """
     if len(data) > MAX_BYTES:
         raise problems.fatal(1, f"the file is too large; allowed: at most {MAX_BYTES:,} bytes")
     try:
@@ -229,7 +232,7 @@ def compose(data: bytes, problems: Problems) -> Entry:
         raise problems.fatal(line, f"the byte {byte} is not UTF-8; allowed: UTF-8") from error
     root = _compose_text(text, problems)
     if root is None:
-        raise problems.fatal(1, "the file is empty; allowed: a topology")
+        raise problems.fatal(1, f"the file is empty; allowed: {what}")
     line = root.start_mark.line + 1
     if _expanded_size(root) > MAX_NODES:
         what = "too many values, or an alias (*name) inside the value that it names"

@@ -15,15 +15,19 @@ from napt_lab.topologies.spec.assertions import (
     DROP_REASONS,
     SEEN_REASONS,
     Assertion,
+    CannotPunch,
     CannotReach,
+    ConnectsByIce,
     Expectation,
     Filters,
     GetsFile,
     GetsFileThrough,
     Hairpins,
+    Is,
     KeepsConnection,
     Maps,
     Protocol,
+    Punches,
     Reaches,
     Target,
     Via,
@@ -48,6 +52,7 @@ expect:
 """
 FIRST = HOME.count("\n") + 1  # line of the first expectation
 STACKOVERFLOW, NAPT, PC = map(IPv4Address, ("151.101.1.69", "24.9.3.7", "10.0.0.7"))
+ADDRESS = Behavior.ADDRESS_DEPENDENT
 WEB = Target(STACKOVERFLOW, 80, "stackoverflow", 80)
 
 
@@ -117,9 +122,22 @@ def expect(entry: str) -> Expectation:
             GetsFileThrough("pc", "pc2", "relay", Service("turn", 3478, {"user": "a:b"})),
         ),
         ("napt maps endpoint-independent", Maps("napt", Behavior.ENDPOINT_INDEPENDENT)),
-        ("napt filters address-dependent", Filters("napt", Behavior.ADDRESS_DEPENDENT)),
+        ("napt filters address-dependent", Filters("napt", ADDRESS)),
         ("napt hairpins", Hairpins("napt", does=True)),
         ("napt does not hairpin", Hairpins("napt", does=False)),
+        ("napt is restricted-cone", Is("napt", Behavior.ENDPOINT_INDEPENDENT, ADDRESS)),
+        ("napt is address-dependent/address-dependent", Is("napt", ADDRESS, ADDRESS)),
+        ("pc punches pc2", Punches("pc", "pc2", Protocol.UDP)),
+        (
+            "pc punches pc2 via hairpinned by tcp",
+            Punches("pc", "pc2", Protocol.TCP, Via.HAIRPINNED),
+        ),
+        (
+            "pc cannot punch files by tcp because filtered at napt",
+            CannotPunch("pc", "files", Protocol.TCP, "filtered", "napt"),
+        ),
+        ("pc connects to pc2 by ice", ConnectsByIce("pc", "pc2")),
+        ("pc connects to pc2 via relayed by ice", ConnectsByIce("pc", "pc2", Via.RELAYED)),
     ],
 )
 def test_a_sentence_says(text, assertion):

@@ -1,0 +1,147 @@
+"""`napt-lab grade LEVEL --folder submissions/`: a class is marked, side by side on all processors.
+
+Each submission is marked in a sandbox of its own. Its marks are kept as soon as they are there, so
+that the same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from napt_lab.labs.classroom import mark_tables
+from napt_lab.labs.classroom.mark_page import write_mark_page
+from napt_lab.labs.classroom.marked import Kept, Marked, as_text, from_text, key_of
+from napt_lab.labs.classroom.one_submission import (
+    Assignment,
+    could_not_be_marked,
+    mark_submission,
+)
+from napt_lab.labs.classroom.submissions import Submission
+from napt_lab.labs.classroom.workers import Piece, side_by_side
+from napt_lab.labs.records.rundir import RUNS
+from napt_lab.labs.stage.rule_lines import count
+from napt_lab.labs.verdict.exit_status import INTERRUPTED, exit_status
+from napt_lab.labs.verdict.run_errors import tell_unwritten
+
+KEPT_IN = "marked"  # in runs/
+PER_PROCESSOR = 2  # at a time: they mostly wait
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Files to write, by their kind."""
+
+    csv: Path | None = None
+    html: Path | None = None
+    gradescope: Path | None = None
+    junit: Path | None = None
+    json: Path | None = None
+
+
+def mark_many(
+    title: str,
+    submissions: Sequence[Submission],
+    assignment_of: Callable[[str], Assignment],
+    outputs: Outputs,
+    *,
+    fresh: bool = False,
+) -> int:
+    """Mark all of them, tell about each, write the outputs. Returns the exit status.
+
+    `assignment_of`: what is marked, by a student's ID. `fresh`: also what is marked already.
+    """
+    try:
+        kept = Kept(RUNS / KEPT_IN)
+        marked = _mark(submissions, assignment_of, kept, fresh=fresh)
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from here.", file=sys.stderr)
+        return INTERRUPTED
+    except OSError as error:
+        return tell_unwritten(error, "the marks")
+    try:
+        kept.give_to_owner()
+        _write(title, marked, outputs)
+    except OSError as error:
+        return tell_unwritten(error, "the marks")
+    failed = [one for one in marked if one.error]
+    print(f"Marked: {len(marked) - len(failed)} of {len(marked)}.")
+    for one in failed:
+        print(f"  {one.id} could not be marked: {one.error}")
+    return exit_status(passed=True, error=bool(failed))
+
+
+def _mark(
+    submissions: Sequence[Submission],
+    assignment_of: Callable[[str], Assignment],
+    kept: Kept,
+    *,
+    fresh: bool,
+) -> list[Marked]:
+    by_id = {submission.id: submission for submission in submissions}
+    wanted = {who: assignment_of(who) for who in by_id}
+    keys = {who: _key(by_id[who], wanted[who]) for who in by_id}
+    done: dict[str, Marked] = {}
+    if not fresh:
+        done = {who: marked for who in by_id if (marked := kept.get(keys[who]))}
+    waiting = [who for who in by_id if who not in done]
+    workers = PER_PROCESSOR * len(os.sched_getaffinity(0))
+    print(
+        f"{count(len(by_id), 'submission')}, {len(done)} of them marked before (--fresh marks all "
+        f"anew); {workers} at a time. After a kill, the same command goes on from there.",
+        flush=True,
+    )
+
+    def piece(who: str) -> Piece:
+        def work(alone: bool) -> str:
+            return as_text(mark_submission(by_id[who], wanted[who], alone=alone))
+
+        return Piece(who, work, wanted[who].seconds)
+
+    began = time.monotonic()
+    pieces = [piece(who) for who in waiting]
+    for nth, (one, text, problem) in enumerate(
+        side_by_side(pieces, workers, lambda text: bool(from_text(text).error)), start=1
+    ):
+        who = one.name
+        if problem:
+            marked = could_not_be_marked(by_id[who], wanted[who], problem)
+        else:
+            marked = from_text(text)
+        if not marked.error:
+            kept.put(keys[who], marked)
+        done[who] = marked
+        left = (time.monotonic() - began) / nth * (len(pieces) - nth)
+        _tell(len(done), len(by_id), marked, left)
+    return [done[who] for who in by_id]
+
+
+def _key(submission: Submission, wanted: Assignment) -> str:
+    files = [submission.answers, submission.translator, *(e.path for e in wanted.exercises)]
+    words = [submission.id, submission.name, submission.problem, *wanted.names]
+    return key_of(files, [*words, *(earned.claim for earned in wanted.claims)])
+
+
+def _tell(nth: int, of: int, marked: Marked, left: float) -> None:
+    score = f"{marked.points} of {marked.of}"
+    if marked.error:
+        score = f"could not be marked: {marked.error}"
+    time_left = f"about {left / 60:.0f} min left" if left > 90 else f"about {left:.0f} s left"
+    print(f"{nth:>4}/{of}  {marked.id:20} {score:10} {time_left}", flush=True)
+
+
+def _write(title: str, marked: Sequence[Marked], outputs: Outputs) -> None:
+    if outputs.csv is not None:
+        mark_tables.write_csv(outputs.csv, marked)
+    if outputs.html is not None:
+        write_mark_page(outputs.html, title, marked)
+    if outputs.gradescope is not None:
+        mark_tables.write_gradescope(outputs.gradescope, marked)
+    if outputs.junit is not None:
+        mark_tables.write_marks_junit(outputs.junit, marked)
+    if outputs.json is not None:
+        mark_tables.write_marks_json(outputs.json, marked)

@@ -1,0 +1,120 @@
+"""What students have handed in: a folder with a file or a folder for each.
+
+    submissions/
+      mia.yaml              mia's answers
+      noah.py               noah's translator
+      ada/answers.yaml      ada's answers …
+      ada/mine.py           … and her translator
+
+Names of files come from strangers, as what is in them does: a link is not followed, and what would
+steer a terminal is shown as text.
+"""
+
+from __future__ import annotations
+
+import csv
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+ANSWERS, TRANSLATOR = "answers.yaml", "mine.py"
+KINDS = {".yaml": "answers", ".py": "translator"}
+MOST_BYTES = 1 << 20  # of one file
+
+
+class FolderError(Exception):
+    """The folder, or the file with students' names, cannot be used; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One student's. `problem`: why there is nothing to mark; "" if there is something."""
+
+    id: str
+    name: str = ""
+    answers: Path | None = None
+    translator: Path | None = None
+    problem: str = ""
+
+
+def handed_in(folder: Path, names: dict[str, str]) -> tuple[list[Submission], list[str]]:
+    """All submissions by ID, those of `names` that handed in nothing too, and what was left out.
+
+    `names`: students' names by ID. FolderError if the folder cannot be read.
+    """
+    found: dict[str, Submission] = {}
+    left_out: list[str] = []
+    try:
+        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise FolderError(f"{folder}: {error.strerror}; allowed: a folder") from error
+    for path in entries:
+        if path.is_dir() and not path.is_symlink():
+            files = [path / ANSWERS, path / TRANSLATOR]
+            who = _shown(path.name)
+            _add(found, who, [file for file in files if file.is_symlink() or file.exists()])
+            if who not in found:
+                wrong = f"neither {ANSWERS} nor {TRANSLATOR} is in this folder"
+                found[who] = Submission(who, problem=f"{wrong}{_instead(path)}")
+        elif path.suffix in KINDS:
+            _add(found, _shown(path.stem), [path])
+        else:
+            left_out.append(_shown(path.name))
+    for who, name in names.items():
+        submission = found.get(who, Submission(who, problem="nothing was handed in"))
+        found[who] = replace(submission, name=name)
+    return [found[who] for who in sorted(found)], left_out
+
+
+def _add(found: dict[str, Submission], who: str, files: list[Path]) -> None:
+    for path in files:
+        submission = found.get(who, Submission(who))
+        kind = KINDS[path.suffix]
+        if getattr(submission, kind) is not None:
+            both = f"{getattr(submission, kind)} and {path}"
+            raise FolderError(f"{who} has handed in {both}: remove the one that does not count")
+        problem = _problem(path)
+        change = {"problem": f"{_shown(path.name)} {problem}"} if problem else {kind: path}
+        found[who] = replace(submission, **change)
+
+
+def _problem(path: Path) -> str:
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        return "is a link or a folder; allowed: a file"
+    if status.st_size > MOST_BYTES:
+        return f"is too large; allowed: at most {MOST_BYTES:,} bytes"
+    return ""
+
+
+def _instead(folder: Path) -> str:
+    there = sorted(_shown(path.name) for path in folder.iterdir())[:5]
+    return f"; there is: {', '.join(there)}" if there else "; it is empty"
+
+
+def _shown(name: str) -> str:
+    """The name of a file as text: it may hold bytes that are no text, and control characters."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def read_names(path: Path) -> dict[str, str]:
+    """Names by ID, from a CSV file with the columns `id` and `name`. FolderError."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return dict(_rows(path, file.read(MOST_BYTES)))
+    except (OSError, ValueError, csv.Error) as error:
+        raise FolderError(f"{path}: {error}; allowed: a CSV file with id and name") from error
+
+
+def _rows(path: Path, text: str) -> Iterator[tuple[str, str]]:
+    reader = csv.DictReader(text.splitlines())
+    columns = {str(column).strip().lower(): column for column in reader.fieldnames or ()}
+    if "id" not in columns:
+        there = ", ".join(columns) or "nothing"
+        raise FolderError(f"{path}:1: no column id, but: {there}; allowed: id,name")
+    for row in reader:
+        who = (row[columns["id"]] or "").strip()
+        if who:
+            yield who, (row.get(columns.get("name", ""), "") or "").strip()

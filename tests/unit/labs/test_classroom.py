@@ -1,0 +1,244 @@
+"""A class without a network: what was handed in, what is kept, and the tables of marks."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from napt_lab.labs.classroom import mark_many
+from napt_lab.labs.classroom.mark_page import write_mark_page
+from napt_lab.labs.classroom.mark_tables import (
+    gradescope,
+    write_csv,
+    write_gradescope,
+    write_marks_json,
+    write_marks_junit,
+)
+from napt_lab.labs.classroom.marked import Kept, Marked, Part, as_text, from_text, key_of
+from napt_lab.labs.classroom.one_submission import Assignment, could_not_be_marked
+from napt_lab.labs.classroom.submissions import (
+    MOST_BYTES,
+    FolderError,
+    Submission,
+    handed_in,
+    read_names,
+)
+from napt_lab.labs.exercises.answers import load_answers
+from napt_lab.labs.exercises.exercise import series
+from napt_lab.labs.exercises.tasks import as_far_as_possible
+from napt_lab.labs.translator.claims import claimed_in
+
+SCHEMA = json.loads((Path(__file__).parent / "schemas" / "gradescope.schema.json").read_text())
+DOOR, *_ = series("9c")
+
+
+# ── what was handed in ─────────────────────────────────────────────────────────────────────
+
+
+def test_a_file_or_a_folder_for_each_student(tmp_path):
+    for name in ("mia.yaml", "mia.py", "ada/answers.yaml", "noah/mine.py", "eve/homework.yaml"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (tmp_path / ".DS_Store").touch()
+    (tmp_path / "README.txt").touch()
+    (tmp_path / "\x1b[2J.yaml").touch()
+    (tmp_path / os.fsdecode(b"\xff.yaml")).touch()
+    (tmp_path / "link.yaml").symlink_to("/etc/passwd")
+    (tmp_path / "big.py").write_bytes(b"#" * (MOST_BYTES + 1))
+    os.mkfifo(tmp_path / "pipe.yaml")
+    submissions, left_out = handed_in(tmp_path, {"mia": "Mia M.", "zoe": "Zoë"})
+    by_id = {submission.id: submission for submission in submissions}
+    assert left_out == ["README.txt"]
+    assert by_id["mia"] == Submission("mia", "Mia M.", tmp_path / "mia.yaml", tmp_path / "mia.py")
+    assert by_id["ada"].answers == tmp_path / "ada" / "answers.yaml"
+    assert by_id["noah"].translator == tmp_path / "noah" / "mine.py"
+    assert {who: one.problem for who, one in by_id.items() if one.problem} == {
+        "eve": "neither answers.yaml nor mine.py is in this folder; there is: homework.yaml",
+        "zoe": "nothing was handed in",
+        "link": "link.yaml is a link or a folder; allowed: a file",
+        "pipe": "pipe.yaml is a link or a folder; allowed: a file",
+        "big": "big.py is too large; allowed: at most 1,048,576 bytes",
+    }
+    assert {"\\x1b[2J", "\\xff"} < by_id.keys()
+    (tmp_path / "mia").mkdir()
+    (tmp_path / "mia" / "answers.yaml").touch()
+    with pytest.raises(FolderError, match="remove the one that does not count"):
+        handed_in(tmp_path, {})
+
+
+def test_names_of_students(tmp_path):
+    file = tmp_path / "students.csv"
+    file.write_text("﻿Name,ID,Group\nMia M.,mia,1\n,noah,\n\n")
+    assert read_names(file) == {"mia": "Mia M.", "noah": ""}
+    file.write_text("surname;number\n")
+    with pytest.raises(FolderError, match="no column id"):
+        read_names(file)
+    with pytest.raises(FolderError, match="No such file"):
+        read_names(tmp_path / "none.csv")
+
+
+def test_half_a_file_is_read_as_far_as_it_can_be(tmp_path):
+    file = tmp_path / "answers.yaml"
+    file.write_text(
+        "# mine\n"
+        "door:\n"
+        "  - rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080\n"
+        "  - bob rm -rf /\n"
+        "  - nobody ping 10.0.0.1\n"
+        "both-ways: [never closed\n"
+        "hairpin:\n"
+        "  - set napt_a hairpinning maybe\n"
+        "  - set napt_a hairpinning true\n"
+        "  - carol ping 10.0.0.7\n"
+        "  - set napt_a mapping endpoint-independent\n"
+        "dor: []\n"
+    )
+    exercises = series("9c")
+    answers = load_answers(file, [exercise.name for exercise in exercises], in_pieces=True)
+    tasks = {t.exercise.name: t for t in as_far_as_possible(exercises, answers)}
+    texts = {name: t.lines and [line.text for line in t.lines] for name, t in tasks.items()}
+    assert texts == {
+        "door": ["rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080"],
+        "both-ways": None,
+        "two-servers": None,
+        "hairpin": ["set napt_a hairpinning true", "carol ping 10.0.0.7"],
+    }
+    assert [line.split(":")[0] for line in tasks["door"].refused] == ["line 4", "line 5"]
+    assert [line.split(":")[0] for line in tasks["hairpin"].refused] == ["line 8", "line 11"]
+    places = [line.removeprefix(f"{file}:").split(": ")[:2] for line in answers.problems.lines()]
+    assert [f"{line} {where[:12]}" for line, where in places] == [
+        "4 door[1]", "5 door[2]", "6 '[' in colum", "8 hairpin[0]", "11 hairpin[3]", "12 dor",
+    ]  # fmt: skip
+    assert tasks["hairpin"].topology.sites[0].gateway.napt.hairpinning
+
+
+# ── marks ──────────────────────────────────────────────────────────────────────────────────
+
+
+def check(text, points, of, verdict="passed", message="", evidence=()):
+    return {
+        "text": text, "points": points, "of": of, "verdict": verdict, "message": message,
+        "evidence": list(evidence),
+    }  # fmt: skip
+
+
+def of_mia(**changes):
+    part = Part(
+        "9c/door",
+        "A rule for bob",
+        2,
+        4,
+        ("line 3: no\x1b",),
+        (check("bob gets in", 2, 2), check("the file", 0, 2, "failed", "no <file>", ["seen"])),
+        1.5,
+    )
+    return Marked("mia", "=HYPERLINK(1)", (replace(part, **changes),), ("line 9: what?",))
+
+
+ADA = could_not_be_marked(Submission("@ada"), Assignment((DOOR,), ()), "no more processes")
+
+
+def test_marks_are_kept_as_they_were(tmp_path):
+    kept = Kept(tmp_path / "kept")
+    assert kept.get("key") is None
+    kept.put("key", of_mia())
+    assert kept.get("key") == of_mia() == from_text(as_text(of_mia()))
+    (tmp_path / "kept" / "half.json").write_text(as_text(of_mia())[:-9])
+    assert kept.get("half") is None
+    (tmp_path / "mine.py").write_text("a")
+    before = key_of([tmp_path / "mine.py", None], ["9c/door"])
+    assert before == key_of([tmp_path / "mine.py", None], ["9c/door"])
+    assert before != key_of([tmp_path / "mine.py", None], ["9c/hairpin"])
+    (tmp_path / "mine.py").write_text("b")
+    assert before != key_of([tmp_path / "mine.py", None], ["9c/door"])
+
+
+def test_a_table_that_no_spreadsheet_takes_for_formulas(tmp_path):
+    write_csv(tmp_path / "m.csv", [of_mia(), ADA])
+    with (tmp_path / "m.csv").open(encoding="utf-8-sig", newline="") as file:
+        header, mia, ada = csv.reader(file)
+    assert header == ["name", "id", "9c/door", "points", "of", "messages"]
+    assert mia == [
+        "'=HYPERLINK(1)",
+        "mia",
+        "2",
+        "2",
+        "4",
+        "line 9: what? | 9c/door: line 3: no\x1b",
+    ]
+    assert ada[:5] == ["", "'@ada", "error", "error", "4"]
+    assert ada[5] == "9c/door: could not be marked: no more processes"
+
+
+def test_gradescope_has_its_published_form_and_no_marks_for_an_error(tmp_path):
+    jsonschema.validate(gradescope(of_mia()), SCHEMA)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(gradescope(of_mia()) | {"points": 1}, SCHEMA)
+    told = gradescope(of_mia())
+    assert told["score"] == sum(test["score"] for test in told["tests"]) == 2
+    assert told["tests"][1]["output"] == "no <file>\nseen"
+    results = tmp_path / "results.json"
+    assert write_gradescope(results, [of_mia()]) == [results]
+    assert json.loads(results.read_text()) == told
+    assert write_gradescope(tmp_path / "many.json", [of_mia(), ADA]) == [
+        tmp_path / "many" / "mia.json"
+    ]
+
+
+def test_points_in_junit_and_json(tmp_path):
+    write_marks_junit(tmp_path / "m.xml", [of_mia(), ADA])
+    mia, ada = ET.parse(tmp_path / "m.xml").getroot()
+    assert (mia.get("failures"), ada.get("failures")) == ("1", "0")
+    assert ada.get("errors") == ada.get("tests")
+    points = [
+        {p.get("name"): p.get("value") for p in case.find("properties")}
+        for case in mia.iter("testcase")
+    ]
+    assert points == [{"points": "2", "of": "2"}, {"points": "0", "of": "2"}]
+    write_marks_json(tmp_path / "m.json", [of_mia()])
+    assert json.loads((tmp_path / "m.json").read_text())[0]["points"] == 2
+
+
+def test_a_page_that_students_cannot_write_to(tmp_path):
+    write_mark_page(tmp_path / "m.html", "9c", [of_mia(title="<script>"), ADA])
+    page = (tmp_path / "m.html").read_text()
+    assert "no &lt;file&gt;" in page
+    assert "\x1b" not in page
+    assert "<script" not in page
+    assert "1 could not be marked: @ada" in page
+
+
+def test_what_is_marked_is_not_marked_again(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def side_by_side(pieces, _at_a_time, _is_error):
+        for piece in pieces:
+            asked.append(piece.name)
+            if piece.name == "stop" and "again" not in asked:
+                raise KeyboardInterrupt
+            yield piece, as_text(replace(of_mia(), id=piece.name)), "killed" * (piece.name == "odd")
+
+    monkeypatch.setattr(mark_many, "side_by_side", side_by_side)
+    monkeypatch.setattr(mark_many, "RUNS", tmp_path)
+    submissions = [Submission(who) for who in ("mia", "odd", "stop")]
+
+    def run():
+        return mark_many.mark_many(
+            "9c", submissions, lambda _: Assignment((DOOR,), claimed_in("9c")), mark_many.Outputs()
+        )
+
+    assert run() == 130
+    asked.append("again")
+    assert run() == 3  # an error of the machine is neither kept nor a mark
+    assert asked == ["mia", "odd", "stop", "again", "odd", "stop"]
+    said = capsys.readouterr().out
+    assert "1 of them marked before" in said
+    assert "odd could not be marked: killed" in said
