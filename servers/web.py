@@ -33,6 +33,7 @@ from http import HTTPStatus
 from napt_lab.servers.shared.arguments import port_number
 from napt_lab.servers.shared.descriptors import take_all
 from napt_lab.servers.shared.events import emit, endpoint
+from napt_lab.servers.shared.host_field import host_fault
 from napt_lab.servers.shared.shares import NoPlaceError, Shares
 
 MAX_HEAD = 8192  # bytes: request line and header fields together
@@ -106,9 +107,8 @@ def parse_head(head: bytes) -> Request:
     def values(name: str) -> list[str]:  # RFC 9110, section 5.3
         return [value.strip() for line in fields.get(name, []) for value in line.split(",")]
 
-    hosts = len(fields.get("host", []))
-    if hosts > 1 or (version == "HTTP/1.1" and not hosts):  # RFC 9112, section 3.2
-        raise BadRequest(HTTPStatus.BAD_REQUEST, f"{hosts or 'no'} Host header fields")
+    if fault := host_fault(fields.get("host", []), is_required=version == "HTTP/1.1"):
+        raise BadRequest(HTTPStatus.BAD_REQUEST, fault)
     lengths = values("content-length")
     if not all(map(str.isdecimal, lengths)) or len(set(lengths)) > 1:  # RFC 9112, section 6.3
         raise BadRequest(HTTPStatus.BAD_REQUEST, "not a Content-Length")

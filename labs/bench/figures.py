@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any
 
 OURS, KERNEL, PASTA, SCAPY, MININET = "python", "kernel", "pasta", "scapy", "mn"
+SLIRP, MININET_NAT = "slirp4netns", "Mininet's NAT"
 CARRIED = "python, carried"
 """Our translator with `datapath: kernel`."""
 DIRECT = "no translator"

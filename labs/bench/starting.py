@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from napt_lab.labs.bench.traffic import BenchError
-from napt_lab.topologies.spec.checkout import ROOT
+from napt_lab.topologies.spec.checkout import ROOT, TOPOLOGIES
 
 PATIENCE = 120.0  # seconds
 
@@ -52,6 +52,24 @@ sites:
     gateway: {{kind: napt, engine: nftables, public: 24.9.3.7, private: 10.0.0.1/24}}
     hosts:
 {hosts}"""
+
+
+def check(sentences: int) -> float:
+    """Seconds that `check` takes for so many sentences on one network."""
+    with TemporaryDirectory() as folder:
+        topology = Path(folder) / "sentences.yaml"
+        topology.write_text(sentences_topology(sentences))
+        return timed(sys.executable, "-m", "napt_lab.labs", "check", str(topology))
+
+
+def sentences_topology(count: int) -> str:
+    """A topology file with so many sentences, half of them on what cannot be done."""
+    text = (TOPOLOGIES / "two-sites.yaml").read_text(encoding="utf-8").partition("\nexpect:")[0]
+    pair = (
+        "  - alice reaches files:8080 as 24.9.3.7\n",
+        "  - bob cannot reach alice:8080 at 24.9.3.7 because no-rule at napt_a\n",
+    )
+    return f"{text}\nexpect:\n" + "".join(pair[number % 2] for number in range(count))
 
 
 def many_hosts_of_mininet(count: int) -> float:

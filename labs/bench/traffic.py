@@ -1,7 +1,7 @@
 """The engines side by side on one running topology, and the traffic that goes through them.
 
-Every engine translates for one PC of its own; one server answers them all. (pasta has no gateway:
-it translates between a process and the sockets of the host that the process is on.) One
+Every engine translates for one PC of its own; one server answers them all. (pasta and slirp4netns
+have no gateway: they translate between a process and the sockets of the host that it is on.) One
 measurement is one pair of programs, one of them on the PC and one on the server, and nothing
 else runs then.
 """
@@ -18,12 +18,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from napt_lab.labs.bench.figures import CARRIED, DIRECT, KERNEL, OURS, PASTA, SCAPY
+from napt_lab.labs.bench.figures import (
+    CARRIED,
+    DIRECT,
+    KERNEL,
+    MININET_NAT,
+    OURS,
+    PASTA,
+    SCAPY,
+    SLIRP,
+)
 from napt_lab.topologies.network import namespaces
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.own_programs import program
-from napt_lab.topologies.network.processes import Completed, DeadlinePassed, Process
+from napt_lab.topologies.network.processes import Completed, DeadlinePassed, NodeProgram
 
 GRACE = 10.0  # seconds that a program may take beyond the time that it measures
 SENDS_LONGER = 0.2  # seconds, so that a receiver's time is never partly silence
@@ -31,16 +40,37 @@ MANY_RULES = 60_000
 FILLED_WITHIN = 60.0  # seconds; a datagram may be lost, and is then sent again
 PCS = {
     OURS: "pc_python", CARRIED: "pc_carried", KERNEL: "pc_kernel", SCAPY: "pc_scapy",
-    PASTA: "pc_pasta", DIRECT: "pc_pasta",
+    MININET_NAT: "pc_mininet", PASTA: "pc_none", SLIRP: "pc_none", DIRECT: "pc_none",
 }  # fmt: skip
 """Whose traffic goes through which engine."""
 
 
-# What enters pasta's network for one command. It forwards no ports, and finds itself root already.
-PASTA_ENTRY = (
-    "pasta", "--config-net", "--quiet", "--runas", "0",
-    "-t", "none", "-u", "none", "-T", "none", "-U", "none", "--",
-)  # fmt: skip
+# What enters a network behind each of these for one command. pasta forwards no ports, and finds
+# itself root already. slirp4netns is told of its network by a process number, says on descriptor 3
+# when it is ready, and has its largest MTU.
+_SLIRP = """
+folder=$(mktemp -d); mkfifo "$folder/ready"
+unshare --net sleep infinity & inside=$!
+until [ "$(readlink /proc/$inside/ns/net)" != "$(readlink /proc/$$/ns/net)" ]; do :; done
+slirp4netns --configure --mtu=65520 --ready-fd=3 $inside tap0 3> "$folder/ready" > /dev/null 2>&1 &
+trap 'kill $! $inside; rm -r "$folder"' EXIT
+read -r -n 1 _ < "$folder/ready"
+nsenter --net=/proc/$inside/ns/net -- "$@"
+"""
+ENTRIES = {
+    PASTA: (
+        "pasta", "--config-net", "--quiet", "--runas", "0",
+        "-t", "none", "-u", "none", "-T", "none", "-U", "none", "--",
+    ),
+    SLIRP: ("bash", "-c", _SLIRP, "slirp"),
+}  # fmt: skip
+# The rules that Mininet's own NAT makes (mininet/nodelib.py, class NAT).
+MININET_RULES = (
+    "-I FORWARD -i lan0 -d {inside} -j DROP",
+    "-A FORWARD -i lan0 -s {inside} -j ACCEPT",
+    "-A FORWARD -o lan0 -d {inside} -j ACCEPT",
+    "-t nat -A POSTROUTING -s {inside} ! -d {inside} -j MASQUERADE",
+)
 
 
 class BenchError(Exception):
@@ -54,18 +84,21 @@ class Traffic:
         self._net = net
         self._ports = itertools.count(5001)
         self.server = net["server"]
-        self.public = net["pc_pasta"]
+        self.public = net["pc_none"]
         """A host that no translator stands in front of."""
+        self.stranger = net["stranger"]
+        """Another one."""
         # No engine sends its events to a listener, so that all are measured alike.
-        for napt in ("napt_python", "napt_carried", f"napt_{KERNEL}", f"napt_{SCAPY}"):
-            net.napt(napt).close()
+        for site in net.topology.sites:
+            net.napt(site.gateway.name).close()
         for pc in set(PCS.values()):
             self._set(pc, {"ipv4/ip_local_port_range": "1024 65535"})
         # Like `closing-hold: 1s` of ours: 64,512 ports have to do for more connections than that.
         short = {f"netfilter/nf_conntrack_tcp_timeout_{s}": "1" for s in ("close", "time_wait")}
         # Do not count what its sessions carry: no one reads it.
         uncounted = {f"netfilter/nf_conntrack_{what}": "0" for what in ("acct", "timestamp")}
-        self._set(f"napt_{KERNEL}", short | uncounted)
+        for napt in (f"napt_{KERNEL}", "napt_mininet"):
+            self._set(napt, short | uncounted)
 
     def _set(self, node: str, settings: dict[str, str]) -> None:
         namespaces.visit(self._net[node].pid, lambda: namespaces.write_sysctls(settings))
@@ -154,7 +187,7 @@ class Traffic:
     @contextlib.contextmanager
     def receiver(
         self, role: str, seconds: float, node: Node | None = None
-    ) -> Iterator[tuple[Process, int]]:
+    ) -> Iterator[tuple[NodeProgram, int]]:
         """A receiving program on a node (the server), ready at a port that nothing has used."""
         port = next(self._ports)
         argv = program(
@@ -191,8 +224,7 @@ class Traffic:
 
     def _run(self, engine: str, argv: list[str], seconds: float) -> Completed:
         """Run a command behind an engine to its end."""
-        entry = PASTA_ENTRY if engine == PASTA else ()
-        return self._net[PCS[engine]].run([*entry, *argv], timeout=seconds)
+        return self._net[PCS[engine]].run([*ENTRIES.get(engine, ()), *argv], timeout=seconds)
 
     def await_listening(self, port: int) -> None:
         """Return once something listens at a TCP port of the server."""
@@ -231,10 +263,20 @@ class Traffic:
         return int(Path(f"/proc/{self._translator()}/schedstat").read_text().split()[0])
 
 
+def put_mininets_nat_in_place(net: Network) -> None:
+    """Have Mininet's own rules translate on their gateway, where ours for the kernel did."""
+    gateway = net["napt_mininet"]
+    (site,) = (site for site in net.topology.sites if site.gateway.name == gateway.name)
+    rules = (f"iptables {rule.format(inside=site.network)}" for rule in MININET_RULES)
+    done = gateway.run(["sh", "-ec", "\n".join(("nft flush ruleset", *rules))])
+    if done.status:
+        raise BenchError(f"iptables on {gateway.name}: {done.stderr.strip()}")
+
+
 def put_scapy_in_place(net: Network) -> None:
     """Have the NAT with scapy translate on its gateway, where the kernel did."""
-    gateway, site = net[f"napt_{SCAPY}"], net.topology.sites[-1]
-    assert site.gateway.name == gateway.name
+    gateway = net[f"napt_{SCAPY}"]
+    (site,) = (site for site in net.topology.sites if site.gateway.name == gateway.name)
     # scapy sees what the kernel sees; the kernel itself must neither forward nor refuse it.
     silence = (
         "flush ruleset; add table ip quiet; "

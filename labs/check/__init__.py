@@ -14,8 +14,13 @@ reaching.py           `reaches` and `cannot reach`
 transfer.py           `gets a file from`
 relayed.py            … `through` a relay or TURN
 vantage.py            where a NAPT is measured from
-mapping_filtering.py  `maps`, `filters`
+mapping_filtering.py  `maps`, `filters`, `is`
 hairpin.py            `hairpins`
+punch_side.py         two hosts that punch a hole: what they are told, and their turns
+udp_side.py           … with datagrams
+tcp_side.py           … with connections
+punching.py           `punches`, `cannot punch`
+ice.py                `connects to … by ice`
 check_command.py      `napt-lab check`
 telling.py            what it says to a person …
 reports.py            … to CI systems: JUnit, JSON …

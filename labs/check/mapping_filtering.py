@@ -1,4 +1,4 @@
-"""`maps` and `filters`: a NAPT's behavior, measured from outside (RFC 5780, sections 4.3, 4.4).
+"""`maps`, `filters`, `is`: a NAPT's behavior, measured from outside (RFC 5780, sections 4.3, 4.4).
 
 Mapping. One inside endpoint asks (A1, P1), (A2, P1) and (A2, P2) for its external endpoint. If all
 see the same one, mapping is endpoint-independent; if both ports of A2 do, address-dependent; else
@@ -18,32 +18,39 @@ from napt_lab.labs.capture.packets import Endpoint, show
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.outcome import CannotTell, Evidence
 from napt_lab.labs.check.vantage import Spot, Vantage, vantage
-from napt_lab.topologies.spec.assertions import Filters, Maps
+from napt_lab.topologies.spec.assertions import Filters, Is, Maps
 from napt_lab.topologies.spec.napt_settings import Behavior
+from napt_lab.topologies.spec.presets import KINDS
 
 ROUNDS = 2
 FROM_LEAST = list(Behavior)  # from endpoint-independent to address-and-port-dependent
 
 
-def check_maps(ground: Ground, claim: Maps, evidence: Evidence) -> None:
-    """Raises Unmet if the NAPT maps in another way."""
-    with vantage(ground, claim.napt) as around:
-        rounds = [_mapping(around, late) for late in (False, True) * ROUNDS]
+def check_behavior(ground: Ground, claim: Maps | Filters | Is, evidence: Evidence) -> None:
+    """Raises Unmet if the NAPT maps or filters in another way."""
+    napt = claim.napt
+    with vantage(ground, napt) as around:
+        match claim:
+            case Maps(_, behavior):
+                found = _strictest_mapping(around, evidence)
+                evidence.require(found is behavior, f"{napt}'s mapping is {found}", behavior)
+            case Filters(_, behavior):
+                found = _filtering(around, evidence)
+                evidence.require(found is behavior, f"{napt}'s filtering is {found}", behavior)
+            case Is():
+                kind = _strictest_mapping(around, evidence), _filtering(around, evidence)
+                evidence.require(
+                    kind == (claim.mapping, claim.filtering),
+                    f"{napt} maps {kind[0]} and filters {kind[1]}: {KINDS[kind]}",
+                    KINDS[claim.mapping, claim.filtering],
+                )
+
+
+def _strictest_mapping(around: Vantage, evidence: Evidence) -> Behavior:
+    rounds = [_mapping(around, late) for late in (False, True) * ROUNDS]
     found, seen = max(rounds, key=lambda each: FROM_LEAST.index(each[0]))
-    for line in seen:
-        evidence.add(line)
-    evidence.require(
-        found is claim.behavior, f"{claim.napt}'s mapping is {found.value}", claim.behavior.value
-    )
-
-
-def check_filters(ground: Ground, claim: Filters, evidence: Evidence) -> None:
-    """Raises Unmet if the NAPT filters in another way."""
-    with vantage(ground, claim.napt) as around:
-        found = _filtering(around, evidence)
-    evidence.require(
-        found is claim.behavior, f"{claim.napt}'s filtering is {found.value}", claim.behavior.value
-    )
+    evidence.lines += seen
+    return found
 
 
 def _mapping(around: Vantage, late: bool) -> tuple[Behavior, list[str]]:

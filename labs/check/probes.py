@@ -80,7 +80,7 @@ class Prober:
 
     def tcp(self, address: str, port: int, speech: Speech) -> Tried:
         """Connect, send what `speech` says, and wait for an answer."""
-        tried = Tried(_token())
+        tried = Tried(new_token())
         with visit(self._node.pid, _tcp_socket) as sock:
             local = sock.getsockname()[1]
             number = sock.connect_ex((address, port))
@@ -103,7 +103,7 @@ class Prober:
         """Send a Binding request, and wait for the answer."""
         transaction = secrets.token_bytes(stun_binding.TRANSACTION_BYTES)
         asked = stun_binding.request(transaction)
-        tried = Tried(asked, carries(asked), carries(asked))
+        tried = Tried(transaction, carries(asked), carries(asked))
         with visit(self._node.pid, _udp_socket) as sock:
             try:
                 sock.connect((address, port))
@@ -135,7 +135,7 @@ class Prober:
 
     def http(self, address: str, port: int, *options: str, name: str = "") -> Tried:
         """Fetch the page or file `name` with curl; `options` are more of curl's."""
-        token = _token()
+        token = new_token()
         tried = Tried(token, payload=carries(token))
         local = visit(self._node.pid, _free_port)
         url = f"http://{address}:{port}/{name}?check={token.decode()}"
@@ -212,7 +212,8 @@ class Prober:
         return completed.status, completed.stdout, completed.stderr
 
 
-def _token() -> bytes:
+def new_token() -> bytes:
+    """A random text, by which a packet is found on the wires."""
     return secrets.token_hex(8).encode()
 
 

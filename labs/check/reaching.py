@@ -7,16 +7,21 @@ prober must get an answer from its own segment. If either fails, the check is an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 from napt_lab.labs.check.diagnosis import End, diagnose
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.listeners import Listeners
 from napt_lab.labs.check.outcome import CannotTell, Evidence, Unmet
-from napt_lab.labs.check.place import Place, served, transport_of, try_to_reach
+from napt_lab.labs.check.place import Place, served, tell_of_ours, transport_of, try_to_reach
 from napt_lab.labs.check.probes import Prober, Speech, Tried
+from napt_lab.labs.check.round_trip import TRIPS, require_round_trip
 from napt_lab.labs.check.trail import classify
 from napt_lab.topologies.network.napt_control import ControlError
 from napt_lab.topologies.network.programs import PROXY_PORT
 from napt_lab.topologies.spec.assertions import (
+    CannotPunch,
     CannotReach,
     GetsFile,
     Protocol,
@@ -35,20 +40,18 @@ def check_reaches(ground: Ground, listeners: Listeners, claim: Reaches, evidence
     """Raises Unmet if it does not hold."""
     prober = Prober(ground, claim.source, PATIENCE)
     with served(ground, listeners, claim.target, claim.protocol, claim.source) as place:
-        _tell_of_ours(place, claim.protocol, evidence)
+        tell_of_ours(place, claim.protocol, evidence)
         tried = try_to_reach(prober, claim.target, claim.protocol, place, *_proxy(ground, claim))
         if not tried.answered:
             end = diagnose(prober, tried, claim.target.address)
             evidence.lines += end.evidence
             raise Unmet(f"{tried.words}: {end}")
+        if claim.within is not None:
+            again = partial(try_to_reach, prober, claim.target, claim.protocol, place)
+            require_round_trip(
+                prober, [tried, *(again() for _ in range(TRIPS - 1))], claim.within, evidence
+            )
     require_way(prober, tried, place.node, claim, evidence)
-
-
-def _tell_of_ours(place: Place, protocol: Protocol, evidence: Evidence) -> None:
-    """Say that the listener is the check's own: the topology runs none there."""
-    if place.speech is Speech.LINE:
-        carrier = " by udp" if protocol is Protocol.UDP else ""
-        evidence.add(f"the check put a listener on {place.node}:{place.port}{carrier}")
 
 
 def _proxy(ground: Ground, claim: Reaches) -> tuple[str, ...]:
@@ -68,7 +71,7 @@ def require_way(
     if arrived is None:
         raise Unmet(f"another node answers: {target} received nothing: {trail}")
     evidence.add(str(trail))
-    via, shown = classify(prober.source, target, trail)
+    via, nodes, shown = classify(prober.source, target, trail)
     evidence.lines += shown
     if tried.told:
         evidence.add(f"{target} reports that it saw {tried.told}")
@@ -81,6 +84,9 @@ def require_way(
         )
     if claim.via is not None:
         evidence.require(via is claim.via, f"the path is {via.value}", claim.via.value)
+    if claim.at is not None:
+        made_by = f"the path is {via.value} at {' and '.join(nodes)}"
+        evidence.require(claim.at in nodes, made_by, claim.at)
 
 
 BROKEN = ("translator-error", "translator-stopped")
@@ -100,7 +106,7 @@ def check_cannot_reach(
         claim.source,
         silent=claim.reason == REFUSED,
     ) as place:
-        _tell_of_ours(place, claim.protocol, evidence)
+        tell_of_ours(place, claim.protocol, evidence)
         tried = try_to_reach(prober, claim.target, claim.protocol, place)
         if tried.answered:
             end = _answered_by_another(prober, tried, place)
@@ -109,13 +115,8 @@ def check_cannot_reach(
         evidence.add(tried.words)
         evidence.lines += end.evidence
         _control_target(ground, listeners, claim, place, evidence)
-        _control_prober(ground, listeners, claim, evidence)
-    _all_at_work(ground)
-    if end.reason in BROKEN and claim.reason != end.reason:
-        raise CannotTell(
-            f"it ends because of {end}: the translator has failed, which proves nothing"
-        )
-    _compare(claim, end)
+        control_prober(ground, listeners, claim.source, claim.protocol, evidence)
+    require_end(ground, claim, (end,))
 
 
 def _all_at_work(ground: Ground) -> None:
@@ -136,10 +137,21 @@ def _answered_by_another(prober: Prober, tried: Tried, place: Place) -> End:
     return End("somebody-else", trail.nodes[-1], (f"another node answers: {trail}",))
 
 
-def _compare(claim: CannotReach, end: End) -> None:
-    wanted = claim.reason or end.reason, claim.at or end.node
-    if (end.reason, end.node) != wanted:
-        raise Unmet(f"it ends because of {end}; expected: {wanted[0]} at {wanted[1]}")
+def require_end(ground: Ground, claim: CannotReach | CannotPunch, ends: Sequence[End]) -> None:
+    """Require that packets end where and why the claim says, at one of these ends.
+
+    CannotTell if a NAPT has ended, or a user's own translator failed.
+    """
+    _all_at_work(ground)
+    for end in ends:
+        if end.reason in BROKEN and claim.reason != end.reason:
+            raise CannotTell(
+                f"it ends because of {end}: the translator has failed, which proves nothing"
+            )
+    if not any(claim.reason in (None, e.reason) and claim.at in (None, e.node) for e in ends):
+        wanted = f"{claim.reason or ends[0].reason} at {claim.at or ends[0].node}"
+        told = ", and ".join(map(str, ends))
+        raise Unmet(f"it ends because of {told}; expected: {wanted}")
 
 
 # ── the controls of a negative ─────────────────────────────────────────────────────────────
@@ -168,21 +180,21 @@ def _control_target(
     _require_control(tried, asker.source, place.node, evidence)
 
 
-def _control_prober(
-    ground: Ground, listeners: Listeners, claim: CannotReach, evidence: Evidence
+def control_prober(
+    ground: Ground, listeners: Listeners, source: str, protocol: Protocol, evidence: Evidence
 ) -> None:
-    """The prober gets an answer to the same probe from its own segment."""
-    prober = Prober(ground, claim.source, PATIENCE)
-    hop = ground.next_hop(claim.source)
-    if hop is None or claim.protocol is Protocol.PING:
-        node = hop.node if hop else ground.neighbors(claim.source)[0]
+    """The prober gets an answer to the same probe from its own segment; CannotTell if not."""
+    prober = Prober(ground, source, PATIENCE)
+    hop = ground.next_hop(source)
+    if hop is None or protocol is Protocol.PING:
+        node = hop.node if hop else ground.neighbors(source)[0]
         tried = prober.ping(str(hop.address if hop else ground.address(node)))
     else:
-        node, transport = hop.node, transport_of(claim.protocol)
+        node, transport = hop.node, transport_of(protocol)
         with listeners.at(ground.net[node], transport, str(hop.address)) as port:
             there = Place(node, port, Speech.LINE)
-            tried = try_to_reach(prober, Target(hop.address, port), claim.protocol, there)
-    _require_control(tried, claim.source, node, evidence)
+            tried = try_to_reach(prober, Target(hop.address, port), protocol, there)
+    _require_control(tried, source, node, evidence)
 
 
 def _require_control(tried: Tried, asker: str, node: str, evidence: Evidence) -> None:

@@ -18,28 +18,35 @@ from typing import TYPE_CHECKING
 from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.hairpin import check_hairpins
+from napt_lab.labs.check.ice import check_connects_by_ice
 from napt_lab.labs.check.keeping import Kept
 from napt_lab.labs.check.listeners import Listeners
-from napt_lab.labs.check.mapping_filtering import check_filters, check_maps
+from napt_lab.labs.check.losing import check_loses
+from napt_lab.labs.check.mapping_filtering import check_behavior
 from napt_lab.labs.check.outcome import CannotTell, Evidence, Outcome, Unmet
+from napt_lab.labs.check.punching import check_cannot_punch, check_punches
 from napt_lab.labs.check.reaching import check_cannot_reach, check_reaches
 from napt_lab.labs.check.relayed import check_relayed
 from napt_lab.labs.check.transfer import check_gets_file, check_through_file_server
+from napt_lab.labs.verdict.run_errors import NETWORK_ERRORS
 from napt_lab.labs.verdict.verdicts import Verdict
-from napt_lab.topologies.network.build_error import BuildError
 from napt_lab.topologies.network.napt_control import ControlError
-from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
 from napt_lab.topologies.spec.assertions import (
     Assertion,
+    CannotPunch,
     CannotReach,
+    ConnectsByIce,
     Expectation,
     Filters,
     GetsFile,
     GetsFileThrough,
     Hairpins,
+    Is,
     KeepsConnection,
+    Loses,
     Maps,
     Protocol,
+    Punches,
     Reaches,
     Target,
 )
@@ -74,7 +81,7 @@ def run_all(net: Network, wire: Wire, listen: Listener = lambda _outcome: None) 
             try:
                 for line in then.do:
                     net.happen(line)
-            except (BuildError, ProgramEnded, DeadlinePassed, ControlError, ValueError) as error:
+            except (*NETWORK_ERRORS, ValueError) as error:
                 told = f"cannot tell: it did not happen: {error}"
                 lost = [Outcome(each, Verdict.ERROR, (told,), 0.0) for each in then.expect]
                 for outcome in lost:
@@ -127,6 +134,8 @@ def _rounds(ground: Ground, expectations: Sequence[Expectation]) -> tuple[list[i
                 silent[number] = _place(ground, source, target, protocol)
             case Reaches(source, target, protocol) | CannotReach(source, target, protocol):
                 listened.add(_place(ground, source, target, protocol))
+            case Loses(source, _, _, target):
+                listened.add(_place(ground, source, target, Protocol.UDP))
             case GetsFile(receiver, target):
                 listened.add(_place(ground, receiver, target, Protocol.HTTP))
     second = [number for number, place in silent.items() if place in listened]
@@ -162,25 +171,7 @@ def _try(
 ) -> tuple[Verdict, list[str]]:
     evidence = Evidence()
     try:
-        match assertion:
-            case Reaches():
-                check_reaches(ground, listeners, assertion, evidence)
-            case CannotReach():
-                check_cannot_reach(ground, listeners, assertion, evidence)
-            case GetsFile():
-                check_gets_file(ground, listeners, assertion, evidence)
-            case GetsFileThrough() if assertion.service.name == "file-server":
-                check_through_file_server(ground, assertion, evidence)
-            case GetsFileThrough():
-                check_relayed(ground, assertion, evidence)
-            case Maps():
-                check_maps(ground, assertion, evidence)
-            case Filters():
-                check_filters(ground, assertion, evidence)
-            case KeepsConnection():
-                kept[assertion].check(evidence)
-            case Hairpins():
-                check_hairpins(ground, assertion, evidence)
+        _test(ground, listeners, assertion, kept, evidence)
     except Unmet as unmet:
         if fault := ground.net.machine_fault():
             lines = [*evidence.lines, str(unmet), f"cannot tell: error of this machine: {fault}"]
@@ -191,3 +182,38 @@ def _try(
     except Exception as error:  # noqa: BLE001  # shown as an error, not as a verdict
         return Verdict.ERROR, [*evidence.lines, f"{type(error).__name__}: {error}"]
     return Verdict.PASSED, evidence.lines
+
+
+def _test(
+    ground: Ground,
+    listeners: Listeners,
+    assertion: Assertion,
+    kept: Connections,
+    evidence: Evidence,
+) -> None:
+    """Test one assertion by its own file. Raises Unmet, CannotTell, or what went wrong."""
+    match assertion:
+        case Reaches():
+            check_reaches(ground, listeners, assertion, evidence)
+        case Loses():
+            check_loses(ground, listeners, assertion, evidence)
+        case CannotReach():
+            check_cannot_reach(ground, listeners, assertion, evidence)
+        case GetsFile():
+            check_gets_file(ground, listeners, assertion, evidence)
+        case GetsFileThrough() if assertion.service.name == "file-server":
+            check_through_file_server(ground, assertion, evidence)
+        case GetsFileThrough():
+            check_relayed(ground, assertion, evidence)
+        case Maps() | Filters() | Is():
+            check_behavior(ground, assertion, evidence)
+        case Punches():
+            check_punches(ground, assertion, evidence)
+        case CannotPunch():
+            check_cannot_punch(ground, listeners, assertion, evidence)
+        case KeepsConnection():
+            kept[assertion].check(evidence)
+        case Hairpins():
+            check_hairpins(ground, assertion, evidence)
+        case ConnectsByIce():
+            check_connects_by_ice(ground, assertion, evidence)

@@ -6,6 +6,7 @@ So an address is looked up from somewhere: a site's own first, then the public o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -77,15 +78,15 @@ class Surroundings:
         while site is not None:
             if address in site.network:
                 own = {site.gateway.private.ip: site.gateway.name}
-                own |= {host.address.ip: host.name for host in site.hosts}
+                own |= _holders(site.hosts)
                 return (own | self._gateways_behind(site)).get(address)
             site = self._topology.upstream(site)
-        public = {host.address.ip: host.name for host in self._topology.internet}
+        public = _holders(self._topology.internet)
         public |= self._gateways_behind(None)
         for each in self._sites.values():
             if each.gateway.is_router:
                 public |= {each.gateway.private.ip: each.gateway.name}
-                public |= {host.address.ip: host.name for host in each.hosts}
+                public |= _holders(each.hosts)
                 public |= self._gateways_behind(each)
         public |= {isp.router: ROUTER_NAME for isp in self._topology.isps}
         return public.get(address)
@@ -155,6 +156,10 @@ class Surroundings:
         if carrier is not None:
             places = [(host.name, str(host.address.ip)) for host in carrier.hosts]
             return [*places, (carrier.gateway.name, str(carrier.gateway.private.ip))]
+        return self.public_places()
+
+    def public_places(self) -> list[tuple[str, str]]:
+        """The nodes on the Internet that send their own packets, with an address each."""
         places = [(host.name, str(host.address.ip)) for host in self._topology.internet]
         return places + [(ROUTER_NAME, str(isp.router)) for isp in self._topology.isps]
 
@@ -172,3 +177,7 @@ class Surroundings:
         isp = self._topology.isp_of(public)
         others = [h.name for h in self._topology.internet if h.address in isp.network]
         return [ROUTER_NAME, *(name for name in others if name != node)]
+
+
+def _holders(hosts: Iterable[Host]) -> dict[IPv4Address, str]:
+    return {address.ip: host.name for host in hosts for address in host.addresses}

@@ -59,7 +59,7 @@ class Vantage:
 
     def open(self, node: str, address: str, port: int = 0) -> Spot:
         """A UDP socket there."""
-        sock = visit(self.ground.net[node].pid, lambda: _udp_socket(address, port))
+        sock = visit(self.ground.net[node].pid, lambda: udp_socket(address, port))
         return Spot(node, self._sockets.enter_context(sock))
 
     def inside(self, number: int = 0, port: int = 0) -> Spot:
@@ -130,7 +130,8 @@ def vantage(ground: Ground, napt: str) -> Iterator[Vantage]:
         yield Vantage(ground, site, sockets)
 
 
-def _udp_socket(address: str, port: int) -> socket.socket:
+def udp_socket(address: str, port: int = 0) -> socket.socket:
+    """A UDP socket with this address, in the namespace of this thread."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         sock.bind((address, port))

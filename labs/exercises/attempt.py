@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,7 +36,10 @@ RELAYED = "$relayed"
 _ENDPOINT = re.compile(r"[0-9.]{7,15}:[0-9]{1,5}")
 
 #: What a program that goes on in the background says once it can be used.
-BEGUN = {"turn-client": {"permission"}, "dial": {"connected"}}
+BEGUN = {
+    "turn-client": {"permission"}, "dial": {"connected"}, "ice": {"candidates"},
+    "punch": {"punching"}, "tcp-punch": {"dialing"}, "pcp": {"granted"},
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,7 @@ class Reply:
 @contextlib.contextmanager
 def fresh_network(topology: Topology) -> Iterator[tuple[Network, Wire]]:
     """A network and its wires; no node finds files of a network that was before."""
-    for folder in sandbox.RUN_DIRECTORY.iterdir():
-        if folder.is_dir():
-            shutil.rmtree(folder)
+    sandbox.forget_nodes()
     with Network(topology) as net, Wire(net) as wire:
         yield net, wire
 

@@ -37,14 +37,14 @@ from napt_lab.topologies.spec.model import Topology
 from napt_lab.topologies.spec.yaml_nodes import Entry, Section, compose
 
 FOLDER = Path(__file__).resolve().parent
-LEVELS = ("8", "9a", "9b", "9c")
+LEVELS = ("8", "9a", "9b", "9c", "9d", "9e", "9g")
 MAX_TEXT = 2000  # characters
 VARIANT_KEYS = ("vary", "cases")
 #: A variant has none of these parts' words in the place of another. (What is handed out to students
 #: lacks the solution, and must lead to the same variant.)
 HANDED_OUT = ("title", "task", "network", "files", "may-set", "done", "hints", "learned")
 
-_FILE_NAME = re.compile(r"(8|9a|9b|9c)-[0-9]+-([a-z][a-z-]*)\.yaml")
+_FILE_NAME = re.compile(rf"({'|'.join(LEVELS)})-[0-9]+-([a-z][a-z-]*)\.yaml")
 _SIZE = re.compile(r"([0-9]{1,4})K")
 _PLACE = re.compile(r"[a-z][a-z0-9_]*:(?:[A-Za-z0-9_-]+/)?[A-Za-z0-9_-][A-Za-z0-9._-]*")
 

@@ -105,7 +105,7 @@ def _play(
         cli = ExerciseCLI(console, Attempt(exercise, net, wire), why, turn.hints, exercises)
         if live is not None:
             step = {"number": exercise.number, "of": len(exercises), "title": exercise.title}
-            shown = live.shows(net, wire, cli.do_from_page, say=exercise.task, ask="", **step)
+            shown = live.shows(net, wire, cli.do_from_page, say=exercise.task, **step)
             stack.enter_context(shown)
         if turn.again:
             cli.say("A fresh network is up.")

@@ -25,7 +25,15 @@ from napt_lab.labs.shared_steps.commands import (
     require_failure,
     require_success,
 )
-from napt_lab.labs.shared_steps.evidence import WAIT, connections, find_handshake, is_new, is_syn_to
+from napt_lab.labs.shared_steps.evidence import (
+    WAIT,
+    answer_from_whom,
+    answer_where_it_ends,
+    connections,
+    find_handshake,
+    is_new,
+    is_syn_to,
+)
 from napt_lab.labs.shared_steps.served_by_pc import (
     FILE,
     SITES,
@@ -48,13 +56,17 @@ from napt_lab.labs.shared_steps.two_sites import (
     NAPT_A,
     NAPT_B,
     RELAY,
+    ROUTER_AT_FILES,
     require_same,
     wait_for_peer,
 )
+from napt_lab.labs.stage.prediction import Choice, choose, number
 from napt_lab.labs.stage.rule_lines import count
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Lab, Part
 from napt_lab.topologies.network.programs import READY_SECONDS
+
+LATE_SECONDS = 0.5  # TCP repeats a SYN after one second (RFC 6298, section 2)
 
 direct = Part("direct", topology="two-sites.yaml")
 
@@ -67,14 +79,23 @@ direct = Part("direct", topology="two-sites.yaml")
     say="alice and bob each run a web server on their own PC, with a file on it. Both PCs are "
     "behind a NAPT, and both homes use addresses of 10.0.0.0/24. First a control: can both reach "
     "the Internet?",
-    ask="alice and bob fetch a page from the public server `files`. Which addresses does "
-    "that server see as its clients?",
+    ask="alice and bob fetch a page from the public server `files`. Which address does that server "
+    "see when bob comes?",
+    predict=choose(
+        Choice(NAPT_B, "203.0.113.77: that of his NAPT"),
+        Choice(BOB, "10.0.0.9: his own", "A server sees the address that a PC has."),
+        Choice(
+            ROUTER_AT_FILES,
+            "198.51.100.1: that of the router before it",
+            "Every router puts its own address into what it passes on.",
+        ),
+    ),
     proves=["9c.private"],
 )
 def both_are_online(stage: Stage) -> None:
     for pc in ("alice", "bob"):
         share(stage, pc)
-    since = stage.log.mark()
+    wire_since, since = stage.wire.mark(), stage.log.mark()
     fetches = [stage.start(pc, *curl(FILES, "-o", "/dev/null")) for pc in ("alice", "bob")]
     pings = [stage.start(pc, "ping", "-q", "-c", "1", "-W", "2", FILES) for pc in ("alice", "bob")]
     with stage.claim("9c.private", "both PCs reach a public server (control)") as claim:
@@ -85,6 +106,7 @@ def both_are_online(stage: Stage) -> None:
         for public in (NAPT_A, NAPT_B):
             peer = wait_for_peer(stage, "files", since, f"{public}:")
             claim.require(True, f"files, the public server, got a request from {peer}")
+    answer_from_whom(stage, "bob:eth0", PORT, FILES, wire_since)
 
 
 # ── 2 ──────────────────────────────────────────────────────────────────────────────────────
@@ -94,7 +116,16 @@ def both_are_online(stage: Stage) -> None:
     "A private address means nothing outside",
     say="bob knows alice's address, 10.0.0.7, and dials it. The public server `files` dials it, "
     "too. alice dials bob's address, 10.0.0.9.",
-    ask="Where does each of these packets end, and who says so?",
+    ask="bob dials 10.0.0.7. Where does his attempt end?",
+    predict=choose(
+        Choice("alice", "at alice's PC: it is her address", "An address like 10.0.0.7 is unique."),
+        Choice(
+            "internet",
+            "at the Internet's router, which has no route to it",
+            "Whatever a PC sends goes to its gateway first, and from there to the Internet.",
+        ),
+        Choice("nowhere", "in his own home: his PC looks for it there, and no host answers"),
+    ),
     proves=["9c.private"],
 )
 def private_addresses(stage: Stage) -> None:
@@ -121,6 +152,12 @@ def private_addresses(stage: Stage) -> None:
         ) as claim:
             require_failure(claim, fetch.finish(), CURL_REFUSED)
             no_route(stage, claim, wanted, since)
+    sent = stage.wire.packets("bob:eth0", is_syn_to(PORT, ALICE), since=since)
+    asked = stage.wire.packets("bob:eth0", lambda p: p.arp == "who-has", since=since)
+    if sent:
+        answer_where_it_ends(stage, "bob:eth0", PORT, ALICE, since)
+    elif asked:
+        stage.answer("nowhere", f"bob:eth0: {asked[-1].packet}; no SYN was sent")
     with stage.claim(
         "9c.private", "in their own networks the same two addresses answer (control)"
     ) as claim:
@@ -135,12 +172,33 @@ def private_addresses(stage: Stage) -> None:
     "The other side's NAPT, without a rule",
     say="The Internet knows only one address of alice's home: that of her NAPT, 24.9.3.7. So bob "
     "dials that address. alice dials the address of bob's NAPT.",
-    ask="Will bob's SYN reach 24.9.3.7? What will the NAPT do with it?",
+    ask="Where does bob's SYN to 24.9.3.7 end?",
+    predict=choose(
+        Choice(
+            "internet",
+            "at the router: it cannot reach what is behind a NAPT",
+            "A NAPT cannot be reached from outside, just as the PCs behind it.",
+        ),
+        Choice("napt_a", "at alice's NAPT, which drops it"),
+        Choice(
+            "alice",
+            "at alice's PC: her NAPT passes it on",
+            "A NAPT knows to which of its PCs a packet from outside should go.",
+        ),
+        Choice(
+            "napt_b",
+            "at bob's own NAPT, which does not let it out",
+            "A NAPT stops connections to hosts that it does not know, whoever opens them.",
+        ),
+        exercise="9c/door",
+    ),
     proves=["9c.no-rule"],
 )
 def without_a_rule(stage: Stage) -> None:
+    since = stage.wire.mark()
     with own_rules_set_aside(stage, *SITES):
         knock_at_both(stage, "9c.no-rule")
+    answer_where_it_ends(stage, "bob:eth0", PORT, NAPT_A, since)
 
 
 @contextmanager
@@ -201,12 +259,27 @@ def knock_at_both(stage: Stage, claim_id: str) -> None:
     "An explicit rule, before the connection",
     say="alice adds a rule to her NAPT: what comes for 24.9.3.7, TCP port 8080, goes to 10.0.0.7, "
     "port 8080. Then bob dials again.",
-    ask="Which address will alice's server see as its client? Which numbers in the packets change "
-    "on the way, and which stay the same?",
+    ask="Which address will alice's server see as its client?",
+    predict=choose(
+        Choice(
+            BOB,
+            "10.0.0.9: bob's own",
+            "With a direct connection, each of the two sees the other's own address.",
+        ),
+        Choice(
+            NAPT_A,
+            "24.9.3.7: that of her own NAPT",
+            "A NAPT puts its address in the place of the source of what comes in.",
+        ),
+        Choice(NAPT_B, "203.0.113.77: that of bob's NAPT"),
+        exercise="9c/both-ways",
+    ),
     proves=["9c.rule"],
 )
 def with_a_rule(stage: Stage) -> None:
+    since = stage.wire.mark()
     exchange(stage, "9c.rule", "napt_a")
+    answer_from_whom(stage, "bob:eth0", PORT, NAPT_A, since)
 
 
 def exchange(stage: Stage, claim_id: str, napt: str) -> None:
@@ -291,7 +364,13 @@ def explicit_rules(stage: Stage, napt: str, external: str, internal: str) -> lis
     "A rule that comes late",
     say="What if the rule comes after the SYN? alice dials bob's NAPT, which has no rule yet. When "
     "her SYN has been dropped, bob adds his rule. alice waits.",
-    ask="Does alice get bob's file? If so: why, and how long does she wait?",
+    ask="Does alice get bob's file?",
+    predict=choose(
+        Choice("at once", "yes, at once", "A NAPT keeps a packet until a rule says where it goes."),
+        Choice("late", "yes, about a second late"),
+        Choice("never", "no", "When a SYN is dropped, its connection has failed for good."),
+        exercise="9c/door",
+    ),
     proves=["9c.no-rule", "9c.rule"],
 )
 def a_late_rule(stage: Stage) -> None:
@@ -306,7 +385,10 @@ def a_late_rule(stage: Stage) -> None:
             dropped(stage, claim, napt, first, log_since)
         stage.run(napt, "napt", "add", "tcp", site.door, inside)
         with stage.claim("9c.rule", "TCP repeats its SYN, and now the rule lets it in") as claim:
-            require_success(claim, fetching.finish(), "curl")
+            fetched = fetching.finish()
+            if fetched.status != 0:
+                stage.answer("never", f"curl ended with status {fetched.status}")
+            require_success(claim, fetched, "curl")
             require_same(
                 claim,
                 stage.net[site.pc].home / "shared" / FILE,
@@ -320,6 +402,9 @@ def a_late_rule(stage: Stage) -> None:
                 "but its sequence number is another: "
                 f"{syns[1].packet.sequence}, not {syns[0].packet.sequence}",
             )
+            when = "late" if fetched.seconds > LATE_SECONDS else "at once"
+            seen = f"her SYN came again {waited:.2f} s after the first"
+            stage.answer(when, f"curl took {fetched.seconds:.2f} s; {seen}")
         stage.run(napt, "napt", "remove", "tcp", site.door)
 
 
@@ -338,7 +423,14 @@ def arriving_syns(stage: Stage, napt: str, since: int, number: int) -> list[Capt
     "No server in between",
     say="The file went from PC to PC. Is that true? We watch the public file server and the relay "
     "while bob fetches the file once more.",
-    ask="How many packets of this exchange will the two servers see? Which hops does it pass?",
+    ask="How many packets of this exchange will the two servers see?",
+    predict=number(
+        0,
+        {
+            1: "A server must at least bring the two together.",
+            2: "Each of the two servers hears that the connection begins.",
+        },
+    ),
     proves=["9c.direct"],
 )
 def no_server_in_between(stage: Stage) -> None:
@@ -356,6 +448,9 @@ def no_server_in_between(stage: Stage) -> None:
                 "it should be none",
             )
         went_by(stage, claim, "bob:eth0", NAPT_A, since)
+    passed = {w: stage.wire.packets(w, is_new(old), since=since) for w, old in known.items()}
+    told = (f"{where}: {count(len(packets), 'packet')}" for where, packets in passed.items())
+    stage.answer(sum(map(len, passed.values())), "; ".join(told))
     with stage.claim("9c.direct", "data passes the two NAPTs and the router, no other") as claim:
         passes_napts_only(stage, claim, since)
     trace = stage.start(
@@ -394,11 +489,19 @@ def no_server_in_between(stage: Stage) -> None:
     say="bob gets another file three times: directly, through the relay of level 9b, and through "
     "the file server of level 9a. The times are shown, but these links have no delay: they compare "
     "programs, not distances.",
-    ask="Who passes the file on in each of the three ways, who sees it, and who has it afterwards?",
+    ask="Which of the two servers has a copy of the file in the end?",
+    predict=choose(
+        Choice("files and relay", "both", "A relay keeps what it passes on."),
+        Choice("files", "the file server only"),
+        Choice("none", "neither", "A file server deletes a file once it has been fetched."),
+        exercise="9a/stranger",
+    ),
     proves=["9c.direct"],
 )
 def same_file_three_ways(stage: Stage) -> None:
-    three_ways(stage)
+    holders = three_ways(stage)
+    words = f"found on a server's disk: {', '.join(holders) or 'nowhere'}"
+    stage.answer(" and ".join(holders) or "none", words)
 
 
 # ── 8 ──────────────────────────────────────────────────────────────────────────────────────
@@ -408,7 +511,21 @@ def same_file_three_ways(stage: Stage) -> None:
     "The other way round, and the rules removed",
     say="Now bob adds a rule to his NAPT first, and then alice fetches his file. After that both "
     "rules are removed.",
-    ask="What happens to new connections once the rules are gone?",
+    ask="Both rules are removed, and bob dials 24.9.3.7 again. Where does his SYN end?",
+    predict=choose(
+        Choice("napt_a", "at alice's NAPT, as before there was a rule"),
+        Choice(
+            "alice",
+            "at alice's PC: the two have talked before",
+            "A NAPT goes on letting in an address that was let in once.",
+        ),
+        Choice(
+            "napt_b",
+            "at bob's own NAPT: its rule is gone, too",
+            "What goes out needs an explicit rule as well.",
+        ),
+        exercise="9c/both-ways",
+    ),
     proves=["9c.both-ways", "9c.private"],
 )
 def both_ways(stage: Stage) -> None:
@@ -435,7 +552,9 @@ def both_ways(stage: Stage) -> None:
             claim.require(
                 not left, f"{len(left)} explicit rules in {napt}'s table", "it should be 0"
             )
+    knocked = stage.wire.mark()
     knock_at_both(stage, "9c.both-ways")
+    answer_where_it_ends(stage, "bob:eth0", PORT, NAPT_A, knocked)
     with stage.claim("9c.private", "in all these steps no private address left a NAPT") as claim:
         for napt in SITES:
             everything = stage.wire.packets(f"{napt}:wan0")

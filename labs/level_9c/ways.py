@@ -71,8 +71,11 @@ WAYS = (
 )
 
 
-def three_ways(stage: Stage) -> None:
-    """Send the file by each way; show how long it took, who saw it, and who holds it now."""
+def three_ways(stage: Stage) -> list[str]:
+    """Send the file by each way; show how long it took, who saw it, and who holds it now.
+
+    Returns the servers that have a copy in the end.
+    """
     told: list[tuple[str, ...]] = [("way", "passes it on", "sees it", "holds a copy")]
     sent = make_file(stage, "alice", f"shared/{FILM}", LENGTH)
     for number, way in enumerate(WAYS):
@@ -93,6 +96,7 @@ def three_ways(stage: Stage) -> None:
             )
             told.append((way.name, way.via or "no one", way.via or "no one", *holders, "no one"))
     stage.see(*("{:<18}{:<15}{:<10}{}".format(*row) for row in told))
+    return [name for name in SERVERS if holds(stage, name, sent)]
 
 
 def holds(stage: Stage, name: str, file: Path) -> bool:

@@ -12,11 +12,11 @@ from rich.console import Console
 
 from napt_lab.labs.prompt.background import Background
 from napt_lab.labs.prompt.lab_cli import LabCLI
+from napt_lab.labs.prompt.stepping_cli import SteppingCLI
 from napt_lab.labs.prompt.why import Why
+from napt_lab.labs.stage.pause import Go, Here
 from napt_lab.topologies.network.builder import Network
 
-IN_STEP = "Enter: next step · ? for help · quit"
-AT_END = "That was the last step. Enter: finish · ? for help"
 IN_SHELL = "? for help · quit"
 
 
@@ -28,17 +28,17 @@ class Prompt:
         self._why: Why | None = None
         self._background = Background()
 
-    def __call__(self, net: Network, *, last: bool) -> bool:
-        """Before a step, or after the `last` one. True to go on, False to stop."""
+    def __call__(self, net: Network, here: Here) -> Go | None:
+        """Before a step, or after the last one: where to go on, None to stop."""
         if self._why is None or self._why.net is not net:  # the steps in between are seen, too
             self.close()
             self._why = Why(net)
-        hint = AT_END if last else IN_STEP
+        cli = SteppingCLI(net, self._console, here, self._why, self._background)
         try:
-            return _SteppingCLI(net, self._console, hint, self._why, self._background).read()
+            return cli.go if cli.read() else None
         except KeyboardInterrupt:
-            if last:
-                return True  # there is nothing left to stop
+            if here.is_last:
+                return here.on  # there is nothing left to stop
             raise
 
     def close(self) -> None:
@@ -51,17 +51,3 @@ class Prompt:
         """No lab, only a network to look at."""
         with contextlib.closing(Why(net)) as why:
             LabCLI(net, self._console, IN_SHELL, why).read()
-
-
-class _SteppingCLI(LabCLI):
-    """The prompt between two steps, where Enter goes on."""
-
-    alone = LabCLI.alone | {"next"}
-
-    def emptyline(self) -> bool:
-        return self.do_next([])
-
-    def do_next(self, _words: list[str]) -> bool:
-        """next: go on with the next step (so does Enter)"""
-        self.goes_on = True
-        return True

@@ -66,15 +66,16 @@ def vocabulary(topology: Topology, interfaces: dict[str, list[str]]) -> Vocabula
         site.gateway.name: (
             str(site.gateway.public.ip),
             [
-                *(str(host.address.ip) for host in site.hosts),
+                *(str(address.ip) for host in site.hosts for address in host.addresses),
                 *(str(behind.gateway.public.ip) for behind in topology.behind(site)),
             ],
         )
         for site in topology.sites
         if site.gateway.napt is not None and site.gateway.engine is Engine.PYTHON
     }
-    addresses = [str(host.address.ip) for host in topology.internet]
+    addresses = [str(each.ip) for host in topology.internet for each in host.addresses]
     for site in topology.sites:
-        ours = (site.gateway.public, site.gateway.private, *(h.address for h in site.hosts))
+        hosts = (address for host in site.hosts for address in host.addresses)
+        ours = (site.gateway.public, site.gateway.private, *hosts)
         addresses += [str(address.ip) for address in ours]
     return Vocabulary(interfaces, napts, list(dict.fromkeys(addresses)))

@@ -268,7 +268,8 @@ class LabCLI(SafeCLI):
             table.add_column(column)
         for node in self.net:
             for port in node.ports:
-                table.add_row(node.name, port.interface, str(port.address))
+                addresses = ", ".join(map(str, port.addresses))
+                table.add_row(node.name, port.interface, addresses)
         self.console.print(table)
 
     def do_why(self, words: list[str]) -> None:

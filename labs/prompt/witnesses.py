@@ -129,7 +129,7 @@ def _is_refusal(packet: Packet) -> bool:
 
 def _is_for_others(node: Node, kind: GatewayKind, packet: Packet) -> bool:
     """Whether a packet is for none of the gateway's own addresses, nor for its proxy."""
-    own = {str(port.address.ip) for port in node.ports}
+    own = {str(address.ip) for port in node.ports for address in port.addresses}
     intercepted = (
         kind is GatewayKind.TRANSPARENT_PROXY
         and packet.protocol == "tcp"

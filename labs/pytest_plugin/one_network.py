@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +15,7 @@ from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.sandbox import preflight, sandbox
 from napt_lab.topologies.sandbox.machine import Machine
 from napt_lab.topologies.spec.errors import TopologyError
-from napt_lab.topologies.spec.loader import load, loads
+from napt_lab.topologies.spec.loader import loads, read_file
 
 TYPED = "topology.yaml"  # the name in messages of a topology that is not in a file
 
@@ -53,10 +52,10 @@ class OneNetwork(ExitStack):
             text = str(topology)
         self._path = self._folder / TYPED if text else find(str(topology), self._folder)
         # A test that is run again (pytest-rerunfailures) finds the nodes' folders empty.
-        for home in filter(Path.is_dir, sandbox.RUN_DIRECTORY.iterdir()):
-            shutil.rmtree(home)
+        sandbox.forget_nodes()
         try:
-            plan = loads(text.encode(), self._path) if text else load(self._path)
+            source = text.encode() if text else read_file(self._path)
+            plan = loads(source, self._path, programs=True)  # as the test itself runs
         except TopologyError as error:
             problems = error.problems
         else:

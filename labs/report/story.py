@@ -56,6 +56,7 @@ class StepStory:
     title: str
     say: str
     ask: str
+    choices: list[str]
     began: float
     ended: float = 0.0
     deeds: list[Deed] = field(default_factory=list)
@@ -68,6 +69,7 @@ class StepStory:
     before: dict[str, Record] = field(default_factory=dict)  # a NAPT's name to its table
     after: dict[str, Record] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
+    prediction: Record | None = None  # what was predicted, and what was seen
 
     @property
     def verdict(self) -> Verdict:
@@ -81,6 +83,7 @@ class PartStory:
     """Steps on one network."""
 
     name: str
+    first: int  # number of its first step
     title: str
     topology: str
     path: str  # of the topology's file
@@ -100,6 +103,8 @@ class Story:
         self.seconds = 0.0
         self.passed = False
         self.stopped = ""  # where, if the run was stopped early
+        self.learned: list[str] = []
+        self._predictions: dict[int, Record] = {}  # by the step
         self.parts: list[PartStory] = []
         self.troubles: list[str] = []
         self._step: StepStory | None = None
@@ -113,17 +118,24 @@ class Story:
                 self.began = record["time"]
             case "part":
                 self._end_step(record)
-                names = ("title", "topology", "path", "engine", "capture")
-                self.parts.append(PartStory(record["part"], *(record[name] for name in names)))
+                # If it begins again, what was told of it and of later parts is void.
+                self.parts = [part for part in self.parts if part.first < record["first"]]
+                names = ("part", "first", "title", "topology", "path", "engine", "capture")
+                self.parts.append(PartStory(*(record[name] for name in names)))
             case "step":
                 self._begin_step(record)
             case "trouble":
                 (step.troubles if step else self.troubles).append(record["text"])
             case "stopped":
                 self.stopped = record["where"]
+            case "prediction":
+                self._predictions[record["step"]] = record
+                if step is not None:
+                    step.prediction = record
             case "end":
                 self._end_step(record)
                 self.passed, self.seconds = record["passed"], record["seconds"]
+                self.learned = record["learned"]
             case _ if step is not None:
                 _take_in(step, record)
 
@@ -131,6 +143,12 @@ class Story:
     def steps(self) -> list[StepStory]:
         """The steps of all parts."""
         return [step for part in self.parts for step in part.steps]
+
+    @property
+    def predicted(self) -> list[Record]:
+        """What became of the predictions that were made, in the order of the steps."""
+        told = sorted(self._predictions.items())
+        return [record for _, record in told if record["right"] is not None]
 
     @property
     def claims(self) -> dict[str, list[tuple[StepStory, Check]]]:
@@ -143,10 +161,10 @@ class Story:
 
     def _begin_step(self, record: Record) -> None:
         self._end_step(record)
-        names = ("number", "of", "title", "say", "ask", "time")
+        names = ("number", "of", "title", "say", "ask", "choices", "time")
         self._step = StepStory(*(record[name] for name in names))
         if not self.parts:
-            self.parts.append(PartStory("", "", "", "", "", ""))
+            self.parts.append(PartStory("", 0, "", "", "", "", ""))
         self.parts[-1].steps.append(self._step)
 
     def _end_step(self, record: Record) -> None:

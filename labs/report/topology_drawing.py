@@ -149,5 +149,5 @@ def _gateway(gateway: Gateway, x: float, y: int) -> Box:
 
 
 def _host(host: Host, x: float, y: int) -> Box:
-    services = tuple(f"{service.name}:{service.port}" for service in host.runs)
-    return Box("host", host.name, x, y, BOX, (str(host.address.ip), *services))
+    addresses = (str(address.ip) for address in host.addresses)
+    return Box("host", host.name, x, y, BOX, (*addresses, *host.labels))

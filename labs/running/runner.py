@@ -23,9 +23,12 @@ from napt_lab.labs.records.rundir import RunDirectory
 from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.report.story import Story
 from napt_lab.labs.running.run_in import run_in
+from napt_lab.labs.running.run_together import run_together
+from napt_lab.labs.running.wanted_programs import Wanted
 from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.narration import Narration
-from napt_lab.labs.stage.play import Pause, Play
+from napt_lab.labs.stage.pause import Pause
+from napt_lab.labs.stage.play import Play
 from napt_lab.labs.stage.steps import Lab, Part
 from napt_lab.labs.verdict.exit_status import (
     CANNOT_RUN,
@@ -41,7 +44,6 @@ from napt_lab.labs.view.door import Door
 from napt_lab.labs.view.recording import Recording
 from napt_lab.topologies.network.build_error import BuildError
 from napt_lab.topologies.network.builder import Network
-from napt_lab.topologies.spec.loader import load
 from napt_lab.topologies.spec.model import Topology
 
 if TYPE_CHECKING:
@@ -187,7 +189,7 @@ def _write_report(told: tuple[Story, Recording], folder: Path, narration: Narrat
         narration.console.print(f"There is no report.html: {type(error).__name__}: {error}")
 
 
-def run_shell(path: Path, door: Door | None = None) -> int:
+def run_shell(topology: Topology, door: Door | None = None) -> int:
     """Build a topology and give a prompt on it, or run the script on standard input.
 
     `door`: where a browser sees it.
@@ -196,9 +198,8 @@ def run_shell(path: Path, door: Door | None = None) -> int:
         lines = sys.stdin.readlines()
         if not lines:
             return _refuse("a prompt needs a terminal to type at, or a script on standard input")
-        return _on_network(lambda: _script_on(load(path), lines))
+        return _on_network(lambda: _script_on(topology, lines))
     console = Narration().console
-    topology = load(path)
     for line in draw(topology):
         console.print(line, markup=False, no_wrap=True, overflow="ignore", crop=False)
     return _on_network(lambda: _prompt_on(topology, Prompt(console), console, door))
@@ -227,6 +228,11 @@ def _script_on(topology: Topology, lines: Sequence[str]) -> int:
 def run_command(topology: Topology, node: str, command: Sequence[str], capture: Path | None) -> int:
     """Run one command on one node of a topology; its exit status."""
     return _on_network(lambda: run_in(topology, node, command, capture))
+
+
+def run_programs(topology: Topology, wanted: Sequence[Wanted], capture: Path | None) -> int:
+    """Run programs on several nodes of a topology; the exit status."""
+    return _on_network(lambda: run_together(topology, wanted, capture))
 
 
 def _on_network(use: Callable[[], int]) -> int:

@@ -62,12 +62,17 @@ FOR_LABS = {
     "iperf3": "iperf3",
     "ps": "procps",
 }
-FOR_BENCH = {"turnserver": "coturn", "brctl": "bridge-utils", "natpmpc": "natpmpc"}  # its peers
+FOR_BENCH = {  # its peers
+    "turnserver": "coturn",
+    "brctl": "bridge-utils",
+    "natpmpc": "natpmpc",
+    "pasta": "passt",
+    "slirp4netns": "slirp4netns",
+    "iptables": "iptables",
+}
 FOR_LAB = {"9d": {"natpmpc": "natpmpc"}}  # what one lab needs, and no other
 FOR_TESTS = {
     "chromium|google-chrome": "chromium",
-    "turnutils_uclient": "coturn",
-    "natpmpc": "natpmpc",
     "/var/lib/dpkg/info/python3-libtorrent.list": "python3-libtorrent",
 }
 OS_RELEASE = Path("/etc/os-release")
@@ -89,7 +94,7 @@ NEEDS = {
     ),
     "bench": (FOR_LABS | FOR_BENCH, RUNTIME_LOCK),
     "lint": ({}, TEST_LOCK),
-    "test": (FOR_LABS | FOR_TESTS, TEST_LOCK),
+    "test": (FOR_LABS | FOR_BENCH | FOR_TESTS, TEST_LOCK),
     **dict.fromkeys(("test-fast", "coverage"), (FOR_LABS, TEST_LOCK)),
 }
 NEEDS_OF_OTHERS: tuple[dict[str, str], Path] = ({}, RUNTIME_LOCK)

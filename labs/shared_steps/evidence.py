@@ -9,6 +9,7 @@ from pathlib import Path
 
 from napt_lab.labs.capture.packets import ACK, FIN, RST, SYN, UNREACHABLE, Packet
 from napt_lab.labs.capture.wire import Captured, Wire
+from napt_lab.labs.stage.stage import Stage
 
 WAIT = 5.0  # seconds until a packet that must come has come
 
@@ -82,6 +83,33 @@ def journey(wire: Wire, sequence: int | None, port: int, since: int) -> list[Cap
 
     seen = [c for where in wire.places for c in wire.packets(where, is_it, since=since)]
     return sorted(seen, key=lambda captured: captured.nanoseconds)
+
+
+def way_of_syn(wire: Wire, where: str, port: int, address: str, since: int) -> list[Captured]:
+    """The first SYN at `where` to an endpoint, and wherever else it was seen, in order.
+
+    A NAPT and a router leave its sequence number as it is. Empty if there was none.
+    """
+    sent = wire.packets(where, is_syn_to(port, address), since=since)
+
+    def is_it(p: Packet) -> bool:
+        return p.is_tcp(flags=SYN) and p.sequence == sent[0].packet.sequence
+
+    places = wire.places if sent else ()
+    seen = [c for place in places for c in wire.packets(place, is_it, since=since)]
+    return sorted(seen, key=lambda captured: captured.nanoseconds)
+
+
+def answer_where_it_ends(stage: Stage, where: str, port: int, address: str, since: int) -> None:
+    """The step asks where a SYN ends: at the node where it was seen last."""
+    for last in way_of_syn(stage.wire, where, port, address, since)[-1:]:
+        stage.answer(last.where.partition(":")[0], f"last seen at {last.where}: {last.packet}")
+
+
+def answer_from_whom(stage: Stage, where: str, port: int, address: str, since: int) -> None:
+    """The step asks which source a SYN has in the end."""
+    for last in way_of_syn(stage.wire, where, port, address, since)[-1:]:
+        stage.answer(str(last.packet.source), f"{last.where}: {last.packet}")
 
 
 def carries_or_opens(packet: Packet) -> bool:

@@ -48,8 +48,10 @@ def _kind(gateway: Gateway) -> str:
 
 
 def _host(host: Host) -> _Branch:
-    runs = ", ".join(f"{service.name} on port {service.port}" for service in host.runs)
-    return _Branch(f"{host.name} {host.address.ip}" + (f"  ({runs})" if runs else ""))
+    services = [f"{service.name} on port {service.port}" for service in host.runs]
+    runs = ", ".join([*services, *(program.label for program in host.programs)])
+    addresses = ", ".join(str(address.ip) for address in host.addresses)
+    return _Branch(f"{host.name} {addresses}" + (f"  ({runs})" if runs else ""))
 
 
 def _lines(branch: _Branch) -> Iterator[str]:

@@ -14,15 +14,17 @@ from rich.text import Text
 
 from napt_lab.labs.records.stream import Record
 from napt_lab.labs.stage.code_in_text import pieces
+from napt_lab.labs.stage.prediction import LETTERS, exercise_command
 from napt_lab.labs.stage.progress_line import ProgressLine
 from napt_lab.labs.stage.rule_lines import rule_lines
 from napt_lab.labs.verdict.claims import CLAIMS
-from napt_lab.labs.verdict.verdicts import Verdict, counted, verdict_of, worst
+from napt_lab.labs.verdict.verdicts import Verdict, counted, verdict_of, worst_of_each
 
 WIDTH = 100  # longer lines are hard to read
 OUTPUT_LINES = 6  # of a command's output
 RULES_SHOWN = 12
 BAR_WIDTH = 40
+TALK = {"command", "output", "observed"}  # of steps that are carried out once more, not told
 
 
 class Narration:
@@ -33,14 +35,18 @@ class Narration:
         if self.console.width > WIDTH:
             self.console.width = WIDTH
         self.progress = ProgressLine(self.console)
-        self._claims: dict[str, Verdict] = {}  # to the worst verdict so far
+        self._checks: list[tuple[int, str, Verdict]] = []  # its step and claim
+        self._predictions: dict[int, Record] = {}  # by the step
+        self._part = ""
+        self._step = 0
+        self._replays = False  # whether steps are carried out without a word
         self._stopped: Record | None = None  # if the run was ended early
         self._last = ""  # the event before, to set groups apart
 
     def __call__(self, record: Record) -> None:
         """Listen to the stream."""
         tell = getattr(self, f"_tell_{record['event']}", None)
-        if tell is not None:
+        if tell is not None and not (self._replays and record["event"] in TALK):
             tell(record)
             if record["event"] not in ("working", "progress"):
                 self._last = record["event"]
@@ -53,6 +59,10 @@ class Narration:
         self._say(record["intro"])
 
     def _tell_part(self, record: Record) -> None:
+        self._checks = [check for check in self._checks if check[0] < record["first"]]
+        if record["part"] == self._part:
+            return  # it was shown
+        self._part = record["part"]
         if record["title"]:
             self.console.print(Rule(record["title"], align="left"))
         self.console.print()
@@ -61,7 +71,18 @@ class Narration:
         self.console.print()
 
     def _tell_working(self, record: Record) -> None:
-        self.progress.begin(Text(record["what"], style="dim"))
+        what = f"step {self._step}: {record['what']}" if self._replays else record["what"]
+        self.progress.begin(Text(what, style="dim"))
+
+    def _tell_replay(self, record: Record) -> None:
+        self.progress.end()
+        self._print(Text(f"Now {_steps(record)} …", style="dim"))
+        self._replays = True
+
+    def _tell_replayed(self, record: Record) -> None:
+        self.progress.end()
+        self._replays = False
+        self._print(Text(f"The network is as {_steps(record)} left it.", style="dim"))
 
     def _tell_progress(self, record: Record) -> None:
         full = BAR_WIDTH * record["done"] // max(1, record["of"])
@@ -77,12 +98,13 @@ class Narration:
         self.progress.end()
         self.console.print()
         self.console.print(Rule())
-        in_part = self._take_out_unfinished()
-        for claim, verdict in self._claims.items():
+        claims = worst_of_each((claim, verdict) for _, claim, verdict in self._checks)
+        in_part = self._take_out_unfinished(claims)
+        for claim, verdict in claims.items():
             self._print(Text.assemble(_sign(verdict), (claim, "bold")))
             if claim in CLAIMS:
                 self._print(Text(CLAIMS[claim], style="dim"), indent=4)
-        told = counted(self._claims.values())
+        told = counted(claims.values())
         text = f"Claims: {told}." if told else "No claim was checked completely."
         style = "bold green" if record["passed"] else "bold red"
         self._print(Text.assemble((text, style), (f" {record['seconds']:.1f} s.", "dim")))
@@ -91,6 +113,7 @@ class Narration:
             self._print(Text("What this level has shown", style="bold"))
             for number, sentence in enumerate(record["learned"], start=1):
                 self._print(self._with_code(f"{number}. {sentence}"), indent=2)
+        self._tell_beliefs()
         if self._stopped is not None:
             unchecked = ", ".join(
                 f"{claim} (the rest of it)" if claim in in_part else claim
@@ -100,13 +123,33 @@ class Narration:
                 Text(f"You stopped {self._stopped['where']}. Not checked: {unchecked}.", "yellow")
             )
 
-    def _take_out_unfinished(self) -> set[str]:
+    def _take_out_unfinished(self, claims: dict[str, Verdict]) -> set[str]:
         """Claims that have held so far, but whose last step was not played."""
         to_come = set(self._stopped["unchecked"]) if self._stopped is not None else set()
-        unfinished = {claim for claim in to_come if self._claims.get(claim) is Verdict.PASSED}
+        unfinished = {claim for claim in to_come if claims.get(claim) is Verdict.PASSED}
         for claim in unfinished:
-            del self._claims[claim]
+            del claims[claim]
         return unfinished
+
+    def _tell_beliefs(self) -> None:
+        """What was predicted in the whole run: how much of it was right, and what the rest was."""
+        said = [record for record in self._predictions.values() if record["right"] is not None]
+        if not said:
+            return
+        wrong = [record for record in said if not record["right"]]
+        self.console.print()
+        right = f"{len(said) - len(wrong)} of {len(said)} predictions were right"
+        self._print(Text(right, style="bold"))
+        for record in wrong:
+            believed = record["belief"] or record["said"]
+            self._print(
+                self._with_code(f"Step {record['step']}. You believed: {believed}"), indent=2
+            )
+            self._print(self._with_code(f"Seen: {record['seen']}"), indent=4)
+        exercises = dict.fromkeys(record["exercise"] for record in wrong if record["exercise"])
+        if exercises:
+            words = " or ".join(f"`{exercise_command(name)}`" for name in exercises)
+            self._print(self._with_code(f"The exercise that fits: {words}"), indent=2)
 
     def _tell_stopped(self, record: Record) -> None:
         self._stopped = record
@@ -123,8 +166,9 @@ class Narration:
 
     def _tell_step(self, record: Record) -> None:
         self.progress.end()
-        if not record["number"]:
-            return  # it was not played
+        self._step = record["number"]
+        if not self._step or self._replays:
+            return  # it is not played, or not told
         self.console.print()
         title = Text(f"Step {record['number']} of {record['of']}: {record['title']}", style="bold")
         self.console.print(Rule(title, align="left"))
@@ -132,7 +176,36 @@ class Narration:
         if record["ask"]:
             predict = Text("Predict: ", "bold yellow")
             self._print(predict.append_text(self._with_code(record["ask"], "yellow")))
+        for letter, choice in zip(LETTERS, record["choices"], strict=False):
+            self._print(
+                Text(f"{letter}  ", "bold yellow").append_text(self._with_code(choice)), indent=2
+            )
         self.console.print()
+
+    def _tell_predicted(self, record: Record) -> None:
+        self._print(
+            self._with_code(f"You predict: {record['said']}. Enter shows what happens.", "dim")
+        )
+
+    def _tell_prediction(self, record: Record) -> None:
+        self._predictions[record["step"]] = record
+        if self._replays:
+            return
+        self.console.print()
+        said, seen = self._with_code(record["said"]), self._with_code(record["seen"])
+        if record["right"]:
+            self._print(Text("You predicted it: ", "bold yellow").append_text(said), indent=2)
+        else:
+            if record["said"]:
+                self._print(Text("You said: ", "bold yellow").append_text(said), indent=2)
+            if record["belief"]:
+                belief = self._with_code(record["belief"])
+                self._print(Text("The belief behind it: ", "yellow").append_text(belief), indent=2)
+            self._print(Text("Seen: ", "bold yellow").append_text(seen), indent=2)
+        self._print(Text(record["evidence"], style="dim"), indent=4)
+        if record["seen"] != record["expected"]:
+            words = f"The course expects: {record['expected']}. This network does otherwise."
+            self._print(self._with_code(words), indent=4)
 
     def _tell_command(self, record: Record) -> None:
         if self._last not in ("command", "step"):
@@ -166,7 +239,9 @@ class Narration:
             self.console.print()
         claim, passed = record["claim"], record["passed"]
         verdict = verdict_of(passed=passed, broken=record["broken"])
-        self._claims[claim] = worst([verdict, self._claims.get(claim, verdict)])
+        self._checks.append((self._step, claim, verdict))
+        if self._replays and passed:
+            return
         text = Text.assemble(_sign(verdict), (f"{claim} ", "bold"), record["text"])
         self._print(text, indent=2)
         for line in record["evidence"][:-1]:
@@ -214,6 +289,11 @@ class Narration:
 
 def _sign(verdict: Verdict) -> tuple[str, str]:
     return f"{verdict.sign} ", f"bold {verdict.color}"
+
+
+def _steps(record: Record) -> str:
+    first, last = record["first"], record["last"]
+    return f"step {first}" if first == last else f"steps {first} to {last}"
 
 
 def _possessive(name: str) -> str:

@@ -2,6 +2,11 @@
 
 If a run ends early (an exception, Ctrl-C, `quit` at the prompt), each claim that was not checked
 is reported as unchecked, and the capture is written as far as it goes.
+
+A student may go back, or begin in the middle. Then the part's network is built anew, and the steps
+before are carried out on it, with all their checks but without a pause (the event `replay`). What
+was known of this part's steps, and of later ones, is void from then on: a step that begins again
+stands for itself alone.
 """
 
 from __future__ import annotations
@@ -9,21 +14,24 @@ from __future__ import annotations
 import contextlib
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from types import MappingProxyType
 
 from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.records.stream import Record, Stream
 from napt_lab.labs.stage.drawing import draw
+from napt_lab.labs.stage.pause import Go, Here, Pause
+from napt_lab.labs.stage.prediction import Prediction, Value
 from napt_lab.labs.stage.stage import Stage
-from napt_lab.labs.stage.steps import Lab, Part, Step, emit_check
+from napt_lab.labs.stage.steps import Lab, Part, emit_check
 from napt_lab.topologies.network.build_error import BuildError, ProgramLost
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.napt_control import ControlError
 from napt_lab.topologies.network.processes import Event
+from napt_lab.topologies.sandbox import sandbox
 from napt_lab.topologies.spec.loader import load
 
 RULES_TOLD = 100  # of a table, before and after each step
@@ -31,12 +39,6 @@ RULE_TOLD = (
     "id", "protocol", "internal", "external", "remote", "explicit", "made_by", "created",
     "packets_out", "packets_in",
 )  # fmt: skip
-
-
-class Pause(Protocol):
-    """What a student may do before a step, and after the `last` one; False is "quit"."""
-
-    def __call__(self, net: Network, *, last: bool) -> bool: ...
 
 
 Meeting = Callable[[Network, Wire], contextlib.AbstractContextManager[None]]
@@ -59,10 +61,13 @@ class Play:
         translator: Path | None = None,
         persistent: bool = False,
         meet: Meeting = lambda _net, _wire: contextlib.nullcontext(),
+        first: int = 1,
+        said: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
         """Captures go to `folder`; `pause` is called before each step acts, and at the end.
 
-        `meet` gets each network, and what it returns is entered while that network runs.
+        `meet` gets each network, and what it returns is entered while that network runs. The run
+        begins with the step number `first`. `said`: what was predicted before, by the step.
 
         `translator` is a file that translates in our place, on every NAPT. A `persistent` run
         goes on with the next step when one has been broken off.
@@ -75,12 +80,15 @@ class Play:
         self._folder = folder
         self._pause = pause
         self._meet = meet
-        self._to_come = [step for part in parts for step in part.steps]
-        self._count = len(self._to_come)
+        self._steps = [step for part in parts for step in part.steps]
+        self._at = first  # the number of the step that is played, or comes next
+        self._said = dict(said)
+        self._found: tuple[Value, str] | None = None  # what the present step answers, and why
         self._checked: set[str] = set()  # claims checked in the present step
         self._acting = False  # whether a step has begun to act
-        self._failed = False
+        self._failed: set[int] = set()  # steps
         self.stopped = False  # whether the run was ended early
+        self.begun: list[str] = []  # the parts of which steps were played
         self.unbuilt: BuildError | None = None  # why there was no network
         self.lost: ProgramLost | None = None  # which programs of the network have ended
         self.captures: list[Path] = []  # one for each part that was played
@@ -91,9 +99,10 @@ class Play:
         """Play all steps; True if every check of every claim passed."""
         began = time.monotonic()
         self._stream.emit("lab", lab=self._lab.id, title=self._lab.title, intro=self._lab.intro)
+        go = Go(self._at, at_once=self._pause is None)
         try:
-            for part in self._parts:
-                self._play_part(part)
+            while go.step <= len(self._steps):
+                go = self._play_part(go)
         except Quit:
             self._stop()
         except Exception as error:  # noqa: BLE001  # a lab's step raises anything; reported
@@ -116,7 +125,13 @@ class Play:
             )
         return not self._failed
 
-    def _play_part(self, part: Part) -> None:
+    def _play_part(self, go: Go) -> Go:
+        """Build the network of the part that has this step, and play from there; where to go on."""
+        part, first = self._part_of(go.step)
+        self._at = first if go.at_once else go.step
+        self._failed = {number for number in self._failed if number < first}
+        if part.name not in self.begun:
+            self.begun.append(part.name)
         topology = load(part.topology_path)
         topology = replace(topology, offload=part.offload or topology.offload)
         if self._translator is not None:
@@ -130,9 +145,11 @@ class Play:
             engine=topology.engine(),
             drawing=draw(topology),
             capture=self._capture_name(part),
+            first=first,
         )
         began = time.monotonic()
         self._stream.emit("working", what="building the network")
+        sandbox.forget_nodes()
         network = Network(topology)
         network.log.listen(partial(emit_event, self._stream))  # also what programs say at once
         with (
@@ -141,28 +158,65 @@ class Play:
             self._meet(net, wire),
         ):
             self._stream.emit("network", seconds=round(time.monotonic() - began, 3))
-            stage = Stage(net, wire, self._stream)
             try:
-                for step in part.steps:
-                    self._play_step(step, stage)
-                if self._pause is not None and self._to_come and part.then:
-                    self._stream.emit("break", text=part.then)
-                if self._pause is not None and not self._to_come:
-                    self._stream.emit("pause")
-                    self._pause(net, last=True)
+                return self._play_steps(part, first, go, Stage(net, wire, self._stream))
             finally:
                 self._save(wire, part)
 
-    def _play_step(self, step: Step, stage: Stage) -> None:
-        number = self._count - len(self._to_come) + 1
-        self._announce(step, number)
-        self._checked.clear()
+    def _part_of(self, number: int) -> tuple[Part, int]:
+        """The part that has the step of this number, and the number of the part's first step."""
+        first = 1
+        for part in self._parts:
+            if number < first + len(part.steps):
+                return part, first
+            first += len(part.steps)
+        raise IndexError(number)
+
+    def _play_steps(self, part: Part, first: int, go: Go, stage: Stage) -> Go:
+        if first < go.step:
+            self._stream.emit("replay", first=first, last=go.step - 1, of=len(self._steps))
+            for number in range(first, go.step):
+                self._announce(number)
+                self._act(stage)
+            self._stream.emit("replayed", first=first, last=go.step - 1)
+        for number in range(go.step, first + len(part.steps)):
+            self._announce(number)
+            if not go.at_once and (wish := self._wait(stage)) != Go(number):
+                return wish
+            self._act(stage)
+            go = Go(number + 1, at_once=self._pause is None)
         if self._pause is not None:
-            self._stream.emit("pause")
-            if not self._pause(stage.net, last=False):
-                raise Quit
+            if self._at > len(self._steps):
+                return self._wait(stage)
+            if part.then:
+                self._stream.emit("break", text=part.then)
+        return go
+
+    def _wait(self, stage: Stage) -> Go:
+        """The pause before a step, or after the last one. Quit, if a step is left undone."""
+        assert self._pause is not None
+        of, last = len(self._steps), self._at > len(self._steps)
+        asked = None if last else self._steps[self._at - 1].predict
+        here = Here(self._at, of, asked.usage if asked else "", self._predict)
+        self._stream.emit("pause")
+        go = self._pause(stage.net, here)
+        if go is None and not last:
+            raise Quit
+        return go or Go(self._at)
+
+    def _predict(self, typed: str) -> None:
+        """Keep an answer to the question of the step that comes; also from another thread."""
+        asked = self._steps[self._at - 1].predict if self._at <= len(self._steps) else None
+        if asked is None:
+            raise ValueError("nothing is asked here")
+        self._said[self._at] = asked.read(typed)
+        self._stream.emit("predicted", step=self._at, said=self._said[self._at])
+
+    def _act(self, stage: Stage) -> None:
+        step = self._steps[self._at - 1]
+        self._checked.clear()
+        self._found = None
         self._acting = True
-        failed_before, self._failed = self._failed, False
         self._stream.emit("working", what=step.title)
         broken_off = ""
         self._tell_tables(stage.net, "before")
@@ -176,45 +230,71 @@ class Play:
         finally:
             self._tell_tables(stage.net, "after")
             # An exception goes on to `run`, which reports what this step did not check.
-            if self._failed:
+            if self._at in self._failed:
                 self._show_tables(stage.net)
-            self._failed = self._failed or failed_before
         for claim in step.proves:
             if broken_off or claim not in self._checked:
                 self._unchecked(claim, broken_off or "the step ended without a check of it")
-        self._to_come.pop(0)
+        if step.predict is not None:
+            self._judge(step.ask, step.predict)
+        self._at += 1
         self._acting = False
 
-    def _announce(self, step: Step, number: int) -> None:
-        """Say what comes; number 0 is a step that will not be played."""
+    def _judge(self, ask: str, asked: Prediction) -> None:
+        """Hold what was predicted against what the step has found."""
+        said = self._said.get(self._at, "")
+        value, evidence = self._found or ("", "the step did not come to it")
+        seen = asked.text_of(value)
+        self._stream.emit(
+            "prediction",
+            step=self._at,
+            ask=ask,
+            choices=[choice.text for choice in asked.choices],
+            beliefs=[choice.belief for choice in asked.choices],
+            said=said,
+            seen=seen,
+            expected=asked.right,
+            right=said == seen if said and seen else None,
+            belief=asked.belief(said),
+            evidence=evidence,
+            exercise=asked.exercise,
+        )
+
+    def _announce(self, number: int, *, left_out: bool = False) -> None:
+        """Say what comes; a step that is `left_out` gets the number 0."""
+        step = self._steps[number - 1]
+        asked = step.predict
         self._stream.emit(
             "step",
-            number=number,
-            of=self._count,
+            number=0 if left_out else number,
+            of=len(self._steps),
             title=step.title,
             say=step.say,
             ask=step.ask,
+            choices=asked.texts if asked else [],
+            usage=asked.usage if asked else "",
             proves=list(step.proves),
         )
 
     def _stop(self) -> None:
         """The run was ended early: say where, and which claims are unchecked."""
         self.stopped = True
-        if not self._to_come:
+        to_come = self._steps[self._at - 1 :]
+        if not to_come:
             return
-        number = self._count - len(self._to_come) + 1
-        where = f"{'during' if self._acting else 'before'} step {number}"
-        promised = [claim for step in self._to_come for claim in step.proves]
+        where = f"{'during' if self._acting else 'before'} step {self._at}"
+        promised = [claim for step in to_come for claim in step.proves]
         self._stream.emit("stopped", where=where, unchecked=list(dict.fromkeys(promised)))
         self._give_up(f"the run was stopped {where}")
 
     def _give_up(self, why: str) -> None:
         """Report the claims of this step and of all later steps as unchecked."""
-        self._failed = True
-        for step in self._to_come:
-            if step is not self._to_come[0]:
+        self._failed.add(self._at)
+        first = self._at
+        for number, step in enumerate(self._steps[first - 1 :], start=first):
+            if number != first:
                 self._checked.clear()
-                self._announce(step, number=0)
+                self._announce(number, left_out=True)
             for claim in step.proves:
                 if claim not in self._checked:
                     self._unchecked(claim, why)
@@ -230,9 +310,13 @@ class Play:
         )
 
     def _note(self, record: Record) -> None:
-        if record["event"] == "check":
-            self._checked.add(record["claim"])
-            self._failed = self._failed or not record["passed"]
+        match record["event"]:
+            case "check":
+                self._checked.add(record["claim"])
+                if not record["passed"]:
+                    self._failed.add(self._at)
+            case "answer":
+                self._found = record["value"], record["evidence"]
 
     def _show_tables(self, net: Network) -> None:
         for node in net:

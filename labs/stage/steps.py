@@ -7,14 +7,26 @@ scrolls by, or a test plays them in silence: who listens to the stream (stream.p
 
     part = Part("direct", topology="two-sites.yaml")
 
-    @part.step("A title", say="What is about to happen.", ask="What will you see?", proves=[...])
+    @part.step(
+        "A title",
+        say="What is about to happen.",
+        ask="Where does bob's SYN end?",
+        predict=choose(
+            Choice("alice", "at alice's PC"),
+            Choice("napt_a", "at her NAPT", "A NAPT lets nothing in that comes from outside."),
+        ),
+        proves=[...],
+    )
     def _(stage: Stage) -> None:
-        answer = stage.run("bob", "curl", "http://24.9.3.7:8080/")
+        fetched = stage.run("bob", "curl", "http://24.9.3.7:8080/")
         with stage.claim("9c.rule", "the file arrives") as claim:
-            claim.require(answer.status == 0, f"curl ended with status {answer.status}")
+            claim.require(fetched.status == 0, f"curl ended with status {fetched.status}")
+        syn = stage.wire.wait_for("alice:eth0", …)
+        stage.answer("alice", f"alice:eth0: {syn.packet}")
 
 A check that could not be made never passes. An exception in it, a capture with gaps, and a claim
-listed in `proves` that the step never checked are all recorded as broken checks.
+listed in `proves` that the step never checked are all recorded as broken checks. What the answer to
+`ask` is, the step finds out as well (prediction.py): `stage.answer` gets what it saw.
 """
 
 from __future__ import annotations
@@ -25,17 +37,19 @@ from pathlib import Path
 from types import TracebackType
 
 from napt_lab.labs.records.stream import Stream
+from napt_lab.labs.stage.prediction import Prediction
 from napt_lab.topologies.network.processes import DeadlinePassed
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step. `proves` are the claims that it must check."""
+    """One step. `predict`: the answers to `ask`. `proves` are the claims that it must check."""
 
     title: str
     say: str
     ask: str
+    predict: Prediction | None
     proves: tuple[str, ...]
     action: Callable[..., None]
 
@@ -61,12 +75,18 @@ class Part:
         return TOPOLOGIES / self.topology
 
     def step(
-        self, title: str, *, say: str, ask: str = "", proves: Iterable[str] = ()
+        self,
+        title: str,
+        *,
+        say: str,
+        ask: str = "",
+        predict: Prediction | None = None,
+        proves: Iterable[str] = (),
     ) -> Callable[[Callable[..., None]], Callable[..., None]]:
         """Make a function the next step of this part."""
 
         def add(action: Callable[..., None]) -> Callable[..., None]:
-            self.steps.append(Step(title, say, ask, tuple(proves), action))
+            self.steps.append(Step(title, say, ask, predict, tuple(proves), action))
             return action
 
         return add

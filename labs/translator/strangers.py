@@ -126,6 +126,7 @@ STEP = Step(
     say="The PC has a connection to stackoverflow, so its NAPT has a port open. Another server "
     "tries that port, and stackoverflow tries it by UDP.",
     ask="Whose packets get in, and what tells the NAPT apart?",
+    predict=None,
     proves=(CLAIM,),
     action=strangers,
 )

@@ -22,7 +22,8 @@ from napt_lab.labs.prompt.rule_words import without_arrow
 from napt_lab.labs.records.stream import Record, Stream
 from napt_lab.labs.report.capture import Frame, Window
 from napt_lab.labs.report.journey import Follower, find_drops
-from napt_lab.labs.stage.play import Pause, emit_event
+from napt_lab.labs.stage.pause import Go, Here, Pause
+from napt_lab.labs.stage.play import emit_event
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.view.door import Door
 from napt_lab.labs.view.layout import picture_of
@@ -94,7 +95,7 @@ class Live:
         self._watched: _Watched | None = None
         self._lock = threading.Lock()  # of the network that is watched, and of its packets
         self._open = False  # whether commands can be typed
-        self._has_steps = False
+        self._here: Here | None = None  # where a student stands, between two steps
         self._stop = threading.Event()
         self._server = Server(door, title, self._act)
         self._thread = threading.Thread(target=self._look, name="live", daemon=True)
@@ -130,7 +131,7 @@ class Live:
     ) -> Iterator[None]:
         """The same where no lab tells of the network: a command can be typed all the time.
 
-        `step`: what the page says beside it (number, of, title, say, ask).
+        `step`: what the page says beside it (number, of, title, say).
         """
         topology = net.topology
         self._stream.emit(
@@ -139,10 +140,11 @@ class Live:
             topology=topology.name,
             path="",
             capture="",
+            first=1,
             picture=picture_of(topology),
         )
         if step:
-            self._stream.emit("step", **step)
+            self._stream.emit("step", **step, ask="", choices=[], usage="")
         net.log.listen(partial(emit_event, self._stream))
         with self.meets(net, wire, do):
             self._stream.emit("pause", next=False)
@@ -151,16 +153,17 @@ class Live:
     def steps(self, pause: Pause) -> Pause:
         """The pause between two steps, which a button on the page ends as well."""
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # one that comes late is lost
-        self._has_steps = True
 
-        def wait(net: Network, *, last: bool) -> bool:
+        def wait(net: Network, here: Here) -> Go | None:
+            self._here = here
             signal.signal(signal.SIGUSR1, _go_on)
             try:
-                return pause(net, last=last)
+                return pause(net, here)
             except GoOn:
-                return True
+                return here.on
             finally:
                 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+                self._here = None
 
         return wait
 
@@ -203,13 +206,19 @@ class Live:
         watched = self._watched
         if watched is None or not self._open:
             return False, CLOSED
+        here = self._here
+        if what != "do" and here is None:
+            return False, "There are no steps here."
         if what == "next":
-            if not self._has_steps:
-                return False, "There is no next step."
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
             return True, ""
         try:
+            if what == "predict" and here is not None:
+                here.predict(line)
+                return True, ""
             return watched.do(line)
+        except ValueError as error:
+            return False, str(error)
         except (ControlError, DeadlinePassed, OSError) as error:
             return False, f"That did not work: {error}"
 

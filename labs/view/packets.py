@@ -81,7 +81,10 @@ def packet_record(journey: Journey, began: float, flow: int, own: set[tuple[str,
 def own_addresses(topology: Topology) -> set[tuple[str, str]]:
     """Every node with each of its addresses, for looking whether a packet has arrived."""
     return {
-        (plan.name, str(port.address.ip)) for plan in node_plans(topology) for port in plan.ports
+        (plan.name, str(address.ip))
+        for plan in node_plans(topology)
+        for port in plan.ports
+        for address in port.addresses
     }
 
 

@@ -31,7 +31,8 @@ LINE_LIMIT = 4096  # bytes of a request
 END_SECONDS = 2.0  # that browsers have at the end to get the rest
 
 Act = Callable[[str, str], tuple[bool, str]]
-"""Does something ("do" with a line, "next") and says what came of it; whether it went well."""
+"""Does something ("do" with a line, "next", "predict" with an answer): whether it went well, and
+what came of it, in words."""
 
 
 class Server:
@@ -85,7 +86,7 @@ class Server:
         )  # fmt: skip
         application.router.add_get("/{secret}/", self._answer_page)
         application.router.add_get("/{secret}/stream", self._answer_stream)
-        application.router.add_post("/{secret}/{what:do|next}", self._answer_act)
+        application.router.add_post("/{secret}/{what:do|next|predict}", self._answer_act)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=END_SECONDS)
         await runner.setup()
         await web.SockSite(runner, self._door.listener).start()

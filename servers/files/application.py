@@ -25,6 +25,7 @@ from napt_lab.servers.files.receiving import Receiver
 from napt_lab.servers.files.sending import send
 from napt_lab.servers.files.storage import Folder, Refused
 from napt_lab.servers.shared.events import emit, endpoint
+from napt_lab.servers.shared.host_field import host_fault
 
 MAX_SHOWN = 400  # characters of a request's target, in an event
 _FOR_ALL = {
@@ -92,6 +93,9 @@ class Application:
                 raise Refused(400, "the request line must end with HTTP/1.1 or 1.0")
             if request["version"] > HttpVersion11:
                 raise Refused(505, "HTTP/1.1 and 1.0 only")
+            needs_host = request["version"] == HttpVersion11
+            if fault := host_fault(request.headers.getall("Host", []), is_required=needs_host):
+                raise Refused(400, fault)
             path, query = names.split_target(request.raw_path)
             if path == "/":
                 return await self._respond_to_root(request, query, peer)

@@ -28,6 +28,8 @@ from dataclasses import dataclass
 
 import h11
 
+from napt_lab.servers.shared.host_field import host_fault
+
 Head = h11.Request | h11.Response | h11.InformationalResponse
 Fields = list[tuple[bytes, bytes]]
 
@@ -121,6 +123,9 @@ def check(request: h11.Request, pseudonym: str) -> None:
     # A higher minor version is read as the highest that is known (RFC 9110, section 2.5).
     if not request.http_version.startswith(b"1."):
         raise RefusedError(505, "only HTTP/1.0 and HTTP/1.1 are supported")
+    hosts = [value.decode("latin-1") for name, value in request.headers if name == b"host"]
+    if fault := host_fault(hosts, is_required=request.http_version == b"1.1"):
+        raise RefusedError(400, fault)
     lengths, codings = (
         _values(request.headers, b"content-length"),
         _values(request.headers, b"transfer-encoding"),

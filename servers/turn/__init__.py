@@ -14,11 +14,10 @@ indications, or behind four bytes of header once a *channel* is bound to the pee
 allocation (RFC 6062) every peer has a TCP connection of its own, and the client joins a *data
 connection* to it; from then on the server only passes bytes.
 
-Each file imports only from files that stand above it here; read it in this order:
+STUN's messages, the values inside them and the budget for replies are in servers/stun. Each file
+here imports only from files that stand above it; read it in this order:
 
   bytes
-    stun_message.py      STUN messages as bytes, and back
-    attributes.py        the values inside messages
     framing.py           messages in a TCP stream
     opaque_string.py     usernames, realms and passwords as text that compares equal
     error_response.py    how a check refuses a request
@@ -26,7 +25,6 @@ Each file imports only from files that stand above it here; read it in this orde
   model
     request.py           a request, and the responses to it
     quota.py             how much is relayed, for each user and each client
-    reply_budget.py      how much is sent to addresses that may be forged
     policy.py            which peers are relayed to
     allocation.py        an allocation with its permissions, channels and connections
     expirations.py       when each of them expires

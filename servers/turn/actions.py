@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from napt_lab.servers.stun.attributes import Address, FiveTuple
 from napt_lab.servers.turn.allocation import Allocation, PeerConnection
-from napt_lab.servers.turn.attributes import Address, FiveTuple
 
 
 @dataclass(frozen=True, slots=True)

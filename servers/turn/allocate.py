@@ -7,13 +7,13 @@ back (see reservation.py).
 
 from __future__ import annotations
 
-from napt_lab.servers.turn import attributes as value
+from napt_lab.servers.stun import attributes as value
+from napt_lab.servers.stun.attributes import Family, Transport
+from napt_lab.servers.stun.stun_message import Attribute, Attributes
 from napt_lab.servers.turn.allocation import Allocation, Relay
-from napt_lab.servers.turn.attributes import Family, Transport
 from napt_lab.servers.turn.error_response import Refused
 from napt_lab.servers.turn.request import Request
 from napt_lab.servers.turn.reservation import Reservation
-from napt_lab.servers.turn.stun_message import Attribute, Attributes
 from napt_lab.servers.turn.turn_state import TurnState
 
 DEFAULT_LIFETIME = 600  # seconds

@@ -20,11 +20,11 @@ from enum import Enum
 from typing import Protocol
 
 from napt_lab.servers.shared.shares import Shares
-from napt_lab.servers.turn.attributes import Address, FiveTuple, Transport
+from napt_lab.servers.stun.attributes import Address, FiveTuple, Transport
+from napt_lab.servers.stun.stun_message import Attributes
 from napt_lab.servers.turn.framing import CHANNEL_HEADER_LENGTH
 from napt_lab.servers.turn.quota import Budget
 from napt_lab.servers.turn.request import Request
-from napt_lab.servers.turn.stun_message import Attributes
 
 MAX_WAITING = 32  # connections of peers, per allocation, that wait for a ConnectionBind
 

@@ -10,14 +10,14 @@ that allocation, because the port may next belong to any program.
 from __future__ import annotations
 
 from napt_lab.servers.shared.events import endpoint
-from napt_lab.servers.turn import attributes as value
+from napt_lab.servers.stun import attributes as value
+from napt_lab.servers.stun.attributes import Address, Transport
+from napt_lab.servers.stun.stun_message import Attribute, Attributes
 from napt_lab.servers.turn.allocation import Allocation, Channel
-from napt_lab.servers.turn.attributes import Address, Transport
 from napt_lab.servers.turn.create_permission import MAX_PERMISSIONS, check_reachable, install
 from napt_lab.servers.turn.error_response import Refused
 from napt_lab.servers.turn.framing import RFC5766_CHANNELS
 from napt_lab.servers.turn.request import Request
-from napt_lab.servers.turn.stun_message import Attribute, Attributes
 from napt_lab.servers.turn.turn_state import TurnState
 
 CHANNEL_LIFETIME = 600.0  # seconds

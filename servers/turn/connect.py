@@ -24,15 +24,15 @@ from collections import Counter
 from collections.abc import Iterable
 
 from napt_lab.servers.shared.events import endpoint
+from napt_lab.servers.stun import attributes as value
+from napt_lab.servers.stun.attributes import Address, Transport
+from napt_lab.servers.stun.stun_message import Attribute, Attributes, Class, Message, Method, encode
 from napt_lab.servers.turn import actions
-from napt_lab.servers.turn import attributes as value
 from napt_lab.servers.turn.allocation import MAX_WAITING, Allocation, PeerConnection, State
-from napt_lab.servers.turn.attributes import Address, Transport
 from napt_lab.servers.turn.create_permission import check_reachable
 from napt_lab.servers.turn.error_response import Refused
 from napt_lab.servers.turn.quota import Limits
 from napt_lab.servers.turn.request import Request
-from napt_lab.servers.turn.stun_message import Attribute, Attributes, Class, Message, Method, encode
 from napt_lab.servers.turn.turn_state import TurnState
 
 CONNECT_TIMEOUT = 30.0  # seconds until 447

@@ -13,8 +13,8 @@ import os
 import socket
 
 from napt_lab.servers.shared.splice import reset_when_closed
+from napt_lab.servers.stun.attributes import FiveTuple, Transport
 from napt_lab.servers.turn.allocation import Allocation
-from napt_lab.servers.turn.attributes import FiveTuple, Transport
 from napt_lab.servers.turn.framing import CHANNEL_HEADER_LENGTH, Deframer, Desynchronised
 from napt_lab.servers.turn.hub import Hub
 from napt_lab.servers.turn.relayed_addresses import UdpRelay

@@ -8,12 +8,12 @@ client says whom it admits.
 
 from __future__ import annotations
 
-from napt_lab.servers.turn import attributes as value
+from napt_lab.servers.stun import attributes as value
+from napt_lab.servers.stun.attributes import Address, Family, Transport
+from napt_lab.servers.stun.stun_message import Attributes
 from napt_lab.servers.turn.allocation import Allocation, Permission
-from napt_lab.servers.turn.attributes import Address, Family, Transport
 from napt_lab.servers.turn.error_response import Refused
 from napt_lab.servers.turn.request import Request
-from napt_lab.servers.turn.stun_message import Attributes
 from napt_lab.servers.turn.turn_state import TurnState
 
 PERMISSION_LIFETIME = 300.0  # seconds

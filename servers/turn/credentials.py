@@ -25,10 +25,10 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from napt_lab.servers.turn.attributes import encode_error
+from napt_lab.servers.stun.attributes import encode_error
+from napt_lab.servers.stun.stun_message import Attribute, Attributes, Class, Message, Method, encode
 from napt_lab.servers.turn.error_response import Refused
 from napt_lab.servers.turn.opaque_string import opaque_string
-from napt_lab.servers.turn.stun_message import Attribute, Attributes, Class, Message, Method, encode
 
 NONCE_COOKIE = "obMatJos2"
 FEATURES = base64.b64encode((0b11 << 22).to_bytes(3)).decode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napt_lab.servers.turn.stun_message import Attributes
+from napt_lab.servers.stun.stun_message import Attributes
 
 
 class Refused(Exception):

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import struct
 
-from napt_lab.servers.turn.stun_message import HEADER_LENGTH
+from napt_lab.servers.stun.stun_message import HEADER_LENGTH
 
 CHANNEL_HEADER = struct.Struct("!HH")
 CHANNEL_HEADER_LENGTH = 4  # bytes

@@ -6,8 +6,8 @@ import asyncio
 import socket
 from typing import Protocol
 
+from napt_lab.servers.stun.attributes import Address, FiveTuple
 from napt_lab.servers.turn.allocation import Allocation
-from napt_lab.servers.turn.attributes import Address, FiveTuple
 
 
 class Hub(Protocol):

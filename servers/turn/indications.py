@@ -7,10 +7,10 @@ fails a check is discarded, as a datagram may be.
 
 from __future__ import annotations
 
+from napt_lab.servers.stun import attributes as value
+from napt_lab.servers.stun.attributes import Address, FiveTuple, Transport
+from napt_lab.servers.stun.stun_message import Attribute, Class, Message, Method, encode
 from napt_lab.servers.turn import actions
-from napt_lab.servers.turn import attributes as value
-from napt_lab.servers.turn.attributes import Address, FiveTuple, Transport
-from napt_lab.servers.turn.stun_message import Attribute, Class, Message, Method, encode
 from napt_lab.servers.turn.turn_state import TurnState
 
 

@@ -14,8 +14,8 @@ import errno
 import socket
 
 from napt_lab.servers.shared.splice import reset
+from napt_lab.servers.stun.attributes import Address, Transport
 from napt_lab.servers.turn.allocation import Allocation
-from napt_lab.servers.turn.attributes import Address, Transport
 from napt_lab.servers.turn.framing import CHANNEL_HEADER, CHANNEL_HEADER_LENGTH
 from napt_lab.servers.turn.hub import Hub
 from napt_lab.servers.turn.quota import LARGEST_DATAGRAM

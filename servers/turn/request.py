@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napt_lab.servers.turn import attributes as value
-from napt_lab.servers.turn.attributes import Address, FiveTuple
+from napt_lab.servers.stun import attributes as value
+from napt_lab.servers.stun.attributes import Address, FiveTuple
+from napt_lab.servers.stun.stun_message import Attribute, Attributes, Class, Message, encode
 from napt_lab.servers.turn.credentials import Identity
 from napt_lab.servers.turn.error_response import Refused
-from napt_lab.servers.turn.stun_message import Attribute, Attributes, Class, Message, encode
 
 
 @dataclass(slots=True)

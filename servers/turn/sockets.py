@@ -20,9 +20,9 @@ from functools import partial
 
 from napt_lab.servers.shared.events import emit
 from napt_lab.servers.shared.splice import Pair, reset
+from napt_lab.servers.stun.attributes import Address, FiveTuple, Transport
 from napt_lab.servers.turn import actions
 from napt_lab.servers.turn.allocation import Allocation, PeerConnection
-from napt_lab.servers.turn.attributes import Address, FiveTuple, Transport
 from napt_lab.servers.turn.control_stream import ControlStream
 from napt_lab.servers.turn.framing import CHANNEL_HEADER_LENGTH
 from napt_lab.servers.turn.relayed_addresses import BATCH, TcpRelay, UdpRelay, enlarge_buffers

@@ -11,32 +11,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from napt_lab.servers.turn import (
-    actions,
-    allocate,
-    channel_bind,
-    connect,
-    create_permission,
-    indications,
-)
-from napt_lab.servers.turn import attributes as value
-from napt_lab.servers.turn.allocation import (
-    Allocation,
-    Channel,
-    PeerConnection,
-    Permission,
-    RelayPorts,
-)
-from napt_lab.servers.turn.attributes import Address, FiveTuple, Transport
-from napt_lab.servers.turn.credentials import Credentials
-from napt_lab.servers.turn.error_response import Refused
-from napt_lab.servers.turn.framing import CHANNEL_HEADER_LENGTH, CHANNELS, channel_data
-from napt_lab.servers.turn.policy import PeerPolicy
-from napt_lab.servers.turn.quota import Limits
-from napt_lab.servers.turn.reply_budget import ReplyBudget
-from napt_lab.servers.turn.request import Request
-from napt_lab.servers.turn.reservation import Reservation
-from napt_lab.servers.turn.stun_message import (
+from napt_lab.servers.stun import attributes as value
+from napt_lab.servers.stun.attributes import Address, FiveTuple, Transport
+from napt_lab.servers.stun.reply_budget import ReplyBudget
+from napt_lab.servers.stun.stun_message import (
+    DISCOVERY_ATTRIBUTES,
     Attribute,
     Attributes,
     Class,
@@ -45,7 +24,31 @@ from napt_lab.servers.turn.stun_message import (
     Method,
     decode,
 )
+from napt_lab.servers.turn import (
+    actions,
+    allocate,
+    channel_bind,
+    connect,
+    create_permission,
+    indications,
+)
+from napt_lab.servers.turn.allocation import (
+    Allocation,
+    Channel,
+    PeerConnection,
+    Permission,
+    RelayPorts,
+)
+from napt_lab.servers.turn.credentials import Credentials
+from napt_lab.servers.turn.error_response import Refused
+from napt_lab.servers.turn.framing import CHANNEL_HEADER_LENGTH, CHANNELS, channel_data
+from napt_lab.servers.turn.policy import PeerPolicy
+from napt_lab.servers.turn.quota import Limits
+from napt_lab.servers.turn.request import Request
+from napt_lab.servers.turn.reservation import Reservation
 from napt_lab.servers.turn.turn_state import TurnState
+
+UNDERSTOOD = frozenset(Attribute) - DISCOVERY_ATTRIBUTES
 
 
 class TurnServer:
@@ -85,7 +88,7 @@ class TurnServer:
         elif (
             message.message_class == Class.INDICATION
             and message.method == Method.SEND
-            and not message.not_understood()
+            and not message.not_understood(UNDERSTOOD)
         ):
             indications.on_send(self.state, five_tuple, message, now)
 
@@ -184,7 +187,7 @@ class TurnServer:
             if message.method != Method.BINDING:
                 request.identity = self._credentials.authenticate(message, request.client, now)
                 self._replies.proved(request.client)
-            unknown = message.not_understood()
+            unknown = message.not_understood(UNDERSTOOD)
             if unknown:
                 types = value.encode_types(unknown)
                 reason = f"unknown attributes {' '.join(f'0x{kind:04X}' for kind in unknown)}"

@@ -15,6 +15,7 @@ from typing import Any
 
 from napt_lab.servers.shared.events import endpoint
 from napt_lab.servers.shared.shares import Shares
+from napt_lab.servers.stun.attributes import Address, FiveTuple, Transport
 from napt_lab.servers.turn import actions
 from napt_lab.servers.turn.allocation import (
     Allocation,
@@ -24,7 +25,6 @@ from napt_lab.servers.turn.allocation import (
     RelayPorts,
     State,
 )
-from napt_lab.servers.turn.attributes import Address, FiveTuple, Transport
 from napt_lab.servers.turn.error_response import Refused
 from napt_lab.servers.turn.expirations import Expirations
 from napt_lab.servers.turn.framing import CHANNELS

@@ -100,6 +100,7 @@ def test_a_request_that_comes_byte_by_byte(server):
     [
         (b"nonsense\r\n\r\n", 400),
         (GET.replace(b"Host", b"H"), 400),
+        (GET.replace(b"x", b"a b"), 400),
         (b"GET / HTTP/1.1\r\nX: " + b"x" * 9000, 431),
         (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx", 413),
     ],

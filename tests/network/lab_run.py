@@ -32,6 +32,9 @@ def evidence(results, claim):
 
 
 def assert_all_hold(results, claims):
+    """No check fails, and each step finds what the course calls the right prediction."""
     assert [check for check in checks(results) if not check["passed"]] == []
     assert results["passed"]
+    asked = {p["ask"]: (p["seen"], p["evidence"]) for p in results["predictions"]}
+    assert asked == {p["ask"]: (p["expected"], p["evidence"]) for p in results["predictions"]}
     assert {check["claim"] for check in checks(results)} == set(claims)

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from napt_lab.labs.bench.figures import COTURN, KERNEL, OURS, SCAPY
+from napt_lab.labs.bench.figures import COTURN, KERNEL, MININET_NAT, OURS, PASTA, SCAPY, SLIRP
 from napt_lab.labs.bench.relaying import SERVERS, Relaying
-from napt_lab.labs.bench.traffic import Traffic, put_scapy_in_place
+from napt_lab.labs.bench.traffic import (
+    Traffic,
+    put_mininets_nat_in_place,
+    put_scapy_in_place,
+)
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.loader import load
 
@@ -19,8 +23,9 @@ BENCH = Path(__file__).parents[2] / "topologies" / "bench.yaml"
 def test_traffic_passes_through_every_engine():
     with Network(load(BENCH)) as net:
         put_scapy_in_place(net)
+        put_mininets_nat_in_place(net)
         traffic = Traffic(net)
-        for engine in (OURS, KERNEL, SCAPY):
+        for engine in (OURS, KERNEL, MININET_NAT, PASTA, SLIRP, SCAPY):
             assert traffic.latency(engine, 0.1)["count"] > 0
             rate, lost = traffic.datagrams(engine, 0.1)
             assert rate > 0
@@ -41,3 +46,6 @@ def test_datagrams_and_streams_pass_through_both_turn_servers():
             assert rate > 0
             assert 0 <= lost < 1
             assert relaying.stream(engine, 0.1) > 0
+            arrived, rate = relaying.under_flood(engine, 0.2, 1000)
+            assert 0 < arrived <= 1
+            assert rate > 100

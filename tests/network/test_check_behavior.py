@@ -10,6 +10,8 @@ from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.check import run_checks
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.loader import loads
+from napt_lab.topologies.spec.napt_settings import Behavior
+from napt_lab.topologies.spec.presets import KINDS
 
 pytestmark = pytest.mark.network(timeout=60)
 
@@ -45,6 +47,9 @@ def yaml():
         for behavior in (INDEPENDENT, ADDRESS, BOTH):
             expected[f"{name} maps {behavior}"] = "passed" if behavior == mapping else "failed"
             expected[f"{name} filters {behavior}"] = "passed" if behavior == filtering else "failed"
+        kind = KINDS[Behavior(mapping), Behavior(filtering)]
+        for word in (kind, "symmetric", "restricted-cone"):
+            expected[f"{name} is {word}"] = "passed" if word == kind else "failed"
         yes, no = ("error", "error") if hairpins is None else ("passed", "failed")
         expected[f"{name} hairpins"] = no if hairpins is False else yes
         expected[f"{name} does not hairpin"] = yes if hairpins is False else no

@@ -10,6 +10,7 @@ from scapy.utils import RawPcapNgReader
 
 from napt_lab.labs.level_9c.lab import LAB
 from napt_lab.labs.records.stream import Stream
+from napt_lab.labs.stage.pause import Go
 from napt_lab.labs.stage.play import Play
 from napt_lab.labs.stage.steps import Lab, Part
 from tests.network.lab_run import assert_all_hold, checks, play
@@ -105,12 +106,10 @@ def test_ctrl_c_leaves_what_there_is(tmp_path):
 
 
 def test_a_rule_that_a_student_has_added_by_hand_is_as_good(tmp_path):
-    step = iter(range(1, 99))
-
-    def pause(net, last):
-        if next(step) == 3:
+    def pause(net, here):
+        if here.step == 3:
             net.napt("napt_a").add("tcp", "24.9.3.7:8080", "10.0.0.7:8080")
-        return True
+        return here.on
 
     results, records = play(LAB, tmp_path, pause)
     assert_all_hold(results, CLAIMS)
@@ -121,9 +120,9 @@ def test_a_rule_that_a_student_has_added_by_hand_is_as_good(tmp_path):
 
 
 def test_quit_at_the_prompt_is_not_a_pass(tmp_path):
-    answers = iter([True, False])
+    answers = iter([Go(1), None])
     results, records = play(
-        small_lab(good(1), good(2)), tmp_path, pause=lambda net, last: next(answers)
+        small_lab(good(1), good(2)), tmp_path, pause=lambda net, here: next(answers)
     )
     assert verdicts(results) == {"x.1": True, "x.2": False}
     assert not results["passed"]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from napt_lab.servers.turn.attributes import Transport
+from napt_lab.servers.stun.attributes import Transport
+from napt_lab.servers.stun.stun_message import Attribute, Class, Message, Method, decode, encode
 from napt_lab.servers.turn.client.endpoint import TurnError, connected
-from napt_lab.servers.turn.stun_message import Attribute, Class, Message, Method, decode, encode
 from napt_lab.servers.turn.turn_state import MAX_STRANGERS_PER_CLIENT
 from tests.network.turn_programs import PASSWORD, SERVER, USER, turn_server
 from tests.waiting import wait_until

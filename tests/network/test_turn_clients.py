@@ -11,7 +11,7 @@ import aioice.stun
 import aioice.turn
 import pytest
 
-from napt_lab.servers.turn.attributes import Transport
+from napt_lab.servers.stun.attributes import Transport
 from napt_lab.servers.turn.client.endpoint import TurnError, connected
 from tests.network.turn_programs import (
     PASSWORD,

@@ -14,8 +14,8 @@ from ipaddress import IPv4Network
 
 import pytest
 
+from napt_lab.servers.stun.attributes import Transport
 from napt_lab.servers.turn import allocate
-from napt_lab.servers.turn.attributes import Transport
 from napt_lab.servers.turn.client.endpoint import connected
 from napt_lab.servers.turn.credentials import Credentials
 from napt_lab.servers.turn.policy import PeerPolicy

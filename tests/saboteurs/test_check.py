@@ -3,7 +3,7 @@
 One network. Half of the faults are put in, and exactly their assertions must turn red, each for
 its own reason, while all others hold; then the other half. A fault is done with what a machine's
 owner has: packet filters, addresses, rules, programs.
-(What a NAPT does by itself, mapping, filtering and hairpinning, is contradicted in
+(What a NAPT does by itself, mapping, filtering, its kind and hairpinning, is contradicted in
 tests/network/test_check_behavior.py; a connection that is not kept, in tests/network/test_then.py.)
 """
 
@@ -26,6 +26,7 @@ from napt_lab.topologies.spec.assertions import (
     Filters,
     GetsFileThrough,
     Hairpins,
+    Is,
     KeepsConnection,
     Maps,
     Protocol,
@@ -51,6 +52,12 @@ sites:
   b:
     gateway: {name: napt_b, kind: napt, public: 203.0.113.77, private: 10.0.0.1/24}
     hosts: {bob: 10.0.0.9}
+  c:
+    gateway: {name: napt_c, kind: napt, public: 192.0.6.7, private: 10.0.0.1/24, preset: symmetric}
+    hosts: {cora: 10.0.0.7}
+  d:
+    gateway: {name: napt_d, kind: napt, public: 192.0.7.7, private: 10.0.0.1/24, preset: symmetric}
+    hosts: {dan: 10.0.0.7}
   t:
     gateway: {name: tproxy, kind: transparent-proxy, public: 192.0.5.7, private: 10.0.0.1/24}
     hosts: {tom: 10.0.0.7}
@@ -131,6 +138,25 @@ def a_router_instead_of_a_proxy(net):
         yield
     (node.home / "rules").write_text(rules)
     assert node.run(["nft", "-f", "rules"]).status == 0
+
+
+def settings(napt, fault, usual):
+    """A NAPT that does not do what its file says; it loses its table."""
+
+    @contextmanager
+    def set_otherwise(net):
+        net.happen(f"set {napt} {fault}")
+        yield
+        net.happen(f"set {napt} {usual}")
+
+    return set_otherwise
+
+
+@contextmanager
+def slow_link_of_files(net):
+    net.set_link("files", delay="80ms")
+    yield
+    net.set_link("files", delay="0ms")
 
 
 def both(*faults):
@@ -270,8 +296,45 @@ SABOTEURS = {
         nft("relay", 20, f"{FILTER.format('input')} tcp dport 3478 reject with tcp reset"),
         "alice does not reach relay:3478: refused at relay",
     ),
+    "alice punches bob by udp": (
+        drop("bob", 21, "ip saddr 24.9.3.7 udp sport > 0"),
+        "no hole after 4 tries of each: no-answer at bob",
+    ),
+    "anna punches bob by tcp": (
+        nft(
+            "anna",
+            22,
+            f"{FILTER.format('input')} ip saddr 203.0.113.77 tcp dport > 1023 "
+            "reject with tcp reset",
+        ),
+        "refused at anna",
+    ),
+    "alice cannot punch dan by udp because filtered at napt_a": (
+        settings("napt_d", "mapping=endpoint-independent", "mapping=address-and-port-dependent"),
+        "alice and dan hear each other",
+    ),
+    "cora cannot punch bob by tcp": (
+        drop("stackoverflow", 24, "ip daddr 192.0.6.7 tcp flags psh", hook="output"),
+        "the control failed, so this proves nothing: stackoverflow does not answer cora any more",
+    ),
+    "mirror connects to anna by ice via direct": (
+        drop("internet", 25, "ip saddr 24.9.3.7 ip daddr 151.101.1.70 udp dport > 0", "forward"),
+        "the path is relayed; expected: direct",
+    ),
+    "bob reaches files within 150ms": (
+        slow_link_of_files,
+        "5 round trips took",
+    ),
+    "bob loses at most 1 of 50 datagrams to mirror:7000": (
+        drop("internet", 26, "udp dport 7000 numgen inc mod 25 0", hook="forward"),
+        "2 of 50 datagrams to mirror were lost; expected: at most 1",
+    ),
 }
-ERRORS = {"files cannot reach alice:83", "relay cannot reach alice:84 because no-route"}
+ERRORS = {
+    "files cannot reach alice:83",
+    "relay cannot reach alice:84 because no-route",
+    "cora cannot punch bob by tcp",
+}
 
 
 def test_every_kind_of_assertion_has_a_fault_that_turns_it_red():
@@ -300,7 +363,7 @@ def assert_red(outcomes, wanted):
 def test_no_kind_is_left_out():
     text = YAML + "".join(f"  - {sentence}\n" for sentence in SABOTEURS)
     said = [e.assertion for e in loads(text.encode(), Path("t.yaml")).expect]
-    kinds = set(get_args(Assertion)) - {Maps, Filters, Hairpins, KeepsConnection}
+    kinds = set(get_args(Assertion)) - {Maps, Filters, Hairpins, Is, KeepsConnection}
     assert {type(assertion) for assertion in said} == kinds
     reached = [assertion for assertion in said if isinstance(assertion, Reaches)]
     assert {assertion.protocol for assertion in reached} == set(Protocol)

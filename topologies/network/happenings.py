@@ -14,7 +14,7 @@ from napt_lab.topologies.network import namespaces
 from napt_lab.topologies.network.batch import Batch
 from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.own_programs import program
-from napt_lab.topologies.network.plan import GROUP, Port, by_segment, mtu_route, node_plans
+from napt_lab.topologies.network.plan import GROUP, Port, by_segment, mtu_routes, node_plans
 from napt_lab.topologies.network.processes import EventLog, Process
 from napt_lab.topologies.network.programs import (
     CONTROL,
@@ -67,10 +67,12 @@ class Happenings:
                 self._kill([self._service(what)])
             case "start":
                 host = self._host(what.node)
-                services = tuple(
-                    each for each in host.runs if f"{each.name}:{each.port}" == what.program
+                alone = replace(
+                    host,
+                    runs=tuple(each for each in host.runs if each.label == what.program),
+                    programs=tuple(each for each in host.programs if each.label == what.program),
                 )
-                self._begin(host_programs(replace(host, runs=services), self.nodes[what.node]))
+                self._begin(host_programs(alone, self.nodes[what.node]))
             case "wait":
                 time.sleep(what.seconds)
         fields = {"event": "happened", "time": began, "what": what.text}
@@ -130,10 +132,9 @@ class Happenings:
             process.await_end()
 
     def _begin(self, starting: Iterator[Process]) -> None:
-        mark = self.log.mark()
         started = list(starting)
         for process in started:
-            process.wait_for("ready", deadline=READY_SECONDS, since=mark)
+            process.await_ready(READY_SECONDS)
         self._programs = [each for each in self._programs if each.running] + started
 
     def _service(self, what: Happening) -> Process:
@@ -166,18 +167,18 @@ class Happenings:
         Batch("bridge", [], [f"fdb add {new.mac} dev {bridge_port} master static"]).finish(
             "sandbox"
         )
-        commands = [
-            f"address del {old.address} dev {device}",
-            f"link set {device} address {new.mac}",
-        ]
+        # First the last one: the kernel deletes all others together with the first.
+        commands = [f"address del {each} dev {device}" for each in reversed(old.addresses)]
+        commands.append(f"link set {device} address {new.mac}")
         commands.append(f"address add {new.address} broadcast + dev {device}")
         commands.append(f"route replace default via {plan.next_hop} dev {device}")
         # A permanent neighbor does not outlive a new link-layer address of the interface.
         neighbors = {} if plan.asks else by_segment(plans)
         commands += [
-            f"neigh replace {other.address.ip} lladdr {other.mac} dev {device} nud permanent"
+            f"neigh replace {address.ip} lladdr {other.mac} dev {device} nud permanent"
             for other in neighbors.get(new.segment, ())
             if other.address != new.address
+            for address in other.addresses
         ]
         site = self._site(name)
         if site is not None and site.gateway.engine is Engine.PYTHON:  # it proxies ARP for itself
@@ -192,14 +193,17 @@ class Happenings:
             commands = []
             for port in plan.ports if not plan.asks else ():
                 if port.segment == old.segment and port.address != new.address:
-                    commands.append(f"neigh flush to {old.address.ip} dev {port.interface} nud all")
+                    commands += [
+                        f"neigh flush to {address.ip} dev {port.interface} nud all"
+                        for address in old.addresses
+                    ]
                 if port.segment == new.segment and port.address != new.address:
                     commands.append(
                         f"neigh replace {new.address.ip} lladdr {new.mac} dev {port.interface} "
                         "nud permanent"
                     )
                     if new.link and new.link.told_mtu:
-                        commands.append(f"route replace {mtu_route(new, port)}")
+                        commands += [f"route replace {route}" for route in mtu_routes(new, port)]
             if commands:
                 Batch("ip", self.nodes[plan.name].entry, commands).finish(plan.name)
 

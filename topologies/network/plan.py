@@ -15,7 +15,7 @@ the router one for each ISP's network (`isp1`, `isp2`, …).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from napt_lab.topologies.spec.link import Link
@@ -49,6 +49,12 @@ class Port:
     address: IPv4Interface
     segment: str
     link: Link | None = None  # the wire between them, if it is slow
+    others: tuple[IPv4Interface, ...] = ()  # more addresses, in the same network
+
+    @property
+    def addresses(self) -> tuple[IPv4Interface, ...]:
+        """All addresses of the interface."""
+        return (self.address, *self.others)
 
     @property
     def mac(self) -> str:
@@ -71,7 +77,10 @@ class NodePlan:
         """Addresses and routes, as lines for `ip -batch`."""
         commands = ["link set lo up"]
         for port in self.ports:
-            commands.append(f"address add {port.address} broadcast + dev {port.interface}")
+            commands += [
+                f"address add {address} broadcast + dev {port.interface}"
+                for address in port.addresses
+            ]
             if port.link and port.link.told_mtu:
                 commands.append(f"link set {port.interface} mtu {port.link.told_mtu}")
             commands.append(f"link set {port.interface} up")
@@ -94,14 +103,15 @@ def by_segment(plans: Iterable[NodePlan]) -> dict[str, list[Port]]:
     return segments
 
 
-def mtu_route(port: Port, other: Port) -> str:
-    """The route to `port` at its neighbor `other`, which knows the MTU of the link between them.
+def mtu_routes(port: Port, other: Port) -> list[str]:
+    """The routes to `port` at its neighbor `other`, which knows the MTU of the link between them.
 
     The kernel uses a locked MTU also for packets that it forwards, and reports longer ones by ICMP
     "fragmentation needed".
     """
     assert port.link is not None
-    return f"{port.address.ip} dev {other.interface} mtu lock {port.link.told_mtu}"
+    how = f"dev {other.interface} mtu lock {port.link.told_mtu}"
+    return [f"{address.ip} {how}" for address in port.addresses]
 
 
 def mtu_commands(plans: Sequence[NodePlan]) -> dict[str, list[str]]:
@@ -109,10 +119,11 @@ def mtu_commands(plans: Sequence[NodePlan]) -> dict[str, list[str]]:
     segments = by_segment(plans)
     return {
         plan.name: [
-            f"route add {mtu_route(narrow, port)}"
+            f"route add {route}"
             for port in plan.ports
             for narrow in segments[port.segment]
             if narrow is not port and narrow.link and narrow.link.told_mtu
+            for route in mtu_routes(narrow, port)
         ]
         for plan in plans
     }
@@ -149,7 +160,11 @@ def neighbor_commands(plans: Sequence[NodePlan]) -> dict[str, list[str]]:
             if len(others) >= LARGE and not _is_next_hop(port):
                 others = [other for other in others if _is_next_hop(other)]
             where = f"dev {port.interface} nud permanent"
-            lines += [f"neigh add {o.address.ip} lladdr {o.mac} {where}" for o in others]
+            lines += [
+                f"neigh add {address.ip} lladdr {other.mac} {where}"
+                for other in others
+                for address in other.addresses
+            ]
         commands[plan.name] = lines
     return commands
 
@@ -177,7 +192,7 @@ def node_plans(topology: Topology) -> Iterator[NodePlan]:
 
     for host in topology.internet:
         port, router = uplink("eth0", host.address, host.link)
-        yield NodePlan(host.name, (port,), router, forwards=False)
+        yield NodePlan(host.name, (replace(port, others=host.others),), router, forwards=False)
     for number, site in enumerate(topology.sites, start=1):
         gateway = site.gateway
         carrier = topology.upstream(site)
@@ -193,5 +208,5 @@ def node_plans(topology: Topology) -> Iterator[NodePlan]:
         routes = tuple(topology.routed_behind(site))
         yield NodePlan(gateway.name, (outside, inside), router, gateway.is_router, routes)
         for host in site.hosts:
-            port = Port("eth0", host.address, f"site.{number}", host.link)
+            port = Port("eth0", host.address, f"site.{number}", host.link, host.others)
             yield NodePlan(host.name, (port,), gateway.private.ip, forwards=False, asks=True)

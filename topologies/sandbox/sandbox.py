@@ -27,6 +27,7 @@ import fcntl
 import os
 import resource
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -68,6 +69,12 @@ class SandboxError(Exception):
 def inside() -> bool:
     """Whether this process runs in a sandbox."""
     return _MARK.exists()
+
+
+def forget_nodes() -> None:
+    """Remove the nodes' folders of a network that has ended: the next one finds them empty."""
+    for folder in filter(Path.is_dir, RUN_DIRECTORY.iterdir()):
+        shutil.rmtree(folder)
 
 
 def enter() -> None:
@@ -134,10 +141,12 @@ def fork_into(work: Callable[[], int]) -> int:
         status = CANNOT_RUN
     except Exception:  # noqa: BLE001  # printed; a forked child must not return
         traceback.print_exc()
-    finally:  # never return into the caller's stack
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+    finally:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:  # never return into the caller's stack, even if the reader is gone
+            os._exit(status)
 
 
 def _enter(terminal: int | None) -> None:

@@ -70,13 +70,18 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Reaches:
-    """`pc reaches stackoverflow:80 as 24.9.3.7`; `seen_as`: the sender that the target sees."""
+    """`pc reaches stackoverflow:80 as 24.9.3.7`; `seen_as`: the sender that the target sees.
+
+    `at`: the node that makes the path what `via` says. `within`: seconds of the round trip.
+    """
 
     source: str
     target: Target
     protocol: Protocol
     seen_as: IPv4Address | None = None
     via: Via | None = None
+    at: str | None = None
+    within: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,36 @@ class Hairpins:
 
 
 @dataclass(frozen=True, slots=True)
+class Is:
+    """`napt is port-restricted-cone`: mapping and filtering in one word (presets.py, KINDS)."""
+
+    napt: str
+    mapping: Behavior
+    filtering: Behavior
+
+
+@dataclass(frozen=True, slots=True)
+class Punches:
+    """`alice punches bob by udp`: directly, without a rule (RFC 5128, sections 3.3 and 3.4)."""
+
+    source: str
+    target: str
+    protocol: Protocol  # UDP or TCP
+    via: Via | None = None  # DIRECT or HAIRPINNED
+
+
+@dataclass(frozen=True, slots=True)
+class CannotPunch:
+    """`alice cannot punch bob by udp because filtered at napt_b`."""
+
+    source: str
+    target: str
+    protocol: Protocol
+    reason: str | None = None
+    at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GetsFile:
     """`bob gets a file from alice:8080 at 24.9.3.7`: by HTTP, from the host itself."""
 
@@ -122,6 +157,7 @@ class GetsFile:
     target: Target
     seen_as: IPv4Address | None = None
     via: Via | None = None
+    at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +175,16 @@ class GetsFileThrough:
 
 
 @dataclass(frozen=True, slots=True)
+class Loses:
+    """`alice loses at most 2 of 100 datagrams to game:7000`: on the way there."""
+
+    source: str
+    most: int
+    of: int
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
 class KeepsConnection:
     """`alice keeps its connection to files:8080`: over what happens before this sentence."""
 
@@ -146,9 +192,19 @@ class KeepsConnection:
     target: Target
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectsByIce:
+    """`alice connects to bob by ice via relayed`: by the way that ICE selects (RFC 8445)."""
+
+    source: str
+    target: str
+    via: Via | None = None
+
+
 Assertion = (
-    KeepsConnection | Reaches | CannotReach | GetsFile | GetsFileThrough | Maps | Filters | Hairpins
-)
+    Reaches | CannotReach | Loses | KeepsConnection | GetsFile | GetsFileThrough
+    | Punches | CannotPunch | ConnectsByIce | Maps | Filters | Hairpins | Is
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

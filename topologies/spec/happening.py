@@ -96,7 +96,7 @@ def after(topology: Topology, happened: Happening) -> Topology:
         case Happening(verb="plug", node=name, site=str() as into, address=address):
             assert address is not None
             host = next(host for host in topology.hosts() if host.name == name)
-            moved = replace(host, address=address)
+            moved = replace(host, address=address, others=())
             sites = tuple(
                 replace(
                     site,
@@ -146,7 +146,8 @@ def _renumber(text: str, words: list[str], topology: Topology) -> Happening | No
     if ip not in network:
         raise ValueError(f"{ip} is outside {network}; allowed: {network[2]} to {network[-2]}")
     new = usable(IPv4Interface((ip, network.prefixlen)))
-    taken = {host.address.ip for host in topology.hosts()} | {isp.router for isp in topology.isps}
+    taken = {address.ip for host in topology.hosts() for address in host.addresses}
+    taken |= {isp.router for isp in topology.isps}
     for each in topology.sites:
         taken |= {each.gateway.public.ip, each.gateway.private.ip}
     if ip in taken:
@@ -175,7 +176,9 @@ def _plug(text: str, words: list[str], topology: Topology) -> Happening | None:
             f"{ip} is outside {site.network}, the network of site {site.name}; "
             f"allowed: {site.network[1]} to {site.network[-2]}"
         )
-    others = {each.address.ip for each in site.hosts if each.name != host.name}
+    others = {
+        each.ip for other in site.hosts if other.name != host.name for each in other.addresses
+    }
     others |= {each.gateway.public.ip for each in topology.behind(site)}
     if ip in others | {site.gateway.private.ip}:
         raise ValueError(f"{ip} belongs to a node already; allowed: another address")
@@ -219,7 +222,7 @@ def _program(text: str, words: list[str], topology: Topology) -> Happening | Non
     if len(words) != 1 or not colon:
         return None
     host = Roster(topology).host(name)
-    runs = {} if host is None else {f"{each.name}:{each.port}": each for each in host.runs}
+    runs = [] if host is None else host.labels
     found = [full for full in runs if program in (full, full.partition(":")[0])]
     if len(found) != 1:
         raise ValueError(not_one_of(f"{name} does not run {quoted(program)}", program, runs))

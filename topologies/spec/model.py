@@ -29,6 +29,7 @@ from napt_lab.topologies.spec.link import Link
 from napt_lab.topologies.spec.napt_settings import NaptSettings
 from napt_lab.topologies.spec.scalars import ROUTER_NAME
 from napt_lab.topologies.spec.services import Service
+from napt_lab.topologies.spec.user_program import UserProgram
 
 
 class GatewayKind(StrEnum):
@@ -56,12 +57,27 @@ class Datapath(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """An end system: a PC in a site, or a server on the Internet."""
+    """An end system: a PC in a site, or a server on the Internet.
+
+    `address` is the one that its name stands for; `others`, in the same network, it has besides.
+    """
 
     name: str
     address: IPv4Interface
     runs: tuple[Service, ...] = ()
+    programs: tuple[UserProgram, ...] = ()
     link: Link | None = None
+    others: tuple[IPv4Interface, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[IPv4Interface, ...]:
+        """All its addresses."""
+        return (self.address, *self.others)
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of all that it runs."""
+        return [each.label for each in self.runs] + [each.label for each in self.programs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +193,8 @@ class Topology:
 
     def upstream(self, site: Site) -> Site | None:
         """The site that `site` is behind; None if its gateway is on the Internet."""
-        if site.gateway.behind is None:
-            return None
-        return next(each for each in self.sites if each.name == site.gateway.behind)
+        # Where a file has errors, the carrier may be missing.
+        return next((each for each in self.sites if each.name == site.gateway.behind), None)
 
     def behind(self, site: Site | None) -> list[Site]:
         """The sites directly behind `site`; without it, those on the Internet."""

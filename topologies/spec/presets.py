@@ -90,6 +90,22 @@ PRESETS = {
     ),
 }
 
+_NAMED = {
+    (PRESETS[preset].mapping, PRESETS[preset].filtering): preset.value
+    for preset in (
+        Preset.FULL_CONE,
+        Preset.RESTRICTED_CONE,
+        Preset.PORT_RESTRICTED_CONE,
+        Preset.SYMMETRIC,
+    )
+}
+#: A word for each mapping and filtering: RFC 3489's four, and `MAPPING/FILTERING` for the others.
+KINDS = {
+    (mapping, filtering): _NAMED.get((mapping, filtering), f"{mapping}/{filtering}")
+    for mapping in Behavior
+    for filtering in Behavior
+}
+
 #: The firewalls that presets bring along.
 FIREWALLS = {
     Preset.HOTEL: Firewall(blocks=(Traffic("udp"),)),

@@ -135,6 +135,16 @@ def port(text: str) -> int:
     return int(text)
 
 
+def endpoint(text: str) -> str:
+    """An address and a port, as one argument of a program."""
+    address, _, number = text.partition(":")
+    if not _ADDRESS.fullmatch(address) or not number:
+        raise ValueError(
+            f"{quoted(text)} is not an endpoint; allowed: ADDRESS:PORT, as in 198.51.100.10:8080"
+        )
+    return f"{interface(address).ip}:{port(number)}"
+
+
 def ports(text: str) -> range:
     """A range of ports, `LOW-HIGH`; both ends belong to it."""
     match = _PORTS.fullmatch(text)

@@ -1,13 +1,19 @@
 """Reads the sentences of `expect:`: text in, data out.
 
-    SOURCE reaches TARGET [by tcp|udp|ping|http] [at ENDPOINT] [as NODE-OR-ADDRESS] [via PATH]
+    SOURCE reaches TARGET [by tcp|udp|ping|http] [at ENDPOINT] [as NODE-OR-ADDRESS]
+                          [via PATH [at NODE]] [within TIME]
     SOURCE cannot reach TARGET [by …] [at ENDPOINT] [because REASON [at NODE]]
+    SOURCE loses at most N of M datagrams to TARGET [at ENDPOINT]
     RECEIVER gets a file from HOST:PORT [at ENDPOINT] [as …] [via …]
     RECEIVER gets a file from HOST through SERVER[:PORT] [via relayed]
     NAPT maps endpoint-independent|address-dependent|address-and-port-dependent
     NAPT filters …                     the same three
     NAPT hairpins
     NAPT does not hairpin
+    NAPT is full-cone|restricted-cone|port-restricted-cone|symmetric|MAPPING/FILTERING
+    HOST punches HOST [by udp|tcp] [via direct|hairpinned]
+    HOST cannot punch HOST [by udp|tcp] [because REASON [at NODE]]
+    HOST connects to HOST by ice [via direct|relayed|hairpinned]
     SOURCE keeps its connection to TARGET [at ENDPOINT]      only below `then:`
 
 TARGET is `node:port`, `address:port`, or either without a port for a ping. `at ENDPOINT` is what
@@ -25,43 +31,59 @@ from napt_lab.topologies.spec.assertions import (
     FIREWALL_REASONS,
     SEEN_REASONS,
     Assertion,
+    CannotPunch,
     CannotReach,
+    ConnectsByIce,
     Filters,
     GetsFile,
     GetsFileThrough,
     Hairpins,
+    Is,
     KeepsConnection,
+    Loses,
     Maps,
     Protocol,
+    Punches,
     Reaches,
     Target,
     Via,
 )
 from napt_lab.topologies.spec.errors import not_one_of, quoted
+from napt_lab.topologies.spec.link import seconds
 from napt_lab.topologies.spec.napt_settings import Behavior
+from napt_lab.topologies.spec.presets import KINDS
 from napt_lab.topologies.spec.roster import Roster
-from napt_lab.topologies.spec.scalars import one_of
+from napt_lab.topologies.spec.scalars import count, one_of
 from napt_lab.topologies.spec.services import Service
 from napt_lab.topologies.spec.words import Words, address, endpoint, is_like_an_address
 
 MAX_SENTENCE = 200  # characters
+MOST_DATAGRAMS = 1000
 HTTP_PORT = 80
+ICE_WAYS = (Via.DIRECT, Via.RELAYED, Via.HAIRPINNED)
 CARRIERS = ("file-server", "relay", "turn")  # services that pass a file from host to host
 PLACES_OUTSIDE = 2  # public addresses from which a NAPT's behavior is measured
 VERBS = (
     "reaches",
     "cannot reach",
+    "loses at most",
     "gets a file from",
     "maps",
     "filters",
     "hairpins",
     "does not hairpin",
+    "is",
+    "punches",
+    "cannot punch",
+    "connects to",
     "keeps its connection to",
 )
 
 _ENDPOINT = "the address and port to dial, as in 24.9.3.7:8080"
 
-_WAY = {"as": "an address or a node", "via": ", ".join(Via)}
+_WAY = {"as": "an address or a node", "via": ", ".join(Via), "via at": "a node"}
+_BECAUSE = {"because": "a reason, as in no-rule", "because at": "a node"}
+_PUNCHED_BY, _PUNCHED_VIA = (Protocol.UDP, Protocol.TCP), (Via.DIRECT, Via.HAIRPINNED)
 
 
 def sentence(text: str, roster: Roster, *, later: bool = False) -> Assertion:
@@ -79,9 +101,17 @@ def sentence(text: str, roster: Roster, *, later: bool = False) -> Assertion:
     match words.next(_any_of(VERBS)):
         case "reaches":
             return _reaches(source, words, roster)
-        case "cannot":
-            words.expect("reach")
+        case "cannot" if words.one_of("reach", "punch") == "reach":
             return _cannot_reach(source, words, roster)
+        case "cannot":
+            return _cannot_punch(source, words, roster)
+        case "punches":
+            return _punches(source, words, roster)
+        case "is":
+            return _is(source, words, roster)
+        case "loses":
+            words.expect("at", "most")
+            return _loses(source, words, roster)
         case "gets":
             words.expect("a", "file", "from")
             return _gets(source, words, roster)
@@ -96,6 +126,9 @@ def sentence(text: str, roster: Roster, *, later: bool = False) -> Assertion:
             words.expect("not", "hairpin")
             words.clauses({})
             return Hairpins(_napt(source, roster), does=False)
+        case "connects":
+            words.expect("to")
+            return _connects(source, words, roster)
         case "keeps":
             words.expect("its", "connection", "to")
             return _keeps(source, words, roster, later)
@@ -108,9 +141,55 @@ def sentence(text: str, roster: Roster, *, later: bool = False) -> Assertion:
 
 def _reaches(source: str, words: Words, roster: Roster) -> Reaches:
     to = words.next("a target, as in stackoverflow:80")
-    clauses = words.clauses({"by": _any_of(Protocol), "at": _ENDPOINT, **_WAY})
+    usage = {"by": _any_of(Protocol), "at": _ENDPOINT, **_WAY, "within": "a time, as in 80ms"}
+    clauses = words.clauses(usage)
     target, protocol = _target(source, to, clauses, roster)
-    return Reaches(source, target, protocol, *_way(clauses, roster))
+    within = None
+    if "within" in clauses:
+        if protocol is Protocol.HTTP:
+            raise ValueError("'within' measures a round trip; allowed: by tcp, udp or ping")
+        within = seconds(clauses["within"])
+    return Reaches(source, target, protocol, *_way(clauses, roster), within)
+
+
+def _loses(source: str, words: Words, roster: Roster) -> Loses:
+    most = _number(words.next("a number"), MOST_DATAGRAMS)
+    words.expect("of")
+    of = _number(words.next("a number of datagrams"), MOST_DATAGRAMS)
+    if not most < of:
+        raise ValueError(f"{most} of {of} is no limit; allowed: at most {of - 1} of {of}")
+    words.expect("datagrams", "to")
+    to = words.next("a target, as in server:7000")
+    clauses = words.clauses({"at": _ENDPOINT})
+    target, _ = _target(source, to, {**clauses, "by": Protocol.UDP}, roster)
+    if target.node is None:
+        raise ValueError(
+            f"{quoted(to)} is not a host, so nothing shows what arrives; allowed: HOST:PORT, or "
+            "HOST:PORT at ADDRESS:PORT"
+        )
+    return Loses(source, most, of, target)
+
+
+def _number(text: str, most: int) -> int:
+    return 0 if text == "0" else count(most)(text)
+
+
+def _connects(source: str, words: Words, roster: Roster) -> ConnectsByIce:
+    target = _peer(source, words, roster)
+    clauses = words.clauses({"by": "ice", "via": _any_of(ICE_WAYS)})
+    if clauses.get("by") != "ice":
+        raise ValueError("'connects to' needs a method; allowed: HOST connects to HOST by ice")
+    via = clauses.get("via")
+    if via not in (None, *ICE_WAYS):
+        raise ValueError(not_one_of(f"{quoted(via)} is not a path of ICE", via, ICE_WAYS))
+    needed = ("relay", "turn") if via == Via.RELAYED else ("relay",)
+    missing = [name for name in needed if not roster.runs(name)]
+    if missing:
+        raise ValueError(
+            f"no host runs {missing[0]}, and ICE needs it: the peers meet at a relay, and rent "
+            f"relayed addresses of a TURN server; allowed: a host with runs: [{missing[0]}]"
+        )
+    return ConnectsByIce(source, target, None if via is None else Via(via))
 
 
 def _keeps(source: str, words: Words, roster: Roster, later: bool) -> KeepsConnection:
@@ -121,13 +200,6 @@ def _keeps(source: str, words: Words, roster: Roster, later: bool) -> KeepsConne
             "a connection is kept over what happens, and nothing happens before this sentence; "
             "allowed: below then:"
         )
-    host = roster.host(target.node) if target.node else None
-    for service in host.runs if host else ():
-        if service.port == target.service_port and service.name not in ("web", "file-server"):
-            raise ValueError(
-                f"port {service.port} of {target.node} belongs to {service.name}, of which nothing "
-                "can be asked; allowed: a web or file server, or a port without a service"
-            )
     return KeepsConnection(source, target)
 
 
@@ -178,11 +250,13 @@ def _server(text: str, roster: Roster) -> tuple[str, Service]:
     return name, found[0]
 
 
-def _way(clauses: Mapping[str, str], roster: Roster) -> tuple[IPv4Address | None, Via | None]:
-    """The address that the target sees, and the path."""
+def _way(
+    clauses: Mapping[str, str], roster: Roster
+) -> tuple[IPv4Address | None, Via | None, str | None]:
+    """The address that the target sees, the path, and the node that makes it so."""
     seen_as = address(clauses["as"], roster) if "as" in clauses else None
     if "via" not in clauses:
-        return seen_as, None
+        return seen_as, None, None
     via = clauses["via"]
     if via not in list(Via):
         raise ValueError(not_one_of(f"{quoted(via)} is not a path", via, Via))
@@ -190,26 +264,80 @@ def _way(clauses: Mapping[str, str], roster: Roster) -> tuple[IPv4Address | None
         raise ValueError(
             "'via relayed' needs a relay; allowed: HOST gets a file from HOST through RELAY"
         )
-    return seen_as, Via(via)
+    at = _place("via", clauses, roster)
+    if at is not None and via == Via.DIRECT:
+        raise ValueError(f"no node makes a path direct; allowed: no 'at {at}' after 'via direct'")
+    return seen_as, Via(via), at
+
+
+def _place(keyword: str, clauses: Mapping[str, str], roster: Roster) -> str | None:
+    """The node after `because REASON at` or `via PATH at`; a site stands for its gateway."""
+    at = clauses.get(f"{keyword} at")
+    if at is None:
+        return None
+    if is_like_an_address(at) or ":" in at:
+        raise ValueError(
+            f"{quoted(at)} is not a node; allowed: the node where it happens "
+            f"(an 'at' with an address to dial comes before {keyword!r})"
+        )
+    return roster.node_or_gateway(at)
 
 
 def _cannot_reach(source: str, words: Words, roster: Roster) -> CannotReach:
     to = words.next("a target, as in pc:80")
-    clauses = words.clauses(
-        {"by": _any_of(Protocol), "at": _ENDPOINT, "because": "a reason, as in no-rule"}
-    )
+    clauses = words.clauses({"by": _any_of(Protocol), "at": _ENDPOINT, **_BECAUSE})
     target, protocol = _target(source, to, clauses, roster)
+    return CannotReach(source, target, protocol, *_because(clauses, roster))
+
+
+def _because(clauses: Mapping[str, str], roster: Roster) -> tuple[str | None, str | None]:
+    """The reason why a packet is not delivered, and the node where it ends."""
     reason = clauses.get("because")
     reasons = (*SEEN_REASONS, *FIREWALL_REASONS, *DROP_REASONS)
     if reason is not None and reason not in reasons:
         raise ValueError(not_one_of(f"{quoted(reason)} is not a reason", reason, reasons))
-    at = clauses.get("because at")
-    if at is not None and is_like_an_address(at):
-        raise ValueError(
-            f"{quoted(at)} is not a node; allowed: the node where the packet is dropped "
-            "(an 'at' with an address to dial comes before 'because')"
-        )
-    return CannotReach(source, target, protocol, reason, None if at is None else roster.node(at))
+    return reason, _place("because", clauses, roster)
+
+
+def _punches(source: str, words: Words, roster: Roster) -> Punches:
+    target = _peer(source, words, roster)
+    clauses = words.clauses({"by": _any_of(_PUNCHED_BY), "via": _any_of(_PUNCHED_VIA)})
+    via = clauses.get("via")
+    if via is not None and via not in _PUNCHED_VIA:
+        raise ValueError(not_one_of(f"{quoted(via)} is not the path of a hole", via, _PUNCHED_VIA))
+    return Punches(source, target, _punched_by(clauses), Via(via) if via else None)
+
+
+def _cannot_punch(source: str, words: Words, roster: Roster) -> CannotPunch:
+    target = _peer(source, words, roster)
+    clauses = words.clauses({"by": _any_of(_PUNCHED_BY), **_BECAUSE})
+    return CannotPunch(source, target, _punched_by(clauses), *_because(clauses, roster))
+
+
+def _peer(source: str, words: Words, roster: Roster) -> str:
+    """The host at the other end of a hole, or of a connection by ICE."""
+    roster.host(source)
+    target = words.next("a host")
+    roster.host(target)
+    if target == source:
+        raise ValueError(f"{source} cannot be its own target; allowed: another host")
+    return target
+
+
+def _punched_by(clauses: Mapping[str, str]) -> Protocol:
+    by = clauses.get("by", Protocol.UDP)
+    if by not in _PUNCHED_BY:
+        raise ValueError(not_one_of(f"no hole is punched by {quoted(by)}", by, _PUNCHED_BY))
+    return Protocol(by)
+
+
+def _is(name: str, words: Words, roster: Roster) -> Is:
+    kinds = {word: behaviors for behaviors, word in KINDS.items()}
+    word = words.next(_any_of(kinds))
+    words.clauses({})
+    if word not in kinds:
+        raise ValueError(not_one_of(f"{quoted(word)} is not a kind of NAPT", word, kinds))
+    return Is(_napt(name, roster), *kinds[word])
 
 
 def _behavior(words: Words) -> Behavior:

@@ -30,6 +30,11 @@ class Service:
     port: int
     options: dict[str, str | int | bool] = field(default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        """Its name where several of a host are told apart."""
+        return f"{self.name}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
@@ -41,14 +46,26 @@ class ServiceSpec:
     required: tuple[str, ...] = ()
 
 
+_MANY = scalars.count(10_000)
+
 SERVICES: dict[str, ServiceSpec] = {
     "web": ServiceSpec("napt_lab.servers.web", 80),
     "file-server": ServiceSpec("napt_lab.servers.files", 8080, {"read-only": scalars.flag}),
-    "relay": ServiceSpec("napt_lab.servers.relay.relay", 9000),
+    "relay": ServiceSpec(
+        "napt_lab.servers.relay.relay",
+        9000,
+        {"waiting-per-address": _MANY, "pairs-per-address": _MANY},
+    ),
+    "stun": ServiceSpec("napt_lab.servers.stun", 3478, {"always": scalars.endpoint}),
     "turn": ServiceSpec(
         "napt_lab.servers.turn",
         3478,
-        {"user": scalars.account, "channels": scalars.one_of(Channels)},
+        {
+            "user": scalars.account,
+            "channels": scalars.one_of(Channels),
+            "user-allocations": _MANY,
+            "client-allocations": _MANY,
+        },
         required=("user",),
     ),
 }

@@ -39,11 +39,16 @@ class Words:
     def expect(self, *words: str) -> None:
         """Read these words, which must come next."""
         for word in words:
-            given = self.next(repr(word))
-            if given != word:
-                after = self._words[self._position - 2]
-                wrong = f"{quoted(given)} cannot follow {quoted(after)}"
-                raise ValueError(not_one_of(wrong, given, [word]))
+            self.one_of(word)
+
+    def one_of(self, *choices: str) -> str:
+        """Read a word, which must be one of these."""
+        given = self.next(", ".join(map(repr, choices)))
+        if given not in choices:
+            after = self._words[self._position - 2]
+            wrong = f"{quoted(given)} cannot follow {quoted(after)}"
+            raise ValueError(not_one_of(wrong, given, choices))
+        return given
 
     def clauses(self, what: Mapping[str, str]) -> dict[str, str]:
         """The rest, as pairs of keyword and value; `what`: each keyword, and its allowed values."""
@@ -60,9 +65,9 @@ class Words:
                 raise ValueError(f"{keyword!r} is given twice; allowed: once")
             found[keyword] = self.next(what[keyword])
             # In `because no-rule at napt_a`, `at` is the node where the packet was dropped.
-            if keyword == "because" and self.peek() == "at":
+            if (at := f"{keyword} at") in what and self.peek() == "at":
                 self.next("at")
-                found["because at"] = self.next("a node")
+                found[at] = self.next(what[at])
         return found
 
 

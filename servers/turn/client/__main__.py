@@ -18,7 +18,7 @@ from napt_lab.servers.shared.arguments import file_to_send, file_to_write
 from napt_lab.servers.shared.events import emit
 from napt_lab.servers.shared.events import endpoint as text
 from napt_lab.servers.shared.splice import fin_when_closed, reset_when_closed
-from napt_lab.servers.turn.attributes import Transport
+from napt_lab.servers.stun.attributes import Transport
 from napt_lab.servers.turn.client.endpoint import PeerStream, connected
 from napt_lab.servers.turn.client.options import add_common, converse
 

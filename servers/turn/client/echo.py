@@ -12,7 +12,7 @@ import asyncio
 
 from napt_lab.servers.shared.events import emit
 from napt_lab.servers.shared.events import endpoint as text
-from napt_lab.servers.turn.attributes import Transport
+from napt_lab.servers.stun.attributes import Transport
 from napt_lab.servers.turn.client.endpoint import connected
 from napt_lab.servers.turn.client.options import add_common, converse
 

@@ -14,8 +14,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from napt_lab.servers.turn import attributes as value
-from napt_lab.servers.turn.attributes import Address, Transport
+from napt_lab.servers.stun import attributes as value
+from napt_lab.servers.stun.attributes import Address, Transport
+from napt_lab.servers.stun.stun_message import HEADER_LENGTH, Attribute, Message
 from napt_lab.servers.turn.client.turn_client import (
     ConnectionAttempt,
     Data,
@@ -25,7 +26,6 @@ from napt_lab.servers.turn.client.turn_client import (
     TurnClient,
 )
 from napt_lab.servers.turn.framing import CHANNEL_HEADER_LENGTH
-from napt_lab.servers.turn.stun_message import HEADER_LENGTH, Attribute, Message
 
 MAX_WAITING = 1024  # datagrams and connection attempts; the rest is dropped
 CLOSED = "the server closed the connection"

@@ -1,21 +1,23 @@
 """Load a TURN server: `python -m napt_lab.servers.turn.client.load …`, for `make bench`.
 
-With UDP one packet of channel data is sent again and again, as fast as one process can; with
-TCP (RFC 6062) the client connects to the peer and sends what the connection takes. How much of
-it arrives, only the peer can tell.
+With UDP one packet of channel data is sent again and again, as fast as one process can; or, at a
+steady rate, after `ready` and a SIGUSR1. With TCP (RFC 6062) the client connects to the peer and
+sends what the connection takes. How much of it arrives, only the peer can tell.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
+import signal
 import socket
 import time
 
 from napt_lab.servers.shared.arguments import account, address_and_port
 from napt_lab.servers.shared.events import emit
-from napt_lab.servers.turn.attributes import Address, Transport
+from napt_lab.servers.stun.attributes import Transport
 from napt_lab.servers.turn.client.endpoint import TurnError, connected
 from napt_lab.servers.turn.client.turn_client import Finished, Login, TurnClient
 
@@ -27,29 +29,35 @@ def main() -> None:
     options = _arguments()
     send = datagrams if options.relay == "udp" else stream
     try:
-        count = send(options.server, options.user, options.peer, options.seconds, options.size)
+        count = send(options)
     except (OSError, TurnError) as error:
         raise SystemExit(f"turn load: {error}") from error
     emit("sent", count=count)
 
 
-def datagrams(
-    server: Address, login: tuple[str, str], peer: Address, seconds: float, size: int
-) -> int:
+def datagrams(options: argparse.Namespace) -> int:
     """Send `size` bytes at a time to the peer through a channel; how many packets it were."""
-    turn = TurnClient(Login(*login), Transport.UDP, os.urandom)
+    turn = TurnClient(Login(*options.user), Transport.UDP, os.urandom)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.connect(server)
+        client.connect(options.server)
         client.settimeout(PATIENCE)
         _ask(client, turn, turn.allocate(Transport.UDP, time.monotonic()))
-        _ask(client, turn, turn.bind_channel(peer, time.monotonic()))
-        turn.send(peer, bytes(size))
+        _ask(client, turn, turn.bind_channel(options.peer, time.monotonic()))
+        turn.send(options.peer, bytes(options.size))
         (packet,) = turn.take_output()
-        send, count, end = client.send, 0, time.monotonic() + seconds
-        while time.monotonic() < end:
-            for _ in range(50):
+        if options.rate < math.inf:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+            emit("ready")
+            signal.sigwait({signal.SIGUSR1})
+        send, count, begin = client.send, 0, time.monotonic()
+        while (spent := time.monotonic() - begin) < options.seconds:
+            if count >= spent * options.rate:
+                time.sleep(1 / options.rate)
+                continue
+            burst = 50 if options.rate == math.inf else 1
+            for _ in range(burst):
                 send(packet)
-            count += 50
+            count += burst
     return count
 
 
@@ -66,18 +74,19 @@ def _ask(client: socket.socket, turn: TurnClient, handle: int) -> None:
                 return
 
 
-def stream(server: Address, login: tuple[str, str], peer: Address, seconds: float, _: int) -> int:
+def stream(options: argparse.Namespace) -> int:
     """Send to the peer over a TCP connection of a TCP allocation; how many bytes it took."""
-    return asyncio.run(_stream(server, login, peer, seconds))
+    return asyncio.run(_stream(options))
 
 
-async def _stream(server: Address, login: tuple[str, str], peer: Address, seconds: float) -> int:
+async def _stream(options: argparse.Namespace) -> int:
     chunk, count = bytes(CHUNK), 0
-    async with connected(server, *login, Transport.TCP) as turn:
+    name, password = options.user
+    async with connected(options.server, name, password, Transport.TCP) as turn:
         await turn.allocate(Transport.TCP)
-        await turn.permit(peer[0])
-        joined = await turn.connect(peer)
-        end = time.monotonic() + seconds
+        await turn.permit(options.peer[0])
+        joined = await turn.connect(options.peer)
+        end = time.monotonic() + options.seconds
         while time.monotonic() < end:
             joined.writer.write(chunk)
             await joined.writer.drain()
@@ -103,6 +112,7 @@ def _arguments() -> argparse.Namespace:
     )
     add("--relay", choices=("udp", "tcp"), required=True, help="what is relayed")
     add("--size", type=int, default=1000, metavar="BYTES", help="of data in a packet")
+    add("--rate", type=float, default=math.inf, metavar="N", help="of packets a second (UDP)")
     add("--seconds", type=float, default=1.0, help="for which to send (default: %(default)s)")
     return parser.parse_args()
 

@@ -16,8 +16,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from napt_lab.servers.turn import attributes as value
-from napt_lab.servers.turn.attributes import Address, Transport
+from napt_lab.servers.stun import attributes as value
+from napt_lab.servers.stun.attributes import Address, Transport
+from napt_lab.servers.stun.stun_message import (
+    Attribute,
+    Attributes,
+    Class,
+    Malformed,
+    Message,
+    Method,
+    decode,
+    encode,
+)
 from napt_lab.servers.turn.credentials import (
     MD5,
     NONCE_COOKIE,
@@ -34,16 +44,6 @@ from napt_lab.servers.turn.framing import (
     channel_data,
 )
 from napt_lab.servers.turn.opaque_string import opaque_string
-from napt_lab.servers.turn.stun_message import (
-    Attribute,
-    Attributes,
-    Class,
-    Malformed,
-    Message,
-    Method,
-    decode,
-    encode,
-)
 
 RETRANSMIT_AFTER = 0.5  # seconds, doubled each time (RTO)
 MAX_SENT = 7  # times one request is sent (Rc)

@@ -121,11 +121,11 @@ def tell(folder, text="plain", *, passed=True, frames=None, end=True, listener=N
         stream.listen(listener)
     stream.emit("lab", time=BEGAN - 1, lab="9c", title=f"Title {text}", intro=text)
     stream.emit(
-        "part", time=BEGAN - 1, part="p", title=text, topology="two-sites", path=str(TOPOLOGY),
-        engine="python", drawing=[], capture="capture.pcapng",
+        "part", time=BEGAN - 1, part="p", first=1, title=text, topology="two-sites",
+        path=str(TOPOLOGY), engine="python", drawing=[], capture="capture.pcapng",
     )  # fmt: skip
     stream.emit("step", time=BEGAN, number=1, of=1, title=f"Step {text}", say=text, ask=text,
-                proves=["9c.x"])  # fmt: skip
+                choices=[text, "nowhere"], usage="a letter", proves=["9c.x"])  # fmt: skip
     stream.emit("working", time=BEGAN, what=text)
     stream.emit("tables", time=BEGAN, when="before", tables=[table("napt_a")])
     stream.emit("command", time=BEGAN, node="bob", command=f"curl {text}")
@@ -142,10 +142,13 @@ def tell(folder, text="plain", *, passed=True, frames=None, end=True, listener=N
                 evidence=["first", text])  # fmt: skip
     after = table("napt_a", rule(1, made_by=text), drops={"no-rule": 1})
     stream.emit("tables", time=BEGAN + 1, when="after", tables=[after])
+    stream.emit("prediction", time=BEGAN + 1, step=1, ask=text, choices=[text, "nowhere"],
+                beliefs=["", text], said="nowhere", seen=text, right=False, belief=text,
+                evidence=text, expected=text, exercise="9c/door")  # fmt: skip
     if not passed:
         stream.emit("trouble", time=BEGAN + 1, text=text, trace="")
     if end:
-        stream.emit("end", time=BEGAN + 1, passed=passed, seconds=1.0, error="")
+        stream.emit("end", time=BEGAN + 1, passed=passed, seconds=1.0, error="", learned=[text])
     if frames is None:
         ends = ((NAPT_B, 40009), (NAPT_A, 8080))
         frames = [*connection(), *segment([("napt_a:wan0", IN, ends)], 5, seq=77)]

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from napt_lab.labs.bench.figure_table import bar, number, table
 from napt_lab.labs.bench.figures import KERNEL, OURS, Bound, Figure, Row, Target
-from napt_lab.labs.bench.starting import many_hosts_topology
+from napt_lab.labs.bench.starting import many_hosts_topology, sentences_topology
 from napt_lab.labs.bench.traffic_load import PAYLOAD
 from napt_lab.topologies.spec.loader import load
 
@@ -113,6 +113,12 @@ def test_a_topology_with_many_hosts_is_a_good_one(tmp_path, count):
     file = tmp_path / "many.yaml"
     file.write_text(many_hosts_topology(count))
     assert len(load(file).sites[0].hosts) == count
+
+
+def test_a_topology_with_many_sentences_is_a_good_one(tmp_path):
+    file = tmp_path / "sentences.yaml"
+    file.write_text(sentences_topology(10))
+    assert len(load(file).expect) == 10
 
 
 def test_a_small_datagram_is_a_frame_of_64_bytes():

@@ -79,10 +79,26 @@ def test_ctrl_c_is_not_a_verdict(stream, records):
 def tell_a_run(stream, *, passed=True, broken=False, evidence="seq 1 \x00 <&>"):
     stream.emit("lab", lab="9c", title="A title", intro="An intro")
     stream.emit(
-        "part", part="p", title="", topology="two-sites", engine="python", drawing=["a ── b"]
+        "part",
+        part="p",
+        first=1,
+        title="",
+        topology="two-sites",
+        engine="python",
+        drawing=["a ── b"],
     )
     stream.emit("network", seconds=0.1)
-    stream.emit("step", number=1, of=1, title="A step", say="Words " * 40, ask="?", proves=["9c.x"])
+    stream.emit(
+        "step",
+        number=1,
+        of=1,
+        title="A step",
+        say="Words " * 40,
+        ask="?",
+        choices=[],
+        usage="",
+        proves=["9c.x"],
+    )
     stream.emit("command", node="bob", command="curl " + "x" * 120)
     stream.emit(
         "output", node="bob", command="curl x", status=0, seconds=0.1, stdout="[bold]", stderr=""
@@ -115,6 +131,7 @@ def test_results_are_the_stable_interface(stream, tmp_path):
                 ],
             }
         ],
+        "predictions": [],
     }
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events][:2] == ["lab", "part"]
@@ -174,7 +191,7 @@ def test_a_run_that_was_stopped_says_so_in_one_line(stream):
     stream.emit("check", claim="9c.b", passed=True, broken=False, **check)
     stream.emit("stopped", where="before step 2", unchecked=["9c.b", "9c.c"])
     stream.emit("check", claim="9c.c", passed=False, broken=True, **check)
-    stream.emit("end", passed=False, seconds=1.0, error="")
+    stream.emit("end", passed=False, seconds=1.0, error="", learned=[])
     text = out.getvalue()
     assert text.count("9c.c") == 1
     assert "You stopped before step 2. Not checked: 9c.b (the rest of it), 9c.c." in text
@@ -187,7 +204,7 @@ def test_what_stands_between_backticks_is_bold_on_a_terminal(stream):
     colors: dict[str, Any] = {"force_terminal": True, "color_system": "standard", "no_color": False}
     stream.listen(Narration(Console(file=terminal, width=80, highlight=False, **colors)))
     step = {"number": 1, "of": 1, "title": "t", "proves": []}
-    stream.emit("step", say="port 80 of `files`", ask="who is `files`?", **step)
+    stream.emit("step", say="port 80 of `files`", ask="who is `files`?", choices=[], **step)
     assert "port 80 of `files`" in pipe.getvalue()
     assert "port 80 of \x1b[1mfiles\x1b[0m" in terminal.getvalue()
     assert "who is \x1b[0m\x1b[1;33mfiles\x1b[0m" in terminal.getvalue()

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 from collections import deque
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,10 @@ from napt_lab.labs.exercises import session
 from napt_lab.labs.exercises.exercise import series
 from napt_lab.labs.exercises.exercise_cli import Leave
 from napt_lab.labs.prompt import at_terminal
+from napt_lab.labs.prompt.background import Background
 from napt_lab.labs.prompt.lab_cli import LabCLI
+from napt_lab.labs.prompt.stepping_cli import SteppingCLI
+from napt_lab.labs.stage.pause import Go, Here
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
 
@@ -32,6 +36,13 @@ class NoNodes(list[Any]):
 
 def no_nodes() -> Any:
     return NoNodes()
+
+
+def predict(typed):
+    raise ValueError(f"{typed} is not an answer")
+
+
+HERE = Here(2, 3, "a letter, a to c", predict)
 
 
 @pytest.fixture
@@ -57,7 +68,12 @@ def ctrl_c(monkeypatch):
         monkeypatch.setattr("builtins.input", read)
         monkeypatch.setattr("napt_lab.labs.prompt.lab_cli.pingall", interrupted_command)
         out = io.StringIO()
-        at = cli(NoNodes(), Console(file=out, width=80), "hint", SimpleNamespace())
+        nothing: Any = SimpleNamespace()
+        console = Console(file=out, width=80)
+        if cli is SteppingCLI:
+            at = cli(no_nodes(), console, HERE, nothing, Background())
+        else:
+            at = cli(no_nodes(), console, "hint", nothing)
         try:
             return at.read(), out.getvalue()
         except KeyboardInterrupt:
@@ -68,7 +84,7 @@ def ctrl_c(monkeypatch):
 
 @pytest.mark.parametrize("line", ["^C", "bob curl^C", "pingall"])
 def test_a_line_or_a_command_is_broken_off_and_the_lab_goes_on(ctrl_c, line):
-    ended, shown = ctrl_c(prompt._SteppingCLI, line, "next")
+    ended, shown = ctrl_c(SteppingCLI, line, "next")
     assert ended is True
     assert "Ctrl-D or quit leaves" in shown
 
@@ -83,13 +99,13 @@ def test_after_the_last_step_there_is_nothing_left_to_stop(ctrl_c, monkeypatch):
     def interrupted(_self):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prompt._SteppingCLI, "read", interrupted)
+    monkeypatch.setattr(SteppingCLI, "read", interrupted)
     monkeypatch.setattr(prompt, "Why", lambda net: SimpleNamespace(net=net))
     pause, net = prompt.Prompt(Console(file=io.StringIO())), no_nodes()
     with pytest.raises(KeyboardInterrupt):
-        pause(net, last=False)
+        pause(net, HERE)
     try:
-        assert pause(net, last=True)
+        assert pause(net, replace(HERE, step=4)) == Go(4)
     except KeyboardInterrupt:  # which would end all tests
         pytest.fail("a run that is whole was stopped")
 
@@ -115,7 +131,7 @@ def test_words_that_mean_nothing_to_a_command_are_refused(ctrl_c, line):
     alone = f"{line.split()[0]} takes no words after it: nothing was done"
     assert (pipes if set(line) & set("|&>") else alone) in shown
     assert shown.count("hint") == 1
-    assert ctrl_c(prompt._SteppingCLI, "next extra", "next")[1].count("takes no words") == 1
+    assert ctrl_c(SteppingCLI, "next extra", "next")[1].count("takes no words") == 1
 
 
 def test_ctrl_c_while_a_network_is_built_anew_leads_to_the_prompt(monkeypatch):

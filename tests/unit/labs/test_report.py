@@ -32,7 +32,18 @@ EVIL = "<script>document.title='owned'</script>\"'><img src=x onerror=alert(1)>{
 def comparison(before, after, ends=()):
     story = Story()
     stream = listened(story)
-    stream.emit("step", time=BEGAN, number=1, of=1, title="", say="", ask="", proves=[])
+    stream.emit(
+        "step",
+        time=BEGAN,
+        number=1,
+        of=1,
+        title="",
+        say="",
+        ask="",
+        choices=[],
+        usage="",
+        proves=[],
+    )
     stream.emit("tables", when="before", tables=[before])
     for end in ends:
         stream.emit("program", node="napt_a", program="nat_node", name="rule-ended",
@@ -154,7 +165,9 @@ def test_a_run_that_was_ended_is_written_as_far_as_it_came(tmp_path):
     story = tell(tmp_path, end=False)
     (tmp_path / "capture.pcapng").unlink()
     stream = listened(story)
-    stream.emit("step", number=0, of=2, title="Later", say="", ask="", proves=["9c.y"])
+    stream.emit(
+        "step", number=0, of=2, title="Later", say="", ask="", choices=[], usage="", proves=["9c.y"]
+    )
     stream.emit("check", claim="9c.y", text="it is checked", passed=False, broken=True,
                 evidence=["it was not: the run was ended"])  # fmt: skip
     text = render(story, tmp_path)
@@ -168,8 +181,8 @@ def test_a_run_without_a_network_says_why(tmp_path):
     stream = listened(story)
     stream.emit("lab", lab="9c", title="T", intro="")
     stream.emit("trouble", text="no bridge <here>", trace="")
-    stream.emit("step", number=0, of=1, title="S", say="", ask="", proves=[])
-    stream.emit("end", passed=False, seconds=0.1, error="")
+    stream.emit("step", number=0, of=1, title="S", say="", ask="", choices=[], usage="", proves=[])
+    stream.emit("end", passed=False, seconds=0.1, error="", learned=[])
     assert "no bridge &lt;here&gt;" in render(story, tmp_path)
 
 
@@ -222,11 +235,19 @@ def test_the_drawing_has_every_address_and_no_two_boxes_overlap(path):
             assert apart_x or apart_y, (one, other)
 
 
+def test_what_was_predicted_stands_beside_what_was_seen_and_learned(tmp_path):
+    words = " ".join(Elements(render(tell(tmp_path), tmp_path)).words.split())
+    outcome = "You said: nowhere The belief behind it: plain Seen: plain plain"
+    assert f"What happened {outcome}" in words
+    assert "What this level has shown plain What you predicted 0 of 1 predictions" in words
+    assert f"Step 1: plain {outcome} The exercise that fits: make exercise-9c PART=door" in words
+
+
 def test_a_run_that_was_stopped_is_called_so(tmp_path):
     story = tell(tmp_path, end=False)
     story.intro = "Port 80 of `files`, by `curl <URL>`"
     story({"event": "stopped", "time": BEGAN + 2, "where": "before step 2", "unchecked": []})
-    story({"event": "end", "time": BEGAN + 2, "passed": False, "seconds": 2.0})
+    story({"event": "end", "time": BEGAN + 2, "passed": False, "seconds": 2.0, "learned": []})
     page_text = render(story, tmp_path)
     assert "<title>Level 9c: stopped</title>" in page_text
     assert "The run was stopped before step 2: not every claim was checked." in page_text

@@ -184,7 +184,7 @@ def test_hairpinned_packets_are_filtered_like_all_others(filtering):
     nat = Nat(filtering=filtering)
     bobs = source(nat.out(udp(f"{BOB}:53", WEB)))
     assert bool(nat.inside(udp(PC, bobs))) == (filtering is EI)
-    alices = f"{EXTERNAL}:{nat.rules[1].external_port}"
+    alices = f"{EXTERNAL}:{nat.rules[1].external[1]}"
     # Once BOB has sent there, ALICE is admitted: hole punching within one site.
     nat.inside(udp(f"{BOB}:53", alices))
     assert nat.inside(udp(PC, bobs))
@@ -265,6 +265,19 @@ def test_an_address_is_admitted_while_one_of_its_sessions_lives():
     assert nat.outside(udp(f"{SERVER}:3", external))
     nat.wait(200)
     assert nat.outside(udp(f"{SERVER}:3", external)) == []
+
+
+def test_a_flush_leaves_only_explicit_rules():
+    nat = nat_with_a_talk()
+    assert nat.outside(tcp(f"{OTHER}:5", BOBS))  # a session of an explicit rule
+    assert nat.translator.flush() == 3
+    assert nat.sessions == 0
+    assert all(rule.explicit for rule in nat.rules)
+    assert nat.outside(udp(WEB, OURS)) == []
+    assert nat.drop is Drop.NO_RULE
+    assert nat.outside(tcp(f"{OTHER}:5", BOBS, "A")) == []
+    assert nat.drop is Drop.NO_CONNECTION
+    assert nat.translator.flush() == 0
 
 
 def test_without_a_watcher_it_does_the_same():
@@ -413,7 +426,7 @@ def test_a_translator_whose_events_are_not_followed_decides_the_same():
         assert nat.outside(udp(f"{SERVER}:53", f"{EXTERNAL}:4000")) == []
         assert nat.drop is Drop.NO_RULE
         assert show(nat.outside(tcp(f"{SERVER}:9", f"{EXTERNAL}:8080"))[0]).endswith(f"{ALICE}:80")
-        assert nat.translator.remove_rule(6, 8080) is rule
+        assert nat.translator.remove_rule(6, (0, 8080)) is rule
     assert followed.events
     assert alone.events == []
     assert alone.translator.drops == followed.translator.drops

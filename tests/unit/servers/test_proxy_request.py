@@ -130,6 +130,7 @@ def test_max_forwards_counts_down():
         (request("POST", version="1.0", Transfer_Encoding="chunked"), 400),
         (request("CONNECT", "a.test:443", Content_Length="5"), 400),
         (request("CONNECT", "a.test:443", Transfer_Encoding="chunked"), 400),
+        (h11.Request(method="GET", target="http://a.test/", headers=[("Host", "a b")]), 400),
         (request(version="2.0"), 505),
         (request(version="9.9"), 505),
         (request(version="0.9"), 505),

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napt_lab.servers.turn import attributes as value
-from napt_lab.servers.turn.credentials import MD5, SHA256, long_term_key
-from napt_lab.servers.turn.stun_message import (
+from napt_lab.servers.stun import attributes as value
+from napt_lab.servers.stun.stun_message import (
     Attribute,
     Class,
     Malformed,
@@ -19,6 +18,7 @@ from napt_lab.servers.turn.stun_message import (
     decode,
     encode,
 )
+from napt_lab.servers.turn.credentials import MD5, SHA256, long_term_key
 
 REQUEST = bytes.fromhex(
     "000100582112a442b7e7a701bc34d686fa87dfae"

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napt_lab.servers.stun import attributes as value
+from napt_lab.servers.stun.attributes import FiveTuple
+from napt_lab.servers.stun.stun_message import Attribute, Class, Message, Method, decode, encode
 from napt_lab.servers.turn import actions
-from napt_lab.servers.turn import attributes as value
 from napt_lab.servers.turn.__main__ import _arguments
-from napt_lab.servers.turn.attributes import FiveTuple
-from napt_lab.servers.turn.stun_message import Attribute, Class, Message, Method, decode, encode
 from napt_lab.servers.turn.turn_state import MAX_STRANGERS, MAX_STRANGERS_PER_CLIENT
 from tests.unit.servers.turn_world import CLIENT, RELAY, SERVER, TCP, UDP, World
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from napt_lab.servers.turn import attributes as value
-from napt_lab.servers.turn.stun_message import Attribute, Class, Message, Method, decode, encode
+from napt_lab.servers.stun import attributes as value
+from napt_lab.servers.stun.stun_message import Attribute, Class, Message, Method, decode, encode
 from tests.unit.servers.turn_world import CLIENT, RELAY, TCP, UDP, World
 
 REQUESTED_UDP = (Attribute.REQUESTED_TRANSPORT, value.encode_byte(UDP))

@@ -2,10 +2,10 @@
 
 import pytest
 
+from napt_lab.servers.stun import attributes as value
+from napt_lab.servers.stun.stun_message import Attribute, Method, decode
 from napt_lab.servers.turn import actions
-from napt_lab.servers.turn import attributes as value
 from napt_lab.servers.turn.client.turn_client import ConnectionAttempt
-from napt_lab.servers.turn.stun_message import Attribute, Method, decode
 from tests.unit.servers.turn_world import PEER, RELAY, TCP, UDP, World
 
 OTHER = ("198.51.100.8", 5000)

@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from napt_lab.servers.turn import attributes as value
+from napt_lab.servers.stun import attributes as value
+from napt_lab.servers.stun.stun_message import Attribute, Class, Message, Method, decode, encode
 from napt_lab.servers.turn.client.turn_client import Login, TurnClient
 from napt_lab.servers.turn.credentials import (
     MD5,
@@ -15,7 +16,6 @@ from napt_lab.servers.turn.credentials import (
     SHA256,
     long_term_key,
 )
-from napt_lab.servers.turn.stun_message import Attribute, Class, Message, Method, decode, encode
 from tests.unit.servers.turn_world import CLIENT, TCP, UDP, World
 
 REQUESTED = (Attribute.REQUESTED_TRANSPORT, value.encode_byte(UDP))

@@ -37,4 +37,4 @@ def test_a_file_imports_only_from_files_before_it(name):
 
 
 def test_the_imports_are_seen():
-    assert {"allocation", "turn_state", "attributes"} <= imported("connect")
+    assert {"allocation", "turn_state", "error_response"} <= imported("connect")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napt_lab.servers.stun.stun_message import Class, Message, Method, encode
 from napt_lab.servers.turn.framing import Deframer, Desynchronised, channel_data
-from napt_lab.servers.turn.stun_message import Class, Message, Method, encode
 
 BINDING = encode(Message(Method.BINDING, Class.REQUEST, bytes(12)))
 MESSAGES = [

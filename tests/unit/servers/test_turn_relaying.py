@@ -2,9 +2,9 @@
 
 import pytest
 
-from napt_lab.servers.turn import attributes as value
+from napt_lab.servers.stun import attributes as value
+from napt_lab.servers.stun.stun_message import Attribute, Class, Message, Method, decode, encode
 from napt_lab.servers.turn.framing import RFC5766_CHANNELS, channel_data
-from napt_lab.servers.turn.stun_message import Attribute, Class, Message, Method, decode, encode
 from tests.unit.servers.turn_world import PEER, RELAY, TCP, UDP, World
 
 SAME_HOST = (PEER[0], 6000)

@@ -6,14 +6,14 @@ import random
 from ipaddress import IPv4Network
 from typing import cast
 
+from napt_lab.servers.stun.attributes import FiveTuple, Transport, decode_xor_address
+from napt_lab.servers.stun.stun_message import Attribute
 from napt_lab.servers.turn import actions
-from napt_lab.servers.turn.attributes import FiveTuple, Transport, decode_xor_address
 from napt_lab.servers.turn.client.turn_client import Data, Finished, Login, TurnClient
 from napt_lab.servers.turn.credentials import Credentials
 from napt_lab.servers.turn.framing import CHANNELS
 from napt_lab.servers.turn.policy import PeerPolicy
 from napt_lab.servers.turn.quota import Limits, Quota
-from napt_lab.servers.turn.stun_message import Attribute
 from napt_lab.servers.turn.turn_server import TurnServer
 
 SERVER = ("203.0.113.10", 3478)

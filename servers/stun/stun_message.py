@@ -30,7 +30,7 @@ import hashlib
 import hmac
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TypeAlias
@@ -69,9 +69,10 @@ class Method(IntEnum):
 
 
 class Attribute(IntEnum):
-    """An attribute's type (RFC 8489, section 18.4; RFC 8656; RFC 6062)."""
+    """An attribute's type (RFC 8489, section 18.4; RFC 5780; RFC 8656; RFC 6062)."""
 
     MAPPED_ADDRESS = 0x0001
+    CHANGE_REQUEST = 0x0003
     USERNAME = 0x0006
     MESSAGE_INTEGRITY = 0x0008
     ERROR_CODE = 0x0009
@@ -92,15 +93,38 @@ class Attribute(IntEnum):
     USERHASH = 0x001E
     XOR_MAPPED_ADDRESS = 0x0020
     RESERVATION_TOKEN = 0x0022
+    PADDING = 0x0026
+    RESPONSE_PORT = 0x0027
     CONNECTION_ID = 0x002A
     ADDITIONAL_ADDRESS_FAMILY = 0x8000
     ADDRESS_ERROR_CODE = 0x8001
     PASSWORD_ALGORITHMS = 0x8002
     SOFTWARE = 0x8022
     FINGERPRINT = 0x8028
+    RESPONSE_ORIGIN = 0x802B
+    OTHER_ADDRESS = 0x802C
 
 
-_UNDERSTOOD = frozenset(Attribute)
+STUN_ATTRIBUTES = frozenset(
+    {
+        Attribute.MAPPED_ADDRESS,
+        Attribute.USERNAME,
+        Attribute.MESSAGE_INTEGRITY,
+        Attribute.ERROR_CODE,
+        Attribute.UNKNOWN_ATTRIBUTES,
+        Attribute.REALM,
+        Attribute.NONCE,
+        Attribute.MESSAGE_INTEGRITY_SHA256,
+        Attribute.PASSWORD_ALGORITHM,
+        Attribute.USERHASH,
+        Attribute.XOR_MAPPED_ADDRESS,
+    }
+)
+"""Those below 0x8000 that RFC 8489 itself defines: every STUN server understands them."""
+DISCOVERY_ATTRIBUTES = frozenset(
+    {Attribute.CHANGE_REQUEST, Attribute.PADDING, Attribute.RESPONSE_PORT}
+)
+"""Those of RFC 5780."""
 
 Attributes: TypeAlias = list[tuple[int, bytes]]
 """Types and values, in the order in which they stand in a message."""
@@ -137,9 +161,9 @@ class Message:
     def add(self, attribute: int, value: bytes) -> None:
         self.attributes.append((attribute, value))
 
-    def not_understood(self) -> list[int]:
-        """Unknown types below 0x8000, which must not be ignored (section 14)."""
-        return [kind for kind, _ in self.attributes if kind < 0x8000 and kind not in _UNDERSTOOD]
+    def not_understood(self, understood: Set[int]) -> list[int]:
+        """Other types below 0x8000, which must not be ignored (section 14)."""
+        return [kind for kind, _ in self.attributes if kind < 0x8000 and kind not in understood]
 
     def verify(self, attribute: Attribute, key: bytes) -> bool:
         """Whether this integrity attribute is there and was computed with `key`."""

@@ -21,7 +21,7 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple, TypeAlias
 
-from napt_lab.servers.turn.stun_message import MAGIC_COOKIE
+from napt_lab.servers.stun.stun_message import MAGIC_COOKIE
 
 Address: TypeAlias = tuple[str, int]
 """IP address and port of a transport address, as Python's sockets have it."""
@@ -71,12 +71,16 @@ def family_of(address: str) -> Family:
     return Family.IPV6 if ":" in address else Family.IPV4
 
 
-def encode_xor_address(address: Address, transaction_id: bytes) -> bytes:
+def encode_address(address: Address) -> bytes:
+    """MAPPED-ADDRESS, RESPONSE-ORIGIN and OTHER-ADDRESS: not XORed."""
     host, port = address
     family = family_of(host)
-    packed = socket.inet_pton(_DOMAINS[family], host)
-    value = struct.pack("!H", port) + packed
-    return struct.pack("!BB", 0, family) + _xor(value, transaction_id)
+    return struct.pack("!BBH", 0, family, port) + socket.inet_pton(_DOMAINS[family], host)
+
+
+def encode_xor_address(address: Address, transaction_id: bytes) -> bytes:
+    plain = encode_address(address)
+    return plain[:2] + _xor(plain[2:], transaction_id)
 
 
 def decode_xor_address(value: bytes, transaction_id: bytes) -> Address:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import hashlib
 
-REPLY_REFILL = 32.0  # bytes/s
+REPLY_REFILL = 32.0  # bytes/s, if the server does not want another
 REPLY_PROOF = 1024.0  # bytes that an authenticated request earns
 REPLY_CREDIT = 4096.0  # bytes at most, earned and not spent
 REPLY_SLOTS = 4096
@@ -33,10 +33,11 @@ REPLY_SLOTS = 4096
 class ReplyBudget:
     """Bytes that may be sent to addresses which have not proved to be real."""
 
-    def __init__(self, secret: bytes, first: int) -> None:
-        """`first`: bytes that an address has on credit from the beginning."""
+    def __init__(self, secret: bytes, first: float, refill: float = REPLY_REFILL) -> None:
+        """`first`: bytes that an address has on credit from the beginning; `refill`: bytes/s."""
         self._secret = secret
-        self._first = float(first)
+        self._first = first
+        self._refill = refill
         self._credit = [self._first] * REPLY_SLOTS
         self._filled_at = [0.0] * REPLY_SLOTS
 
@@ -46,7 +47,7 @@ class ReplyBudget:
         credit = self._credit[slot]
         # Time gives back the first credit, and nothing on top of it.
         if credit < self._first:
-            refilled = credit + (now - self._filled_at[slot]) * REPLY_REFILL
+            refilled = credit + (now - self._filled_at[slot]) * self._refill
             credit = min(self._first, refilled)
         self._filled_at[slot] = now
         credit = min(REPLY_CREDIT, credit + request)
