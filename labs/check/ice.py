@@ -13,9 +13,11 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Any
 
 from napt_lab.labs.capture.wire import Captured
@@ -28,7 +30,10 @@ from napt_lab.topologies.spec.assertions import ConnectsByIce, Via
 
 PATIENCE = 20.0  # seconds for the other peer to come
 END_SECONDS = 30.0  # more, for a way to it, the file, and the programs' ends
-FILE_BYTES = 64  # one datagram
+CHUNK = 1200  # bytes of the file in one datagram (servers/shared/file_in_datagrams.py)
+TOKEN_BYTES = 64
+AT_ONCE = 32  # pairs: the TURN server rents a user 64 addresses …
+FROM_ONE_ADDRESS = 8  # … and the relay lets no more of an address meet
 ANSWER_BYTES = 16  # of the digest in its answer (servers/shared/file_in_datagrams.py)
 HEADS = (b"DATA", b"HAVE")  # with which its datagrams begin
 PROGRAM = "ice"
@@ -56,18 +61,48 @@ class _Meeting:
     content: bytes
 
     @property
-    def answer(self) -> bytes:
-        return hashlib.sha256(self.content).digest()[:ANSWER_BYTES]
+    def tokens(self) -> tuple[bytes, bytes]:
+        """By which the file's second datagram is known, and the answer to it.
+
+        Over TCP, the first one may be in a segment with what was sent before it.
+        """
+        token = self.content[CHUNK:]
+        return token, hashlib.sha256(token).digest()[:ANSWER_BYTES]
 
 
 def connect_by_ice(ground: Ground, pairs: Collection[Pair]) -> dict[Pair, Connected]:
-    """Connect these pairs of hosts, all at once. CannotTell if a program could not be run.
+    """Connect these pairs of hosts, side by side. CannotTell if a program could not be run.
 
     The topology must have a relay, where they meet; STUN and TURN servers are used if there are.
     """
+    found: dict[Pair, Connected] = {}
+    left = list(pairs)
+    while left:
+        batch, left = _batch(ground, left)
+        found |= _connect(ground, batch)
+    return found
+
+
+def _batch(ground: Ground, pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
+    """As many pairs as may meet at a time, and the others."""
+    used: Counter[IPv4Address] = Counter()
+    batch, left = [], []
+    for pair in pairs:
+        addresses = {ground.public_address(node) for node in pair}
+        fits = all(used[address] < FROM_ONE_ADDRESS for address in addresses)
+        if fits and len(batch) < AT_ONCE:
+            used.update(addresses)
+            batch.append(pair)
+        else:
+            left.append(pair)
+    return batch, left
+
+
+def _connect(ground: Ground, pairs: Sequence[Pair]) -> dict[Pair, Connected]:
     since, log_since = ground.wire.mark(), ground.net.log.mark()
     meetings = [
-        _Meeting(pair, secrets.token_hex(16), new_name(), os.urandom(FILE_BYTES)) for pair in pairs
+        _Meeting(pair, secrets.token_hex(16), new_name(), os.urandom(CHUNK + TOKEN_BYTES))
+        for pair in pairs
     ]
     with ExitStack() as stack:
         for meeting in meetings:
@@ -91,8 +126,8 @@ def _start(ground: Ground, node: str, meetings: Collection[_Meeting]) -> Process
     turn, user = _server(ground, "turn")
     if stun := _server(ground, "stun")[0] or turn:  # a TURN server answers STUN as well
         argv += ["--stun", stun]
-    if turn:  # over TCP, which passes where UDP is blocked
-        argv += ["--turn", turn, "--turn-over", "tcp", "--user", user]
+    if turn:
+        argv += ["--turn", turn, "--turn-over", "either", "--user", user]
     for meeting in meetings:
         if node in meeting.pair:
             does = "--send" if node == meeting.pair[0] else "--receive"
@@ -131,7 +166,7 @@ def _outcome(
             raise CannotTell(processes[node].obituary() or f"{PROGRAM} on {node} did not end")
     forth, back = (
         Trail(tuple(captured for captured in seen.seen if token in captured.data))
-        for token in (meeting.content, meeting.answer)
+        for token in meeting.tokens
     )
     via, via_back = (
         way_between(ground, *meeting.pair, forth),
