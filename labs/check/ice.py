@@ -86,7 +86,8 @@ def connect_by_ice(ground: Ground, pairs: Collection[Pair]) -> dict[Pair, Connec
 def _batch(ground: Ground, pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
     """As many pairs as may meet at a time, and the others."""
     used: Counter[IPv4Address] = Counter()
-    batch, left = [], []
+    batch: list[Pair] = []
+    left: list[Pair] = []
     for pair in pairs:
         addresses = {ground.public_address(node) for node in pair}
         fits = all(used[address] < FROM_ONE_ADDRESS for address in addresses)
