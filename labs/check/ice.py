@@ -13,11 +13,9 @@ import hashlib
 import os
 import secrets
 import time
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from typing import Any
 
 from napt_lab.labs.capture.wire import Captured
@@ -32,8 +30,6 @@ PATIENCE = 20.0  # seconds for the other peer to come
 END_SECONDS = 30.0  # more, for a way to it, the file, and the programs' ends
 CHUNK = 1200  # bytes of the file in one datagram (servers/shared/file_in_datagrams.py)
 TOKEN_BYTES = 64
-AT_ONCE = 32  # pairs: the TURN server rents a user 64 addresses …
-FROM_ONE_ADDRESS = 8  # … and the relay lets no more of an address meet
 ANSWER_BYTES = 16  # of the digest in its answer (servers/shared/file_in_datagrams.py)
 HEADS = (b"DATA", b"HAVE")  # with which its datagrams begin
 PROGRAM = "ice"
@@ -44,11 +40,15 @@ Pair = tuple[str, str]  # the peer that sends, and the one that receives
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """What came of one pair: the way, or why there was none."""
+    """What came of one pair: the way, or why there was none.
+
+    `sockets`: the nodes and the endpoints from which they sent their checks.
+    """
 
     via: Via | None
     evidence: tuple[str, ...]
     failure: str = ""
+    sockets: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,35 +71,10 @@ class _Meeting:
 
 
 def connect_by_ice(ground: Ground, pairs: Collection[Pair]) -> dict[Pair, Connected]:
-    """Connect these pairs of hosts, side by side. CannotTell if a program could not be run.
+    """Connect these pairs of hosts, all at once. CannotTell if a program could not be run.
 
     The topology must have a relay, where they meet; STUN and TURN servers are used if there are.
     """
-    found: dict[Pair, Connected] = {}
-    left = list(pairs)
-    while left:
-        batch, left = _batch(ground, left)
-        found |= _connect(ground, batch)
-    return found
-
-
-def _batch(ground: Ground, pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
-    """As many pairs as may meet at a time, and the others."""
-    used: Counter[IPv4Address] = Counter()
-    batch: list[Pair] = []
-    left: list[Pair] = []
-    for pair in pairs:
-        addresses = {ground.public_address(node) for node in pair}
-        fits = all(used[address] < FROM_ONE_ADDRESS for address in addresses)
-        if fits and len(batch) < AT_ONCE:
-            used.update(addresses)
-            batch.append(pair)
-        else:
-            left.append(pair)
-    return batch, left
-
-
-def _connect(ground: Ground, pairs: Sequence[Pair]) -> dict[Pair, Connected]:
     since, log_since = ground.wire.mark(), ground.net.log.mark()
     meetings = [
         _Meeting(pair, secrets.token_hex(16), new_name(), os.urandom(CHUNK + TOKEN_BYTES))
@@ -154,6 +129,11 @@ def _outcome(
 ) -> Connected:
     source, target = meeting.pair
     events = {(e.node, e.name): e.fields for e in told if e.fields.get("file") == meeting.file}
+    sockets = tuple(
+        (node, endpoint)
+        for node in meeting.pair
+        for endpoint in events.get((node, "candidates"), {}).get("host", ())
+    )
     evidence = list(_drops(told, events))
     evidence += [
         f"{node} selected {pair['local']} → {pair['remote']}"
@@ -162,7 +142,8 @@ def _outcome(
     ]
     for node in meeting.pair:
         if (failed := events.get((node, "failed"))) is not None:
-            return Connected(None, tuple(evidence), f"{node} did not connect: {failed['reason']}")
+            failure = f"{node} did not connect: {failed['reason']}"
+            return Connected(None, tuple(evidence), failure, sockets)
         if (node, "done") not in events:
             raise CannotTell(processes[node].obituary() or f"{PROGRAM} on {node} did not end")
     forth, back = (
@@ -175,7 +156,7 @@ def _outcome(
     )
     evidence += [f"the file went {forth}", f"the answer went {back}"]
     failure = "" if via is via_back else f"the way back is another: {via_back.value}"
-    return Connected(via, tuple(evidence), failure)
+    return Connected(via, tuple(evidence), failure, sockets)
 
 
 def _drops(
