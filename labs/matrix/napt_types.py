@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from napt_lab.labs.matrix.prediction import Method, Nat
@@ -32,7 +32,7 @@ class NaptType:
     """A kind of NAPT: how a topology file says it, and what the model knows of it."""
 
     name: str
-    keys: Mapping[str, object]
+    keys: Mapping[str, object] = field(hash=False)
     nat: Nat
 
 

@@ -40,22 +40,25 @@ _ERRORS = (CannotTell, CaptureIncomplete, OSError, Unmet)
 
 def try_all(
     net: Network, field: Field, cells: Sequence[Cell], folder: Path, progress: Progress
-) -> Iterator[Result]:
+) -> list[Result]:
     """Try cells of one method; their packets go to `capture-METHOD.pcapng`."""
+    results: list[Result] = []
     captures: list[Path] = []
     method = cells[0].method
     work = _connect_some if method is Method.ICE else _try_some
     for batch in _batches(field, cells):
         log_since = net.log.mark()
         with Wire(net) as wire:
-            results = work(Ground(net, wire), field, batch, progress)
+            found = work(Ground(net, wire), field, batch, progress)
             captures.append(folder / f".{len(captures)}.pcapng")
             wire.save(captures[-1])
-            take_in(results, field, wire, net.log.since(log_since))
-        yield from results
+            take_in(found, field, wire, net.log.since(log_since))
+        results += found
     join_pcapng(captures, folder / f"capture-{method}.pcapng")
     for capture in captures:
         capture.unlink()
+    order = {cell: number for number, cell in enumerate(cells)}
+    return sorted(results, key=lambda result: order[result.cell])
 
 
 def _batches(field: Field, cells: Sequence[Cell]) -> Iterator[Sequence[Cell]]:
