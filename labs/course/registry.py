@@ -53,13 +53,16 @@ LABS: dict[str, Entry] = {
         "P2P networking via rules that a program asks for (PCP, NAT-PMP)",
         "napt_lab.labs.level_9d.lab",
         TOPOLOGIES / "two-sites-pcp.yaml",
-        has_exercises=False,
+    ),
+    "9e": Entry(
+        "P2P networking without a rule: STUN and UDP hole punching",
+        "napt_lab.labs.level_9e.lab",
+        TOPOLOGIES / "level-9e.yaml",
     ),
     "9g": Entry(
         "P2P networking by the best way (ICE)",
         "napt_lab.labs.level_9g.lab",
         TOPOLOGIES / "level-9g.yaml",
-        has_exercises=False,
     ),
 }
 

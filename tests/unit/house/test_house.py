@@ -75,6 +75,7 @@ FLOORS = {
         "labs/level_9b",
         "labs/level_9c",
         "labs/level_9d",
+        "labs/level_9e",
         "labs/level_9g",
         "labs/cli",
         "labs",
