@@ -23,6 +23,7 @@ from napt_lab.topologies.spec.presets import FIREWALLS, KINDS, PRESETS, USUAL, P
 T = TypeVar("T")
 
 KERNEL = "nftables"
+OURS = (Method.UDP, Method.TCP, Method.ICE)
 _SHORT = dict(zip(Behavior, ("EI", "AD", "APD"), strict=True))
 _PORTS = (PortAssignment.RANDOM, PortAssignment.PRESERVE, PortAssignment.SEQUENTIAL)
 
@@ -77,9 +78,9 @@ def chosen(types: str | None, methods: str | None) -> tuple[list[NaptType], list
     """
     return (
         _named(types, _ALL, "type") if types else list(USUAL_TYPES),
-        _named(methods, {method.value: method for method in Method}, "method")
+        _named(methods, {method.value: method for method in OURS}, "method")
         if methods
-        else list(Method),
+        else list(OURS),
     )
 
 
