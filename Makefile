@@ -6,13 +6,13 @@
 # 2 wrong usage or wrong YAML, 3 this machine cannot run it. `.venv/bin/napt-lab lab 9c`
 # has the true one.
 
-LABS := 8 9a 9b 9c 9d 9e
+LABS := 8 9a 9b 9c 9d 9e 9g
 EXERCISES := 8 9a 9b 9c 9d 9e
 
 NAPT := @sh labs/setup/start.sh
 
 TARGETS := $(LABS:%=lab-%) labs $(EXERCISES:%=exercise-%) grade test test-fast coverage lint bench fuzz \
-  conformance \
+  conformance matrix \
   doctor check shell clean distclean help
 FOLDERS := docs nat_node servers tests topologies
 
@@ -35,6 +35,7 @@ help:
 	  'bench' 'compare the translator with the kernel'\''s own' \
 	  'fuzz' 'send the translator a million random packets (PACKETS=…, SEED=…, STORY=…)' \
 	  'conformance' 'try what the RFCs ask of a NAPT (ENGINES="python nftables", PRESET=…, TRANSLATOR=FILE, ONLY=5382)' \
+	  'matrix' 'try all pairs of NAPT types: who can talk to whom directly (TYPES=…, METHODS=…, CARRIER=1)' \
 	  'doctor' 'show whether this machine can run the labs, and what to do' \
 	  'check TOPOLOGY=FILE' 'check a topology, and what it expects' \
 	  'shell TOPOLOGY=FILE' 'build a topology and get a prompt on its nodes' \
@@ -60,7 +61,7 @@ grade:
 	    "$$(echo $(EXERCISES) | tr ' ' '|')" >&2; exit 2; }
 	$(NAPT) $@
 
-test test-fast coverage lint bench fuzz conformance doctor:
+test test-fast coverage lint bench fuzz conformance matrix doctor:
 	$(NAPT) $@
 
 check shell:

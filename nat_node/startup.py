@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from napt_lab.nat_node.control.control_protocol import PROTOCOLS
-from napt_lab.nat_node.core.behavior import Endpoint, parse_address, parse_endpoint
+from napt_lab.nat_node.control.control_protocol import PROTOCOLS, Rule
+from napt_lab.nat_node.core.behavior import parse_address, parse_endpoint
 from napt_lab.nat_node.core.explicit_rules import RuleRefused
 from napt_lab.nat_node.core.settings import PORT_CONTROL, SETTINGS, LeaseLimits, Setting, Settings
 from napt_lab.nat_node.engines.python_engine import Devices, Node
@@ -76,7 +76,7 @@ def _run_student(
     settings: Settings,
     interfaces: Interfaces,
     control: Path,
-    rules: list[tuple[int, int, Endpoint]],
+    rules: list[Rule],
     file: Path,
 ) -> int:
     from napt_lab.nat_node.engines.student.faults import LoadError
@@ -133,9 +133,9 @@ def _chosen(settings: Iterable[Setting], arguments: argparse.Namespace) -> dict[
     }
 
 
-def _rule(text: str) -> tuple[int, int, Endpoint]:
+def _rule(text: str) -> Rule:
     match = _RULE.fullmatch(text)
     if match is None:
         raise ValueError(f"--rule {text!r}: such as 'tcp 8080 -> 10.0.0.7:8080'")
     protocol, port, internal = match.groups()
-    return PROTOCOLS[protocol], int(port), parse_endpoint(internal)
+    return PROTOCOLS[protocol], (0, int(port)), parse_endpoint(internal)

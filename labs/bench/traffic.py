@@ -32,7 +32,7 @@ from napt_lab.topologies.network import namespaces
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.own_programs import program
-from napt_lab.topologies.network.processes import Completed, DeadlinePassed, Process
+from napt_lab.topologies.network.processes import Completed, DeadlinePassed, NodeProgram
 
 GRACE = 10.0  # seconds that a program may take beyond the time that it measures
 SENDS_LONGER = 0.2  # seconds, so that a receiver's time is never partly silence
@@ -187,7 +187,7 @@ class Traffic:
     @contextlib.contextmanager
     def receiver(
         self, role: str, seconds: float, node: Node | None = None
-    ) -> Iterator[tuple[Process, int]]:
+    ) -> Iterator[tuple[NodeProgram, int]]:
         """A receiving program on a node (the server), ready at a port that nothing has used."""
         port = next(self._ports)
         argv = program(

@@ -29,7 +29,7 @@ def lost(ground: Ground, trail: Trail, log_since: int) -> Event | None:
         return None
     last = trail.seen[-1]
     for event in reversed(ground.net.log.since(log_since)):
-        if (event.program, event.name) == (LINK, "drop") and _names(event, last):
+        if (event.program, event.name) == (LINK, "drop") and names(event, last):
             return event
     return None
 
@@ -55,7 +55,7 @@ def _is_about(event: Event, trail: Trail) -> bool:
     for captured in trail.seen:
         if node_of(captured) != event.node:
             continue
-        if _names(event, captured):
+        if names(event, captured):
             return True
         # A NAPT's firewall sees what comes in with the destination that it has inside.
         source = f" {captured.packet.from_} > "
@@ -64,7 +64,7 @@ def _is_about(event: Event, trail: Trail) -> bool:
     return False
 
 
-def _names(event: Event, captured: Captured) -> bool:
+def names(event: Event, captured: Captured) -> bool:
     """Whether a report names the endpoints that the packet had where it was captured."""
     packet = captured.packet
     ports = packet.source_port is not None

@@ -63,7 +63,7 @@ class _Meeting:
 def connect_by_ice(ground: Ground, pairs: Collection[Pair]) -> dict[Pair, Connected]:
     """Connect these pairs of hosts, all at once. CannotTell if a program could not be run.
 
-    The topology must have a relay, where they meet. Its TURN server answers STUN as well.
+    The topology must have a relay, where they meet; STUN and TURN servers are used if there are.
     """
     since, log_since = ground.wire.mark(), ground.net.log.mark()
     meetings = [
@@ -88,9 +88,11 @@ def connect_by_ice(ground: Ground, pairs: Collection[Pair]) -> dict[Pair, Connec
 
 def _start(ground: Ground, node: str, meetings: Collection[_Meeting]) -> Process:
     argv = [PROGRAM, "--meet", _server(ground, "relay")[0], "--wait", f"{PATIENCE:g}"]
-    server, user = _server(ground, "turn")
-    if server:  # over TCP, which passes where UDP is blocked
-        argv += ["--stun", server, "--turn", server, "--turn-over", "tcp", "--user", user]
+    turn, user = _server(ground, "turn")
+    if stun := _server(ground, "stun")[0] or turn:  # a TURN server answers STUN as well
+        argv += ["--stun", stun]
+    if turn:  # over TCP, which passes where UDP is blocked
+        argv += ["--turn", turn, "--turn-over", "tcp", "--user", user]
     for meeting in meetings:
         if node in meeting.pair:
             does = "--send" if node == meeting.pair[0] else "--receive"

@@ -1,30 +1,38 @@
 """`keeps its connection to`: a TCP connection made before something happens, and used after.
 
 Nothing is said on it until then: so it is the old connection that must still work, by the same
-mappings of the NAPTs on its way.
+mappings of the NAPTs on its way. A web server and our own listener are asked something. To another
+program nothing may be said: there the kernel sends a keep-alive (RFC 9293, section 3.8.4), which
+the other end of the connection must acknowledge.
 """
 
 from __future__ import annotations
 
 import select
 import socket
+import time
 from contextlib import ExitStack
 
+from napt_lab.labs.capture.packets import RST
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.listeners import Listeners
 from napt_lab.labs.check.outcome import CannotTell, Evidence, Unmet
 from napt_lab.labs.check.place import served
 from napt_lab.labs.check.probes import Speech
+from napt_lab.labs.check.trail import node_of
 from napt_lab.topologies.network.namespaces import visit
 from napt_lab.topologies.spec.assertions import KeepsConnection, Protocol
 
 PATIENCE = 8.0  # seconds for the connection, and for the answer on it
+POLL = 0.1  # seconds between two looks at the wires
+SILENT = f"the connection does not carry any more: no answer within {PATIENCE:g} s"
 
 
 class Kept:
     """One connection over what happens. To be closed."""
 
     def __init__(self, ground: Ground, listeners: Listeners, claim: KeepsConnection) -> None:
+        self._ground = ground
         self._claim = claim
         self._failed = ""
         self._stack = ExitStack()
@@ -51,16 +59,37 @@ class Kept:
             self._sock.getsockname(), self._sock.getpeername()
         ))  # fmt: skip
         evidence.add(f"before: {self._claim.source} {local} connected to {to}")
-        if self._place.speech is Speech.NOTHING:
-            raise CannotTell(f"nothing can be asked of {self._place.node}:{self._place.port}")
-        speaks_http = self._place.speech is Speech.HTTP
         try:
-            self._sock.sendall(b"HEAD / HTTP/1.0\r\n\r\n" if speaks_http else b"still there?\n")
-            ready, _, _ = select.select([self._sock], [], [], PATIENCE)
-            heard = self._sock.recv(4096) if ready else b""
+            how = self._ask() if self._place.speech is not Speech.NOTHING else self._keep_alive()
         except OSError as error:
             raise Unmet(f"the connection has broken: {error.strerror}") from error
-        if not heard:
-            how = "it was closed" if ready else f"no answer within {PATIENCE:g} s"
-            raise Unmet(f"the connection does not carry any more: {how}")
-        evidence.add(f"after: an answer of {len(heard)} bytes on the same connection")
+        evidence.add(f"after: {how} on the same connection")
+
+    def _ask(self) -> str:
+        speaks_http = self._place.speech is Speech.HTTP
+        self._sock.sendall(b"HEAD / HTTP/1.0\r\n\r\n" if speaks_http else b"still there?\n")
+        if not select.select([self._sock], [], [], PATIENCE)[0]:
+            raise Unmet(SILENT)
+        return f"an answer of {self._heard()} bytes"
+
+    def _keep_alive(self) -> str:
+        since = self._ground.wire.mark()
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL):
+            self._sock.setsockopt(socket.IPPROTO_TCP, option, 1)
+        ends = self._sock.getpeername()[1], self._sock.getsockname()[1]
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until and not self._ground.stopped.is_set():
+            if select.select([self._sock], [], [], POLL)[0]:
+                self._heard()  # what the program says by itself
+            for captured in self._ground.wire.everywhere(
+                lambda c: (c.packet.source_port, c.packet.destination_port) == ends, since=since
+            ):
+                if node_of(captured) == self._claim.source and not captured.packet.flags & RST:
+                    return "an acknowledged keep-alive"
+        raise Unmet(SILENT)
+
+    def _heard(self) -> int:
+        if not (heard := self._sock.recv(4096)):
+            raise Unmet("the connection does not carry any more: it was closed")
+        return len(heard)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.listeners import Listeners
+from napt_lab.labs.check.outcome import Evidence
 from napt_lab.labs.check.probes import Prober, Speech, Tried
 from napt_lab.topologies.spec.assertions import Protocol, Target
 
@@ -61,6 +62,13 @@ def served(
         own = str(ground.address(node))
         with listeners.at(ground.net[node], transport, own, port) as ours:
             yield Place(node, port, Speech.LINE if ours else Speech.NOTHING)
+
+
+def tell_of_ours(place: Place, protocol: Protocol, evidence: Evidence) -> None:
+    """Say that the listener is the check's own: the topology runs none there."""
+    if place.speech is Speech.LINE:
+        carrier = " by udp" if protocol is Protocol.UDP else ""
+        evidence.add(f"the check put a listener on {place.node}:{place.port}{carrier}")
 
 
 def try_to_reach(

@@ -103,7 +103,7 @@ class Prober:
         """Send a Binding request, and wait for the answer."""
         transaction = secrets.token_bytes(stun_binding.TRANSACTION_BYTES)
         asked = stun_binding.request(transaction)
-        tried = Tried(asked, carries(asked), carries(asked))
+        tried = Tried(transaction, carries(asked), carries(asked))
         with visit(self._node.pid, _udp_socket) as sock:
             try:
                 sock.connect((address, port))

@@ -37,9 +37,8 @@ Place = tuple[str, str]  # a public node, and its address
 class NotTold(Exception):
     """A side got no answer to its question from which endpoint its packets come."""
 
-    def __init__(self, side: Side, end: End) -> None:
-        super().__init__(f"{side.node} gets no answer from {side.place[0]}: {end}")
-        self.side = side
+    def __init__(self, end: End) -> None:
+        super().__init__(str(end))
         self.end = end
 
 
@@ -55,6 +54,11 @@ class Side(ABC):
         self.tried: Tried | None = None  # its latest packet to the endpoint that the other was told
         self.through: Tried | None = None  # what the other side has got from it
         self._sockets = sockets
+
+    @property
+    @abstractmethod
+    def local(self) -> Endpoint:
+        """The endpoint of its sockets on the host itself."""
 
     @abstractmethod
     def ask(self) -> None:
@@ -72,6 +76,11 @@ class Side(ABC):
         """Where a packet was seen, or the data on a connection if there is some."""
         tried = self._found(tried)
         return self.prober.trail(tried.payload or tried.opening)
+
+    def sources(self) -> set[Endpoint]:
+        """The external endpoints from which its latest packet to the other was seen."""
+        seen = self.trail(self.tried).seen if self.tried else ()
+        return {c.packet.sender for c in seen if c.packet.source == self.told[0]}
 
     def end(self, peer: Side) -> End:
         """Where the latest packet to the endpoint that the other was told ended, and why."""

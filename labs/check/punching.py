@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 from napt_lab.labs.capture.packets import show
 from napt_lab.labs.check.diagnosis import End
@@ -23,66 +24,87 @@ from napt_lab.labs.check.udp_side import UdpSide
 from napt_lab.topologies.spec.assertions import CannotPunch, Protocol, Punches, Via
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of it: how each side heard the other, or where the packets ended.
+
+    `untold` is a side that could not even learn its endpoint: the end is that of its question.
+    """
+
+    paths: frozenset[Via] = frozenset()
+    ends: tuple[End, ...] = ()
+    untold: Side | None = None
+
+
 def check_punches(ground: Ground, claim: Punches, evidence: Evidence) -> None:
     """Raises Unmet if the two do not hear each other, or by another path."""
-    with _sides(ground, claim) as (one, other):
-        try:
-            _ask(one, other, evidence)
-        except NotTold as error:
-            evidence.lines += error.end.evidence
-            raise Unmet(str(error)) from None
-        if not punch(one, other):
-            ends = _ends(one, other, evidence)
-            raise Unmet(f"no hole after {TURNS} tries of each: {_listed(ends)}")
-        paths = {_path(side, peer, evidence) for side, peer in ((one, other), (other, one))}
-        if isinstance(one, TcpSide) and isinstance(other, TcpSide):
-            evidence.add(one.met(other))
+    with sides(ground, claim.protocol, claim.source, claim.target) as (one, other):
+        tried = attempt(one, other, evidence)
+        ends = ", and ".join(map(str, tried.ends))
+        if tried.untold:
+            raise Unmet(f"{tried.untold.node} gets no answer from {tried.untold.place[0]}: {ends}")
+        if tried.ends:
+            raise Unmet(f"no hole after {TURNS} tries of each: {ends}")
     if claim.via is not None:
-        seen = " and ".join(sorted(path.value for path in paths))
-        evidence.require(paths == {claim.via}, f"the path is {seen}", claim.via.value)
+        seen = " and ".join(sorted(tried.paths))
+        evidence.require(tried.paths == {claim.via}, f"the path is {seen}", claim.via)
 
 
 def check_cannot_punch(
     ground: Ground, listeners: Listeners, claim: CannotPunch, evidence: Evidence
 ) -> None:
     """Raises Unmet if the two hear each other, or fail for another reason; CannotTell."""
-    with _sides(ground, claim) as (one, other):
+    with sides(ground, claim.protocol, claim.source, claim.target) as (one, other):
+        tried = attempt(one, other, evidence)
+        if tried.paths:
+            raise Unmet(f"{one.node} and {other.node} hear each other")
+        if tried.untold:
+            control_prober(ground, listeners, tried.untold.node, claim.protocol, evidence)
+    require_end(ground, claim, tried.ends)
+
+
+def _control(side: Side, evidence: Evidence) -> None:
+    if not side.still_answered():
+        raise CannotTell(
+            "the control failed, so this proves nothing: "
+            f"{side.place[0]} does not answer {side.node} any more"
+        )
+    evidence.add(f"control: {side.place[0]} still answers {side.node} on the same port")
+
+
+def attempt(one: Side, other: Side, evidence: Evidence) -> Attempt:
+    """Let them learn their endpoints, and try.
+
+    Unmet if something ends the connection between them; CannotTell if a control fails.
+    """
+    for side in (one, other):
         try:
-            _ask(one, other, evidence)
+            side.ask()
         except NotTold as error:
             evidence.lines += error.end.evidence
-            control_prober(ground, listeners, error.side.node, claim.protocol, evidence)
-            require_end(ground, claim, (error.end,))
-            return
-        if punch(one, other):
-            _path(one, other, evidence)
-            _path(other, one, evidence)
-            raise Unmet(f"{one.node} and {other.node} hear each other")
-        ends = _ends(one, other, evidence)
-        for side in (one, other):
-            if not side.still_answered():
-                raise CannotTell(
-                    "the control failed, so this proves nothing: "
-                    f"{side.place[0]} does not answer {side.node} any more"
-                )
-            evidence.add(f"control: {side.place[0]} still answers {side.node} on the same port")
-    require_end(ground, claim, ends)
+            return Attempt(ends=(error.end,), untold=side)
+        evidence.add(f"{side.place[0]} tells {side.node} that it is {show(side.told)}")
+    if not punch(one, other):
+        ends = tuple(_ends(one, other, evidence))
+        _control(one, evidence)
+        _control(other, evidence)
+        return Attempt(ends=ends)
+    paths = frozenset(_path(x, y, evidence) for x, y in ((one, other), (other, one)))
+    if isinstance(one, TcpSide) and isinstance(other, TcpSide):
+        evidence.add(one.met(other))
+    return Attempt(paths)
 
 
 @contextmanager
-def _sides(ground: Ground, claim: Punches | CannotPunch) -> Iterator[tuple[Side, Side]]:
+def sides(
+    ground: Ground, protocol: Protocol, source: str, target: str
+) -> Iterator[tuple[Side, Side]]:
     """The two hosts, with sockets that are closed at the end."""
-    kind = UdpSide if claim.protocol is Protocol.UDP else TcpSide
-    nodes = claim.source, claim.target
+    kind = UdpSide if protocol is Protocol.UDP else TcpSide
+    nodes = source, target
     place = next(place for place in ground.public_places() if place[0] not in nodes)
     with ExitStack() as sockets:
-        yield kind(ground, nodes[0], place, sockets), kind(ground, nodes[1], place, sockets)
-
-
-def _ask(one: Side, other: Side, evidence: Evidence) -> None:
-    for side in (one, other):
-        side.ask()
-        evidence.add(f"{side.place[0]} tells {side.node} that it is {show(side.told)}")
+        yield kind(ground, source, place, sockets), kind(ground, target, place, sockets)
 
 
 def _ends(one: Side, other: Side, evidence: Evidence) -> list[End]:
@@ -92,18 +114,11 @@ def _ends(one: Side, other: Side, evidence: Evidence) -> list[End]:
         if side.through is not None:
             evidence.add(f"{peer.node} hears {side.node}: {side.trail(side.through)}")
             continue
-        assert side.tried is not None
         ends.append(side.end(peer))
         evidence.lines += ends[-1].evidence
-        trail = side.trail(side.tried)
-        sources = {c.packet.sender for c in trail.seen if c.packet.source == side.told[0]}
-        for source in sources - {side.told}:
+        for source in side.sources() - {side.told}:
             evidence.add(f"{side.node} was told {show(side.told)}, and sends from {show(source)}")
     return ends
-
-
-def _listed(ends: list[End]) -> str:
-    return ", and ".join(map(str, ends))
 
 
 def _path(side: Side, peer: Side, evidence: Evidence) -> Via:
@@ -111,7 +126,7 @@ def _path(side: Side, peer: Side, evidence: Evidence) -> Via:
     assert side.through is not None
     trail = side.trail(side.through)
     evidence.add(str(trail))
-    via, shown = classify(side.node, peer.node, trail)
+    via, shown, _ = classify(side.node, peer.node, trail)
     evidence.lines += shown
     if via is Via.PROXIED:
         raise Unmet(f"{side.node} and {peer.node} do not talk directly: the path is proxied")

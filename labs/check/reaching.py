@@ -8,13 +8,15 @@ prober must get an answer from its own segment. If either fails, the check is an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from napt_lab.labs.check.diagnosis import End, diagnose
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.listeners import Listeners
 from napt_lab.labs.check.outcome import CannotTell, Evidence, Unmet
-from napt_lab.labs.check.place import Place, served, transport_of, try_to_reach
+from napt_lab.labs.check.place import Place, served, tell_of_ours, transport_of, try_to_reach
 from napt_lab.labs.check.probes import Prober, Speech, Tried
+from napt_lab.labs.check.round_trip import TRIPS, require_round_trip
 from napt_lab.labs.check.trail import classify
 from napt_lab.topologies.network.napt_control import ControlError
 from napt_lab.topologies.network.programs import PROXY_PORT
@@ -38,20 +40,18 @@ def check_reaches(ground: Ground, listeners: Listeners, claim: Reaches, evidence
     """Raises Unmet if it does not hold."""
     prober = Prober(ground, claim.source, PATIENCE)
     with served(ground, listeners, claim.target, claim.protocol, claim.source) as place:
-        _tell_of_ours(place, claim.protocol, evidence)
+        tell_of_ours(place, claim.protocol, evidence)
         tried = try_to_reach(prober, claim.target, claim.protocol, place, *_proxy(ground, claim))
         if not tried.answered:
             end = diagnose(prober, tried, claim.target.address)
             evidence.lines += end.evidence
             raise Unmet(f"{tried.words}: {end}")
+        if claim.within is not None:
+            again = partial(try_to_reach, prober, claim.target, claim.protocol, place)
+            require_round_trip(
+                prober, [tried, *(again() for _ in range(TRIPS - 1))], claim.within, evidence
+            )
     require_way(prober, tried, place.node, claim, evidence)
-
-
-def _tell_of_ours(place: Place, protocol: Protocol, evidence: Evidence) -> None:
-    """Say that the listener is the check's own: the topology runs none there."""
-    if place.speech is Speech.LINE:
-        carrier = " by udp" if protocol is Protocol.UDP else ""
-        evidence.add(f"the check put a listener on {place.node}:{place.port}{carrier}")
 
 
 def _proxy(ground: Ground, claim: Reaches) -> tuple[str, ...]:
@@ -71,7 +71,7 @@ def require_way(
     if arrived is None:
         raise Unmet(f"another node answers: {target} received nothing: {trail}")
     evidence.add(str(trail))
-    via, shown = classify(prober.source, target, trail)
+    via, nodes, shown = classify(prober.source, target, trail)
     evidence.lines += shown
     if tried.told:
         evidence.add(f"{target} reports that it saw {tried.told}")
@@ -84,6 +84,9 @@ def require_way(
         )
     if claim.via is not None:
         evidence.require(via is claim.via, f"the path is {via.value}", claim.via.value)
+    if claim.at is not None:
+        made_by = f"the path is {via.value} at {' and '.join(nodes)}"
+        evidence.require(claim.at in nodes, made_by, claim.at)
 
 
 BROKEN = ("translator-error", "translator-stopped")
@@ -103,7 +106,7 @@ def check_cannot_reach(
         claim.source,
         silent=claim.reason == REFUSED,
     ) as place:
-        _tell_of_ours(place, claim.protocol, evidence)
+        tell_of_ours(place, claim.protocol, evidence)
         tried = try_to_reach(prober, claim.target, claim.protocol, place)
         if tried.answered:
             end = _answered_by_another(prober, tried, place)

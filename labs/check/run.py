@@ -21,16 +21,16 @@ from napt_lab.labs.check.hairpin import check_hairpins
 from napt_lab.labs.check.ice import check_connects_by_ice
 from napt_lab.labs.check.keeping import Kept
 from napt_lab.labs.check.listeners import Listeners
+from napt_lab.labs.check.losing import check_loses
 from napt_lab.labs.check.mapping_filtering import check_behavior
 from napt_lab.labs.check.outcome import CannotTell, Evidence, Outcome, Unmet
 from napt_lab.labs.check.punching import check_cannot_punch, check_punches
 from napt_lab.labs.check.reaching import check_cannot_reach, check_reaches
 from napt_lab.labs.check.relayed import check_relayed
 from napt_lab.labs.check.transfer import check_gets_file, check_through_file_server
+from napt_lab.labs.verdict.run_errors import NETWORK_ERRORS
 from napt_lab.labs.verdict.verdicts import Verdict
-from napt_lab.topologies.network.build_error import BuildError
 from napt_lab.topologies.network.napt_control import ControlError
-from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
 from napt_lab.topologies.spec.assertions import (
     Assertion,
     CannotPunch,
@@ -43,6 +43,7 @@ from napt_lab.topologies.spec.assertions import (
     Hairpins,
     Is,
     KeepsConnection,
+    Loses,
     Maps,
     Protocol,
     Punches,
@@ -80,7 +81,7 @@ def run_all(net: Network, wire: Wire, listen: Listener = lambda _outcome: None) 
             try:
                 for line in then.do:
                     net.happen(line)
-            except (BuildError, ProgramEnded, DeadlinePassed, ControlError, ValueError) as error:
+            except (*NETWORK_ERRORS, ValueError) as error:
                 told = f"cannot tell: it did not happen: {error}"
                 lost = [Outcome(each, Verdict.ERROR, (told,), 0.0) for each in then.expect]
                 for outcome in lost:
@@ -133,6 +134,8 @@ def _rounds(ground: Ground, expectations: Sequence[Expectation]) -> tuple[list[i
                 silent[number] = _place(ground, source, target, protocol)
             case Reaches(source, target, protocol) | CannotReach(source, target, protocol):
                 listened.add(_place(ground, source, target, protocol))
+            case Loses(source, _, _, target):
+                listened.add(_place(ground, source, target, Protocol.UDP))
             case GetsFile(receiver, target):
                 listened.add(_place(ground, receiver, target, Protocol.HTTP))
     second = [number for number, place in silent.items() if place in listened]
@@ -192,6 +195,8 @@ def _test(
     match assertion:
         case Reaches():
             check_reaches(ground, listeners, assertion, evidence)
+        case Loses():
+            check_loses(ground, listeners, assertion, evidence)
         case CannotReach():
             check_cannot_reach(ground, listeners, assertion, evidence)
         case GetsFile():

@@ -28,7 +28,7 @@ class TcpSide(Side):
         super().__init__(ground, node, place, sockets)
         address = str(ground.address(node))
         self._listener = self._open(node, lambda: _bound((address, 0)))
-        self._local: Endpoint = self._listener.getsockname()
+        self._own: Endpoint = self._listener.getsockname()
         self._listener.listen()
         self._server = self._open(place[0], lambda: _bound((place[1], 0)))
         self._server.listen()
@@ -37,6 +37,10 @@ class TcpSide(Side):
         self._dialed: socket.socket | None = None
         self._accepted: list[socket.socket] = []
         self._said: dict[socket.socket, Tried] = {}  # on each connection
+
+    @property
+    def local(self) -> Endpoint:
+        return self._own
 
     def ask(self) -> None:
         server: Endpoint = self._server.getsockname()
@@ -50,7 +54,7 @@ class TcpSide(Side):
                 return
             if self._is_dead(tried, server):
                 break
-        raise NotTold(self, self._end_of(tried, server))
+        raise NotTold(self._end_of(tried, server))
 
     def still_answered(self) -> bool:
         assert self._answering is not None
@@ -118,7 +122,7 @@ class TcpSide(Side):
                 c.outgoing
                 and node_of(c) == self.node
                 and c.packet.is_tcp(flags=SYN, among=SYN | ACK)
-                and c.packet.source_port == self._local[1]
+                and c.packet.source_port == self._own[1]
             ),
             since=self.prober.since,
         )
@@ -129,7 +133,7 @@ class TcpSide(Side):
 
     def _bind(self) -> socket.socket:
         """Another socket of the same port."""
-        return self._open(self.node, lambda: _bound(self._local))
+        return self._open(self.node, lambda: _bound(self._own))
 
     def _hang_up(self) -> None:
         if self._dialed is not None:

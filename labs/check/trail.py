@@ -81,8 +81,11 @@ def follow(ground: Ground, match: Match, since: int) -> Trail:
     return Trail(tuple(c for c in seen if c.outgoing or c.data[:6] == ground.mac(c.where)))
 
 
-def classify(source: str, target: str, trail: Trail) -> tuple[Via, list[str]]:
-    """Which kind of path a packet took from `source` to `target`, and the evidence."""
+def classify(source: str, target: str, trail: Trail) -> tuple[Via, list[str], list[str]]:
+    """Which kind of path a packet took from `source` to `target`.
+
+    Also the nodes that made it so, and the evidence.
+    """
     left, came = trail.at(source, outgoing=True), trail.at(target, outgoing=False)
     if left is None or came is None:
         raise CannotTell(f"the packet was not seen at both ends: {trail}")
@@ -91,21 +94,29 @@ def classify(source: str, target: str, trail: Trail) -> tuple[Via, list[str]]:
     if begin.protocol == "tcp" and begin.sequence != end.sequence:
         between = _who_began_anew(trail, source)
         words = f"two connections (sequence numbers {begin.sequence} and {end.sequence})"
-        return Via.PROXIED, [*ends, f"{words}: {between} ended one and made the other"]
-    if (begin.destination, begin.destination_port) == (end.destination, end.destination_port):
-        return Via.DIRECT, [*ends, f"it arrived at the address that it was sent to, {end.to}"]
-    via, rewritten = Via.FORWARDED, []
+        told = f"{words}: {between} ended one and made the other"
+        return Via.PROXIED, [between], [*ends, told]
+    rewritten, forwarders, hairpinners = [], [], []
     for node in trail.nodes:
         came_in, went_out = trail.at(node, outgoing=False), trail.at(node, outgoing=True)
-        if came_in is None or went_out is None or came_in.packet.to == went_out.packet.to:
+        if came_in is None or went_out is None:
             continue
-        rewritten.append(
-            f"{node} rewrote {came_in.packet.to} to {went_out.packet.to}: "
-            f"in by {came_in.where}, out by {went_out.where}"
-        )
-        if came_in.where == went_out.where == f"{node}:lan0":
-            via = Via.HAIRPINNED
-    return via, [*ends, *rewritten]
+        before, after = came_in.packet, went_out.packet
+        rewritten += [
+            f"{node} rewrote {was} to {is_}: in by {came_in.where}, out by {went_out.where}"
+            for was, is_ in ((before.from_, after.from_), (before.to, after.to))
+            if was != is_
+        ]
+        if before.to != after.to:
+            forwarders.append(node)
+            if came_in.where == went_out.where == f"{node}:lan0":
+                hairpinners.append(node)
+    if (begin.destination, begin.destination_port) == (end.destination, end.destination_port):
+        direct = f"it arrived at the address that it was sent to, {end.to}"
+        return Via.DIRECT, [], [*ends, *rewritten, direct]
+    if hairpinners:
+        return Via.HAIRPINNED, hairpinners, [*ends, *rewritten]
+    return Via.FORWARDED, forwarders, [*ends, *rewritten]
 
 
 def way_between(ground: Ground, source: str, target: str, trail: Trail) -> Via:

@@ -30,11 +30,16 @@ class UdpSide(Side):
         self._server = self._open(place[0], lambda: udp_socket(place[1]))
         self._sources: list[Endpoint] = []  # from which the other side's datagrams have come
 
+    @property
+    def local(self) -> Endpoint:
+        address, port = self.sock.getsockname()
+        return address, port
+
     def ask(self) -> None:
         tried = _request()
         told = self._question(tried)
         if told is None:
-            raise NotTold(self, self._end_of(tried, self._server.getsockname()))
+            raise NotTold(self._end_of(tried, self._server.getsockname()))
         self.told = told
 
     def still_answered(self) -> bool:

@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from napt_lab.topologies.spec.model import Topology
 
 
-def load_all(files: list[Path], reports: Reports | None = None) -> list[Topology]:
+def load_all(
+    files: list[Path], reports: Reports | None = None, *, programs: bool = False
+) -> list[Topology]:
     """Load these topologies; if any is wrong, say everything that is wrong, and exit.
 
-    The `reports` say the same; CannotReport if they cannot be written.
+    The `reports` say the same; CannotReport if they cannot be written. `programs`: whether the
+    files may run programs of their writers'.
     """
     from napt_lab.labs.check.github import Annotations
     from napt_lab.topologies.spec import loader
@@ -38,7 +41,7 @@ def load_all(files: list[Path], reports: Reports | None = None) -> list[Topology
     wrong: dict[Path, list[str]] = {}
     for file in files:
         try:
-            topologies.append(loader.load(file))
+            topologies.append(loader.load(file, programs=programs))
         except TopologyError as error:
             wrong[file] = error.problems
             with annotations.silenced():
@@ -53,9 +56,9 @@ def load_all(files: list[Path], reports: Reports | None = None) -> list[Topology
     return topologies
 
 
-def load(file: Path) -> Topology:
+def load(file: Path, *, programs: bool = False) -> Topology:
     """Load this topology; if it is wrong, say everything that is wrong, and exit."""
-    return load_all([file])[0]
+    return load_all([file], programs=programs)[0]
 
 
 def refuse_file(error: TopologyError) -> NoReturn:

@@ -61,6 +61,13 @@ def run() -> NoReturn:
         sys.exit(INTERRUPTED)
 
 
+programs_option = click.option(
+    "--programs",
+    is_flag=True,
+    envvar="PROGRAMS",
+    help="Let the file run programs of its own (`runs`), with your rights.",
+)
+
 web_option = click.option(
     "--web",
     type=click.IntRange(1, 65535),
@@ -100,9 +107,10 @@ def labs() -> None:
 
 @main.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@programs_option
 @click.option("--junit", metavar="FILE", help="Write the outcome as JUnit's XML (-: to stdout).")
 @click.option("--json", "json_", metavar="FILE", help="… as JSON.")
-def check(files: tuple[Path, ...], junit: str | None, json_: str | None) -> None:
+def check(files: tuple[Path, ...], programs: bool, junit: str | None, json_: str | None) -> None:
     """Check topology FILES.
 
     List everything that is wrong with them, or build them and test what they expect.
@@ -114,7 +122,7 @@ def check(files: tuple[Path, ...], junit: str | None, json_: str | None) -> None
     except OSError as error:
         raise click.UsageError(f"cannot write the report: {error}") from error
     try:
-        topologies = load_all([find(file) for file in files], reports)
+        topologies = load_all([find(file) for file in files], reports, programs=programs)
         for topology in topologies:
             if not topology.expectations():
                 nothing = "no problem found; it has no `expect:`, so there is nothing to test"
@@ -134,19 +142,20 @@ def check(files: tuple[Path, ...], junit: str | None, json_: str | None) -> None
 
 @main.command()
 @file_argument
+@programs_option
 @web_option
-def shell(file: Path, web: int | None) -> None:
+def shell(file: Path, programs: bool, web: int | None) -> None:
     """Build the topology in FILE and give a prompt on its nodes.
 
     Without a terminal, the lines are read from standard input. The first one that fails ends it,
     and its exit status is returned.
     """
-    load(file)
+    topology = load(file, programs=programs)
     door = open_door(web)
     enter_sandbox()
     from napt_lab.labs.running.runner import run_shell
 
-    sys.exit(run_shell(file, door))
+    sys.exit(run_shell(topology, door))
 
 
 @main.command("run-in", context_settings={"ignore_unknown_options": True})
@@ -158,7 +167,10 @@ def shell(file: Path, web: int | None) -> None:
     type=click.Path(path_type=Path, dir_okay=False, writable=True),
     help="Write all packets of all nodes to this file (pcapng).",
 )
-def run_in(file: Path, node: str, command: tuple[str, ...], capture: Path | None) -> None:
+@programs_option
+def run_in(
+    file: Path, node: str, command: tuple[str, ...], capture: Path | None, programs: bool
+) -> None:
     """Build the topology in FILE, run COMMAND on NODE, and exit with its status.
 
     FILE may also be the name of a topology that comes with NAPT Lab, such as two-sites. The
@@ -166,7 +178,7 @@ def run_in(file: Path, node: str, command: tuple[str, ...], capture: Path | None
     """
     from napt_lab.topologies.spec.errors import not_one_of
 
-    topology = load(file)
+    topology = load(file, programs=programs)
     names = topology.node_names()
     if node not in names:
         raise click.UsageError(not_one_of(f"{file} has no node {node!r}", node, names))
@@ -192,7 +204,7 @@ def run_in(file: Path, node: str, command: tuple[str, ...], capture: Path | None
 )
 def export(file: Path, form: str, image: str, output: Path | None) -> None:
     """Write the topology in FILE for containerlab or Kathara."""
-    topology = load(file)
+    topology = load(file, programs=True)  # which are left out
     from napt_lab.labs.export import ExportError, warnings
     from napt_lab.labs.export import export as write
 
@@ -442,6 +454,37 @@ def conformance(
         sys.exit(WRONG_USAGE)
     stop_unless_ready()
     sys.exit(conformance_command.run(setups, only, docs))
+
+
+@main.command()
+@click.option(
+    "--types",
+    "names",
+    envvar="TYPES",
+    metavar="NAME,…",
+    help="Only these types of NAPTs, such as full-cone,home,ADM/EIF,nftables.",
+)
+@click.option(
+    "--methods",
+    envvar="METHODS",
+    metavar="NAME,…",
+    help="Only these of udp, tcp.",
+)
+@click.option(
+    "--behind-carrier", is_flag=True, envvar="CARRIER", help="All NAPTs behind a carrier's."
+)
+def matrix(names: str | None, methods: str | None, behind_carrier: bool) -> None:
+    """Try every pair of NAPT types: can hosts behind them talk directly, as predicted?"""
+    from napt_lab.labs.matrix.napt_types import chosen
+
+    try:
+        types, ways = chosen(names, methods)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    enter_sandbox()
+    from napt_lab.labs.matrix.matrix_command import run
+
+    sys.exit(run(types, ways, behind_carrier=behind_carrier))
 
 
 @main.command()

@@ -59,6 +59,12 @@ LABS: dict[str, Entry] = {
         "napt_lab.labs.level_9e.lab",
         TOPOLOGIES / "level-9e.yaml",
     ),
+    "9g": Entry(
+        "P2P networking by the best way (ICE)",
+        "napt_lab.labs.level_9g.lab",
+        TOPOLOGIES / "level-9g.yaml",
+        has_exercises=False,
+    ),
 }
 
 

@@ -77,8 +77,13 @@ def warnings(topology: Topology, form: str, image: str) -> list[str]:
     """What to know before the export is used, a line each."""
     engine = FORMATS[form]
     names = node_names(topology, engine.SEPARATOR)
+    own = [f"{host.name}'s {each.label}" for host in topology.hosts() for each in host.programs]
     renamed = [f"{node} is {name}" for node, name in names.items() if node != name]
     lines = [*LEFT_BEHIND, f"Ways around the NAPTs: {engine.LEAK}"]
+    if own:
+        lines.append(
+            f"not carried over: {', '.join(own)}: programs of your own are not in the image"
+        )
     if renamed:
         why = f"no underscore; NODE-INTERFACE has at most {INTERFACE_NAME} characters"
         lines.append(f"renamed, for clusters ({why}): {', '.join(renamed)}")

@@ -87,7 +87,9 @@ class _Sentences:
             raise _NotTried("whether a proxy is in between shows in captures alone")
         how = claim.protocol
         seen_as = str(claim.seen_as or "")
-        untried = [f"via {claim.via}"] if claim.via is not None else []
+        untried = [f"via {claim.via}"] * bool(claim.via) + [f"at {claim.at}"] * bool(claim.at)
+        if claim.within is not None:
+            untried.append(f"within {1000 * claim.within:g}ms")
         if seen_as and port and service in ("", "web"):
             how = Protocol.HTTP  # the web server tells its client which address it sees
         elif seen_as:

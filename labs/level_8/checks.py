@@ -15,7 +15,7 @@ from napt_lab.labs.shared_steps.commands import require_success
 from napt_lab.labs.shared_steps.evidence import WAIT, Handshake
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim
-from napt_lab.topologies.network.processes import Completed, Event, Process
+from napt_lab.topologies.network.processes import Completed, Event, NodeProgram
 from napt_lab.topologies.network.programs import READY_SECONDS
 
 PC, GATEWAY, PUBLIC = "10.0.0.7", "10.0.0.1", "24.9.3.7"
@@ -48,7 +48,9 @@ def open_connections(
     return program.wait_for("opened", deadline=deadline)
 
 
-def start_connections(stage: Stage, node: str, *words: str, fifo: str = "connections") -> Process:
+def start_connections(
+    stage: Stage, node: str, *words: str, fifo: str = "connections"
+) -> NodeProgram:
     """Begin to open connections on a node; `fifo` is where it then takes commands."""
     return stage.serve(node, "connections", *words, "--commands", fifo, name=fifo)
 

@@ -14,6 +14,7 @@ from napt_lab.labs.level_8.checks import (
 )
 from napt_lab.labs.shared_steps.dropped import INSIDE, OUTSIDE, require_dropped
 from napt_lab.labs.shared_steps.evidence import WAIT
+from napt_lab.labs.stage.prediction import Choice, choose
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Part
 from napt_lab.topologies.network.processes import DeadlinePassed
@@ -33,7 +34,20 @@ idle = Part("idle", topology="level-8-idle.yaml", title="A rule that is not used
     say="The PC opens two connections and closes neither. It uses one again and again, and the "
     "other "
     f"one not at all. This NAPT ends a rule that was not used for {IDLE:g} s.",
-    ask="What happens when the PC uses the silent connection again? And when the server does?",
+    ask="What happens when the PC uses the silent connection again?",
+    predict=choose(
+        Choice(
+            "answered",
+            "it works as before",
+            "As long as a connection is not closed, its rule stays.",
+        ),
+        Choice(
+            "new rule",
+            "the NAPT makes a new rule, with another port",
+            "Every packet from inside makes a rule, if there is none.",
+        ),
+        Choice("no-connection", "the NAPT drops its packet"),
+    ),
     proves=["8.gc-idle"],
 )
 def silence(stage: Stage) -> None:
@@ -74,6 +88,17 @@ def silence(stage: Stage) -> None:
     tell_connections(stage, "pc", f"use {USED}")  # or it would be idle itself before long
     since, log_since = stage.wire.mark(), stage.log.mark()
     tried = tell_connections(stage, "pc", f"use {SILENT}")
+    drops = [
+        e for e in stage.log.since(log_since) if e.name == "drop" and silent in e.fields["packet"]
+    ]
+    anew = by_internal(napt.rules()).get(silent)
+    if anew is not None:
+        found = "answered" if anew["id"] == before[silent]["id"] else "new rule"
+        stage.answer(found, f"napt: {show_rule(anew)}")
+    for drop in drops[:1]:
+        stage.answer(
+            drop.fields["reason"], f"napt dropped {drop.fields['packet']}: {drop.fields['meaning']}"
+        )
     with stage.claim("8.gc-idle", "the PC's packet for the ended rule is dropped") as claim:
         require_dropped(
             stage, claim, INSIDE, lambda p: p.from_ == silent and p.payload > 0,

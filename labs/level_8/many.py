@@ -26,8 +26,14 @@ from napt_lab.labs.level_8.checks import (
     story,
     tell_connections,
 )
-from napt_lab.labs.shared_steps.commands import CURL_REFUSED, require_failure, require_success
+from napt_lab.labs.shared_steps.commands import (
+    CURL_REFUSED,
+    CURL_TIMED_OUT,
+    require_failure,
+    require_success,
+)
 from napt_lab.labs.shared_steps.evidence import WAIT, is_syn_to
+from napt_lab.labs.stage.prediction import Choice, choose, number
 from napt_lab.labs.stage.rule_lines import count
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim, Part
@@ -60,6 +66,15 @@ many = Part(
     say=f"Four PCs of one home open {SHARE:,} connections each to stackoverflow, port 80: "
     f"{WANTED:,} in all. Their NAPT has one public address and may use every port.",
     ask="How many connections will succeed?",
+    predict=number(
+        65_535,
+        {
+            65_536: "Every number of 16 bits is a port that can be used.",
+            64_512: "A NAPT cannot use the well-known ports.",
+            16_384: "A server can have only so many connections as one PC has ports.",
+        },
+        exercise="8/three-pcs",
+    ),
     proves=["8.65536"],
 )
 def fill(stage: Stage) -> None:
@@ -73,6 +88,7 @@ def fill(stage: Stage) -> None:
     seconds = time.monotonic() - began
     napt.subscribe(stage.log)
     seen = all_ports_at_the_server(stage)
+    stage.answer(len(seen), f"stackoverflow's kernel: {len(seen):,} connections from {PUBLIC}")
     with stage.claim("8.65536", f"{len(POOL):,} connections, on every port from 1 on") as claim:
         ports = f"ports {min(seen)} to {max(seen)}, each once" if seen else "no port"
         claim.require(
@@ -193,7 +209,21 @@ def translator_memory(stage: Stage) -> int:
 @many.step(
     "One more, and the old ones",
     say="All ports are in use. Now the PC, which has no connection yet, opens one.",
-    ask="Which error does the PC get? What happens to the connections of the other PCs?",
+    ask="What becomes of the PC's connection?",
+    predict=choose(
+        Choice("refused", "it fails at once: `No route to host`"),
+        Choice(
+            "open",
+            "it is opened, and the oldest one is lost",
+            "A NAPT that is full makes room by ending its oldest rule.",
+        ),
+        Choice(
+            "silence",
+            "no answer comes, until the PC gives up",
+            "A NAPT that drops a packet never says so.",
+        ),
+        exercise="8/three-pcs",
+    ),
     proves=["8.65536"],
 )
 def one_more(stage: Stage) -> None:
@@ -201,10 +231,13 @@ def one_more(stage: Stage) -> None:
     napt = stage.net.napt("napt")
     with Wire(stage.net, nodes=("napt",)) as wire:
         refused = stage.run("pc", *curl(f"http://{STACKOVERFLOW}/", "-v"))
+        came = {0: "open", CURL_REFUSED: "refused", CURL_TIMED_OUT: "silence"}
+        words = [line for line in refused.stderr.splitlines() if NO_ROUTE in line]
+        seen_by_pc = "; ".join(words) or f"curl ended with status {refused.status}"
+        stage.answer(came.get(refused.status, "failed"), f"pc: {seen_by_pc}")
         with stage.claim(
             "8.65536", "the next connection fails at once, with a clear error"
         ) as claim:
-            words = [line for line in refused.stderr.splitlines() if NO_ROUTE in line]
             claim.require(
                 refused.status == CURL_REFUSED,
                 f"exit status {refused.status}",
@@ -265,6 +298,20 @@ def told_why(stage: Stage, claim: Claim, pc: str, napt: str, since: int, log_sin
     "One is closed",
     say="pc1 closes one of its connections. Then the PC opens one again.",
     ask="Which port will stackoverflow see this time?",
+    predict=choose(
+        Choice(
+            "none",
+            "none: the table is still full",
+            "A port belongs to a PC until the NAPT is restarted.",
+        ),
+        Choice("freed", "the one that pc1 has given up"),
+        Choice(
+            "another",
+            "the port that the PC itself has used",
+            "A NAPT replaces the address only; the port is the PC's own.",
+        ),
+        exercise="8/three-pcs",
+    ),
     proves=["8.65536"],
 )
 def one_is_closed(stage: Stage) -> None:
@@ -277,10 +324,14 @@ def one_is_closed(stage: Stage) -> None:
         freed = ended.fields["rule"]["external"]
         claim.require(True, story(ended))
         again = stage.run("pc", *curl(f"http://{STACKOVERFLOW}/"))
+        _, _, told = again.stdout.partition("You are ")
+        peer = told.partition("<")[0]
+        found = "freed" if peer == freed else "another" if peer else "none"
+        stage.answer(found, f"pc1 gave up {freed}; stackoverflow sees {peer or 'nothing'}")
         require_success(claim, again, "the PC's curl")
         claim.require(
-            f"You are {freed}<" in again.stdout,
-            f"stackoverflow sees {again.stdout.partition('You are ')[2].partition('<')[0]}",
+            peer == freed,
+            f"stackoverflow sees {peer}",
             f"it should be the freed port: {freed}",
         )
 
@@ -291,8 +342,22 @@ def one_is_closed(stage: Stage) -> None:
     f"endpoint-independent mapping and only {FEW} ports; the lodger uses all of them for "
     f"stackoverflow, one of them from port {ONE_PORT} of its PC. Then the PC, pc1 and the lodger "
     "dial another server, serverfault.",
-    ask="Which of the three reach serverfault: the PC, pc1 with its 16,384 connections, the "
-    "lodger?",
+    ask="Which of the three reach serverfault?",
+    predict=choose(
+        Choice("", "none: all ports are in use", "A port in use is in use for all servers."),
+        Choice(
+            "pc lodger",
+            "the PC and the lodger, but not pc1 with its 16,384 connections",
+            "What is limited is the number of connections of one PC.",
+        ),
+        Choice("pc pc1", "the PC and pc1, but not the lodger"),
+        Choice(
+            "pc pc1 lodger",
+            "all three: to serverfault there is no connection yet",
+            "In every NAPT the limit counts for each server separately.",
+        ),
+        exercise="8/three-pcs",
+    ),
     proves=["8.65536"],
 )
 def another_server(stage: Stage) -> None:
@@ -322,6 +387,9 @@ def another_server(stage: Stage) -> None:
     full = stage.net.napt("napt_b").stats()["rules"]
     since, log_since = stage.wire.mark(), stage.log.mark()
     refused = stage.run("lodger", *curl(url))
+    tried = home | {"lodger": refused}
+    told = (f"{pc}: curl ended with status {done.status}" for pc, done in tried.items())
+    stage.answer(" ".join(pc for pc, done in tried.items() if done.status == 0), ", ".join(told))
     with stage.claim(
         "8.65536", "endpoint-independent: without a free port no other server can be reached"
     ) as claim:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napt_lab.labs.capture.packets import FIN, Packet
+from napt_lab.labs.capture.packets import FIN, RST, Packet
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.level_8 import fields
 from napt_lab.labs.level_8.checks import (
@@ -18,7 +18,8 @@ from napt_lab.labs.level_8.checks import (
     wait_for_reset,
 )
 from napt_lab.labs.shared_steps.commands import CURL_REFUSED, require_failure, require_success
-from napt_lab.labs.shared_steps.evidence import WAIT, find_handshake
+from napt_lab.labs.shared_steps.evidence import WAIT, find_handshake, is_syn_to
+from napt_lab.labs.stage.prediction import Choice, choose
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim, Part
 
@@ -35,12 +36,35 @@ napt = Part("napt", topology="one-site.yaml", title="A NAPT translator")
     "The same fetch through a NAPT",
     say="A NAPT makes no connection of its own. It passes the PC's packets on, and rewrites a few "
     "fields in each.",
-    ask="Which fields of a packet must it rewrite, and which must stay the same?",
+    ask="How does the PC's SYN look when it comes to stackoverflow?",
+    predict=choose(
+        Choice(
+            "another number",
+            "it has another source and another sequence number",
+            "A NAPT makes a connection of its own, as a proxy does.",
+        ),
+        Choice(
+            "unchanged",
+            "it is as the PC has sent it",
+            "Gateways only forward packets; a server sees the PC's own address.",
+        ),
+        Choice("another source", "it has another source, but the same sequence number"),
+        exercise="8/three-pcs",
+    ),
     proves=["8.napt"],
 )
 def through_the_napt(stage: Stage) -> None:
     since, log_since = stage.wire.mark(), stage.log.mark()
     fetched = stage.run("pc", *curl(f"http://{STACKOVERFLOW}/"))
+    sent = stage.wire.packets("pc:eth0", is_syn_to(80), since=since)
+    came = stage.wire.packets("stackoverflow:eth0", is_syn_to(80), since=since)
+    for before, after in list(zip(sent, came, strict=False))[:1]:
+        same = before.packet.sequence == after.packet.sequence
+        moved = before.packet.source != after.packet.source
+        found = (
+            "unchanged" if same and not moved else "another source" if same else "another number"
+        )
+        stage.answer(found, f"pc:eth0: {before.packet}; stackoverflow:eth0: {after.packet}")
     with stage.claim("8.napt", "stackoverflow sees the NAPT's public address") as claim:
         peer = server_sees(stage, claim, fetched, log_since)
     with stage.claim("8.napt", "the PC's packets are addressed to stackoverflow") as claim:
@@ -124,12 +148,35 @@ def _only_what_must_be(claim: Claim, before: Captured, after: Captured) -> None:
     "A closed port is closed",
     say="The PC dials port 80 of `files` again, where no program listens.",
     ask="Which host refuses the PC's connection this time?",
+    predict=choose(
+        Choice("files", "`files` itself"),
+        Choice(
+            "napt", "the NAPT", "A NAPT speaks for the hosts on its other side, as a proxy does."
+        ),
+        Choice(
+            "none",
+            "none: no answer comes through the NAPT",
+            "A NAPT lets in what is asked for, and a refusal is not.",
+        ),
+        exercise="8/three-pcs",
+    ),
     proves=["8.napt"],
 )
 def a_closed_port(stage: Stage) -> None:
     since = stage.wire.mark()
     refused = stage.run("pc", *curl(f"http://{FILES}/"))
     other = stage.run("pc", *curl(f"http://{FILES}:8080/", "-o", "/dev/null"))
+    resets = [
+        captured
+        for where in stage.wire.places
+        for captured in stage.wire.packets(where, lambda p: bool(p.flags & RST), since=since)
+    ]
+    if resets:
+        first = min(resets, key=lambda captured: captured.nanoseconds)
+        node = first.where.partition(":")[0]
+        stage.answer(node, f"the RST was seen first at {first.where}: {first.packet}")
+    else:
+        stage.answer("none", f"no RST was seen; pc: {refused.stderr.strip()}")
     with stage.claim("8.napt", "the server itself refuses the connection") as claim:
         require_failure(claim, refused, CURL_REFUSED)
         sent = wait_for_reset(stage, "files:eth0", FILES, PUBLIC, since).packet

@@ -21,7 +21,14 @@ from napt_lab.labs.shared_steps.commands import (
     require_failure,
     require_success,
 )
-from napt_lab.labs.shared_steps.evidence import WAIT, is_syn_to, is_unreachable, sha256
+from napt_lab.labs.shared_steps.evidence import (
+    WAIT,
+    answer_where_it_ends,
+    is_syn_to,
+    is_unreachable,
+    sha256,
+)
+from napt_lab.labs.stage.prediction import Choice, choose, number
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim, Part
 from napt_lab.topologies.network.programs import READY_SECONDS
@@ -39,7 +46,21 @@ upload = Part("upload", topology="one-site.yaml", title="The simplest way")
     "stackoverflow dials the PC",
     say=f"The PC runs a file server on port {PORT}. stackoverflow wants a file from it, and knows "
     "the PC's address and the address of its NAPT.",
-    ask=f"stackoverflow dials {PC}, and {PUBLIC}. Where does each SYN end, and which node says so?",
+    ask=f"stackoverflow dials {PUBLIC}. Where does its SYN end?",
+    predict=choose(
+        Choice("napt", "at the NAPT, which drops it"),
+        Choice(
+            "pc",
+            "at the PC, which runs the server",
+            "A NAPT knows to which of its PCs a packet from outside should go.",
+        ),
+        Choice(
+            "internet",
+            "at the router, which has no way to it",
+            "The address of a NAPT is as private as those of its PCs.",
+        ),
+        exercise="8/visitor",
+    ),
     proves=["8.inbound"],
 )
 def stackoverflow_calls(stage: Stage) -> None:
@@ -83,6 +104,7 @@ def stackoverflow_calls(stage: Stage) -> None:
             claim.require(
                 not inside, f"{where}: {len(inside)} packets from stackoverflow", "it should be 0"
             )
+    answer_where_it_ends(stage, "stackoverflow:eth0", PORT, PUBLIC, since)
     with stage.claim(
         "8.inbound", "the same request succeeds where nothing is in the way (control)"
     ) as claim:
@@ -111,7 +133,15 @@ def _router_has_no_route(stage: Stage, claim: Claim, since: int) -> None:
 @upload.step(
     "Upload it",
     say="So the PC uploads its file to a public server, which every host can dial.",
-    ask="On which hosts is the file in the end? Can its owner delete all copies?",
+    ask="Two other hosts fetch the file. On how many hosts is it in the end?",
+    predict=number(
+        4,
+        {
+            2: "An upload is for the owner and the server; what others fetch is the server's.",
+            3: "What is uploaded is moved to the server.",
+        },
+        exercise="8/visitor",
+    ),
     proves=["8.upload"],
 )
 def upload_it(stage: Stage) -> None:
@@ -123,10 +153,16 @@ def upload_it(stage: Stage) -> None:
         node: stage.run(node, *curl(PUBLIC_COPY, "-o", "copy.jpg"))
         for node in ("stackoverflow", "pc2")
     }
+    original = sha256(mine)
+    holders = [
+        node.name
+        for node in stage.net
+        if any(path.is_file() and sha256(path) == original for path in node.home.rglob("*"))
+    ]
+    stage.answer(len(holders), f"SHA-256 {original[:16]}… on {', '.join(holders)}")
     with stage.claim("8.upload", "every host can fetch the PC's file from the server") as claim:
         require_failure(claim, before, CURL_HTTP_ERROR)  # there was no such file before
         require_success(claim, sent, "the PC's upload")
-        original = sha256(mine)
         claim.require(True, f"SHA-256 {original[:16]}… at the PC")
         for node, completed in fetched.items():
             require_success(claim, completed, f"{node}'s download")

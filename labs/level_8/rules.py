@@ -24,6 +24,7 @@ from napt_lab.labs.level_8.checks import (
 from napt_lab.labs.shared_steps.commands import CURL_REFUSED, CURL_TIMED_OUT, require_failure
 from napt_lab.labs.shared_steps.dropped import INSIDE, OUTSIDE, require_dropped, send_again
 from napt_lab.labs.shared_steps.evidence import WAIT, is_syn_to
+from napt_lab.labs.stage.prediction import Choice, choose, number
 from napt_lab.labs.stage.rule_lines import count
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim, Part
@@ -51,26 +52,34 @@ rules = Part(
     f"neighbor, opens {OF_PC2}. A rule has a protocol, an internal endpoint (the PC's), an "
     "external endpoint (the NAPT's) and a remote endpoint (the server's). It also has an age, "
     "and an end.",
-    ask="How many rules does the NAPT have afterwards? Compare two rules for the same server: "
-    "which of these parts differ?",
+    ask="How many rules has the NAPT made by then?",
+    predict=number(
+        OF_PC + OF_PC2,
+        {
+            1: "One rule serves all connections to one server.",
+            2: "A NAPT makes one rule for each PC.",
+        },
+        exercise="8/three-pcs",
+    ),
     proves=["8.rule-per-connection"],
 )
 def a_rule_each(stage: Stage) -> None:
     napt = stage.net.napt("napt")
-    have = {rule["id"] for rule in napt.rules()}
-    for node, number in (("pc", OF_PC), ("pc2", OF_PC2)):
-        opened = open_connections(stage, node, WEB, "--count", str(number))
-        used = tell_connections(stage, node, f"use 0-{number - 1}")
+    had = have = {rule["id"] for rule in napt.rules()}
+    for node, many in (("pc", OF_PC), ("pc2", OF_PC2)):
+        opened = open_connections(stage, node, WEB, "--count", str(many))
+        used = tell_connections(stage, node, f"use 0-{many - 1}")
         new = by_internal([rule for rule in napt.rules() if rule["id"] not in have])
         stage.see(*in_full(next(iter(new.values()), None)))
-        have |= {rule["id"] for rule in new.values()}
+        have = have | {rule["id"] for rule in new.values()}
+        stage.answer(len(have - had), f"napt: {len(have)} rules, {len(had)} before")
         with stage.claim(
-            "8.rule-per-connection", f"{node}: {number} connections, {number} new rules"
+            "8.rule-per-connection", f"{node}: {many} connections, {many} new rules"
         ) as claim:
             claim.require(
-                opened.fields["open"] == number,
+                opened.fields["open"] == many,
                 f"{opened.fields['open']} are open",
-                f"it should be {number}",
+                f"it should be {many}",
             )
             for rule in new.values():
                 made_by = f"TCP SYN to {WEB}"
@@ -81,7 +90,7 @@ def a_rule_each(stage: Stage) -> None:
                     if rule["remote"] != WEB
                     else f"it should be made by a {made_by}, not by {rule['made_by']}",
                 )
-            claim.require(len(new) == number, f"{len(new)} new rules", f"it should be {number}")
+            claim.require(len(new) == many, f"{len(new)} new rules", f"it should be {many}")
             claim.require(
                 set(new) == set(opened.fields["first"]),
                 f"{node}'s own sockets are {', '.join(opened.fields['first'])}",
@@ -104,8 +113,15 @@ def a_rule_each(stage: Stage) -> None:
     "The RFCs ask for another behavior: endpoint-independent mapping. The lodger lives in "
     "another home. The lodger's NAPT has endpoint-independent mapping. The PC and the lodger each "
     f"open two connections from their port {ONE_PORT}, to two servers.",
-    ask="How many new rules will each of the two NAPTs have? Which external port does each server "
-    "see?",
+    ask="How many new rules will the lodger's NAPT have?",
+    predict=number(
+        1,
+        {
+            2: "Every NAPT makes a rule for each connection.",
+            4: "A connection needs a rule for each of its directions.",
+        },
+        exercise="8/three-pcs",
+    ),
     proves=["8.rule-per-connection"],
 )
 def beside_it(stage: Stage) -> None:
@@ -122,6 +138,8 @@ def beside_it(stage: Stage) -> None:
         napt: [rule for rule in stage.net.napt(napt).rules() if rule["internal"] == inside]
         for napt in used
     }
+
+    stage.answer(len(made["napt_b"]), f"napt_b: {count(len(made['napt_b']), 'rule')} for {inside}")
 
     def require_seen(claim: Claim, napt: str) -> None:
         listed = {f"{rule['internal']} as {rule['external']}" for rule in made[napt]}
@@ -173,7 +191,26 @@ def beside_it(stage: Stage) -> None:
     "decided by the filtering behavior: the lodger's NAPT admits only endpoints to which the "
     "lodger has sent, the guest's NAPT admits all. Now serverfault, to which none of the three "
     "has sent, dials the three external endpoints.",
-    ask="Which of the three SYNs are dropped, and why? Which one gets in, and who answers it?",
+    ask="Which PCs get one of the three SYNs?",
+    predict=choose(
+        Choice(
+            "",
+            "none: serverfault was not asked",
+            "A NAPT never lets in a packet of a host to which no PC has sent.",
+        ),
+        Choice("guest", "the guest's PC only"),
+        Choice(
+            "guest lodger",
+            "the guest's and the lodger's",
+            "An endpoint-independent rule lets every host in.",
+        ),
+        Choice(
+            "guest lodger pc",
+            "all three: each has a rule for its port",
+            "An open port is open to every host.",
+        ),
+        exercise="8/visitor",
+    ),
     proves=["8.rule-per-connection"],
 )
 def who_else(stage: Stage) -> None:
@@ -195,6 +232,9 @@ def who_else(stage: Stage) -> None:
             where, lambda p: is_syn(p) and p.source == SERVERFAULT, since=since
         )
 
+    came = {node: arrived(f"{node}:eth0", OTHER_PORT) for node in sorted(BEHIND.values())}
+    told = (f"{node}:eth0: {count(len(syns), 'SYN')}" for node, syns in came.items())
+    stage.answer(" ".join(node for node, syns in came.items() if syns), ", ".join(told))
     for napt in ("napt", "napt_b"):
         with stage.claim(
             "8.rule-per-connection", f"{napt} drops serverfault's SYN to {external[napt]}"
@@ -229,7 +269,20 @@ def who_else(stage: Stage) -> None:
     "The rule of a closed connection ends",
     say="The PC closes one of its connections (FIN), and resets another one (RST). The rule stays "
     f"for a while, for late packets: RFC 7857 asks for 4 minutes; here it is {HOLD:g} s.",
-    ask="When do these two rules end? What happens to the rules of the other connections?",
+    ask="When does the rule of the closed connection end?",
+    predict=choose(
+        Choice(
+            "at once",
+            "with the last packet of the connection",
+            "When both sides have closed, no packet can come any more.",
+        ),
+        Choice("hold", "a while after it"),
+        Choice(
+            "idle",
+            "hours later, when it was not used for so long",
+            "A NAPT looks at addresses and ports; it does not see that a connection ends.",
+        ),
+    ),
     proves=["8.gc-close"],
 )
 def collected_when_closed(stage: Stage) -> None:
@@ -264,6 +317,9 @@ def collected_when_closed(stage: Stage) -> None:
                 f"it should end because the connection was {why}",
             )
             after = ended.time - end.time
+            if why == "closed":
+                when = "hold" if after > HOLD / 2 else "at once"
+                stage.answer(when, f"napt: it ended {after:.2f} s after {end.packet}")
             claim.require(
                 HOLD - 0.05 <= after <= HOLD + SLACK,
                 f"{after:.2f} s after that packet (closing-hold: {HOLD:g} s)",

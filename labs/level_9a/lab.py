@@ -9,9 +9,11 @@ alice 10.0.0.7 ── napt_a 24.9.3.7 ──┐          ┌── napt_b 203.0.
 from __future__ import annotations
 
 from napt_lab.labs.capture.packets import ECHO, SYN
+from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.shared_steps.commands import PORT, curl, require_success
 from napt_lab.labs.shared_steps.evidence import WAIT, sha256
 from napt_lab.labs.shared_steps.two_sites import (
+    BOB,
     FILES,
     NAPT_A,
     NAPT_B,
@@ -22,6 +24,7 @@ from napt_lab.labs.shared_steps.two_sites import (
     require_path,
     require_same,
 )
+from napt_lab.labs.stage.prediction import Choice, choose
 from napt_lab.labs.stage.rule_lines import count
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim, Lab, Part
@@ -42,7 +45,21 @@ public_server = Part("public-server", topology="two-sites.yaml")
     "Both upload",
     say="alice has a photograph for bob, and bob has a song for alice. No host outside can dial "
     "either PC, but both PCs can dial the public server `files`. So each uploads its file there.",
-    ask="Who opens the connections? Which addresses does the server see as its clients?",
+    ask="Who opens the connections over which the files go to the server?",
+    predict=choose(
+        Choice(
+            "files",
+            "the server: it fetches what it is to keep",
+            "A server opens connections to its clients.",
+        ),
+        Choice(
+            "napt_a and napt_b",
+            "the two NAPTs, each with a connection of its own",
+            "A NAPT makes a second connection, as a proxy does.",
+        ),
+        Choice("alice and bob", "both PCs, each from inside its home"),
+        exercise="9a/exchange",
+    ),
     proves=[EXCHANGE],
 )
 def both_upload(stage: Stage) -> None:
@@ -68,6 +85,20 @@ def both_upload(stage: Stage) -> None:
                 since=since,
             )
             require_path(stage, claim, first, PORT, since, [pc, NAPT_OF[pc], "internet", "files"])
+    opened = {syn.packet.sequence: syn for syn in reversed(syns(stage, since))}
+    openers = sorted({syn.where.partition(":")[0] for syn in opened.values()})
+    told = "; ".join(f"{syn.where}: {syn.packet}" for syn in opened.values())
+    stage.answer(" and ".join(openers), f"where each SYN was seen first: {told or 'nowhere'}")
+
+
+def syns(stage: Stage, since: int) -> list[Captured]:
+    """All SYNs, wherever they were seen, in order."""
+    found = [
+        captured
+        for where in stage.wire.places
+        for captured in stage.wire.packets(where, lambda p: p.is_tcp(flags=SYN), since=since)
+    ]
+    return sorted(found, key=lambda captured: captured.nanoseconds)
 
 
 def asked_by(stage: Stage, claim: Claim, napt: str, method: str, name: str, log_since: int) -> None:
@@ -91,7 +122,21 @@ def asked_by(stage: Stage, claim: Claim, napt: str, method: str, name: str, log_
 @public_server.step(
     "Each fetches the other's file",
     say="Now bob fetches the photograph, and alice the song.",
-    ask="How many packets will go from one NAPT to the other?",
+    ask="From which address do the bytes of the photograph come to bob?",
+    predict=choose(
+        Choice(FILES, "198.51.100.10: the server"),
+        Choice(
+            NAPT_A,
+            "24.9.3.7: alice's NAPT",
+            "A server only brings two PCs together; the file then goes from one to the other.",
+        ),
+        Choice(
+            "10.0.0.7",
+            "10.0.0.7: alice's PC",
+            "Who has sent a file in the first place is the source of its packets everywhere.",
+        ),
+        exercise="9a/exchange",
+    ),
     proves=[EXCHANGE],
 )
 def each_fetches(stage: Stage) -> None:
@@ -107,6 +152,12 @@ def each_fetches(stage: Stage) -> None:
             asked_by(stage, claim, NAPT_OF[pc], "GET", name, log_since)
             require_same(claim, stage.net[sender].home / name, stage.net[pc].home / name)
             only_outbound(stage, claim, NAPT_OF[pc], since)
+    data = stage.wire.packets(
+        "bob:eth0", lambda p: p.payload > 0 and p.destination == BOB, since=since
+    )
+    for source in {str(captured.packet.source) for captured in data}:
+        total = sum(c.packet.payload for c in data if str(c.packet.source) == source)
+        stage.answer(source, f"bob:eth0: {total} bytes in TCP segments from {source}")
     with stage.claim(EXCHANGE, "no packet went between the two NAPTs") as claim:
         nothing_between_napts(stage, claim, since=0)
     ping = stage.run("bob", "ping", "-q", "-c", "1", "-W", "2", NAPT_A)
@@ -127,7 +178,17 @@ def each_fetches(stage: Stage) -> None:
 @public_server.step(
     "What stays behind",
     say="Both have their files. Now they delete every copy on their PCs and unplug the PCs.",
-    ask="Where are the two files now? Who can still read them?",
+    ask="alice has deleted her photograph. Where is it now?",
+    predict=choose(
+        Choice("nowhere", "nowhere", "A file that its owner deletes is gone."),
+        Choice("for all", "on the server, where every host can fetch it"),
+        Choice(
+            "kept",
+            "on the server, which gives it to alice and bob only",
+            "A server knows for whom a file was meant.",
+        ),
+        exercise="9a/stranger",
+    ),
     proves=[HOLDS],
 )
 def what_stays_behind(stage: Stage) -> None:
@@ -158,6 +219,10 @@ def what_stays_behind(stage: Stage) -> None:
                 digest in listed.stdout, f"SHA-256 {digest[:16]}…, as alice and bob had it"
             )
     fetched = stage.run("relay", *curl(FILES, "-o", "copy", path=f"/{SENT['alice']}"))
+    kept = digests[SENT["alice"]] in listed.stdout
+    where = "nowhere" if not kept else "for all" if fetched.status == 0 else "kept"
+    words = f"sha256sum on files {'lists' if kept else 'does not list'} it"
+    stage.answer(where, f"{words}; curl on relay, a stranger: exit status {fetched.status}")
     with stage.claim(HOLDS, "any host can fetch alice's photograph from the server") as claim:
         require_success(claim, fetched, "curl on relay, which is a stranger here")
         copied = sha256(stage.net["relay"].home / "copy")

@@ -13,7 +13,15 @@ from collections.abc import Callable
 from napt_lab.labs.level_9b.footprint import Footprint, buffers, confine, footprint, open_files
 from napt_lab.labs.level_9b.who import NOTHING_HELD, TURN_PORT, relayed_address, rent
 from napt_lab.labs.shared_steps.commands import curl, require_success, shell, wait_until
-from napt_lab.labs.shared_steps.two_sites import FILES, RELAY, RELAY_PORT, make_file, require_same
+from napt_lab.labs.shared_steps.two_sites import (
+    FILES,
+    NAPT_B,
+    RELAY,
+    RELAY_PORT,
+    make_file,
+    require_same,
+)
+from napt_lab.labs.stage.prediction import Choice, choose
 from napt_lab.labs.stage.stage import Stage, Typed
 from napt_lab.labs.stage.steps import Claim, Part
 from napt_lab.topologies.network.node import Node
@@ -39,7 +47,20 @@ held = Part(
     "Where to look",
     say="We are going to look for a file on the relay. First a control: does our way of looking "
     "find a file that is kept? alice uploads one to the file server of level 9a, which keeps it.",
-    ask="A program keeps a file. Where on its machine can you see that?",
+    ask="The server keeps a file. Where on its machine can that be seen from outside?",
+    predict=choose(
+        Choice(
+            "its folder",
+            "in its folder only",
+            "A program leaves no trace but the files that it names.",
+        ),
+        Choice("all", "in its folder, in the memory that files take, and in what it has written"),
+        Choice(
+            "",
+            "nowhere: only the program knows",
+            "What a program keeps can only be known from its source.",
+        ),
+    ),
     proves=[NOTHING_HELD],
 )
 def where_to_look(stage: Stage) -> None:
@@ -48,23 +69,37 @@ def where_to_look(stage: Stage) -> None:
     before = footprint(node)
     upload = stage.run("alice", *curl(FILES, "-o", "/dev/null", "-T", "small", path="/small"))
     after = footprint(node)
+    grown_by = {
+        "its folder": after.folder - before.folder,
+        "memory": after.in_memory - before.in_memory,
+        "written": after.written - before.written,
+    }
+    grew = [place for place, size in grown_by.items() if size >= SMALL]
+    told = ", ".join(f"{place}: {size} bytes more" for place, size in grown_by.items())
+    stage.answer("all" if len(grew) == len(grown_by) else " and ".join(grew), told)
     with stage.claim(
         NOTHING_HELD, "the same way of looking finds what a file server keeps"
     ) as claim:
         require_success(claim, upload, "curl -T")
-        grown = after.folder - before.folder
-        claim.require(grown >= SMALL, f"files: {grown} bytes more in its folder")
-        in_memory = after.in_memory - before.in_memory
-        claim.require(in_memory >= SMALL, f"files in memory: {in_memory} bytes more")
-        written = after.written - before.written
-        claim.require(written >= SMALL, f"files: {written} bytes written")
+        for place, size in grown_by.items():
+            claim.require(size >= SMALL, f"files, {place}: {size} bytes more")
 
 
 @held.step(
     "A large file through the plain relay",
     say="alice sends bob a film of 64 MiB through the relay. For a while bob's program does not "
     "read what comes.",
-    ask="alice has started to send, and bob has read nothing. Where are the bytes of the film?",
+    ask="alice has started to send, and bob reads nothing yet. Where is most of the film?",
+    predict=choose(
+        Choice("alice", "on alice's PC: she cannot send more"),
+        Choice("relay", "on the relay", "A relay takes in all that comes, until it is wanted."),
+        Choice(
+            "bob",
+            "on bob's PC",
+            "What was sent and not lost has arrived, whether it is read or not.",
+        ),
+        exercise="9b/relay",
+    ),
     proves=[NOTHING_HELD],
 )
 def through_the_plain_relay(stage: Stage) -> None:
@@ -85,7 +120,21 @@ def through_the_plain_relay(stage: Stage) -> None:
 @held.step(
     "The same through TURN",
     say="The same film once more, through an address that alice has rented from the TURN server.",
-    ask="How much of the film will be on the relay this time, and for how long?",
+    ask="While bob does not read, where is most of the film this time?",
+    predict=choose(
+        Choice(
+            "relay",
+            "on the relay: the rented address is one of its own",
+            "The host whose address it is has what was sent to it.",
+        ),
+        Choice(
+            "bob",
+            "on bob's PC: with TURN it goes there directly",
+            "TURN only tells the PCs where the other one is.",
+        ),
+        Choice("alice", "again on alice's PC"),
+        exercise="9b/turn",
+    ),
     proves=[NOTHING_HELD],
 )
 def through_turn(stage: Stage) -> None:
@@ -114,11 +163,12 @@ def look_while_it_passes(
     """
     node = stage.net["relay"]
     confine(node)
-    since = stage.log.mark()
+    since, wire_since = stage.log.mark(), stage.wire.mark()
     before, copy_before = footprint(node), space_of_copy(stage)
     receiving = begin(since)
     standing = when_it_stands_still(node, before)
     files = open_files(node)
+    answer_where_it_waits(stage, standing.came_in - before.came_in, wire_since)
     stage.run("bob", *shell(f"echo go > {GATE}"))
     with stage.claim(NOTHING_HELD, "the film arrives, and all of it crossed the relay") as claim:
         require_success(claim, receiving.finish(), "nc")
@@ -152,6 +202,16 @@ def look_while_it_passes(
             grown < MEMORY,
             f"relay: {before.resident >> 10} KiB before, {after.most_resident >> 10} KiB at most",
         )
+
+
+def answer_where_it_waits(stage: Stage, came: int, since: int) -> None:
+    """The step asks where most of the film is; so many bytes have come to the relay."""
+    to_bob = stage.wire.packets("relay:eth0", lambda p: p.destination == NAPT_B, since=since)
+    went = sum(captured.packet.payload for captured in to_bob)
+    most = "alice" if came < LARGE // 2 else "bob" if went > LARGE // 2 else "relay"
+    stage.answer(
+        most, f"{came} of {LARGE} bytes have come to the relay, {went} have left it for bob"
+    )
 
 
 def when_it_stands_still(node: Node, before: Footprint) -> Footprint:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import secrets
 
-from napt_lab.labs.capture.packets import RST
+from napt_lab.labs.capture.packets import RST, SYN
 from napt_lab.labs.capture.turn_message import CHANNEL_DATA, DATA_INDICATION, SEND_INDICATION
 from napt_lab.labs.level_9b.held import held
 from napt_lab.labs.level_9b.who import (
@@ -31,7 +31,12 @@ from napt_lab.labs.level_9b.who import (
     turn_datagrams,
 )
 from napt_lab.labs.shared_steps.commands import require_success, shell
-from napt_lab.labs.shared_steps.evidence import WAIT, find_handshake, is_syn_to
+from napt_lab.labs.shared_steps.evidence import (
+    WAIT,
+    answer_where_it_ends,
+    find_handshake,
+    is_syn_to,
+)
 from napt_lab.labs.shared_steps.two_sites import (
     NAPT_A,
     NAPT_B,
@@ -43,6 +48,7 @@ from napt_lab.labs.shared_steps.two_sites import (
     require_path,
     require_same,
 )
+from napt_lab.labs.stage.prediction import Choice, choose, number
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim, Lab, Part
 
@@ -57,7 +63,16 @@ meeting = Part("meeting", topology="two-sites-relay.yaml")
     say="alice and bob have agreed on a secret word. Each dials the relay, sends the word, and "
     "then a file. The relay joins two connections with the same word: what one side sends, the "
     "other receives.",
-    ask="How many TCP connections are there? Which two addresses does the relay see?",
+    ask="How many TCP connections are there between the relay and the two homes?",
+    predict=number(
+        2,
+        {
+            1: "A relay forwards packets, so the PCs have one connection, with each other.",
+            3: "When the relay has joined two parties, they get a connection of their own.",
+            4: "A NAPT makes a second connection, as a proxy does.",
+        },
+        exercise="9b/relay",
+    ),
     proves=[PLAIN],
 )
 def both_dial_out(stage: Stage) -> None:
@@ -77,6 +92,10 @@ def both_dial_out(stage: Stage) -> None:
         for napt in ("napt_a", "napt_b"):
             only_outbound(stage, claim, napt, since)
         nothing_between_napts(stage, claim, since)
+    calls = stage.wire.packets("relay:eth0", lambda p: p.is_tcp(flags=SYN), since=since)
+    opened = {captured.packet.from_ for captured in calls}
+    words = f"relay:eth0: SYNs from {' and '.join(sorted(opened)) or 'no one'}"
+    stage.answer(len(opened), words)
     with stage.claim(PLAIN, "both files arrive, byte for byte") as claim:
         for command in (first, second):
             require_success(claim, command.finish(), "nc")
@@ -123,6 +142,16 @@ def passes_the_relay(stage: Stage, claim: Claim, port: int, far_port: int, since
     "public address (an allocation). The relay passes every connection to this address on to "
     "alice. She permits the address of bob's NAPT, and no other.",
     ask="The host `files`, a stranger, dials the rented address. What happens to its connection?",
+    predict=choose(
+        Choice("accepted", "it leads to alice", "A public address is open to every host."),
+        Choice(
+            "no answer",
+            "the relay drops its SYN without an answer",
+            "A relay treats strangers as a NAPT without a rule does.",
+        ),
+        Choice("reset", "the relay resets it"),
+        exercise="9b/turn",
+    ),
     proves=[TURN],
 )
 def an_address_for_rent(stage: Stage) -> None:
@@ -149,6 +178,14 @@ def an_address_for_rent(stage: Stage) -> None:
         )
     address, port = relayed_address(stage)
     stranger = stage.run("files", *shell(f"nc -w 5 {address} {port} > found"))
+    heard = [e for e in stage.log.since(log_since) if (e.node, e.name) == ("alice", "connection")]
+    came = stage.wire.packets("files:eth0", lambda p: p.source_port == port, since=since)
+    resets = [captured for captured in came if captured.packet.flags & RST]
+    for last in (resets or came)[-1:]:
+        became = "accepted" if heard else "reset" if resets else "no answer"
+        stage.answer(
+            became, f"files:eth0: {last.packet}; alice was told of {len(heard)} connections"
+        )
     with stage.claim(
         TURN, "a stranger has no permission: the relay resets its connection"
     ) as claim:
@@ -177,9 +214,6 @@ def an_address_for_rent(stage: Stage) -> None:
         claim.require(
             found == 0, f"nc on files: exit status {stranger.status}, {found} bytes received"
         )
-        heard = [
-            e for e in stage.log.since(log_since) if (e.node, e.name) == ("alice", "connection")
-        ]
         claim.require(not heard, f"alice was told of {len(heard)} connections")
 
 
@@ -189,8 +223,21 @@ def an_address_for_rent(stage: Stage) -> None:
 @meeting.step(
     "bob dials the rented address",
     say="alice has told bob the rented address. He dials it like any server.",
-    ask="With which host does bob's PC have its TCP connection? How many connections has alice "
-    "now?",
+    ask="With which host does bob's PC have its TCP connection?",
+    predict=choose(
+        Choice("relay", "with the relay"),
+        Choice(
+            "alice",
+            "with alice's PC: the relay forwards his packets to her",
+            "An address for rent is another name of the PC that has rented it.",
+        ),
+        Choice(
+            "napt_a",
+            "with alice's NAPT, which has lent her the address",
+            "A public address of a home is always one of its NAPT.",
+        ),
+        exercise="9b/turn",
+    ),
     proves=[TURN],
 )
 def bob_dials(stage: Stage) -> None:
@@ -201,6 +248,7 @@ def bob_dials(stage: Stage) -> None:
         require_success(claim, fetching.finish(), "nc")
         stage.wait_for_event("alice", "done", since=log_since)
         require_same(claim, stage.net["alice"].home / ALICES, stage.net["bob"].home / "turned.jpg")
+    answer_where_it_ends(stage, "bob:eth0", port, address, since)
     with stage.claim(
         TURN, "bob dialed the relayed address; no packet went to alice's NAPT"
     ) as claim:
@@ -233,7 +281,15 @@ def bob_dials(stage: Stage) -> None:
     "datagrams, and bob sends one of 6 bytes to it. She sends it back twice: first in a Send "
     "indication, which names bob's endpoint, then in a channel, where a number stands for his "
     "endpoint.",
-    ask="How many bytes does TURN add to bob's 6 in an indication, and how many in a channel?",
+    ask="A Data indication adds 38 bytes to bob's 6. How many does a channel add?",
+    predict=number(
+        4,
+        {
+            0: "A relay can tell without a header to whom a datagram belongs.",
+            38: "Each message of TURN names the peer's address.",
+            20: "Every message of TURN begins with a header of 20 bytes, as in STUN.",
+        },
+    ),
     proves=[TURN],
 )
 def datagrams_as_well(stage: Stage) -> None:
@@ -260,6 +316,9 @@ def datagrams_as_well(stage: Stage) -> None:
         nothing_between_napts(stage, claim, since)
     with stage.claim(TURN, "alice's side of it: indications, then a channel") as claim:
         stage.wait_for_event("relay", "ended", since=log_since)
+        for channeled in turn_datagrams(stage, "napt_a:wan0", CHANNEL_DATA, since):
+            size = channeled.packet.payload
+            stage.answer(size - len(WORD) - 1, f"napt_a:wan0: {size} bytes of ChannelData")
         for message in (DATA_INDICATION, SEND_INDICATION, CHANNEL_DATA):
             seen = turn_datagrams(stage, "napt_a:wan0", message, since)
             claim.require(len(seen) == 1, f"napt_a:wan0: {len(seen)} × {message}")

@@ -144,10 +144,9 @@ def ended(stage: Stage, port: int, since: int, deadline: float) -> Event:
 
 def dropped(
     stage: Stage, claim: Claim, reason: str, since: int, is_it: Callable[[str], bool]
-) -> None:
-    """napt_a reports that it has dropped a packet, and why."""
+) -> str:
+    """napt_a reports that it has dropped a packet, and why; returns the reason."""
     drop = stage.wait_for_event("napt_a", "drop", lambda e: is_it(e.fields["packet"]), since=since)
-    claim.require(
-        drop.fields["reason"] == reason,
-        f"napt_a dropped {drop.fields['packet']}, reason {drop.fields['reason']}",
-    )
+    told = str(drop.fields["reason"])
+    claim.require(told == reason, f"napt_a dropped {drop.fields['packet']}, reason {told}")
+    return told

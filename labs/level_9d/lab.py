@@ -8,6 +8,7 @@ Each step runs the programs that a person would run; checks.py looks at the wire
 
 from __future__ import annotations
 
+from napt_lab.labs.capture.packets import SYN
 from napt_lab.labs.level_9d.checks import (
     GATEWAY,
     WRONG_NONCE,
@@ -23,10 +24,10 @@ from napt_lab.labs.level_9d.checks import (
     require_lease,
     visit,
 )
-from napt_lab.labs.level_9d.messages import CANNOT_PROVIDE_EXTERNAL, NOT_AUTHORIZED
+from napt_lab.labs.level_9d.messages import CANNOT_PROVIDE_EXTERNAL, NOT_AUTHORIZED, SUCCESS
 from napt_lab.labs.level_9d.messages import PORT as PORT_CONTROL
 from napt_lab.labs.shared_steps.commands import PORT, require_success
-from napt_lab.labs.shared_steps.evidence import WAIT
+from napt_lab.labs.shared_steps.evidence import WAIT, answer_where_it_ends
 from napt_lab.labs.shared_steps.served_by_pc import (
     dropped_no_rule,
     fetch_file,
@@ -34,7 +35,8 @@ from napt_lab.labs.shared_steps.served_by_pc import (
     no_route,
     share,
 )
-from napt_lab.labs.shared_steps.two_sites import ALICE, FILES, NAPT_A
+from napt_lab.labs.shared_steps.two_sites import ALICE, FILES, NAPT_A, NAPT_B
+from napt_lab.labs.stage.prediction import Choice, choose
 from napt_lab.labs.stage.rule_lines import count, rule_lines
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim, Lab, Part
@@ -58,7 +60,21 @@ asking = Part("asking", topology="two-sites-pcp.yaml")
     "No rule yet",
     say="alice runs a web server with a file on her PC, as in level 9c, and a second server on "
     "port 8081 for later steps. Her NAPT has no explicit rule.",
-    ask="bob dials http://24.9.3.7:8080/. Where does his SYN end?",
+    ask="bob dials 24.9.3.7, port 8080. Where does his SYN end?",
+    predict=choose(
+        Choice("napt_a", "at alice's NAPT, which drops it"),
+        Choice(
+            "alice",
+            "at alice's PC, where a server listens",
+            "A program that listens at a port opens it in the NAPT as well.",
+        ),
+        Choice(
+            "internet",
+            "at the router, which knows no such port",
+            "Routers decide by the port where a packet goes.",
+        ),
+        exercise="9c/door",
+    ),
     proves=["9d.ask"],
 )
 def shut(stage: Stage) -> None:
@@ -68,6 +84,7 @@ def shut(stage: Stage) -> None:
         wait_for_server(stage, name)
     since, log = stage.wire.mark(), stage.log.mark()
     stage.run("bob", *knock(NAPT_A))
+    answer_where_it_ends(stage, "bob:eth0", PORT, NAPT_A, since)
     with stage.claim(
         "9d.ask", "before a program asks, there is no rule, and bob is not let in"
     ) as claim:
@@ -90,8 +107,21 @@ def wait_for_server(stage: Stage, name: str) -> None:
     say="In level 9c alice typed a rule into her NAPT. Now her program asks for one: it sends one "
     "datagram to the NAPT's inside address, port 5351. The protocol is PCP. Then another program "
     "asks for a second rule, by the older protocol NAT-PMP.",
-    ask="What must the datagram contain, so that the NAPT can make the rule? To which PC will the "
-    "rule lead?",
+    ask="The datagram names two ports and a time, but no PC. To which address will the rule lead?",
+    predict=choose(
+        Choice(
+            GATEWAY,
+            "10.0.0.1, to which the datagram goes: the NAPT knows all PCs",
+            "A rule leads to the NAPT, which then tries all PCs of the home.",
+        ),
+        Choice(ALICE, "10.0.0.7, from which the datagram comes"),
+        Choice(
+            NAPT_B,
+            "203.0.113.77: bob's home, which may use it",
+            "A rule says who may come in.",
+        ),
+        exercise="9c/door",
+    ),
     proves=["9d.ask"],
 )
 def ask(stage: Stage) -> None:
@@ -99,6 +129,9 @@ def ask(stage: Stage) -> None:
     asked = stage.run("alice", *pcp("map", "tcp", str(PORT), "--external", str(PORT)))
     rules = leased(stage, PORT)
     stage.see(*rule_lines(rules))
+    for rule in rules:
+        words = f"{rule['external']} → {rule['internal']}, made by {rule['made_by']}"
+        stage.answer(rule["internal"].partition(":")[0], f"napt_a: {words}")
     with stage.claim("9d.ask", "one datagram asks, and one answers") as claim:
         require_success(claim, asked, "the PCP client")
         answer = last_answer(stage, claim, "alice:eth0", since, ALICE)
@@ -138,12 +171,27 @@ def ask(stage: Stage) -> None:
 @asking.step(
     "bob connects directly",
     say="bob dials again.",
-    ask="Does the NAPT treat this rule differently from a rule that was typed?",
+    ask="Where does bob's SYN end this time?",
+    predict=choose(
+        Choice(
+            "napt_a",
+            "at alice's NAPT: her program did not name bob",
+            "A rule that a program asked for admits only hosts that the program names.",
+        ),
+        Choice(
+            "internet",
+            "at the router, which does not know the rule",
+            "A rule is something that the Internet has to learn.",
+        ),
+        Choice("alice", "at alice's PC, as with a rule that was typed"),
+        exercise="9c/door",
+    ),
     proves=["9d.direct"],
 )
 def direct(stage: Stage) -> None:
     since, log = stage.wire.mark(), stage.log.mark()
     fetched = stage.run("bob", *fetch_file(NAPT_A))
+    answer_where_it_ends(stage, "bob:eth0", PORT, NAPT_A, since)
     direct_fetch(stage, "9d.direct", fetched, since, log)
 
 
@@ -156,7 +204,20 @@ def direct(stage: Stage) -> None:
     "the NAPT to delete it. Then she asks for the external port 8080 for herself. At last she "
     "sends a deletion with alice's source address; but alice's request had a nonce, which carol "
     "does not know, so she guesses one.",
-    ask="What does the NAPT answer to each of the three requests, and to which PC?",
+    ask="What does the NAPT do with the deletion that carol sends with alice's address?",
+    predict=choose(
+        Choice(
+            SUCCESS,
+            "it deletes the rule: the address is alice's",
+            "Who has the right source address is who it claims to be.",
+        ),
+        Choice(NOT_AUTHORIZED, "it refuses: not authorized"),
+        Choice(
+            "no answer",
+            "it drops the datagram: it came from carol's PC",
+            "A NAPT sees from which PC a packet really comes.",
+        ),
+    ),
     proves=["9d.only-own"],
 )
 def only_own(stage: Stage) -> None:
@@ -182,9 +243,12 @@ def only_own(stage: Stage) -> None:
     ) as c:
         since = stage.wire.mark()
         forged = ("delete", "tcp", str(PORT), "--nonce", WRONG_NONCE, "--forge", ALICE)
-        require_success(c, stage.run("carol", *pcp(*forged)), "sending")
+        sent = stage.run("carol", *pcp(*forged))
+        require_success(c, sent, "sending")
+        stage.answer("no answer", f"alice:eth0: no answer; carol: exit status {sent.status}")
         answer = last_answer(stage, c, "alice:eth0", since, ALICE)
         c.require(answer.nonce == WRONG_NONCE, "the answer to the forged request goes to alice")
+        stage.answer(answer.result, f"alice:eth0: {answer}")
         c.require(answer.result == NOT_AUTHORIZED, f"result code {answer.result}")
         still_there(stage, c, nonce)
     since, log = stage.wire.mark(), stage.log.mark()
@@ -219,7 +283,21 @@ def refused(claim: Claim, completed: Completed) -> None:
     say="A program that may ask for rules can let others in. What if a host on the Internet asks? "
     "It sends a request to the NAPT's outside address, one to its inside address, and one with "
     "alice's address as its source.",
-    ask="Where does each of these three datagrams end? Is any of them answered?",
+    ask="What becomes of the request that is sent to 24.9.3.7, the NAPT's outside address?",
+    predict=choose(
+        Choice(
+            "answered",
+            "it is answered with a refusal",
+            "A server answers whoever asks, if only to refuse.",
+        ),
+        Choice(
+            "no-route",
+            "the router drops it: such requests do not cross the Internet",
+            "Routers look at what a packet asks for.",
+        ),
+        Choice("no-rule", "the NAPT drops it, as any packet from outside without a rule"),
+        exercise="9c/door",
+    ),
     proves=["9d.outside"],
 )
 def outside(stage: Stage) -> None:
@@ -234,7 +312,10 @@ def outside(stage: Stage) -> None:
         "9d.outside", f"a request to {NAPT_A} arrives, and the NAPT drops it"
     ) as claim:
         refused(claim, probe.finish())
-        dropped(stage, claim, "no-rule", log, lambda p: p.startswith(f"udp {FILES}:"))
+        reason = dropped(stage, claim, "no-rule", log, lambda p: p.startswith(f"udp {FILES}:"))
+        answers = stage.wire.packets("files:eth0", lambda p: p.source == NAPT_A, since=since)
+        words = f"napt_a: dropped, reason {reason}; files:eth0: {count(len(answers), 'answer')}"
+        stage.answer("answered" if answers else reason, words)
     with stage.claim("9d.outside", f"the Internet has no route to {GATEWAY}") as claim:
         refused(claim, private.finish())
         no_route(stage, claim, GATEWAY, since)
@@ -263,8 +344,14 @@ def outside(stage: Stage) -> None:
     "A rule with an end",
     say="Two of alice's programs each ask for a rule, for 6 seconds. The first one ends at once, "
     "as if it had crashed. The second goes on running, and renews its rule in time.",
-    ask="Which of the two ports lets bob in after 7 seconds? And after the second program has "
-    "ended?",
+    ask="Through which of the two ports does bob get in after 7 seconds?",
+    predict=choose(
+        Choice("8081", "8081 only, whose program renews its rule"),
+        Choice("8080 8081", "both", "A rule stays until someone deletes it."),
+        Choice(
+            "", "neither", "The time of a rule is over when it is over, whatever a program does."
+        ),
+    ),
     proves=["9d.lifetime"],
 )
 def lifetime(stage: Stage) -> None:
@@ -304,10 +391,22 @@ def lifetime(stage: Stage) -> None:
         rule = require_lease(claim, leased(stage, KEPT_PORT), "PCP", f"{ALICE}:{KEPT_PORT}")
         claim.require(rule["age"] > SHORT, f"it is {rule['age']:.1f} s old")
         comes_in(stage, claim, KEPT_PORT, stage.run("bob", *visit(KEPT_PORT)), since)
+    answer_which_ports(stage, since)
     kept.terminate()
     with stage.claim("9d.lifetime", "when its program ends, it deletes its rule") as claim:
         over = ended(stage, KEPT_PORT, log, WAIT)
         claim.require(over.fields["rule"]["lease"]["ended"] == "deleted", "napt_a: deleted")
+
+
+def answer_which_ports(stage: Stage, since: int) -> None:
+    """The step asks through which ports bob gets in: those of which alice has seen his SYN."""
+    syns = stage.wire.packets(
+        "alice:eth0", lambda p: p.is_tcp(flags=SYN) and p.source == NAPT_B, since=since
+    )
+    ports = sorted({str(captured.packet.destination_port) for captured in syns})
+    stage.answer(
+        " ".join(ports), f"alice:eth0: bob's SYNs for port {' and '.join(ports) or 'none'}"
+    )
 
 
 # ── 7 ──────────────────────────────────────────────────────────────────────────────────────
@@ -318,7 +417,16 @@ def lifetime(stage: Stage) -> None:
     say="Two programs of alice's ask for a rule each, for an hour. The one for port 8080 ends at "
     "once. Then napt_a is switched off and on: its table is lost, and it announces to its inside "
     "that it has started.",
-    ask="Which of the two ports lets bob in some seconds later? Who made that rule?",
+    ask="Through which of the two ports does bob get in some seconds later?",
+    predict=choose(
+        Choice(
+            "8080 8081",
+            "both: the rules are for an hour",
+            "A NAPT keeps its rules when it is switched off.",
+        ),
+        Choice("", "neither: the table is lost", "No one makes a lost rule again."),
+        Choice("8081", "8081 only, whose program still runs"),
+    ),
     proves=["9d.lifetime"],
 )
 def switched_off_and_on(stage: Stage) -> None:
@@ -334,6 +442,7 @@ def switched_off_and_on(stage: Stage) -> None:
         for port in (PORT, KEPT_PORT):
             require_lease(claim, leased(stage, port), "PCP", f"{ALICE}:{port}")
     since, log = stage.wire.mark(), stage.log.mark()
+    restarted = since
     stage.net.reboot("napt_a")
     with stage.claim("9d.lifetime", "the program that goes on asks for its rule again") as claim:
         again = stage.wait_for_event("alice", "renewed", since=log, deadline=RECOVERY + WAIT).fields
@@ -345,6 +454,7 @@ def switched_off_and_on(stage: Stage) -> None:
         comes_in(stage, claim, KEPT_PORT, stage.run("bob", *visit(KEPT_PORT)), since)
     since, log = stage.wire.mark(), stage.log.mark()
     stage.run("bob", *knock(NAPT_A))
+    answer_which_ports(stage, restarted)
     with stage.claim("9d.lifetime", "the rule of the program that has ended is lost") as claim:
         rules = leased(stage, PORT)
         claim.require(not rules, f"{count(len(rules), 'rule')} for port {PORT} in napt_a's table")

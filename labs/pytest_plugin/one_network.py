@@ -15,7 +15,7 @@ from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.sandbox import preflight, sandbox
 from napt_lab.topologies.sandbox.machine import Machine
 from napt_lab.topologies.spec.errors import TopologyError
-from napt_lab.topologies.spec.loader import load, loads
+from napt_lab.topologies.spec.loader import loads, read_file
 
 TYPED = "topology.yaml"  # the name in messages of a topology that is not in a file
 
@@ -54,7 +54,8 @@ class OneNetwork(ExitStack):
         # A test that is run again (pytest-rerunfailures) finds the nodes' folders empty.
         sandbox.forget_nodes()
         try:
-            plan = loads(text.encode(), self._path) if text else load(self._path)
+            source = text.encode() if text else read_file(self._path)
+            plan = loads(source, self._path, programs=True)  # as the test itself runs
         except TopologyError as error:
             problems = error.problems
         else:

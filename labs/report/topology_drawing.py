@@ -149,6 +149,5 @@ def _gateway(gateway: Gateway, x: float, y: int) -> Box:
 
 
 def _host(host: Host, x: float, y: int) -> Box:
-    services = tuple(f"{service.name}:{service.port}" for service in host.runs)
     addresses = (str(address.ip) for address in host.addresses)
-    return Box("host", host.name, x, y, BOX, (*addresses, *services))
+    return Box("host", host.name, x, y, BOX, (*addresses, *host.labels))

@@ -42,7 +42,6 @@ from napt_lab.labs.view.door import Door
 from napt_lab.labs.view.recording import Recording
 from napt_lab.topologies.network.build_error import BuildError
 from napt_lab.topologies.network.builder import Network
-from napt_lab.topologies.spec.loader import load
 from napt_lab.topologies.spec.model import Topology
 
 if TYPE_CHECKING:
@@ -188,7 +187,7 @@ def _write_report(told: tuple[Story, Recording], folder: Path, narration: Narrat
         narration.console.print(f"There is no report.html: {type(error).__name__}: {error}")
 
 
-def run_shell(path: Path, door: Door | None = None) -> int:
+def run_shell(topology: Topology, door: Door | None = None) -> int:
     """Build a topology and give a prompt on it, or run the script on standard input.
 
     `door`: where a browser sees it.
@@ -197,9 +196,8 @@ def run_shell(path: Path, door: Door | None = None) -> int:
         lines = sys.stdin.readlines()
         if not lines:
             return _refuse("a prompt needs a terminal to type at, or a script on standard input")
-        return _on_network(lambda: _script_on(load(path), lines))
+        return _on_network(lambda: _script_on(topology, lines))
     console = Narration().console
-    topology = load(path)
     for line in draw(topology):
         console.print(line, markup=False, no_wrap=True, overflow="ignore", crop=False)
     return _on_network(lambda: _prompt_on(topology, Prompt(console), console, door))

@@ -48,7 +48,8 @@ def _kind(gateway: Gateway) -> str:
 
 
 def _host(host: Host) -> _Branch:
-    runs = ", ".join(f"{service.name} on port {service.port}" for service in host.runs)
+    services = [f"{service.name} on port {service.port}" for service in host.runs]
+    runs = ", ".join([*services, *(program.label for program in host.programs)])
     addresses = ", ".join(str(address.ip) for address in host.addresses)
     return _Branch(f"{host.name} {addresses}" + (f"  ({runs})" if runs else ""))
 

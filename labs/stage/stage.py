@@ -10,7 +10,13 @@ from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.stage.prediction import Value
 from napt_lab.labs.stage.steps import Claim
 from napt_lab.topologies.network.builder import Network
-from napt_lab.topologies.network.processes import Completed, Event, EventLog, Process
+from napt_lab.topologies.network.processes import (
+    Completed,
+    Event,
+    EventLog,
+    NodeProgram,
+    Process,
+)
 
 SHOWN_OUTPUT = 2000  # characters of a command's output that go into the story
 TYPED_SECONDS = 10.0  # how long a typed command may take
@@ -67,7 +73,7 @@ class Stage:
         """Type a command on a node and wait for its end."""
         return self.start(node, *argv).finish(timeout)
 
-    def serve(self, node: str, *argv: str, name: str) -> Process:
+    def serve(self, node: str, *argv: str, name: str) -> NodeProgram:
         """Start a node program, whose events go to the log under `name`, in the background."""
         self._stream.emit("command", node=node, command=f"{shlex.join(argv)} &")
         return self.net[node].start_program(argv, name=name)

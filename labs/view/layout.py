@@ -72,8 +72,7 @@ def _box(
 
 
 def _add_host(picture: Picture, host: Host, x: float, y: float, bus: float) -> None:
-    services = [f"{service.name}:{service.port}" for service in host.runs]
-    lines = [*(str(address.ip) for address in host.addresses), *services]
+    lines = [*(str(address.ip) for address in host.addresses), *host.labels]
     height = max(HOST_HEIGHT, 28 + 16 * len(lines))
     picture["nodes"].append(_box("host", host.name, x, y, HOST_WIDTH, height, lines))
     picture["ports"][f"{host.name}:eth0"] = [x + HOST_WIDTH / 2, y, bus]

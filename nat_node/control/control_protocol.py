@@ -16,13 +16,15 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from napt_lab.nat_node.core.behavior import Endpoint, parse_endpoint, show_address
+from napt_lab.nat_node.core.behavior import Endpoint, parse_endpoint
 from napt_lab.nat_node.core.packet import TCP, UDP
 
 RULES_LISTED = 500  # without a limit in the request
 RULES_AT_MOST = 10 * RULES_LISTED
 PROTOCOLS = {"tcp": TCP, "udp": UDP}
 
+Rule = tuple[int, Endpoint, Endpoint]
+"""Protocol, external endpoint (address 0: the NAPT's own), internal endpoint."""
 Described = dict[str, Any]
 """A rule as report.py describes it."""
 
@@ -36,18 +38,18 @@ class Engine(Protocol):
     def list_ports(self) -> dict[str, str]:
         """The external ports of all rules, as report.port_map gives them."""
 
-    def add_rule(self, protocol: int, port: int, internal: Endpoint) -> Described:
-        """Add an explicit rule for an external port."""
+    def add_rule(self, protocol: int, external: Endpoint, internal: Endpoint) -> Described:
+        """Add an explicit rule for an external endpoint; address 0 is the NAPT's own."""
 
-    def remove_rule(self, protocol: int, port: int) -> Described:
+    def remove_rule(self, protocol: int, external: Endpoint) -> Described:
         """Remove an explicit rule."""
 
     def stats(self) -> dict[str, Any]:
         """Counts of rules, sessions, and drops by reason."""
 
 
-def answer(request: dict[str, Any], engine: Engine, external: int) -> dict[str, Any]:
-    """Do what a request asks; `external` is the NAPT's external address."""
+def answer(request: dict[str, Any], engine: Engine) -> dict[str, Any]:
+    """Do what a request asks."""
     try:
         match request.get("do"):
             case "rules":
@@ -56,11 +58,11 @@ def answer(request: dict[str, Any], engine: Engine, external: int) -> dict[str, 
             case "ports":
                 return {"ok": True, "ports": engine.list_ports()}
             case "add":
-                protocol, port = _external(request, external)
+                protocol, external = _external(request)
                 internal = parse_endpoint(_text(request, "internal"))
-                return {"ok": True, "rule": engine.add_rule(protocol, port, internal)}
+                return {"ok": True, "rule": engine.add_rule(protocol, external, internal)}
             case "remove":
-                return {"ok": True, "rule": engine.remove_rule(*_external(request, external))}
+                return {"ok": True, "rule": engine.remove_rule(*_external(request))}
             case "stats":
                 return {"ok": True, **engine.stats()}
             case other:
@@ -76,20 +78,15 @@ def _limit(request: dict[str, Any]) -> int:
     return limit
 
 
-def _external(request: dict[str, Any], own: int) -> tuple[int, int]:
-    """Protocol and external port of a request about an explicit rule."""
+def _external(request: dict[str, Any]) -> tuple[int, Endpoint]:
+    """Protocol and external endpoint of a request about an explicit rule."""
     name = _text(request, "protocol")
     if name not in PROTOCOLS:
         raise ValueError(f"protocol {name!r}: tcp or udp")
     external = _text(request, "external")
     if external.isdecimal():
-        external = f"{show_address(own)}:{external}"
-    address, port = parse_endpoint(external)
-    if address != own:
-        raise ValueError(
-            f"{show_address(address)} is not this NAPT's external address {show_address(own)}"
-        )
-    return PROTOCOLS[name], port
+        external = f"0.0.0.0:{external}"
+    return PROTOCOLS[name], parse_endpoint(external)
 
 
 def _text(request: dict[str, Any], key: str) -> str:

@@ -25,9 +25,7 @@ Carried = Callable[[Session], bool]
 SESSIONS_SHOWN = 16
 
 
-def rule(
-    mapping: Mapping, external: int, now: float, wall: Wall, carried: Carried
-) -> dict[str, Any]:
+def rule(mapping: Mapping, now: float, wall: Wall, carried: Carried) -> dict[str, Any]:
     """One rule and its life so far. Times in seconds, counters in packets and bytes of IPv4."""
     made_by = mapping.made_by
     if mapping.first_remote is not None:
@@ -39,7 +37,7 @@ def rule(
         "id": mapping.serial,
         "protocol": protocol_name(mapping.protocol),
         "internal": show(mapping.internal),
-        "external": show((external, mapping.external_port)),
+        "external": show(mapping.external),
         "remote": "*" if mapping.remote == ANY else show(mapping.remote),
         "explicit": mapping.explicit,
         "lease": _lease(mapping.lease, now) if mapping.lease else None,
@@ -83,11 +81,12 @@ def port_map(mappings: Iterable[Mapping]) -> dict[str, str]:
     maps: dict[str, bytearray] = {}
     for mapping in mappings:
         bits = maps.setdefault(protocol_name(mapping.protocol), bytearray(65536 // 8))
-        bits[mapping.external_port >> 3] |= 1 << (mapping.external_port & 7)
+        port = mapping.external[1]
+        bits[port >> 3] |= 1 << (port & 7)
     return {protocol: b64encode(bits).decode() for protocol, bits in maps.items()}
 
 
-def event(what: Event, external: int, now: float, wall: Wall, carried: Carried) -> dict[str, Any]:
+def event(what: Event, now: float, wall: Wall, carried: Carried) -> dict[str, Any]:
     """One event, with the wall-clock time at which it happened."""
     if isinstance(what, Dropped):
         return {
@@ -98,7 +97,7 @@ def event(what: Event, external: int, now: float, wall: Wall, carried: Carried) 
             "packet": what.packet,
             "side": what.side,
         }
-    described = rule(what.mapping, external, now, wall, carried)
+    described = rule(what.mapping, now, wall, carried)
     if isinstance(what, RuleAdded):
         return {"event": "rule-added", "time": wall(now), "rule": described}
     name = "rule-changed" if isinstance(what, RuleChanged) else "rule-ended"

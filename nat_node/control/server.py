@@ -54,7 +54,7 @@ def bind(path: Path) -> socket.socket:
 class Control:
     """The control socket's part of an engine's loop: `handles(fd)` says which events are its own.
 
-    `listener` is what `bind` gave. `engine` does what is asked of the NAPT at `external`;
+    `listener` is what `bind` gave. `engine` does what is asked of the NAPT;
     `subscribed(any)` is called when the first client wants events and when the last one has gone.
     """
 
@@ -63,12 +63,10 @@ class Control:
         listener: socket.socket,
         poll: select.epoll,
         engine: Engine,
-        external: int,
         subscribed: Callable[[bool], None],
     ) -> None:
         self._poll = poll
         self._engine = engine
-        self._external = external
         self._subscribed = subscribed
         self._clients: dict[int, _Client] = {}
         self._listener = listener
@@ -154,7 +152,7 @@ class Control:
             client.wants_events = True
             self._subscribed(True)
             return {"ok": True}
-        return answer(request, self._engine, self._external)
+        return answer(request, self._engine)
 
     def _send(self, client: _Client) -> None:
         try:

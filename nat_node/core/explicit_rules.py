@@ -26,15 +26,15 @@ class ExplicitRules:
     def add(
         self,
         protocol: int,
-        external_port: int,
+        external: Endpoint,
         internal: Endpoint,
         now: float,
         made_by: str = BY_HAND,
     ) -> Mapping:
-        """A new explicit rule. Raises RuleRefused."""
+        """A new explicit rule; an external address of 0 is ours. Raises RuleRefused."""
         if protocol not in (TCP, UDP):
             raise RuleRefused("an explicit rule is for tcp or udp")
-        for port in (external_port, internal[1]):
+        for port in (external[1], internal[1]):
             if not 1 <= port <= 65535:
                 raise RuleRefused(f"port {port} is not between 1 and 65535")
         settings, address, name = self._settings, internal[0], PROTOCOL_NAMES[protocol]
@@ -43,35 +43,41 @@ class ExplicitRules:
             raise RuleRefused(f"{show(internal)} is not the address of a host on the inside")
         if settings.hosts and address not in settings.hosts:
             raise RuleRefused(f"there is no host {show_address(address)} on the inside")
-        holder = self._table.ports.any_rule(protocol, external_port)
+        own = self._table.ports.own(external)
+        if own is None:
+            raise RuleRefused(_not_ours(external[0], settings))
+        holder = self._table.ports.any_rule(protocol, own)
         if holder:
             kind = "an explicit rule" if holder.explicit else "a rule made by a packet"
             raise RuleRefused(
-                f"{name} port {external_port} is taken: {kind} leads to {show(holder.internal)}"
+                f"{name} port {external[1]} is taken: {kind} leads to {show(holder.internal)}"
             )
         other = self._table.rule_for_anyone(protocol, internal)
         if other and other.explicit:
             raise RuleRefused(
-                f"{name} {show(internal)} already has the external port {other.external_port}"
+                f"{name} {show(internal)} already has the external port {other.external[1]}"
             )
         if other:
             raise RuleRefused(
-                f"{name} {show(internal)} is talking through port {other.external_port} right now"
+                f"{name} {show(internal)} is talking through port {other.external[1]} right now"
             )
         serial = self._table.next_serial()
-        mapping = Mapping(serial, protocol, internal, external_port, ANY, now, made_by, True)
+        mapping = Mapping(serial, protocol, internal, own, ANY, now, made_by, True)
         self._table.insert_rule(mapping)
         self._note(mapping)
         for tell in self._watchers.explicit_added:
             tell(mapping)
         return mapping
 
-    def find(self, protocol: int, external_port: int) -> Mapping:
-        """The explicit rule of an external port. Raises RuleRefused if there is none."""
-        mapping = self._table.ports.rule_for_anyone(protocol, external_port)
+    def find(self, protocol: int, external: Endpoint) -> Mapping:
+        """The explicit rule of an external endpoint. Raises RuleRefused if there is none."""
+        own = self._table.ports.own(external)
+        if own is None:
+            raise RuleRefused(_not_ours(external[0], self._settings))
+        mapping = self._table.ports.rule_for_anyone(protocol, own)
         if mapping is None or not mapping.explicit:
             raise RuleRefused(
-                f"there is no explicit rule for {PROTOCOL_NAMES.get(protocol)} port {external_port}"
+                f"there is no explicit rule for {PROTOCOL_NAMES.get(protocol)} port {external[1]}"
             )
         return mapping
 
@@ -90,3 +96,8 @@ class ExplicitRules:
     def _note(self, mapping: Mapping) -> None:
         if mapping.explicit and mapping.made_by == BY_HAND:
             self.by_hand[mapping.serial] = mapping
+
+
+def _not_ours(address: int, settings: Settings) -> str:
+    own = show_address(settings.external)
+    return f"{show_address(address)} is not this NAPT's external address {own}"

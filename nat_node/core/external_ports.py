@@ -2,7 +2,7 @@
 
 Theory of operation
 -------------------
-    by_external  (protocol, external port, remote as *sharing* sees it) -> Mapping
+    by_external  (protocol, external endpoint, remote as *sharing* sees it) -> Mapping
 
 Where both mapping and filtering look at the remote endpoint, one port can serve several rules at
 once, as long as their remote endpoints differ. *Sharing* is the looser of the two behaviors: a
@@ -27,10 +27,11 @@ from collections.abc import Callable
 from napt_lab.nat_node.core.behavior import ANY, Behavior, Endpoint
 from napt_lab.nat_node.core.mapping import Mapping
 from napt_lab.nat_node.core.packet import TCP
-from napt_lab.nat_node.core.ports import HeldPorts, IsFree, PortPool, SharedPorts, part_of
+from napt_lab.nat_node.core.ports import HeldPorts, PortPool, SharedPorts, part_of
 from napt_lab.nat_node.core.settings import Settings
 
-PortKey = tuple[int, int, Endpoint]
+PortKey = tuple[int, Endpoint, Endpoint]
+Allowed = Callable[[Endpoint], bool]
 
 
 class ExternalPorts:
@@ -41,8 +42,9 @@ class ExternalPorts:
         self._share = settings.mapping.looser(settings.filtering).project
         self._pool = PortPool(settings.ports, settings.port_assignment, settings.port_parity, below)
         self._by_external: dict[PortKey, Mapping] = {}
-        # How many ports of the pool are taken: by protocol, part of the pool, and remote endpoint.
-        self._taken: Counter[tuple[int, int, Endpoint]] = Counter()
+        # How many ports of the pool are taken: by protocol, external address, part of the pool,
+        # and remote endpoint.
+        self._taken: Counter[tuple[int, int, int, Endpoint]] = Counter()
         self._held = HeldPorts()
         # What `_by_external` cannot tell where a port may have several rules.
         self._shared = SharedPorts(settings.ports) if self._share((1, 1)) != ANY else None
@@ -53,24 +55,24 @@ class ExternalPorts:
     def __len__(self) -> int:
         return len(self._by_external)
 
-    def rule(self, protocol: int, port: int, remote: Endpoint) -> Mapping | None:
+    def rule(self, protocol: int, external: Endpoint, remote: Endpoint) -> Mapping | None:
         """The rule that a new session from the outside would use. Explicit ones come first."""
-        return self._by_external.get((protocol, port, ANY)) or self._by_external.get(
-            (protocol, port, self._share(remote))
+        return self._by_external.get((protocol, external, ANY)) or self._by_external.get(
+            (protocol, external, self._share(remote))
         )
 
-    def rule_for_anyone(self, protocol: int, port: int) -> Mapping | None:
-        """The rule of a port that holds for every remote endpoint."""
-        return self._by_external.get((protocol, port, ANY))
+    def rule_for_anyone(self, protocol: int, external: Endpoint) -> Mapping | None:
+        """The rule of an external endpoint that holds for every remote endpoint."""
+        return self._by_external.get((protocol, external, ANY))
 
-    def any_rule(self, protocol: int, port: int) -> Mapping | None:
-        """A rule of a port, whatever its remote endpoint."""
-        if self._shared is None or (protocol, port) not in self._shared:
-            return self._by_external.get((protocol, port, ANY))
+    def any_rule(self, protocol: int, external: Endpoint) -> Mapping | None:
+        """A rule of an external endpoint, whatever its remote endpoint."""
+        if self._shared is None or (protocol, external) not in self._shared:
+            return self._by_external.get((protocol, external, ANY))
         return next(
             mapping
             for mapping in self._by_external.values()
-            if mapping.protocol == protocol and mapping.external_port == port
+            if mapping.protocol == protocol and mapping.external == external
         )
 
     def is_taken(self, mapping: Mapping) -> bool:
@@ -79,85 +81,98 @@ class ExternalPorts:
 
     def insert(self, mapping: Mapping) -> None:
         """Let a new rule have its port."""
-        key = protocol, port, shared_by = self._key(mapping)
+        key = protocol, external, shared_by = self._key(mapping)
         self._by_external[key] = mapping
+        address, port = external
         if port in self._settings.ports:
-            self._taken[(protocol, part_of(port), shared_by)] += 1
+            self._taken[(protocol, address, part_of(port), shared_by)] += 1
         if self._shared is not None:
-            self._shared.add(protocol, port)
+            self._shared.add(protocol, external)
 
     def remove(self, mapping: Mapping) -> None:
         """Take its port from a rule that has ended."""
-        key = protocol, port, shared_by = self._key(mapping)
+        key = protocol, external, shared_by = self._key(mapping)
         del self._by_external[key]
+        address, port = external
         if port in self._settings.ports:
-            part = (protocol, part_of(port), shared_by)
+            part = (protocol, address, part_of(port), shared_by)
             self._taken[part] -= 1
             if not self._taken[part]:
                 del self._taken[part]
         if self._shared is not None:
-            self._shared.remove(protocol, port)
+            self._shared.remove(protocol, external)
 
     def hold(self, mapping: Mapping, now: float) -> None:
         """Keep the port of a mapping that has ended unused for `port_hold` seconds.
 
         Needed where the filter admits every sender, and not for TCP, which has a hold of its own.
         """
-        port = mapping.external_port
+        port = mapping.external[1]
         if self._holds and mapping.protocol != TCP and port in self._settings.ports:
-            self._held.hold(mapping.protocol, port, now + self._settings.port_hold)
+            self._held.hold(mapping.protocol, mapping.external, now + self._settings.port_hold)
+
+    def own(self, external: Endpoint) -> Endpoint | None:
+        """The endpoint with our address in place of 0; None if another address is given."""
+        address, port = external
+        if address not in (0, self._settings.external):
+            return None
+        return self._settings.external, port
 
     # -- choosing -----------------------------------------------------------------------------
 
-    def choose(self, protocol: int, wanted: int, remote: Endpoint, now: float) -> int | None:
-        """A free port for a rule towards `remote`; None if there is none.
-
-        `wanted` is the internal port.
-        """
+    def choose(
+        self, protocol: int, internal: Endpoint, remote: Endpoint, now: float
+    ) -> Endpoint | None:
+        """A free external endpoint for a new rule; None if there is none."""
         shared_by, by_external, held = self._share(remote), self._by_external, self._held
+        address = self._settings.external
         if held:
             held.release(now)
 
         def is_free(port: int) -> bool:
+            external = (address, port)
             return (
-                (protocol, port, shared_by) not in by_external
-                and (shared_by == ANY or (protocol, port, ANY) not in by_external)
-                and not (held and (protocol, port) in held)
+                (protocol, external, shared_by) not in by_external
+                and (shared_by == ANY or (protocol, external, ANY) not in by_external)
+                and not (held and (protocol, external) in held)
             )
 
         def taken(part: int) -> int:
-            count = self._taken.get((protocol, part, shared_by), 0)
+            count = self._taken.get((protocol, address, part, shared_by), 0)
             if shared_by != ANY:
-                count += self._taken.get((protocol, part, ANY), 0)
-            return count + held.count.get((protocol, part), 0)
+                count += self._taken.get((protocol, address, part, ANY), 0)
+            return count + held.count.get((protocol, address, part), 0)
 
-        return self._pool.choose(wanted, is_free, taken)
+        port = self._pool.choose(internal[1], is_free, taken)
+        return None if port is None else (address, port)
 
     def choose_for_anyone(
-        self, protocol: int, wanted: int, now: float, allowed: IsFree
-    ) -> int | None:
-        """The same for a rule that every remote endpoint may use; `allowed` says which ports."""
+        self, protocol: int, internal: Endpoint, now: float, allowed: Allowed
+    ) -> Endpoint | None:
+        """The same for a rule that every remote endpoint may use; `allowed` says which ones."""
+        address = self._settings.external
+
+        def is_free(port: int) -> bool:
+            external = (address, port)
+            return self.is_free_for_anyone(protocol, external, now) and allowed(external)
 
         def taken(part: int) -> int:
             if self._shared is not None:
-                return self._shared.count[(protocol, part)]
-            count = self._taken.get((protocol, part, ANY), 0)
-            return count + self._held.count[(protocol, part)]
+                return self._shared.count[(protocol, address, part)]
+            count = self._taken.get((protocol, address, part, ANY), 0)
+            return count + self._held.count[(protocol, address, part)]
 
-        return self._pool.choose(
-            wanted,
-            lambda port: self.is_free_for_anyone(protocol, port, now) and allowed(port),
-            taken,
-        )
+        port = self._pool.choose(internal[1], is_free, taken)
+        return None if port is None else (address, port)
 
-    def is_free_for_anyone(self, protocol: int, port: int, now: float) -> bool:
-        """Whether no rule has a port, for any remote endpoint."""
+    def is_free_for_anyone(self, protocol: int, external: Endpoint, now: float) -> bool:
+        """Whether no rule has an external endpoint, for any remote endpoint."""
+        key = (protocol, external)
         if self._shared is not None:
-            return (protocol, port) not in self._shared
+            return key not in self._shared
         self._held.release(now)
-        key = (protocol, port)
         return (*key, ANY) not in self._by_external and key not in self._held
 
     def _key(self, mapping: Mapping) -> PortKey:
         # A looser filter than mapping blanks more of the remote endpoint than the mapping did.
-        return mapping.protocol, mapping.external_port, self._share(mapping.remote)
+        return mapping.protocol, mapping.external, self._share(mapping.remote)

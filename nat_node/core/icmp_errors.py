@@ -92,11 +92,10 @@ class IcmpErrors:
         mapping = self._table.received_by(quoted.protocol, destination, source)
         if mapping is None:
             return Drop.ICMP_UNRELATED
-        external = (settings.external, mapping.external_port)
         if quoted.protocol == ICMP:
-            quoted.rewrite_identifier(external[1])
-        quoted.rewrite_destination(external)
-        packet.rewrite_source((settings.external, 0))
+            quoted.rewrite_identifier(mapping.external[1])
+        quoted.rewrite_destination(mapping.external)
+        packet.rewrite_source(mapping.external)
         if hairpin:
             return self._inbound(packet, quoted)
         return [packet]
@@ -119,9 +118,9 @@ class IcmpErrors:
             receiver = self._table.received_by(quoted.protocol, destination, source)
             if receiver is None:
                 return Drop.ICMP_UNRELATED
-            destination = (settings.external, receiver.external_port)
+            destination = receiver.external
             quoted.rewrite_destination(destination)
-        session = self._table.incoming(quoted.protocol, source[1], destination)
+        session = self._table.incoming(quoted.protocol, source, destination)
         if session is None:
             return Drop.ICMP_UNRELATED
         internal = session.mapping.internal
@@ -131,7 +130,7 @@ class IcmpErrors:
             given = quoted.destination, quoted.protocol, quoted.identification
             quoted.rewrite_identification(self._identifications.before(*given))
         quoted.rewrite_source(internal)
-        packet.rewrite_destination((internal[0], 0))
+        packet.rewrite_destination(internal)
         return [packet]
 
 

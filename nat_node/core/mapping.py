@@ -25,7 +25,7 @@ class Mapping:
     """A rule and its counters. Counters are packets and bytes of IPv4; times are in seconds."""
 
     __slots__ = (
-        "bytes_in", "bytes_out", "created", "explicit", "external_port", "first_remote",
+        "bytes_in", "bytes_out", "created", "explicit", "external", "first_remote",
         "internal", "lease", "made_by", "packets_in", "packets_out", "protocol", "remote",
         "serial", "sessions",
     )  # fmt: skip
@@ -35,7 +35,7 @@ class Mapping:
         serial: int,
         protocol: int,
         internal: Endpoint,
-        external_port: int,
+        external: Endpoint,
         remote: Endpoint,
         now: float,
         made_by: str,
@@ -44,7 +44,7 @@ class Mapping:
         self.serial = serial
         self.protocol = protocol
         self.internal = internal
-        self.external_port = external_port
+        self.external = external
         self.remote = remote  # as the mapping behavior projects it: blank where it does not count
         self.created = now
         self.explicit = explicit

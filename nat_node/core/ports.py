@@ -26,6 +26,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from math import gcd
 
+from napt_lab.nat_node.core.behavior import Endpoint
 from napt_lab.nat_node.core.settings import PortAssignment
 
 _THROWS = 8  # random numbers that are tried before a search
@@ -123,29 +124,29 @@ class HeldPorts:
     """
 
     def __init__(self) -> None:
-        self._until: deque[tuple[float, int, int]] = deque()
-        self._held: set[tuple[int, int]] = set()
-        self.count: Counter[tuple[int, int]] = Counter()
-        """How many are held: by protocol and part of the pool."""
+        self._until: deque[tuple[float, int, Endpoint]] = deque()
+        self._held: set[tuple[int, Endpoint]] = set()
+        self.count: Counter[tuple[int, int, int]] = Counter()
+        """How many are held: by protocol, external address and part of the pool."""
 
-    def __contains__(self, key: tuple[int, int]) -> bool:
+    def __contains__(self, key: tuple[int, Endpoint]) -> bool:
         return key in self._held
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def hold(self, protocol: int, port: int, until: float) -> None:
+    def hold(self, protocol: int, external: Endpoint, until: float) -> None:
         """Keep a port from being used. `until` must not be earlier than in the call before."""
-        self._until.append((until, protocol, port))
-        self._held.add((protocol, port))
-        self.count[(protocol, part_of(port))] += 1
+        self._until.append((until, protocol, external))
+        self._held.add((protocol, external))
+        self.count[(protocol, external[0], part_of(external[1]))] += 1
 
     def release(self, now: float) -> None:
         """Give back the ports whose time has passed."""
         while self._until and self._until[0][0] <= now:
-            _, protocol, port = self._until.popleft()
-            self._held.remove((protocol, port))
-            self.count[(protocol, part_of(port))] -= 1
+            _, protocol, external = self._until.popleft()
+            self._held.remove((protocol, external))
+            self.count[(protocol, external[0], part_of(external[1]))] -= 1
 
 
 class SharedPorts:
@@ -153,30 +154,36 @@ class SharedPorts:
 
     def __init__(self, pool: range) -> None:
         self._pool = pool
-        # A number for each port, by protocol: a dictionary of 65,535 keys would take 13 MB.
-        self._rules: defaultdict[int, array[int]] = defaultdict(_all_at_zero)
-        self.count: Counter[tuple[int, int]] = Counter()
-        """How many ports have any: by protocol and part of the pool."""
+        # A number for each port, by protocol and external address: a dictionary of 65,536 keys
+        # would take 13 MB.
+        self._rules: defaultdict[tuple[int, int], array[int]] = defaultdict(_all_at_zero)
+        self.count: Counter[tuple[int, int, int]] = Counter()
+        """How many ports have any: by protocol, external address and part of the pool."""
 
-    def __contains__(self, key: tuple[int, int]) -> bool:
-        protocol, port = key
-        return self._rules[protocol][port] > 0
+    def __contains__(self, key: tuple[int, Endpoint]) -> bool:
+        protocol, (address, port) = key
+        return self._rules[(protocol, address)][port] > 0
 
-    def add(self, protocol: int, port: int) -> None:
+    def add(self, protocol: int, external: Endpoint) -> None:
         """A rule is on this port from now on."""
-        self._rules[protocol][port] += 1
-        if self._rules[protocol][port] == 1:
-            self._count(protocol, port, 1)
+        address, port = external
+        rules = self._rules[(protocol, address)]
+        rules[port] += 1
+        if rules[port] == 1:
+            self._count(protocol, external, 1)
 
-    def remove(self, protocol: int, port: int) -> None:
+    def remove(self, protocol: int, external: Endpoint) -> None:
         """A rule that was on this port has ended."""
-        self._rules[protocol][port] -= 1
-        if not self._rules[protocol][port]:
-            self._count(protocol, port, -1)
+        address, port = external
+        rules = self._rules[(protocol, address)]
+        rules[port] -= 1
+        if not rules[port]:
+            self._count(protocol, external, -1)
 
-    def _count(self, protocol: int, port: int, change: int) -> None:
+    def _count(self, protocol: int, external: Endpoint, change: int) -> None:
+        address, port = external
         if port in self._pool:
-            self.count[(protocol, part_of(port))] += change
+            self.count[(protocol, address, part_of(port))] += change
 
 
 def _all_at_zero() -> array[int]:

@@ -66,12 +66,19 @@ class Sessions:
         refusal = self._refusal(internal[0])
         if refusal is not None:
             return refusal
-        port = table.ports.choose(protocol, internal[1], remote, now)
-        if port is None:
+        external = table.ports.choose(protocol, internal, remote, now)
+        if external is None:
             return Drop.PORTS_EXHAUSTED
         projected = self._project(remote)
         mapping = Mapping(
-            table.next_serial(), protocol, internal, port, projected, now, MADE_BY[protocol], False
+            table.next_serial(),
+            protocol,
+            internal,
+            external,
+            projected,
+            now,
+            MADE_BY[protocol],
+            False,
         )
         mapping.first_remote = remote
         table.insert_rule(mapping)

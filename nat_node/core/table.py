@@ -7,7 +7,7 @@ Four dictionaries, two of mappings and two of sessions:
     by_internal  (protocol, internal endpoint, remote as *mapping* sees it)   -> Mapping
     by_external  (protocol, external port,     remote as *sharing* sees it)   -> Mapping
     outgoing     (protocol, internal endpoint, remote endpoint)               -> Session
-    incoming     (protocol, external port,     remote endpoint)               -> Session
+    incoming     (protocol, external endpoint, remote endpoint)               -> Session
 
 `by_internal` is the mapping behavior itself: two packets share a mapping when their keys are
 equal. `by_external` is in external_ports.py. Explicit rules hold for every remote endpoint, so
@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from napt_lab.nat_node.core.behavior import ANY, Behavior, Endpoint
+from napt_lab.nat_node.core.behavior import ANY, Behavior, Endpoint, show
 from napt_lab.nat_node.core.external_ports import ExternalPorts
 from napt_lab.nat_node.core.mapping import Mapping, Session
 from napt_lab.nat_node.core.packet import UDP
@@ -41,7 +41,7 @@ class Table:
         self.ports = ExternalPorts(settings, below)
         self._by_internal: dict[Key, Mapping] = {}
         self._outgoing: dict[Key, Session] = {}
-        self._incoming: dict[tuple[int, int, Endpoint], Session] = {}
+        self._incoming: dict[Key, Session] = {}
         # Address-dependent filtering asks whether *any* session of a mapping is with an address.
         self._addresses: Counter[tuple[int, int]] = Counter()
         self._serial = 0
@@ -57,9 +57,9 @@ class Table:
         """The session of a packet from the inside."""
         return self._outgoing.get((protocol, internal, remote))
 
-    def incoming(self, protocol: int, port: int, remote: Endpoint) -> Session | None:
-        """The session of a packet to our external address."""
-        return self._incoming.get((protocol, port, remote))
+    def incoming(self, protocol: int, external: Endpoint, remote: Endpoint) -> Session | None:
+        """The session of a packet to an external endpoint of ours."""
+        return self._incoming.get((protocol, external, remote))
 
     def rule_for_internal(
         self, protocol: int, internal: Endpoint, remote: Endpoint
@@ -112,7 +112,7 @@ class Table:
     def clashes(self, mapping: Mapping, remote: Endpoint) -> bool:
         """Whether another session has one of the two keys that a new one would have."""
         return (mapping.protocol, mapping.internal, remote) in self._outgoing or (
-            mapping.protocol, mapping.external_port, remote,
+            mapping.protocol, mapping.external, remote,
         ) in self._incoming  # fmt: skip
 
     # -- inserting and removing ---------------------------------------------------------------
@@ -132,7 +132,7 @@ class Table:
         mapping, remote = session.mapping, session.remote
         mapping.sessions[remote] = session
         self._outgoing[(mapping.protocol, mapping.internal, remote)] = session
-        self._incoming[(mapping.protocol, mapping.external_port, remote)] = session
+        self._incoming[(mapping.protocol, mapping.external, remote)] = session
         if self._counts_addresses:
             self._addresses[(mapping.serial, remote[0])] += 1
 
@@ -141,7 +141,7 @@ class Table:
         mapping, remote = session.mapping, session.remote
         del mapping.sessions[remote]
         del self._outgoing[(mapping.protocol, mapping.internal, remote)]
-        del self._incoming[(mapping.protocol, mapping.external_port, remote)]
+        del self._incoming[(mapping.protocol, mapping.external, remote)]
         if self._counts_addresses:
             key = (mapping.serial, remote[0])
             self._addresses[key] -= 1
@@ -156,7 +156,7 @@ class Table:
         if (mapping.protocol, mapping.internal, mapping.remote) in self._by_internal:
             raise KeyError("an internal endpoint has two rules")
         if self.ports.is_taken(mapping):
-            raise KeyError(f"port {mapping.external_port} has two rules")
+            raise KeyError(f"{show(mapping.external)} has two rules")
         self.insert_rule(mapping)
         for session in sessions:
             if self.clashes(mapping, session.remote):

@@ -179,10 +179,10 @@ class Translator:
         mapping.packets_out += 1
         mapping.bytes_out += len(packet.data)
         if packet.protocol == ICMP:
-            packet.rewrite_source((settings.external, 0))
-            packet.rewrite_identifier(mapping.external_port)
+            packet.rewrite_source(mapping.external)
+            packet.rewrite_identifier(mapping.external[1])
             return [packet]
-        packet.rewrite_source((settings.external, mapping.external_port))
+        packet.rewrite_source(mapping.external)
         if hairpin:
             delivered = self._deliver(packet, now)
             if isinstance(delivered, Drop):
@@ -218,7 +218,7 @@ class Translator:
                 return Drop.NO_CONNECTION
             opened = self.sessions.begin(protocol, internal, remote, now)
             if not isinstance(opened, Drop):
-                self.unsolicited.forget(opened.mapping.external_port, remote)
+                self.unsolicited.forget(opened.mapping.external, remote)
             return opened
         return self.sessions.begin(protocol, internal, remote, now)
 
@@ -237,21 +237,23 @@ class Translator:
             return icmp.answer_echo(packet)
         if packet.icmp_type not in ICMP_REPLIES:
             return Drop.ICMP_UNSUPPORTED
-        session = self.table.incoming(ICMP, packet.icmp_identifier, (packet.source, 0))
+        external = (packet.destination, packet.icmp_identifier)
+        session = self.table.incoming(ICMP, external, (packet.source, 0))
         if session is None:
             return Drop.NO_RULE
         mapping = session.mapping
         mapping.packets_in += 1
         mapping.bytes_in += len(packet.data)
-        packet.rewrite_destination((mapping.internal[0], 0))
+        packet.rewrite_destination(mapping.internal)
         packet.rewrite_identifier(mapping.internal[1])
         return [packet]
 
     def _deliver(self, packet: Packet, now: float) -> list[Packet] | Drop:
         """A TCP or UDP packet to our external address: in by a rule, or not at all."""
-        protocol, port = packet.protocol, packet.destination_port
+        protocol = packet.protocol
+        external: Endpoint = (packet.destination, packet.destination_port)
         remote: Endpoint = (packet.source, packet.source_port)
-        session = self.table.incoming(protocol, port, remote)
+        session = self.table.incoming(protocol, external, remote)
         if session is not None:
             mapping = session.mapping
             if protocol == TCP:
@@ -260,7 +262,7 @@ class Translator:
             if packet.side is OUTSIDE and self._is_forged(packet):
                 return Drop.SPOOFED_SOURCE
             opens = protocol == TCP and packet.tcp_flags & _OPENS == SYN
-            rule = self.table.ports.rule(protocol, port, remote)
+            rule = self.table.ports.rule(protocol, external, remote)
             if rule is None or not self.table.admits(rule, remote):
                 if opens and self.settings.refuse_syn and packet.side is OUTSIDE:
                     self.unsolicited.note(packet, now)
@@ -273,7 +275,7 @@ class Translator:
                 opened = self.sessions.open(mapping, remote, now, outbound=False)
                 if isinstance(opened, Drop):
                     return opened
-                self.unsolicited.forget(port, remote)
+                self.unsolicited.forget(external, remote)
         mapping.packets_in += 1
         mapping.bytes_in += len(packet.data)
         packet.rewrite_destination(mapping.internal)
@@ -316,17 +318,17 @@ class Translator:
     # -- explicit rules -----------------------------------------------------------------------
 
     def add_rule(
-        self, protocol: int, external_port: int, internal: Endpoint, now: float
+        self, protocol: int, external: Endpoint, internal: Endpoint, now: float
     ) -> Mapping:
         """Add an explicit rule (port forwarding). Raises explicit_rules.RuleRefused."""
-        mapping = self.explicit.add(protocol, external_port, internal, now)
+        mapping = self.explicit.add(protocol, external, internal, now)
         if self.watchers.notify:
             self.watchers.notify(RuleAdded(mapping))
         return mapping
 
-    def remove_rule(self, protocol: int, external_port: int) -> Mapping:
+    def remove_rule(self, protocol: int, external: Endpoint) -> Mapping:
         """Remove an explicit rule and end its sessions. Raises explicit_rules.RuleRefused."""
-        mapping = self.explicit.find(protocol, external_port)
+        mapping = self.explicit.find(protocol, external)
         for session in list(mapping.sessions.values()):
             self.sessions.close(session, "removed")
         self.explicit.remove(mapping)

@@ -23,8 +23,8 @@ WAIT = 6.0  # seconds
 WAITING = 256
 RATE = 20.0  # errors a second
 
-#: Our external port and the remote endpoint.
-Call = tuple[int, Endpoint]
+#: Our external endpoint and the remote one.
+Call = tuple[Endpoint, Endpoint]
 
 
 class UnsolicitedSyns:
@@ -39,14 +39,14 @@ class UnsolicitedSyns:
 
     def note(self, syn: Packet, now: float) -> None:
         """Note a SYN that is dropped, unless it is noted already or too many are."""
-        call = (syn.destination_port, syn.source_endpoint)
+        call = (syn.destination_endpoint, syn.source_endpoint)
         if call not in self._waiting and len(self._waiting) < WAITING:
             copy = Packet(bytearray(syn.data), syn.side, syn.partial)
             self._waiting[call] = (now + WAIT, copy)
 
-    def forget(self, port: int, remote: Endpoint) -> None:
-        """Send no error: this external port and the remote endpoint have a connection now."""
-        self._waiting.pop((port, remote), None)
+    def forget(self, external: Endpoint, remote: Endpoint) -> None:
+        """Send no error: these two endpoints have a connection now."""
+        self._waiting.pop((external, remote), None)
 
     def next_deadline(self) -> float | None:
         """When `due` has something to do."""

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from napt_lab.nat_node.control import report
-from napt_lab.nat_node.control.control_protocol import Described
+from napt_lab.nat_node.control.control_protocol import Described, Rule
 from napt_lab.nat_node.control.server import Control, bind, wall
 from napt_lab.nat_node.core.behavior import Endpoint, show_address
 from napt_lab.nat_node.core.events import Dropped, Event
@@ -96,7 +96,7 @@ class Devices:
 
 
 class Node:
-    """A running NAPT, with explicit `rules` (protocol, external port, internal endpoint).
+    """A running NAPT, with explicit `rules`.
 
     If an earlier one was killed, it begins with that one's rules instead. `keeper` becomes readable
     when the process that would start it again is gone. With `limits` inside hosts may ask for rules
@@ -107,7 +107,7 @@ class Node:
         self,
         settings: Settings,
         devices: Devices,
-        rules: list[tuple[int, int, Endpoint]],
+        rules: list[Rule],
         keeper: int,
         limits: LeaseLimits | None,
         carrier: Carrier | None,
@@ -120,8 +120,8 @@ class Node:
             now,
         )
         if not self._goes_on:
-            for protocol, port, internal in rules:
-                self.translator.add_rule(protocol, port, internal, now)
+            for protocol, external, internal in rules:
+                self.translator.add_rule(protocol, external, internal, now)
         self._carrier = carrier
         self._flows = FlowCache(self.translator, carrier)
         self._inside, self._outside = devices.inside, devices.outside
@@ -131,9 +131,7 @@ class Node:
         self._poll = select.epoll()
         for descriptor in (self._inside, self._outside, keeper):
             self._poll.register(descriptor, select.EPOLLIN)
-        self._control = Control(
-            devices.control, self._poll, self, settings.external, self._subscribed
-        )
+        self._control = Control(devices.control, self._poll, self, self._subscribed)
         self._port_control: Listener | None = None
         if limits is not None and devices.port_control is not None:
             from napt_lab.nat_node.port_control.listener import Listener
@@ -276,13 +274,14 @@ class Node:
         """The external ports of all rules."""
         return report.port_map(self.translator.table)
 
-    def add_rule(self, protocol: int, port: int, internal: Endpoint) -> Described:
+    def add_rule(self, protocol: int, external: Endpoint, internal: Endpoint) -> Described:
         """Add an explicit rule. Raises RuleRefused."""
-        return self._describe(self.translator.add_rule(protocol, port, internal, time.monotonic()))
+        now = time.monotonic()
+        return self._describe(self.translator.add_rule(protocol, external, internal, now))
 
-    def remove_rule(self, protocol: int, port: int) -> Described:
+    def remove_rule(self, protocol: int, external: Endpoint) -> Described:
         """Remove an explicit rule. Raises RuleRefused."""
-        return self._describe(self.translator.remove_rule(protocol, port))
+        return self._describe(self.translator.remove_rule(protocol, external))
 
     def stats(self) -> dict[str, Any]:
         """Counts of the whole translator."""
@@ -294,12 +293,10 @@ class Node:
 
     def _broadcast(self, event: Event) -> None:
         now = time.monotonic()
-        external = self.translator.settings.external
-        self._control.broadcast(report.event(event, external, now, wall, self._carries))
+        self._control.broadcast(report.event(event, now, wall, self._carries))
 
     def _describe(self, mapping: Mapping) -> Described:
-        external = self.translator.settings.external
-        return report.rule(mapping, external, time.monotonic(), wall, self._carries)
+        return report.rule(mapping, time.monotonic(), wall, self._carries)
 
     def _carries(self, session: Session) -> bool:
         """Whether the kernel carries a session's packets."""

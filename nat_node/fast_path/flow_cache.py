@@ -195,7 +195,6 @@ class FlowCache:
     """
 
     def __init__(self, translator: Translator, carrier: Carrier | None = None) -> None:
-        self._external = translator.settings.external
         self.carrier = carrier
         self.inside = Flows(translator.identifications)
         self.outside = Flows(translator.identifications)
@@ -267,7 +266,7 @@ class FlowCache:
     def _headers(self, session: Session, outbound: bool) -> tuple[bytes, bytes]:
         """The 12 bytes of a direction as they arrive, and as they leave."""
         mapping, remote = session.mapping, session.remote
-        external = self._external, mapping.external_port
+        external = mapping.external
         if outbound:
             return _header(mapping.internal, remote), _header(external, remote)
         return _header(remote, external), _header(remote, mapping.internal)

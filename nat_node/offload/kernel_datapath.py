@@ -174,7 +174,6 @@ class KernelDatapath:
     """
 
     def __init__(self, interfaces: Interfaces) -> None:
-        self._external = parse_address(interfaces.external)
         self._internal = parse_address(interfaces.internal)
         self._hops = NextHops(interfaces)
         self._devices = self._indexes()
@@ -271,7 +270,7 @@ class KernelDatapath:
             session, outbound = self._waiting.pop(place)
             mapping = session.mapping
             if outbound:
-                port, hop = mapping.external_port, self._hops.outward(session.remote[0])
+                port, hop = mapping.external[1], self._hops.outward(session.remote[0])
             else:
                 port, hop = mapping.internal[1], self._hops.inward(mapping.internal[0])
             if hop is None or not self._hops.answers(show_address(hop), outbound):
@@ -327,7 +326,7 @@ class KernelDatapath:
         protocol = PROTOCOL_NAMES[mapping.protocol]
         if outbound:
             return f"{protocol}_out", key(mapping.internal, remote)
-        return f"{protocol}_in", key(remote, (self._external, mapping.external_port))
+        return f"{protocol}_in", key(remote, mapping.external)
 
 
 def _mark(session: Session, outbound: bool) -> int:

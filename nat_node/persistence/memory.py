@@ -41,7 +41,7 @@ FREE, RULE, SESSION = 0, 1, 2
 LIFE = Struct("!Bdd")
 LIFE_AT, USED_AT = 1, 2
 BODY_AT = LIFE_AT + LIFE.size
-RULE_BODY = Struct("!BBQQIHHIHIHd20s")
+RULE_BODY = Struct("!BBQQIHIHIHIHd20s")
 SESSION_BODY = Struct("!QQIH")
 CHECKSUM = Struct("!I")
 RECORD = BODY_AT + RULE_BODY.size + CHECKSUM.size
@@ -144,7 +144,7 @@ class Memory:
         _put_rule(
             self._records, place + BODY_AT,
             mapping.protocol, by_hand, mapping.serial, serial, *mapping.internal,
-            mapping.external_port, *mapping.remote, *(mapping.first_remote or (0, 0)),
+            *mapping.external, *mapping.remote, *(mapping.first_remote or (0, 0)),
             mapping.created, _encode(mapping.made_by),
         )  # fmt: skip
         self._seal(place, RULE_BODY.size, RULE)

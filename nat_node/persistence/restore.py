@@ -93,21 +93,22 @@ def _rule(
     records: memoryview, number: int, settings: Settings, now: float
 ) -> tuple[Mapping, Session | None]:
     (
-        protocol, explicit, serial, first_serial, address, port, external, remote_address,
-        remote_port, first_address, first_port, created, made_by,
+        protocol, explicit, serial, first_serial, address, port, external_address, external_port,
+        remote_address, remote_port, first_address, first_port, created, made_by,
     ) = _body(records, number, RULE_BODY)  # fmt: skip
     lowest = 0 if protocol == ICMP else 1
     if not (
         protocol in PROTOCOL_NAMES
         and settings.is_inside(address)
-        and min(port, external) >= lowest
+        and external_address == settings.external
+        and min(port, external_port) >= lowest
         and created <= now
     ):
         raise Damaged(f"record {number}: a rule that no NAPT would make")
     maker = made_by.rstrip(b"\0").decode(errors="replace")
     mapping = Mapping(
-        serial, protocol, (address, port), external, (remote_address, remote_port), created,
-        maker, bool(explicit),
+        serial, protocol, (address, port), (external_address, external_port),
+        (remote_address, remote_port), created, maker, bool(explicit),
     )  # fmt: skip
     if first_address:
         mapping.first_remote = (first_address, first_port)

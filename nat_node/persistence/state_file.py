@@ -36,7 +36,7 @@ from napt_lab.nat_node.system.announce import warn
 _HEAD = Struct("!8s36sII")
 _CHECKSUM = Struct("!I")
 _HEAD_SIZE = _HEAD.size + _CHECKSUM.size
-_MAGIC = b"NAPT 001"
+_MAGIC = b"NAPT 002"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 

@@ -44,7 +44,7 @@ class Wish:
     internal: Endpoint
     lifetime: int
     nonce: bytes | None = None
-    suggested_port: int = 0
+    suggested: Endpoint = (0, 0)
     prefer_failure: bool = False
     clear_filters: bool = False
     filters: tuple[Filter, ...] = ()
@@ -52,9 +52,9 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The external port, and for how many seconds it is granted."""
+    """The external endpoint, and for how many seconds it is granted."""
 
-    port: int
+    external: Endpoint
     lifetime: int
 
 
@@ -77,7 +77,7 @@ class Leases:
         mapping = self._table.rule_for_anyone(wish.protocol, wish.internal)
         if mapping is not None and mapping.serial in self._explicit.by_hand:
             self._must_be(wish, mapping)
-            return Grant(mapping.external_port, FOREVER)
+            return Grant(mapping.external, FOREVER)
         if mapping is not None and mapping.explicit and mapping.lease is not None:
             return self._renew(wish, mapping, mapping.lease, now)
         filters = _filters(wish, ())
@@ -104,7 +104,7 @@ class Leases:
         self._by_host.setdefault(wish.internal[0], []).append(lease)
         self._deadlines.schedule(lease)
         self._tell(event)
-        return Grant(mapping.external_port, wish.lifetime)
+        return Grant(mapping.external, wish.lifetime)
 
     def release(self, wish: Wish, now: float) -> int:
         """End a lease early. Returns the seconds that its rule will yet live. Raises Refused."""
@@ -158,7 +158,7 @@ class Leases:
     def _renew(self, wish: Wish, mapping: Mapping, lease: Lease, now: float) -> Grant:
         if lease.nonce is not None and wish.nonce is None:
             # NAT-PMP has no nonce to show, so the lease is reported and not changed.
-            return Grant(mapping.external_port, min(lease.remaining(now), wish.lifetime))
+            return Grant(mapping.external, min(lease.remaining(now), wish.lifetime))
         if lease.nonce is not None and lease.nonce != wish.nonce:
             raise Refused(Result.NOT_AUTHORIZED, lease.remaining(now))
         self._must_be(wish, mapping)
@@ -167,41 +167,45 @@ class Leases:
         lease.lifetime, lease.deadline = wish.lifetime, now + wish.lifetime
         self._deadlines.schedule(lease)
         self._tell(RuleChanged(mapping, "renewed"))
-        return Grant(mapping.external_port, wish.lifetime)
+        return Grant(mapping.external, wish.lifetime)
 
     def _new_rule(self, wish: Wish, now: float) -> Mapping:
-        host, port = wish.internal[0], wish.suggested_port
-        ports = self._table.ports
+        ports, protocol, host = self._table.ports, wish.protocol, wish.internal[0]
+        external: Endpoint | None = ports.own(wish.suggested)
 
-        def allowed(port: int) -> bool:
-            return self._may_have(wish.protocol, port, host)
+        def allowed(external: Endpoint) -> bool:
+            return self._may_have(protocol, external, host)
 
-        if not (port and ports.is_free_for_anyone(wish.protocol, port, now) and allowed(port)):
+        if not (
+            external is not None
+            and external[1]
+            and ports.is_free_for_anyone(protocol, external, now)
+            and allowed(external)
+        ):
             if wish.prefer_failure:
                 raise Refused(Result.CANNOT_PROVIDE_EXTERNAL)
-            chosen = ports.choose_for_anyone(wish.protocol, wish.internal[1], now, allowed)
-            if chosen is None:
+            external = ports.choose_for_anyone(protocol, wish.internal, now, allowed)
+            if external is None:
                 raise Refused(Result.NO_RESOURCES)
-            port = chosen
         made_by = f"{wish.asked_by} request"
         try:
-            return self._explicit.add(wish.protocol, port, wish.internal, now, made_by)
+            return self._explicit.add(protocol, external, wish.internal, now, made_by)
         except RuleRefused:  # no host can have this address, or none has it
             raise Refused(Result.NOT_AUTHORIZED) from None
 
-    def _may_have(self, protocol: int, port: int, host: int) -> bool:
-        """Whether a client may have a port that is free.
+    def _may_have(self, protocol: int, external: Endpoint, host: int) -> bool:
+        """Whether a client may have an external endpoint that is free.
 
         A host that has a lease on a port keeps the same port of the other protocol as well (RFC
         6886, section 3.3).
         """
-        if (protocol, port) in OWN_PORTS:
+        if (protocol, external[1]) in OWN_PORTS:
             return False
-        twin = self._table.ports.rule_for_anyone(UDP if protocol == TCP else TCP, port)
+        twin = self._table.ports.rule_for_anyone(UDP if protocol == TCP else TCP, external)
         return twin is None or not twin.explicit or twin.lease is None or twin.internal[0] == host
 
     def _must_be(self, wish: Wish, mapping: Mapping) -> None:
-        if wish.prefer_failure and wish.suggested_port != mapping.external_port:
+        if wish.prefer_failure and not _matches(wish.suggested, mapping.external):
             raise Refused(Result.CANNOT_PROVIDE_EXTERNAL)
 
     def _must_be_within_quota(self, host: int) -> None:
@@ -236,6 +240,11 @@ class Leases:
     def _tell(self, event: RuleAdded | RuleChanged | RuleEnded) -> None:
         if self._watchers.notify:
             self._watchers.notify(event)
+
+
+def _matches(suggested: Endpoint, external: Endpoint) -> bool:
+    """Whether an external endpoint is the suggested one; address 0 is any."""
+    return suggested[1] == external[1] and suggested[0] in (0, external[0])
 
 
 def _filters(wish: Wish, before: tuple[Filter, ...]) -> tuple[Filter, ...]:

@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
+from napt_lab.nat_node.core.behavior import Endpoint
 from napt_lab.nat_node.core.lease import Filter
 
 VERSION = 2
@@ -177,11 +178,13 @@ def read_map(data: bytes, source: int) -> MapRequest:
     )  # fmt: skip
 
 
-def granted(request: MapRequest, external: int, port: int, lifetime: int, epoch: int) -> bytes:
+def granted(request: MapRequest, external: Endpoint, lifetime: int, epoch: int) -> bytes:
     """The response to a MAP request that was granted. Times are in seconds."""
     return (
         _header(Opcode.MAP, lifetime, epoch)
-        + _MAP.pack(request.nonce, request.protocol, request.internal_port, port, mapped(external))
+        + _MAP.pack(
+            request.nonce, request.protocol, request.internal_port, external[1], mapped(external[0])
+        )
         + request.options
     )
 

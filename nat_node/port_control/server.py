@@ -104,17 +104,16 @@ class PortControl:
 
     def _map(self, data: bytes, source: int, now: float) -> bytes:
         request = pcp.read_map(data, source)
-        external, epoch = self._settings.external, self.epoch(now)
+        limits, address = self._limits, request.suggested_address
         # Another address than ours cannot be had, and no port of it.
-        ours = request.suggested_address in (0, external)
-        limits = self._limits
+        ours = address in (0, self._settings.external)
         wish = Wish(
             "PCP",
             request.protocol,
             (source, request.internal_port),
             min(max(request.lifetime, limits.min_lifetime), limits.max_lifetime),
             request.nonce,
-            request.suggested_port if ours else 0,
+            (address, request.suggested_port) if address is not None and ours else (0, 0),
             request.prefer_failure,
             request.clear_filters,
             request.filters,
@@ -123,11 +122,11 @@ class PortControl:
         if not request.lifetime:
             # There is never one for all ports or all protocols, nor for one without ports.
             remaining = self.leases.release(wish, now) if maps_ports else 0
-            return pcp.deleted(request, remaining, epoch)
+            return pcp.deleted(request, remaining, self.epoch(now))
         if not maps_ports:
             raise Refused(Result.UNSUPP_PROTOCOL)
         grant = self.leases.grant(wish, now)
-        return pcp.granted(request, external, grant.port, grant.lifetime, epoch)
+        return pcp.granted(request, grant.external, grant.lifetime, self.epoch(now))
 
     # -- NAT-PMP ------------------------------------------------------------------------------
 
@@ -145,14 +144,14 @@ class PortControl:
         lifetime = min(request.lifetime, self._limits.max_lifetime)  # never more than asked for
         internal = (source, request.internal_port)
         wish = Wish(
-            "NAT-PMP", request.protocol, internal, lifetime, suggested_port=request.suggested_port
+            "NAT-PMP", request.protocol, internal, lifetime, suggested=(0, request.suggested_port)
         )
         try:
             if lifetime and not request.internal_port:
                 raise Refused(Result.NOT_AUTHORIZED)
             if lifetime:
                 grant = self.leases.grant(wish, now)
-                port, lifetime = grant.port, min(grant.lifetime, lifetime)
+                port, lifetime = grant.external[1], min(grant.lifetime, lifetime)
                 return nat_pmp.mapping(request, Result.SUCCESS, port, lifetime, epoch)
             if request.internal_port:
                 self.leases.release(wish, now)

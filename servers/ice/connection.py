@@ -12,6 +12,7 @@ other's own check arrives, the way is open, so ours is sent again at once (RFC 8
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import aioice
 from aioice.ice import CandidatePair, StunProtocol
@@ -24,7 +25,10 @@ GATHERING_SECONDS = 2  # for the answers of the STUN and TURN servers
 class Connection(aioice.Connection):
     """aioice's, with the two rules above."""
 
-    _relays_from = float("inf")
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._relays_from = float("inf")
+        self._repeated: set[CandidatePair] = set()
 
     async def get_component_candidates(
         self, component: int, addresses: list[str], timeout: int = GATHERING_SECONDS
@@ -46,11 +50,15 @@ class Connection(aioice.Connection):
     def check_incoming(
         self, message: Message, addr: tuple[str, int], protocol: StunProtocol
     ) -> None:
-        """A check has arrived: if ours of the same pair is still unanswered, send it again."""
+        """A check has arrived: if ours of the same pair is still unanswered, send it again.
+
+        Only once: if both peers did so each time, each would drop the other's answer for ever.
+        """
         super().check_incoming(message, addr, protocol)
-        for pair in self._check_list:
+        for pair in set(self._check_list) - self._repeated:
             is_it = (pair.protocol, pair.remote_addr) == (protocol, addr)
             if is_it and pair.state is CandidatePair.State.IN_PROGRESS and pair.task is not None:
+                self._repeated.add(pair)
                 pair.task.cancel()
                 pair.task = None
                 self.check_state(pair, CandidatePair.State.WAITING)

@@ -29,9 +29,7 @@ class Datagrams(Protocol):
     async def recv(self) -> bytes: ...
 
 
-async def send_file(
-    over: Datagrams, path: Path, patience: float = PATIENCE
-) -> tuple[int, str]:
+async def send_file(over: Datagrams, path: Path, patience: float = PATIENCE) -> tuple[int, str]:
     """Send a file; how many bytes, and their SHA-256. TimeoutError, ConnectionError."""
     digest, size, number = hashlib.sha256(), 0, 0
     with path.open("rb") as file:
@@ -58,9 +56,7 @@ async def _until_answered(over: Datagrams, number: int, chunk: bytes) -> None:
         return
 
 
-async def receive_file(
-    over: Datagrams, path: Path, patience: float = PATIENCE
-) -> tuple[int, str]:
+async def receive_file(over: Datagrams, path: Path, patience: float = PATIENCE) -> tuple[int, str]:
     """Receive a file, which appears when it is whole. TimeoutError, ConnectionError, OSError."""
     digest, size, number = hashlib.sha256(), 0, 0
     part = path.with_name(path.name + ".part")

@@ -155,10 +155,10 @@ class Bench:
             translator = napt.translator
             with contextlib.suppress(RuleRefused):
                 if step.what == "add":
-                    translator.add_rule(*key, step.internal, self.now)
+                    translator.add_rule(key[0], (0, key[1]), step.internal, self.now)
                     self.model.add(key, step.internal)
                 else:
-                    translator.remove_rule(*key)
+                    translator.remove_rule(key[0], (0, key[1]))
                     self.model.explicit.setdefault(key, step.internal)
                     self.model.remove(key)
 

@@ -33,9 +33,11 @@ expect:
   - alice reaches server:80 as 24.9.3.7 via direct
   - server cannot reach alice:80 at 100.64.0.7 because no-route at internet
   - server reaches alice:80 at 24.9.3.7:8080 via forwarded
+  - server reaches alice:80 at cgn:8080 via forwarded at carrier
+  - server reaches alice:80 at cgn:8080 via forwarded at napt_a
   - server reaches cache:80 at 24.9.3.7:8090 via forwarded
   - bob reaches alice:80 at napt_a:8080 as napt_b via forwarded
-  - bob reaches alice:80 at cgn:8080 as cgn via hairpinned
+  - bob reaches alice:80 at cgn:8080 as cgn via hairpinned at cgn
   - server cannot reach alice:22 at cgn because no-rule at cgn
   - server cannot reach alice:81 at cgn:8081 because no-rule at napt_a
   - cache cannot reach alice:81 at napt_a because no-rule at napt_a
@@ -104,9 +106,13 @@ expect:
   - napt_a maps endpoint-independent
   - napt_a filters endpoint-independent
   - napt_a hairpins
+  - server reaches alice:80 at cgn:8080 via forwarded at napt_b
 """,
         )
     )
+    elsewhere = found.pop("server reaches alice:80 at cgn:8080 via forwarded at napt_b")
+    assert elsewhere[0] == "failed"
+    assert elsewhere[1][-1] == "the path is forwarded at cgn and napt_a; expected: napt_b"
     assert {text: verdict[0] for text, verdict in found.items()} == dict.fromkeys(found, "passed")
     asked = "\n".join(found["napt_a filters endpoint-independent"][1])
     assert "100.64.0.7" in asked

@@ -128,7 +128,7 @@ def test_what_a_program_prints_is_kept_within_bounds_and_never_stops_it():
         done = net["alice"].run(["sh", "-c", "yes | head -c 50000000; echo end >&2"], timeout=20)
         assert done.status == 0
         assert done.stdout.startswith("y\ny\n")
-        assert done.stdout.endswith(f"\n[cut here: {50_000_000 - (1 << 20)} more bytes]\n")
+        assert f"\n[cut here: {50_000_000 - (1 << 20)} bytes]\n" in done.stdout
         assert len(done.stdout) < (1 << 20) + 100
         assert done.stderr == "end\n"
 

@@ -265,7 +265,7 @@ def test_a_killed_translator_leaves_no_flow_carried():
             r"10\.0\.0\.7 \. 151\.101\.1\.69 \. 5000 \. 53 counter packets [1-9]", listed(net)
         )
         (translator,) = net["napt_k"].processes
-        translator._signal(signal.SIGKILL)
+        translator.send_signal(signal.SIGKILL)
         translator.await_end()
         wait_until(
             lambda: net["napt_k"].run(["nft", "list", "table", "netdev", "carried"]).status != 0,

@@ -27,6 +27,8 @@ from napt_lab.nat_node.offload.kernel_datapath import (
 from napt_lab.nat_node.offload.next_hops import NextHops
 from napt_lab.nat_node.system.routing import Interfaces
 
+EXTERNAL = (parse_address("24.9.3.7"), 1025)
+
 pytestmark = pytest.mark.network(timeout=60)
 
 
@@ -97,7 +99,7 @@ def test_next_hops():
 def test_room_for_others():
     """Who may stay, and who comes next."""
     kernel = KernelDatapath(devices())
-    mapping = Mapping(1, UDP, (0x0A000007, 5000), 1025, (0, 0), 0.0, "UDP datagram", False)
+    mapping = Mapping(1, UDP, (0x0A000007, 5000), EXTERNAL, (0, 0), 0.0, "UDP datagram", False)
 
     def session(number):
         return Session(number, mapping, (0x97650145, number), now=0.0, lifetime=300.0)
@@ -142,7 +144,7 @@ def test_room_for_others():
 
 def test_who_waits_too_long_may_ask_again():
     kernel = KernelDatapath(devices())
-    mapping = Mapping(1, UDP, (0x0A000007, 5000), 1025, (0, 0), 0.0, "UDP datagram", False)
+    mapping = Mapping(1, UDP, (0x0A000007, 5000), EXTERNAL, (0, 0), 0.0, "UDP datagram", False)
     sessions = [
         Session(number, mapping, (0x97650145, number), now=0.0, lifetime=300.0)
         for number in range(1, WAITING + 3)
@@ -158,7 +160,7 @@ def test_not_worth_it():
 
     def propose(host, lifetime):
         mapping = Mapping(
-            1, UDP, (parse_address(host), 1), 1025, (0, 0), 0.0, "UDP datagram", False
+            1, UDP, (parse_address(host), 1), EXTERNAL, (0, 0), 0.0, "UDP datagram", False
         )
         kernel.propose(Session(2, mapping, (0x97650145, 53), 0.0, lifetime), outbound=True)
 
@@ -172,7 +174,7 @@ def test_not_worth_it():
 def test_nftables_changed_by_others(capfd):
     """What somebody else does with nftables meanwhile is no reason to give up."""
     kernel = KernelDatapath(devices())
-    mapping = Mapping(1, UDP, (0x0A000007, 5000), 1025, (0, 0), 0.0, "UDP datagram", False)
+    mapping = Mapping(1, UDP, (0x0A000007, 5000), EXTERNAL, (0, 0), 0.0, "UDP datagram", False)
     others = "set -e; while :; do nft add table ip other; nft delete table ip other; done"
     with subprocess.Popen(["sh", "-c", others]) as busy:
         try:

@@ -138,7 +138,7 @@ def test_check(loses, tmp_path, monkeypatch, capfd):
 def test_shell(monkeypatch, capfd):
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(runner, "Prompt", lambda _console: SimpleNamespace(explore=lose))
-    assert runner.run_shell(TOPOLOGIES / "two-sites.yaml") == 3
+    assert runner.run_shell(load(TOPOLOGIES / "two-sites.yaml")) == 3
     assert LOST in capfd.readouterr().err
 
 

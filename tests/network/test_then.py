@@ -17,6 +17,7 @@ TEXT = """
 internet:
   files: {address: 198.51.100.10, runs: [file-server]}
   server: 198.51.100.11
+  relay: {address: 198.51.100.12, runs: [relay]}
 sites:
   a:
     gateway: {kind: napt, public: 24.9.3.7, private: 10.0.0.1/24,
@@ -32,10 +33,12 @@ then:
     expect:
       - alice keeps its connection to files:8080
       - alice keeps its connection to server:5000
+      - alice keeps its connection to relay:9000
       - server keeps its connection to alice:80 at napt_a:8080
   - do: reboot napt_a
     expect:
       - alice keeps its connection to server:5000
+      - alice keeps its connection to relay:9000
       - server reaches alice:80 at napt_a:8080
   - do: [renumber napt_a 24.9.3.9, wait 0.1s]
     expect:
@@ -51,6 +54,7 @@ then:
 BROKEN = {
     # What a NAPT forgets, its connections do not survive: TCP without a SYN makes no rule.
     "alice keeps its connection to server:5000": ["passed", "failed", "failed"],
+    "alice keeps its connection to relay:9000": ["passed", "failed"],
 }
 
 

@@ -210,6 +210,7 @@ class Run:
     claims: frozenset[str]
     failures: Mapping[str, str]  # claim: the evidence of its checks that failed
     broken: frozenset[str]
+    unforeseen: tuple[str, ...]  # questions to which the network has another answer than the course
 
     def story(self) -> str:
         """The claims that failed, with the evidence."""
@@ -275,6 +276,7 @@ def run_lab(lab: str, source: Path, folder: Path, saboteur: Saboteur | None = No
         frozenset(check["claim"] for check in checks),
         failures,
         frozenset(_errors(written / "junit.xml")),
+        tuple(p["ask"] for p in results["predictions"] if p["seen"] != p["expected"]),
     )
 
 

@@ -152,6 +152,13 @@ def settings(napt, fault, usual):
     return set_otherwise
 
 
+@contextmanager
+def slow_link_of_files(net):
+    net.set_link("files", delay="80ms")
+    yield
+    net.set_link("files", delay="0ms")
+
+
 def both(*faults):
     """One fault that takes more than one thing."""
 
@@ -310,9 +317,17 @@ SABOTEURS = {
         drop("stackoverflow", 24, "ip daddr 192.0.6.7 tcp flags psh", hook="output"),
         "the control failed, so this proves nothing: stackoverflow does not answer cora any more",
     ),
-    "alice connects to bob by ice via direct": (
-        drop("internet", 25, "ip saddr 24.9.3.7 ip daddr 203.0.113.77 udp dport > 0", "forward"),
+    "mirror connects to anna by ice via direct": (
+        drop("internet", 25, "ip saddr 24.9.3.7 ip daddr 151.101.1.70 udp dport > 0", "forward"),
         "the path is relayed; expected: direct",
+    ),
+    "bob reaches files within 150ms": (
+        slow_link_of_files,
+        "5 round trips took",
+    ),
+    "bob loses at most 1 of 50 datagrams to mirror:7000": (
+        drop("internet", 26, "udp dport 7000 numgen inc mod 25 0", hook="forward"),
+        "2 of 50 datagrams to mirror were lost; expected: at most 1",
     ),
 }
 ERRORS = {

@@ -114,4 +114,6 @@ def test_saboteur_turns_its_claims_red(saboteur, pristine, tmp_path):
 
 
 def test_without_sabotage_all_claims_hold(pristine, tmp_path):
-    assert_holds(CLAIMS, run_lab("9d", pristine, tmp_path))
+    run = run_lab("9d", pristine, tmp_path)
+    assert_holds(CLAIMS, run)
+    assert run.unforeseen == ()

@@ -121,11 +121,7 @@ class Network(Happenings):
 
     def _end(self, error: BaseException | None) -> None:
         reached = self._limits.reached(failed=error is not None)
-        lost = [
-            obituary
-            for program in self._programs
-            if not program.told_to_end and (obituary := program.obituary())
-        ]
+        lost = [loss for program in self._programs if (loss := program.loss())]
         if self.links is not None and (obituary := self.links.obituary()):
             lost.append(obituary)
         self._cleanup.close()

@@ -67,10 +67,12 @@ class Happenings:
                 self._kill([self._service(what)])
             case "start":
                 host = self._host(what.node)
-                services = tuple(
-                    each for each in host.runs if f"{each.name}:{each.port}" == what.program
+                alone = replace(
+                    host,
+                    runs=tuple(each for each in host.runs if each.label == what.program),
+                    programs=tuple(each for each in host.programs if each.label == what.program),
                 )
-                self._begin(host_programs(replace(host, runs=services), self.nodes[what.node]))
+                self._begin(host_programs(alone, self.nodes[what.node]))
             case "wait":
                 time.sleep(what.seconds)
         fields = {"event": "happened", "time": began, "what": what.text}
@@ -130,10 +132,9 @@ class Happenings:
             process.await_end()
 
     def _begin(self, starting: Iterator[Process]) -> None:
-        mark = self.log.mark()
         started = list(starting)
         for process in started:
-            process.wait_for("ready", deadline=READY_SECONDS, since=mark)
+            process.await_ready(READY_SECONDS)
         self._programs = [each for each in self._programs if each.running] + started
 
     def _service(self, what: Happening) -> Process:

@@ -11,17 +11,27 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any, TypeVar
 
 from napt_lab.topologies.network import own_programs
 from napt_lab.topologies.network.napt_control import NaptControl
 from napt_lab.topologies.network.plan import Port
-from napt_lab.topologies.network.processes import Completed, EventLog, Process
+from napt_lab.topologies.network.processes import (
+    Command,
+    Completed,
+    EventLog,
+    NodeProgram,
+    Process,
+    Tell,
+)
 from napt_lab.topologies.sandbox import sandbox
 from napt_lab.topologies.sandbox.limits import Watch
 from napt_lab.topologies.spec.checkout import IN_CHECKOUT
+
+P = TypeVar("P", bound=Process)
 
 
 class Node:
@@ -72,21 +82,34 @@ class Node:
             "PATH": f"{own_programs.FOLDER}:{_user_path()}:/usr/local/sbin:/usr/sbin:/sbin:"
             "/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.home),
+            "PYTHONUNBUFFERED": "1",  # what waits for a program's line must see it
             "LANG": "C.UTF-8",
             "TERM": os.environ.get("TERM", "dumb"),
             "PS1": f"{self.name}$ ",
         }
 
-    def start(self, argv: Sequence[str]) -> Process:
-        """Start a command on the node; its working directory is the node's own.
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        name: str = "",
+        ready: str | None = None,
+        tell: Tell | None = None,
+    ) -> Command:
+        """Start a command on the node, in a folder: without one, in the node's own.
 
-        Raises TypeError or ValueError for what is not a list of words, FileNotFoundError or
-        PermissionError if there is no such program.
+        `name` in messages; `ready` and `tell`: see Command. Raises TypeError or ValueError for
+        what is not a list of words, FileNotFoundError or PermissionError if there is no such
+        program.
         """
         self._check_words(argv)
         argv = own_programs.renamed(argv) or argv
-        self._check_program(argv[0])
-        return self._launch(argv, name=argv[0], log=None)
+        folder = folder or self.home
+        self._check_program(argv[0], folder)
+        more = {"cwd": str(folder), "name": name, "ready": ready, "tell": tell}
+        return self._launch(Command, argv, env=environment or self.environment, **more)
 
     def run(self, argv: Sequence[str], *, timeout: float = 30.0) -> Completed:
         """Run a command on the node to its end; DeadlinePassed after `timeout` seconds."""
@@ -94,9 +117,11 @@ class Node:
             raise TypeError(f"{self.name}: timeout={timeout!r} is not a number of seconds")
         return self.start(argv).wait(timeout)
 
-    def start_program(self, argv: Sequence[str], *, name: str) -> Process:
+    def start_program(self, argv: Sequence[str], *, name: str) -> NodeProgram:
         """Start a node program (JSON lines on stdout), named `name` in the event log."""
-        return self._launch(own_programs.renamed(argv) or argv, name=name, log=self._log)
+        argv = own_programs.renamed(argv) or argv
+        more = {"cwd": str(self.home), "env": self.environment, "log": self._log}
+        return self._launch(NodeProgram, argv, name=name, **more)
 
     def _check_words(self, argv: object) -> None:
         if isinstance(argv, str):
@@ -113,27 +138,19 @@ class Node:
                     f"{self.name}: {word!r} in {argv!r} is not a text; write {str(word)!r}"
                 )
 
-    def _check_program(self, word: str) -> None:
+    def _check_program(self, word: str, folder: Path) -> None:
         """mnexec would say that there is no such program by status 1, as programs say no."""
         path = self.environment["PATH"]
-        place = str(self.home / word) if "/" in word else word
+        place = str(folder / word) if "/" in word else word
         if shutil.which(place, path=path) is None:
             known = errno.EACCES if Path(place).exists() else errno.ENOENT
             told = os.strerror(known).lower()
             where = "" if "/" in word else f" (PATH on the node: {path})"
             raise OSError(known, f"{self.name} cannot run {word!r}: {told}{where}")
 
-    def _launch(self, argv: Sequence[str], *, name: str, log: EventLog | None) -> Process:
+    def _launch(self, kind: type[P], argv: Sequence[str], **more: Any) -> P:
         with self._limits.calls():
-            process = Process(
-                self.name,
-                argv,
-                prefix=self.entry,
-                env=self.environment,
-                cwd=str(self.home),
-                log=log,
-                name=name,
-            )
+            process = kind(self.name, argv, prefix=self.entry, **more)
         with self._lock:
             self._processes = [p for p in self._processes if p.running]
             self._processes.append(process)

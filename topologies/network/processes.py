@@ -17,13 +17,16 @@ import signal
 import subprocess
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 KEPT_OUTPUT = 1 << 20  # bytes that are kept of each program's stdout, and of its stderr
 KEPT_EVENTS = 200_000  # the oldest events above this number are deleted
+LAST_WORDS = 2000  # characters of its output that are told of a program that ended
 LINE_LIMIT = 1 << 16  # bytes of one JSON line; a longer one is not an event
+Tell = Callable[[str, bool], None]
 
 
 class DeadlinePassed(Exception):
@@ -134,7 +137,7 @@ class EventLog:
 class Completed:
     """A command that has ended. `status` is its exit status, negative for a signal.
 
-    Output beyond KEPT_OUTPUT is cut (the end of stdout, the beginning of stderr), and says so.
+    Output beyond KEPT_OUTPUT is cut in the middle, and says so.
     """
 
     node: str
@@ -145,8 +148,43 @@ class Completed:
     seconds: float
 
 
-class Process:
-    """A command that runs on a node. A thread reads its output and keeps a limited part."""
+class Kept:
+    """The first and the last bytes of a stream, KEPT_OUTPUT in all, and how many are between."""
+
+    def __init__(self) -> None:
+        self._first, self._last = bytearray(), bytearray()
+        self._cut = 0
+
+    def add(self, data: bytes) -> None:
+        """Keep `data`, or its ends."""
+        room = max(0, KEPT_OUTPUT // 2 - len(self._first))
+        self._first += data[:room]
+        self._last += data[room:]
+        surplus = max(0, len(self._last) - KEPT_OUTPUT // 2)
+        del self._last[:surplus]
+        self._cut += surplus
+
+    def text(self) -> str:
+        """All of it, or a note in the place of what was cut."""
+        if not self._cut:
+            return (self._first + self._last).decode(errors="replace")
+        first, last = (part.decode(errors="replace") for part in (self._first, self._last))
+        return f"{first}\n[cut here: {self._cut} bytes]\n{last}"
+
+    def line_with(self, text: str) -> str | None:
+        """The first line that contains `text`, if there is one; it may not be whole yet."""
+        for part in (self._first, self._last) if self._cut else (self._first + self._last,):
+            if (at := part.find(text.encode())) >= 0:
+                begin, end = part.rfind(b"\n", 0, at) + 1, part.find(b"\n", at)
+                return part[begin : end if end >= 0 else None].decode(errors="replace").strip()
+        return None
+
+
+class Process(ABC):
+    """What runs on a node. A thread reads its output.
+
+    A `Command` prints what it likes; a `NodeProgram` is ours, and reports events.
+    """
 
     def __init__(
         self,
@@ -156,23 +194,16 @@ class Process:
         prefix: Sequence[str],
         env: Mapping[str, str],
         cwd: str,
-        log: EventLog | None = None,
         name: str = "",
     ) -> None:
-        """Start `argv` after `prefix`, the words that enter the node.
-
-        With `log`, stdout is JSON lines, logged as events of the program `name`.
-        """
+        """Start `argv` after `prefix`, the words that enter the node."""
         self.node = node
         self.name = name or argv[0]
         self.argv = tuple(argv)
         self.told_to_end = False
-        self._log = log
         self._started = time.monotonic()
         self._seconds = 0.0
-        self._stdout, self._stderr = bytearray(), bytearray()
-        self._cut_stdout = self._cut_stderr = 0  # bytes beyond what is kept
-        self._partial = b""
+        self._stdout, self._stderr = Kept(), Kept()
         self._ended = threading.Event()
         self._popen = subprocess.Popen(
             [*prefix, *argv],
@@ -196,6 +227,10 @@ class Process:
         """Whether the process has not ended."""
         return not self._ended.is_set()
 
+    @abstractmethod
+    def await_ready(self, deadline: float) -> None:
+        """Wait until it serves. Raises ProgramEnded, or DeadlinePassed after `deadline` seconds."""
+
     def ends_within(self, seconds: float) -> bool:
         """Wait at most `seconds` for the command's end; whether it has ended."""
         return self._ended.wait(seconds)
@@ -206,52 +241,29 @@ class Process:
             self.kill()
             self.await_end()
             raise DeadlinePassed(f"{self.node}$ {' '.join(self.argv)} to end", timeout)
-        stdout, stderr = (kept.decode(errors="replace") for kept in (self._stdout, self._stderr))
-        if self._cut_stdout:
-            stdout += f"\n[cut here: {self._cut_stdout} more bytes]\n"
-        if self._cut_stderr:
-            stderr = f"[cut here: {self._cut_stderr} bytes before this]\n{stderr}"
         return Completed(
             node=self.node,
             argv=self.argv,
             status=self._popen.returncode,
-            stdout=stdout,
-            stderr=stderr,
+            stdout=self._stdout.text(),
+            stderr=self._stderr.text(),
             seconds=self._seconds,
-        )
-
-    def wait_for(
-        self,
-        event: str,
-        predicate: Callable[[Event], bool] = lambda _: True,
-        *,
-        deadline: float,
-        since: int = 0,
-    ) -> Event:
-        """Wait for an event of this program; see EventLog.wait_for."""
-        if self._log is None:
-            raise ValueError(f"{self.argv} does not report events")
-        return self._log.wait_for(
-            lambda e: (e.node, e.program, e.name) == (self.node, self.name, event) and predicate(e),
-            deadline=deadline,
-            what=f"`{event}` from {self.name} on {self.node}",
-            since=since,
-            give_up=self.obituary,
         )
 
     def terminate(self) -> None:
         """Ask the command and its children to end (SIGTERM)."""
-        self._signal(signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End the command and its children now."""
-        self._signal(signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
 
     def await_end(self) -> None:
         """Wait until a command that was killed has ended."""
         self._ended.wait()
 
-    def _signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the command and its children."""
         self.told_to_end = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._popen.pid, number)
@@ -260,11 +272,16 @@ class Process:
         """How it ended, with its last words; None if it runs."""
         if self.running:
             return None
-        words = self._stderr.decode(errors="replace").strip() or "its stderr is empty"
-        return (
-            f"{self.name} on {self.node} ended with status {self._popen.returncode}: "
-            f"{words[-2000:]}"
-        )
+        status = self._popen.returncode
+        return f"{self.name} on {self.node} ended with status {status}: {self.last_words()}"
+
+    def loss(self) -> str | None:
+        """The same if it should still run; None if it does, or was told to end."""
+        return None if self.told_to_end else self.obituary()
+
+    def last_words(self) -> str:
+        """The end of what it printed."""
+        return self._stderr.text().strip()[-LAST_WORDS:] or "its stderr is empty"
 
     def _drain(self) -> None:
         """Read both streams until the command has ended, even if a child keeps them open."""
@@ -291,9 +308,7 @@ class Process:
         self._popen.wait()
         os.close(pidfd)
         self._seconds = time.monotonic() - self._started
-        self._ended.set()
-        if self._log is not None:
-            self._log.wake()
+        self._finish()
 
     @staticmethod
     def _read(fd: int, sink: Callable[[bytes], None], *, to_end: bool) -> bool:
@@ -309,23 +324,140 @@ class Process:
                 return True
 
     def _take_stderr(self, data: bytes) -> None:
-        self._stderr += data
-        surplus = max(0, len(self._stderr) - KEPT_OUTPUT)
-        del self._stderr[:surplus]  # keep the end
-        self._cut_stderr += surplus
+        self._stderr.add(data)
+
+    @abstractmethod
+    def _take_stdout(self, data: bytes) -> None:
+        """Take what it has printed."""
+
+    def _finish(self) -> None:
+        """It has ended, and all of its output is read."""
+        self._ended.set()
+
+
+class NodeProgram(Process):
+    """One of our programs: its stdout is JSON lines, logged as events of the program `name`."""
+
+    def __init__(self, *args: Any, log: EventLog, **kwargs: Any) -> None:
+        self._log = log
+        self._mark = log.mark()  # an earlier process may have had its name
+        self._partial = b""
+        super().__init__(*args, **kwargs)
+
+    def await_ready(self, deadline: float) -> None:
+        """Wait for its event `ready`."""
+        self.wait_for("ready", deadline=deadline, since=self._mark)
+
+    def wait_for(
+        self,
+        event: str,
+        predicate: Callable[[Event], bool] = lambda _: True,
+        *,
+        deadline: float,
+        since: int = 0,
+    ) -> Event:
+        """Wait for an event of this program; see EventLog.wait_for."""
+        return self._log.wait_for(
+            lambda e: (e.node, e.program, e.name) == (self.node, self.name, event) and predicate(e),
+            deadline=deadline,
+            what=f"`{event}` from {self.name} on {self.node}",
+            since=since,
+            give_up=self.obituary,
+        )
 
     def _take_stdout(self, data: bytes) -> None:
-        if self._log is None:
-            kept = data[: KEPT_OUTPUT - len(self._stdout)]
-            self._stdout += kept
-            self._cut_stdout += len(data) - len(kept)
-            return
         *lines, self._partial = (self._partial + data).split(b"\n")
         self._partial = self._partial[:LINE_LIMIT]
         for line in lines:
             fields = parse_line(line)
             if fields is not None:
                 self._log.add(self.node, self.name, fields)
+
+    def _finish(self) -> None:
+        super()._finish()
+        self._log.wake()
+
+
+class Command(Process):
+    """A program of the user's.
+
+    `ready`: text of a line that it prints when it serves; it must run from then on. `tell` gets
+    each line of its output, from a thread, and whether it was on stderr.
+    """
+
+    def __init__(
+        self, *args: Any, ready: str | None = None, tell: Tell | None = None, **kwargs: Any
+    ) -> None:
+        self._ready = ready
+        self._tell = tell
+        self._begun = [b"", b""]  # the beginning of the next line, of stdout and stderr
+        self._sought: dict[str, str | None] = {}  # texts that are waited for: the line with it
+        self._said = threading.Condition()
+        super().__init__(*args, **kwargs)
+
+    def await_ready(self, deadline: float) -> None:
+        """Wait for its line, if it has one."""
+        if self._ready is not None:
+            self.wait_for(self._ready, deadline=deadline)
+
+    def wait_for(self, text: str, *, deadline: float = 30.0) -> str:
+        """Wait until it prints a line that contains `text`, on stdout or stderr; returns the line.
+
+        A line that it has printed already counts. Raises ProgramEnded if it ends without it,
+        DeadlinePassed after `deadline` seconds, both with the end of its output.
+        """
+        end = time.monotonic() + deadline
+        with self._said:
+            self._sought[text] = self._stdout.line_with(text) or self._stderr.line_with(text)
+            while (line := self._sought[text]) is None:
+                if (obituary := self.obituary()) is not None:
+                    raise ProgramEnded(f"before a line with {text!r}: {obituary}")
+                if (left := end - time.monotonic()) <= 0:
+                    what = f"a line with {text!r} from {self.name} on {self.node}"
+                    raise DeadlinePassed(f"{what}; so far: {self.last_words()}", deadline)
+                self._said.wait(left)
+            return line
+
+    def loss(self) -> str | None:
+        """How it ended, if it should still run: without `ready` it may be done, with status 0."""
+        if self._ready is None and self._popen.returncode == 0:
+            return None
+        return super().loss()
+
+    def last_words(self) -> str:
+        """The end of what it printed, on both streams."""
+        both = (kept.text().strip()[-LAST_WORDS:] for kept in (self._stdout, self._stderr))
+        return "\n".join(filter(None, both)) or "it has printed nothing"
+
+    def _take_stdout(self, data: bytes) -> None:
+        self._take(data, self._stdout, 0)
+
+    def _take_stderr(self, data: bytes) -> None:
+        self._take(data, self._stderr, 1)
+
+    def _take(self, data: bytes, kept: Kept, stream: int) -> None:
+        *lines, begun = (self._begun[stream] + data).split(b"\n")
+        if len(begun) > LINE_LIMIT:
+            lines, begun = [*lines, begun], b""
+        self._begun[stream] = begun
+        self._tell_lines(lines, stream)
+        with self._said:
+            kept.add(data)
+            for text in [text for text, line in self._sought.items() if line is None]:
+                self._sought[text] = kept.line_with(text)
+            self._said.notify_all()
+
+    def _tell_lines(self, lines: Sequence[bytes], stream: int) -> None:
+        if self._tell is not None:
+            for line in lines:
+                self._tell(line.decode(errors="replace"), bool(stream))
+
+    def _finish(self) -> None:
+        for stream, begun in enumerate(self._begun):
+            self._tell_lines([begun] if begun else [], stream)
+        with self._said:
+            super()._finish()
+            self._said.notify_all()
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:

@@ -33,7 +33,7 @@ from napt_lab.topologies.spec.model import (
 from napt_lab.topologies.spec.napt_settings import PORT_CONTROL, SETTINGS, NaptSettings
 from napt_lab.topologies.spec.services import SERVICES, Service
 
-READY_SECONDS = 10.0  # time for a program to become ready
+READY_SECONDS = 30.0  # time for a program to become ready
 PROXY_PORT = 3128  # of an explicit proxy
 FIREWALL = "firewall"  # the name of the program that reports what one drops
 FIREWALL_COMMAND = (
@@ -52,7 +52,8 @@ class ProgramError(Exception):
 def start_programs(topology: Topology, nodes: Mapping[str, Node]) -> list[Process]:
     """Start all programs of the topology, and return them when all are ready.
 
-    Raises ProgramEnded if a program ends before that, DeadlinePassed if it takes too long.
+    Raises ProgramEnded if a program ends before that, DeadlinePassed if it takes too long,
+    ProgramError if there is no such program.
     """
     starting: list[Process] = []
     for site in topology.sites:
@@ -60,7 +61,7 @@ def start_programs(topology: Topology, nodes: Mapping[str, Node]) -> list[Proces
     for host in topology.hosts():
         starting += host_programs(host, nodes[host.name])
     for process in starting:
-        process.wait_for("ready", deadline=READY_SECONDS)
+        process.await_ready(READY_SECONDS)
     return starting
 
 
@@ -132,12 +133,17 @@ def proxy_command(gateway: Gateway) -> list[str]:
 
 
 def host_programs(host: Host, node: Node) -> Iterator[Process]:
-    """Start the services of a host."""
+    """Start the services of a host, and the user's programs there."""
     for service in host.runs:
         if service.name == "file-server":
             (node.home / FILES).mkdir(exist_ok=True)
         argv = program(*service_command(service, host, node.home))
-        yield node.start_program(argv, name=f"{service.name}:{service.port}")
+        yield node.start_program(argv, name=service.label)
+    for own in host.programs:
+        try:
+            yield node.start(own.argv, folder=own.folder, name=own.label, ready=own.ready)
+        except OSError as error:
+            raise ProgramError(str(error)) from error
 
 
 def service_command(service: Service, host: Host, home: PurePath) -> list[str]:

@@ -70,13 +70,18 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Reaches:
-    """`pc reaches stackoverflow:80 as 24.9.3.7`; `seen_as`: the sender that the target sees."""
+    """`pc reaches stackoverflow:80 as 24.9.3.7`; `seen_as`: the sender that the target sees.
+
+    `at`: the node that makes the path what `via` says. `within`: seconds of the round trip.
+    """
 
     source: str
     target: Target
     protocol: Protocol
     seen_as: IPv4Address | None = None
     via: Via | None = None
+    at: str | None = None
+    within: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +157,7 @@ class GetsFile:
     target: Target
     seen_as: IPv4Address | None = None
     via: Via | None = None
+    at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +172,16 @@ class GetsFileThrough:
     sender: str
     server: str
     service: Service
+
+
+@dataclass(frozen=True, slots=True)
+class Loses:
+    """`alice loses at most 2 of 100 datagrams to game:7000`: on the way there."""
+
+    source: str
+    most: int
+    of: int
+    target: Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +202,8 @@ class ConnectsByIce:
 
 
 Assertion = (
-    KeepsConnection | Reaches | CannotReach | GetsFile | GetsFileThrough | Punches | CannotPunch
-    | ConnectsByIce | Maps | Filters | Hairpins | Is
+    Reaches | CannotReach | Loses | KeepsConnection | GetsFile | GetsFileThrough
+    | Punches | CannotPunch | ConnectsByIce | Maps | Filters | Hairpins | Is
 )  # fmt: skip
 
 

@@ -222,7 +222,7 @@ def _program(text: str, words: list[str], topology: Topology) -> Happening | Non
     if len(words) != 1 or not colon:
         return None
     host = Roster(topology).host(name)
-    runs = {} if host is None else {f"{each.name}:{each.port}": each for each in host.runs}
+    runs = [] if host is None else host.labels
     found = [full for full in runs if program in (full, full.partition(":")[0])]
     if len(found) != 1:
         raise ValueError(not_one_of(f"{name} does not run {quoted(program)}", program, runs))

@@ -117,7 +117,7 @@ def seconds(text: str) -> float:
         return _seconds(text)
     except ValueError:
         raise ValueError(
-            f"{quoted(text)} is not a delay; allowed: 0ms to {LONGEST_DELAY:g}s, as in 40ms or 0.5s"
+            f"{quoted(text)} is not a time; allowed: 0ms to {LONGEST_DELAY:g}s, as in 40ms or 0.5s"
         ) from None
 
 

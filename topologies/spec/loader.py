@@ -19,7 +19,7 @@
 
 An address without a prefix length lies in a /24. Public addresses in one network share one
 ISP, in which the internet router has the first address. A gateway's other keys are in
-gateways.py, the services in services.py, the form of single values in scalars.py.
+gateways.py, what a host runs in runs.py, the form of single values in scalars.py.
 
 The file is pure data and may come from anyone: its size, depth and number of nodes are limited,
 and no content can raise anything but TopologyError.
@@ -44,7 +44,7 @@ from napt_lab.topologies.spec.happening import after, happening
 from napt_lab.topologies.spec.link import read_link
 from napt_lab.topologies.spec.model import GatewayKind, Host, Site, Then, Topology
 from napt_lab.topologies.spec.roster import Roster
-from napt_lab.topologies.spec.services import SERVICES, Service
+from napt_lab.topologies.spec.runs import Runs, read_runs
 from napt_lab.topologies.spec.yaml_nodes import MAX_BYTES, Entry, Section, compose
 
 MOST_FILES = 500  # in the folder of a missing file, to find the name that was meant
@@ -56,9 +56,12 @@ MAX_ADDRESSES = 8  # of one host
 _title = scalars.one_line("a title", 100)
 
 
-def load(path: Path) -> Topology:
-    """Read the topology in the file at `path`; raises TopologyError with all problems."""
-    return loads(read_file(path), path)
+def load(path: Path, *, programs: bool = False) -> Topology:
+    """Read the topology in the file at `path`; raises TopologyError with all problems.
+
+    `programs`: whether the file may run programs of its writer's (user_program.py).
+    """
+    return loads(read_file(path), path, programs=programs)
 
 
 def read_file(path: Path) -> bytes:
@@ -91,10 +94,10 @@ def _no_file(path: Path) -> str:
     return f"{message} (did you mean {names[near]!r}?)" if near else message
 
 
-def loads(data: bytes, path: Path) -> Topology:
+def loads(data: bytes, path: Path, *, programs: bool = False) -> Topology:
     """Read the topology in `data`, the content of `path`; raises TopologyError."""
     problems = Problems(str(path))
-    topology = _Reader(path.parent).topology(compose(data, problems), path)
+    topology = _Reader(path.parent, programs=programs).topology(compose(data, problems), path)
     problems.raise_if_any()
     return topology
 
@@ -116,9 +119,10 @@ class _SiteDraft:
 class _Reader:
     """One pass over one file; remembers the names and addresses that must be unique in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, programs: bool = False) -> None:
         """`folder`: the folder of the file; paths in the file start there."""
         self._folder = folder
+        self._programs = programs
         self._public = PublicPlan()
         self._nodes: dict[str, Entry] = {}
         self._misread: set[str] = set()  # possible names of nodes, in places with another error
@@ -259,11 +263,13 @@ class _Reader:
                 section = host.section("address", "runs", "link", required=("address",))
             else:
                 section["address"] = host
-            services = _services(section["runs"]) if "runs" in section else ()
+            runs: Runs = ((), ())
+            if "runs" in section:
+                runs = read_runs(section["runs"], self._folder, programs=self._programs)
             link = read_link(section["link"]) if "link" in section else None
             if "address" in section and (addresses := _addresses(section["address"], plan)):
                 first, *others = addresses
-                hosts.append(Host(name, first, services, link, tuple(others)))
+                hosts.append(Host(name, first, *runs, link, tuple(others)))
         return tuple(hosts)
 
     def _add_node(self, name: str, entry: Entry) -> None:
@@ -319,53 +325,3 @@ def _is_good(parse: Callable[[str], str], name: str, entry: Entry) -> bool:
         entry.refuse(str(error))
         return False
     return True
-
-
-def _services(entry: Entry) -> tuple[Service, ...]:
-    services: list[Service] = []
-    for item in entry.items():
-        service = _service(item)
-        if service is None:
-            continue
-        taken = next((other for other in services if other.port == service.port), None)
-        if taken:
-            item.refuse(
-                f"port {service.port} is already used by the service {taken.name} of this host; "
-                "allowed: another port"
-            )
-        services.append(service)
-    return tuple(services)
-
-
-def _service(item: Entry) -> Service | None:
-    """Read one service: `web`, or `{file-server: {port: 8080}}`."""
-    options: Entry | None = None
-    name: str | None
-    if item.is_mapping():
-        entries = item.named()
-        if len(entries) != 1:
-            item.refuse("this is not one service; allowed: NAME or {NAME: {option: value}}")
-            return None
-        ((name, options),) = entries.items()
-    else:
-        name = item.read(str)
-    if name is None:
-        return None
-    spec = SERVICES.get(name)
-    if spec is None:
-        item.refuse(not_one_of(f"there is no service {quoted(name)}", name, SERVICES))
-        return None
-    if options is None:
-        if spec.required:
-            needed = ", ".join(f"{key}: …" for key in spec.required)
-            item.refuse(f"{name} needs options; allowed: {{{name}: {{{needed}}}}}")
-        return Service(name, spec.port)
-    section = options.section("port", *spec.options, required=spec.required)
-    values = {
-        key: section[key].read(parse) for key, parse in spec.options.items() if key in section
-    }
-    return Service(
-        name,
-        section.value_or("port", scalars.port, spec.port),
-        {key: value for key, value in values.items() if value is not None},
-    )

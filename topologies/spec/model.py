@@ -29,6 +29,7 @@ from napt_lab.topologies.spec.link import Link
 from napt_lab.topologies.spec.napt_settings import NaptSettings
 from napt_lab.topologies.spec.scalars import ROUTER_NAME
 from napt_lab.topologies.spec.services import Service
+from napt_lab.topologies.spec.user_program import UserProgram
 
 
 class GatewayKind(StrEnum):
@@ -64,6 +65,7 @@ class Host:
     name: str
     address: IPv4Interface
     runs: tuple[Service, ...] = ()
+    programs: tuple[UserProgram, ...] = ()
     link: Link | None = None
     others: tuple[IPv4Interface, ...] = ()
 
@@ -71,6 +73,11 @@ class Host:
     def addresses(self) -> tuple[IPv4Interface, ...]:
         """All its addresses."""
         return (self.address, *self.others)
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of all that it runs."""
+        return [each.label for each in self.runs] + [each.label for each in self.programs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +193,8 @@ class Topology:
 
     def upstream(self, site: Site) -> Site | None:
         """The site that `site` is behind; None if its gateway is on the Internet."""
-        if site.gateway.behind is None:
-            return None
-        return next(each for each in self.sites if each.name == site.gateway.behind)
+        # Where a file has errors, the carrier may be missing.
+        return next((each for each in self.sites if each.name == site.gateway.behind), None)
 
     def behind(self, site: Site | None) -> list[Site]:
         """The sites directly behind `site`; without it, those on the Internet."""

@@ -39,6 +39,14 @@ class Roster:
             raise ValueError(not_one_of(f"there is no node {quoted(name)}", name, self._names))
         return name
 
+    def node_or_gateway(self, name: str) -> str:
+        """The same; the name of a site, if no node has it, stands for its gateway."""
+        if name not in self._names:
+            for site in self._topology.sites:
+                if site.name == name:
+                    return site.gateway.name
+        return self.node(name)
+
     def host(self, name: str) -> Host | None:
         """The host of that name; None if its description has an error."""
         if self.node(name) in self._gateways or name == ROUTER_NAME:

@@ -1,7 +1,9 @@
 """Reads the sentences of `expect:`: text in, data out.
 
-    SOURCE reaches TARGET [by tcp|udp|ping|http] [at ENDPOINT] [as NODE-OR-ADDRESS] [via PATH]
+    SOURCE reaches TARGET [by tcp|udp|ping|http] [at ENDPOINT] [as NODE-OR-ADDRESS]
+                          [via PATH [at NODE]] [within TIME]
     SOURCE cannot reach TARGET [by …] [at ENDPOINT] [because REASON [at NODE]]
+    SOURCE loses at most N of M datagrams to TARGET [at ENDPOINT]
     RECEIVER gets a file from HOST:PORT [at ENDPOINT] [as …] [via …]
     RECEIVER gets a file from HOST through SERVER[:PORT] [via relayed]
     NAPT maps endpoint-independent|address-dependent|address-and-port-dependent
@@ -38,6 +40,7 @@ from napt_lab.topologies.spec.assertions import (
     Hairpins,
     Is,
     KeepsConnection,
+    Loses,
     Maps,
     Protocol,
     Punches,
@@ -46,14 +49,16 @@ from napt_lab.topologies.spec.assertions import (
     Via,
 )
 from napt_lab.topologies.spec.errors import not_one_of, quoted
+from napt_lab.topologies.spec.link import seconds
 from napt_lab.topologies.spec.napt_settings import Behavior
 from napt_lab.topologies.spec.presets import KINDS
 from napt_lab.topologies.spec.roster import Roster
-from napt_lab.topologies.spec.scalars import one_of
+from napt_lab.topologies.spec.scalars import count, one_of
 from napt_lab.topologies.spec.services import Service
 from napt_lab.topologies.spec.words import Words, address, endpoint, is_like_an_address
 
 MAX_SENTENCE = 200  # characters
+MOST_DATAGRAMS = 1000
 HTTP_PORT = 80
 ICE_WAYS = (Via.DIRECT, Via.RELAYED, Via.HAIRPINNED)
 CARRIERS = ("file-server", "relay", "turn")  # services that pass a file from host to host
@@ -61,6 +66,7 @@ PLACES_OUTSIDE = 2  # public addresses from which a NAPT's behavior is measured
 VERBS = (
     "reaches",
     "cannot reach",
+    "loses at most",
     "gets a file from",
     "maps",
     "filters",
@@ -103,6 +109,9 @@ def sentence(text: str, roster: Roster, *, later: bool = False) -> Assertion:
             return _punches(source, words, roster)
         case "is":
             return _is(source, words, roster)
+        case "loses":
+            words.expect("at", "most")
+            return _loses(source, words, roster)
         case "gets":
             words.expect("a", "file", "from")
             return _gets(source, words, roster)
@@ -132,19 +141,42 @@ def sentence(text: str, roster: Roster, *, later: bool = False) -> Assertion:
 
 def _reaches(source: str, words: Words, roster: Roster) -> Reaches:
     to = words.next("a target, as in stackoverflow:80")
-    clauses = words.clauses({"by": _any_of(Protocol), "at": _ENDPOINT, **_WAY})
+    usage = {"by": _any_of(Protocol), "at": _ENDPOINT, **_WAY, "within": "a time, as in 80ms"}
+    clauses = words.clauses(usage)
     target, protocol = _target(source, to, clauses, roster)
-    return Reaches(source, target, protocol, *_way(clauses, roster))
+    within = None
+    if "within" in clauses:
+        if protocol is Protocol.HTTP:
+            raise ValueError("'within' measures a round trip; allowed: by tcp, udp or ping")
+        within = seconds(clauses["within"])
+    return Reaches(source, target, protocol, *_way(clauses, roster), within)
+
+
+def _loses(source: str, words: Words, roster: Roster) -> Loses:
+    most = _number(words.next("a number"), MOST_DATAGRAMS)
+    words.expect("of")
+    of = _number(words.next("a number of datagrams"), MOST_DATAGRAMS)
+    if not most < of:
+        raise ValueError(f"{most} of {of} is no limit; allowed: at most {of - 1} of {of}")
+    words.expect("datagrams", "to")
+    to = words.next("a target, as in server:7000")
+    clauses = words.clauses({"at": _ENDPOINT})
+    target, _ = _target(source, to, {**clauses, "by": Protocol.UDP}, roster)
+    if target.node is None:
+        raise ValueError(
+            f"{quoted(to)} is not a host, so nothing shows what arrives; allowed: HOST:PORT, or "
+            "HOST:PORT at ADDRESS:PORT"
+        )
+    return Loses(source, most, of, target)
+
+
+def _number(text: str, most: int) -> int:
+    return 0 if text == "0" else count(most)(text)
 
 
 def _connects(source: str, words: Words, roster: Roster) -> ConnectsByIce:
-    target = words.next("the host to connect to")
-    for name in (source, target):
-        roster.host(name)
-    if target == source:
-        raise ValueError(f"{source} cannot be its own target; allowed: another host")
-    ways = _any_of(ICE_WAYS)
-    clauses = words.clauses({"by": "ice", "via": ways})
+    target = _peer(source, words, roster)
+    clauses = words.clauses({"by": "ice", "via": _any_of(ICE_WAYS)})
     if clauses.get("by") != "ice":
         raise ValueError("'connects to' needs a method; allowed: HOST connects to HOST by ice")
     via = clauses.get("via")
@@ -168,13 +200,6 @@ def _keeps(source: str, words: Words, roster: Roster, later: bool) -> KeepsConne
             "a connection is kept over what happens, and nothing happens before this sentence; "
             "allowed: below then:"
         )
-    host = roster.host(target.node) if target.node else None
-    for service in host.runs if host else ():
-        if service.port == target.service_port and service.name not in ("web", "file-server"):
-            raise ValueError(
-                f"port {service.port} of {target.node} belongs to {service.name}, of which nothing "
-                "can be asked; allowed: a web or file server, or a port without a service"
-            )
     return KeepsConnection(source, target)
 
 
@@ -225,11 +250,13 @@ def _server(text: str, roster: Roster) -> tuple[str, Service]:
     return name, found[0]
 
 
-def _way(clauses: Mapping[str, str], roster: Roster) -> tuple[IPv4Address | None, Via | None]:
-    """The address that the target sees, and the path."""
+def _way(
+    clauses: Mapping[str, str], roster: Roster
+) -> tuple[IPv4Address | None, Via | None, str | None]:
+    """The address that the target sees, the path, and the node that makes it so."""
     seen_as = address(clauses["as"], roster) if "as" in clauses else None
     if "via" not in clauses:
-        return seen_as, None
+        return seen_as, None, None
     via = clauses["via"]
     if via not in list(Via):
         raise ValueError(not_one_of(f"{quoted(via)} is not a path", via, Via))
@@ -237,7 +264,23 @@ def _way(clauses: Mapping[str, str], roster: Roster) -> tuple[IPv4Address | None
         raise ValueError(
             "'via relayed' needs a relay; allowed: HOST gets a file from HOST through RELAY"
         )
-    return seen_as, Via(via)
+    at = _place("via", clauses, roster)
+    if at is not None and via == Via.DIRECT:
+        raise ValueError(f"no node makes a path direct; allowed: no 'at {at}' after 'via direct'")
+    return seen_as, Via(via), at
+
+
+def _place(keyword: str, clauses: Mapping[str, str], roster: Roster) -> str | None:
+    """The node after `because REASON at` or `via PATH at`; a site stands for its gateway."""
+    at = clauses.get(f"{keyword} at")
+    if at is None:
+        return None
+    if is_like_an_address(at) or ":" in at:
+        raise ValueError(
+            f"{quoted(at)} is not a node; allowed: the node where it happens "
+            f"(an 'at' with an address to dial comes before {keyword!r})"
+        )
+    return roster.node_or_gateway(at)
 
 
 def _cannot_reach(source: str, words: Words, roster: Roster) -> CannotReach:
@@ -253,13 +296,7 @@ def _because(clauses: Mapping[str, str], roster: Roster) -> tuple[str | None, st
     reasons = (*SEEN_REASONS, *FIREWALL_REASONS, *DROP_REASONS)
     if reason is not None and reason not in reasons:
         raise ValueError(not_one_of(f"{quoted(reason)} is not a reason", reason, reasons))
-    at = clauses.get("because at")
-    if at is not None and is_like_an_address(at):
-        raise ValueError(
-            f"{quoted(at)} is not a node; allowed: the node where the packet is dropped "
-            "(an 'at' with an address to dial comes before 'because')"
-        )
-    return reason, None if at is None else roster.node(at)
+    return reason, _place("because", clauses, roster)
 
 
 def _punches(source: str, words: Words, roster: Roster) -> Punches:
@@ -278,7 +315,7 @@ def _cannot_punch(source: str, words: Words, roster: Roster) -> CannotPunch:
 
 
 def _peer(source: str, words: Words, roster: Roster) -> str:
-    """The host at the other end of a hole."""
+    """The host at the other end of a hole, or of a connection by ICE."""
     roster.host(source)
     target = words.next("a host")
     roster.host(target)

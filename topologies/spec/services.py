@@ -30,6 +30,11 @@ class Service:
     port: int
     options: dict[str, str | int | bool] = field(default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        """Its name where several of a host are told apart."""
+        return f"{self.name}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:

@@ -65,9 +65,9 @@ class Words:
                 raise ValueError(f"{keyword!r} is given twice; allowed: once")
             found[keyword] = self.next(what[keyword])
             # In `because no-rule at napt_a`, `at` is the node where the packet was dropped.
-            if keyword == "because" and self.peek() == "at":
+            if keyword in ("because", "via") and self.peek() == "at":
                 self.next("at")
-                found["because at"] = self.next("a node")
+                found[f"{keyword} at"] = self.next("a node")
         return found
 
 

@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from napt_lab.nat_node.control import report
-from napt_lab.nat_node.control.control_protocol import Described
+from napt_lab.nat_node.control.control_protocol import Described, Rule
 from napt_lab.nat_node.control.server import Control, bind, wall
 from napt_lab.nat_node.core.behavior import Endpoint, show_address
 from napt_lab.nat_node.core.events import Dropped, RuleAdded, RuleEnded
@@ -56,15 +56,15 @@ class KernelNat:
         settings: Settings,
         inside: str,
         control: Path,
-        rules: Iterable[tuple[int, int, Endpoint]],
+        rules: Iterable[Rule],
     ) -> None:
         self._settings = settings
         self._inside = socket.if_nametoindex(inside)
         self._path = control
         self._table = Table(settings, lambda _: 0)
         self._explicit = ExplicitRules(settings, self._table, Watchers())
-        for protocol, port, internal in rules:
-            self._explicit.add(protocol, port, internal, time.monotonic())
+        for protocol, external, internal in rules:
+            self._explicit.add(protocol, external, internal, time.monotonic())
         for name in ("acct", "timestamp"):
             (_TRACKING / f"nf_conntrack_{name}").write_text("1")
         self._netlink = Netlink()
@@ -74,9 +74,7 @@ class KernelNat:
         self._unreadable = 0  # records and logged packets that could not be read
         self._look_at = float("inf")
         self._poll = select.epoll()
-        self._control = Control(
-            bind(control), self._poll, self, settings.external, self._subscribed
-        )
+        self._control = Control(bind(control), self._poll, self, self._subscribed)
 
     def run(self) -> NoReturn:
         """Answer until SIGTERM."""
@@ -163,9 +161,7 @@ class KernelNat:
 
     def _broadcast(self, event: RuleAdded | RuleEnded | Dropped) -> None:
         now = time.monotonic()
-        self._control.broadcast(
-            report.event(event, self._settings.external, now, wall, _carried_by_kernel)
-        )
+        self._control.broadcast(report.event(event, now, wall, _carried_by_kernel))
 
     # -- sessions as rules --------------------------------------------------------------------
 
@@ -186,10 +182,11 @@ class KernelNat:
 
     def _mapping(self, entry: Entry, now: float) -> Mapping:
         started = now - (time.time() - entry.started) if entry.started else now
-        port, made_by = entry.external[1], MADE_BY.get(entry.protocol, "packet")
+        made_by = MADE_BY.get(entry.protocol, "packet")
         mapping = Mapping(
-            entry.id, entry.protocol, entry.internal, port, entry.remote, started, made_by, False
-        )
+            entry.id, entry.protocol, entry.internal, entry.external, entry.remote, started,
+            made_by, False,
+        )  # fmt: skip
         mapping.first_remote = entry.remote
         _use(mapping, entry, now)
         return mapping
@@ -200,10 +197,10 @@ class KernelNat:
         for mapping in self._table:
             mapping.sessions = {}
             mapping.packets_out = mapping.bytes_out = mapping.packets_in = mapping.bytes_in = 0
-            explicit[(mapping.protocol, mapping.external_port)] = mapping
+            explicit[(mapping.protocol, mapping.external)] = mapping
         others = []
         for entry in self._entries():
-            holder = explicit.get((entry.protocol, entry.external[1])) if entry.inbound else None
+            holder = explicit.get((entry.protocol, entry.external)) if entry.inbound else None
             if holder:
                 _use(holder, entry, now)
             else:
@@ -221,11 +218,11 @@ class KernelNat:
         """The external ports of all rules."""
         return report.port_map(self._mappings())
 
-    def add_rule(self, protocol: int, port: int, internal: Endpoint) -> Described:
+    def add_rule(self, protocol: int, external: Endpoint, internal: Endpoint) -> Described:
         """Add an explicit rule. Raises RuleRefused, or OSError."""
-        mapping = self._explicit.add(protocol, port, internal, time.monotonic())
+        mapping = self._explicit.add(protocol, external, internal, time.monotonic())
         try:
-            address = show_address(internal[0])
+            port, address = mapping.external[1], show_address(internal[0])
             _nft(f"add element {TABLE} {_map(protocol)} {{ {port} : {address} . {internal[1]} }}")
         except OSError:
             self._explicit.remove(mapping)
@@ -233,13 +230,13 @@ class KernelNat:
         self._broadcast(RuleAdded(mapping))
         return self._describe(mapping)
 
-    def remove_rule(self, protocol: int, port: int) -> Described:
+    def remove_rule(self, protocol: int, external: Endpoint) -> Described:
         """Remove an explicit rule. Raises RuleRefused, or OSError."""
-        mapping = self._explicit.find(protocol, port)
-        _nft(f"delete element {TABLE} {_map(protocol)} {{ {port} }}")
+        mapping = self._explicit.find(protocol, external)
+        _nft(f"delete element {TABLE} {_map(protocol)} {{ {mapping.external[1]} }}")
         self._explicit.remove(mapping)
         for entry in self._entries():
-            if entry.inbound and (entry.protocol, entry.external[1]) == (protocol, port):
+            if entry.inbound and (entry.protocol, entry.external) == (protocol, mapping.external):
                 conntrack.end(self._netlink, entry)
         self._broadcast(RuleEnded(mapping, "removed"))
         return self._describe(mapping)
@@ -258,9 +255,7 @@ class KernelNat:
         return {"pid": pid, "drops": drops, **counts}
 
     def _describe(self, mapping: Mapping) -> Described:
-        return report.rule(
-            mapping, self._settings.external, time.monotonic(), wall, _carried_by_kernel
-        )
+        return report.rule(mapping, time.monotonic(), wall, _carried_by_kernel)
 
 
 def _carried_by_kernel(_session: Session) -> bool:

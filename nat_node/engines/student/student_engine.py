@@ -26,7 +26,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from napt_lab.nat_node.control.control_protocol import Described
+from napt_lab.nat_node.control.control_protocol import Described, Rule
 from napt_lab.nat_node.control.server import Control, bind
 from napt_lab.nat_node.core.behavior import Endpoint, show, show_address
 from napt_lab.nat_node.core.events import describe
@@ -64,7 +64,7 @@ class StudentNode:
         settings: Settings,
         interfaces: Interfaces,
         control: Path,
-        rules: Iterable[tuple[int, int, Endpoint]],
+        rules: Iterable[Rule],
         file: Path,
     ) -> None:
         self._external = settings.external
@@ -89,9 +89,7 @@ class StudentNode:
         self._poll = select.epoll()
         for descriptor in (self._inside, self._outside):
             self._poll.register(descriptor, select.EPOLLIN)
-        self._control = Control(
-            bind(control), self._poll, self, settings.external, self._subscribed
-        )
+        self._control = Control(bind(control), self._poll, self, self._subscribed)
 
     def run(self) -> NoReturn:
         """Translate until SIGTERM."""
@@ -188,11 +186,13 @@ class StudentNode:
             self._take(frame)
         self._ticks = "expire" in functions
         self._watching = False
-        for protocol, port, internal in self._rules:
+        for protocol, external, internal in self._rules:
             try:
-                self.add_rule(protocol, port, internal)
+                self.add_rule(protocol, external, internal)
             except ValueError as error:
-                raise LoadError(f"the rule for port {port} of the topology: {error}") from None
+                raise LoadError(
+                    f"the rule for port {external[1]} of the topology: {error}"
+                ) from None
 
     def _ask(self, questions: Sequence[bytes], descriptor: int | None = None) -> int:
         """Put questions to the worker and do what it answers; how many it has answered."""
@@ -283,13 +283,13 @@ class StudentNode:
         ports: dict[str, str] = self._request({"do": "ports"})["ports"]
         return ports
 
-    def add_rule(self, protocol: int, port: int, internal: Endpoint) -> Described:
+    def add_rule(self, protocol: int, external: Endpoint, internal: Endpoint) -> Described:
         """Have the translator add an explicit rule. Raises ValueError."""
-        return self._about_rule("add", protocol, port, internal=show(internal))
+        return self._about_rule("add", protocol, external, internal=show(internal))
 
-    def remove_rule(self, protocol: int, port: int) -> Described:
+    def remove_rule(self, protocol: int, external: Endpoint) -> Described:
         """Have the translator remove an explicit rule. Raises ValueError."""
-        return self._about_rule("remove", protocol, port)
+        return self._about_rule("remove", protocol, external)
 
     def stats(self) -> dict[str, Any]:
         """Counts of the translator's rules and drops. Raises ValueError."""
@@ -297,8 +297,8 @@ class StudentNode:
         self._count_overload()
         return answer | {"pid": self._worker.pid, "drops": dict(self._drops)}
 
-    def _about_rule(self, verb: str, protocol: int, port: int, **more: str) -> Described:
-        name, external = PROTOCOL_NAMES[protocol], show((self._external, port))
+    def _about_rule(self, verb: str, protocol: int, to: Endpoint, **more: str) -> Described:
+        name, external = PROTOCOL_NAMES[protocol], show((to[0] or self._external, to[1]))
         request = {"do": verb, "protocol": name, "external": external, **more}
         rule: Described = self._request(request)["rule"]
         return rule

@@ -160,7 +160,7 @@ class Worker:
                 self._call("expire", now)
             else:
                 self._times = now, wall
-                said = answer(channel.read(rest), self, self._settings.external)
+                said = answer(channel.read(rest), self)
                 self._say(channel.told(channel.ANSWER, said))
         self._tell_news()
 
@@ -284,22 +284,26 @@ class Worker:
         """No translator of a student's is asked for this. Raises ValueError."""
         raise ValueError("this engine lists rules, not ports")
 
-    def add_rule(self, protocol: int, port: int, internal: tuple[int, int]) -> Described:
+    def add_rule(
+        self, protocol: int, external: tuple[int, int], internal: tuple[int, int]
+    ) -> Described:
         """Have the student's translator add an explicit rule. Raises ValueError."""
+        self._must_be_ours(external)
         address, hosts = internal[0], self._settings.hosts
         if not self._settings.is_inside(address) or (hosts and address not in hosts):
             raise ValueError(f"there is no host {show(internal)} on the inside")
-        external = Endpoint(napt.external, port)
-        rule = Rule(PROTOCOL_NAMES[protocol], external, external, explicit=True)
+        outside = Endpoint(napt.external, external[1])
+        rule = Rule(PROTOCOL_NAMES[protocol], outside, outside, explicit=True)
         rule.internal = Endpoint(show_address(address), internal[1])
         self._must(self._call("add_rule", rule, self._times[0])[0])
         if rule not in napt.rules:
             napt.rules.add(rule)
         return self._describe(rule)
 
-    def remove_rule(self, protocol: int, port: int) -> Described:
+    def remove_rule(self, protocol: int, external: tuple[int, int]) -> Described:
         """Have the student's translator remove an explicit rule. Raises ValueError."""
-        name = PROTOCOL_NAMES[protocol]
+        self._must_be_ours(external)
+        name, port = PROTOCOL_NAMES[protocol], external[1]
         rule = napt.rules.explicit(name, port)
         if rule is None:
             raise ValueError(f"there is no explicit rule for {name} port {port}")
@@ -307,6 +311,14 @@ class Worker:
         if rule in napt.rules:
             napt.rules.remove(rule, "removed")
         return self._describe(rule)
+
+    def _must_be_ours(self, external: tuple[int, int]) -> None:
+        own = self._settings.external
+        if external[0] != own:
+            raise ValueError(
+                f"{show_address(external[0])} is not this NAPT's external address "
+                f"{show_address(own)}"
+            )
 
     def stats(self) -> dict[str, Any]:
         """Counts of the rules; a rule is a session here."""

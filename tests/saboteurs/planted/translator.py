@@ -55,8 +55,8 @@ def wrong_checksum_by_explicit_rules(deliver):
     """A wrong TCP checksum in what comes in by an explicit rule of 24.9.3.7."""
 
     def delivered(self, packet, now):
-        remote = (packet.source, packet.source_port)
-        rule = self.table.ports.rule(packet.protocol, packet.destination_port, remote)
+        ends = packet.destination_endpoint, packet.source_endpoint
+        rule = self.table.ports.rule(packet.protocol, *ends)
         result = deliver(self, packet, now)
         if rule and rule.explicit and self.settings.external == AT_NAPT_A:
             packet.data[packet.header_length + 17] ^= 1
@@ -171,8 +171,7 @@ def dropping_crossed_syns(deliver):
     def delivered(self, packet, now):
         from napt_lab.nat_node.core.verdict import Drop
 
-        remote = (packet.source, packet.source_port)
-        known = self.table.incoming(_TCP, packet.destination_port, remote)
+        known = self.table.incoming(_TCP, packet.destination_endpoint, packet.source_endpoint)
         is_syn = packet.protocol == _TCP and packet.tcp_flags == _SYN
         if is_syn and known is not None and packet.side.value == "outside":
             return Drop.NO_CONNECTION

@@ -102,8 +102,10 @@ PATHS = {
 @pytest.mark.parametrize("via", PATHS)
 def test_the_kind_of_a_path_follows_from_what_was_rewritten(via):
     trail = Trail((LEFT, *PATHS[via]))
-    found, shown = classify("pc", "b", trail)
+    found, nodes, shown = classify("pc", "b", trail)
     assert found is via
+    made_by = {Via.DIRECT: [], Via.PROXIED: ["proxy"]}
+    assert nodes == made_by.get(via, ["napt"])
     assert shown[0].startswith("pc:eth0: 10.0.0.7:5")
 
 

@@ -102,7 +102,7 @@ def test_what_is_wrong_with_an_exercise_is_told_with_its_line(tmp_path):
         "7: hint: unknown key; allowed: title, task, network, hints, solution, files, may-set, "
         "done, mistakes, learned (did you mean 'hints'?)",
         "8: solution[0]: 'rm' cannot be run from a file of answers; allowed: curl, ping, "
-        "turn-client, dial",
+        "stun, punch, tcp-punch, pcp, turn-client, dial",
     ]
 
 
@@ -250,7 +250,7 @@ def test_what_is_wrong_with_a_file_of_answers_is_told_with_its_line(tmp_path):
         read_tasks("9c", file)
     assert [problem.removeprefix(f"{file}:") for problem in caught.value.problems] == [
         "3: door[1]: 'add' cannot be run from a file of answers; allowed: curl, ping, "
-        "turn-client, dial",
+        "stun, punch, tcp-punch, pcp, turn-client, dial",
         "4: door[2]: 'hairpinning' cannot be set in this exercise; allowed: only rules, and "
         "commands on nodes",
         "4: door[2]: `set` builds the network anew, without what was done before; "

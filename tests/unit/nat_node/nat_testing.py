@@ -15,7 +15,7 @@ from scapy.layers.inet import ICMP, IP, in4_chksum
 from scapy.utils import checksum
 
 from napt_lab.nat_node.core import packet as wire
-from napt_lab.nat_node.core.behavior import ANY, Behavior, parse_address, parse_endpoint
+from napt_lab.nat_node.core.behavior import ANY, Behavior, Endpoint, parse_address, parse_endpoint
 from napt_lab.nat_node.core.events import Event
 from napt_lab.nat_node.core.fragments import ENTRY, ROOM
 from napt_lab.nat_node.core.mapping import BY_HAND, Mapping
@@ -193,12 +193,12 @@ class Nat:
         return sent
 
     def add_rule(self, protocol: int, port: int, internal: str) -> Mapping:
-        mapping = self.translator.add_rule(protocol, port, parse_endpoint(internal), self.now)
+        mapping = self.translator.add_rule(protocol, (0, port), parse_endpoint(internal), self.now)
         self.check()
         return mapping
 
     def remove_rule(self, protocol: int, port: int) -> None:
-        self.translator.remove_rule(protocol, port)
+        self.translator.remove_rule(protocol, (0, port))
         self.check()
 
     @property
@@ -232,7 +232,7 @@ def check_table(translator: Translator) -> None:
     for session in sessions:
         mapping = session.mapping
         assert table.outgoing(mapping.protocol, mapping.internal, session.remote) is session
-        assert table.incoming(mapping.protocol, mapping.external_port, session.remote) is session
+        assert table.incoming(mapping.protocol, mapping.external, session.remote) is session
         # A filter looser than the mapping lets TCP connections from others in.
         assert (
             _is_for_anyone(mapping)
@@ -247,16 +247,18 @@ def check_table(translator: Translator) -> None:
     addresses = Counter((session.mapping.serial, session.remote[0]) for session in sessions)
     assert table._addresses == (addresses if settings.filtering is AD else Counter())
     taken = Counter(
-        (m.protocol, part_of(m.external_port), sharing.project(m.remote))
+        (m.protocol, m.external[0], part_of(m.external[1]), sharing.project(m.remote))
         for m in mappings
-        if m.external_port in settings.ports
+        if m.external[1] in settings.ports
     )
     assert table.ports._taken == taken
     shared = table.ports._shared
     if shared is not None:
-        rules_on = Counter((m.protocol, m.external_port) for m in mappings)
-        assert all(shared._rules[each][port] == n for (each, port), n in rules_on.items())
-        in_pool = Counter((p, part_of(port)) for p, port in rules_on if port in settings.ports)
+        rules_on = Counter((m.protocol, m.external) for m in mappings)
+        assert all(shared._rules[p, a][port] == n for (p, (a, port)), n in rules_on.items())
+        in_pool = Counter(
+            (p, a, part_of(port)) for p, (a, port) in rules_on if port in settings.ports
+        )
         assert +shared.count == in_pool
 
     deadlines = translator.sessions.deadlines
@@ -298,16 +300,16 @@ def _is_for_anyone(mapping: Mapping) -> bool:
 
 def _same_ends(table: Table, mappings: list[Mapping], sharing: Behavior, ports: range) -> None:
     assert len(table._by_internal) == len(table.ports) == len(mappings)
-    holders: dict[tuple[int, int], list[Mapping]] = {}
+    holders: dict[tuple[int, Endpoint], list[Mapping]] = {}
     for mapping in mappings:
         inner = (mapping.protocol, mapping.internal, mapping.remote)
-        outer = (mapping.protocol, mapping.external_port, sharing.project(mapping.remote))
+        outer = (mapping.protocol, mapping.external, sharing.project(mapping.remote))
         assert table._by_internal[inner] is table.ports._by_external[outer] is mapping
         assert mapping.sessions or mapping.explicit, f"nobody uses {mapping.internal}"
-        assert 1 <= mapping.external_port <= 65535
-        assert _is_for_anyone(mapping) or mapping.external_port in ports
+        assert 1 <= mapping.external[1] <= 65535
+        assert _is_for_anyone(mapping) or mapping.external[1] in ports
         assert mapping.protocol in PROTOCOL_NAMES
-        holders.setdefault((mapping.protocol, mapping.external_port), []).append(mapping)
+        holders.setdefault((mapping.protocol, mapping.external), []).append(mapping)
     for group in holders.values():
         shared = [sharing.project(mapping.remote) for mapping in group]
         assert len(set(shared)) == len(shared), "one port given twice"

@@ -137,4 +137,4 @@ class Home(Nat):
 
     def listed(self) -> Sequence[tuple[str, int, int]]:
         """Made by, internal port and external port of each rule."""
-        return [(rule.made_by, rule.internal[1], rule.external_port) for rule in self.rules]
+        return [(rule.made_by, rule.internal[1], rule.external[1]) for rule in self.rules]

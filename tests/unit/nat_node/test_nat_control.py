@@ -28,7 +28,7 @@ class Loop:
         self.path = path
         self.listener = control.bind(path)
         self.poll = select.epoll()
-        self.control = Control(self.listener, self.poll, self, OWN, self.watched.append)
+        self.control = Control(self.listener, self.poll, self, self.watched.append)
         self.size = 0
         self.clients = []
 
@@ -39,13 +39,13 @@ class Loop:
     def list_ports(self):
         return {"udp": "AAE="}
 
-    def add_rule(self, protocol, port, internal):
-        self.asked.append(("add", protocol, port, internal))
+    def add_rule(self, protocol, external, internal):
+        self.asked.append(("add", protocol, external, internal))
         self.control.broadcast({"event": "rule-added"})
         return {"id": 1}
 
-    def remove_rule(self, protocol, port):
-        self.asked.append(("remove", protocol, port))
+    def remove_rule(self, protocol, external):
+        self.asked.append(("remove", protocol, external))
         raise OSError("nft: no such element")
 
     def stats(self):
@@ -134,7 +134,10 @@ def test_a_rule_is_added_and_removed(loop):
         {"ok": False, "error": "nft: no such element"}
     ]
     host = parse_endpoint("10.0.0.7:80")
-    assert loop.asked == [*[("add", 6, 8080, host)] * 2, ("remove", 17, 8080)]
+    own, any_of_ours = (OWN, 8080), (0, 8080)
+    assert loop.asked == [
+        ("add", 6, own, host), ("add", 6, any_of_ours, host), ("remove", 17, own),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -150,10 +153,6 @@ def test_a_rule_is_added_and_removed(loop):
         ({"external": 8080}, "external is missing"),
         ({"external": "65536"}, "port '65536' is not a number from 1 to 65535"),
         ({"external": "24.9.3.7"}, "'24.9.3.7' is not an endpoint such as 10.0.0.7:8080"),
-        (
-            {"external": "24.9.3.8:8080"},
-            "24.9.3.8 is not this NAPT's external address 24.9.3.7",
-        ),
         ({"internal": "10.0.0.7:0"}, "port '0' is not a number from 1 to 65535"),
     ],
 )
@@ -271,10 +270,10 @@ def test_a_watcher_that_has_gone_in_the_middle_of_its_own_request(loop):
 
 def test_ports_in_use_are_a_bit_each():
     mappings = [
-        Mapping(n, TCP, (1, 2), port, (3, 4), 0.0, "", False)
+        Mapping(n, TCP, (1, 2), (5, port), (3, 4), 0.0, "", False)
         for n, port in enumerate((1, 9, 65535))
     ]
-    mappings.append(Mapping(4, UDP, (1, 2), 8, (3, 4), 0.0, "", False))
+    mappings.append(Mapping(4, UDP, (1, 2), (5, 8), (3, 4), 0.0, "", False))
     maps = {name: b64decode(bits) for name, bits in report.port_map(mappings).items()}
     assert {name: len(bits) for name, bits in maps.items()} == {"tcp": 8192, "udp": 8192}
     used = [p for p in range(65536) if maps["tcp"][p // 8] >> p % 8 & 1]

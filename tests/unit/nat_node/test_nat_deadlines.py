@@ -13,7 +13,7 @@ WEB = f"{SERVER}:80"
 
 
 def session(serial, now, lifetime):
-    mapping = Mapping(serial, 17, (1, 1), 2000, (0, 0), now, "test", False)
+    mapping = Mapping(serial, 17, (1, 1), (3, 2000), (0, 0), now, "test", False)
     return Session(serial, mapping, (2, 2), now, lifetime)
 
 

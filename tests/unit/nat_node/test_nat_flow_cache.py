@@ -67,7 +67,7 @@ def state(nat):
     """Everything that a translator knows, as values."""
     return [
         (
-            mapping.protocol, mapping.internal, mapping.external_port, mapping.packets_out,
+            mapping.protocol, mapping.internal, mapping.external[1], mapping.packets_out,
             mapping.bytes_out, mapping.packets_in, mapping.bytes_in,
             [(s.remote, s.last_used, s.lifetime, s.state) for s in mapping.sessions.values()],
         )
@@ -250,7 +250,7 @@ def test_both_paths_do_the_same(story, mapping, filtering):
         host, remote, segment, payload, is_tcp, partial = step
         side = Side.INSIDE if what == "out" else Side.OUTSIDE
         if what == "in":
-            ports = {rule.external_port for rule in other.rules if rule.internal[1] == 40000}
+            ports = {rule.external[1] for rule in other.rules if rule.internal[1] == 40000}
             ends = (remote, f"{EXTERNAL}:{min(ports, default=2000)}")
         else:
             ends = (host, remote)

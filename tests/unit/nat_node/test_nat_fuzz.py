@@ -163,7 +163,7 @@ def test_any_story_keeps_the_promises_and_ends_with_an_empty_table(settings_, st
                 try_rule(nat.remove_rule, *step)
     for rule in nat.rules:
         if rule.explicit:
-            nat.remove_rule(rule.protocol, rule.external_port)
+            nat.remove_rule(rule.protocol, rule.external[1])
     nat.wait(3 * 7440)
     assert_empty(nat.translator)
 

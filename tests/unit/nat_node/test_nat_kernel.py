@@ -96,8 +96,8 @@ def session(protocol, ends=b"", reply_ends=None):
 @pytest.mark.parametrize("protocol", [2, 4, 41, 47, 50, 51, 132, 255])
 def test_a_session_of_a_protocol_without_ports_is_a_rule_in_words(protocol):
     entry = read(session(protocol))
-    mapping = Mapping(1, protocol, entry.internal, entry.external[1], entry.remote, 0.0, "x", False)
-    described = report.rule(mapping, entry.external[0], 0.0, lambda now: now, bool)
+    mapping = Mapping(1, protocol, entry.internal, entry.external, entry.remote, 0.0, "x", False)
+    described = report.rule(mapping, 0.0, lambda now: now, bool)
     assert (described["protocol"], described["internal"], described["remote"]) == (
         f"protocol {protocol}",
         f"{ALICE}:*",
@@ -120,9 +120,9 @@ def test_any_record_is_read_or_refused(data):
     with contextlib.suppress(Unreadable):
         entry = read(data)
         mapping = Mapping(
-            1, entry.protocol, entry.internal, entry.external[1], entry.remote, 0.0, "x", False
+            1, entry.protocol, entry.internal, entry.external, entry.remote, 0.0, "x", False
         )
-        assert report.rule(mapping, entry.external[0], 0.0, lambda now: now, bool)
+        assert report.rule(mapping, 0.0, lambda now: now, bool)
 
 
 @given(st.lists(st.binary(max_size=200).map(lambda body: body + bytes(-len(body) % 4)), min_size=1))

@@ -62,7 +62,7 @@ def picture(table):
     """All that is to come back."""
     return [
         (
-            m.serial, m.protocol, m.internal, m.external_port, m.remote, m.created, m.explicit,
+            m.serial, m.protocol, m.internal, m.external, m.remote, m.created, m.explicit,
             m.made_by, m.first_remote,
             tuple((s.serial, s.remote, s.state, s.lifetime) for s in m.sessions.values()),
         )

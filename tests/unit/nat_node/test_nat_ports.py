@@ -173,7 +173,7 @@ def test_a_freed_port_is_used_again(assignment):
     ports_for(nat, range(1, 11))
     nat.wait(60)
     ports_for(nat, [n for n in range(1, 11) if n != 4])  # nine are used, one is not
-    (free,) = (rule.external_port for rule in nat.rules if rule.internal[1] == 4)
+    (free,) = (rule.external[1] for rule in nat.rules if rule.internal[1] == 4)
     nat.wait(40)
     assert ports_for(nat, [77]) == [free]
 
@@ -247,5 +247,5 @@ def test_the_external_endpoint_of_a_rule_is_unique_where_mapping_is_endpoint_ind
         for port in range(1, 50):
             nat.out(udp(f"{host}:{port}", WEB))
             nat.out(udp(f"{host}:{port}", f"{OTHER}:{port}"))
-    ends = [show((1, rule.external_port)) for rule in nat.rules]
+    ends = [show((1, rule.external[1])) for rule in nat.rules]
     assert len(set(ends)) == len(ends) == 98

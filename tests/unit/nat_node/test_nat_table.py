@@ -61,7 +61,7 @@ def test_refused(protocol, port, internal, why):
 def test_an_internal_port_out_of_range_is_refused(port):
     nat = Nat()
     with pytest.raises(RuleRefused, match=f"port {port} is not between"):
-        nat.translator.add_rule(TCP, 8080, (parse_endpoint(FILES)[0], port), 0.0)
+        nat.translator.add_rule(TCP, (0, 8080), (parse_endpoint(FILES)[0], port), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_every_rule_has_a_life_story():
     nat = Nat(udp_idle=10)
     nat.add_rule(TCP, 8080, FILES)
     nat.out(udp(f"{ALICE}:1", WEB))
-    nat.outside(udp(WEB, f"{EXTERNAL}:{nat.rules[1].external_port}", b"answer"))
+    nat.outside(udp(WEB, f"{EXTERNAL}:{nat.rules[1].external[1]}", b"answer"))
     nat.wait(10)
     nat.remove_rule(TCP, 8080)
     story = [
@@ -207,16 +207,29 @@ def test_a_table_takes_back_what_fits_together_only():
     here, there, web = (parse_endpoint(text) for text in (FILES, f"{BOB}:1", WEB))
 
     def rule(serial, internal, port):
-        return Mapping(serial, UDP, internal, port, ANY, 0.0, "UDP datagram", False)
+        external = (parse_endpoint(f"{EXTERNAL}:1")[0], port)
+        return Mapping(serial, UDP, internal, external, ANY, 0.0, "UDP datagram", False)
 
     first = rule(1, here, 2000)
     table.put_back(first, [Session(7, first, web, 0.0, 300.0)])
     assert table.next_serial() == 8
     with pytest.raises(KeyError, match="an internal endpoint has two rules"):
         table.put_back(rule(2, here, 2001), [])
-    with pytest.raises(KeyError, match="port 2000 has two rules"):
+    with pytest.raises(KeyError, match=f"{EXTERNAL}:2000 has two rules"):
         table.put_back(rule(3, there, 2000), [])
     second = rule(4, there, 2002)
     twice = [Session(serial, second, web, 0.0, 300.0) for serial in (9, 10)]
     with pytest.raises(KeyError, match="two sessions with each other"):
         table.put_back(second, twice)
+
+
+def test_an_external_address_that_is_not_ours_is_refused():
+    nat = Nat()
+    inside, theirs = parse_endpoint("10.0.0.7:80"), parse_endpoint("24.9.3.8:8080")
+    why = "24.9.3.8 is not this NAPT's external address 24.9.3.7"
+    with pytest.raises(RuleRefused, match=why):
+        nat.translator.add_rule(TCP, theirs, inside, 0.0)
+    with pytest.raises(RuleRefused, match=why):
+        nat.translator.remove_rule(TCP, theirs)
+    rule = nat.translator.add_rule(TCP, parse_endpoint(f"{EXTERNAL}:8080"), inside, 0.0)
+    assert nat.translator.remove_rule(TCP, (0, 8080)) is rule

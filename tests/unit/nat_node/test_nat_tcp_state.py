@@ -200,7 +200,7 @@ def test_use_from_either_side_keeps_a_connection(sender):
         assert (
             nat.inside(tcp(PC, WEB, "A")) if sender == ">" else nat.outside(tcp(WEB, external, "A"))
         )
-    assert [rule.external_port for rule in nat.rules] == [int(external.split(":")[1])]
+    assert [rule.external[1] for rule in nat.rules] == [int(external.split(":")[1])]
 
 
 @pytest.mark.parametrize(

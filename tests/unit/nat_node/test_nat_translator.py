@@ -184,7 +184,7 @@ def test_hairpinned_packets_are_filtered_like_all_others(filtering):
     nat = Nat(filtering=filtering)
     bobs = source(nat.out(udp(f"{BOB}:53", WEB)))
     assert bool(nat.inside(udp(PC, bobs))) == (filtering is EI)
-    alices = f"{EXTERNAL}:{nat.rules[1].external_port}"
+    alices = f"{EXTERNAL}:{nat.rules[1].external[1]}"
     # Once BOB has sent there, ALICE is admitted: hole punching within one site.
     nat.inside(udp(f"{BOB}:53", alices))
     assert nat.inside(udp(PC, bobs))
@@ -413,7 +413,7 @@ def test_a_translator_whose_events_are_not_followed_decides_the_same():
         assert nat.outside(udp(f"{SERVER}:53", f"{EXTERNAL}:4000")) == []
         assert nat.drop is Drop.NO_RULE
         assert show(nat.outside(tcp(f"{SERVER}:9", f"{EXTERNAL}:8080"))[0]).endswith(f"{ALICE}:80")
-        assert nat.translator.remove_rule(6, 8080) is rule
+        assert nat.translator.remove_rule(6, (0, 8080)) is rule
     assert followed.events
     assert alone.events == []
     assert alone.translator.drops == followed.translator.drops

@@ -187,7 +187,7 @@ def test_a_translator_that_was_killed_knows_connections_but_no_leases():
     home.outside(tcp(f"{SERVER}:5000", f"{EXTERNAL}:80"))
     home.out(tcp(f"{ALICE}:80", f"{SERVER}:5000", "SA"))
     home.kill()
-    left = [(rule.external_port, rule.explicit, rule.lease) for rule in home.rules]
+    left = [(rule.external[1], rule.explicit, rule.lease) for rule in home.rules]
     assert left == [(22, True, None), (80, False, None)]
     assert home.outside(tcp(f"{SERVER}:5000", f"{EXTERNAL}:80", "A"))
     home.outside(tcp(f"{OTHER}:5000", f"{EXTERNAL}:80"))

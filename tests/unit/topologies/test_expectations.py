@@ -25,6 +25,7 @@ from napt_lab.topologies.spec.assertions import (
     Hairpins,
     Is,
     KeepsConnection,
+    Loses,
     Maps,
     Protocol,
     Punches,
@@ -102,6 +103,26 @@ def expect(entry: str) -> Expectation:
             ),
         ),
         (
+            "pc reaches pc2:80 at napt:8080 via hairpinned at home within 80ms",
+            Reaches(
+                "pc",
+                Target(NAPT, 8080, "pc2", 80),
+                Protocol.TCP,
+                None,
+                Via.HAIRPINNED,
+                "napt",
+                0.08,
+            ),
+        ),
+        (
+            "pc loses at most 2 of 100 datagrams to stackoverflow:53",
+            Loses("pc", 2, 100, Target(STACKOVERFLOW, 53, "stackoverflow", 53)),
+        ),
+        (
+            "stackoverflow loses at most 0 of 9 datagrams to pc:53 at napt:5353",
+            Loses("stackoverflow", 0, 9, Target(NAPT, 5353, "pc", 53)),
+        ),
+        (
             "internet cannot reach 203.0.113.9",
             CannotReach("internet", Target(IPv4Address("203.0.113.9")), Protocol.PING),
         ),
@@ -153,6 +174,22 @@ def test_an_entry_keeps_its_words_and_its_line():
     )
     assert (full.text, full.line) == ("pc reaches pc2", FIRST + 3)
     assert (full.wait, full.message, full.points) == (90.0, "look at the rules", 3)
+
+
+def test_a_carrier_with_an_error_is_the_only_error():
+    text = """
+internet: {server: 151.101.1.69}
+sites:
+  carrier: {gateway: {kind: napt, public: "", private: 100.64.0.1/10}}
+  home:
+    gateway: {kind: napt, behind: carrier, public: 100.64.0.7, private: 10.0.0.1/24}
+    hosts: {pc: 10.0.0.7}
+expect: [napt_home hairpins]
+"""
+    with pytest.raises(TopologyError) as caught:
+        loads(text.encode(), Path("t.yaml"))
+    (problem,) = caught.value.problems
+    assert "sites.carrier.gateway.public" in problem
 
 
 def test_a_napt_is_measured_from_two_places():

@@ -1,0 +1,221 @@
+"""Level 9g: so many ways to another program; ICE finds the best one (RFC 8445).
+
+    alice, anna ── napt_a   24.9.3.7 ───────────────┐            ┌── meet  198.51.100.12
+    bob ────────── napt_b   203.0.113.77 ───────────┼─ internet ─┼── stun  198.51.100.10
+    mona ───────── napt_m   24.9.6.7  (symmetric) ──┤            └── turn  198.51.100.11
+    carol ── napt_c ─┬─ cgn  24.9.4.7 (a carrier) ──┘
+    dave ─── napt_d ─┘
+
+In each step the same program runs on two PCs, and peers.py finds on the wires which way the file
+took. Nothing on any NAPT is configured.
+"""
+
+from __future__ import annotations
+
+from napt_lab.labs.level_9g.peers import (
+    answer_way,
+    checks_by_relay,
+    pass_file,
+    rented,
+    require_arrived,
+    require_candidate,
+    require_dropped,
+    require_way,
+)
+from napt_lab.labs.stage.prediction import Choice, choose
+from napt_lab.labs.stage.rule_lines import count
+from napt_lab.labs.stage.stage import Stage
+from napt_lab.labs.stage.steps import Lab, Part
+from napt_lab.topologies.spec.assertions import Via
+
+CANDIDATES, BEST = "9g.candidates", "9g.best"
+TURN = "198.51.100.11"
+
+best_way = Part("best-way", topology="level-9g.yaml")
+
+
+# ── 1 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@best_way.step(
+    "Three addresses of one program",
+    say="alice sends bob a file. Her program asks on all sides where bob may reach it: its own "
+    "network card, a STUN server, and a TURN server, which rents it an address. bob's program does "
+    "the same. Each tells the other its list, at a meeting place on the Internet.",
+    ask="Which address does the TURN server rent to alice's program?",
+    predict=choose(
+        Choice("24.9.3.7", "a port of 24.9.3.7, her NAPT", "A server opens ports in a PC's NAPT."),
+        Choice(TURN, f"a port of {TURN}, the TURN server itself"),
+        Choice("10.0.0.7", "a port of 10.0.0.7, her PC", "Nobody else can receive for her PC."),
+        exercise="9g/symmetric",
+    ),
+    proves=[CANDIDATES],
+)
+def three_addresses(stage: Stage) -> None:
+    passed = pass_file(stage, "alice", "bob")
+    for endpoint in rented(stage, "alice", passed.since)[:1]:
+        stage.answer(endpoint.partition(":")[0], f"alice:eth0: the TURN server grants {endpoint}")
+    for node, napt in (("alice", "napt_a"), ("bob", "napt_b")):
+        with stage.claim(CANDIDATES, f"{node}'s host candidate asks the STUN server") as claim:
+            require_candidate(claim, stage, passed, node, "host", f"{node}:eth0")
+        with stage.claim(CANDIDATES, f"the server-reflexive one is what {napt} makes it") as claim:
+            require_candidate(claim, stage, passed, node, "server-reflexive", "stun:eth0")
+            rules = [
+                f"{rule['internal']} → {rule['external']}"
+                for rule in stage.net.napt(napt).rules()
+                if rule["protocol"] == "udp"
+            ]
+            own, outside = (passed.candidates(node, kind) for kind in ("host", "server-reflexive"))
+            claim.require(
+                f"{own[0]} → {outside[0]}" in rules,
+                f"{napt}'s rule {own[0]} → {outside[0]}",
+                f"but its UDP rules are {', '.join(rules)}",
+            )
+        with stage.claim(CANDIDATES, "the relayed one is what the TURN server grants") as claim:
+            granted, listed = rented(stage, node, passed.since), passed.candidates(node, "relayed")
+            claim.require(
+                listed == granted != [] and listed[0].startswith(f"{TURN}:"),
+                f"{node}:eth0: granted {', '.join(granted) or 'nothing'}; "
+                f"{node}: relayed {', '.join(listed) or 'none'}",
+            )
+
+
+# ── 2 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@best_way.step(
+    "The direct way",
+    say="Both programs try every pair of an own address and one of the other's, the best pairs "
+    "first. A check that comes too early is dropped; but it has opened its own NAPT. Now bob sends "
+    "alice a file.",
+    ask="Which server passes the file on?",
+    predict=choose(
+        Choice("none", "none: it passes NAPTs and routers only"),
+        Choice("turn", "the TURN server", "Without a rule, two PCs behind NAPTs need a relay."),
+        Choice("meet", "the meeting place", "Who introduces two peers also carries their data."),
+        exercise="9g/symmetric",
+    ),
+    proves=[BEST],
+)
+def direct(stage: Stage) -> None:
+    passed = pass_file(stage, "bob", "alice")
+    answer_way(stage, passed, ("turn", "meet"))
+    with stage.claim(BEST, "the file is at alice's, byte for byte") as claim:
+        require_arrived(stage, claim, passed)
+    with stage.claim(BEST, "two homes: it went directly, by no server") as claim:
+        nodes = ["bob", "napt_b", "internet", "napt_a", "alice"]
+        require_way(stage, claim, passed, Via.DIRECT, nodes)
+
+
+# ── 3 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@best_way.step(
+    "Two PCs in one home",
+    say="anna is in alice's home. alice's program does not know that: it lists its addresses, and "
+    "tries all pairs, as before.",
+    ask="How far does the file go on its way to anna?",
+    predict=choose(
+        Choice("turn", "to the TURN server", "Programs meet on the Internet, so data goes there."),
+        Choice(
+            "napt_a",
+            "to napt_a, which turns it back",
+            "Others know a PC by its NAPT's address only.",
+        ),
+        Choice("none", "it stays on their own network"),
+        exercise="9g/one-home",
+    ),
+    proves=[BEST],
+)
+def one_home(stage: Stage) -> None:
+    passed = pass_file(stage, "alice", "anna")
+    answer_way(stage, passed, ("turn", "napt_a"))
+    with stage.claim(BEST, "the file is at anna's, byte for byte") as claim:
+        require_arrived(stage, claim, passed)
+    with stage.claim(BEST, "one home: it did not leave it") as claim:
+        require_way(stage, claim, passed, Via.DIRECT, ["alice", "anna"])
+        out = stage.wire.packets("napt_a:wan0", lambda p: p.protocol == "udp", since=passed.since)
+        claim.require(
+            bool(out),
+            f"napt_a:wan0: {count(len(out), 'datagram')}, the questions to the servers (control)",
+        )
+
+
+# ── 4 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@best_way.step(
+    "Two customers of one carrier",
+    say="carol and dave live in different homes. Their homes have no public address of their own: "
+    "both are behind the NAPT of one carrier (level 9h). carol sends dave a file.",
+    ask="Which node turns the packets round, so that they come to dave's home?",
+    predict=choose(
+        Choice("cgn", "the carrier's NAPT"),
+        Choice("internet", "the Internet's router", "What is sent to a public address goes there."),
+        Choice("turn", "the TURN server", "Nothing gets through two NAPTs without a relay."),
+        exercise="9h/neighbors",
+    ),
+    proves=[BEST],
+)
+def one_carrier(stage: Stage) -> None:
+    passed = pass_file(stage, "carol", "dave")
+    answer_way(stage, passed, ("cgn", "internet", "turn"))
+    with stage.claim(BEST, "the file is at dave's, byte for byte") as claim:
+        require_arrived(stage, claim, passed)
+    with stage.claim(BEST, "one carrier: its NAPT sent it back inside (hairpinning)") as claim:
+        nodes = ["carol", "napt_c", "cgn", "napt_d", "dave"]
+        require_way(stage, claim, passed, Via.HAIRPINNED, nodes)
+
+
+# ── 5 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@best_way.step(
+    "Only the relay is left",
+    say="mona's mobile network has a symmetric NAPT: a new port for each destination. The port "
+    "that the STUN server saw is not the port from which her checks come to bob, and bob's NAPT "
+    "lets in only what he has sent to. mona sends bob a file.",
+    ask="How does it get there?",
+    predict=choose(
+        Choice("none", "directly, as before", "Hole punching works through every NAPT."),
+        Choice("turn", "through the TURN server"),
+        Choice("never", "not at all", "Behind a symmetric NAPT no one can be reached."),
+        exercise="9g/symmetric",
+    ),
+    proves=[CANDIDATES, BEST],
+)
+def only_the_relay(stage: Stage) -> None:
+    passed = pass_file(stage, "mona", "bob")
+    answer_way(stage, passed, ("turn",))
+    for node in ("mona", "bob"):
+        if (failed := passed.events.get((node, "failed"))) is not None:
+            stage.answer("never", f"{node}: {failed['reason']}")
+    with stage.claim(BEST, "the direct way was tried, and bob's NAPT dropped it") as claim:
+        (bobs,), (told,) = (passed.candidates(n, "server-reflexive") for n in ("bob", "mona"))
+        used = require_dropped(stage, claim, passed, "napt_b", bobs, "filtered")
+        claim.require(
+            used != told, f"mona told {told}, and her check came from {used}", "not the same port"
+        )
+    with stage.claim(BEST, "the file is at bob's, byte for byte") as claim:
+        require_arrived(stage, claim, passed)
+    with stage.claim(BEST, "a symmetric NAPT: the relay carried it") as claim:
+        nodes = ["mona", "napt_m", "internet", "turn", "napt_b", "bob"]
+        require_way(stage, claim, passed, Via.RELAYED, nodes)
+    checks_by_relay(stage, passed, CANDIDATES, BEST)
+
+
+LAB = Lab(
+    id="9g",
+    title="P2P networking by the best way (ICE)",
+    intro="So many ways: a PC next door, a punched hole, a carrier's hairpin, a relay. How does a "
+    "program choose?",
+    parts=(best_way,),
+    learned=(
+        "A program lists the addresses at which it may be reached, its candidates: its own, the "
+        "one that a STUN server sees, and one that it rents at a TURN server.",
+        "Both peers check every pair of candidates. A check that is dropped has opened its own "
+        "NAPT, so the other's check comes in: no rule is needed.",
+        "The best pair that works is used: inside one home, by a carrier's hairpinning, or "
+        "directly; a relay carries the data only where all of that fails.",
+    ),
+)

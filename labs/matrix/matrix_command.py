@@ -1,0 +1,84 @@
+"""What `napt-lab matrix` does: try all pairs of types by all methods, and write it all down."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from napt_lab.labs.matrix import grid, matrix_files
+from napt_lab.labs.matrix.cell import Cell, Result
+from napt_lab.labs.matrix.field import Field
+from napt_lab.labs.matrix.napt_types import NaptType
+from napt_lab.labs.matrix.prediction import Method
+from napt_lab.labs.matrix.trying import try_all
+from napt_lab.labs.records.rundir import RunDirectory
+from napt_lab.labs.stage.progress_line import ProgressLine
+from napt_lab.labs.verdict.exit_status import exit_status
+from napt_lab.labs.verdict.run_errors import NETWORK_ERRORS, tell_network_error, tell_unwritten
+from napt_lab.labs.verdict.verdicts import Verdict
+from napt_lab.topologies.network.builder import Network
+
+NAME = "matrix"
+
+
+def run(types: Sequence[NaptType], methods: Sequence[Method], *, behind_carrier: bool) -> int:
+    """Try them, print the grids, fill runs/matrix/. In the sandbox; the exit status."""
+    console = Console(highlight=False)
+    try:
+        directory = RunDirectory(NAME)
+    except OSError as error:
+        return tell_unwritten(error)
+    began = time.monotonic()
+    field = Field(types, behind_carrier=behind_carrier)
+    published = False
+    try:
+        results = _try(field, methods, directory.path, console)
+        _write(results, field, directory.path)
+        place = os.path.relpath(directory.publish())
+        published = True
+    except NETWORK_ERRORS as error:
+        return tell_network_error(error)
+    except OSError as error:
+        return tell_unwritten(error)
+    finally:
+        if not published:
+            directory.discard()
+    grid.show(results, console)
+    console.print(f"{len(results)} cells in {time.monotonic() - began:.0f} s.", style="dim")
+    console.print(f"Everything that was seen is in {place}/: report.html, captures.", style="dim")
+    verdicts = {result.verdict for result in results}
+    return exit_status(passed=verdicts <= {Verdict.PASSED}, error=Verdict.ERROR in verdicts)
+
+
+def _try(field: Field, methods: Sequence[Method], folder: Path, console: Console) -> list[Result]:
+    progress = ProgressLine(console)
+    done = itertools.count(1)
+    total = len(methods) * len(field.types) ** 2
+
+    def known(_result: Result) -> None:
+        progress.update(Text(f"{next(done)} of {total} cells are known", "dim"))
+
+    results: list[Result] = []
+    try:
+        progress.begin(Text(f"building the network: {len(field.types)} types", "dim"))
+        with Network(field.topology) as net:
+            for method in methods:
+                pairs = itertools.product(field.types, field.types)
+                cells = [Cell(method, a, b) for a, b in pairs]
+                results += try_all(net, field, cells, folder, known)
+    finally:
+        progress.end()
+    return results
+
+
+def _write(results: Sequence[Result], field: Field, folder: Path) -> None:
+    from napt_lab.labs.matrix.matrix_page import write_page  # slow to import
+
+    matrix_files.write(results, field, folder)
+    write_page(results, field, folder)
