@@ -7,7 +7,7 @@
 # has the true one.
 
 LABS := 8 9a 9b 9c 9d 9e 9g
-EXERCISES := 8 9a 9b 9c 9d 9e
+EXERCISES := 8 9a 9b 9c 9d 9e 9g
 
 NAPT := @sh labs/setup/start.sh
 

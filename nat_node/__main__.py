@@ -96,11 +96,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("protocol", choices=("tcp", "udp"))
         command.add_argument("external", help="e.g. 24.9.3.7:8080")
     add.add_argument("internal", help="e.g. 10.0.0.7:8080")
+    flush = commands.add_parser("flush", help="end all sessions; only explicit rules stay")
     stats = commands.add_parser("stats", help="counts of rules, sessions and drops by reason")
     events = commands.add_parser("events", help="rules made and ended, packets dropped, as JSON")
-    for command in (rules, add, remove, stats, events):
+    for command in (rules, add, remove, flush, stats, events):
         command.add_argument("--json", action="store_true", help="print the answer as it comes")
-    for command in (run, rules, add, remove, stats, events):
+    for command in (run, rules, add, remove, flush, stats, events):
         command.add_argument(
             "--control",
             type=Path,

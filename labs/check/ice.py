@@ -39,11 +39,15 @@ Pair = tuple[str, str]  # the peer that sends, and the one that receives
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """What came of one pair: the way, or why there was none."""
+    """What came of one pair: the way, or why there was none.
+
+    `sockets`: the nodes and the endpoints from which they sent their checks.
+    """
 
     via: Via | None
     evidence: tuple[str, ...]
     failure: str = ""
+    sockets: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +64,14 @@ class _Meeting:
         return hashlib.sha256(self.content).digest()[:ANSWER_BYTES]
 
 
-def connect_by_ice(ground: Ground, pairs: Collection[Pair]) -> dict[Pair, Connected]:
+def connect_by_ice(
+    ground: Ground, pairs: Collection[Pair], turn_by_udp: Collection[str] = ()
+) -> dict[Pair, Connected]:
     """Connect these pairs of hosts, all at once. CannotTell if a program could not be run.
 
     The topology must have a relay, where they meet; STUN and TURN servers are used if there are.
+    All but the hosts of `turn_by_udp` reach the TURN server over TCP, which passes where UDP is
+    blocked. (Of many connections at once, data in a stream may not be found in captures.)
     """
     since, log_since = ground.wire.mark(), ground.net.log.mark()
     meetings = [
@@ -75,7 +83,10 @@ def connect_by_ice(ground: Ground, pairs: Collection[Pair]) -> dict[Pair, Connec
             stack.enter_context(removed(*(home / meeting.file for home in homes)))
             (homes[0] / meeting.file).write_bytes(meeting.content)
         nodes = dict.fromkeys(node for pair in pairs for node in pair)
-        processes = {node: _start(ground, node, meetings) for node in nodes}
+        processes = {
+            node: _start(ground, node, meetings, "udp" if node in turn_by_udp else "tcp")
+            for node in nodes
+        }
         end = time.monotonic() + PATIENCE + END_SECONDS
         for process in processes.values():
             ground.ends(process, end - time.monotonic())
@@ -86,13 +97,13 @@ def connect_by_ice(ground: Ground, pairs: Collection[Pair]) -> dict[Pair, Connec
         }
 
 
-def _start(ground: Ground, node: str, meetings: Collection[_Meeting]) -> Process:
+def _start(ground: Ground, node: str, meetings: Collection[_Meeting], turn_over: str) -> Process:
     argv = [PROGRAM, "--meet", _server(ground, "relay")[0], "--wait", f"{PATIENCE:g}"]
     turn, user = _server(ground, "turn")
     if stun := _server(ground, "stun")[0] or turn:  # a TURN server answers STUN as well
         argv += ["--stun", stun]
-    if turn:  # over TCP, which passes where UDP is blocked
-        argv += ["--turn", turn, "--turn-over", "tcp", "--user", user]
+    if turn:
+        argv += ["--turn", turn, "--turn-over", turn_over, "--user", user]
     for meeting in meetings:
         if node in meeting.pair:
             does = "--send" if node == meeting.pair[0] else "--receive"
@@ -118,6 +129,11 @@ def _outcome(
 ) -> Connected:
     source, target = meeting.pair
     events = {(e.node, e.name): e.fields for e in told if e.fields.get("file") == meeting.file}
+    sockets = tuple(
+        (node, endpoint)
+        for node in meeting.pair
+        for endpoint in events.get((node, "candidates"), {}).get("host", ())
+    )
     evidence = list(_drops(told, events))
     evidence += [
         f"{node} selected {pair['local']} → {pair['remote']}"
@@ -126,7 +142,8 @@ def _outcome(
     ]
     for node in meeting.pair:
         if (failed := events.get((node, "failed"))) is not None:
-            return Connected(None, tuple(evidence), f"{node} did not connect: {failed['reason']}")
+            failure = f"{node} did not connect: {failed['reason']}"
+            return Connected(None, tuple(evidence), failure, sockets)
         if (node, "done") not in events:
             raise CannotTell(processes[node].obituary() or f"{PROGRAM} on {node} did not end")
     forth, back = (
@@ -139,7 +156,7 @@ def _outcome(
     )
     evidence += [f"the file went {forth}", f"the answer went {back}"]
     failure = "" if via is via_back else f"the way back is another: {via_back.value}"
-    return Connected(via, tuple(evidence), failure)
+    return Connected(via, tuple(evidence), failure, sockets)
 
 
 def _drops(

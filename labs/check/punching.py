@@ -126,7 +126,7 @@ def _path(side: Side, peer: Side, evidence: Evidence) -> Via:
     assert side.through is not None
     trail = side.trail(side.through)
     evidence.add(str(trail))
-    via, shown, _ = classify(side.node, peer.node, trail)
+    via, _, shown = classify(side.node, peer.node, trail)
     evidence.lines += shown
     if via is Via.PROXIED:
         raise Unmet(f"{side.node} and {peer.node} do not talk directly: the path is proxied")

@@ -63,7 +63,6 @@ LABS: dict[str, Entry] = {
         "P2P networking by the best way (ICE)",
         "napt_lab.labs.level_9g.lab",
         TOPOLOGIES / "level-9g.yaml",
-        has_exercises=False,
     ),
 }
 

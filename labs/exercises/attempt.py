@@ -37,8 +37,8 @@ _ENDPOINT = re.compile(r"[0-9.]{7,15}:[0-9]{1,5}")
 
 #: What a program that goes on in the background says once it can be used.
 BEGUN = {
-    "turn-client": {"permission"}, "dial": {"connected"}, "punch": {"punching", "mapped"},
-    "tcp-punch": {"dialing", "mapped"}, "pcp": {"granted"},
+    "turn-client": {"permission"}, "dial": {"connected"}, "ice": {"candidates"},
+    "punch": {"punching", "mapped"}, "tcp-punch": {"dialing", "mapped"}, "pcp": {"granted"},
 }  # fmt: skip
 
 

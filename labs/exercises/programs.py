@@ -23,6 +23,7 @@ _URL = rf"http://(?:{_ADDRESS})(?::[0-9]{{1,5}})?(?:/(?:{_FILE})?){{0,5}}"
 _PORT = r"[0-9]{1,5}"
 _NONE = r"(?!)"  # nothing matches it
 _SECONDS = r"[0-9]{1,2}(?:\.[0-9]{1,3})?"
+_ACCOUNT = r"[A-Za-z0-9_.@:-]{1,80}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Grammar:
 _TURN = Grammar(
     {
         "--server": _ENDPOINT,
-        "--user": r"[A-Za-z0-9_.@:-]{1,80}",
+        "--user": _ACCOUNT,
         "--permit": _ADDRESS,
         "--wait": _SECONDS,
         "--send": "",
@@ -52,6 +53,20 @@ _TURN = Grammar(
 _DIAL = Grammar(
     {"--word": r"[0-9A-Za-z]{1,128}", "--send": _FILE, "--receive": _FILE, "--wait": _SECONDS},
     _ENDPOINT,
+    background=True,
+)
+_ICE = Grammar(
+    {
+        **dict.fromkeys(("--meet", "--stun", "--turn"), _ENDPOINT),
+        "--user": _ACCOUNT,
+        "--turn-over": "udp|tcp",
+        "--word": r"[0-9A-Fa-f]{1,128}",
+        "--wait": _SECONDS,
+        "--send": _FILE,
+        "--receive": _FILE,
+        "--help": "",
+    },
+    _NONE,
     background=True,
 )
 _PUNCH = Grammar(
@@ -96,6 +111,7 @@ GRAMMARS: dict[tuple[str, ...], Grammar] = {
     ),
     ("turn-client",): _TURN,
     ("dial",): _DIAL,
+    ("ice",): _ICE,
 }
 
 

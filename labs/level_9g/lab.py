@@ -102,9 +102,14 @@ def direct(stage: Stage) -> None:
     answer_way(stage, passed, ("turn", "meet"))
     with stage.claim(BEST, "the file is at alice's, byte for byte") as claim:
         require_arrived(stage, claim, passed)
-    with stage.claim(BEST, "two homes: it went directly, by no server") as claim:
+    with stage.claim(
+        BEST, "two homes: it went directly, by no server, and without a rule"
+    ) as claim:
         nodes = ["bob", "napt_b", "internet", "napt_a", "alice"]
         require_way(stage, claim, passed, Via.DIRECT, nodes)
+        for napt in ("napt_a", "napt_b"):
+            rules = [rule for rule in stage.net.napt(napt).rules() if rule["explicit"]]
+            claim.require(not rules, f"{napt}: {count(len(rules), 'explicit rule')}")
 
 
 # ── 3 ──────────────────────────────────────────────────────────────────────────────────────
@@ -123,7 +128,6 @@ def direct(stage: Stage) -> None:
             "Others know a PC by its NAPT's address only.",
         ),
         Choice("none", "it stays on their own network"),
-        exercise="9g/one-home",
     ),
     proves=[BEST],
 )
@@ -153,7 +157,6 @@ def one_home(stage: Stage) -> None:
         Choice("cgn", "the carrier's NAPT"),
         Choice("internet", "the Internet's router", "What is sent to a public address goes there."),
         Choice("turn", "the TURN server", "Nothing gets through two NAPTs without a relay."),
-        exercise="9h/neighbors",
     ),
     proves=[BEST],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from napt_lab.labs.capture.packets import show
@@ -62,12 +63,8 @@ def pass_file(stage: Stage, source: str, target: str) -> Passed:
         for node, does in ((target, "--receive"), (source, "--send"))
     ]
     for peer in peers:
-
-        def ended(event: Event, node: str = peer.node) -> bool:
-            return event.node == node and event.name in ("done", "failed")
-
         stage.log.wait_for(
-            ended,
+            partial(_is_end, peer.node),
             deadline=PATIENCE,
             what=f"the end of {peer.node}'s transfer",
             since=log,
@@ -75,6 +72,10 @@ def pass_file(stage: Stage, source: str, target: str) -> Passed:
         )
     events = {(e.node, e.name): e.fields for e in stage.log.since(log) if e.program == "ice"}
     return Passed(source, target, content, events, since, log)
+
+
+def _is_end(node: str, event: Event) -> bool:
+    return event.node == node and event.name in ("done", "failed")
 
 
 def require_candidate(
@@ -116,7 +117,6 @@ def require_arrived(stage: Stage, claim: Claim, passed: Passed) -> None:
 def require_way(stage: Stage, claim: Claim, passed: Passed, via: Via, nodes: list[str]) -> None:
     """The file's first datagram went this way, and passed exactly these nodes."""
     trail = passed.trail(stage)
-    stage.see(*(f"{captured.where:14} {captured.packet}" for captured in trail.seen))
     way = way_between(Ground(stage.net, stage.wire), passed.source, passed.target, trail)
     claim.require(way is via, f"the file's way is {way.value}", f"it should be {via.value}")
     claim.require(trail.nodes == nodes, str(trail), f"it should be {' → '.join(nodes)}")
@@ -132,8 +132,9 @@ def require_way(stage: Stage, claim: Claim, passed: Passed, via: Via, nodes: lis
 
 
 def answer_way(stage: Stage, passed: Passed, among: tuple[str, ...]) -> None:
-    """The step asks which of these nodes passes the file on: the first on its way that is one."""
+    """Show the file's way. The step asks which of these nodes it passes: the first of them."""
     trail = passed.trail(stage)
+    stage.see(*(f"{captured.where:14} {captured.packet}" for captured in trail.seen))
     for node in [node for node in trail.nodes if node in among] or ["none"][: bool(trail)]:
         stage.answer(node, f"the file went {trail}")
         return

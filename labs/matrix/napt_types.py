@@ -22,7 +22,6 @@ from napt_lab.topologies.spec.presets import FIREWALLS, KINDS, PRESETS, USUAL, P
 
 T = TypeVar("T")
 
-TRIED = (Method.UDP, Method.TCP)
 KERNEL = "nftables"
 _SHORT = dict(zip(Behavior, ("EI", "AD", "APD"), strict=True))
 _PORTS = (PortAssignment.RANDOM, PortAssignment.PRESERVE, PortAssignment.SEQUENTIAL)
@@ -78,9 +77,9 @@ def chosen(types: str | None, methods: str | None) -> tuple[list[NaptType], list
     """
     return (
         _named(types, _ALL, "type") if types else list(USUAL_TYPES),
-        _named(methods, {method.value: method for method in TRIED}, "method")
+        _named(methods, {method.value: method for method in Method}, "method")
         if methods
-        else list(TRIED),
+        else list(Method),
     )
 
 

@@ -18,10 +18,11 @@ from rich.console import Console
 from napt_lab.labs.prompt.at_terminal import in_shell
 from napt_lab.labs.prompt.background import without_ampersand
 from napt_lab.labs.prompt.lab_cli import LabCLI
+from napt_lab.labs.prompt.labeled import labeled
 from napt_lab.labs.prompt.why import Why
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.node import Node
-from napt_lab.topologies.network.processes import Completed, Process
+from napt_lab.topologies.network.processes import Process
 
 LINE_SECONDS = 3600.0  # in which a line must end
 REFUSED = 2
@@ -48,7 +49,7 @@ class ScriptCLI(LabCLI):
             for process in self._behind:
                 process.kill()
             for process in self._behind:
-                self._print(process.node, process.wait(LINE_SECONDS))
+                process.await_end()
         return self.status
 
     def say(self, text: str) -> None:
@@ -63,14 +64,9 @@ class ScriptCLI(LabCLI):
     def do_line(self, node: Node, line: str) -> None:
         """Run a line in a shell on a node, to its end or in the background."""
         program = without_ampersand(line)
+        process = node.start(in_shell(program or line), tell=labeled(node.name))
         if program is not None:
-            self._behind.append(node.start(in_shell(program)))
+            self._behind.append(process)
             return
-        completed = node.start(in_shell(line)).wait(LINE_SECONDS)
-        self._print(node.name, completed)
-        self.status = completed.status if completed.status >= 0 else 128 - completed.status
-
-    def _print(self, node: str, completed: Completed) -> None:
-        for text, stream in ((completed.stdout, sys.stdout), (completed.stderr, sys.stderr)):
-            for line in text.splitlines():
-                print(f"{node}: {line}", file=stream, flush=True)
+        status = process.wait(LINE_SECONDS).status
+        self.status = status if status >= 0 else 128 - status

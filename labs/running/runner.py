@@ -23,6 +23,8 @@ from napt_lab.labs.records.rundir import RunDirectory
 from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.report.story import Story
 from napt_lab.labs.running.run_in import run_in
+from napt_lab.labs.running.run_together import run_together
+from napt_lab.labs.running.wanted_programs import Wanted
 from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.narration import Narration
 from napt_lab.labs.stage.pause import Pause
@@ -226,6 +228,11 @@ def _script_on(topology: Topology, lines: Sequence[str]) -> int:
 def run_command(topology: Topology, node: str, command: Sequence[str], capture: Path | None) -> int:
     """Run one command on one node of a topology; its exit status."""
     return _on_network(lambda: run_in(topology, node, command, capture))
+
+
+def run_programs(topology: Topology, wanted: Sequence[Wanted], capture: Path | None) -> int:
+    """Run programs on several nodes of a topology; the exit status."""
+    return _on_network(lambda: run_together(topology, wanted, capture))
 
 
 def _on_network(use: Callable[[], int]) -> int:

@@ -18,7 +18,7 @@ from napt_lab.labs.stage.prediction import LETTERS, exercise_command
 from napt_lab.labs.stage.progress_line import ProgressLine
 from napt_lab.labs.stage.rule_lines import rule_lines
 from napt_lab.labs.verdict.claims import CLAIMS
-from napt_lab.labs.verdict.verdicts import Verdict, counted, verdict_of, worst
+from napt_lab.labs.verdict.verdicts import Verdict, counted, verdict_of, worst_of_each
 
 WIDTH = 100  # longer lines are hard to read
 OUTPUT_LINES = 6  # of a command's output
@@ -98,9 +98,7 @@ class Narration:
         self.progress.end()
         self.console.print()
         self.console.print(Rule())
-        claims: dict[str, Verdict] = {}
-        for _, claim, verdict in self._checks:
-            claims[claim] = worst([verdict, claims.get(claim, verdict)])
+        claims = worst_of_each((claim, verdict) for _, claim, verdict in self._checks)
         in_part = self._take_out_unfinished(claims)
         for claim, verdict in claims.items():
             self._print(Text.assemble(_sign(verdict), (claim, "bold")))

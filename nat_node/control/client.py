@@ -1,4 +1,4 @@
-"""A client of the control socket for people: `napt rules|add|remove|stats|events`."""
+"""A client of the control socket for people: `napt rules|add|remove|flush|stats|events`."""
 
 from __future__ import annotations
 
@@ -50,6 +50,8 @@ def talk(arguments: argparse.Namespace) -> int:
         print(f"{count(answer['rules'], 'rule')}, {count(answer['sessions'], 'session')}")
         for reason, packets in sorted(answer["drops"].items()):
             print(f"{packets:>8}  {reason}")
+    elif arguments.command == "flush":
+        print(f"{count(answer['ended'], 'session')} ended")
     elif arguments.command == "rules":
         print(*rule_lines(answer["rules"], answer["total"]), sep="\n")
     else:

@@ -6,6 +6,7 @@ One JSON object is a request, and one is the answer (control.py has the socket):
     {"do": "ports"}                                -> {"ok": true, "ports": {"tcp": base64, …}}
     {"do": "add", "protocol": "tcp", "external": "24.9.3.7:8080", "internal": "10.0.0.7:8080"}
     {"do": "remove", "protocol": "tcp", "external": "24.9.3.7:8080"}
+    {"do": "flush"}                                -> {"ok": true, "ended": n}
     {"do": "stats"}                                -> {"ok": true, "rules": n, "drops": {...}, ...}
 
 `external` may also be a port alone ("8080"): the NAPT has one external address.
@@ -44,6 +45,9 @@ class Engine(Protocol):
     def remove_rule(self, protocol: int, external: Endpoint) -> Described:
         """Remove an explicit rule."""
 
+    def flush(self) -> int:
+        """End all sessions, and all rules but the explicit ones; how many sessions."""
+
     def stats(self) -> dict[str, Any]:
         """Counts of rules, sessions, and drops by reason."""
 
@@ -63,10 +67,14 @@ def answer(request: dict[str, Any], engine: Engine) -> dict[str, Any]:
                 return {"ok": True, "rule": engine.add_rule(protocol, external, internal)}
             case "remove":
                 return {"ok": True, "rule": engine.remove_rule(*_external(request))}
+            case "flush":
+                return {"ok": True, "ended": engine.flush()}
             case "stats":
                 return {"ok": True, **engine.stats()}
             case other:
-                raise ValueError(f"cannot do {other!r}: rules, ports, add, remove, stats or events")
+                raise ValueError(
+                    f"cannot do {other!r}: rules, ports, add, remove, flush, stats or events"
+                )
     except (ValueError, OSError) as error:
         return {"ok": False, "error": str(error)}
 

@@ -315,6 +315,13 @@ class Translator:
         self.sessions.adopt()
         self.explicit.adopt()
 
+    def flush(self) -> int:
+        """End all sessions now, and with them all rules but the explicit ones; how many."""
+        sessions = [session for mapping in self.table for session in mapping.sessions.values()]
+        for session in sessions:
+            self.sessions.close(session, "flushed")
+        return len(sessions)
+
     # -- explicit rules -----------------------------------------------------------------------
 
     def add_rule(

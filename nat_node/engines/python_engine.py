@@ -283,6 +283,10 @@ class Node:
         """Remove an explicit rule. Raises RuleRefused."""
         return self._describe(self.translator.remove_rule(protocol, external))
 
+    def flush(self) -> int:
+        """End all sessions."""
+        return self.translator.flush()
+
     def stats(self) -> dict[str, Any]:
         """Counts of the whole translator."""
         self._count_overload()

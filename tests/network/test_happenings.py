@@ -60,7 +60,7 @@ def dynamic(net, napt):
 
 
 @pytest.mark.parametrize("engine", ["engine: python", "engine: nftables", "datapath: kernel"])
-def test_a_reboot_forgets_and_a_restart_does_not(engine):
+def test_a_reboot_and_a_flush_forget_and_a_restart_does_not(engine):
     with network(engine) as net, Wire(net) as wire:
         assert run(net["alice"], FETCH).status == 0
         for napt in ("cgn", "napt_a"):
@@ -72,6 +72,10 @@ def test_a_reboot_forgets_and_a_restart_does_not(engine):
             assert dynamic(net, napt) == []
         (explicit,) = net.napt("napt_a").rules()
         assert explicit["internal"] == "10.0.0.7:80"
+        all_hold(net, wire, "alice reaches server:80 as cgn")
+        for napt in ("cgn", "napt_a"):
+            assert net.napt(napt).flush() > 0
+            assert dynamic(net, napt) == []
         all_hold(net, wire, "alice reaches server:80 as cgn")
         # It still reports what it drops, exactly once.
         mark = net.log.mark()

@@ -67,6 +67,10 @@ class NaptControl:
         protocol, external = _words(rule, "tcp 8080")
         return self.ask({"do": "remove", "protocol": protocol, "external": external})
 
+    def flush(self) -> int:
+        """End all sessions, and with them all rules but the explicit ones; how many sessions."""
+        return int(self.ask({"do": "flush"})["ended"])
+
     def stats(self) -> dict[str, Any]:
         """The translator's counters."""
         return self.ask({"do": "stats"})

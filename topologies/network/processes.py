@@ -227,6 +227,11 @@ class Process(ABC):
         """Whether the process has not ended."""
         return not self._ended.is_set()
 
+    @property
+    def status(self) -> int | None:
+        """Its exit status, negative for a signal; None while it runs."""
+        return None if self.running else self._popen.returncode
+
     @abstractmethod
     def await_ready(self, deadline: float) -> None:
         """Wait until it serves. Raises ProgramEnded, or DeadlinePassed after `deadline` seconds."""

@@ -81,8 +81,8 @@ VERBS = (
 
 _ENDPOINT = "the address and port to dial, as in 24.9.3.7:8080"
 
-_WAY = {"as": "an address or a node", "via": ", ".join(Via)}
-_REASON = "a reason, as in no-rule"
+_WAY = {"as": "an address or a node", "via": ", ".join(Via), "via at": "a node"}
+_BECAUSE = {"because": "a reason, as in no-rule", "because at": "a node"}
 _PUNCHED_BY, _PUNCHED_VIA = (Protocol.UDP, Protocol.TCP), (Via.DIRECT, Via.HAIRPINNED)
 
 
@@ -285,7 +285,7 @@ def _place(keyword: str, clauses: Mapping[str, str], roster: Roster) -> str | No
 
 def _cannot_reach(source: str, words: Words, roster: Roster) -> CannotReach:
     to = words.next("a target, as in pc:80")
-    clauses = words.clauses({"by": _any_of(Protocol), "at": _ENDPOINT, "because": _REASON})
+    clauses = words.clauses({"by": _any_of(Protocol), "at": _ENDPOINT, **_BECAUSE})
     target, protocol = _target(source, to, clauses, roster)
     return CannotReach(source, target, protocol, *_because(clauses, roster))
 
@@ -310,7 +310,7 @@ def _punches(source: str, words: Words, roster: Roster) -> Punches:
 
 def _cannot_punch(source: str, words: Words, roster: Roster) -> CannotPunch:
     target = _peer(source, words, roster)
-    clauses = words.clauses({"by": _any_of(_PUNCHED_BY), "because": _REASON})
+    clauses = words.clauses({"by": _any_of(_PUNCHED_BY), **_BECAUSE})
     return CannotPunch(source, target, _punched_by(clauses), *_because(clauses, roster))
 
 

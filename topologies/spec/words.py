@@ -65,9 +65,9 @@ class Words:
                 raise ValueError(f"{keyword!r} is given twice; allowed: once")
             found[keyword] = self.next(what[keyword])
             # In `because no-rule at napt_a`, `at` is the node where the packet was dropped.
-            if keyword in ("because", "via") and self.peek() == "at":
+            if (at := f"{keyword} at") in what and self.peek() == "at":
                 self.next("at")
-                found[f"{keyword} at"] = self.next("a node")
+                found[at] = self.next(what[at])
         return found
 
 

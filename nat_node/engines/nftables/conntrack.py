@@ -78,6 +78,11 @@ def records(netlink: Netlink) -> list[bytes]:
     return netlink.ask(GET, b"", flags=DUMP)
 
 
+def end_all(netlink: Netlink) -> None:
+    """Have the kernel forget all sessions of this network namespace. Raises OSError."""
+    netlink.ask(DELETE, b"")  # without a tuple: all of them
+
+
 def end(netlink: Netlink, entry: Entry) -> None:
     """End a session. Raises OSError if it has already ended."""
     netlink.ask(DELETE, attribute(_ORIGINAL | NESTED, entry.original))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from napt_lab.nat_node.engines.nftables.conntrack import DELETE
+from napt_lab.nat_node.engines.nftables.conntrack import end_all
 from napt_lab.nat_node.system.netlink import Netlink
 
 if __name__ == "__main__":
-    Netlink().ask(DELETE, b"")  # without a tuple: all of them
+    end_all(Netlink())

@@ -241,6 +241,12 @@ class KernelNat:
         self._broadcast(RuleEnded(mapping, "removed"))
         return self._describe(mapping)
 
+    def flush(self) -> int:
+        """Have the kernel end all sessions. Raises OSError."""
+        ended = sum(len(mapping.sessions) for mapping in self._mappings())
+        conntrack.end_all(self._netlink)
+        return ended
+
     def stats(self) -> dict[str, Any]:
         """Counts of the kernel's sessions and of what its tables have dropped."""
         drops = {}

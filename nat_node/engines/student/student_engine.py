@@ -291,6 +291,10 @@ class StudentNode:
         """Have the translator remove an explicit rule. Raises ValueError."""
         return self._about_rule("remove", protocol, external)
 
+    def flush(self) -> int:
+        """Have the translator end all sessions. Raises ValueError: it cannot."""
+        return int(self._request({"do": "flush"})["ended"])
+
     def stats(self) -> dict[str, Any]:
         """Counts of the translator's rules and drops. Raises ValueError."""
         answer = self._request({"do": "stats"})

@@ -320,6 +320,10 @@ class Worker:
                 f"{show_address(own)}"
             )
 
+    def flush(self) -> int:
+        """Raises ValueError: what the student's file remembers is its own."""
+        raise ValueError("a translator of your own cannot be told to forget; reboot it")
+
     def stats(self) -> dict[str, Any]:
         """Counts of the rules; a rule is a session here."""
         return {"rules": len(napt.rules), "sessions": len(napt.rules)}

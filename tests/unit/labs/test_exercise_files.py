@@ -100,9 +100,9 @@ def test_what_is_wrong_with_an_exercise_is_told_with_its_line(tmp_path):
         "has, drop, event, last, set (did you mean 'same'?)",
         "6: done[1].fact: 'bob:../../x' is not a place; allowed: NODE:FILE",
         "7: hint: unknown key; allowed: title, task, network, hints, solution, files, may-set, "
-        "done, mistakes, learned (did you mean 'hints'?)",
+        "done, mistakes, learned, vary, cases (did you mean 'hints'?)",
         "8: solution[0]: 'rm' cannot be run from a file of answers; allowed: curl, ping, "
-        "stun, punch, tcp-punch, pcp, turn-client, dial",
+        "stun, punch, tcp-punch, pcp, turn-client, dial, ice",
     ]
 
 
@@ -250,13 +250,13 @@ def test_what_is_wrong_with_a_file_of_answers_is_told_with_its_line(tmp_path):
         read_tasks("9c", file)
     assert [problem.removeprefix(f"{file}:") for problem in caught.value.problems] == [
         "3: door[1]: 'add' cannot be run from a file of answers; allowed: curl, ping, "
-        "stun, punch, tcp-punch, pcp, turn-client, dial",
+        "stun, punch, tcp-punch, pcp, turn-client, dial, ice",
         "4: door[2]: 'hairpinning' cannot be set in this exercise; allowed: only rules, and "
         "commands on nodes",
         "4: door[2]: `set` builds the network anew, without what was done before; "
         "allowed: set first",
-        "5: dor: there is no exercise 'dor' here; allowed: door, both-ways, two-servers, hairpin "
-        "(did you mean 'door'?)",
+        "5: dor: there is no exercise 'dor' here; allowed: door, both-ways, two-servers, hairpin, "
+        "repair (did you mean 'door'?)",
         "7: both-ways[0]: 'napt_x' is not a NAPT; allowed: napt_a, napt_b (did you mean 'napt_b'?)",
         "9: hairpin[0]: 'napt_x' is not a gateway; allowed: napt_a, napt_b (did you mean "
         "'napt_b'?)",

@@ -48,6 +48,10 @@ class Loop:
         self.asked.append(("remove", protocol, external))
         raise OSError("nft: no such element")
 
+    def flush(self):
+        self.asked.append(("flush",))
+        return 3
+
     def stats(self):
         self.asked.append(("stats",))
         return {"rules": 1}
@@ -114,11 +118,12 @@ def test_a_socket_that_was_left_behind_is_replaced(tmp_path):
 
 def test_an_answer_a_line(loop):
     client = loop.client()
-    assert loop.say(client, b'{"do": "rules", "limit": 7}\n{"do": "stats"}\n') == [
+    assert loop.say(client, b'{"do": "rules", "limit": 7}\n{"do": "flush"}\n{"do": "stats"}\n') == [
         {"ok": True, "total": 1, "rules": [""]},
+        {"ok": True, "ended": 3},
         {"ok": True, "rules": 1},
     ]
-    assert loop.asked == [("rules", 7), ("stats",)]
+    assert loop.asked == [("rules", 7), ("flush",), ("stats",)]
 
 
 def request(do="add", **given):
@@ -143,8 +148,8 @@ def test_a_rule_is_added_and_removed(loop):
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"do": "dance"}, "cannot do 'dance': rules, ports, add, remove, stats or events"),
-        ({"do": None}, "cannot do None: rules, ports, add, remove, stats or events"),
+        ({"do": "dance"}, "cannot do 'dance': rules, ports, add, remove, flush, stats or events"),
+        ({"do": None}, "cannot do None: rules, ports, add, remove, flush, stats or events"),
         ({"do": "rules", "limit": -1}, "limit must be a number from 0 to 5000"),
         ({"do": "rules", "limit": 5001}, "limit must be a number from 0 to 5000"),
         ({"do": "rules", "limit": "9"}, "limit must be a number from 0 to 5000"),

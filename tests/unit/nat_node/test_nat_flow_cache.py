@@ -156,6 +156,14 @@ def test_a_closing_connection_is_followed_again(closing):
     assert not fast.nat.rules
 
 
+def test_a_flush_leaves_no_flow():
+    fast, external = established()
+    assert fast.out(tcp(PC, WEB, "A"))
+    fast.nat.translator.flush()
+    assert len(fast.nat.flows.inside) == len(fast.nat.flows.outside) == 0
+    assert fast.pass_through(tcp(WEB, external, "A"), OUTSIDE) == []
+
+
 def test_a_removed_rule_leaves_no_flow():
     fast = Fast()
     fast.nat.add_rule(6, 8080, PC)

@@ -267,6 +267,19 @@ def test_an_address_is_admitted_while_one_of_its_sessions_lives():
     assert nat.outside(udp(f"{SERVER}:3", external)) == []
 
 
+def test_a_flush_leaves_only_explicit_rules():
+    nat = nat_with_a_talk()
+    assert nat.outside(tcp(f"{OTHER}:5", BOBS))  # a session of an explicit rule
+    assert nat.translator.flush() == 3
+    assert nat.sessions == 0
+    assert all(rule.explicit for rule in nat.rules)
+    assert nat.outside(udp(WEB, OURS)) == []
+    assert nat.drop is Drop.NO_RULE
+    assert nat.outside(tcp(f"{OTHER}:5", BOBS, "A")) == []
+    assert nat.drop is Drop.NO_CONNECTION
+    assert nat.translator.flush() == 0
+
+
 def test_without_a_watcher_it_does_the_same():
     nat = Nat()
     nat.translator.watchers.notify = None
