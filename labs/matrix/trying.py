@@ -143,14 +143,8 @@ def _connect_some(
 def _connect(ground: Ground, field: Field, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Result]]:
     began = time.time()
     pairs = {cell: field.hosts(cell) for cell in cells}
-    by_udp = {
-        field.hosts(cell)[side]
-        for cell in cells
-        for side, type_ in enumerate((cell.a, cell.b))
-        if not type_.nat.blocks_udp
-    }
     try:
-        connected = connect_by_ice(ground, list(pairs.values()), by_udp)
+        connected = connect_by_ice(ground, list(pairs.values()))
     except _ERRORS as error:
         trouble = f"{type(error).__name__}: {error}"
         for cell in cells:
