@@ -68,8 +68,14 @@ Predicate = Callable[[Packet], bool]
 class Wire:
     """`with Wire(net) as wire:` everything that passes any interface of `net` is recorded."""
 
-    def __init__(self, net: Network, *, nodes: Iterable[str] | None = None) -> None:
-        """Watch all nodes, or only `nodes` (where the traffic would fill the memory)."""
+    def __init__(
+        self, net: Network, *, nodes: Iterable[str] | None = None, kept: int = KEPT_PACKETS
+    ) -> None:
+        """Watch all nodes, or only `nodes` (where the traffic would fill the memory).
+
+        `kept`: how many packets there is room for.
+        """
+        self._room = kept
         wanted = {node.name for node in net} if nodes is None else set(nodes)
         self._nodes = [node for node in net if node.name in wanted]
         self._rings: dict[str, Ring] = {}
@@ -201,7 +207,7 @@ class Wire:
         if ring is None:
             raise KeyError(f"no interface {where}; there are {', '.join(self._rings)}")
         if self._full:
-            raise CaptureIncomplete(f"the capture is full: {KEPT_PACKETS} packets")
+            raise CaptureIncomplete(f"the capture is full: {self._room} packets")
         if dropped := ring.dropped:
             raise CaptureIncomplete(f"the capture at {where} lost {dropped} packets")
 
@@ -235,7 +241,7 @@ class Wire:
             ]
             new.sort(key=lambda captured: captured.nanoseconds)
             with self._changed:
-                room = KEPT_PACKETS - len(self._record)
+                room = self._room - len(self._record)
                 self._full = self._full or len(new) > room
                 self._record += new[:room]
                 self._rounds += 1

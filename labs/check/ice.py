@@ -28,7 +28,8 @@ from napt_lab.topologies.spec.assertions import ConnectsByIce, Via
 
 PATIENCE = 20.0  # seconds for the other peer to come
 END_SECONDS = 30.0  # more, for a way to it, the file, and the programs' ends
-FILE_BYTES = 64  # one datagram
+CHUNK = 1200  # bytes of the file in one datagram (servers/shared/file_in_datagrams.py)
+TOKEN_BYTES = 64
 ANSWER_BYTES = 16  # of the digest in its answer (servers/shared/file_in_datagrams.py)
 HEADS = (b"DATA", b"HAVE")  # with which its datagrams begin
 PROGRAM = "ice"
@@ -39,11 +40,15 @@ Pair = tuple[str, str]  # the peer that sends, and the one that receives
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """What came of one pair: the way, or why there was none."""
+    """What came of one pair: the way, or why there was none.
+
+    `sockets`: the nodes and the endpoints from which they sent their checks.
+    """
 
     via: Via | None
     evidence: tuple[str, ...]
     failure: str = ""
+    sockets: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +61,13 @@ class _Meeting:
     content: bytes
 
     @property
-    def answer(self) -> bytes:
-        return hashlib.sha256(self.content).digest()[:ANSWER_BYTES]
+    def tokens(self) -> tuple[bytes, bytes]:
+        """By which the file's second datagram is known, and the answer to it.
+
+        Over TCP, the first one may be in a segment with what was sent before it.
+        """
+        token = self.content[CHUNK:]
+        return token, hashlib.sha256(token).digest()[:ANSWER_BYTES]
 
 
 def connect_by_ice(ground: Ground, pairs: Collection[Pair]) -> dict[Pair, Connected]:
@@ -67,7 +77,8 @@ def connect_by_ice(ground: Ground, pairs: Collection[Pair]) -> dict[Pair, Connec
     """
     since, log_since = ground.wire.mark(), ground.net.log.mark()
     meetings = [
-        _Meeting(pair, secrets.token_hex(16), new_name(), os.urandom(FILE_BYTES)) for pair in pairs
+        _Meeting(pair, secrets.token_hex(16), new_name(), os.urandom(CHUNK + TOKEN_BYTES))
+        for pair in pairs
     ]
     with ExitStack() as stack:
         for meeting in meetings:
@@ -91,8 +102,8 @@ def _start(ground: Ground, node: str, meetings: Collection[_Meeting]) -> Process
     turn, user = _server(ground, "turn")
     if stun := _server(ground, "stun")[0] or turn:  # a TURN server answers STUN as well
         argv += ["--stun", stun]
-    if turn:  # over TCP, which passes where UDP is blocked
-        argv += ["--turn", turn, "--turn-over", "tcp", "--user", user]
+    if turn:
+        argv += ["--turn", turn, "--turn-over", "either", "--user", user]
     for meeting in meetings:
         if node in meeting.pair:
             does = "--send" if node == meeting.pair[0] else "--receive"
@@ -118,6 +129,11 @@ def _outcome(
 ) -> Connected:
     source, target = meeting.pair
     events = {(e.node, e.name): e.fields for e in told if e.fields.get("file") == meeting.file}
+    sockets = tuple(
+        (node, endpoint)
+        for node in meeting.pair
+        for endpoint in events.get((node, "candidates"), {}).get("host", ())
+    )
     evidence = list(_drops(told, events))
     evidence += [
         f"{node} selected {pair['local']} → {pair['remote']}"
@@ -126,12 +142,13 @@ def _outcome(
     ]
     for node in meeting.pair:
         if (failed := events.get((node, "failed"))) is not None:
-            return Connected(None, tuple(evidence), f"{node} did not connect: {failed['reason']}")
+            failure = f"{node} did not connect: {failed['reason']}"
+            return Connected(None, tuple(evidence), failure, sockets)
         if (node, "done") not in events:
             raise CannotTell(processes[node].obituary() or f"{PROGRAM} on {node} did not end")
     forth, back = (
         Trail(tuple(captured for captured in seen.seen if token in captured.data))
-        for token in (meeting.content, meeting.answer)
+        for token in meeting.tokens
     )
     via, via_back = (
         way_between(ground, *meeting.pair, forth),
@@ -139,7 +156,7 @@ def _outcome(
     )
     evidence += [f"the file went {forth}", f"the answer went {back}"]
     failure = "" if via is via_back else f"the way back is another: {via_back.value}"
-    return Connected(via, tuple(evidence), failure)
+    return Connected(via, tuple(evidence), failure, sockets)
 
 
 def _drops(

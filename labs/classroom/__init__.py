@@ -1,12 +1,15 @@
 """A class: what 300 students hand in is marked side by side, and the marks go into tables.
 
     submissions.py      a folder with a file or a folder for each student
+    assignment.py       what is marked of each: exercises in a variant, a translator's claims
     one_submission.py   the marks of one: answers as far as they can be done, and a translator
+    whose.py            whose variant answers fit, if not that of who handed them in
     marked.py           these marks, and where they are kept for the case of a kill
     workers.py          pieces of work side by side, each in a sandbox of its own
     mark_many.py        all of it, with progress
     mark_tables.py      CSV, Gradescope, JUnit, JSON
     mark_page.py        a page for a browser
+    similar.py          which translators are alike, by copydetect
 
 Theory of operation. The process that the teacher started reads no YAML of a student's and runs
 nothing: for each submission it forks a process into a sandbox, which hands back its marks as one

@@ -9,19 +9,17 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napt_lab.labs.classroom import mark_tables
+from napt_lab.labs.classroom.assignment import Assignment
 from napt_lab.labs.classroom.mark_page import write_mark_page
 from napt_lab.labs.classroom.marked import Kept, Marked, as_text, from_text, key_of
-from napt_lab.labs.classroom.one_submission import (
-    Assignment,
-    could_not_be_marked,
-    mark_submission,
-)
+from napt_lab.labs.classroom.one_submission import could_not_be_marked, mark_submission
 from napt_lab.labs.classroom.submissions import Submission
+from napt_lab.labs.classroom.whose import whose, words_of_variants
 from napt_lab.labs.classroom.workers import Piece, side_by_side
 from napt_lab.labs.records.rundir import RUNS
 from napt_lab.labs.stage.rule_lines import count
@@ -46,18 +44,19 @@ class Outputs:
 def mark_many(
     title: str,
     submissions: Sequence[Submission],
-    assignment_of: Callable[[str], Assignment],
+    wanted: Mapping[str, Assignment],
     outputs: Outputs,
     *,
     fresh: bool = False,
 ) -> int:
     """Mark all of them, tell about each, write the outputs. Returns the exit status.
 
-    `assignment_of`: what is marked, by a student's ID. `fresh`: also what is marked already.
+    `wanted`: what is marked, by a student's ID. `fresh`: also what is marked already.
     """
     try:
         kept = Kept(RUNS / KEPT_IN)
-        marked = _mark(submissions, assignment_of, kept, fresh=fresh)
+        marked = _mark(submissions, wanted, kept, fresh=fresh)
+        marked = _with_hints(submissions, wanted, marked)
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.", file=sys.stderr)
         return INTERRUPTED
@@ -77,19 +76,20 @@ def mark_many(
 
 def _mark(
     submissions: Sequence[Submission],
-    assignment_of: Callable[[str], Assignment],
+    wanted: Mapping[str, Assignment],
     kept: Kept,
     *,
     fresh: bool,
 ) -> list[Marked]:
     by_id = {submission.id: submission for submission in submissions}
-    wanted = {who: assignment_of(who) for who in by_id}
     keys = {who: _key(by_id[who], wanted[who]) for who in by_id}
     done: dict[str, Marked] = {}
     if not fresh:
         done = {who: marked for who in by_id if (marked := kept.get(keys[who]))}
     waiting = [who for who in by_id if who not in done]
     workers = PER_PROCESSOR * len(os.sched_getaffinity(0))
+    variants = any(one.student for one in wanted.values())
+    print("Each has a variant of their own." if variants else "All have the same (no --secret).")
     print(
         f"{count(len(by_id), 'submission')}, {len(done)} of them marked before (--fresh marks all "
         f"anew); {workers} at a time. After a kill, the same command goes on from there.",
@@ -120,9 +120,30 @@ def _mark(
     return [done[who] for who in by_id]
 
 
+def _with_hints(
+    submissions: Sequence[Submission], wanted: Mapping[str, Assignment], marked: Sequence[Marked]
+) -> list[Marked]:
+    """The marks, and whose variant the answers fit that did not get full marks."""
+    students = [one.student for one in wanted.values() if one.student]
+    if not students:
+        return list(marked)
+    words = words_of_variants(wanted[students[0].id].exercises, students)
+    hinted = []
+    for submission, one in zip(submissions, marked, strict=True):
+        hint = ""
+        if submission.answers is not None and one.points < one.of:
+            hint = whose(submission.answers, submission.id, words)
+        if hint:
+            print(f"  {one.id}: {hint}")
+        hinted.append(replace(one, said=(*filter(None, [hint]), *one.said)))
+    return hinted
+
+
 def _key(submission: Submission, wanted: Assignment) -> str:
     files = [submission.answers, submission.translator, *(e.path for e in wanted.exercises)]
     words = [submission.id, submission.name, submission.problem, *wanted.names]
+    if wanted.student is not None:
+        words.append(wanted.student.code)
     return key_of(files, [*words, *(earned.claim for earned in wanted.claims)])
 
 

@@ -30,12 +30,13 @@ def write_csv(path: Path, marked: Sequence[Marked]) -> None:
         for one in marked:
             points = [ERROR if part.error else part.points for part in one.parts]
             total = ERROR if one.error else one.points
-            words = map(_harmless, (one.name, one.id))
-            said = _harmless(" | ".join(" ".join(text.split()) for text in one.messages))
+            words = map(harmless, (one.name, one.id))
+            said = harmless(" | ".join(" ".join(text.split()) for text in one.messages))
             rows.writerow([*words, *points, total, one.of, said])
 
 
-def _harmless(cell: str) -> str:
+def harmless(cell: str) -> str:
+    """The text of a cell, such that no spreadsheet takes it for a formula."""
     return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from napt_lab.labs.classroom.assignment import TRANSLATOR, Assignment
 from napt_lab.labs.classroom.marked import Marked, Part
 from napt_lab.labs.classroom.submissions import Submission
 from napt_lab.labs.exercises.answers import load_answers
@@ -20,7 +21,7 @@ from napt_lab.labs.exercises.grade import Graded, grade, one_as_json
 from napt_lab.labs.exercises.marking import unanswered
 from napt_lab.labs.exercises.tasks import Task, as_far_as_possible
 from napt_lab.labs.translator.claims import Earned
-from napt_lab.labs.translator.grade import ALL_SECONDS, CannotGrade, load, try_all
+from napt_lab.labs.translator.grade import CannotGrade, load, try_all
 from napt_lab.labs.translator.score import Mark
 from napt_lab.labs.translator.trial import Trial, faults
 from napt_lab.labs.verdict.exit_status import WRONG_USAGE
@@ -28,37 +29,13 @@ from napt_lab.labs.verdict.verdicts import Verdict, verdict_of
 from napt_lab.topologies.network.build_error import BuildError
 from napt_lab.topologies.spec.errors import TopologyError
 
-TRANSLATOR = "translator"
-EXERCISE_SECONDS = 180.0  # that one exercise may take: all of its lines, and its marking
 _NO_TRANSLATOR = "no translator was handed in"
 _NO_ANSWERS = "no answers were handed in"
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """What is marked: exercises, and the claims that a translator must earn (none: no translator).
-
-    Both may be empty, but not at the same time.
-    """
-
-    exercises: tuple[Exercise, ...]
-    claims: tuple[Earned, ...]
-
-    @property
-    def seconds(self) -> float:
-        """What a submission may take at the most."""
-        translator = 2 * ALL_SECONDS if self.claims else 0.0
-        return 30.0 + EXERCISE_SECONDS * len(self.exercises) + translator
-
-    @property
-    def names(self) -> list[str]:
-        """What each part is called, in order."""
-        return [*(exercise.id for exercise in self.exercises), *[TRANSLATOR][: len(self.claims)]]
-
-
 def mark_submission(submission: Submission, wanted: Assignment, *, alone: bool) -> Marked:
     """Mark it, in this sandbox. `alone`: nothing else keeps the machine busy."""
-    parts, said = _mark_answers(submission, wanted.exercises)
+    parts, said = _mark_answers(submission, wanted.variants())
     if wanted.claims:
         parts.append(_mark_translator(submission, wanted.claims, alone=alone))
     return Marked(submission.id, submission.name, tuple(parts), tuple(said))
@@ -66,7 +43,7 @@ def mark_submission(submission: Submission, wanted: Assignment, *, alone: bool) 
 
 def could_not_be_marked(submission: Submission, wanted: Assignment, why: str) -> Marked:
     """The marks of one whose process has failed."""
-    parts = [_not_done(exercise, why, error=True) for exercise in wanted.exercises]
+    parts = [_not_done(exercise, why, error=True) for exercise in wanted.variants()]
     if wanted.claims:
         parts.append(_no_claims(wanted.claims, why, error=True))
     return Marked(submission.id, submission.name, tuple(parts))

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import ClassVar, NoReturn
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 import click
 
 from napt_lab.labs.cli.contributors import CONTRIBUTORS
+from napt_lab.labs.cli.course_commands import course, secret_option
 from napt_lab.labs.cli.gate import (
     enter_sandbox,
     load,
@@ -27,6 +28,9 @@ from napt_lab.labs.cli.gate import (
 )
 from napt_lab.labs.cli.standard_streams import make_sturdy
 from napt_lab.labs.course.topology_files import find
+
+if TYPE_CHECKING:
+    from napt_lab.labs.exercises.variant import Student
 
 # Everything else is imported by the command that needs it, so that `--help` stays fast.
 from napt_lab.labs.verdict.exit_status import CANNOT_RUN, INTERRUPTED, PASSED, WRONG_USAGE
@@ -87,19 +91,50 @@ web_option = click.option(
 @click.argument("lab_id", metavar="ID")
 @click.option("--step", is_flag=True, envvar="STEP", help="Pause before each step.")
 @click.option("--part", envvar="PART", help="Run only this part of the lab.")
+@click.option(
+    "--from",
+    "first",
+    type=click.IntRange(1),
+    default=1,
+    envvar="FROM",
+    metavar="STEP",
+    help="Begin with this step: those before it are done without a word.",
+)
+@click.option("--resume", is_flag=True, envvar="RESUME", help="Go on where a run was stopped.")
+@click.option("--quiz", is_flag=True, envvar="QUIZ", help="Only ask the steps' questions.")
 @web_option
-def lab(lab_id: str, step: bool, part: str | None, web: int | None) -> None:
+def lab(
+    lab_id: str,
+    step: bool,
+    part: str | None,
+    first: int,
+    resume: bool,
+    quiz: bool,
+    web: int | None,
+) -> None:
     """Run the lab ID (`labs` lists them) and write its results to runs/."""
-    from napt_lab.labs.course.registry import LABS
+    from napt_lab.labs.course.registry import LABS, parts_of
 
     if lab_id not in LABS:
         raise click.UsageError(f"there is no lab {lab_id!r}; there are: {', '.join(LABS)}")
+    if resume and (quiz or part is not None or first != 1):
+        raise click.UsageError(
+            "RESUME goes on with a run as it was begun: without QUIZ, PART, FROM"
+        )
+    if quiz:
+        from napt_lab.labs.running.quiz import run_quiz
+
+        try:
+            parts = parts_of(LABS[lab_id].lab(), part, first)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        sys.exit(run_quiz([step for part in parts for step in part.steps], first))
     load(LABS[lab_id].topology)
     door = open_door(web)
     enter_sandbox()
     from napt_lab.labs.running.runner import run_lab
 
-    sys.exit(run_lab(lab_id, step=step, part=part, door=door))
+    sys.exit(run_lab(lab_id, step=step, part=part, first=first, resume=resume, door=door))
 
 
 @main.command()
@@ -259,23 +294,40 @@ def export(file: Path, form: str, image: str, output: Path | None) -> None:
         click.echo(f"  {line}")
 
 
+student_option = click.option(
+    "--student",
+    envvar="STUDENT",
+    metavar="ID[:KEY]",
+    help="The variant of this student. Without KEY, by the course's secret.",
+)
+
+
 @main.command()
 @click.argument("level", metavar="LEVEL[/NAME]|FILE")
 @click.option("--part", envvar="PART", help="Begin with the exercise of this name.")
 @click.option(
     "--test", is_flag=True, help="Test the exercise itself: its solution, no answer, each mistake."
 )
+@student_option
+@secret_option
 @web_option
-def exercise(level: str, part: str | None, test: bool, web: int | None) -> None:
+def exercise(
+    level: str,
+    part: str | None,
+    test: bool,
+    student: str | None,
+    secret: Path | None,
+    web: int | None,
+) -> None:
     """Do the exercises of LEVEL at a prompt, or the one in FILE.
 
     Begins with the first that is not solved yet.
     """
-    from napt_lab.labs.exercises.command_line import chosen
+    from napt_lab.labs.exercises.command_line import chosen, read_secret, read_student
     from napt_lab.topologies.spec.errors import TopologyError
 
     try:
-        exercises, name = chosen(level, part)
+        exercises, name = chosen(level, part, read_student(student, read_secret(secret)))
     except TopologyError as error:
         refuse_file(error)
     if test:
@@ -317,6 +369,8 @@ def exercise(level: str, part: str | None, test: bool, web: int | None) -> None:
 @click.option(
     "--students", type=click.Path(path_type=Path), help="… their names: a CSV file with id,name."
 )
+@student_option
+@secret_option
 @click.option("--fresh", is_flag=True, help="… and mark all anew, also what was marked before.")
 @click.option("--csv", "as_csv", type=click.Path(path_type=Path), help="… as a table, to a file.")
 @click.option("--html", type=click.Path(path_type=Path), help="… as a page for a browser.")
@@ -333,6 +387,8 @@ def grade(
     translator: Path | None,
     folder: Path | None,
     students: Path | None,
+    student: str | None,
+    secret: Path | None,
     fresh: bool,
     as_csv: Path | None,
     html: Path | None,
@@ -350,9 +406,9 @@ def grade(
         "--junit": junit,
     }  # fmt: skip
     if folder is not None:
-        if level is None or rules is not None or translator is not None:
+        if level is None or (rules, translator, student) != (None, None, None):
             raise click.UsageError("with --folder say which LEVEL, and nothing else to grade")
-        _grade_folder(level, folder, students, outputs, fresh=fresh)
+        _grade_folder(level, folder, students, secret, outputs, fresh=fresh)
     for option in ("--csv", "--html", "--gradescope"):
         if outputs[option] is not None:
             raise click.UsageError(f"{option} is for a class: give --folder FOLDER")
@@ -367,11 +423,14 @@ def grade(
     if level is None or rules is None or translator is not None:
         what = "LEVEL and --rules FILE (RULES=FILE), or --translator FILE (TRANSLATOR=FILE)"
         raise click.UsageError(f"nothing to grade; give {what}")
-    from napt_lab.labs.exercises.command_line import read_tasks
+    from napt_lab.labs.exercises.command_line import read_secret, read_student, read_tasks
     from napt_lab.topologies.spec.errors import TopologyError
 
+    mine = read_student(student, read_secret(secret))
     try:
-        tasks = read_tasks(level, rules)
+        if mine is not None:
+            _tell_whose(level, rules, mine, students, read_secret(secret))
+        tasks = read_tasks(level, rules, mine)
     except TopologyError as error:
         refuse_file(error)
     refuse_private_places({"--json": as_json, "--junit": junit})
@@ -381,17 +440,37 @@ def grade(
     sys.exit(run_grade(tasks, as_json, junit))
 
 
+def _tell_whose(
+    level: str, rules: Path, mine: Student, students: Path | None, secret: bytes | None
+) -> None:
+    """Say whose variant these answers fit, if not that of the one who hands them in."""
+    from napt_lab.labs.classroom.submissions import FolderError, read_names
+    from napt_lab.labs.classroom.whose import whose, words_of_variants
+    from napt_lab.labs.exercises.command_line import chosen, read_student
+
+    others = [mine]
+    if students is not None and secret is not None:
+        try:
+            ids = read_names(students)
+        except FolderError as error:
+            raise click.UsageError(str(error)) from error
+        others += filter(None, (read_student(who, secret) for who in ids if who != mine.id))
+    hint = whose(rules, mine.id, words_of_variants(chosen(level)[0], others))
+    if hint:
+        click.echo(f"napt-lab: {hint}", err=True)
+
+
 def _grade_folder(
     level: str,
     folder: Path,
     students: Path | None,
+    secret_file: Path | None,
     outputs: dict[str, Path | None],
     *,
     fresh: bool,
 ) -> NoReturn:
     from napt_lab.labs.classroom.submissions import FolderError, handed_in, read_names
-    from napt_lab.labs.exercises.command_line import chosen
-    from napt_lab.labs.translator.claims import claimed_in
+    from napt_lab.labs.exercises.command_line import chosen, read_secret
     from napt_lab.topologies.spec.errors import TopologyError
 
     try:
@@ -405,22 +484,20 @@ def _grade_folder(
     if not submissions:
         raise click.UsageError(f"{folder}: nothing was handed in (ID.yaml, ID.py, or folders)")
     if left_out:
-        click.echo(
-            f"Left out, for it is neither ID.yaml, ID.py nor a folder: {', '.join(left_out)}"
-        )
+        click.echo(f"Left out (neither ID.yaml, ID.py nor a folder): {', '.join(left_out)}")
+    secret = read_secret(secret_file)
     refuse_private_places(outputs, folder)
     stop_unless_ready()
+    from napt_lab.labs.classroom.assignment import for_class
     from napt_lab.labs.classroom.mark_many import Outputs, mark_many
-    from napt_lab.labs.classroom.one_submission import Assignment
 
     wanted = tuple(exercise for exercise in exercises if name in (None, exercise.name))
-    claims = claimed_in(exercises[0].level) if any(s.translator for s in submissions) else ()
-    if claims and not any(s.answers for s in submissions):
-        wanted = ()
+    try:
+        assignments = for_class(wanted, submissions, secret)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     files = Outputs(**{option.removeprefix("--"): path for option, path in outputs.items()})
-    sys.exit(
-        mark_many(level, submissions, lambda _: Assignment(wanted, claims), files, fresh=fresh)
-    )
+    sys.exit(mark_many(level, submissions, assignments, files, fresh=fresh))
 
 
 @main.command()
@@ -507,23 +584,53 @@ def conformance(
     "--methods",
     envvar="METHODS",
     metavar="NAME,…",
-    help="Only these of udp, tcp.",
+    help="Only these of udp, tcp, ice.",
 )
 @click.option(
     "--behind-carrier", is_flag=True, envvar="CARRIER", help="All NAPTs behind a carrier's."
 )
-def matrix(names: str | None, methods: str | None, behind_carrier: bool) -> None:
-    """Try every pair of NAPT types: can hosts behind them talk directly, as predicted?"""
+@click.option("--a", metavar="COMMAND", help="Run your own program at the host that begins …")
+@click.option("--b", metavar="COMMAND", help="… and this one at the other, instead of ours.")
+@click.option("--server", metavar="COMMAND", help="Run it on a public host, $NAPT_SERVER.")
+@click.option("--ready", metavar="TEXT", help="Wait for a line of the server with this text.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1, 3600),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For the two programs of a pair.",
+)
+def matrix(
+    names: str | None,
+    methods: str | None,
+    behind_carrier: bool,
+    a: str | None,
+    b: str | None,
+    server: str | None,
+    ready: str | None,
+    timeout: float,
+) -> None:
+    """Try every pair of NAPT types: can hosts behind them talk directly, as predicted?
+
+    With --a and --b: do your own programs succeed, and by which way?
+    """
     from napt_lab.labs.matrix.napt_types import chosen
 
     try:
         types, ways = chosen(names, methods)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    if bool(a) != bool(b) or ((server or ready) and not a) or (ready and not server):
+        raise click.UsageError("--a and --b belong together; --server and --ready go with them")
+    if a and methods:
+        raise click.UsageError("--methods are ours; with --a and --b yours is the only one")
     enter_sandbox()
     from napt_lab.labs.matrix.matrix_command import run
+    from napt_lab.labs.matrix.user_programs import Commands
 
-    sys.exit(run(types, ways, behind_carrier=behind_carrier))
+    commands = Commands(a, b, server, ready, timeout) if a and b else None
+    sys.exit(run(types, ways, behind_carrier=behind_carrier, commands=commands))
 
 
 @main.command()
@@ -538,6 +645,7 @@ def doctor() -> None:
     sys.exit(PASSED if all(finding.ok for finding in findings) else CANNOT_RUN)
 
 
+main.add_command(course)
 if IN_CHECKOUT:
     # What pip installs has no tests, and is no place to write figures to.
     for command in CONTRIBUTORS:

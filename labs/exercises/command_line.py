@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -9,17 +10,23 @@ import click
 from napt_lab.labs.exercises.answers import load_answers
 from napt_lab.labs.exercises.exercise import LEVELS, Exercise, load, names, series
 from napt_lab.labs.exercises.tasks import Task, prepare
+from napt_lab.labs.exercises.variant import Student
 
 SUFFIX = ".yaml"
+SECRET = "NAPT_LAB_SECRET"  # in the environment: the secret itself
+SHORTEST_SECRET, LONGEST_SECRET = 16, 1 << 12  # bytes
 
 
-def chosen(text: str, part: str | None = None) -> tuple[tuple[Exercise, ...], str | None]:
+def chosen(
+    text: str, part: str | None = None, student: Student | None = None
+) -> tuple[tuple[Exercise, ...], str | None]:
     """`9c`, `9c/door` or a file -> exercises, and the name of one, if one is meant.
 
-    Raises TopologyError, for what is wrong with a file, and click.UsageError.
+    They are the variants of `student`, if one is given. Raises TopologyError, for what is wrong
+    with a file, and click.UsageError.
     """
     if text.endswith(SUFFIX):
-        return (load(Path(text).absolute()),), None
+        return (load(Path(text).absolute(), student),), None
     level, _, name = text.partition("/")
     name = part or name
     if level not in LEVELS:
@@ -30,11 +37,49 @@ def chosen(text: str, part: str | None = None) -> tuple[tuple[Exercise, ...], st
     if name and name not in names(level):
         there = ", ".join(names(level))
         raise click.UsageError(f"level {level} has no exercise {name!r}; there are: {there}")
-    return series(level), name or None
+    return series(level, student), name or None
 
 
-def read_tasks(text: str, answers: Path) -> list[Task]:
+def read_tasks(text: str, answers: Path, student: Student | None = None) -> list[Task]:
     """The exercises that `text` names, with the answers in a file. Raises TopologyError."""
-    exercises, name = chosen(text)
+    exercises, name = chosen(text, student=student)
     wanted = [exercise for exercise in exercises if name in (None, exercise.name)]
     return prepare(wanted, load_answers(answers, [exercise.name for exercise in exercises]))
+
+
+def read_secret(file: Path | None) -> bytes | None:
+    """The secret of a course: from a file, or from the environment. Raises click.UsageError."""
+    try:
+        secret = os.environb.get(SECRET.encode()) if file is None else _first_bytes(file)
+    except OSError as error:
+        raise click.UsageError(f"--secret {file}: {error.strerror}") from error
+    if secret is None:
+        return None
+    secret = secret.strip()
+    if not SHORTEST_SECRET <= len(secret) <= LONGEST_SECRET:
+        where = SECRET if file is None else file
+        allowed = f"{SHORTEST_SECRET} to {LONGEST_SECRET}"
+        raise click.UsageError(f"{where}: {len(secret)} bytes are not a secret; allowed: {allowed}")
+    return secret
+
+
+def _first_bytes(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(LONGEST_SECRET + 2)
+
+
+def read_student(text: str | None, secret: bytes | None) -> Student | None:
+    """`ID:KEY`, or `ID` where the secret is known. Raises click.UsageError."""
+    if text is None:
+        return None
+    try:
+        if ":" in text:
+            return Student.from_code(text)
+        if secret is not None:
+            return Student.of(text, secret)
+    except ValueError as error:
+        raise click.UsageError(f"--student: {error}") from error
+    raise click.UsageError(
+        f"--student {text}: write ID:KEY, as you were given it, or give the course's secret "
+        f"(--secret FILE, or {SECRET})"
+    )

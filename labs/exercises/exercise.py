@@ -3,6 +3,8 @@
 README.md has all keys, and all facts that a pattern can ask for (patterns.py). Errors in a file
 are reported as for a topology: FILE:LINE: key: what is wrong; what is allowed.
 
+`vary:` and `cases:` say what differs from student to student (variant.py).
+
 A file `9c-1-door.yaml` in this folder is `9c/door`, the first exercise of level 9c. A file anywhere
 else is called by its own name.
 """
@@ -12,32 +14,37 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 
+from napt_lab.labs.exercises import keys
 from napt_lab.labs.exercises.answers import check_line, parse_line
 from napt_lab.labs.exercises.node_names import NodeNames
 from napt_lab.labs.exercises.patterns import KINDS, OF_FILES, Pattern
+from napt_lab.labs.exercises.variant import (
+    Student,
+    Varied,
+    draw,
+    draw_values,
+    replaced,
+    words_of,
+)
 from napt_lab.topologies.spec.errors import Problems, TopologyError, not_one_of, quoted
 from napt_lab.topologies.spec.loader import read_file, read_topology
 from napt_lab.topologies.spec.model import Topology
 from napt_lab.topologies.spec.yaml_nodes import Entry, Section, compose
 
 FOLDER = Path(__file__).resolve().parent
-LEVELS = ("8", "9a", "9b", "9c")
-LARGEST_FILE = 1 << 20  # bytes
-MAX_POINTS = 100
+LEVELS = ("8", "9a", "9b", "9c", "9d", "9e", "9g", "9h")
 MAX_TEXT = 2000  # characters
-POINTS = 1  # if `points` is left out
-REQUIRED = ("title", "task", "network", "hints", "solution")
-KEYS = (*REQUIRED, "files", "may-set", "done", "mistakes", "learned")
-DONE_REQUIRED = ("check", "fact")
-DONE_KEYS = (*DONE_REQUIRED, "points", "message")
-MISTAKE_KEYS = ("answer", "when", "says")  # all required
+VARIANT_KEYS = ("vary", "cases")
+#: A variant has none of these parts' words in the place of another. (What is handed out to students
+#: lacks the solution, and must lead to the same variant.)
+HANDED_OUT = ("title", "task", "network", "files", "may-set", "done", "hints", "learned")
 
-_FILE_NAME = re.compile(r"(8|9a|9b|9c)-[0-9]+-([a-z][a-z-]*)\.yaml")
+_FILE_NAME = re.compile(rf"({'|'.join(LEVELS)})-[0-9]+-([a-z][a-z-]*)\.yaml")
 _SIZE = re.compile(r"([0-9]{1,4})K")
 _PLACE = re.compile(r"[a-z][a-z0-9_]*:(?:[A-Za-z0-9_-]+/)?[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
@@ -78,14 +85,22 @@ class Exercise:
     solution: tuple[str, ...]
     mistakes: tuple[Mistake, ...]
     learned: str  # said when it is solved; may be empty
+    student: Student | None  # whose variant it is; None: the exercise as it was written
+    case: int  # which of its `cases`, from 0
 
     @property
     def id(self) -> str:
         return f"{self.level}/{self.name}" if self.level else self.name
 
+    @property
+    def known_as(self) -> str:
+        """Its name where the variants of several students may stand side by side."""
+        return self.id if self.student is None else f"{self.id} of {self.student.id}"
+
     def topology(self, settings: tuple[Setting, ...] = ()) -> Topology:
         """Its network, with some settings of gateways changed. Raises TopologyError."""
-        return _network(_compose(self.path), self.path, self.may_set, settings)
+        top = _compose(self.path, self.student, self.case)
+        return _network(top, self.path, self.may_set, settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +115,9 @@ class Setting:
     path: str = ""
 
 
-def series(level: str) -> tuple[Exercise, ...]:
+def series(level: str, student: Student | None = None) -> tuple[Exercise, ...]:
     """The exercises of a level, in order."""
-    return tuple(load(path) for path in _files(level))
+    return tuple(load(path, student) for path in _files(level))
 
 
 def names(level: str) -> list[str]:
@@ -116,13 +131,22 @@ def _files(level: str) -> list[Path]:
 
 
 @functools.cache
-def load(path: Path) -> Exercise:
-    """The exercise in a file. Raises TopologyError with all that is wrong with it."""
-    top = _compose(path)
+def load(path: Path, student: Student | None = None, case: int | None = None) -> Exercise:
+    """The exercise in a file, or a student's variant of it.
+
+    `case`: one of its `cases`, if not the first or the student's. Raises TopologyError with all
+    that is wrong with the file.
+    """
+    plan = _plan(path)
+    if case is None:
+        case = 0 if student is None else draw(student, path.stem, "case", max(1, plan.cases))
+    top = _compose(path, student, case)
     match = _FILE_NAME.fullmatch(path.name) if path.parent == FOLDER else None
     level, name = (match[1], match[2]) if match else ("", path.stem)
-    section = top.section(*KEYS, required=REQUIRED)
-    names = _node_names(path)
+    section = top.section(
+        *keys.names(keys.EXERCISE), required=keys.names(keys.EXERCISE, required=True)
+    )
+    names = _node_names(top, path)
 
     def line(text: str) -> str:
         return _line(text, names)
@@ -146,22 +170,147 @@ def load(path: Path) -> Exercise:
             m for item in _items(section, "mistakes") if (m := _mistake(item, line, pattern))
         ),
         learned=section.value_or("learned", _text, ""),
+        student=student,
+        case=case,
     )
     top.problems.raise_if_any()
     exercise.topology()  # or every error in its network
     return exercise
 
 
-def _node_names(path: Path) -> NodeNames | None:
-    """The nodes of the exercise in a file; None if its network has problems of its own."""
+def cases(exercise: Exercise) -> tuple[Exercise, ...]:
+    """The exercise with each of its cases; itself if it has none. TopologyError as `load`.
+
+    They must be equally hard: as many points, and as many lines of each kind in the solution.
+    """
+    number = max(1, _plan(exercise.path).cases)
+    found = tuple(load(exercise.path, exercise.student, case) for case in range(number))
+    wanted = _hardness(found[0])
+    for each in found:
+        if _hardness(each) != wanted:
+            problems = Problems(str(exercise.path))
+            told = f"has {_hardness(each)}; allowed: as cases[0], {wanted}"
+            raise problems.fatal(1, f"cases[{each.case}] {told}")
+    return found
+
+
+def _hardness(exercise: Exercise) -> str:
+    first = [line.split()[0] for line in exercise.solution]
+    rules, sets = first.count("rule"), first.count("set")
+    points = sum(done.points for done in exercise.done)
+    points += sum(expected.points for expected in exercise.topology().expect)
+    return f"{rules} rules, {sets} settings, {len(first) - rules - sets} commands, {points} points"
+
+
+def _node_names(top: Entry, path: Path) -> NodeNames | None:
+    """The nodes of an exercise; None if its network has problems of its own."""
     try:
-        return NodeNames.of(_network(_compose(path), path, (), ()))
+        quiet = replace(top, problems=Problems(str(path)))
+        return NodeNames.of(_network(quiet, path, (), ()))
     except (TopologyError, KeyError):
         return None
 
 
-def _compose(path: Path) -> Entry:
-    return compose(read_file(path), Problems(str(path)))
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What there is to draw in a file. Its text is what is replaced in."""
+
+    text: str
+    words: frozenset[str]
+    varied: tuple[Varied, ...]
+    cases: int
+
+
+@functools.cache
+def _plan(path: Path) -> _Plan:
+    """The `vary:` and `cases:` of a file. Raises TopologyError."""
+    data = read_file(path)
+    top = compose(data, Problems(str(path)), "an exercise")
+    there = top.named() if top.is_mapping() else {}
+    section = Section(top)
+    section.update({key: there[key] for key in VARIANT_KEYS if key in there})
+    text = data.decode()
+    varied = [each for item in _items(section, "vary") if (each := _varied(item))]
+    rest = words_of(re.sub(r"^vary:.*(?:\n[ #].*)*", "", text, flags=re.MULTILINE))
+    for each in varied:
+        if each.word not in rest:
+            section["vary"].refuse(f"{quoted(each.word)} is not a word of this exercise")
+    top.problems.raise_if_any()
+    parts = [there, *(case.named() for case in _items(section, "cases"))]
+    shown = (entry.texts() for part in parts for key, entry in part.items() if key in HANDED_OUT)
+    words = frozenset(word for texts in shown for text in texts for word in words_of(text))
+    return _Plan(text, words, tuple(varied), len(_items(section, "cases")))
+
+
+def _varied(item: Entry) -> Varied | None:
+    """One word of `vary:`, or one with the words that may take its place."""
+
+    def parse(text: str) -> Varied:
+        varied = Varied(text, choices)
+        varied.check()
+        return varied
+
+    choices: tuple[str, ...] = ()
+    if not item.is_mapping():
+        return item.read(parse)
+    if len(item.named()) != 1:
+        item.refuse("several words; allowed: one word and its choices, as in pc: [desk, laptop]")
+        return None
+    [(word, entry)] = item.named().items()
+    choices = tuple(text for choice in entry.items() if (text := choice.read(str)))
+    try:
+        return parse(word)
+    except ValueError as error:
+        item.refuse(str(error))
+        return None
+
+
+def variant_values(path: Path, student: Student) -> dict[str, str]:
+    """What the words that vary are for this student. Raises TopologyError."""
+    plan = _plan(path)
+    try:
+        return draw_values(plan.words, plan.varied, student, path.stem)
+    except ValueError as error:
+        raise Problems(str(path)).fatal(1, f"vary: {error}") from error
+
+
+def distinctive(path: Path) -> list[str]:
+    """Those of the words that vary which are hardly the same for two students."""
+    return [each.word for each in _plan(path).varied if each.distinctive]
+
+
+def _compose(path: Path, student: Student | None, case: int) -> Entry:
+    """The top of the file, in the student's words, with one of its cases in its place."""
+    text = _plan(path).text
+    if student is not None:
+        text = replaced(text, variant_values(path, student))
+    top = compose(text.encode(), Problems(str(path)), "an exercise")
+    found = top.named().get("cases") if top.is_mapping() else None
+    items = found.items() if found else []
+    if items:
+        section = items[case].section(
+            *(name for name in keys.names(keys.EXERCISE) if name not in VARIANT_KEYS)
+        )
+        if not section.unknown:
+            _merge(top.node, items[case].node)
+    return top
+
+
+def _merge(into: yaml.Node, part: yaml.Node) -> None:
+    """Put the keys of one mapping into another; of a key that both have, the values are merged."""
+    if not (isinstance(into, yaml.MappingNode) and isinstance(part, yaml.MappingNode)):
+        return
+    there = {key.value: number for number, (key, _) in enumerate(into.value)}
+    for key, value in part.value:
+        number = there.get(key.value)
+        if number is None:
+            into.value.append((key, value))
+        elif isinstance(value, yaml.MappingNode) and isinstance(
+            into.value[number][1], yaml.MappingNode
+        ):
+            _merge(into.value[number][1], value)
+        else:
+            into.value[number] = (key, value)
 
 
 def _network(
@@ -215,6 +364,10 @@ def _gateway_name(site: str, entry: Entry) -> str:
 # ── single values ──────────────────────────────────────────────────────────────────────────
 
 
+def _section(entry: Entry, known: tuple[keys.Key, ...]) -> Section:
+    return entry.section(*keys.names(known), required=keys.names(known, required=True))
+
+
 def _items(section: Section, key: str) -> list[Entry]:
     return section[key].items() if key in section else []
 
@@ -226,14 +379,14 @@ def _texts(
 
 
 def _done(entry: Entry, pattern: Callable[[str], Pattern]) -> Done | None:
-    section = entry.section(*DONE_KEYS, required=DONE_REQUIRED)
+    section = _section(entry, keys.DONE)
     fact = section.value("fact", pattern)
     if fact is None:
         return None
     return Done(
         section.value_or("check", _text, ""),
         fact,
-        section.value_or("points", _number(0, MAX_POINTS), POINTS),
+        section.value_or("points", _number(0, keys.MAX_POINTS), keys.POINTS),
         section.value_or("message", _text, ""),
     )
 
@@ -241,7 +394,7 @@ def _done(entry: Entry, pattern: Callable[[str], Pattern]) -> Done | None:
 def _mistake(
     entry: Entry, line: Callable[[str], str], pattern: Callable[[str], Pattern]
 ) -> Mistake | None:
-    section = entry.section(*MISTAKE_KEYS, required=MISTAKE_KEYS)
+    section = _section(entry, keys.MISTAKE)
     when = tuple(p for item in _items(section, "when") if (p := item.read(pattern)))
     return Mistake(_texts(section, "answer", line), when, section.value_or("says", _text, ""))
 
@@ -259,7 +412,7 @@ def _sizes(entry: Entry, names: NodeNames | None) -> dict[str, int]:
 
 def _size(text: str) -> int:
     match = _SIZE.fullmatch(text)
-    if not match or not 0 < int(match[1]) << 10 <= LARGEST_FILE:
+    if not match or not 0 < int(match[1]) << 10 <= keys.LARGEST_FILE:
         raise ValueError(f"{quoted(text)} is not a size; allowed: 1K to 1024K")
     return int(match[1]) << 10
 

@@ -167,10 +167,10 @@ class ExerciseCLI(LabCLI):
             )
             return
         self._tell(marks)
-        before = read_progress().get(self._exercise.id, Result())
+        before = read_progress().get(self._exercise.known_as, Result())
         shown = self._shown or (before.shown and not before.solved)
         try:
-            save_result(self._exercise.id, Result(marks.got, marks.of, self.hints, shown))
+            save_result(self._exercise.known_as, Result(marks.got, marks.of, self.hints, shown))
         except OSError as error:
             self.say(f"Your progress cannot be saved: {error}")
 
@@ -204,7 +204,8 @@ class ExerciseCLI(LabCLI):
             style = "dim" if number < self.hints else "yellow"
             self.console.print(Text(f"{number}. {hint}", style=style))
         if self.hints == len(hints):
-            self.say("There are no more hints; solve shows the solution.")
+            own = self._exercise.student is not None
+            self.say("There are no more hints" + ("." if own else "; solve shows the solution."))
 
     def do_reset(self, _words: list[str]) -> bool:
         """reset: the network as it was in the beginning"""
@@ -213,6 +214,9 @@ class ExerciseCLI(LabCLI):
 
     def do_solve(self, _words: list[str]) -> bool:
         """solve: the solution, done on a fresh network"""
+        if self._exercise.student is not None:
+            self.say("This is your own variant, so its solution is for you to find. hint helps.")
+            return False
         self.leaving = Leave.SOLVE
         return True
 
@@ -225,7 +229,7 @@ class ExerciseCLI(LabCLI):
         """progress: what you have solved"""
         progress = read_progress()
         for exercise in self._exercises:
-            known = progress.get(exercise.id)
+            known = progress.get(exercise.known_as)
             if known is None:
                 words = "not tried yet"
             else:

@@ -79,11 +79,10 @@ def _of_rule(napt: str, rule: dict[str, Any], wire: Wire, since: Since) -> Itera
 
 def _of_event(event: Event) -> Iterator[str]:
     told = event.fields
-    if event.program == PROGRAM:
-        if event.name == "drop":
-            yield f"drop {event.node} {told['reason']} {told['packet']}"
-        return
-    yield f"event {_told(event)}"
+    if event.name == "drop":  # by a NAPT, a firewall or a link
+        yield f"drop {event.node} {told['reason']} {told['packet']}"
+    elif event.program != PROGRAM:
+        yield f"event {_told(event)}"
 
 
 def _told(event: Event) -> str:

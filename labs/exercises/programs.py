@@ -20,7 +20,10 @@ _ADDRESS = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[a-z][a-z0-9_]{0,12}"
 _ENDPOINT = rf"(?:(?:{_ADDRESS}):[0-9]{{1,5}}|\$relayed)"
 _FILE = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,60}"
 _URL = rf"http://(?:{_ADDRESS})(?::[0-9]{{1,5}})?(?:/(?:{_FILE})?){{0,5}}"
+_PORT = r"[0-9]{1,5}"
+_NONE = r"(?!)"  # nothing matches it
 _SECONDS = r"[0-9]{1,2}(?:\.[0-9]{1,3})?"
+_ACCOUNT = r"[A-Za-z0-9_.@:-]{1,80}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Grammar:
 _TURN = Grammar(
     {
         "--server": _ENDPOINT,
-        "--user": r"[A-Za-z0-9_.@:-]{1,80}",
+        "--user": _ACCOUNT,
         "--permit": _ADDRESS,
         "--wait": _SECONDS,
         "--send": "",
@@ -50,6 +53,35 @@ _TURN = Grammar(
 _DIAL = Grammar(
     {"--word": r"[0-9A-Za-z]{1,128}", "--send": _FILE, "--receive": _FILE, "--wait": _SECONDS},
     _ENDPOINT,
+    background=True,
+)
+_ICE = Grammar(
+    {
+        **dict.fromkeys(("--meet", "--stun", "--turn"), _ENDPOINT),
+        "--user": _ACCOUNT,
+        "--turn-over": "udp|tcp|either",
+        "--word": r"[0-9A-Fa-f]{1,128}",
+        "--wait": _SECONDS,
+        "--send": _FILE,
+        "--receive": _FILE,
+        "--help": "",
+    },
+    _NONE,
+    background=True,
+)
+_PUNCH = Grammar(
+    {
+        "--port": _PORT,
+        "--peer": _ENDPOINT,
+        "--stun": rf"(?:{_ADDRESS})(?::[0-9]{{1,5}})?",
+        "--meet": _ENDPOINT,
+        "--word": r"[0-9a-f]{32}",
+        "--send": _FILE,
+        "--receive": _FILE,
+        **dict.fromkeys(("--pause", "--keep-alive", "--wait"), _SECONDS),
+        "--tries": r"[1-9]",
+    },
+    _NONE,
     background=True,
 )
 GRAMMARS: dict[tuple[str, ...], Grammar] = {
@@ -64,8 +96,22 @@ GRAMMARS: dict[tuple[str, ...], Grammar] = {
         background=True,
     ),
     ("ping",): Grammar({"-c": r"[1-5]", "-W": _SECONDS, "-q": "", "-n": ""}, _ADDRESS),
+    ("stun",): Grammar({"--port": _PORT, "--tcp": ""}, rf"(?:{_ADDRESS})(?::[0-9]{{1,5}})?"),
+    ("punch",): _PUNCH,
+    ("tcp-punch",): _PUNCH,
+    ("pcp",): Grammar(
+        {
+            **dict.fromkeys(("--external", "--lifetime"), _PORT),
+            **dict.fromkeys(("--exactly", "--keep"), ""),
+            "--nonce": r"[0-9a-f]{24}",
+            "--wait": _SECONDS,
+        },
+        r"map|delete|announce|tcp|udp|[0-9]{1,5}",
+        background=True,
+    ),
     ("turn-client",): _TURN,
     ("dial",): _DIAL,
+    ("ice",): _ICE,
 }
 
 

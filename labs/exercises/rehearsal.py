@@ -14,7 +14,7 @@ from typing import Self
 
 from napt_lab.labs.exercises.answers import parse_line
 from napt_lab.labs.exercises.attempt import Attempt, fresh_network
-from napt_lab.labs.exercises.exercise import Exercise, Mistake
+from napt_lab.labs.exercises.exercise import Exercise, Mistake, cases
 from napt_lab.labs.exercises.grade import lines_of
 from napt_lab.labs.exercises.marking import Marks, mark
 from napt_lab.labs.exercises.tasks import settings
@@ -62,7 +62,8 @@ class Classroom:
             topology = self._exercise.topology(settings(lines, self._exercise.path))
             self._net, self._wire = self._stack.enter_context(fresh_network(topology))
             self._settings = wanted
-        _tidy(self._net)
+            self._rules = _rules(self._net)
+        self._tidy()
         services = {process.pid for process in _processes(self._net)}
         attempt = Attempt(self._exercise, self._net, self._wire)
         for line in lines:
@@ -74,21 +75,32 @@ class Classroom:
                 process.await_end()
         return marks
 
+    def _tidy(self) -> None:
+        """The explicit rules of the beginning and no others, and no files."""
+        there = _rules(self._net)
+        for name, protocol, external, _ in there - self._rules:
+            self._net.napt(name).remove(protocol, external)
+        for name, *rule in self._rules - there:
+            self._net.napt(name).add(*rule)
+        for node in self._net:
+            for path in (*node.home.iterdir(), *(node.home / "files").glob("*")):
+                if path.is_file():
+                    path.unlink()
+
+
+def _rules(net: Network) -> set[tuple[str, str, str, str]]:
+    """The explicit rules of all NAPTs."""
+    return {
+        (node.name, rule["protocol"], rule["external"], rule["internal"])
+        for node in net
+        if node.napt is not None
+        for rule in node.napt.rules()
+        if rule["explicit"]
+    }
+
 
 def _processes(net: Network) -> list[Process]:
     return [process for node in net for process in node.processes]
-
-
-def _tidy(net: Network) -> None:
-    """No explicit rules, and no files."""
-    for node in net:
-        napt = node.napt
-        for rule in napt.rules() if napt is not None else ():
-            if napt is not None and rule["explicit"]:
-                napt.remove(rule["protocol"], rule["external"])
-        for path in (*node.home.iterdir(), *(node.home / "files").glob("*")):
-            if path.is_file():
-                path.unlink()
 
 
 def sets(answer: Sequence[str]) -> list[str]:
@@ -138,8 +150,9 @@ def run_rehearsal(exercises: Sequence[Exercise]) -> int:
     """Rehearse exercises and tell about it; returns the exit status."""
     sound = True
     try:
-        for exercise in exercises:
-            print(f"{exercise.id}: {exercise.title}")
+        for exercise in (case for each in exercises for case in cases(each)):
+            which = f", cases[{exercise.case}]" if len(cases(exercise)) > 1 else ""
+            print(f"{exercise.known_as}{which}: {exercise.title}")
             for done in rehearse(exercise):
                 sign = verdict_of(passed=not done.problem).sign
                 print(f"  {sign} {done.what}" + (f": {done.problem}" if done.problem else ""))

@@ -70,7 +70,7 @@ def _first(exercises: Sequence[Exercise], name: str | None) -> Exercise:
     """The one that was named, or the first that is not solved yet."""
     progress = read_progress()
     for exercise in exercises:
-        known = progress.get(exercise.id)
+        known = progress.get(exercise.known_as)
         if exercise.name == name or (name is None and not (known and known.solved)):
             return exercise
     return exercises[0]
@@ -137,13 +137,13 @@ def _after(exercise: Exercise, exercises: Sequence[Exercise], console: Console) 
     if exercise.number < len(exercises):
         return _Turn(exercises[exercise.number])
     progress = read_progress()
-    solved = [e for e in exercises if (known := progress.get(e.id)) and known.solved]
+    solved = [e for e in exercises if (known := progress.get(e.known_as)) and known.solved]
     score = f"{len(solved)} of {len(exercises)} solved"
     console.print(f"That was the last one: {score}.")
     return None
 
 
 def _present(exercise: Exercise, of: int, console: Console) -> None:
-    title = f"Exercise {exercise.id} ({exercise.number} of {of}): {exercise.title}"
+    title = f"Exercise {exercise.known_as} ({exercise.number} of {of}): {exercise.title}"
     console.print(Rule(Text(title, style="bold"), align="left"))
     show_task(console, exercise.task)

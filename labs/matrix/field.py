@@ -14,6 +14,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from napt_lab.labs.matrix.cell import Cell
 from napt_lab.labs.matrix.napt_types import NaptType
 from napt_lab.topologies.network.plan import Port, node_plans
 from napt_lab.topologies.spec.loader import loads
@@ -22,16 +23,33 @@ from napt_lab.topologies.spec.presets import Preset
 from napt_lab.topologies.spec.scalars import ROUTER_NAME
 
 SERVER, SERVER_ADDRESS = "server", "198.51.100.10"
+RENDEZVOUS, RENDEZVOUS_ADDRESS = "rendezvous", "198.51.100.20"
+TURN_USER, TURN_PASSWORD = "matrix", "secret"
 NETWORKS = {"a": "24.9.3.{}", "b": "203.0.113.{}"}
 SHARED = {"a": "100.64.0.{}", "b": "100.64.0.{}"}
 FIRST = 10  # the last byte of the first NAPT's address outside
+#: For ICE. Behind a carrier, all hosts come from one address.
+SERVICES = (
+    {"relay": {"waiting-per-address": 1000, "pairs-per-address": 1000}},
+    {
+        "turn": {
+            "user": f"{TURN_USER}:{TURN_PASSWORD}",
+            "user-allocations": 1000,
+            "client-allocations": 1000,
+        }
+    },
+)
 MOST = 200  # types: a carrier has room for no more
 
 
 class Field:
     """The topology, and the hosts' names in it."""
 
-    def __init__(self, types: Sequence[NaptType], *, behind_carrier: bool) -> None:
+    def __init__(
+        self, types: Sequence[NaptType], *, behind_carrier: bool, rendezvous: bool = False
+    ) -> None:
+        """`rendezvous`: with a public host of that name, for the user's own server."""
+        self._rendezvous = rendezvous
         self.types = tuple(types)
         self.behind_carrier = behind_carrier
         self._numbers = {type_.name: number for number, type_ in enumerate(types)}
@@ -45,14 +63,22 @@ class Field:
                 self.ports[where] = port
                 self._places.setdefault(plan.name, []).append(where)
 
-    def host(self, side: str, type_: NaptType) -> str:
+    def hosts(self, cell: Cell) -> tuple[str, str]:
+        """The two hosts of a cell; the first one begins."""
+        return self._host("a", cell.a), self._host("b", cell.b)
+
+    def offset(self, a: NaptType, b: NaptType) -> int:
+        """How far the second type is from the first: with each offset, each host has one cell."""
+        return (self._numbers[b.name] - self._numbers[a.name]) % len(self.types)
+
+    def _host(self, side: str, type_: NaptType) -> str:
         """The host of side `a` or `b` behind the NAPT of this type."""
         return f"{side}{self._numbers[type_.name] + 1}"
 
     def places(self, a: NaptType, b: NaptType) -> tuple[str, ...]:
         """Every `node:interface` between two hosts, from left to right."""
-        left = [self.host("a", a), f"napt_{self.host('a', a)}", "carrier_a"]
-        right = [SERVER, "carrier_b", f"napt_{self.host('b', b)}", self.host("b", b)]
+        left = [self._host("a", a), f"napt_{self._host('a', a)}", "carrier_a"]
+        right = [SERVER, "carrier_b", f"napt_{self._host('b', b)}", self._host("b", b)]
         found = [where for node in left for where in reversed(self._places.get(node, ()))]
         found += [w for node in (ROUTER_NAME, *right) for w in self._places.get(node, ())]
         return tuple(found)
@@ -79,10 +105,13 @@ class Field:
                     **outside,
                     **type_.keys,
                 }
-                name = self.host(side, type_)
+                name = self._host(side, type_)
                 sites[name] = {"gateway": gateway, "hosts": {name: "10.0.0.7"}}
         return {
             "title": "All pairs of NAPT types" + " behind carriers" * self.behind_carrier,
-            "internet": {SERVER: SERVER_ADDRESS},
+            "internet": {
+                SERVER: {"address": SERVER_ADDRESS, "runs": SERVICES},
+                **({RENDEZVOUS: RENDEZVOUS_ADDRESS} if self._rendezvous else {}),
+            },
             "sites": sites,
         }

@@ -1,7 +1,9 @@
-"""All cells, tried in one network: several at a time, each with sockets of its own.
+"""All cells, tried in one network: many at a time, each with sockets of its own.
 
 A port that is chosen at random is once in 64,512 times the one that was told, and then a hole opens
-that could not be predicted. So such a cell is tried again.
+that could not be predicted. With ICE, a direct way that takes more than a second comes after the
+relay (servers/ice/connection.py). So a cell that is not as predicted for one of these two reasons
+is tried again.
 """
 
 from __future__ import annotations
@@ -15,45 +17,81 @@ from napt_lab.labs.capture.packets import show
 from napt_lab.labs.capture.pcapng import join_pcapng
 from napt_lab.labs.capture.wire import CaptureIncomplete, Wire
 from napt_lab.labs.check.ground import Ground
+from napt_lab.labs.check.ice import connect_by_ice
 from napt_lab.labs.check.outcome import CannotTell, Evidence, Unmet
 from napt_lab.labs.check.punch_side import Side
 from napt_lab.labs.check.punching import Attempt, attempt, sides
 from napt_lab.labs.matrix.cell import Cell, Result
 from napt_lab.labs.matrix.cell_packets import take_in
 from napt_lab.labs.matrix.field import SERVER, Field
-from napt_lab.labs.matrix.prediction import Way
+from napt_lab.labs.matrix.prediction import Method, Way
 from napt_lab.topologies.network.builder import Network
-from napt_lab.topologies.spec.assertions import FIREWALL_REASONS, Protocol
+from napt_lab.topologies.spec.assertions import FIREWALL_REASONS, Protocol, Via
 
-AT_ONCE = 8  # cells
+AT_ONCE = 8  # cells, by UDP and TCP
 IN_ONE_CAPTURE = 360  # cells: a capture has room for 200,000 packets
-TRIES = 3  # of a cell in which a port was the same by chance
+ICE_AT_ONCE = 84  # cells, which have some 800 captured packets each
+TRIES = 3  # of a cell that is not as predicted for one of the two reasons above
 
 Progress = Callable[[Result], None]
+Work = Callable[[Ground, Field, Sequence[Cell], Progress], list[Result]]
+_WAYS = {Via.RELAYED: Way.RELAYED, Via.DIRECT: Way.DIRECT, Via.HAIRPINNED: Way.DIRECT}
+_ERRORS = (CannotTell, CaptureIncomplete, OSError, Unmet)
 
 
 def try_all(
-    net: Network, field: Field, cells: Sequence[Cell], folder: Path, progress: Progress
-) -> Iterator[Result]:
-    """Try cells of one method; their packets go to `capture-METHOD.pcapng`."""
-    captures = []
-    for start in range(0, len(cells), IN_ONE_CAPTURE):
+    net: Network,
+    field: Field,
+    cells: Sequence[Cell],
+    folder: Path,
+    progress: Progress,
+    programs: Work | None = None,
+) -> list[Result]:
+    """Try cells of one method; their packets go to `capture-METHOD.pcapng`.
+
+    `programs` tries those in which the user's programs run.
+    """
+    results: list[Result] = []
+    captures: list[Path] = []
+    method = cells[0].method
+    work = programs or (_connect_some if method is Method.ICE else try_cells)
+    for batch in _batches(field, cells):
         log_since = net.log.mark()
         with Wire(net) as wire:
-            ground = Ground(net, wire)
-            results = _try_some(ground, field, cells[start : start + IN_ONE_CAPTURE], progress)
-            captures.append(folder / f".{start}.pcapng")
+            found = work(Ground(net, wire), field, batch, progress)
+            captures.append(folder / f".{len(captures)}.pcapng")
             wire.save(captures[-1])
-            take_in(results, field, wire, net.log.since(log_since))
-        yield from results
-    join_pcapng(captures, folder / f"capture-{cells[0].method}.pcapng")
+            take_in(found, field, wire, net.log.since(log_since))
+        results += found
+    join_pcapng(captures, folder / f"capture-{method}.pcapng")
     for capture in captures:
         capture.unlink()
+    order = {cell: number for number, cell in enumerate(cells)}
+    return sorted(results, key=lambda result: order[result.cell])
 
 
-def _try_some(
+def _batches(field: Field, cells: Sequence[Cell]) -> Iterator[Sequence[Cell]]:
+    """With ICE few cells of each host, since it has one process for all of them in a batch.
+
+    With the user's programs one cell of each host: they may need the same port in each.
+    """
+    size = {Method.ICE: ICE_AT_ONCE, Method.PROGRAMS: len(field.types)}.get(
+        cells[0].method, IN_ONE_CAPTURE
+    )
+    if size != IN_ONE_CAPTURE:
+        cells = sorted(cells, key=lambda cell: field.offset(cell.a, cell.b))
+    for start in range(0, len(cells), size):
+        yield cells[start : start + size]
+
+
+# ── UDP and TCP ────────────────────────────────────────────────────────────────────────────
+
+
+def try_cells(
     ground: Ground, field: Field, cells: Sequence[Cell], progress: Progress
 ) -> list[Result]:
+    """Try cells of one method that is not ICE; `progress` is called when each is known."""
+
     def work(cell: Cell) -> Result:
         result = _try_cell(ground, field, cell)
         progress(result)
@@ -70,17 +108,15 @@ def _try_some(
 
 def _try_cell(ground: Ground, field: Field, cell: Cell) -> Result:
     began, evidence = time.time(), Evidence()
-    hosts = field.host("a", cell.a), field.host("b", cell.b)
     for _ in range(TRIES):
         evidence.lines.clear()
         observed, trouble, sockets, by_chance = None, "", [], False
         try:
-            with sides(ground, Protocol(cell.method.value), *hosts) as pair:
+            with sides(ground, Protocol(cell.method.value), *field.hosts(cell)) as pair:
                 sockets = [(side.node, show(side.local)) for side in pair]
-                tried = attempt(*pair, evidence)
-                observed = _way(tried)
+                observed = _way(attempt(*pair, evidence))
                 by_chance = _by_chance(cell, *pair)
-        except (CannotTell, CaptureIncomplete, OSError, Unmet) as error:
+        except _ERRORS as error:
             trouble = f"{type(error).__name__}: {error}"
         if not by_chance or observed is cell.predicted.way:
             break
@@ -98,3 +134,41 @@ def _by_chance(cell: Cell, a: Side, b: Side) -> bool:
     """Whether a port that is chosen anew happens to be the one that was told."""
     ends = ((cell.a.nat, a), (cell.b.nat, b))
     return any(not nat.keeps_told and side.told in side.sources() for nat, side in ends)
+
+
+# ── ICE ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _connect_some(
+    ground: Ground, field: Field, cells: Sequence[Cell], progress: Progress
+) -> list[Result]:
+    results = dict(_connect(ground, field, cells))
+    for _ in range(TRIES - 1):
+        late = [
+            cell
+            for cell, result in results.items()
+            if (cell.predicted.way, result.observed) == (Way.DIRECT, Way.RELAYED)
+        ]
+        if late:
+            results.update(_connect(ground, field, late))
+    for result in results.values():
+        progress(result)
+    return list(results.values())
+
+
+def _connect(ground: Ground, field: Field, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Result]]:
+    began = time.time()
+    pairs = {cell: field.hosts(cell) for cell in cells}
+    try:
+        connected = connect_by_ice(ground, list(pairs.values()))
+    except _ERRORS as error:
+        trouble = f"{type(error).__name__}: {error}"
+        for cell in cells:
+            yield cell, Result(cell, None, (), time.time() - began, trouble, began)
+        return
+    for cell, pair in pairs.items():
+        found = connected[pair]
+        observed = _WAYS[found.via] if found.via and not found.failure else Way.FAILS
+        evidence = [*found.evidence, *([found.failure] if found.failure else [])]
+        seconds = time.time() - began
+        yield cell, Result(cell, observed, evidence, seconds, "", began, found.sockets)

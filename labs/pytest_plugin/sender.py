@@ -116,6 +116,8 @@ class Sender:
         """Run the tests that are asked for; the child's exit status."""
         session, config = self._item.session, self._item.config
         self._process = os.getpid()
+        # What pytest's process has made is no garbage of the test's: looking at it would copy it.
+        gc.freeze()
         # Pytest's process tears down what it has set up (a fixture of the session, for instance).
         for finalizers, _ in session._setupstate.stack.values():
             finalizers.clear()

@@ -29,6 +29,7 @@ from napt_lab.labs.report.story import PartStory, StepStory, Story
 from napt_lab.labs.report.tables import Comparison, compare
 from napt_lab.labs.report.topology_drawing import draw_topology, kind_of
 from napt_lab.labs.stage.code_in_text import pieces
+from napt_lab.labs.stage.prediction import exercise_command
 from napt_lab.labs.verdict.verdicts import Verdict, verdict_of, worst
 from napt_lab.topologies.network.plan import node_plans
 from napt_lab.topologies.spec.loader import load
@@ -127,6 +128,7 @@ def render(story: Story, folder: Path, inset: Inset = _NO_INSET) -> str:
         claims=_claims(story, parts),
         when=datetime.fromtimestamp(story.began, UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         kind_of=kind_of,
+        exercise_command=exercise_command,
         files=("results.json", "junit.xml", "events.jsonl"),
         inset=inset,
         style=Markup(both),

@@ -104,6 +104,7 @@ class Story:
         self.passed = False
         self.stopped = ""  # where, if the run was stopped early
         self.learned: list[str] = []
+        self._predictions: dict[int, Record] = {}  # by the step
         self.parts: list[PartStory] = []
         self.troubles: list[str] = []
         self._step: StepStory | None = None
@@ -127,6 +128,10 @@ class Story:
                 (step.troubles if step else self.troubles).append(record["text"])
             case "stopped":
                 self.stopped = record["where"]
+            case "prediction" | "remembered":
+                self._predictions[record["step"]] = record
+                if step is not None:
+                    step.prediction = record
             case "end":
                 self._end_step(record)
                 self.passed, self.seconds = record["passed"], record["seconds"]
@@ -138,6 +143,12 @@ class Story:
     def steps(self) -> list[StepStory]:
         """The steps of all parts."""
         return [step for part in self.parts for step in part.steps]
+
+    @property
+    def predicted(self) -> list[Record]:
+        """What became of the predictions that were made, in the order of the steps."""
+        told = sorted(self._predictions.items())
+        return [record for _, record in told if record["right"] is not None]
 
     @property
     def claims(self) -> dict[str, list[tuple[StepStory, Check]]]:
@@ -182,8 +193,6 @@ def _take_in(step: StepStory, record: Record) -> None:
                 step.before = tables
             else:
                 step.after = tables
-        case "prediction":
-            step.prediction = record
         case "program":
             _add_report(step, record)
 

@@ -18,7 +18,7 @@ from napt_lab.labs.stage.prediction import LETTERS, exercise_command
 from napt_lab.labs.stage.progress_line import ProgressLine
 from napt_lab.labs.stage.rule_lines import rule_lines
 from napt_lab.labs.verdict.claims import CLAIMS
-from napt_lab.labs.verdict.verdicts import Verdict, counted, verdict_of, worst
+from napt_lab.labs.verdict.verdicts import Verdict, counted, verdict_of, worst_of_each
 
 WIDTH = 100  # longer lines are hard to read
 OUTPUT_LINES = 6  # of a command's output
@@ -98,9 +98,7 @@ class Narration:
         self.progress.end()
         self.console.print()
         self.console.print(Rule())
-        claims: dict[str, Verdict] = {}
-        for _, claim, verdict in self._checks:
-            claims[claim] = worst([verdict, claims.get(claim, verdict)])
+        claims = worst_of_each((claim, verdict) for _, claim, verdict in self._checks)
         in_part = self._take_out_unfinished(claims)
         for claim, verdict in claims.items():
             self._print(Text.assemble(_sign(verdict), (claim, "bold")))
@@ -147,7 +145,7 @@ class Narration:
             self._print(
                 self._with_code(f"Step {record['step']}. You believed: {believed}"), indent=2
             )
-            self._print(self._with_code(f"Seen: {record['seen']}"), indent=4)
+            self._print(self._with_code(f"{_label(record)}{record['seen']}"), indent=4)
         exercises = dict.fromkeys(record["exercise"] for record in wrong if record["exercise"])
         if exercises:
             words = " or ".join(f"`{exercise_command(name)}`" for name in exercises)
@@ -189,6 +187,12 @@ class Narration:
             self._with_code(f"You predict: {record['said']}. Enter shows what happens.", "dim")
         )
 
+    def _tell_remembered(self, record: Record) -> None:
+        self._predictions[record["step"]] = record
+
+    def _tell_quizzed(self, _record: Record) -> None:
+        self._tell_beliefs()
+
     def _tell_prediction(self, record: Record) -> None:
         self._predictions[record["step"]] = record
         if self._replays:
@@ -203,8 +207,9 @@ class Narration:
             if record["belief"]:
                 belief = self._with_code(record["belief"])
                 self._print(Text("The belief behind it: ", "yellow").append_text(belief), indent=2)
-            self._print(Text("Seen: ", "bold yellow").append_text(seen), indent=2)
-        self._print(Text(record["evidence"], style="dim"), indent=4)
+            self._print(Text(_label(record), "bold yellow").append_text(seen), indent=2)
+        if record["evidence"]:
+            self._print(Text(record["evidence"], style="dim"), indent=4)
         if record["seen"] != record["expected"]:
             words = f"The course expects: {record['expected']}. This network does otherwise."
             self._print(self._with_code(words), indent=4)
@@ -291,6 +296,10 @@ class Narration:
 
 def _sign(verdict: Verdict) -> tuple[str, str]:
     return f"{verdict.sign} ", f"bold {verdict.color}"
+
+
+def _label(record: Record) -> str:
+    return "Seen: " if record["evidence"] else "It is: "  # in a quiz nothing is seen
 
 
 def _steps(record: Record) -> str:

@@ -68,6 +68,14 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     return max(verdicts, key=list(Verdict).index, default=Verdict.PASSED)
 
 
+def worst_of_each(checks: Iterable[tuple[str, Verdict]]) -> dict[str, Verdict]:
+    """Each claim with the worst of its verdicts, in the order in which they came."""
+    claims: dict[str, Verdict] = {}
+    for claim, verdict in checks:
+        claims[claim] = worst([verdict, claims.get(claim, verdict)])
+    return claims
+
+
 def counted(verdicts: Iterable[Verdict]) -> str:
     """How many there are of each, as in `3 hold, 1 does not hold`."""
     counts = Counter(verdicts)

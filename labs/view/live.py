@@ -140,6 +140,7 @@ class Live:
             topology=topology.name,
             path="",
             capture="",
+            first=1,
             picture=picture_of(topology),
         )
         if step:

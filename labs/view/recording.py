@@ -15,6 +15,7 @@ from typing import Any
 from napt_lab.labs.prompt.why import PROMPT
 from napt_lab.labs.records.stream import Record
 from napt_lab.labs.report.story import Drop
+from napt_lab.labs.verdict.verdicts import Verdict, counted, verdict_of, worst_of_each
 from napt_lab.labs.view.layout import picture_of
 from napt_lab.topologies.network.napt_control import PROGRAM
 from napt_lab.topologies.network.programs import FIREWALL
@@ -39,14 +40,15 @@ class Recording:
         self.ended = 0.0
         self._listener = listener
         self._kept: Counter[str] = Counter()
+        self._step = 0
+        self._parts: list[tuple[int, float, int]] = []  # first step, when, after how many records
+        self._checks: list[tuple[int, str, Verdict]] = []  # its step and claim
 
     def __call__(self, record: Record) -> None:
         """Take in one event."""
         event, time = record["event"], record["time"]
         self.began = self.began or time
-        if event == "part":
-            self.marks.append((record["path"], record["capture"], time))
-        elif event == "working":
+        if event == "working":
             if self._kept and self.marks:
                 self.marks.append((*self.marks[-1][:2], time))
             self._kept.clear()
@@ -76,10 +78,30 @@ class Recording:
         return [("lab", {name: record[name] for name in ("lab", "title", "intro")})]
 
     def _of_part(self, record: Record) -> list[tuple[str, Record]]:
+        first, time = record["first"], record["time"]
+        self._forget(first)
+        self._parts.append((first, time, len(self.records)))
+        self.marks.append((record["path"], record["capture"], time))
         picture = record.get("picture") or picture_of(load(Path(record["path"])))
-        return [("part", {"title": record["title"] or record["topology"], "picture": picture})]
+        title = record["title"] or record["topology"]
+        return [("part", {"title": title, "picture": picture})]
+
+    def _forget(self, first: int) -> None:
+        """A part begins, with this step. If it has begun before, its capture is written anew.
+
+        Then all that was told of it and of later parts is void; a listener keeps it.
+        """
+        self._checks = [check for check in self._checks if check[0] < first]
+        void = [(time, length) for step, time, length in self._parts if step >= first]
+        self._parts = [part for part in self._parts if part[0] < first]
+        if void:
+            since, length = void[0]
+            del self.records[length:]
+            self.marks = [mark for mark in self.marks if mark[2] < since]
+            self.drops = [drop for drop in self.drops if drop.time < since]
 
     def _of_step(self, record: Record) -> list[tuple[str, Record]]:
+        self._step = record["number"]
         if not record["number"]:
             return []
         names = ("number", "of", "title", "say", "ask", "choices", "usage")
@@ -89,8 +111,10 @@ class Recording:
         return [("predicted", {name: record[name] for name in ("step", "said")})]
 
     def _of_prediction(self, record: Record) -> list[tuple[str, Record]]:
-        names = ("step", "said", "seen", "evidence", "choices", "beliefs", "exercise")
+        names = ("step", "ask", "said", "seen", "evidence", "choices", "beliefs", "exercise")
         return [("prediction", {name: record[name] for name in names})]
+
+    _of_remembered = _of_prediction
 
     def _of_pause(self, record: Record) -> list[tuple[str, Record]]:
         return [("pause", {"open": True, "next": record.get("next", True)})]
@@ -114,10 +138,11 @@ class Recording:
         return [("observed", {"lines": shortened(record["lines"])})]
 
     def _of_check(self, record: Record) -> list[tuple[str, Record]]:
-        broken = record["broken"]
-        verdict = "held" if record["passed"] else "unchecked" if broken else "failed"
+        verdict = verdict_of(passed=record["passed"], broken=record["broken"])
+        self._checks.append((self._step, record["claim"], verdict))
         fields = {"claim": record["claim"], "text": record["text"], "verdict": verdict}
-        return [("check", fields | {"evidence": shortened(record["evidence"])})]
+        shown = {"sign": verdict.sign, "words": verdict.words}
+        return [("check", fields | shown | {"evidence": shortened(record["evidence"])})]
 
     def _of_trouble(self, record: Record) -> list[tuple[str, Record]]:
         return [("trouble", {"text": short(record["text"])})]
@@ -129,7 +154,9 @@ class Recording:
         return [("tables", {"when": record["when"], "tables": record["tables"]})]
 
     def _of_end(self, record: Record) -> list[tuple[str, Record]]:
-        return [("end", {"passed": record["passed"], "learned": record.get("learned", [])})]
+        claims = worst_of_each((claim, verdict) for _, claim, verdict in self._checks)
+        told = {name: record[name] for name in ("passed", "learned")}
+        return [("end", told | {"claims": counted(claims.values())})]
 
     def _of_program(self, record: Record) -> list[tuple[str, Record]]:
         node, name, fields = record["node"], record["name"], record["fields"]

@@ -23,7 +23,7 @@ from napt_lab.servers.ice.candidates import (
     by_kind,
     kind_and_endpoint,
 )
-from napt_lab.servers.ice.connection import Connection
+from napt_lab.servers.ice.connection import EITHER, Connection
 from napt_lab.servers.shared.arguments import (
     account,
     address_and_port,
@@ -34,7 +34,7 @@ from napt_lab.servers.shared.events import emit
 from napt_lab.servers.shared.file_in_datagrams import answer_repeats, receive_file, send_file
 
 REFUSAL = b"relay: "  # how the relay's line begins
-CHECKS_SECONDS = 8.0  # until one of the pairs must have worked
+CHECKS_SECONDS = 8.0  # at most, until one of the pairs must have worked
 LINGER_SECONDS = 2.0
 
 
@@ -50,7 +50,7 @@ async def transfer(options: argparse.Namespace, word: str, sends: bool, path: Pa
             writer.write(word.encode() + b"\n" + _description(connection).line())
             async with asyncio.timeout(options.wait):
                 other = await _read(reader)
-            await _connect(connection, other)
+            await _connect(connection, other, min(options.wait, CHECKS_SECONDS))
             pair = connection.selected()
             emit(
                 "selected-pair",
@@ -99,17 +99,17 @@ async def _read(reader: asyncio.StreamReader) -> Description:
     return Description.read(line)
 
 
-async def _connect(connection: Connection, other: Description) -> None:
-    """Find a pair that works. ConnectionError if there is none."""
+async def _connect(connection: Connection, other: Description, seconds: float) -> None:
+    """Find a pair that works. ConnectionError if there is none in that time."""
     connection.remote_username, connection.remote_password = other.username, other.password
     for candidate in other.candidates:
         await connection.add_remote_candidate(candidate)
     await connection.add_remote_candidate(None)  # that was all
     try:
-        async with asyncio.timeout(CHECKS_SECONDS):
+        async with asyncio.timeout(seconds):
             await connection.connect()
     except TimeoutError:
-        raise ConnectionError(f"no pair of candidates worked within {CHECKS_SECONDS:g} s") from None
+        raise ConnectionError(f"no pair of candidates worked within {seconds:g} s") from None
 
 
 async def _linger(connection: Connection, reader: asyncio.StreamReader) -> None:
@@ -142,7 +142,7 @@ def _arguments() -> argparse.Namespace:
             required=name == "meet")  # fmt: skip
     add("--word", action="append", required=True, help="what both say there; can be repeated")
     add("--user", type=account, metavar="NAME:PASSWORD", help="of the TURN server")
-    add("--turn-over", choices=("udp", "tcp"), default="udp", help="default: %(default)s")
+    add("--turn-over", choices=("udp", "tcp", EITHER), default="udp", help="default: %(default)s")
     add("--wait", type=float, default=60.0, metavar="SECONDS",
         help="for the other peer and a way to it, default: %(default)s")  # fmt: skip
     add("--send", dest="files", action="append", default=[], metavar="FILE",

@@ -52,10 +52,10 @@ async def use(sock: socket.socket, peer: Address, options: argparse.Namespace) -
     keeping = asyncio.create_task(hole.keep_alive(options.keep_alive))
     await asyncio.sleep(options.pause)
     if options.send:
-        size, digest = await send_file(hole, options.send)
+        size, digest = await send_file(hole, options.send, options.wait)
         emit("done", bytes=size, sha256=digest)
     if options.receive:
-        size, digest = await receive_file(hole, options.receive)
+        size, digest = await receive_file(hole, options.receive, options.wait)
         emit("done", bytes=size, sha256=digest)
         await asyncio.wait([asyncio.create_task(answer_repeats(hole))], timeout=LINGER)
     keeping.cancel()

@@ -13,7 +13,8 @@ each to the endpoint that the other has outside:
 Each repeats "hello" until it has heard the other, then "heard you" until it knows that it was heard
 itself. The hole is open.
 
-Events: `told` (meeting.py), `open` (local: my port, peer: from where its datagrams come).
+Events: `mapped`, `told` (meeting.py), `punching` (local: my port, peer), `open` (local, peer: from
+where its datagrams come), `done` (hole.py).
 """
 
 from __future__ import annotations
@@ -67,11 +68,13 @@ def main() -> None:
         if options.meet:
             mine = ask(sock, options.stun)
             peer = exchange(options.meet, options.word, mine, options.wait)
+        local = sock.getsockname()[1]
+        emit("punching", local=local, peer=endpoint(peer))
         peer = punch(sock, peer, options.word.encode(), options.wait)
-        emit("open", local=sock.getsockname()[1], peer=endpoint(peer))
+        emit("open", local=local, peer=endpoint(peer))
         asyncio.run(use(sock, peer, options))
     except OSError as error:
-        sys.exit(f"punch: {error.strerror or error}")
+        sys.exit(f"punch: {error.strerror or str(error) or 'the peer has fallen silent'}")
 
 
 if __name__ == "__main__":

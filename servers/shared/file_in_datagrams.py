@@ -29,13 +29,13 @@ class Datagrams(Protocol):
     async def recv(self) -> bytes: ...
 
 
-async def send_file(over: Datagrams, path: Path) -> tuple[int, str]:
+async def send_file(over: Datagrams, path: Path, patience: float = PATIENCE) -> tuple[int, str]:
     """Send a file; how many bytes, and their SHA-256. TimeoutError, ConnectionError."""
     digest, size, number = hashlib.sha256(), 0, 0
     with path.open("rb") as file:
         while True:
             chunk = file.read(CHUNK)
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 await _until_answered(over, number, chunk)
             if not chunk:
                 return size, digest.hexdigest()
@@ -56,14 +56,14 @@ async def _until_answered(over: Datagrams, number: int, chunk: bytes) -> None:
         return
 
 
-async def receive_file(over: Datagrams, path: Path) -> tuple[int, str]:
+async def receive_file(over: Datagrams, path: Path, patience: float = PATIENCE) -> tuple[int, str]:
     """Receive a file, which appears when it is whole. TimeoutError, ConnectionError, OSError."""
     digest, size, number = hashlib.sha256(), 0, 0
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
             while True:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(patience):
                     chunk = await _next(over, number)
                 if not chunk:
                     break

@@ -43,17 +43,21 @@ def running(tmp_path_factory):
         assert terminal.status() == 0
 
 
+def at_the_end(expression):
+    """An expression, after the newest moment was gone to."""
+    return f"""(() => {{ const slider = document.getElementById('slider');
+        slider.value = slider.max; slider.dispatchEvent(new Event('input'));
+        return {expression}; }})()"""
+
+
 def to_the_end(page):
-    page.evaluate("""(() => { const slider = document.getElementById('slider');
-        slider.value = slider.max; slider.dispatchEvent(new Event('input')); })()""")
+    page.evaluate(at_the_end("true"))
 
 
 def until_listed(page, text):
     """Await a packet among the newest."""
-    page.until(f"""(() => {{ const slider = document.getElementById('slider');
-        slider.value = slider.max; slider.dispatchEvent(new Event('input'));
-        const listed = document.getElementById('packets').textContent;
-        return listed.includes({json.dumps(text)}); }})()""")
+    listed = "document.getElementById('packets').textContent"
+    page.until(at_the_end(f"{listed}.includes({json.dumps(text)})"))
 
 
 def type_line(page, line):
@@ -205,7 +209,9 @@ def test_a_page_left_open_when_the_lab_ends_keeps_all_it_has(chromium):
         assert lab.wait() == 0
         page.until(f"{CONNECTION} === {json.dumps(ENDED)}")
         to_the_end(page)
-        assert "The end: " in page.evaluate("document.getElementById('checks').textContent")
+        assert "The end. Claims: 2 hold." in page.evaluate(
+            "document.getElementById('checks').textContent"
+        )
         assert "all claims hold" in page.evaluate(
             "document.getElementById('said-aloud').textContent"
         )
@@ -238,9 +244,20 @@ def test_the_next_step_is_a_button(chromium, tmp_path):
             assert url
             page.open(url[0])
             page.until(OPEN)
+            page.until("document.querySelectorAll('#choices input').length === 3")
+            page.click("#choices label:nth-child(2)")
+            terminal.expect("You predict: the two NAPTs")
             page.evaluate("document.getElementById('next').click()")
+            terminal.expect("The belief behind it: A NAPT makes a second connection")
             terminal.expect("Step 2")
             terminal.expect("next step")
+            terminal.type("a\n")
+            terminal.expect("You predict: 198.51.100.10: the server")
+            page.until(at_the_end("document.querySelector('#choices input').checked"))
+            told = page.evaluate("document.getElementById('said').textContent")
+            assert told.startswith("Step 1: Who opens the connections")
+            assert "You said: the two NAPTs" in told
+            assert "Seen: both PCs, each from inside its home" in told
             terminal.type("quit\n")
             assert terminal.status() == 1
             page.until(f"{CONNECTION} === {json.dumps(ENDED)}")
@@ -259,9 +276,9 @@ def test_an_exercise_is_done_on_the_page(chromium, tmp_path):
             assert page.evaluate("document.getElementById('next').hidden")
             type_line(page, "hint")
             answers(page, "1. Let bob try")
-            type_line(page, "rule add napt_a tcp 8080 -> 10.0.0.7:8080")
-            answers(page, "napt_a added: tcp 24.9.3.7:8080 → 10.0.0.7:8080")
-            type_line(page, "bob curl -sS -m 5 -o holiday.jpg http://24.9.3.7:8080/holiday.jpg")
+            type_line(page, "rule add napt_a tcp 8000 -> 10.0.0.7:8000")
+            answers(page, "napt_a added: tcp 24.9.3.7:8000 → 10.0.0.7:8000")
+            type_line(page, "bob curl -sS -m 5 -o holiday.jpg http://24.9.3.7:8000/holiday.jpg")
             page.until("document.querySelectorAll('#packets li').length > 5")
             type_line(page, "check")
             answers(page, "4 of 4 points. Solved!")

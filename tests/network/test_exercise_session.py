@@ -8,7 +8,7 @@ import pytest
 
 from tests.network.terminal import Terminal
 
-CURL = "bob curl -sS -m {} -o holiday.jpg http://24.9.3.7:8080/holiday.jpg"
+CURL = "bob curl -sS -m {} -o holiday.jpg http://24.9.3.7:8000/holiday.jpg"
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def test_a_student_solves_an_exercise(tmp_path, state):
         ["-m", "napt_lab.labs", "exercise", "9c"],
         {"XDG_STATE_HOME": str(tmp_path), "TERM": "xterm", "COLUMNS": "100"},
     ) as terminal:
-        terminal.expect("Exercise 9c/door (1 of 4)")
+        terminal.expect("Exercise 9c/door (1 of 5)")
         terminal.expect("door> ")
         terminal.type("an unfinished line")
         terminal.expect("an unfinished line")  # readline is deaf to Ctrl-C while it reads a burst
@@ -39,12 +39,12 @@ def test_a_student_solves_an_exercise(tmp_path, state):
         terminal.expect("did you mean solve?")
         terminal.type("hint\n")
         terminal.expect("1. Let bob try")
-        terminal.type("rule add napt_a tcp 8080 -> 10.0.0.7:8080\n")
-        terminal.expect("napt_a added: tcp 24.9.3.7:8080 → 10.0.0.7:8080")
-        terminal.type("rule del napt_a tcp 8080\n")
-        terminal.expect("napt_a removed: tcp 24.9.3.7:8080")
-        terminal.type("ru\t add napt_a t\t2\t8080 10.0.0.7\t8080\n")
-        terminal.expect("napt_a added: tcp 24.9.3.7:8080 → 10.0.0.7:8080")
+        terminal.type("rule add napt_a tcp 8000 -> 10.0.0.7:8000\n")
+        terminal.expect("napt_a added: tcp 24.9.3.7:8000 → 10.0.0.7:8000")
+        terminal.type("rule del napt_a tcp 8000\n")
+        terminal.expect("napt_a removed: tcp 24.9.3.7:8000")
+        terminal.type("ru\t add napt_a t\t2\t8000 10.0.0.7\t8000\n")
+        terminal.expect("napt_a added: tcp 24.9.3.7:8000 → 10.0.0.7:8000")
         terminal.type("check\n")
         terminal.expect("Your rule is right, but it came after bob's SYN")
         terminal.expect("2 of 4 points.")
@@ -60,7 +60,7 @@ def test_a_student_solves_an_exercise(tmp_path, state):
         terminal.expect("until Enter.")
         terminal.interrupt("door> ")
         terminal.type("next\n")
-        terminal.expect("Exercise 9c/both-ways (2 of 4)")
+        terminal.expect("Exercise 9c/both-ways (2 of 5)")
         terminal.expect("both-ways> ")
         terminal.type("\x04")  # Ctrl-D
         assert terminal.status() == 0
@@ -68,4 +68,4 @@ def test_a_student_solves_an_exercise(tmp_path, state):
         "9c/door": {"points": 4, "of": 4, "hints": 1, "shown": False}
     }
     lines = (state / "history").read_text().splitlines()
-    assert "rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080" in lines
+    assert "rule add napt_a tcp 24.9.3.7:8000 10.0.0.7:8000" in lines

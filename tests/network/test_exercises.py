@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from napt_lab.labs.exercises.exercise import FOLDER, LEVELS, load, series
+from napt_lab.labs.exercises.exercise import FOLDER, LEVELS, cases, load, series
 from napt_lab.labs.exercises.rehearsal import rehearse, run_rehearsal
 
-EXERCISES = [exercise for level in LEVELS for exercise in series(level)]
+EXERCISES = [case for level in LEVELS for exercise in series(level) for case in cases(exercise)]
 
 
-RULE = "rule add napt_a tcp 24.9.3.7:8080 10.0.0."
+RULE = "rule add napt_a tcp 24.9.3.7:8000 10.0.0."
 #: Answers that are like one of the usual mistakes, for what was refused before is no longer true.
 MENDED = {
-    (f"{RULE}9:8080", f"{RULE}7:8080"): (f"{RULE}7:8080",),
-    (f"{RULE}7:8080", f"{RULE}9:8080"): (f"{RULE}7:8080",),
+    (f"{RULE}9:8000", f"{RULE}7:8000"): (f"{RULE}7:8000",),
+    (f"{RULE}7:8000", f"{RULE}9:8000"): (f"{RULE}7:8000",),
 }
 
 
 @pytest.mark.network(timeout=120)
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
+@pytest.mark.parametrize(
+    "exercise", EXERCISES, ids=lambda exercise: f"{exercise.id}-{exercise.case}"
+)
 def test_solution_nothing_and_mistakes(exercise):
     more = []
     if exercise.id == "9c/door":
@@ -43,8 +45,9 @@ def test_an_unsound_exercise_is_told(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "✗ the solution: it does not get full marks" in said
     assert "✓ nothing done" in said
+    file = tmp_path / "another.yaml"
     file.write_text(text.replace("has pc:page.html", "not has pc:other.html"))
-    assert run_rehearsal([load.__wrapped__(file)]) == 1
+    assert run_rehearsal([load(file)]) == 1
     (told,) = [line for line in capsys.readouterr().out.splitlines() if "✗ nothing done" in line]
     assert "because this holds from the start: " in told
     assert told.endswith(" (write `points: 0` there)")

@@ -9,8 +9,8 @@ import signal
 import pytest
 
 from napt_lab.labs.classroom import mark_many
+from napt_lab.labs.classroom.assignment import for_class
 from napt_lab.labs.classroom.mark_many import Outputs
-from napt_lab.labs.classroom.one_submission import Assignment
 from napt_lab.labs.classroom.submissions import handed_in
 from napt_lab.labs.classroom.workers import Piece, side_by_side
 from napt_lab.labs.exercises.exercise import series
@@ -38,7 +38,10 @@ def test_each_submission_gets_its_own_marks(tmp_path, monkeypatch, capsys):
 
     def run():
         return mark_many.mark_many(
-            "9c/door", submissions, lambda _: Assignment((DOOR,), ()), Outputs(tmp_path / "m.csv")
+            "9c/door",
+            submissions,
+            for_class([DOOR], submissions, None),
+            Outputs(tmp_path / "m.csv"),
         )
 
     assert run() == 0

@@ -46,15 +46,26 @@ class ServiceSpec:
     required: tuple[str, ...] = ()
 
 
+_MANY = scalars.count(10_000)
+
 SERVICES: dict[str, ServiceSpec] = {
     "web": ServiceSpec("napt_lab.servers.web", 80),
     "file-server": ServiceSpec("napt_lab.servers.files", 8080, {"read-only": scalars.flag}),
-    "relay": ServiceSpec("napt_lab.servers.relay.relay", 9000),
+    "relay": ServiceSpec(
+        "napt_lab.servers.relay.relay",
+        9000,
+        {"waiting-per-address": _MANY, "pairs-per-address": _MANY},
+    ),
     "stun": ServiceSpec("napt_lab.servers.stun", 3478, {"always": scalars.endpoint}),
     "turn": ServiceSpec(
         "napt_lab.servers.turn",
         3478,
-        {"user": scalars.account, "channels": scalars.one_of(Channels)},
+        {
+            "user": scalars.account,
+            "channels": scalars.one_of(Channels),
+            "user-allocations": _MANY,
+            "client-allocations": _MANY,
+        },
         required=("user",),
     ),
 }

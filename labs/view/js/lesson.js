@@ -1,26 +1,22 @@
 // What is taught: the step's text, the prediction, what was typed and seen, claims with evidence.
 
 /** @import {State} from './state.js' */
-/** @import {Check} from './types.js' */
+/** @import {Check, Step, Prediction} from './types.js' */
 import { html, withCode, visible, replace, byId } from './dom.js';
 
-/** @type {Record<string, [sign: string, words: string]>} */
-export const VERDICTS = {
-  held: ['✓', 'holds'], failed: ['✗', 'does not hold'], unchecked: ['!', 'could not be checked'],
-};
 const DOINGS = 14; // that are shown; the others come before them
 
 export class Lesson {
-  constructor() {
+  /** @param {(typed: string) => void} predict gives an answer to the lab that goes on */
+  constructor(predict) {
+    this._predict = predict;
     this._step = byId('step');
     this._doings = byId('doings');
     this._checks = byId('checks');
-    this._ask = byId('ask');
-    this._answer = /** @type {HTMLTextAreaElement} */ (byId('answer'));
-    /** @type {Map<number, string>} what the reader predicted, by the step */
+    this._choices = byId('choices');
+    /** @type {Map<number, string>} what the reader of this page predicts, by the step */
     this._answers = new Map();
-    this._number = 0;
-    this._answer.addEventListener('input', () => this._answers.set(this._number, this._answer.value));
+    this._asked = ''; // which choices are shown
   }
 
   /** @param {State} state */
@@ -32,11 +28,12 @@ export class Lesson {
     this._doings.scrollTop = this._doings.scrollHeight;
     replace(this._checks, ...state.checks.map(check => this._check(check)),
       ...state.troubles.map(text => html('li', { class: 'failed' }, visible(text))),
-      ...(state.end ? [end(state)] : []));
+      ...(state.end ? [this._end(state)] : []));
   }
 
   /** @param {State} state */
-  _showStep({ step, lab, part, checks }) {
+  _showStep(state) {
+    const { step, lab, part } = state;
     if (step) {
       replace(this._step, html('h3', {}, `Step ${step.number} of ${step.of}: ${step.title}`),
         html('p', {}, ...withCode(visible(step.say))));
@@ -44,40 +41,87 @@ export class Lesson {
       replace(this._step, html('h3', {}, lab?.title ?? part?.title ?? 'The network'),
         html('p', {}, ...withCode(lab?.intro ?? 'Packets that pass are shown here.')));
     }
-    const asks = Boolean(step?.ask);
-    byId('predict').hidden = !asks;
-    if (step && asks) {
-      replace(this._ask, html('b', {}, 'Predict: '), ...withCode(visible(step.ask)));
-      if (this._number !== step.number) {
-        this._number = step.number;
-        this._answer.value = this._answers.get(step.number) ?? '';
-      }
-      const said = this._answers.get(step.number);
-      const seen = checks.length > 0 && said;
-      byId('said').hidden = !seen;
-      if (seen) {
-        replace(byId('said'), html('b', {}, 'You said: '), said, html('br'), html('b', {}, 'Seen: '),
-          checks.map(check => `${VERDICTS[check.verdict][0]} ${check.text}`).join('; '));
-      }
+    byId('predict').hidden = !step?.ask;
+    byId('said').hidden = true;
+    if (!step?.ask) return;
+    replace(byId('ask'), html('b', {}, 'Predict: '), ...withCode(visible(step.ask)));
+    const own = state.predictions.get(step.number);
+    this._showChoices(step, this._said(state, step.number));
+    this._choices.hidden = own !== undefined;
+    const told = own ?? (state.doings.length ? undefined : state.predictions.get(step.number - 1));
+    byId('said').hidden = !told;
+    if (told) {
+      byId('said').classList.toggle('before', !own);
+      replace(byId('said'), ...(own ? [] : [`Step ${told.step}: `, ...withCode(visible(told.ask)), html('br')]),
+        ...outcome(told, this._said(state, told.step)));
     }
   }
 
+  /** What was answered: on this page, or in the run. @param {State} state @param {number} number */
+  _said({ said, predictions }, number) {
+    return this._answers.get(number) ?? said.get(number) ?? predictions.get(number)?.said ?? '';
+  }
+
+  /** @param {Step} step @param {string} said */
+  _showChoices(step, said) {
+    const asked = `${step.number} ${step.ask}`;
+    if (asked !== this._asked) {
+      this._asked = asked;
+      const choices = step.choices.map((text, i) => html('label', {},
+        html('input', { type: 'radio', name: 'choice', value: text, change: () => this._answer(step, text, 'abcdefgh'[i]) }),
+        html('span', {}, ...withCode(visible(text)))));
+      const number = html('input', { type: 'number', min: 0, step: 1, 'aria-labelledby': 'ask', placeholder: 'a number',
+        change: event => {
+          const { value } = /** @type {HTMLInputElement} */ (event.target);
+          if (value) this._answer(step, Number(value).toLocaleString('en'), value);
+        } });
+      this._choices.replaceChildren(...choices, ...(step.usage && !choices.length ? [number] : []));
+    }
+    for (const input of this._choices.querySelectorAll('input')) {
+      if (input.type === 'radio') input.checked = input.value === said;
+      else if (said && document.activeElement !== input) input.value = said.replace(/\D/g, '');
+    }
+  }
+
+  /** @param {Step} step @param {string} text @param {string} typed as at the prompt */
+  _answer(step, text, typed) {
+    this._answers.set(step.number, text);
+    this._predict(typed);
+  }
+
   /** @param {Check} check */
-  _check({ claim, text, verdict, evidence }) {
-    const [sign, words] = VERDICTS[verdict];
+  _check({ claim, text, verdict, sign, words, evidence }) {
     return html('li', { class: verdict },
       html('details', {}, html('summary', {}, html('span', { 'aria-hidden': 'true' }, sign),
         html('span', { class: 'unseen' }, `${words}: `), ' ', html('b', {}, claim), ` ${visible(text)}`),
       html('ul', {}, ...evidence.map(line => html('li', {}, visible(line))))));
   }
+
+  /** @param {State} state */
+  _end(state) {
+    const said = [...state.predictions.values()].map(prediction =>
+      /** @type {const} */ ([prediction, this._said(state, prediction.step)])).filter(([, text]) => text);
+    const wrong = said.filter(([prediction, text]) => text !== prediction.seen);
+    const words = state.end?.claims ? `The end. Claims: ${state.end.claims}.` : 'The end.';
+    return html('li', { class: state.end?.passed ? 'passed' : 'failed' }, html('b', {}, words),
+      html('ol', {}, ...(state.end?.learned ?? []).map(sentence => html('li', {}, ...withCode(sentence)))),
+      ...(said.length ? [html('p', {}, html('b', {}, `${said.length - wrong.length} of ${said.length} predictions were right.`))] : []),
+      html('ul', {}, ...wrong.map(([prediction, text]) => html('li', {}, `Step ${prediction.step}. `,
+        ...outcome(prediction, text)))));
+  }
 }
 
-/** @param {State} state */
-function end({ end: ended, claims }) {
-  const held = [...claims.values()].filter(verdict => verdict === 'held').length;
-  const words = claims.size ? `The end: ${held} of ${claims.size} claims hold.` : 'The end.';
-  return html('li', { class: ended?.passed ? 'held' : 'failed' }, html('b', {}, words),
-    html('ol', {}, ...(ended?.learned ?? []).map(sentence => html('li', {}, ...withCode(sentence)))));
+/** What was said, what was seen, and why that is so. @param {Prediction} prediction @param {string} said */
+function outcome({ seen, evidence, choices, beliefs, exercise }, said) {
+  const belief = beliefs[choices.indexOf(said)];
+  const right = said === seen;
+  return [
+    ...(said ? [html('b', {}, right ? 'You predicted it: ' : 'You said: '), ...withCode(visible(said)), html('br')] : []),
+    ...(belief && !right ? [html('b', {}, 'The belief behind it: '), ...withCode(visible(belief)), html('br')] : []),
+    ...(right ? [] : [html('b', {}, 'Seen: '), ...withCode(visible(seen || 'the step did not come to it')), html('br')]),
+    html('span', { class: 'quiet mono' }, visible(evidence)),
+    ...(exercise && said && !right ? [html('br'), html('b', {}, 'The exercise that fits: '), html('code', {}, exercise)] : []),
+  ];
 }
 
 /** @param {State['doings'][number]} doing @returns {Node[]} */

@@ -48,6 +48,11 @@ async function ask(what, fields = {}) {
   }
 }
 
+/** Answer the step's question. @param {string} typed */
+export function predict(typed) {
+  ask('predict', { line: typed });
+}
+
 /** Make the forms work. */
 export function connectForms() {
   const line = /** @type {HTMLInputElement} */ (byId('line'));

@@ -12,7 +12,7 @@ import { Tables } from './tables.js';
 import { PacketList, sentence } from './packets.js';
 import { Filter } from './filter.js';
 import { Player } from './player.js';
-import { listen, connectForms, allow, say } from './live.js';
+import { listen, connectForms, predict, allow, say } from './live.js';
 
 /** @type {Pause} */
 const CLOSED = { kind: 'pause', t: 0, open: false, next: false };
@@ -21,7 +21,7 @@ class View {
   constructor() {
     this.timeline = new Timeline();
     this._history = new History(this.timeline.cues);
-    this._lesson = new Lesson();
+    this._lesson = new Lesson(typed => this.player.live && this._pause.next && predict(typed));
     this._tables = new Tables(byId('tables'));
     this.filter = new Filter(() => this.show());
     this.player = new Player(this.timeline, flight => this._isShown(flight), () => this.show());
@@ -148,7 +148,7 @@ class View {
   _announce(state, newest) {
     const check = state.checks[state.checks.length - 1];
     const words = [state.step && `Step ${state.step.number}: ${state.step.title}.`,
-      check && `${check.claim} ${check.verdict}: ${check.text}.`,
+      check && `${check.claim} ${check.words}: ${check.text}.`,
       !this.player.playing && newest && sentence(newest.packet),
       state.end && (state.end.passed ? 'The end: all claims hold.' : 'The end: not all claims hold.')];
     const text = words.filter(Boolean).join(' ');

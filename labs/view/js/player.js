@@ -143,7 +143,7 @@ export class Player {
       if (!(entry.kind in MARKS)) continue;
       let [row, name] = MARKS[entry.kind];
       if (entry.kind === 'rule' && entry.ended !== undefined) name = 'ended';
-      if (entry.kind === 'check' && entry.verdict !== 'held') name = 'drop';
+      if (entry.kind === 'check' && entry.verdict !== 'passed') name = 'drop';
       paths[name] = `${paths[name] ?? ''}M${(1000 * at / Math.max(1, end)).toFixed(1)} ${row * 5}v${name === 'step' ? 20 : 5}`;
     }
     byId('marks').replaceChildren(...Object.entries(paths).map(([name, d]) => svg('path', { class: name, d })));

@@ -1,7 +1,7 @@
 // What is the case at a moment of the show: a fold over all that has happened until then. Copies
 // are kept on the way, so that going back costs no more than going on.
 
-/** @import {Cue, LabSaid, Part, Step, Command, Output, Observed, Check, Rule, End, Report} from './types.js' */
+/** @import {Cue, LabSaid, Part, Step, Command, Output, Observed, Check, Rule, End, Report, Prediction} from './types.js' */
 
 /** @typedef {{rule: Rule, since: number}} Row */
 /** @typedef {{node: string, rule: Rule, why: string, at: number}} Ended */
@@ -29,8 +29,10 @@ export class State {
     this.doings = [];
     /** @type {Check[]} of this step */
     this.checks = [];
-    /** @type {Map<string, string>} each claim's worst verdict so far */
-    this.claims = new Map();
+    /** @type {Map<number, string>} what was predicted in the run, by the step */
+    this.said = new Map();
+    /** @type {Map<number, Prediction>} … and what became of it */
+    this.predictions = new Map();
     /** @type {Map<string, Map<string, number>>} each NAPT's drops by reason */
     this.drops = new Map();
     /** @type {string[]} */
@@ -45,7 +47,8 @@ export class State {
     other.totals = new Map(this.totals);
     other.ports = new Map(this.ports);
     other.drops = new Map([...this.drops].map(([node, counts]) => [node, new Map(counts)]));
-    other.claims = new Map(this.claims);
+    other.said = new Map(this.said);
+    other.predictions = new Map(this.predictions);
     for (const key of /** @type {const} */ (['ended', 'doings', 'checks', 'troubles'])) {
       // @ts-ignore: each is copied to itself
       other[key] = [...this[key]];
@@ -70,13 +73,19 @@ export class State {
         break;
       case 'step':
         Object.assign(this, { step: entry, doings: [], checks: [], troubles: [] });
+        this.predictions.delete(entry.number);
+        break;
+      case 'predicted':
+        this.said.set(entry.step, entry.said);
+        break;
+      case 'prediction':
+        this.predictions.set(entry.step, entry);
         break;
       case 'command': case 'output': case 'observed': case 'report':
         this.doings.push(entry);
         break;
       case 'check':
         this.checks.push(entry);
-        this.claims.set(entry.claim, worse(this.claims.get(entry.claim), entry.verdict));
         break;
       case 'rule':
         this._applyRule(at, entry.node, entry.rule, entry.ended);
@@ -127,13 +136,6 @@ export class State {
     else this.ports.delete(table.node);
     this.drops.set(table.node, new Map(Object.entries(table.drops)));
   }
-}
-
-const VERDICTS = ['held', 'unchecked', 'failed'];
-
-/** @param {string | undefined} one @param {string} other */
-export function worse(one, other) {
-  return one !== undefined && VERDICTS.indexOf(one) > VERDICTS.indexOf(other) ? one : other;
 }
 
 export class History {

@@ -7,7 +7,7 @@
 // How long things take to show, in milliseconds at speed 1.
 const PACE = { wire: 550, inside: 200, rewrite: 1600, arrive: 300, broken: 1800, apart: 350 };
 /** @type {Record<string, number>} */
-const DWELL = { step: 1500, command: 700, check: 500, part: 400, end: 300, trouble: 500 };
+const DWELL = { step: 1500, command: 700, check: 500, prediction: 1500, part: 400, end: 300, trouble: 500 };
 const LATE = 2; // ms of real time by which a rule's report may be after its packet
 
 /** @param {Packet} packet @param {number} hop */

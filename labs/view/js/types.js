@@ -43,21 +43,23 @@
  */
 /** @typedef {{kind: 'lab', t: number, lab: string, title: string, intro: string}} LabSaid */
 /** @typedef {{kind: 'part', t: number, title: string, picture: Picture}} Part */
-/** @typedef {{kind: 'step', t: number, number: number, of: number, title: string, say: string, ask: string}} Step */
+/** @typedef {{kind: 'step', t: number, number: number, of: number, title: string, say: string, ask: string, choices: string[], usage: string}} Step  without choices, but with a usage: a number is asked for */
+/** @typedef {{kind: 'predicted', t: number, step: number, said: string}} Predicted */
+/** @typedef {{kind: 'prediction', t: number, step: number, ask: string, said: string, seen: string, evidence: string, choices: string[], beliefs: string[], exercise: string}} Prediction  what became of it; each choice has the belief behind it */
 /** @typedef {{kind: 'pause', t: number, open: boolean, next: boolean}} Pause  whether a command can be typed, and the next step asked for */
 /** @typedef {{kind: 'working', t: number, what: string}} Working */
 /** @typedef {{kind: 'command', t: number, node: string, command: string}} Command */
 /** @typedef {{kind: 'output', t: number, node: string, command: string, status: number, lines: string[]}} Output */
 /** @typedef {{kind: 'observed', t: number, lines: string[]}} Observed */
-/** @typedef {{kind: 'check', t: number, claim: string, text: string, verdict: string, evidence: string[]}} Check */
+/** @typedef {{kind: 'check', t: number, claim: string, text: string, verdict: string, sign: string, words: string, evidence: string[]}} Check */
 /** @typedef {{kind: 'rule', t: number, node: string, rule: Rule, ended?: string}} RuleEvent */
 /** @typedef {{kind: 'tables', t: number, when: string, tables: Table[]}} Tables */
 /** @typedef {{kind: 'drop', t: number, node: string, packet: string, reason: string, meaning: string}} Drop */
 /** @typedef {{kind: 'report', t: number, node: string, program: string, name: string, words: string}} Report */
 /** @typedef {{kind: 'trouble', t: number, text: string}} Trouble */
-/** @typedef {{kind: 'end', t: number, passed: boolean, learned: string[]}} End */
+/** @typedef {{kind: 'end', t: number, passed: boolean, claims: string, learned: string[]}} End */
 /**
- * @typedef {LabSaid | Part | Step | Pause | Working | Command | Output | Observed | Check
+ * @typedef {LabSaid | Part | Step | Predicted | Prediction | Pause | Working | Command | Output | Observed | Check
  *   | RuleEvent | Tables | Drop | Report | Trouble | End} Happening  all but packets
  */
 /** @typedef {Happening | Packet} Entry */

@@ -186,3 +186,8 @@ def always_at(exchange, napt):
 def fewer(_original, start, stop):
     """A smaller range."""
     return range(start, stop)
+
+
+def leaving_out(happen, unwanted):
+    """This does not happen to the network, though it is said."""
+    return lambda stage, line: None if line == unwanted else happen(stage, line)

@@ -109,3 +109,40 @@ def in_a_file_in_memory(data):
 def in_memory(data):
     """In its own memory."""
     _kept.extend(data)
+
+
+# ── STUN, and the programs of peers ────────────────────────────────────────────────────────
+
+_told = []
+
+
+def lying_once(answer):
+    """The STUN server tells its first client another endpoint."""
+
+    def answered(server, request, client, *arguments):
+        _told.append(client)
+        told = client if _told[1:] else ("203.0.113.66", 4000)
+        return answer(server, request, told, *arguments)
+
+    return answered
+
+
+def also_to_the_relay(use):
+    """The file goes to the relay as well, where the peers have met."""
+
+    async def used(sock, peer, options):
+        if options.send:
+            with socket.create_connection(options.meet) as relay:
+                relay.sendall(bytes(16).hex().encode() + b"\n" + options.send.read_bytes())
+        await use(sock, peer, options)
+
+    return used
+
+
+def never(_original):
+    """A coroutine that does nothing."""
+
+    async def nothing(*_arguments):
+        pass
+
+    return nothing

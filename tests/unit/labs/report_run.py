@@ -125,7 +125,7 @@ def tell(folder, text="plain", *, passed=True, frames=None, end=True, listener=N
         path=str(TOPOLOGY), engine="python", drawing=[], capture="capture.pcapng",
     )  # fmt: skip
     stream.emit("step", time=BEGAN, number=1, of=1, title=f"Step {text}", say=text, ask=text,
-                choices=[text], usage="a letter", proves=["9c.x"])  # fmt: skip
+                choices=[text, "nowhere"], usage="a letter", proves=["9c.x"])  # fmt: skip
     stream.emit("working", time=BEGAN, what=text)
     stream.emit("tables", time=BEGAN, when="before", tables=[table("napt_a")])
     stream.emit("command", time=BEGAN, node="bob", command=f"curl {text}")
@@ -142,6 +142,9 @@ def tell(folder, text="plain", *, passed=True, frames=None, end=True, listener=N
                 evidence=["first", text])  # fmt: skip
     after = table("napt_a", rule(1, made_by=text), drops={"no-rule": 1})
     stream.emit("tables", time=BEGAN + 1, when="after", tables=[after])
+    stream.emit("prediction", time=BEGAN + 1, step=1, ask=text, choices=[text, "nowhere"],
+                beliefs=["", text], said="nowhere", seen=text, right=False, belief=text,
+                evidence=text, expected=text, exercise="9c/door")  # fmt: skip
     if not passed:
         stream.emit("trouble", time=BEGAN + 1, text=text, trace="")
     if end:

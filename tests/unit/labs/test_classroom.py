@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 
 from napt_lab.labs.classroom import mark_many
+from napt_lab.labs.classroom.assignment import Assignment
 from napt_lab.labs.classroom.mark_page import write_mark_page
 from napt_lab.labs.classroom.mark_tables import (
     gradescope,
@@ -22,7 +23,7 @@ from napt_lab.labs.classroom.mark_tables import (
     write_marks_junit,
 )
 from napt_lab.labs.classroom.marked import Kept, Marked, Part, as_text, from_text, key_of
-from napt_lab.labs.classroom.one_submission import Assignment, could_not_be_marked
+from napt_lab.labs.classroom.one_submission import could_not_be_marked
 from napt_lab.labs.classroom.submissions import (
     MOST_BYTES,
     FolderError,
@@ -110,6 +111,7 @@ def test_half_a_file_is_read_as_far_as_it_can_be(tmp_path):
         "both-ways": None,
         "two-servers": None,
         "hairpin": ["set napt_a hairpinning true", "carol ping 10.0.0.7"],
+        "repair": None,
     }
     assert [line.split(":")[0] for line in tasks["door"].refused] == ["line 4", "line 5"]
     assert [line.split(":")[0] for line in tasks["hairpin"].refused] == ["line 8", "line 11"]
@@ -230,9 +232,11 @@ def test_what_is_marked_is_not_marked_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(mark_many, "RUNS", tmp_path)
     submissions = [Submission(who) for who in ("mia", "odd", "stop")]
 
+    wanted = Assignment((DOOR,), claimed_in("9c"))
+
     def run():
         return mark_many.mark_many(
-            "9c", submissions, lambda _: Assignment((DOOR,), claimed_in("9c")), mark_many.Outputs()
+            "9c", submissions, dict.fromkeys(("mia", "odd", "stop"), wanted), mark_many.Outputs()
         )
 
     assert run() == 130

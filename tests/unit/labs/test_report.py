@@ -235,6 +235,14 @@ def test_the_drawing_has_every_address_and_no_two_boxes_overlap(path):
             assert apart_x or apart_y, (one, other)
 
 
+def test_what_was_predicted_stands_beside_what_was_seen_and_learned(tmp_path):
+    words = " ".join(Elements(render(tell(tmp_path), tmp_path)).words.split())
+    outcome = "You said: nowhere The belief behind it: plain Seen: plain plain"
+    assert f"What happened {outcome}" in words
+    assert "What this level has shown plain What you predicted 0 of 1 predictions" in words
+    assert f"Step 1: plain {outcome} The exercise that fits: make exercise-9c PART=door" in words
+
+
 def test_a_run_that_was_stopped_is_called_so(tmp_path):
     story = tell(tmp_path, end=False)
     story.intro = "Port 80 of `files`, by `curl <URL>`"

@@ -1,0 +1,51 @@
+"""Whose variant do these answers fit, if not the variant of the one who handed them in?
+
+Each variant has addresses and ports that hardly any other has. So they tell whose network somebody
+had before them when the answers were written. It is a hint, and takes no points: the answers of
+another student get few anyway, for they name what is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from napt_lab.labs.exercises.exercise import Exercise, distinctive, variant_values
+from napt_lab.labs.exercises.variant import Student, words_of
+
+FEWEST = 2  # of a variant's words in the answers
+MOST_BYTES = 1 << 17  # of a file of answers that are looked at
+WRITTEN = "the exercises as they are written, without a student's variant"
+
+
+def words_of_variants(
+    exercises: Sequence[Exercise], students: Iterable[Student]
+) -> dict[str, frozenset[str]]:
+    """The addresses and ports that each student's variants have, by ID; and those as written."""
+    varied = {exercise.path: distinctive(exercise.path) for exercise in exercises}
+    words = {WRITTEN: frozenset(word for each in varied.values() for word in each)}
+    for student in students:
+        values = {path: variant_values(path, student) for path in varied}
+        words[student.id] = frozenset(
+            values[path][word] for path, each in varied.items() for word in each
+        )
+    return words
+
+
+def whose(answers: Path, who: str, words: Mapping[str, frozenset[str]]) -> str:
+    """A sentence about it, if these answers of `who` fit another variant better; else ""."""
+    try:
+        with answers.open("rb") as file:
+            there = words_of(file.read(MOST_BYTES).decode("utf-8", "replace"))
+    except OSError:
+        return ""
+    fits = {other: len(there & of_other) for other, of_other in words.items()}
+    own = fits.pop(who)
+    best = max(fits, key=lambda other: fits[other])
+    if fits[best] < FEWEST or fits[best] <= own:
+        return ""
+    variant = best if best == WRITTEN else f"the variant of {best}"
+    return (
+        f"these answers fit {variant}: they have {fits[best]} of its addresses and ports, and "
+        f"{own} of those of {who}"
+    )

@@ -1,0 +1,1 @@
+"""Level 9e: STUN and UDP hole punching."""
