@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import time
+from ipaddress import IPv4Address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,26 +33,30 @@ def first_packet(topology: Path) -> float:
     return answer["first_packet"]
 
 
-def many_hosts(count: int) -> float:
-    """Seconds to build a network of `count` hosts on one segment and take it down, as a command."""
+def many_hosts(count: int, napts: int = 0) -> float:
+    """Seconds to build a network of `count` hosts and take it down, as a command.
+
+    All are on one segment, behind the kernel's NAT; or behind so many NAPTs of ours.
+    """
     with TemporaryDirectory() as folder:
         topology = Path(folder) / "many.yaml"
-        topology.write_text(many_hosts_topology(count))
+        topology.write_text(many_hosts_topology(count, napts))
         return timed(
             sys.executable, "-m", "napt_lab.labs.bench.start", str(topology), str(time.time())
         )
 
 
-def many_hosts_topology(count: int) -> str:
-    """A topology file with one site of `count` hosts, and little else."""
-    hosts = "".join(f"      h{n}: 10.0.0.{n + 1}\n" for n in range(1, count + 1))
-    return f"""title: {count} hosts
-internet: {{server: 151.101.1.69}}
-sites:
-  site:
-    gateway: {{kind: napt, engine: nftables, public: 24.9.3.7, private: 10.0.0.1/24}}
-    hosts:
-{hosts}"""
+def many_hosts_topology(count: int, napts: int = 0) -> str:
+    """A topology file for many_hosts, and little else."""
+    text = f"title: {count} hosts\ninternet: {{server: 151.101.1.69}}\nsites:\n"
+    outside, inside = IPv4Address("24.9.0.2"), IPv4Address("10.0.0.2")
+    engine = "python" if napts else "nftables"
+    for site in range(sites := napts or 1):
+        keys = f"kind: napt, engine: {engine}, public: {outside + site}/16, private: 10.0.0.1/16"
+        text += f"  s{site}:\n    gateway: {{{keys}}}\n    hosts:\n"
+        numbers = range(count // sites)
+        text += "".join(f"      h{site}_{number}: {inside + number}\n" for number in numbers)
+    return text
 
 
 def check(sentences: int) -> float:

@@ -59,7 +59,8 @@ from napt_lab.topologies.spec.loader import load
 RESULT = ROOT / "bench.json"
 FEW = "python, few rules"
 OWN, IN_KERNEL = "python, its own code", "the kernel, on its behalf"
-HOSTS = (10, 50, 100)
+HOSTS = (10, 100, 500)
+NAPTS = 50  # before the largest number of hosts
 FLOODS = (20_000, 80_000)  # unauthenticated requests a second
 SENTENCES = (10, 100, 400)
 PEERS = ("passt", "slirp4netns", "iptables", "mininet", "coturn")  # packages
@@ -271,6 +272,16 @@ class Suite:
                 row.add(engine, ways[engine](count))
 
             yield from self._in_turns(row, list(ways), build, rounds=1)
+        behind = self.row(
+            f"napts-{NAPTS}", f"{max(HOSTS)} hosts behind {NAPTS} NAPTs, built and taken down", "s",
+            Target(Bound.VALUE_AT_MOST, 8), less=True,
+        )  # fmt: skip
+        yield from self._in_turns(
+            behind,
+            [OURS],
+            lambda engine: behind.add(engine, starting.many_hosts(max(HOSTS), NAPTS)),
+            rounds=1,
+        )
 
         for count in SENTENCES:
             row = self.row(

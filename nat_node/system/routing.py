@@ -19,6 +19,7 @@ usually waits to let the owner speak first.
 
 from __future__ import annotations
 
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ NAT_IN, NAT_OUT = "nat-in", "nat-out"
 _TABLE_IN, _TABLE_OUT = 100, 101
 _RULES = range(10, 17)
 _LOCAL = 100
+_NOT_NEEDED = "rule del pref"  # the beginning of a command that may fail
+_FAILED = re.compile(r"^(.*)\nCommand failed -:(\d+)$", re.MULTILINE)  # why, and which line
 _LAST_RESORT = 0xFFFFFFFF  # the metric that every other route is preferred to
 
 
@@ -57,10 +60,10 @@ def set_up(interfaces: Interfaces) -> None:
         ipv6 = Path("/proc/sys/net/ipv6/conf") / name / "disable_ipv6"
         if ipv6.exists():
             _write(ipv6, "1")
-    # A translator that was killed has left its rules; they are replaced.
-    _ip([f"rule del pref {pref}" for pref in (*_RULES, _LOCAL)], strict=False)
     _ip(
         [
+            # A translator that was killed has left its rules; they are replaced.
+            *(f"{_NOT_NEEDED} {pref}" for pref in (*_RULES, _LOCAL)),
             *(f"link set {name} mtu 65535 txqueuelen 4096 up" for name in (NAT_IN, NAT_OUT)),
             # The source hint makes our own packets come from the inside address.
             f"route replace default dev {NAT_IN} src {interfaces.internal} table {_TABLE_IN}",
@@ -80,10 +83,9 @@ def set_up(interfaces: Interfaces) -> None:
             f"neigh replace proxy {external} dev {outside}",
             # Permanent entries do not count in the neighbor table, which a machine has once.
             *(f"neigh replace 0.0.0.0 dev {name} nud permanent" for name in (NAT_IN, NAT_OUT)),
-        ],
-        strict=True,
+            f"{_NOT_NEEDED} 0",
+        ]
     )
-    _ip(["rule del pref 0"], strict=False)
     _write(sysctl / "neigh" / outside / "proxy_delay", "0")
     for name in ("all", inside, outside, NAT_IN, NAT_OUT):
         # What comes back from the translator looks misrouted to a reverse-path check.
@@ -102,14 +104,22 @@ def _write(setting: Path, value: str) -> None:
         raise RoutingError(f"cannot set {setting}: {error.strerror}") from None
 
 
-def _ip(commands: list[str], *, strict: bool) -> None:
-    """Run `ip` once for all commands. Not strict: what is not there need not be deleted."""
-    argv = ["ip", "-batch", "-"] if strict else ["ip", "-force", "-batch", "-"]
+def _ip(commands: list[str]) -> None:
+    """Run `ip` once for all commands. A rule that is not there need not be deleted."""
     try:
         result = subprocess.run(
-            argv, input="\n".join(commands), capture_output=True, text=True, check=False
+            ["ip", "-force", "-batch", "-"],
+            input="\n".join(commands),
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except FileNotFoundError:
         raise RoutingError("the program `ip` is missing: sudo apt-get install iproute2") from None
-    if strict and result.returncode:
-        raise RoutingError(f"ip: {result.stderr.strip()}")
+    failures = {commands[int(number) - 1]: why for why, number in _FAILED.findall(result.stderr)}
+    for command, why in failures.items():
+        if not command.startswith(_NOT_NEEDED):
+            raise RoutingError(f"ip {command}: {why}")
+    *_, last = ["", *result.stderr.splitlines()]
+    if result.returncode and not last.startswith("Command failed"):  # it went no further
+        raise RoutingError(f"ip: {last}")

@@ -9,6 +9,7 @@ import pytest
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.napt_control import ControlError
 from napt_lab.topologies.spec.loader import loads
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.network(timeout=60)
 
@@ -48,6 +49,12 @@ def fetch(net, node, url):
     )
 
 
+def state(napt, mine):
+    """The state of a rule's session."""
+    (rule,) = (rule for rule in napt.rules() if rule["id"] == mine["id"])
+    return rule["sessions"][0]["state"]
+
+
 def wait_for(net, name, condition):
     return net.log.wait_for(
         lambda event: event.node == "napt" and event.name == name and condition(event.fields),
@@ -70,7 +77,7 @@ def test_rules_sessions_drops_and_events():
         # A SYN, an ACK and a FIN at least; back a SYN-ACK, and data that may carry all the rest.
         assert mine["packets_out"] >= 3
         assert mine["packets_in"] >= 2
-        assert mine["sessions"][0]["state"] == "closed"
+        wait_until(lambda: state(napt, mine) == "closed", "the server's FIN")
         wait_for(net, "rule-added", lambda e: e["rule"]["id"] == mine["id"])
         ended = wait_for(net, "rule-ended", lambda e: e["rule"]["id"] == mine["id"])
         assert ended["why"] == "closed"

@@ -30,6 +30,7 @@ from napt_lab.topologies.network.mininet_import import Mininet
 from napt_lab.topologies.network.mininet_nodes import BatchIntf, BatchLink, Bridge, LabNode
 from napt_lab.topologies.network.napt_control import NaptControl
 from napt_lab.topologies.network.node import Node
+from napt_lab.topologies.network.nursery import Nursery
 from napt_lab.topologies.network.plan import (
     GROUP,
     PLAIN,
@@ -42,7 +43,7 @@ from napt_lab.topologies.network.plan import (
     segments,
 )
 from napt_lab.topologies.network.processes import EventLog, Process
-from napt_lab.topologies.network.programs import start_programs
+from napt_lab.topologies.network.programs import common_modules, start_programs
 from napt_lab.topologies.network.slow_links import SlowLink, SlowLinks
 from napt_lab.topologies.sandbox import limits, neighbor_table, sandbox
 from napt_lab.topologies.spec.errors import not_one_of
@@ -137,12 +138,13 @@ class Network(Happenings):
         self.mininet = Mininet(
             topo=None, switch=Bridge, controller=None, host=LabNode, link=BatchLink, intf=BatchIntf
         )
-        self._cleanup.callback(self.mininet.stop)
+        self._cleanup.callback(self._stop_mininet)
         quiet = QUIET if namespaces.has_ipv6() else {}
         namespaces.write_sysctls(quiet)
         if namespaces.has_bridge_netfilter():
             namespaces.write_sysctls(PLAIN_BRIDGES)
         own_programs.install()
+        nursery = self._start_nursery()
         plans = list(node_plans(self.topology))
         name_files = self._write_name_files()
         for plan in plans:
@@ -152,12 +154,26 @@ class Network(Happenings):
             holder.await_namespace()
             namespaces.visit(holder.pid, lambda: namespaces.write_sysctls(quiet | PLAIN))
             self._limits.add(holder.pid)
-            node = Node(plan.name, plan.ports, holder.pid, self.log, self._limits)
+            node = Node(plan.name, plan.ports, holder.pid, self.log, self._limits, nursery)
             node.home.mkdir(mode=0o755, parents=True, exist_ok=True)
             namespaces.cover(node.pid, name_files)
             self.nodes[plan.name] = node
         self._make_links(plans)
         self._configure(plans)
+
+    def _stop_mininet(self) -> None:
+        """End all nodes; at once, since each takes the kernel some milliseconds."""
+        for host in self.mininet.hosts:
+            host.holder.kill()
+        self.mininet.stop()
+
+    def _start_nursery(self) -> Nursery | None:
+        """The process that our programs come from; None if the topology has none."""
+        if not (modules := common_modules(self.topology)):
+            return None
+        nursery = Nursery(modules, own_programs.environment())
+        self._cleanup.callback(nursery.close)
+        return nursery
 
     def _write_name_files(self) -> dict[str, Path]:
         """Write /etc/hosts (public hosts) and an empty /etc/resolv.conf for the nodes.

@@ -17,15 +17,15 @@ from napt_lab.topologies.network.mininet_import import Node as MininetNode
 
 
 class LabNode(MininetNode):  # type: ignore[misc]  # Mininet has no types
-    """A Mininet node whose namespace is held by `cat`; its shell starts when it is used."""
+    """A Mininet node whose namespace is held by `sleep`; its shell starts when it is used."""
 
     isSetup = True  # noqa: N815  # Mininet's name; preflight has checked that the programs are there
 
     def startShell(self, **_options: Any) -> None:  # noqa: N802  # Mininet's name
         """Make the namespaces, without a shell."""
         self.holder = subprocess.Popen(
-            ["mnexec", "-cnp", "cat"],
-            stdin=subprocess.PIPE,
+            ["mnexec", "-cnp", "sleep", "infinity"],
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C at a prompt must not end the node
         )
@@ -34,7 +34,9 @@ class LabNode(MininetNode):  # type: ignore[misc]  # Mininet has no types
     def await_namespace(self) -> None:
         """Return when the namespaces exist: mnexec then prints its process number."""
         assert self.holder.stdout is not None
-        if not self.holder.stdout.readline():
+        with self.holder.stdout as said:  # no open file for each of a thousand nodes
+            is_there = bool(said.readline())
+        if not is_there:
             raise BuildError(f"{self.name}: mnexec could not make a network namespace")
 
     def sendCmd(self, *args: Any, **kwargs: Any) -> None:  # noqa: N802  # Mininet's name
@@ -57,7 +59,7 @@ class LabNode(MininetNode):  # type: ignore[misc]  # Mininet has no types
         """End the shell and the process that holds the namespaces."""
         super().terminate()
         self.holder.kill()
-        self.holder.communicate()
+        self.holder.wait()
 
 
 class Bridge(Switch):  # type: ignore[misc]

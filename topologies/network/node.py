@@ -14,10 +14,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from napt_lab.topologies.network import own_programs
 from napt_lab.topologies.network.napt_control import NaptControl
+from napt_lab.topologies.network.nursery import Nursery
 from napt_lab.topologies.network.plan import Port
 from napt_lab.topologies.network.processes import (
     Command,
@@ -26,6 +27,7 @@ from napt_lab.topologies.network.processes import (
     NodeProgram,
     Process,
     Tell,
+    start,
 )
 from napt_lab.topologies.sandbox import sandbox
 from napt_lab.topologies.sandbox.limits import Watch
@@ -39,9 +41,15 @@ class Node:
     """A node of the running network: run commands on it, start programs, look at its NAPT."""
 
     def __init__(
-        self, name: str, ports: tuple[Port, ...], pid: int, log: EventLog, limits: Watch
+        self,
+        name: str,
+        ports: tuple[Port, ...],
+        pid: int,
+        log: EventLog,
+        limits: Watch,
+        nursery: Nursery | None = None,
     ) -> None:
-        """`pid` is a process in the node's namespaces."""
+        """`pid` is a process in the node's namespaces; `nursery` starts programs of ours."""
         self.name = name
         self.ports = ports
         self.pid = pid
@@ -49,6 +57,7 @@ class Node:
         self.napt: NaptControl | None = None
         self._log = log
         self._limits = limits
+        self._nursery = nursery
         self._processes: list[Process] = []
         self._lock = threading.Lock()
 
@@ -70,21 +79,13 @@ class Node:
     @property
     def environment(self) -> dict[str, str]:
         """What commands on this node see: of the user's own settings, Python's path alone."""
-        ours: dict[str, str] = {}
-        if path := os.environ.get("PYTHONPATH"):
-            # `.` is the user's folder, not the node's: what lies there must not be imported.
-            folders = (str(Path(entry).absolute()) for entry in path.split(os.pathsep))
-            ours["PYTHONPATH"] = os.pathsep.join(folders)
+        ours = own_programs.environment()
         if self.napt is not None:
             ours["NAPT_CONTROL"] = str(self.napt.path)
-        if sys.dont_write_bytecode:  # root works in someone else's clone
-            ours["PYTHONDONTWRITEBYTECODE"] = "1"
         return ours | {
             "PATH": f"{own_programs.FOLDER}:{_user_path()}:/usr/local/sbin:/usr/sbin:/sbin:"
             "/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.home),
-            "PYTHONUNBUFFERED": "1",  # what waits for a program's line must see it
-            "LANG": "C.UTF-8",
             "TERM": os.environ.get("TERM", "dumb"),
             "PS1": f"{self.name}$ ",
         }
@@ -109,8 +110,9 @@ class Node:
         argv = own_programs.renamed(argv) or argv
         folder = folder or self.home
         self._check_program(argv[0], folder)
-        more = {"cwd": str(folder), "name": name, "ready": ready, "tell": tell}
-        return self._launch(Command, argv, env=environment or self.environment, **more)
+        with self._limits.calls():
+            started = start([*self.entry, *argv], environment or self.environment, str(folder))
+        return self._keep(Command(self.name, argv, started, name=name, ready=ready, tell=tell))
 
     def run(self, argv: Sequence[str], *, timeout: float = 30.0) -> Completed:
         """Run a command on the node to its end; DeadlinePassed after `timeout` seconds."""
@@ -121,8 +123,13 @@ class Node:
     def start_program(self, argv: Sequence[str], *, name: str) -> NodeProgram:
         """Start a node program (JSON lines on stdout), named `name` in the event log."""
         argv = own_programs.renamed(argv) or argv
-        more = {"cwd": str(self.home), "env": self.environment, "log": self._log}
-        return self._launch(NodeProgram, argv, name=name, **more)
+        where = self.environment, str(self.home)
+        with self._limits.calls():
+            if self._nursery is not None and own_programs.is_ours(argv):
+                started = self._nursery.start(self.pid, argv, *where)
+            else:
+                started = start([*self.entry, *argv], *where)
+        return self._keep(NodeProgram(self.name, argv, started, name=name, log=self._log))
 
     def _check_words(self, argv: object) -> None:
         if isinstance(argv, str):
@@ -149,9 +156,7 @@ class Node:
             where = "" if "/" in word else f" (PATH on the node: {path})"
             raise OSError(known, f"{self.name} cannot run {word!r}: {told}{where}")
 
-    def _launch(self, kind: type[P], argv: Sequence[str], **more: Any) -> P:
-        with self._limits.calls():
-            process = kind(self.name, argv, prefix=self.entry, **more)
+    def _keep(self, process: P) -> P:
         with self._lock:
             self._processes = [p for p in self._processes if p.running or p.has_fallen]
             self._processes.append(process)

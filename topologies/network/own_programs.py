@@ -6,6 +6,7 @@ be the user's, with packages of its own, and still `file-server` finds ours.
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -54,6 +55,26 @@ _FORMER = {  # what was typed after `python -m` before the commands had names
 def program(module: str, *arguments: str) -> list[str]:
     """The words that run a module of the project, whatever lies in the current folder."""
     return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def is_ours(argv: Sequence[str]) -> bool:
+    """Whether these words are such as `program` gives."""
+    return list(argv[:3]) == program("")[:3]
+
+
+def environment() -> dict[str, str]:
+    """What Python on a node must know from its start: of the user's own settings, its path."""
+    ours = {
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",  # what waits for a program's line must see it
+    }
+    if path := os.environ.get("PYTHONPATH"):
+        # `.` is the user's folder, not the node's: what lies there must not be imported.
+        folders = (str(Path(entry).absolute()) for entry in path.split(os.pathsep))
+        ours["PYTHONPATH"] = os.pathsep.join(folders)
+    if sys.dont_write_bytecode:  # root works in someone else's clone
+        ours["PYTHONDONTWRITEBYTECODE"] = "1"
+    return ours
 
 
 def install(folder: Path = FOLDER) -> None:

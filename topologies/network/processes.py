@@ -1,10 +1,10 @@
 """Starts programs on nodes, reads their output, and ends them with their children.
 
 A program is started as `mnexec -a PID argv...`, without a shell: Mininet's helper enters the node's
-namespaces and becomes the program. For each program a thread reads its stdout and stderr, so that
-it never blocks on a full pipe, and keeps a limited part of both. Node programs print one JSON
-object per line; these become events in the network's event log. Code that needs an event waits for
-it with a deadline.
+namespaces and becomes the program. (Our own come from a nursery, in nursery.py.) For each program a
+thread reads its stdout and stderr, so that it never blocks on a full pipe, and keeps a limited part
+of both. Node programs print one JSON object per line; these become events in the network's event
+log. Code that needs an event waits for it with a deadline.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 KEPT_OUTPUT = 1 << 20  # bytes that are kept of each program's stdout, and of its stderr
 KEPT_EVENTS = 200_000  # the oldest events above this number are deleted
@@ -181,23 +181,43 @@ class Kept:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A process that has begun. `end` is a descriptor that is readable when it has ended.
+
+    `wait` then gives its exit status, negative for a signal.
+    """
+
+    pid: int
+    stdout: IO[bytes]
+    stderr: IO[bytes]
+    end: int
+    wait: Callable[[], int]
+
+
+def start(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> Started:
+    """Start a program, in a session of its own: killing its group ends its children as well."""
+    popen = subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=dict(env),
+        cwd=cwd,
+        start_new_session=True,
+    )
+    assert popen.stdout is not None
+    assert popen.stderr is not None
+    return Started(popen.pid, popen.stdout, popen.stderr, os.pidfd_open(popen.pid), popen.wait)
+
+
 class Process(ABC):
     """What runs on a node. A thread reads its output.
 
     A `Command` prints what it likes; a `NodeProgram` is ours, and reports events.
     """
 
-    def __init__(
-        self,
-        node: str,
-        argv: Sequence[str],
-        *,
-        prefix: Sequence[str],
-        env: Mapping[str, str],
-        cwd: str,
-        name: str = "",
-    ) -> None:
-        """Start `argv` after `prefix`, the words that enter the node."""
+    def __init__(self, node: str, argv: Sequence[str], started: Started, *, name: str = "") -> None:
         self.node = node
         self.name = name or argv[0]
         self.argv = tuple(argv)
@@ -206,22 +226,15 @@ class Process(ABC):
         self._seconds = 0.0
         self._stdout, self._stderr = Kept(), Kept()
         self._ended = threading.Event()
-        self._popen = subprocess.Popen(
-            [*prefix, *argv],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=dict(env),
-            cwd=cwd,
-            start_new_session=True,  # killing its group ends its children as well
-        )
+        self._process = started
+        self._status = 0
         self._reader = threading.Thread(target=self._drain, name=f"{node}-{self.name}", daemon=True)
         self._reader.start()
 
     @property
     def pid(self) -> int:
         """Its process number, in the sandbox."""
-        return self._popen.pid
+        return self._process.pid
 
     @property
     def running(self) -> bool:
@@ -231,7 +244,7 @@ class Process(ABC):
     @property
     def status(self) -> int | None:
         """Its exit status, negative for a signal; None while it runs."""
-        return None if self.running else self._popen.returncode
+        return None if self.running else self._status
 
     @abstractmethod
     def await_ready(self, deadline: float) -> None:
@@ -251,7 +264,7 @@ class Process(ABC):
         return Completed(
             node=self.node,
             argv=self.argv,
-            status=self._popen.returncode,
+            status=self._status,
             stdout=self._stdout.text(),
             stderr=self._stderr.text(),
             seconds=self._seconds,
@@ -272,14 +285,14 @@ class Process(ABC):
         # They end a moment later, and have devices until then.
         with contextlib.suppress(ProcessLookupError):
             while self._killed:
-                os.killpg(self._popen.pid, 0)
+                os.killpg(self.pid, 0)
                 time.sleep(GONE_POLL)
 
     def send_signal(self, number: int) -> None:
         """Send a signal to the command and its children."""
         self.told_to_end = True
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._popen.pid, number)
+            os.killpg(self.pid, number)
 
     @property
     def has_fallen(self) -> bool:
@@ -290,8 +303,7 @@ class Process(ABC):
         """How it ended, with its last words; None if it runs."""
         if self.running:
             return None
-        status = self._popen.returncode
-        return f"{self.name} on {self.node} ended with status {status}: {self.last_words()}"
+        return f"{self.name} on {self.node} ended with status {self._status}: {self.last_words()}"
 
     def loss(self) -> str | None:
         """The same if it should still run; None if it does, or was told to end."""
@@ -303,28 +315,26 @@ class Process(ABC):
 
     def _drain(self) -> None:
         """Read both streams until the command has ended, even if a child keeps them open."""
-        assert self._popen.stdout is not None
-        assert self._popen.stderr is not None
-        pidfd = os.pidfd_open(self._popen.pid)
-        with selectors.DefaultSelector() as selector, self._popen.stdout, self._popen.stderr:
+        process = self._process
+        with selectors.DefaultSelector() as selector, process.stdout, process.stderr:
             for stream, sink in (
-                (self._popen.stdout, self._take_stdout),
-                (self._popen.stderr, self._take_stderr),
+                (process.stdout, self._take_stdout),
+                (process.stderr, self._take_stderr),
             ):
                 os.set_blocking(stream.fileno(), False)
                 selector.register(stream, selectors.EVENT_READ, sink)
-            selector.register(pidfd, selectors.EVENT_READ)
+            selector.register(process.end, selectors.EVENT_READ)
             alive = True
             while alive:
                 ready = selector.select()
-                alive = not any(key.fd == pidfd for key, _ in ready)
+                alive = not any(key.fd == process.end for key, _ in ready)
                 # After its end, the rest of its output is in the pipes.
                 keys = [key for key, _ in ready] if alive else list(selector.get_map().values())
                 for key in keys:
                     if key.data is not None and not self._read(key.fd, key.data, to_end=not alive):
                         selector.unregister(key.fileobj)
-        self._popen.wait()
-        os.close(pidfd)
+        self._status = process.wait()
+        os.close(process.end)
         self._seconds = time.monotonic() - self._started
         self._finish()
 
@@ -438,7 +448,7 @@ class Command(Process):
 
     def loss(self) -> str | None:
         """How it ended, if it should still run: without `ready` it may be done, with status 0."""
-        if self._ready is None and self._popen.returncode == 0:
+        if self._ready is None and self.status == 0:
             return None
         return super().loss()
 

@@ -65,6 +65,15 @@ def start_programs(topology: Topology, nodes: Mapping[str, Node]) -> list[Proces
     return starting
 
 
+def common_modules(topology: Topology) -> set[str]:
+    """What the topology's programs import: for the process that they are forked from."""
+    gateways = [site.gateway for site in topology.sites if not site.gateway.is_router]
+    modules = {"napt_lab.nat_node.startup"} if any(g.napt for g in gateways) else set()
+    if any(host.runs for host in topology.hosts()) or any(not g.napt for g in gateways):
+        modules.add("asyncio")
+    return modules
+
+
 def gateway_programs(
     site: Site, node: Node, topology: Topology, *, fresh: bool = True
 ) -> Iterator[Process]:

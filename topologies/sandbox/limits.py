@@ -67,9 +67,10 @@ class Watch:
 
     def reached(self, *, failed: bool) -> list[Finding]:
         """The limits that were reached; `failed`: something did not hold, or broke."""
-        table = neighbor_table.read()
-        if more := table.overflows - self._overflows:
-            self._note(table.full(f"refused {more} entries during the run"))
+        with contextlib.suppress(OSError), self.calls():
+            table = neighbor_table.read()
+            if more := table.overflows - self._overflows:
+                self._note(table.full(f"refused {more} entries during the run"))
         if dropped := sum(_connections_refused(pid) for pid in self._pids):
             self._note(_full_connection_table(dropped))
         if more := process_limit.refused() - self._refused:

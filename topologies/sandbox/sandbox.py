@@ -44,7 +44,8 @@ HOSTNAME = "napt-lab"
 PRIVATE_MEMORY = (Path("/run"), Path("/dev/shm"))  # each a tmpfs of the sandbox's own
 RUN_DIRECTORY = Path("/run/napt-lab")
 GRACE = 3.0  # seconds from a signal until the work is killed if it has not ended
-OPEN_FILES = 1024  # files that a lab with its nodes and captures may have open at once
+OPEN_FILES = 1024  # files that a lab with its nodes and captures may have open at once …
+MOST_OPEN_FILES = 4096  # … and a network of a thousand nodes
 FAILED, CANNOT_RUN = 1, 3  # exit statuses; CANNOT_RUN: an error of this machine
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x0002_0000, 0x0400_0000, 0x0800_0000
@@ -242,10 +243,10 @@ def _furnish() -> None:
 
 
 def _allow_open_files() -> None:
-    """Raise the soft limit of open files to OPEN_FILES, or to the hard limit if that is lower."""
+    """Raise the soft limit of open files to what a network needs, or to the hard limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < OPEN_FILES:
-        enough = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < MOST_OPEN_FILES:
+        enough = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(MOST_OPEN_FILES, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 
 

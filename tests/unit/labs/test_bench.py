@@ -108,11 +108,12 @@ def test_the_table_shows_engines_ratios_and_targets():
     assert "✗ at least 0.6 of kernel" in text
 
 
-@pytest.mark.parametrize("count", [1, 100])
-def test_a_topology_with_many_hosts_is_a_good_one(tmp_path, count):
+@pytest.mark.parametrize(("count", "napts"), [(1, 0), (500, 0), (500, 50)])
+def test_a_topology_with_many_hosts_is_a_good_one(tmp_path, count, napts):
     file = tmp_path / "many.yaml"
-    file.write_text(many_hosts_topology(count))
-    assert len(load(file).sites[0].hosts) == count
+    file.write_text(many_hosts_topology(count, napts))
+    topology = load(file)
+    assert (len(list(topology.hosts())), len(topology.sites)) == (count + 1, napts or 1)
 
 
 def test_a_topology_with_many_sentences_is_a_good_one(tmp_path):

@@ -1,0 +1,50 @@
+"""Our programs are forked from one process, and are programs of their own all the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from napt_lab.topologies.network.build_error import ProgramLost
+from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.spec.checkout import TOPOLOGIES
+from napt_lab.topologies.spec.loader import load
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.network(timeout=60)
+
+
+def parent(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_each_is_shown_with_its_words_on_its_node():
+    with Network(load(TOPOLOGIES / "two-sites.yaml")) as net:
+        (napt,), (files,) = (net[name].processes for name in ("napt_a", "files"))
+        shown = Path(f"/proc/{napt.pid}/cmdline").read_bytes()
+        assert shown.rstrip(b"\0") == " ".join(napt.argv).encode()
+        for process, node in ((napt, net["napt_a"]), (files, net["files"])):
+            for kind in ("net", "mnt"):
+                namespaces = [
+                    Path(f"/proc/{p}/ns/{kind}").readlink() for p in (process.pid, node.pid)
+                ]
+                assert namespaces[0] == namespaces[1]
+            assert os.getpgid(process.pid) == process.pid
+        assert parent(napt.pid) == parent(files.pid) != os.getpid()
+        wrong = net["files"].start_program([*files.argv[:4], "--port", "x"], name="wrong")
+        wrong.await_end()
+        assert wrong.status == 2
+        assert "'x' is not a port" in str(wrong.obituary())
+
+
+def test_without_the_process_that_they_come_from_they_are_lost():
+    with (  # noqa: PT012
+        pytest.raises(ProgramLost, match="ended with status -9"),
+        Network(load(TOPOLOGIES / "two-sites.yaml")) as net,
+    ):
+        (napt,) = net["napt_a"].processes
+        os.kill(parent(napt.pid), signal.SIGKILL)
+        wait_until(lambda: not napt.running, "the news")
