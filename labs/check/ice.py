@@ -28,7 +28,8 @@ from napt_lab.topologies.spec.assertions import ConnectsByIce, Via
 
 PATIENCE = 20.0  # seconds for the other peer to come
 END_SECONDS = 30.0  # more, for a way to it, the file, and the programs' ends
-FILE_BYTES = 64  # one datagram
+CHUNK = 1200  # bytes of the file in one datagram (servers/shared/file_in_datagrams.py)
+TOKEN_BYTES = 64
 ANSWER_BYTES = 16  # of the digest in its answer (servers/shared/file_in_datagrams.py)
 HEADS = (b"DATA", b"HAVE")  # with which its datagrams begin
 PROGRAM = "ice"
@@ -60,22 +61,24 @@ class _Meeting:
     content: bytes
 
     @property
-    def answer(self) -> bytes:
-        return hashlib.sha256(self.content).digest()[:ANSWER_BYTES]
+    def tokens(self) -> tuple[bytes, bytes]:
+        """By which the file's second datagram is known, and the answer to it.
+
+        Over TCP, the first one may be in a segment with what was sent before it.
+        """
+        token = self.content[CHUNK:]
+        return token, hashlib.sha256(token).digest()[:ANSWER_BYTES]
 
 
-def connect_by_ice(
-    ground: Ground, pairs: Collection[Pair], turn_by_udp: Collection[str] = ()
-) -> dict[Pair, Connected]:
+def connect_by_ice(ground: Ground, pairs: Collection[Pair]) -> dict[Pair, Connected]:
     """Connect these pairs of hosts, all at once. CannotTell if a program could not be run.
 
     The topology must have a relay, where they meet; STUN and TURN servers are used if there are.
-    All but the hosts of `turn_by_udp` reach the TURN server over TCP, which passes where UDP is
-    blocked. (Of many connections at once, data in a stream may not be found in captures.)
     """
     since, log_since = ground.wire.mark(), ground.net.log.mark()
     meetings = [
-        _Meeting(pair, secrets.token_hex(16), new_name(), os.urandom(FILE_BYTES)) for pair in pairs
+        _Meeting(pair, secrets.token_hex(16), new_name(), os.urandom(CHUNK + TOKEN_BYTES))
+        for pair in pairs
     ]
     with ExitStack() as stack:
         for meeting in meetings:
@@ -83,10 +86,7 @@ def connect_by_ice(
             stack.enter_context(removed(*(home / meeting.file for home in homes)))
             (homes[0] / meeting.file).write_bytes(meeting.content)
         nodes = dict.fromkeys(node for pair in pairs for node in pair)
-        processes = {
-            node: _start(ground, node, meetings, "udp" if node in turn_by_udp else "tcp")
-            for node in nodes
-        }
+        processes = {node: _start(ground, node, meetings) for node in nodes}
         end = time.monotonic() + PATIENCE + END_SECONDS
         for process in processes.values():
             ground.ends(process, end - time.monotonic())
@@ -97,13 +97,13 @@ def connect_by_ice(
         }
 
 
-def _start(ground: Ground, node: str, meetings: Collection[_Meeting], turn_over: str) -> Process:
+def _start(ground: Ground, node: str, meetings: Collection[_Meeting]) -> Process:
     argv = [PROGRAM, "--meet", _server(ground, "relay")[0], "--wait", f"{PATIENCE:g}"]
     turn, user = _server(ground, "turn")
     if stun := _server(ground, "stun")[0] or turn:  # a TURN server answers STUN as well
         argv += ["--stun", stun]
     if turn:
-        argv += ["--turn", turn, "--turn-over", turn_over, "--user", user]
+        argv += ["--turn", turn, "--turn-over", "either", "--user", user]
     for meeting in meetings:
         if node in meeting.pair:
             does = "--send" if node == meeting.pair[0] else "--receive"
@@ -148,7 +148,7 @@ def _outcome(
             raise CannotTell(processes[node].obituary() or f"{PROGRAM} on {node} did not end")
     forth, back = (
         Trail(tuple(captured for captured in seen.seen if token in captured.data))
-        for token in (meeting.content, meeting.answer)
+        for token in meeting.tokens
     )
     via, via_back = (
         way_between(ground, *meeting.pair, forth),

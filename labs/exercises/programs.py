@@ -59,7 +59,7 @@ _ICE = Grammar(
     {
         **dict.fromkeys(("--meet", "--stun", "--turn"), _ENDPOINT),
         "--user": _ACCOUNT,
-        "--turn-over": "udp|tcp",
+        "--turn-over": "udp|tcp|either",
         "--word": r"[0-9A-Fa-f]{1,128}",
         "--wait": _SECONDS,
         "--send": _FILE,

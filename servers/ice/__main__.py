@@ -23,7 +23,7 @@ from napt_lab.servers.ice.candidates import (
     by_kind,
     kind_and_endpoint,
 )
-from napt_lab.servers.ice.connection import Connection
+from napt_lab.servers.ice.connection import EITHER, Connection
 from napt_lab.servers.shared.arguments import (
     account,
     address_and_port,
@@ -142,7 +142,7 @@ def _arguments() -> argparse.Namespace:
             required=name == "meet")  # fmt: skip
     add("--word", action="append", required=True, help="what both say there; can be repeated")
     add("--user", type=account, metavar="NAME:PASSWORD", help="of the TURN server")
-    add("--turn-over", choices=("udp", "tcp"), default="udp", help="default: %(default)s")
+    add("--turn-over", choices=("udp", "tcp", EITHER), default="udp", help="default: %(default)s")
     add("--wait", type=float, default=60.0, metavar="SECONDS",
         help="for the other peer and a way to it, default: %(default)s")  # fmt: skip
     add("--send", dest="files", action="append", default=[], metavar="FILE",

@@ -19,6 +19,7 @@ from aioice.ice import CandidatePair, StunProtocol
 from aioice.stun import Message
 
 RELAY_SECONDS = 1.0  # for which the direct ways are tried alone
+EITHER = "either"  # by UDP if the TURN server answers, or else by TCP
 GATHERING_SECONDS = 2  # for the answers of the STUN and TURN servers
 
 
@@ -34,7 +35,12 @@ class Connection(aioice.Connection):
         self, component: int, addresses: list[str], timeout: int = GATHERING_SECONDS
     ) -> list[aioice.Candidate]:
         """Ask STUN and TURN servers; where UDP is blocked, their answers do not come."""
-        return await super().get_component_candidates(component, addresses, timeout)
+        over, self.turn_transport = self.turn_transport, self.turn_transport.replace(EITHER, "udp")
+        found = await super().get_component_candidates(component, addresses, timeout)
+        if over == EITHER and self.turn_server and not any(each.type == "relay" for each in found):
+            self.turn_transport = "tcp"
+            found += await super().get_component_candidates(component, [], timeout)
+        return found
 
     async def connect(self) -> None:
         """Try the pairs until one works. ConnectionError if none does."""
