@@ -41,7 +41,9 @@ help:
 	  'shell TOPOLOGY=FILE' 'build a topology and get a prompt on its nodes' \
 	  'clean' 'remove what running, testing and pip left in this folder' \
 	  'distclean' 'remove the installed Python packages (.venv) as well'
-	@printf '%s\n' '' '  WEB=1 with a lab, an exercise or shell: watch its packets in a browser' \
+	@printf '%s\n' '' '  With a lab: FROM=4: begin with step 4; RESUME=1: go on where a run was stopped;' \
+	  '    QUIZ=1: only its questions, without a network; PART=name: one part' \
+	  '  WEB=1 with a lab, an exercise or shell: watch its packets in a browser' \
 	  '  ENGINE=docker or ENGINE=podman with any of them: run it in a container'
 
 $(LABS:%=lab-%): lab-%:

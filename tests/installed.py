@@ -23,6 +23,6 @@ def lay_out(root: Path) -> Path:
 
 def environment(root: Path) -> dict[str, str]:
     """The environment in which Python finds the copy at `root`, and is told of no lab's options."""
-    unwanted = {"STEP", "PART", "PYTHONDONTWRITEBYTECODE"}
+    unwanted = {"STEP", "PART", "FROM", "RESUME", "QUIZ", "PYTHONDONTWRITEBYTECODE"}
     kept = {name: value for name, value in os.environ.items() if name not in unwanted}
     return kept | {"PYTHONPATH": str(root)}

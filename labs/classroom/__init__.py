@@ -9,6 +9,7 @@
     mark_many.py        all of it, with progress
     mark_tables.py      CSV, Gradescope, JUnit, JSON
     mark_page.py        a page for a browser
+    similar.py          which translators are alike, by copydetect
 
 Theory of operation. The process that the teacher started reads no YAML of a student's and runs
 nothing: for each submission it forks a process into a sandbox, which hands back its marks as one

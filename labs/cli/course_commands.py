@@ -49,3 +49,20 @@ def keys(students: Path, secret: Path | None) -> None:
         except ValueError as error:
             raise click.UsageError(f"{students}: {error}") from error
         rows.writerow(map(harmless, (who, name, code)))
+
+
+@course.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def similar(folder: Path) -> None:
+    """Show which translators in FOLDER are alike, whatever their names and layout, and where.
+
+    FOLDER is as for `grade --folder`. A hint for a talk, not a verdict.
+    """
+    from napt_lab.labs.classroom.similar import tell_similar
+    from napt_lab.labs.classroom.submissions import FolderError, handed_in
+
+    try:
+        submissions, _ = handed_in(folder, {})
+    except FolderError as error:
+        raise click.UsageError(str(error)) from error
+    sys.exit(tell_similar(submissions))

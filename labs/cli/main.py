@@ -91,19 +91,50 @@ web_option = click.option(
 @click.argument("lab_id", metavar="ID")
 @click.option("--step", is_flag=True, envvar="STEP", help="Pause before each step.")
 @click.option("--part", envvar="PART", help="Run only this part of the lab.")
+@click.option(
+    "--from",
+    "first",
+    type=click.IntRange(1),
+    default=1,
+    envvar="FROM",
+    metavar="STEP",
+    help="Begin with this step: those before it are done without a word.",
+)
+@click.option("--resume", is_flag=True, envvar="RESUME", help="Go on where a run was stopped.")
+@click.option("--quiz", is_flag=True, envvar="QUIZ", help="Only ask the steps' questions.")
 @web_option
-def lab(lab_id: str, step: bool, part: str | None, web: int | None) -> None:
+def lab(
+    lab_id: str,
+    step: bool,
+    part: str | None,
+    first: int,
+    resume: bool,
+    quiz: bool,
+    web: int | None,
+) -> None:
     """Run the lab ID (`labs` lists them) and write its results to runs/."""
-    from napt_lab.labs.course.registry import LABS
+    from napt_lab.labs.course.registry import LABS, parts_of
 
     if lab_id not in LABS:
         raise click.UsageError(f"there is no lab {lab_id!r}; there are: {', '.join(LABS)}")
+    if resume and (quiz or part is not None or first != 1):
+        raise click.UsageError(
+            "RESUME goes on with a run as it was begun: without QUIZ, PART, FROM"
+        )
+    if quiz:
+        from napt_lab.labs.running.quiz import run_quiz
+
+        try:
+            parts = parts_of(LABS[lab_id].lab(), part, first)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        sys.exit(run_quiz([step for part in parts for step in part.steps], first))
     load(LABS[lab_id].topology)
     door = open_door(web)
     enter_sandbox()
     from napt_lab.labs.running.runner import run_lab
 
-    sys.exit(run_lab(lab_id, step=step, part=part, door=door))
+    sys.exit(run_lab(lab_id, step=step, part=part, first=first, resume=resume, door=door))
 
 
 @main.command()

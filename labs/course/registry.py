@@ -6,7 +6,7 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from napt_lab.labs.stage.steps import Lab
+from napt_lab.labs.stage.steps import Lab, Part
 from napt_lab.topologies.spec.checkout import IN_CHECKOUT, TOPOLOGIES
 
 
@@ -84,3 +84,23 @@ def what_next(lab_id: str) -> str:
     if ids[-1] != lab_id:
         words.append(f"`{lab}{ids[ids.index(lab_id) + 1]}` (the next level)")
     return f"Next: {' or '.join(words)}." if words else ""
+
+
+def resume_command(lab_id: str) -> str:
+    """What is typed to go on with a run that was stopped."""
+    return f"make lab-{lab_id} RESUME=1" if IN_CHECKOUT else f"napt-lab lab {lab_id} --resume"
+
+
+def parts_of(lab: Lab, part: str | None, first: int) -> list[Part]:
+    """The parts that `part` names, if they have the step number `first`; else ValueError."""
+    names = [p.name for p in lab.parts]
+    wanted = part.split(",") if part is not None else names
+    for name in wanted:
+        if name not in names:
+            there = ", ".join(names)
+            raise ValueError(f"lab {lab.id} has no part {name!r}; there are: {there}")
+    parts = [p for p in lab.parts if p.name in wanted]
+    steps = sum(len(p.steps) for p in parts)
+    if not 1 <= first <= steps:
+        raise ValueError(f"there is no step {first}; there are 1 to {steps}")
+    return parts

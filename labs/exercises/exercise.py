@@ -19,6 +19,7 @@ from pathlib import Path
 
 import yaml
 
+from napt_lab.labs.exercises import keys
 from napt_lab.labs.exercises.answers import check_line, parse_line
 from napt_lab.labs.exercises.node_names import NodeNames
 from napt_lab.labs.exercises.patterns import KINDS, OF_FILES, Pattern
@@ -37,16 +38,11 @@ from napt_lab.topologies.spec.yaml_nodes import Entry, Section, compose
 
 FOLDER = Path(__file__).resolve().parent
 LEVELS = ("8", "9a", "9b", "9c", "9d", "9e", "9g", "9h")
-LARGEST_FILE = 1 << 20  # bytes
-MAX_POINTS = 100
 MAX_TEXT = 2000  # characters
-POINTS = 1  # if `points` is left out
-REQUIRED = ("title", "task", "network", "hints", "solution")
 VARIANT_KEYS = ("vary", "cases")
-KEYS = (*REQUIRED, "files", "may-set", "done", "mistakes", "learned", *VARIANT_KEYS)
-DONE_REQUIRED = ("check", "fact")
-DONE_KEYS = (*DONE_REQUIRED, "points", "message")
-MISTAKE_KEYS = ("answer", "when", "says")  # all required
+#: A variant has none of these parts' words in the place of another. (What is handed out to students
+#: lacks the solution, and must lead to the same variant.)
+HANDED_OUT = ("title", "task", "network", "files", "may-set", "done", "hints", "learned")
 
 _FILE_NAME = re.compile(rf"({'|'.join(LEVELS)})-[0-9]+-([a-z][a-z-]*)\.yaml")
 _SIZE = re.compile(r"([0-9]{1,4})K")
@@ -147,7 +143,9 @@ def load(path: Path, student: Student | None = None, case: int | None = None) ->
     top = _compose(path, student, case)
     match = _FILE_NAME.fullmatch(path.name) if path.parent == FOLDER else None
     level, name = (match[1], match[2]) if match else ("", path.stem)
-    section = top.section(*KEYS, required=REQUIRED)
+    section = top.section(
+        *keys.names(keys.EXERCISE), required=keys.names(keys.EXERCISE, required=True)
+    )
     names = _node_names(top, path)
 
     def line(text: str) -> str:
@@ -238,7 +236,9 @@ def _plan(path: Path) -> _Plan:
         if each.word not in rest:
             section["vary"].refuse(f"{quoted(each.word)} is not a word of this exercise")
     top.problems.raise_if_any()
-    words = frozenset(words_of(text))
+    parts = [there, *(case.named() for case in _items(section, "cases"))]
+    shown = (entry.texts() for part in parts for key, entry in part.items() if key in HANDED_OUT)
+    words = frozenset(word for texts in shown for text in texts for word in words_of(text))
     return _Plan(text, words, tuple(varied), len(_items(section, "cases")))
 
 
@@ -288,7 +288,9 @@ def _compose(path: Path, student: Student | None, case: int) -> Entry:
     found = top.named().get("cases") if top.is_mapping() else None
     items = found.items() if found else []
     if items:
-        section = items[case].section(*(key for key in KEYS if key not in VARIANT_KEYS))
+        section = items[case].section(
+            *(name for name in keys.names(keys.EXERCISE) if name not in VARIANT_KEYS)
+        )
         if not section.unknown:
             _merge(top.node, items[case].node)
     return top
@@ -362,6 +364,10 @@ def _gateway_name(site: str, entry: Entry) -> str:
 # ── single values ──────────────────────────────────────────────────────────────────────────
 
 
+def _section(entry: Entry, known: tuple[keys.Key, ...]) -> Section:
+    return entry.section(*keys.names(known), required=keys.names(known, required=True))
+
+
 def _items(section: Section, key: str) -> list[Entry]:
     return section[key].items() if key in section else []
 
@@ -373,14 +379,14 @@ def _texts(
 
 
 def _done(entry: Entry, pattern: Callable[[str], Pattern]) -> Done | None:
-    section = entry.section(*DONE_KEYS, required=DONE_REQUIRED)
+    section = _section(entry, keys.DONE)
     fact = section.value("fact", pattern)
     if fact is None:
         return None
     return Done(
         section.value_or("check", _text, ""),
         fact,
-        section.value_or("points", _number(0, MAX_POINTS), POINTS),
+        section.value_or("points", _number(0, keys.MAX_POINTS), keys.POINTS),
         section.value_or("message", _text, ""),
     )
 
@@ -388,7 +394,7 @@ def _done(entry: Entry, pattern: Callable[[str], Pattern]) -> Done | None:
 def _mistake(
     entry: Entry, line: Callable[[str], str], pattern: Callable[[str], Pattern]
 ) -> Mistake | None:
-    section = entry.section(*MISTAKE_KEYS, required=MISTAKE_KEYS)
+    section = _section(entry, keys.MISTAKE)
     when = tuple(p for item in _items(section, "when") if (p := item.read(pattern)))
     return Mistake(_texts(section, "answer", line), when, section.value_or("says", _text, ""))
 
@@ -406,7 +412,7 @@ def _sizes(entry: Entry, names: NodeNames | None) -> dict[str, int]:
 
 def _size(text: str) -> int:
     match = _SIZE.fullmatch(text)
-    if not match or not 0 < int(match[1]) << 10 <= LARGEST_FILE:
+    if not match or not 0 < int(match[1]) << 10 <= keys.LARGEST_FILE:
         raise ValueError(f"{quoted(text)} is not a size; allowed: 1K to 1024K")
     return int(match[1]) << 10
 

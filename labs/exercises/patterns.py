@@ -1,22 +1,7 @@
 """Patterns of facts: what an exercise asks about an attempt.
 
-A fact is a line:
-
-    typed bob curl -o holiday.jpg http://24.9.3.7:8080/holiday.jpg        a line of the answer
-    told rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080: …     … that was refused; of rules, until
-                                                                one is added or removed there
-    rule napt_a tcp 24.9.3.7:8080 10.0.0.7:8080                           an explicit rule, present
-    first napt_a tcp 24.9.3.7:8080     … which was there before the SYN of the last connection to it
-    late napt_a tcp 24.9.3.7:8080      … which came after that SYN
-    same bob:holiday.jpg alice:files/holiday.jpg                          two files, byte for byte
-    has pc:page.html                                                      a file that is not empty
-    drop napt_a no-rule tcp SYN 203.0.113.77:40001 > 24.9.3.7:8080        a packet, dropped
-    event stackoverflow request peer=24.9.3.7:40001 path=/                what a program reported
-    last relay refused peer=24.9.3.7:40001 reason=…          … the last thing reported on this node
-    set napt mapping endpoint-independent
-
-A pattern is such a line with `*` for anything, or several with ` | ` between them, of which one is
-enough; after `not `, no fact may match any of them.
+A fact is a line; FACTS has all kinds. A pattern is such a line with `*` for anything, or several
+with ` | ` between them, of which one is enough; after `not `, no fact may match any of them.
 """
 
 from __future__ import annotations
@@ -26,7 +11,58 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-KINDS = ("typed", "told", "rule", "first", "late", "same", "has", "drop", "event", "last", "set")
+#: What a fact looks like, and when it is there; README.md has this table (key_rows.py).
+FACTS = (
+    (
+        "typed LINE",
+        "the student typed this line: `typed bob curl *`",
+    ),
+    (
+        "told LINE: WORDS",
+        "this line was refused or failed, with these words: `told rule add napt_a * 10.0.0.9:*`. "
+        "Such facts about `rule add` are removed when a later `rule` line for the same NAPT "
+        "succeeds",
+    ),
+    (
+        "rule NAPT PROTOCOL EXTERNAL INTERNAL",
+        "this explicit rule is in the table: `rule napt_a tcp 24.9.3.7:8080 10.0.0.7:8080`",
+    ),
+    (
+        "first NAPT PROTOCOL EXTERNAL",
+        "… and was there before the first SYN of the last connection to it",
+    ),
+    (
+        "late NAPT PROTOCOL EXTERNAL",
+        "… and came after that SYN",
+    ),
+    (
+        "same NODE:FILE NODE:FILE",
+        "these files are the same, byte for byte, and not empty: `same bob:holiday.jpg "
+        "alice:files/holiday.jpg`",
+    ),
+    (
+        "has NODE:FILE",
+        "this file exists and is not empty",
+    ),
+    (
+        "drop NAPT REASON PACKET",
+        "the NAPT dropped a packet: `drop napt_a no-rule tcp SYN 203.0.113.77:* > 24.9.3.7:8080`",
+    ),
+    (
+        "event NODE NAME KEY=VALUE …",
+        "a program on a node reported this: `event stackoverflow request peer=24.9.3.7:* path=/`",
+    ),
+    (
+        "last NODE NAME KEY=VALUE …",
+        "the last thing that programs on this node reported, in the same words: `last relay "
+        "refused *`",
+    ),
+    (
+        "set GATEWAY KEY VALUE",
+        "the student changed this setting: `set napt mapping endpoint-independent`",
+    ),
+)
+KINDS = tuple(form.split()[0] for form, _ in FACTS)
 OF_FILES = ("same", "has")
 
 

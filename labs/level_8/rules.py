@@ -42,7 +42,7 @@ rules = Part(
     topology="level-8-rules.yaml",
     title="The life of a rule",
     then="This was the first half of the level, a good place for a break. Type `quit`, and go on "
-    "another day with `make lab-8 STEP=1 PART=idle,65536,inbound,upload`.",
+    "another day with `make lab-8 RESUME=1`.",
 )
 
 

@@ -128,7 +128,7 @@ class Story:
                 (step.troubles if step else self.troubles).append(record["text"])
             case "stopped":
                 self.stopped = record["where"]
-            case "prediction":
+            case "prediction" | "remembered":
                 self._predictions[record["step"]] = record
                 if step is not None:
                     step.prediction = record

@@ -15,10 +15,11 @@ from napt_lab.labs.capture.pcapng import join_pcapng
 from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.check.check_command import check_topologies
 from napt_lab.labs.check.reports import CannotReport, Reports
-from napt_lab.labs.course.registry import LABS, what_next
+from napt_lab.labs.course.registry import LABS, parts_of, resume_command, what_next
 from napt_lab.labs.prompt import Prompt
 from napt_lab.labs.prompt.script import ScriptCLI
 from napt_lab.labs.prompt.why import Why
+from napt_lab.labs.records.bookmark import Bookmark, Bookmarking, read_bookmark
 from napt_lab.labs.records.rundir import RunDirectory
 from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.report.story import Story
@@ -50,23 +51,35 @@ if TYPE_CHECKING:
     from napt_lab.labs.view.live import Live
 
 
-def run_lab(lab_id: str, *, step: bool, part: str | None, door: Door | None = None) -> int:
+def run_lab(
+    lab_id: str,
+    *,
+    step: bool,
+    part: str | None,
+    first: int = 1,
+    resume: bool = False,
+    door: Door | None = None,
+) -> int:
     """Run a lab with narration. Returns the exit status; what it produced is in runs/.
 
-    `door`: where a browser sees it while it goes on.
+    `first`: the step to begin with. `resume`: go on where the last run was stopped. `door`: where
+    a browser sees it while it goes on.
     """
     lab = LABS[lab_id].lab()
-    names = [p.name for p in lab.parts]
-    wanted = part.split(",") if part is not None else names
-    for name in wanted:
-        if name not in names:
-            return _refuse(f"lab {lab_id} has no part {name!r}; there are: {', '.join(names)}")
-    parts = [p for p in lab.parts if p.name in wanted]
+    mark = read_bookmark(lab_id) if resume else None
+    if mark is not None:
+        step, part, first = step or mark.pauses, ",".join(mark.parts), mark.step
+    elif resume:
+        return _refuse(f"no run of lab {lab_id} was stopped: run it without RESUME")
+    try:
+        parts = parts_of(lab, part, first)
+    except ValueError as error:
+        return _refuse(str(error))
     if step and not sys.stdin.isatty():
         return _refuse("STEP needs a terminal to type at; run it without STEP")
     narration = Narration()
     pause = Prompt(narration.console) if step else None
-    return play(lab, parts, narration, pause, door)
+    return play(lab, parts, narration, pause, door, first, mark)
 
 
 def play(
@@ -75,8 +88,13 @@ def play(
     narration: Narration,
     pause: Pause | None,
     door: Door | None = None,
+    first: int = 1,
+    mark: Bookmark | None = None,
 ) -> int:
-    """Play some parts of a lab and write everything down, however it ends."""
+    """Play some parts of a lab and write everything down, however it ends.
+
+    It begins with the step number `first`; `mark`: where another run was stopped.
+    """
     try:
         directory = RunDirectory(lab.id)
         results = Results(directory.path)
@@ -87,26 +105,29 @@ def play(
     stream.listen(story)
     stream.listen(recording)
     stream.listen(narration)
+    stream.listen(Bookmarking(lab.id, [part.name for part in parts], pauses=pause is not None))
     live = open_page(door, lab.title, stream, narration.console)
     if live is None:
-        run = Play(lab, parts, stream, directory.path, pause)
+        run = Play(lab, parts, stream, directory.path, pause, first=first, mark=mark)
     else:
         wait = live.steps(pause) if pause is not None else None
-        run = Play(lab, parts, stream, directory.path, wait, meet=live.meets)
+        run = Play(
+            lab, parts, stream, directory.path, wait, meet=live.meets, first=first, mark=mark
+        )
     try:
         passed = run.run()
     finally:
         stream.silence()
         narration.progress.end()
         kept = _keep(run, results, (story, recording), directory, narration)
-        if kept and len(parts) < len(lab.parts):
-            only = ", ".join(part.name for part in parts)
+        if kept and len(run.begun) < len(lab.parts):
+            only = ", ".join(run.begun)
             narration.console.print(f"Only these parts of lab {lab.id} ran: {only}.", style="dim")
         if kept and run.stopped:
             narration.console.print(
                 f"The results of the last complete run of lab {lab.id}, if any, are kept.\n"
                 f"A run that was stopped counts as failed (exit status {FAILED}; "
-                f"{INTERRUPTED} after Ctrl-C).",
+                f"{INTERRUPTED} after Ctrl-C). `{resume_command(lab.id)}` goes on there.",
                 style="dim",
             )
         if live is not None:

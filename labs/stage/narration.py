@@ -145,7 +145,7 @@ class Narration:
             self._print(
                 self._with_code(f"Step {record['step']}. You believed: {believed}"), indent=2
             )
-            self._print(self._with_code(f"Seen: {record['seen']}"), indent=4)
+            self._print(self._with_code(f"{_label(record)}{record['seen']}"), indent=4)
         exercises = dict.fromkeys(record["exercise"] for record in wrong if record["exercise"])
         if exercises:
             words = " or ".join(f"`{exercise_command(name)}`" for name in exercises)
@@ -187,6 +187,12 @@ class Narration:
             self._with_code(f"You predict: {record['said']}. Enter shows what happens.", "dim")
         )
 
+    def _tell_remembered(self, record: Record) -> None:
+        self._predictions[record["step"]] = record
+
+    def _tell_quizzed(self, _record: Record) -> None:
+        self._tell_beliefs()
+
     def _tell_prediction(self, record: Record) -> None:
         self._predictions[record["step"]] = record
         if self._replays:
@@ -201,8 +207,9 @@ class Narration:
             if record["belief"]:
                 belief = self._with_code(record["belief"])
                 self._print(Text("The belief behind it: ", "yellow").append_text(belief), indent=2)
-            self._print(Text("Seen: ", "bold yellow").append_text(seen), indent=2)
-        self._print(Text(record["evidence"], style="dim"), indent=4)
+            self._print(Text(_label(record), "bold yellow").append_text(seen), indent=2)
+        if record["evidence"]:
+            self._print(Text(record["evidence"], style="dim"), indent=4)
         if record["seen"] != record["expected"]:
             words = f"The course expects: {record['expected']}. This network does otherwise."
             self._print(self._with_code(words), indent=4)
@@ -289,6 +296,10 @@ class Narration:
 
 def _sign(verdict: Verdict) -> tuple[str, str]:
     return f"{verdict.sign} ", f"bold {verdict.color}"
+
+
+def _label(record: Record) -> str:
+    return "Seen: " if record["evidence"] else "It is: "  # in a quiz nothing is seen
 
 
 def _steps(record: Record) -> str:

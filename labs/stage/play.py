@@ -14,17 +14,17 @@ from __future__ import annotations
 import contextlib
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 
 from napt_lab.labs.capture.wire import Wire
+from napt_lab.labs.records.bookmark import Bookmark
 from napt_lab.labs.records.stream import Record, Stream
 from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.pause import Go, Here, Pause
-from napt_lab.labs.stage.prediction import Prediction, Value
+from napt_lab.labs.stage.prediction import Prediction, Value, outcome
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Lab, Part, emit_check
 from napt_lab.topologies.network.build_error import BuildError, ProgramLost
@@ -62,12 +62,13 @@ class Play:
         persistent: bool = False,
         meet: Meeting = lambda _net, _wire: contextlib.nullcontext(),
         first: int = 1,
-        said: Mapping[int, str] = MappingProxyType({}),
+        mark: Bookmark | None = None,
     ) -> None:
         """Captures go to `folder`; `pause` is called before each step acts, and at the end.
 
         `meet` gets each network, and what it returns is entered while that network runs. The run
-        begins with the step number `first`. `said`: what was predicted before, by the step.
+        begins with the step number `first`. `mark`: what was predicted in a run with which it
+        goes on.
 
         `translator` is a file that translates in our place, on every NAPT. A `persistent` run
         goes on with the next step when one has been broken off.
@@ -82,7 +83,8 @@ class Play:
         self._meet = meet
         self._steps = [step for part in parts for step in part.steps]
         self._at = first  # the number of the step that is played, or comes next
-        self._said = dict(said)
+        self._remembered = list(mark.predictions.values()) if mark else []
+        self._said = dict(mark.said) if mark else {}
         self._found: tuple[Value, str] | None = None  # what the present step answers, and why
         self._checked: set[str] = set()  # claims checked in the present step
         self._acting = False  # whether a step has begun to act
@@ -99,6 +101,8 @@ class Play:
         """Play all steps; True if every check of every claim passed."""
         began = time.monotonic()
         self._stream.emit("lab", lab=self._lab.id, title=self._lab.title, intro=self._lab.intro)
+        for record in self._remembered:
+            self._stream.emit("remembered", **{**record, "event": "remembered"})
         go = Go(self._at, at_once=self._pause is None)
         try:
             while go.step <= len(self._steps):
@@ -128,7 +132,7 @@ class Play:
     def _play_part(self, go: Go) -> Go:
         """Build the network of the part that has this step, and play from there; where to go on."""
         part, first = self._part_of(go.step)
-        self._at = first if go.at_once else go.step
+        self._at = first
         self._failed = {number for number in self._failed if number < first}
         if part.name not in self.begun:
             self.begun.append(part.name)
@@ -242,39 +246,17 @@ class Play:
 
     def _judge(self, ask: str, asked: Prediction) -> None:
         """Hold what was predicted against what the step has found."""
+        value, evidence = self._found or (None, "the step did not come to it")
+        seen = "" if value is None else asked.text_of(value)
         said = self._said.get(self._at, "")
-        value, evidence = self._found or ("", "the step did not come to it")
-        seen = asked.text_of(value)
-        self._stream.emit(
-            "prediction",
-            step=self._at,
-            ask=ask,
-            choices=[choice.text for choice in asked.choices],
-            beliefs=[choice.belief for choice in asked.choices],
-            said=said,
-            seen=seen,
-            expected=asked.right,
-            right=said == seen if said and seen else None,
-            belief=asked.belief(said),
-            evidence=evidence,
-            exercise=asked.exercise,
-        )
+        told = outcome(self._at, ask, asked, said, seen, evidence)
+        self._stream.emit("prediction", **told)
 
     def _announce(self, number: int, *, left_out: bool = False) -> None:
         """Say what comes; a step that is `left_out` gets the number 0."""
         step = self._steps[number - 1]
-        asked = step.predict
-        self._stream.emit(
-            "step",
-            number=0 if left_out else number,
-            of=len(self._steps),
-            title=step.title,
-            say=step.say,
-            ask=step.ask,
-            choices=asked.texts if asked else [],
-            usage=asked.usage if asked else "",
-            proves=list(step.proves),
-        )
+        told = 0 if left_out else number
+        self._stream.emit("step", number=told, of=len(self._steps), **step.told())
 
     def _stop(self) -> None:
         """The run was ended early: say where, and which claims are unchecked."""

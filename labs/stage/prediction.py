@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from napt_lab.topologies.spec.checkout import IN_CHECKOUT
 
@@ -91,6 +92,30 @@ def number(right: int, beliefs: Mapping[int, str], *, exercise: str = "") -> Pre
     """A number, with the belief behind each usual mistake."""
     wrong = (Choice(value, f"{value:,}", belief) for value, belief in beliefs.items())
     return Prediction((Choice(right, f"{right:,}"), *wrong), True, exercise)
+
+
+def outcome(
+    step: int, ask: str, asked: Prediction, said: str, seen: str | None = None, evidence: str = ""
+) -> dict[str, Any]:
+    """What became of the answer `said` ("": none) to a step's question: the event `prediction`.
+
+    `seen` is what the step has found, "" if it did not come to it. Without a network it is what the
+    course calls right, and there is no evidence.
+    """
+    seen = asked.right if seen is None else seen
+    return {
+        "step": step,
+        "ask": ask,
+        "choices": [choice.text for choice in asked.choices],
+        "beliefs": [choice.belief for choice in asked.choices],
+        "said": said,
+        "seen": seen,
+        "expected": asked.right,
+        "right": said == seen if said and seen else None,
+        "belief": asked.belief(said),
+        "evidence": evidence,
+        "exercise": asked.exercise,
+    }
 
 
 def exercise_command(name: str) -> str:

@@ -35,6 +35,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.stage.prediction import Prediction
@@ -52,6 +53,17 @@ class Step:
     predict: Prediction | None
     proves: tuple[str, ...]
     action: Callable[..., None]
+
+    def told(self) -> dict[str, Any]:
+        """What is said of it before it acts: the fields of the event `step`."""
+        return {
+            "title": self.title,
+            "say": self.say,
+            "ask": self.ask,
+            "choices": self.predict.texts if self.predict else [],
+            "usage": self.predict.usage if self.predict else "",
+            "proves": list(self.proves),
+        }
 
 
 @dataclass(slots=True)

@@ -63,7 +63,7 @@ class Results:
                 self._steps.append(_Step(record["number"] or LEFT_OUT, record["title"]))
             case "check":
                 self._add_check(record)
-            case "prediction":
+            case "prediction" | "remembered":
                 told = {key: record[key] for key in PREDICTION}
                 nothing = {key: None for key in ("said", "seen") if not record[key]}
                 self._predictions[record["step"]] = told | nothing

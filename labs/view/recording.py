@@ -114,6 +114,8 @@ class Recording:
         names = ("step", "ask", "said", "seen", "evidence", "choices", "beliefs", "exercise")
         return [("prediction", {name: record[name] for name in names})]
 
+    _of_remembered = _of_prediction
+
     def _of_pause(self, record: Record) -> list[tuple[str, Record]]:
         return [("pause", {"open": True, "next": record.get("next", True)})]
 

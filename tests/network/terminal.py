@@ -19,13 +19,15 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\x07")
 class Terminal:
     """A program at a terminal of its own: `with Terminal(…) as terminal:` ends it at the latest."""
 
-    def __init__(self, arguments: Sequence[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self, arguments: Sequence[str], environment: dict[str, str], folder: Path = ROOT
+    ) -> None:
         self.pid, self.descriptor = pty.fork()
         if self.pid == 0:
             signal.signal(
                 signal.SIGINT, signal.SIG_DFL
             )  # ignored where tests run in the background
-            os.chdir(ROOT)
+            os.chdir(folder)
             os.execve(sys.executable, [sys.executable, *arguments], os.environ | environment)
         self.seen = ""
 

@@ -25,6 +25,7 @@ from typing import Any
 KEPT_OUTPUT = 1 << 20  # bytes that are kept of each program's stdout, and of its stderr
 KEPT_EVENTS = 200_000  # the oldest events above this number are deleted
 LAST_WORDS = 2000  # characters of its output that are told of a program that ended
+GONE_POLL = 0.002  # seconds between two looks whether killed children are gone
 LINE_LIMIT = 1 << 16  # bytes of one JSON line; a longer one is not an event
 Tell = Callable[[str, bool], None]
 
@@ -200,7 +201,7 @@ class Process(ABC):
         self.node = node
         self.name = name or argv[0]
         self.argv = tuple(argv)
-        self.told_to_end = False
+        self.told_to_end = self._killed = False
         self._started = time.monotonic()
         self._seconds = 0.0
         self._stdout, self._stderr = Kept(), Kept()
@@ -261,11 +262,17 @@ class Process(ABC):
 
     def kill(self) -> None:
         """End the command and its children now."""
+        self._killed = True
         self.send_signal(signal.SIGKILL)
 
     def await_end(self) -> None:
-        """Wait until a command that was killed has ended."""
+        """Wait until the command has ended; if it was killed, its children as well."""
         self._ended.wait()
+        # They end a moment later, and have devices until then.
+        with contextlib.suppress(ProcessLookupError):
+            while self._killed:
+                os.killpg(self._popen.pid, 0)
+                time.sleep(GONE_POLL)
 
     def send_signal(self, number: int) -> None:
         """Send a signal to the command and its children."""

@@ -58,8 +58,8 @@ export class Lesson {
   }
 
   /** What was answered: on this page, or in the run. @param {State} state @param {number} number */
-  _said({ said }, number) {
-    return this._answers.get(number) ?? said.get(number) ?? '';
+  _said({ said, predictions }, number) {
+    return this._answers.get(number) ?? said.get(number) ?? predictions.get(number)?.said ?? '';
   }
 
   /** @param {Step} step @param {string} said */

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -16,16 +16,9 @@ from napt_lab.labs.exercises import progress
 from napt_lab.labs.exercises.answers import check_line, load_answers, parse_line
 from napt_lab.labs.exercises.command_line import read_tasks
 from napt_lab.labs.exercises.exercise import (
-    DONE_KEYS,
-    DONE_REQUIRED,
     FOLDER,
-    KEYS,
-    LARGEST_FILE,
     LEVELS,
-    MAX_POINTS,
-    MISTAKE_KEYS,
-    POINTS,
-    REQUIRED,
+    VARIANT_KEYS,
     Setting,
     load,
     names,
@@ -33,8 +26,10 @@ from napt_lab.labs.exercises.exercise import (
 )
 from napt_lab.labs.exercises.grade import Graded, as_json, grade, summary
 from napt_lab.labs.exercises.grade import suite as suite_of
+from napt_lab.labs.exercises.key_rows import fact_rows, key_rows
+from napt_lab.labs.exercises.keys import DONE, EXERCISE, MISTAKE
 from napt_lab.labs.exercises.marking import Mark, Marks, unanswered
-from napt_lab.labs.exercises.patterns import KINDS, Pattern
+from napt_lab.labs.exercises.patterns import Pattern
 from napt_lab.labs.exercises.progress import Result, read_progress, save_result
 from napt_lab.labs.exercises.tasks import Task, prepare
 from napt_lab.labs.verdict.junit import write_junit
@@ -43,6 +38,7 @@ from napt_lab.topologies.network.programs import ProgramError
 from napt_lab.topologies.spec.errors import TopologyError
 
 ROOT = Path(__file__).parents[3]
+SOURCE = (FOLDER / "exercise.py").read_text()
 EXERCISES = [exercise for level in LEVELS for exercise in series(level)]
 
 
@@ -106,32 +102,14 @@ def test_what_is_wrong_with_an_exercise_is_told_with_its_line(tmp_path):
     ]
 
 
-def table(heading):
-    """The rows of the first table after a heading of README.md: cells by the word in its first."""
-    text = (FOLDER / "README.md").read_text().partition(f"\n### {heading}\n")[2]
-    lines = itertools.takewhile(
-        lambda line: line.startswith("|"),
-        itertools.dropwhile(lambda line: not line.startswith("|"), text.splitlines()),
-    )
-    rows = [line.strip("|").split(" | ") for line in list(lines)[2:]]
-    return {row[0].strip(" `").split()[0]: row for row in rows}
-
-
-def test_the_page_lists_every_key_and_every_fact():
-    keys = table("Keys")
-    wanted = {
-        *KEYS,
-        *(f"done[].{key}" for key in DONE_KEYS),
-        *(f"mistakes[].{key}" for key in MISTAKE_KEYS),
-    }
-    assert set(keys) == wanted
-    required = {*REQUIRED, *(f"done[].{key}" for key in DONE_REQUIRED)}
-    required |= {f"mistakes[].{key}" for key in MISTAKE_KEYS}
-    assert {key for key, row in keys.items() if row[1].strip() == "required"} == required
-    assert keys["done[].points"][1].strip() == str(POINTS)
-    assert f"0 to {MAX_POINTS}" in keys["done[].points"][2]
-    assert f"1K to {LARGEST_FILE >> 10}K" in keys["files"][2]
-    assert tuple(table("Facts")) == KINDS
+def test_the_page_has_the_tables_of_the_code_that_reads_them():
+    """To renew them: python -m napt_lab.labs.exercises.key_rows."""
+    page = (FOLDER / "README.md").read_text()
+    for heading, rows in (("Keys", key_rows()), ("Facts", fact_rows())):
+        section = page.partition(f"\n### {heading}\n")[2].partition("\n#")[0]
+        assert [line for line in section.splitlines() if line.startswith("| `")] == rows
+    read = set(re.findall(r'section(?:\[|\.value(?:_or)?\(|, )"([a-z-]+)"', SOURCE))
+    assert {key.name for key in (*EXERCISE, *DONE, *MISTAKE)} == read | {"network", *VARIANT_KEYS}
 
 
 def test_an_exercise_of_ones_own_is_called_as_its_file(tmp_path):

@@ -10,7 +10,7 @@ import subprocess
 from collections import deque
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
@@ -93,6 +93,31 @@ def test_where_there_is_no_lab_to_end_it_drops_the_line(ctrl_c):
     ended, shown = ctrl_c(LabCLI, "^C", "quit")
     assert ended is False
     assert shown.count("Ctrl-D or quit leaves") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "go", "said"),
+    [
+        ("", Go(2), ""),
+        ("next", Go(2), ""),
+        ("back", Go(1, at_once=False), ""),
+        ("repeat", Go(1), ""),
+        ("goto 3", Go(3, at_once=False), ""),
+        ("goto 9", None, "There is no step 9; there are 1 to 3."),
+        ("goto x", None, "Type the number of a step after it, 1 to 3, as in: goto 4"),
+        ("b", None, "b is not an answer"),
+        ("7", None, "7 is not an answer"),
+        ("maybe", None, "maybe is neither a command (? shows them) nor a node"),
+    ],
+)
+def test_where_to_go_on(line, go, said):
+    out, nothing = io.StringIO(), SimpleNamespace()
+    cli = SteppingCLI(
+        no_nodes(), Console(file=out, width=80), HERE, cast(Any, nothing), Background()
+    )
+    assert cli.onecmd(line) is (go is not None)
+    assert cli.go == (go or HERE.on)
+    assert said in out.getvalue()
 
 
 def test_after_the_last_step_there_is_nothing_left_to_stop(ctrl_c, monkeypatch):

@@ -1,0 +1,140 @@
+"""A part that begins again, the bookmark of a run, and the questions alone: no network is built."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import deque
+
+import pytest
+from rich.console import Console
+
+from napt_lab.labs.course.registry import LABS
+from napt_lab.labs.records.bookmark import Bookmarking, read_bookmark
+from napt_lab.labs.records.stream import Stream
+from napt_lab.labs.report.story import Story
+from napt_lab.labs.running import quiz
+from napt_lab.labs.stage.narration import Narration
+from napt_lab.labs.verdict.results import Results
+from napt_lab.labs.view.recording import Recording
+from tests.unit.labs.report_run import TOPOLOGY
+
+STEP = {"of": 4, "say": "", "ask": "?", "choices": [], "usage": "", "proves": []}
+PREDICTION = {"ask": "?", "choices": [], "beliefs": [], "said": "", "seen": "a", "expected": "a",
+              "right": None, "belief": "", "evidence": "seen", "exercise": ""}  # fmt: skip
+
+
+class Run(Stream):
+    """Tells of a run with parts of two steps each."""
+
+    def part(self, name, first):
+        self.emit("part", part=name, title=name, topology="t", path=str(TOPOLOGY), engine="python",
+                  drawing=[], capture=f"{name}.pcapng", first=first)  # fmt: skip
+
+    def steps(self, *numbers, passed=True):
+        for number in numbers:
+            self.emit("step", number=number, title=f"step {number}", **STEP)
+            self.emit("working", what="w")
+            self.emit("check", claim=f"x.{number}", text="t", passed=passed, broken=False,
+                      evidence=["e"])  # fmt: skip
+            self.emit("prediction", step=number, **PREDICTION)
+
+    def end(self):
+        self.emit("end", passed=True, seconds=1.0, learned=["l"], error="")
+
+
+def test_of_a_part_that_begins_again_the_last_time_counts(tmp_path):
+    run, results, story, recording = Run(), Results(tmp_path), Story(), Recording()
+    shown: list[dict[str, object]] = []
+    out = io.StringIO()
+    live = Recording(shown.append)
+    for listener in (results, story, recording, live, Narration(Console(file=out, width=80))):
+        run.listen(listener)
+    run.emit("lab", lab="x", title="t", intro="")
+    run.part("one", 1)
+    run.steps(1, 2)
+    run.part("two", 3)
+    run.steps(3, passed=False)
+    run.part("two", 3)
+    run.emit("replay", first=3, last=3, of=4)
+    run.steps(3)
+    run.emit("replayed", first=3, last=3)
+    run.steps(4)
+    run.end()
+    told = results.as_json()
+    assert told["parts"] == ["one", "two"]
+    assert [step["title"] for step in told["steps"]] == ["step 1", "step 2", "step 3", "step 4"]
+    assert all(check["passed"] for step in told["steps"] for check in step["checks"])
+    assert [p["step"] for p in told["predictions"]] == [1, 2, 3, 4]
+    assert [[step.number for step in part.steps] for part in story.parts] == [[1, 2], [3, 4]]
+    assert [r["number"] for r in recording.records if r["kind"] == "step"] == [1, 2, 3, 4]
+    assert [r["number"] for r in shown if r["kind"] == "step"] == [1, 2, 3, 3, 4]
+    assert recording.records[-1]["claims"] == "4 hold"
+    assert "Claims: 4 hold." in out.getvalue()
+    assert out.getvalue().count("Step 3 of 4") == 1, "what is done once more is not told"
+    assert "Now step 3 …\nThe network is as step 3 left it." in out.getvalue()
+
+
+def test_a_bookmark_is_kept_until_the_run_has_come_to_its_end(tmp_path):
+    def begin(step, *, stopped):
+        run = Run()
+        run.listen(Bookmarking("x", ["one", "two"], pauses=True, runs=tmp_path))
+        run.part("one", 1)
+        run.emit("replay", first=1, last=step - 1, of=4)
+        run.steps(*range(1, step))
+        run.emit("predicted", step=step, said="a")
+        run.emit("step", number=step, title="t", **STEP)
+        if stopped:
+            run.emit("stopped", where="before step 2", unchecked=[])
+        run.end()
+
+    assert read_bookmark("x", tmp_path) is None
+    begin(2, stopped=True)
+    mark = read_bookmark("x", tmp_path)
+    assert mark is not None
+    assert (mark.parts, mark.pauses, mark.step) == (["one", "two"], True, 2)
+    assert (mark.said, list(mark.predictions)) == ({1: "", 2: "a"}, [1])
+    begin(3, stopped=False)
+    assert read_bookmark("x", tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+    for text in (
+        "",
+        "[]",
+        "{}",
+        '{"parts": [], "pauses": true, "said": {"x": ""}, "predictions": {}}',
+    ):
+        (tmp_path / ".x.json").write_text(text)
+        assert read_bookmark("x", tmp_path) is None
+
+
+def test_a_run_does_not_take_away_the_bookmark_of_another(tmp_path):
+    run = Run()
+    run.listen(Bookmarking("x", ["one"], pauses=False, runs=tmp_path))
+    run.steps(1)
+    other = json.dumps({"parts": ["one"], "pauses": True, "step": 4, "said": {}, "predictions": {}})
+    (tmp_path / ".x.json").write_text(other)
+    run.end()
+    mark = read_bookmark("x", tmp_path)
+    assert mark is not None
+    assert mark.step == 4
+
+
+@pytest.mark.parametrize("typed", [["x", "b", "", "quit"], ["b", ""]])
+def test_the_questions_alone(monkeypatch, capsys, typed):
+    waiting = deque(typed)
+
+    def read(_prompt):
+        if not waiting:
+            raise EOFError
+        return waiting.popleft()
+
+    monkeypatch.setattr("builtins.input", read)
+    (part,) = LABS["9c"].lab().parts
+    assert quiz.run_quiz(part.steps, 3) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("is not an answer: type a letter") == typed.count("x")
+    assert "Step 3 of 8" in shown
+    assert "You predicted it: at alice's NAPT, which drops it" in shown
+    assert "It is: 203.0.113.77: that of bob's NAPT" in shown
+    assert "1 of 1 predictions were right" in shown
+    assert "Step 6" not in shown
