@@ -48,6 +48,7 @@ class Method(StrEnum):
     UDP = "udp"  # hole punching
     TCP = "tcp"  # simultaneous open, with a listener on the same port
     ICE = "ice"  # over UDP, with a STUN and a TURN server
+    PROGRAMS = "programs"  # the user's own: predicted as if they used ICE
 
 
 class Way(StrEnum):
@@ -103,7 +104,7 @@ def predict(method: Method, a: Nat, b: Nat) -> Prediction:
             return _by_udp(a, b)
         case Method.TCP:
             return _by_tcp(a, b)
-        case Method.ICE:
+        case Method.ICE | Method.PROGRAMS:
             return _by_ice(a, b)
 
 

@@ -68,6 +68,14 @@ def test_cells_are_as_predicted_and_a_napt_that_does_otherwise_is_seen(tmp_path)
         assert "Every cell is as predicted." in page
         assert len(re.findall('<details class="cell"', page)) == len(results)
 
+        # ICE ends at the relay where no hole opens; the checks that died are shown.
+        ice = [Cell(Method.ICE, types[0], b) for b in (types[0], types[2])]
+        direct, relayed = try_all(net, field, ice, tmp_path, lambda _: None)
+        assert [direct.observed, relayed.observed] == [Way.DIRECT, Way.RELAYED]
+        assert any("the file went a1 → napt_a1 →" in line for line in direct.evidence)
+        assert any("→ server →" in line for line in relayed.evidence)
+        assert "filtered" in {j.dropped.reason for j in relayed.journeys if j.dropped}
+
         # A NAPT that does otherwise turns its cells red, and those alone.
         net.happen("set napt_b3 mapping=endpoint-independent")
         pairs = [(types[0], types[2]), (types[0], types[0]), (types[2], types[2])]

@@ -182,5 +182,5 @@ def test_types_are_named_and_every_name_is_one_of_them():
             assert seen == (type_.nat.mapping, type_.nat.filtering, type_.nat.ports)
     with pytest.raises(ValueError, match=r"no type 'home2'.*did you mean 'home'"):
         chosen("full-cone,home2", None)
-    with pytest.raises(ValueError, match="no method 'sctp'; allowed: udp, tcp"):
+    with pytest.raises(ValueError, match="no method 'sctp'; allowed: udp, tcp, ice"):
         chosen(None, "sctp")
