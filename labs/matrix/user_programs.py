@@ -118,14 +118,14 @@ def _try_cell(
     pair, began = field.hosts(cell), time.time()
     good, evidence = commands.run(ground.net, pair)
     ended, observed, trouble = time.time(), Way.FAILS, ""
-    if server is not None and (obituary := server.obituary()):
-        trouble = obituary
-    elif good:
+    if good:
         try:
             observed, told = _way(ground, pair, int(began * 1e9), int(ended * 1e9))
             evidence.append(told)
         except CaptureIncomplete as error:
             trouble = str(error)
+    elif server is not None:
+        trouble = server.obituary() or ""
     sockets = [(node, "") for node in pair]
     way = None if trouble else observed
     return Result(cell, way, evidence, ended - began, trouble, began, sockets)
