@@ -39,9 +39,9 @@ _SHARED = (IPv4Network("100.64.0.0/10"),)  # RFC 6598
 _PUBLIC = tuple(IPv4Network(f"{n}.0.0.0/8") for n in (23, 31, 45, 62, 77, 81, 89, 93, 109, 141,
                                                        151, 176, 185, 193, 212, 217))  # fmt: skip
 _PORTS = tuple(map(str, (*range(2000, 8000), *range(8100, 10000))))  # 80xx are the documents'
-_WOMEN = ("alice", "carol", "anna", "clara", "dora", "elsa", "fiona", "greta", "hana", "ines",
-          "julia", "karin", "laura", "maria", "nina", "olga", "petra", "rosa", "sara", "tina",
-          "vera")  # fmt: skip
+_WOMEN = ("alice", "carol", "erin", "mona", "anna", "clara", "dora", "elsa", "fiona", "greta",
+          "hana", "ines", "julia", "karin", "laura", "maria", "nina", "olga", "petra", "rosa",
+          "sara", "tina", "vera")  # fmt: skip
 _MEN = ("bob", "dave", "adam", "boris", "carlo", "emil", "felix", "georg", "hugo", "ivan", "jonas",
         "karl", "leon", "marco", "nico", "oscar", "paul", "rico", "simon", "tom",
         "victor")  # fmt: skip
@@ -145,12 +145,12 @@ def draw_values(
 
 
 def replaced(text: str, values: Mapping[str, str]) -> str:
-    """The text with other words: each as a whole, so 80 is not replaced in 8080."""
+    """The text with other words: each as a whole, so not 80 in 8080, nor an option."""
     if not values:
         return text
     longest_first = sorted(values, key=len, reverse=True)
     words = "|".join(map(re.escape, longest_first))
-    whole = re.compile(rf"(?<![\w.])(?:{words})(?!\w|\.[0-9])")
+    whole = re.compile(rf"(?<![\w.])(?<!--)(?:{words})(?!\w|\.[0-9])")
     return whole.sub(lambda match: values[match[0]], text)
 
 

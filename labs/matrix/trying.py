@@ -54,7 +54,7 @@ def try_all(
     results: list[Result] = []
     captures: list[Path] = []
     method = cells[0].method
-    work = programs or (_connect_some if method is Method.ICE else _try_some)
+    work = programs or (_connect_some if method is Method.ICE else try_cells)
     for batch in _batches(field, cells):
         log_since = net.log.mark()
         with Wire(net) as wire:
@@ -87,9 +87,11 @@ def _batches(field: Field, cells: Sequence[Cell]) -> Iterator[Sequence[Cell]]:
 # ── UDP and TCP ────────────────────────────────────────────────────────────────────────────
 
 
-def _try_some(
+def try_cells(
     ground: Ground, field: Field, cells: Sequence[Cell], progress: Progress
 ) -> list[Result]:
+    """Try cells of one method that is not ICE; `progress` is called when each is known."""
+
     def work(cell: Cell) -> Result:
         result = _try_cell(ground, field, cell)
         progress(result)

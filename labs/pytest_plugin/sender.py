@@ -80,6 +80,8 @@ class Sender:
         """Run the test, and send all that pytest says of it; the child's exit status."""
         item, config = self._item, self._item.config
         self._process = os.getpid()
+        # What pytest's process has made is no garbage of the test's: looking at it would copy it.
+        gc.freeze()
         # Pytest's process tears down what it has set up (a fixture of the session, for instance).
         for finalizers, _ in item.session._setupstate.stack.values():
             finalizers.clear()
