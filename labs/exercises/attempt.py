@@ -38,7 +38,7 @@ _ENDPOINT = re.compile(r"[0-9.]{7,15}:[0-9]{1,5}")
 #: What a program that goes on in the background says once it can be used.
 BEGUN = {
     "turn-client": {"permission"}, "dial": {"connected"}, "ice": {"candidates"},
-    "punch": {"punching"}, "tcp-punch": {"dialing"}, "pcp": {"granted"},
+    "punch": {"punching", "mapped"}, "tcp-punch": {"dialing", "mapped"}, "pcp": {"granted"},
 }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from napt_lab.labs.level_9e.checks import (
     rules_of_alice,
     silence,
 )
+from napt_lab.labs.level_9e.pairs import pairs
 from napt_lab.labs.shared_steps.evidence import WAIT
 from napt_lab.labs.shared_steps.peers import (
     OPEN_SECONDS,
@@ -39,7 +40,7 @@ from napt_lab.labs.stage.rule_lines import count
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Lab, Part
 
-IDLE, PAUSE, KEEP_ALIVE = 3.0, 4.5, 0.5  # seconds
+IDLE, PAUSE, KEEP_ALIVE = 2.0, 3.0, 0.5  # seconds
 
 punching = Part("punching", topology="level-9e.yaml")
 
@@ -228,9 +229,9 @@ def punch(stage: Stage) -> None:
 
 @punching.step(
     "A hole closes",
-    say="Both NAPTs are set to forget a UDP session after 3 seconds without a packet (RFC 4787 "
+    say="Both NAPTs are set to forget a UDP session after 2 seconds without a packet (RFC 4787 "
     "asks for 2 minutes at least; some forget after 30 seconds). Two pairs of programs punch a "
-    "hole each, and send a file only 4.5 seconds later. One pair sends a small datagram every half "
+    "hole each, and send a file only 3 seconds later. One pair sends a small datagram every half "
     "second meanwhile.",
     ask="How many of the two files arrive?",
     predict=number(
@@ -328,7 +329,7 @@ LAB = Lab(
     id="9e",
     title="P2P networking without a rule: STUN and UDP hole punching",
     intro="Neither of us may add a rule, and we want no relay. Is there a way?",
-    parts=(punching,),
+    parts=(punching, pairs),
     learned=(
         "A STUN server tells a PC which endpoint its NAPT has given to one of its ports; with "
         "endpoint-independent mapping that endpoint is the same towards everyone.",

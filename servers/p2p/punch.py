@@ -13,8 +13,8 @@ each to the endpoint that the other has outside:
 Each repeats "hello" until it has heard the other, then "heard you" until it knows that it was heard
 itself. The hole is open.
 
-Events: `told` (meeting.py), `punching` (local: my port, peer), `open` (local, peer: from where its
-datagrams come), `done` (hole.py).
+Events: `mapped`, `told` (meeting.py), `punching` (local: my port, peer), `open` (local, peer: from
+where its datagrams come), `done` (hole.py).
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ connection of both (RFC 9293, section 3.5: simultaneous open):
 A SYN that comes before the other has left is dropped. TCP sends it again after a second, unless
 the NAPT has refused it. Then dialing has failed, and only a further try can help.
 
-Events: `told` (meeting.py), `dialing` (local: my port, peer), `refused` (reason: of a try), `open`
-(local, peer), `done` (bytes that were received).
+Events: `mapped`, `told` (meeting.py), `dialing` (local: my port, peer), `refused` (reason: of a
+try), `open` (local, peer), `done` (bytes that were received).
 """
 
 from __future__ import annotations

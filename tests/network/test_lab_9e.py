@@ -11,7 +11,7 @@ pytestmark = pytest.mark.network(timeout=90)
 
 CLAIMS = {
     "9e.who", "9e.same-for-all", "9e.first-packet-dies", "9e.punch", "9e.keep-alive",
-    "9e.symmetric",
+    "9e.symmetric", "9e.matrix",
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from tests.saboteurs.saboteur import Patch, Saboteur, assert_turns_red, run_lab,
 
 WHO, SAME, FIRST = "9e.who", "9e.same-for-all", "9e.first-packet-dies"
 PUNCH, KEEP_ALIVE, SYMMETRIC = "9e.punch", "9e.keep-alive", "9e.symmetric"
+MATRIX = "9e.matrix"
 HOLE = "napt_lab.servers.p2p.hole"
 
 SABOTEURS = (
@@ -32,11 +33,15 @@ SABOTEURS = (
         ),
         red={SAME: "1 external endpoint"},
     ),
-    # Both rest on a NAPT that asks who may send to a port: nothing dies, and nothing fails.
+    # All three rest on NAPTs that ask who may send to a port: nothing dies, and nothing fails.
     Saboteur(
         "napts-let-everyone-in",
         (Patch(f"{TABLE}.admits", translator.everyone),),
-        red={FIRST: "waiting for `drop` from napt_b", SYMMETRIC: "exit status 0"},
+        red={
+            FIRST: "waiting for `drop` from napt_b",
+            SYMMETRIC: "exit status 0",
+            MATRIX: "port-restricted-cone with symmetric: direct; predicted: fails",
+        },
     ),
     Saboteur(
         "the-file-also-goes-to-the-relay",
