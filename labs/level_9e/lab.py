@@ -89,7 +89,7 @@ def who(stage: Stage) -> None:
     "The same for all?",
     say="That is what this server sees. What will bob see? The server has a second address. alice "
     "asks at both, from the same port 5000. Then her NAPT is set to another mapping behavior "
-    "(address-and-port-dependent), and she asks again at both.",
+    "(address-and-port-dependent) and rebooted, and she asks again at both.",
     ask="How many external ports does alice's port 5000 have at first, towards both addresses?",
     predict=number(
         1,
@@ -112,6 +112,7 @@ def same_for_all(stage: Stage) -> None:
         rules = rules_of_alice(stage)
         claim.require(rules == mapped[:1], f"napt_a: {count(len(rules), 'rule')}")
     happen(stage, "set napt_a mapping=address-and-port-dependent")
+    happen(stage, "reboot napt_a")  # a rule that there is would go on as it was made
     since = stage.wire.mark()
     asked = stage.run("alice", *ask_stun(HOLE, STUN, STUN_TOO))
     with stage.claim(
@@ -124,6 +125,7 @@ def same_for_all(stage: Stage) -> None:
         rules = rules_of_alice(stage)
         claim.require(set(rules) == set(mapped), f"napt_a: {count(len(rules), 'rule')}")
     happen(stage, "set napt_a mapping=endpoint-independent")
+    happen(stage, "reboot napt_a")
 
 
 # ── 3 ──────────────────────────────────────────────────────────────────────────────────────
@@ -317,6 +319,7 @@ def symmetric(stage: Stage) -> None:
         require_drop(stage, claim, "napt_a", "filtered", f"{sent.from_} > {alice}", log)
         require_drop(stage, claim, "napt_b", "no-rule", f"{alice} > {bob}", log)
     happen(stage, "set napt_b mapping=endpoint-independent")
+    happen(stage, "reboot napt_b")
     again = Peers.start(stage, "punch", HOLE + 3)
     with stage.claim(
         "9e.symmetric", "with endpoint-independent mapping they do (control)"

@@ -25,9 +25,9 @@ were made. Which external addresses and ports are open to it at all, pooling.py 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from napt_lab.nat_node.core.behavior import ANY, Behavior, Endpoint, show_address
+from napt_lab.nat_node.core.behavior import ANY, Behavior, Endpoint, show, show_address
 from napt_lab.nat_node.core.mapping import Mapping
 from napt_lab.nat_node.core.packet import TCP
 from napt_lab.nat_node.core.pooling import Pooling
@@ -115,6 +115,23 @@ class ExternalPorts:
             self._of_host[subscriber] -= 1
             if not self._of_host[subscriber]:
                 del self._of_host[subscriber]  # keys come from packets, and must not pile up
+
+    def take_over(self, before: ExternalPorts, mappings: Iterable[Mapping]) -> None:
+        """Begin with the ports of these rules, which were there `before`. Raises ValueError."""
+        for mapping in mappings:
+            if self.is_taken(mapping):
+                raise ValueError(f"several rules share {show(mapping.external)}")
+            # Else the port would seem free for a rule towards one of the others.
+            shared_by = self._share(mapping.remote)
+            if shared_by != ANY and {*map(self._share, mapping.sessions)} - {shared_by}:
+                raise ValueError(
+                    f"the rule on {show(mapping.external)} is for several remote endpoints"
+                )
+            if not self.pooling.may_have(mapping.internal[0], mapping.external):
+                host = show_address(mapping.internal[0])
+                raise ValueError(f"{show(mapping.external)} is not in the block of {host}")
+            self.insert(mapping)
+        self._held = before._held
 
     def hold(self, mapping: Mapping, now: float) -> None:
         """Keep the port of a mapping that has ended unused for `port_hold` seconds.

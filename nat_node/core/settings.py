@@ -11,8 +11,8 @@ does no I/O.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum, StrEnum
 from typing import Any, NamedTuple
 
@@ -79,23 +79,29 @@ class Setting(NamedTuple):
         return f"{self.least:g} to {int(self.most)}{unit}"
 
     def words(self, value: Any) -> list[str]:
-        """What says `value` on the command line; `parse` reads the second word."""
+        """What says `value` on the command line."""
         if self.kind is bool:
             return [self.option if value else f"--no-{self.option[2:]}"]
-        if self.kind is range:
-            return [self.option, f"{value.start}-{value.stop - 1}"]
-        return [self.option, str(value)]
+        return [self.option, self.text(value)]
+
+    def text(self, value: Any) -> str:
+        """A value as text, which `parse` reads."""
+        if self.kind is bool:
+            return str(value).lower()
+        return f"{value.start}-{value.stop - 1}" if self.kind is range else str(value)
 
     def parse(self, text: str) -> Any:
-        """The value that a word of the command line says. Raises ValueError."""
+        """The value that a text says. Raises ValueError."""
         kind = self.kind
         try:
             if kind is range:
                 return _parse_range(text)
+            if kind is bool:
+                return {"true": True, "false": False}[text]
             value = kind(text)
             if issubclass(kind, Enum) or self.least <= value <= self.most:
                 return value
-        except ValueError:
+        except (ValueError, KeyError):
             pass
         raise ValueError(f"{self.option} {text}: allowed: {self.allowed}")
 
@@ -342,6 +348,23 @@ SETTINGS = tuple(_declared(Choices))
 """The settings that a NAPT's owner can choose."""
 PORT_CONTROL = tuple(_declared(LeaseLimits))
 """Those of port control."""
+
+
+def changed(settings: Settings, changes: Mapping[str, str]) -> Settings:
+    """The same settings with other choices: their keys, and texts for `Setting.parse`.
+
+    Raises ValueError.
+    """
+    known = {setting.key: setting for setting in SETTINGS}
+    values = {}
+    for key, text in changes.items():
+        if key not in known:
+            raise ValueError(f"{key} cannot be set: {', '.join(known)}")
+        values[known[key].name] = known[key].parse(text)
+    made = replace(settings, **values)
+    if wrong := made.contradiction():
+        raise ValueError(f"{wrong[0]}: {wrong[1]}")
+    return made
 
 
 def not_ours(address: int, settings: Settings) -> str:

@@ -319,6 +319,18 @@ class Translator:
                 deadline = other
         return deadline
 
+    def change(self, settings: Settings) -> None:
+        """Go on with other choices, and the same addresses and rules.
+
+        What there is stays as it was made: mapping and ports are chosen for new rules, limits hold
+        for new ones. Filtering and times hold for all at once. Raises ValueError, and has changed
+        nothing, if the rules do not fit: two share a port that must have one, or one is on a port
+        of another host's block.
+        """
+        self.table.change(settings)
+        self.sessions.change(settings)
+        self.settings = settings
+
     def adopt(self) -> None:
         """Go on with a table that was put back."""
         self.sessions.adopt()

@@ -247,6 +247,10 @@ class KernelNat:
         conntrack.end_all(self._netlink)
         return ended
 
+    def change(self, changes: dict[str, str]) -> None:
+        """Refuse: raises ValueError."""
+        raise ValueError(f"the kernel's NAT cannot change {', '.join(changes)} while it runs")
+
     def stats(self) -> dict[str, Any]:
         """Counts of the kernel's sessions and of what its tables have dropped."""
         drops = {}

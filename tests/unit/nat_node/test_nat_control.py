@@ -19,6 +19,7 @@ from napt_lab.nat_node.core.packet import TCP, UDP
 from napt_lab.nat_node.core.settings import Settings
 
 DEADLINE = 10.0
+DOES = "rules, ports, add, remove, flush, set, stats or events"
 OWN = parse_address("24.9.3.7")
 
 
@@ -53,6 +54,9 @@ class Loop:
     def flush(self):
         self.asked.append(("flush",))
         return 3
+
+    def change(self, changes):
+        self.asked.append(("set", changes))
 
     def stats(self):
         self.asked.append(("stats",))
@@ -150,8 +154,13 @@ def test_a_rule_is_added_and_removed(loop):
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"do": "dance"}, "cannot do 'dance': rules, ports, add, remove, flush, stats or events"),
-        ({"do": None}, "cannot do None: rules, ports, add, remove, flush, stats or events"),
+        (
+            {"do": "dance"},
+            f"cannot do 'dance': {DOES}",
+        ),
+        ({"do": None}, f"cannot do None: {DOES}"),
+        ({"do": "set"}, "settings must be keys with texts"),
+        ({"do": "set", "settings": {"idle.udp": 30}}, "settings must be keys with texts"),
         ({"do": "rules", "limit": -1}, "limit must be a number from 0 to 5000"),
         ({"do": "rules", "limit": 5001}, "limit must be a number from 0 to 5000"),
         ({"do": "rules", "limit": "9"}, "limit must be a number from 0 to 5000"),
