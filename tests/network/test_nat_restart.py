@@ -71,7 +71,7 @@ def has(file, size):
 def stopped_at(net, going, size):
     """Stop each transfer that has `size` bytes; whether none is going any more."""
     for name in [name for name in going if has(net[name].home / "got", size)]:
-        going.pop(name)._signal(signal.SIGSTOP)
+        going.pop(name).send_signal(signal.SIGSTOP)
     return not going
 
 
@@ -98,7 +98,7 @@ def test_killed_in_the_middle_of_transfers_it_comes_back_and_they_complete():
             assert all(transfer.running for transfer in transfers.values())
             before = known(net)
             for transfer in transfers.values():
-                transfer._signal(signal.SIGCONT)
+                transfer.send_signal(signal.SIGCONT)
             kill(net)
             assert known(net) == before
         for name, transfer in transfers.items():
