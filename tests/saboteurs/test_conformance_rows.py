@@ -124,7 +124,7 @@ PLANTED = (
             # Half a second is too soon for both: for the silence, and for the answer after it.
             "unsolicited-syns-refused-soon",
             {"5382.REQ-4": "answered after 0.", "5382.REQ-4-then": "no ICMP 3/3"},
-            planted=Patch(f"{CORE}.unsolicited:WAIT", anything.instead, 0.5),
+            planted=Patch(f"{CORE}.unsolicited:UnsolicitedSyns", translator.made_with, 0.5),
         ),
         Fault(
             "no-checksum-becomes-some",
