@@ -8,6 +8,7 @@ The plugin that others use for their tests does it: labs/pytest_plugin/.
 
 from __future__ import annotations
 
+import gc
 import signal
 from pathlib import Path
 
@@ -23,6 +24,9 @@ settings.load_profile("lab")
 
 # Where tests run in the background SIGINT is ignored, and a program would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What is collected stays: the garbage collector has nothing to find there, now or in a test.
+gc.disable()
 
 SLOW_FIRST = ("saboteurs", "network", "browser", "loopback", "unit")
 LONGEST_NAME = 16  # bytes of a parameter that may stand in a test's name
@@ -42,6 +46,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The slow ones first: at the end, small ones keep all processors busy until the last."""
     tests = Path(__file__).parent
     items.sort(key=lambda item: SLOW_FIRST.index(item.path.relative_to(tests).parts[0]))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

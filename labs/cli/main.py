@@ -589,18 +589,48 @@ def conformance(
 @click.option(
     "--behind-carrier", is_flag=True, envvar="CARRIER", help="All NAPTs behind a carrier's."
 )
-def matrix(names: str | None, methods: str | None, behind_carrier: bool) -> None:
-    """Try every pair of NAPT types: can hosts behind them talk directly, as predicted?"""
+@click.option("--a", metavar="COMMAND", help="Run your own program at the host that begins …")
+@click.option("--b", metavar="COMMAND", help="… and this one at the other, instead of ours.")
+@click.option("--server", metavar="COMMAND", help="Run it on a public host, $NAPT_SERVER.")
+@click.option("--ready", metavar="TEXT", help="Wait for a line of the server with this text.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1, 3600),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For the two programs of a pair.",
+)
+def matrix(
+    names: str | None,
+    methods: str | None,
+    behind_carrier: bool,
+    a: str | None,
+    b: str | None,
+    server: str | None,
+    ready: str | None,
+    timeout: float,
+) -> None:
+    """Try every pair of NAPT types: can hosts behind them talk directly, as predicted?
+
+    With --a and --b: do your own programs succeed, and by which way?
+    """
     from napt_lab.labs.matrix.napt_types import chosen
 
     try:
         types, ways = chosen(names, methods)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    if bool(a) != bool(b) or ((server or ready) and not a) or (ready and not server):
+        raise click.UsageError("--a and --b belong together; --server and --ready go with them")
+    if a and methods:
+        raise click.UsageError("--methods are ours; with --a and --b yours is the only one")
     enter_sandbox()
     from napt_lab.labs.matrix.matrix_command import run
+    from napt_lab.labs.matrix.user_programs import Commands
 
-    sys.exit(run(types, ways, behind_carrier=behind_carrier))
+    commands = Commands(a, b, server, ready, timeout) if a and b else None
+    sys.exit(run(types, ways, behind_carrier=behind_carrier, commands=commands))
 
 
 @main.command()

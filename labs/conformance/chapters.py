@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import re
 
-from napt_lab.labs.conformance import rfc3022, rfc4787, rfc5382, rfc5508, rfc6888, rfc7857
+from napt_lab.labs.conformance import (
+    rfc3022,
+    rfc4787,
+    rfc5382,
+    rfc5508,
+    rfc5780,
+    rfc6888,
+    rfc7857,
+)
 from napt_lab.labs.conformance.requirement import Chapter, Requirement
 
 CHAPTERS: tuple[Chapter, ...] = tuple(
-    module.CHAPTER for module in (rfc4787, rfc5382, rfc5508, rfc7857, rfc6888, rfc3022)
+    module.CHAPTER for module in (rfc4787, rfc5382, rfc5508, rfc5780, rfc7857, rfc6888, rfc3022)
 )
 REQUIREMENTS: tuple[Requirement, ...] = tuple(
     requirement for chapter in CHAPTERS for requirement in chapter.requirements

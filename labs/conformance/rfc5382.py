@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napt_lab.labs.capture.packets import ACK, FIN, PSH, SYN, UNREACHABLE, show
+from napt_lab.labs.capture.packets import ACK, FIN, PSH, RST, SYN, UNREACHABLE, show
 from napt_lab.labs.conformance import (
     icmp_checks,
     tcp_checks,
@@ -15,6 +15,7 @@ from napt_lab.labs.conformance.exam import Exam
 from napt_lab.labs.conformance.headers import fresh, icmp_error
 from napt_lab.labs.conformance.requirement import AT_ONCE, Chapter, Deviation
 from napt_lab.labs.conformance.rfc4787 import STRICT_FILTER
+from napt_lab.labs.conformance.violation import NotApplicable
 
 CHAPTER = Chapter(5382, "TCP")
 test, inapplicable = CHAPTER.test, CHAPTER.inapplicable
@@ -40,6 +41,29 @@ def valid_sequences(t: Exam) -> None:
 
 
 @test(
+    "REQ-2 closing",
+    "MUST",
+    "a connection ends by the outside's FIN, by FINs that cross, by a RST from either side",
+)
+def closing(t: Exam) -> None:
+    tcp_checks.closed_from_outside(t)
+    tcp_checks.closed_simultaneously(t)
+    for resets in (TcpFlow.out, TcpFlow.back):
+        flow = open_tcp(t, t.host("x1"), t.host("y1"))
+        resets(flow, RST | ACK)
+
+
+@test(
+    "REQ-2 again",
+    "MUST",
+    "repeated SYNs, SYN-ACKs and FINs pass, and a new SYN of a host that was restarted",
+)
+def again(t: Exam) -> None:
+    tcp_checks.everything_twice(t)
+    tcp_checks.restarted(t)
+
+
+@test(
     "REQ-2 inbound",
     "MUST",
     "all valid sequences pass, for permitted connections opened from outside",
@@ -56,6 +80,15 @@ def opened_from_outside(t: Exam) -> None:
 @test("REQ-2a", "MUST", "simultaneous open: two SYNs cross, then two SYN-ACKs")
 def simultaneous_open(t: Exam) -> None:
     tcp_checks.opened_simultaneously(t)
+
+
+@test(
+    "REQ-2a late",
+    "MUST",
+    "simultaneous open, where the outside's SYN comes before the inside's, and is repeated",
+)
+def inside_second(t: Exam) -> None:
+    tcp_checks.opened_simultaneously_by_the_outside(t)
 
 
 @test(
@@ -119,6 +152,22 @@ def silent_if_dialed(t: Exam) -> None:
 
 
 @test(
+    "REQ-4 dialed late",
+    "MUST",
+    "nor if the inside opens the connection 3 seconds after it",
+    when=AT_ONCE,
+)
+def silent_if_dialed_late(t: Exam) -> None:
+    seen = tcp_checks.unsolicited(t)
+    answers = [answer for answer in seen.answers if answer.call == seen.dialed_late]
+    t.require(
+        not answers,
+        f"{seen.dialed_late}, which s2 dialed from {tcp_checks.LATE:g} s later: silence",
+        str(answers[0]) if answers else "",
+    )
+
+
+@test(
     "REQ-4 then", "SHOULD", "an unsolicited SYN gets an ICMP port unreachable after 6 seconds",
     Deviation(
         lambda setup: not setup.settings.refuse_syn,
@@ -135,7 +184,7 @@ def told_after_six_seconds(t: Exam) -> None:
         for answer in seen.answers
         if answer not in early and answer.packet.icmp == (UNREACHABLE, 3)
     }
-    missing = set(seen.calls) - set(told) - {seen.dialed}
+    missing = set(seen.calls) - set(told) - {seen.dialed, seen.dialed_late}
     t.require(
         not missing,
         f"ICMP 3/3 for all {len(told)} others, after {min(told.values(), default=0):.2f} s or more",
@@ -143,10 +192,21 @@ def told_after_six_seconds(t: Exam) -> None:
     )
 
 
-inapplicable(
-    "REQ-4a", "MUST", "no answer to an unsolicited SYN where the security policy forbids it",
-    "there is no such policy by default; `refuse-syn: false` is one",
-)  # fmt: skip
+@test(
+    "REQ-4a",
+    "MUST",
+    "no answer to an unsolicited SYN where the security policy forbids it",
+    when=AT_ONCE,
+)
+def silent_by_policy(t: Exam) -> None:
+    if t.testbed.setup.settings.refuse_syn:
+        raise NotApplicable("there is no such policy; `refuse-syn: false` is one")
+    seen = tcp_checks.unsolicited(t)
+    t.require(
+        not seen.answers,
+        f"{len(seen.calls)} SYNs: silence for {seen.waited:g} s",
+        str(seen.answers[0]) if seen.answers else "",
+    )
 
 
 @test("REQ-5", "MUST NOT", "an established connection expires in less than 2 h 4 min")

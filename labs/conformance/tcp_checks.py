@@ -1,8 +1,8 @@
 """What several RFCs ask of TCP: mapping, filtering, hairpinning, and how connections begin and end.
 
-Unsolicited SYNs are tried once for three requirements, because the answer takes 6 seconds: y1 calls
-every port of the *small* NAPT, and at once s1 calls y1 from behind it. So one of the ports is that
-of a simultaneous open, and no other port is in use.
+Unsolicited SYNs are tried once for all requirements, because the answer takes 6 seconds: y1 calls
+every port of the *small* NAPT. At once s1 calls y1 from behind it, and 3 seconds later s2 does. So
+two of the ports are those of a simultaneous open, and no other port is in use.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from napt_lab.labs.capture.packets import ACK, RST, SYN, Endpoint, Packet, show
+from napt_lab.labs.capture.packets import ACK, FIN, PSH, RST, SYN, Endpoint, Packet, show
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.conformance.conversation import TcpFlow, open_tcp
 from napt_lab.labs.conformance.exam import Exam
-from napt_lab.labs.conformance.headers import tcp
+from napt_lab.labs.conformance.headers import fresh, tcp
 from napt_lab.labs.conformance.testbed import Host
 from napt_lab.labs.conformance.topology import SMALL_POOL
 from napt_lab.labs.conformance.udp_checks import (
@@ -23,9 +23,10 @@ from napt_lab.labs.conformance.udp_checks import (
     PORT_DEPENDENT,
     same_external,
 )
-from napt_lab.labs.conformance.violation import NotProbed, Violation
+from napt_lab.labs.conformance.violation import NotApplicable, NotProbed, Violation
 
 SILENCE = 6.0  # seconds (RFC 5382, REQ-4)
+LATE = 3.0  # seconds until the inside dials what was refused
 ANSWERED_WITHIN = 3.0  # seconds after that
 CLOCKS_APART = 0.05  # seconds: two interfaces, two time-stamps
 
@@ -98,6 +99,70 @@ def opened_simultaneously(t: Exam) -> TcpFlow:
     return flow
 
 
+def opened_simultaneously_by_the_outside(t: Exam) -> None:
+    """The same, where the first SYN of all is the outside's: let in or not, it comes again.
+
+    The outside knows where to send it from another connection of the same port.
+    """
+    x1, y1, y2 = t.host("x1"), t.host("y1"), t.host("y2")
+    known = open_tcp(t, x1, y2)
+    early = TcpFlow(t, x1, y1, port=known.port, external=known.external)
+    came = t.let_in(y1, early.inward(SYN), x1, known.inward(ACK), by=y2)
+    t.note("the outside's SYN was let in" if came else "the outside's SYN came too early")
+    flow = TcpFlow(t, x1, y1, port=known.port, remote_port=early.remote_port)
+    flow.out(SYN)
+    if flow.external != known.external:
+        raise NotApplicable("the outside cannot know where to send its SYN: mapping is dependent")
+    flow.back(SYN)
+    flow.resend_with_ack()
+    flow.exchange()
+
+
+def closed_from_outside(t: Exam) -> None:
+    """The outside ends first; the inside still sends."""
+    flow = open_tcp(t, t.host("x1"), t.host("y1"))
+    flow.back(FIN | ACK)
+    flow.out(PSH | ACK, fresh())
+    flow.back(ACK)
+    flow.out(FIN | ACK)
+    flow.back(ACK)
+
+
+def closed_simultaneously(t: Exam) -> None:
+    """Two FINs cross, then two ACKs (RFC 9293, figure 13)."""
+    flow = open_tcp(t, t.host("x1"), t.host("y1"))
+    flow.out(FIN | ACK)
+    flow.back(FIN | ACK, acknowledges=flow.first - 1)
+    flow.out(ACK)
+    flow.back(ACK)
+
+
+def everything_twice(t: Exam) -> None:
+    """A connection of which every segment that opens or closes it comes twice."""
+    flow = TcpFlow(t, t.host("x1"), t.host("y1"))
+    for send, sender, receiver, segment, flags in (
+        (flow.out, flow.inside, flow.outside, flow.outward, SYN),
+        (flow.back, flow.outside, flow.inside, flow.inward, SYN | ACK),
+        (flow.out, flow.inside, flow.outside, flow.outward, ACK),
+        (flow.out, flow.inside, flow.outside, flow.outward, FIN | ACK),
+        (flow.back, flow.outside, flow.inside, flow.inward, FIN | ACK),
+    ):
+        repeated = segment(flags)
+        send(flags)
+        if flow.external != ("", 0):
+            t.passes(sender, repeated, receiver)
+
+
+def restarted(t: Exam) -> None:
+    """The inside has lost an established connection, and opens it anew (RFC 9293, figure 10)."""
+    flow = open_tcp(t, t.host("x1"), t.host("y1"))
+    t.passes(flow.inside, flow.outward(SYN), flow.outside)
+    flow.back(ACK)
+    t.passes(flow.inside, flow.outward(RST), flow.outside)
+    flow.handshake()
+    flow.exchange()
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Something that came back for a SYN. Seconds since the SYN reached the NAPT."""
@@ -123,10 +188,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Unsolicited:
-    """The calls, which of them was dialed meanwhile, and what came back within so many seconds."""
+    """The calls, which were dialed at once and late, and what came back within so many seconds."""
 
     calls: tuple[Call, ...]
     dialed: Call
+    dialed_late: Call
     answers: tuple[Answer, ...]
     waited: float
 
@@ -145,13 +211,14 @@ def _unsolicited(t: Exam) -> Unsolicited:
     calls = [Call(y1.name, port) for port in SMALL_POOL]
     for call in calls:
         _dial(t, call, napt.external, remote_port)
-    inside = TcpFlow(t, t.host("s1"), y1, remote_port=remote_port)
-    _, dialed = t.given(inside.inside, inside.outward(SYN), y1).sender
+    inside, dialed = _dialed_from(t, "s1", remote_port)
     # For another remote host, whom the filter keeps out, a port in use must look unused too.
     stranger = Call(y2.name, dialed)
     _dial(t, stranger, napt.external, remote_port)
-    time.sleep(SILENCE + ANSWERED_WITHIN)
-    if not wire.packets(inside.inside.where, lambda p: p.source == y2.address, since=since):
+    time.sleep(LATE)
+    _, dialed_late = _dialed_from(t, "s2", remote_port)
+    time.sleep(SILENCE + ANSWERED_WITHIN - LATE)
+    if not wire.packets(inside.where, lambda p: p.source == y2.address, since=since):
         calls.append(stranger)
     answers = []
     for call in calls:
@@ -162,7 +229,15 @@ def _unsolicited(t: Exam) -> Unsolicited:
             if _answers(packet, napt.external, call.port, remote_port):
                 answers.append(Answer(call, captured.time - began, packet))
     waited = SILENCE + ANSWERED_WITHIN
-    return Unsolicited(tuple(calls), Call(y1.name, dialed), tuple(answers), waited)
+    dials = Call(y1.name, dialed), Call(y1.name, dialed_late)
+    return Unsolicited(tuple(calls), *dials, tuple(answers), waited)
+
+
+def _dialed_from(t: Exam, inside: str, remote_port: int) -> tuple[Host, int]:
+    """Let a host behind *small* dial y1: the host, and the external port."""
+    flow = TcpFlow(t, t.host(inside), t.host("y1"), remote_port=remote_port)
+    _, port = t.given(flow.inside, flow.outward(SYN), flow.outside).sender
+    return flow.inside, port
 
 
 def _dial(t: Exam, call: Call, external: str, remote_port: int) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from napt_lab.labs.capture.packets import Endpoint, Packet, show
+from napt_lab.labs.conformance.conversation import TcpFlow
 from napt_lab.labs.conformance.exam import Exam, UdpFlow
 from napt_lab.labs.conformance.headers import Probe, udp
 from napt_lab.labs.conformance.testbed import Host
@@ -11,6 +14,7 @@ from napt_lab.labs.conformance.violation import Violation
 ENDPOINT_INDEPENDENT = "endpoint-independent"
 ADDRESS_DEPENDENT = "address-dependent"
 PORT_DEPENDENT = "address-and-port-dependent"
+BEHAVIORS = (ENDPOINT_INDEPENDENT, ADDRESS_DEPENDENT, PORT_DEPENDENT)  # from open to strict
 
 
 def mapping_is_endpoint_independent(t: Exam) -> None:
@@ -28,6 +32,30 @@ def mapping_is_endpoint_independent(t: Exam) -> None:
     ):
         other = t.open_udp(t.host("x1"), outside, port=port, remote_port=other_port)
         same_external(t, one.external, other.external, other.remote)
+
+
+def measured_mapping(open_: Callable[..., UdpFlow | TcpFlow], t: Exam) -> str:
+    """The strictest mapping behavior that a client finds in two tries (RFC 5780, section 4.3).
+
+    Another host, with the same port, dials one of the remote endpoints: see above. It does so once
+    before the client, once late: the kernel, when it has changed a port, stays with the new one.
+    """
+    return max((_mapping(open_, t, late) for late in (False, True)), key=BEHAVIORS.index)
+
+
+def _mapping(open_: Callable[..., UdpFlow | TcpFlow], t: Exam, late: bool) -> str:
+    y1, y2 = t.host("y1"), t.host("y2")
+    port, same, other = (t.testbed.port() for _ in range(3))
+    asked = ("x3", y2, same), ("x1", y1, same), ("x1", y2, other), ("x1", y2, same)
+    seen = {}
+    for name, outside, remote_port in (*asked[1:3], asked[0], asked[3]) if late else asked:
+        flow = open_(t.host(name), outside, port=port, remote_port=remote_port)
+        seen[name, outside.name, remote_port] = flow.external
+    first, third, second = (seen[name, outside.name, port] for name, outside, port in asked[1:])
+    t.note(f"{show(first)} towards y1, {show(second)} and {show(third)} towards two ports of y2")
+    if second != third:
+        return PORT_DEPENDENT
+    return ENDPOINT_INDEPENDENT if first == second else ADDRESS_DEPENDENT
 
 
 def same_external(t: Exam, one: Endpoint, other: Endpoint, remote: Endpoint) -> None:

@@ -18,7 +18,7 @@ PATH = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
 
 _INTRODUCTION = """# Conformance, requirement by requirement
 
-`make conformance` tries on real packets what RFC 4787 (UDP), RFC 5382 (TCP), RFC 5508 (ICMP), RFC 7857 (updates) and RFC 6888 (carrier-grade NAT) ask of a NAPT, and what RFC 3022 and the RFCs of the headers say of the fields that it must and must not change. The evidence for each row is in `runs/conformance/report.html` after a run. One requirement alone: `make conformance ONLY="RFC 4787, REQ-1"`, or with a part of an id all that have it, as in `ONLY=5382`.
+`make conformance` tries on real packets what RFC 4787 (UDP), RFC 5382 (TCP), RFC 5508 (ICMP), RFC 7857 (updates) and RFC 6888 (carrier-grade NAT) ask of a NAPT, whether a client finds what is set (RFC 5780), and what RFC 3022 and the RFCs of the headers say of the fields that it must and must not change. The evidence for each row is in `runs/conformance/report.html` after a run. One requirement alone: `make conformance ONLY="RFC 4787, REQ-1"`, or with a part of an id all that have it, as in `ONLY=5382`.
 
 This table is written by `napt-lab conformance {arguments}`; do not edit it by hand. A test runs the same again and compares the verdicts.
 

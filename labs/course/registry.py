@@ -69,6 +69,11 @@ LABS: dict[str, Entry] = {
         "napt_lab.labs.level_9g.lab",
         TOPOLOGIES / "level-9g.yaml",
     ),
+    "9h": Entry(
+        "P2P networking behind a carrier's NAPT (carrier-grade NAT)",
+        "napt_lab.labs.level_9h.lab",
+        TOPOLOGIES / "level-9h.yaml",
+    ),
 }
 
 

@@ -46,7 +46,8 @@ FACTS = (
     ),
     (
         "drop NAPT REASON PACKET",
-        "the NAPT dropped a packet: `drop napt_a no-rule tcp SYN 203.0.113.77:* > 24.9.3.7:8080`",
+        "the NAPT, or its firewall, dropped a packet: "
+        "`drop napt_a no-rule tcp SYN 203.0.113.77:* > 24.9.3.7:8080`",
     ),
     (
         "event NODE NAME KEY=VALUE …",

@@ -6,24 +6,31 @@
     carol ── napt_c ─┬─ cgn  24.9.4.7 (a carrier) ──┘
     dave ─── napt_d ─┘
 
-In each step the same program runs on two PCs, and peers.py finds on the wires which way the file
-took. Nothing on any NAPT is configured.
+In each step the same program runs on two PCs, and the file's way is found on the wires
+(labs/peer_steps). Nothing on any NAPT is configured.
 """
 
 from __future__ import annotations
 
-from napt_lab.labs.level_9g.peers import (
-    answer_way,
+from napt_lab.labs.level_9g.checks import (
+    ICE,
+    candidates,
     checks_by_relay,
-    pass_file,
     rented,
-    require_arrived,
     require_candidate,
-    require_dropped,
-    require_way,
+    show_pairs,
 )
+from napt_lab.labs.peer_steps.passing import (
+    Passed,
+    answer_way,
+    pass_file,
+    require_arrived,
+    require_no_rules,
+    require_way,
+    require_whole_file,
+)
+from napt_lab.labs.shared_steps.peers import require_drop
 from napt_lab.labs.stage.prediction import Choice, choose
-from napt_lab.labs.stage.rule_lines import count
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Lab, Part
 from napt_lab.topologies.spec.assertions import Via
@@ -52,7 +59,7 @@ best_way = Part("best-way", topology="level-9g.yaml")
     proves=[CANDIDATES],
 )
 def three_addresses(stage: Stage) -> None:
-    passed = pass_file(stage, "alice", "bob")
+    passed = pass_file(stage, "alice", "bob", *ICE)
     for endpoint in rented(stage, "alice", passed.since)[:1]:
         stage.answer(endpoint.partition(":")[0], f"alice:eth0: the TURN server grants {endpoint}")
     for node, napt in (("alice", "napt_a"), ("bob", "napt_b")):
@@ -65,14 +72,14 @@ def three_addresses(stage: Stage) -> None:
                 for rule in stage.net.napt(napt).rules()
                 if rule["protocol"] == "udp"
             ]
-            own, outside = (passed.candidates(node, kind) for kind in ("host", "server-reflexive"))
+            own, outside = (candidates(passed, node, kind) for kind in ("host", "server-reflexive"))
             claim.require(
                 f"{own[0]} → {outside[0]}" in rules,
                 f"{napt}'s rule {own[0]} → {outside[0]}",
                 f"but its UDP rules are {', '.join(rules)}",
             )
         with stage.claim(CANDIDATES, "the relayed one is what the TURN server grants") as claim:
-            granted, listed = rented(stage, node, passed.since), passed.candidates(node, "relayed")
+            granted, listed = rented(stage, node, passed.since), candidates(passed, node, "relayed")
             claim.require(
                 listed == granted != [] and listed[0].startswith(f"{TURN}:"),
                 f"{node}:eth0: granted {', '.join(granted) or 'nothing'}; "
@@ -98,18 +105,22 @@ def three_addresses(stage: Stage) -> None:
     proves=[BEST],
 )
 def direct(stage: Stage) -> None:
-    passed = pass_file(stage, "bob", "alice")
+    passed = pass_file(stage, "bob", "alice", *ICE)
     answer_way(stage, passed, ("turn", "meet"))
-    with stage.claim(BEST, "the file is at alice's, byte for byte") as claim:
+    nodes = ["bob", "napt_b", "internet", "napt_a", "alice"]
+    went(stage, passed, "two homes: it went directly, by no server", Via.DIRECT, nodes)
+    with stage.claim(BEST, "no NAPT has a rule for it") as claim:
+        require_no_rules(stage, claim, "napt_a", "napt_b")
+
+
+def went(stage: Stage, passed: Passed, text: str, via: Via, nodes: list[str]) -> None:
+    """The file arrived, and took this way."""
+    show_pairs(stage, passed)
+    with stage.claim(BEST, f"{passed.target} has the file, byte for byte") as claim:
         require_arrived(stage, claim, passed)
-    with stage.claim(
-        BEST, "two homes: it went directly, by no server, and without a rule"
-    ) as claim:
-        nodes = ["bob", "napt_b", "internet", "napt_a", "alice"]
-        require_way(stage, claim, passed, Via.DIRECT, nodes)
-        for napt in ("napt_a", "napt_b"):
-            rules = [rule for rule in stage.net.napt(napt).rules() if rule["explicit"]]
-            claim.require(not rules, f"{napt}: {count(len(rules), 'explicit rule')}")
+    with stage.claim(BEST, text) as claim:
+        require_way(stage, claim, passed, via, nodes)
+        require_whole_file(stage, claim, passed, "turn", there=via is Via.RELAYED)
 
 
 # ── 3 ──────────────────────────────────────────────────────────────────────────────────────
@@ -132,17 +143,11 @@ def direct(stage: Stage) -> None:
     proves=[BEST],
 )
 def one_home(stage: Stage) -> None:
-    passed = pass_file(stage, "alice", "anna")
+    passed = pass_file(stage, "alice", "anna", *ICE)
     answer_way(stage, passed, ("turn", "napt_a"))
-    with stage.claim(BEST, "the file is at anna's, byte for byte") as claim:
-        require_arrived(stage, claim, passed)
-    with stage.claim(BEST, "one home: it did not leave it") as claim:
-        require_way(stage, claim, passed, Via.DIRECT, ["alice", "anna"])
-        out = stage.wire.packets("napt_a:wan0", lambda p: p.protocol == "udp", since=passed.since)
-        claim.require(
-            bool(out),
-            f"napt_a:wan0: {count(len(out), 'datagram')}, the questions to the servers (control)",
-        )
+    went(stage, passed, "one home: it did not leave it", Via.DIRECT, ["alice", "anna"])
+    with stage.claim(BEST, "what did leave it were the questions to the servers (control)") as c:
+        require_candidate(c, stage, passed, "alice", "server-reflexive", "napt_a:wan0")
 
 
 # ── 4 ──────────────────────────────────────────────────────────────────────────────────────
@@ -157,17 +162,16 @@ def one_home(stage: Stage) -> None:
         Choice("cgn", "the carrier's NAPT"),
         Choice("internet", "the Internet's router", "What is sent to a public address goes there."),
         Choice("turn", "the TURN server", "Nothing gets through two NAPTs without a relay."),
+        exercise="9h/neighbors",
     ),
     proves=[BEST],
 )
 def one_carrier(stage: Stage) -> None:
-    passed = pass_file(stage, "carol", "dave")
+    passed = pass_file(stage, "carol", "dave", *ICE)
     answer_way(stage, passed, ("cgn", "internet", "turn"))
-    with stage.claim(BEST, "the file is at dave's, byte for byte") as claim:
-        require_arrived(stage, claim, passed)
-    with stage.claim(BEST, "one carrier: its NAPT sent it back inside (hairpinning)") as claim:
-        nodes = ["carol", "napt_c", "cgn", "napt_d", "dave"]
-        require_way(stage, claim, passed, Via.HAIRPINNED, nodes)
+    nodes = ["carol", "napt_c", "cgn", "napt_d", "dave"]
+    text = "one carrier: its NAPT sent it back inside (hairpinning)"
+    went(stage, passed, text, Via.HAIRPINNED, nodes)
 
 
 # ── 5 ──────────────────────────────────────────────────────────────────────────────────────
@@ -188,22 +192,17 @@ def one_carrier(stage: Stage) -> None:
     proves=[CANDIDATES, BEST],
 )
 def only_the_relay(stage: Stage) -> None:
-    passed = pass_file(stage, "mona", "bob")
+    passed = pass_file(stage, "mona", "bob", *ICE)
     answer_way(stage, passed, ("turn",))
-    for node in ("mona", "bob"):
-        if (failed := passed.events.get((node, "failed"))) is not None:
-            stage.answer("never", f"{node}: {failed['reason']}")
     with stage.claim(BEST, "the direct way was tried, and bob's NAPT dropped it") as claim:
-        (bobs,), (told,) = (passed.candidates(n, "server-reflexive") for n in ("bob", "mona"))
-        used = require_dropped(stage, claim, passed, "napt_b", bobs, "filtered")
+        (bobs,), (told,) = (candidates(passed, n, "server-reflexive") for n in ("bob", "mona"))
+        drop = require_drop(stage, claim, "napt_b", "filtered", f" > {bobs}", passed.log)
+        used = str(drop.fields["packet"]).split()[1]
         claim.require(
             used != told, f"mona told {told}, and her check came from {used}", "not the same port"
         )
-    with stage.claim(BEST, "the file is at bob's, byte for byte") as claim:
-        require_arrived(stage, claim, passed)
-    with stage.claim(BEST, "a symmetric NAPT: the relay carried it") as claim:
-        nodes = ["mona", "napt_m", "internet", "turn", "napt_b", "bob"]
-        require_way(stage, claim, passed, Via.RELAYED, nodes)
+    nodes = ["mona", "napt_m", "internet", "turn", "napt_b", "bob"]
+    went(stage, passed, "a symmetric NAPT: the relay carried it", Via.RELAYED, nodes)
     checks_by_relay(stage, passed, CANDIDATES, BEST)
 
 

@@ -45,7 +45,8 @@ def _owners(
 ) -> Iterator[Result]:
     """The results that a packet may belong to: a host uses a port again for another cell."""
     first, last = journey.sightings[0], journey.sightings[-1]
-    for socket in ((first.node, first.source), (last.node, last.destination)):
+    ends = (first.node, first.source), (last.node, last.destination)
+    for socket in (*ends, (first.node, ""), (last.node, "")):
         for result in reversed(owners.get(socket, ())):
             places = field.places(result.cell.a, result.cell.b)
             if result.began * 1e9 <= journey.began and {s.where for s in journey.sightings} <= {

@@ -1,8 +1,8 @@
 """The network of a matrix: each type of NAPT twice, so that a type can also meet itself.
 
-     a1 ── napt_a1 ─┐                                   ┌─ napt_b1 ── b1
+     a1 ── napt_a1 ─┐                                          ┌─ napt_b1 ── b1
      a2 ── napt_a2 ─┼─ [carrier_a] ── internet ── [carrier_b] ─┼─ napt_b2 ── b2
-     …              │                    │              │         …
+     …                                   │                               …
                                        server
 
 All pairs are tried in this one network, many at the same time: each has sockets of its own.
@@ -23,21 +23,32 @@ from napt_lab.topologies.spec.presets import Preset
 from napt_lab.topologies.spec.scalars import ROUTER_NAME
 
 SERVER, SERVER_ADDRESS = "server", "198.51.100.10"
+RENDEZVOUS, RENDEZVOUS_ADDRESS = "rendezvous", "198.51.100.20"
+TURN_USER, TURN_PASSWORD = "matrix", "secret"
 NETWORKS = {"a": "24.9.3.{}", "b": "203.0.113.{}"}
-SHARED = {"a": "100.64.0.{}", "b": "100.64.0.{}"}
+SHARED = "100.64.0.{}"  # behind a carrier
 FIRST = 10  # the last byte of the first NAPT's address outside
 #: For ICE. Behind a carrier, all hosts come from one address.
 SERVICES = (
     {"relay": {"waiting-per-address": 1000, "pairs-per-address": 1000}},
-    {"turn": {"user": "matrix:secret", "user-allocations": 1000, "client-allocations": 1000}},
+    {
+        "turn": {
+            "user": f"{TURN_USER}:{TURN_PASSWORD}",
+            "user-allocations": 1000,
+            "client-allocations": 1000,
+        }
+    },
 )
-MOST = 200  # types: a carrier has room for no more
 
 
 class Field:
     """The topology, and the hosts' names in it."""
 
-    def __init__(self, types: Sequence[NaptType], *, behind_carrier: bool) -> None:
+    def __init__(
+        self, types: Sequence[NaptType], *, behind_carrier: bool, rendezvous: bool = False
+    ) -> None:
+        """`rendezvous`: with a public host of that name, for the user's own server."""
+        self._rendezvous = rendezvous
         self.types = tuple(types)
         self.behind_carrier = behind_carrier
         self._numbers = {type_.name: number for number, type_ in enumerate(types)}
@@ -84,7 +95,7 @@ class Field:
                     "private": "100.64.0.1/10",
                 }
                 sites[f"carrier_{side}"] = {"gateway": carrier}
-                outside, network = {"behind": f"carrier_{side}"}, SHARED[side]
+                outside, network = {"behind": f"carrier_{side}"}, SHARED
             for number, type_ in enumerate(self.types):
                 gateway = {
                     "kind": "napt",
@@ -97,6 +108,9 @@ class Field:
                 sites[name] = {"gateway": gateway, "hosts": {name: "10.0.0.7"}}
         return {
             "title": "All pairs of NAPT types" + " behind carriers" * self.behind_carrier,
-            "internet": {SERVER: {"address": SERVER_ADDRESS, "runs": SERVICES}},
+            "internet": {
+                SERVER: {"address": SERVER_ADDRESS, "runs": SERVICES},
+                **({RENDEZVOUS: RENDEZVOUS_ADDRESS} if self._rendezvous else {}),
+            },
             "sites": sites,
         }

@@ -18,6 +18,7 @@ TITLES = {
     Method.UDP: "UDP hole punching",
     Method.TCP: "TCP simultaneous open",
     Method.ICE: "ICE, with a relay at hand",
+    Method.PROGRAMS: "Your programs, beside what ICE would do",
 }
 SIGNS = {Way.DIRECT: ("●", "green"), Way.RELAYED: ("◐", "yellow"), Way.FAILS: ("×", "red")}
 DIFFERS = "bold reverse magenta"
@@ -47,7 +48,7 @@ def counted(results: Sequence[Result]) -> str:
     ways = Counter(result.observed for result in results)
     words = [f"{ways[way]} {way}" for way in Way if ways[way]]
     words += [f"{ways[None]} could not be tried"] * bool(ways[None])
-    differ = sum(result.verdict is Verdict.FAILED for result in results)
+    differ = sum(result.observed not in (None, result.cell.predicted.way) for result in results)
     words.append(f"{differ} not as predicted" if differ else "all as predicted")
     return ", ".join(words)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from napt_lab.labs.matrix.prediction import Method, Nat
@@ -23,6 +23,7 @@ from napt_lab.topologies.spec.presets import FIREWALLS, KINDS, PRESETS, USUAL, P
 T = TypeVar("T")
 
 KERNEL = "nftables"
+OURS = (Method.UDP, Method.TCP, Method.ICE)
 _SHORT = dict(zip(Behavior, ("EI", "AD", "APD"), strict=True))
 _PORTS = (PortAssignment.RANDOM, PortAssignment.PRESERVE, PortAssignment.SEQUENTIAL)
 
@@ -32,7 +33,7 @@ class NaptType:
     """A kind of NAPT: how a topology file says it, and what the model knows of it."""
 
     name: str
-    keys: Mapping[str, object]
+    keys: Mapping[str, object] = field(hash=False)
     nat: Nat
 
 
@@ -77,9 +78,9 @@ def chosen(types: str | None, methods: str | None) -> tuple[list[NaptType], list
     """
     return (
         _named(types, _ALL, "type") if types else list(USUAL_TYPES),
-        _named(methods, {method.value: method for method in Method}, "method")
+        _named(methods, {method.value: method for method in OURS}, "method")
         if methods
-        else list(Method),
+        else list(OURS),
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from napt_lab.labs.capture.packets import show
@@ -34,35 +35,51 @@ ICE_AT_ONCE = 84  # cells, which have some 800 captured packets each
 TRIES = 3  # of a cell that is not as predicted for one of the two reasons above
 
 Progress = Callable[[Result], None]
+Work = Callable[[Ground, Field, Sequence[Cell], Progress], list[Result]]
 _WAYS = {Via.RELAYED: Way.RELAYED, Via.DIRECT: Way.DIRECT, Via.HAIRPINNED: Way.DIRECT}
 _ERRORS = (CannotTell, CaptureIncomplete, OSError, Unmet)
 
 
 def try_all(
-    net: Network, field: Field, cells: Sequence[Cell], folder: Path, progress: Progress
-) -> Iterator[Result]:
-    """Try cells of one method; their packets go to `capture-METHOD.pcapng`."""
+    net: Network,
+    field: Field,
+    cells: Sequence[Cell],
+    folder: Path,
+    progress: Progress,
+    programs: Work | None = None,
+) -> list[Result]:
+    """Try cells of one method; their packets go to `capture-METHOD.pcapng`.
+
+    `programs` tries those in which the user's programs run.
+    """
+    results: list[Result] = []
     captures: list[Path] = []
     method = cells[0].method
-    work = _connect_some if method is Method.ICE else try_cells
+    work = programs or (_connect_some if method is Method.ICE else try_cells)
     for batch in _batches(field, cells):
         log_since = net.log.mark()
         with Wire(net) as wire:
-            results = work(Ground(net, wire), field, batch, progress)
+            found = work(Ground(net, wire), field, batch, progress)
             captures.append(folder / f".{len(captures)}.pcapng")
             wire.save(captures[-1])
-            take_in(results, field, wire, net.log.since(log_since))
-        yield from results
+            take_in(found, field, wire, net.log.since(log_since))
+        results += found
     join_pcapng(captures, folder / f"capture-{method}.pcapng")
     for capture in captures:
         capture.unlink()
+    order = {cell: number for number, cell in enumerate(cells)}
+    return sorted(results, key=lambda result: order[result.cell])
 
 
 def _batches(field: Field, cells: Sequence[Cell]) -> Iterator[Sequence[Cell]]:
-    """With ICE, each host has one process for all of its cells in a batch: few of each host."""
-    size = IN_ONE_CAPTURE
-    if cells[0].method is Method.ICE:
-        size = ICE_AT_ONCE
+    """With ICE few cells of each host, since it has one process for all of them in a batch.
+
+    With the user's programs one cell of each host: they may need the same port in each.
+    """
+    size = {Method.ICE: ICE_AT_ONCE, Method.PROGRAMS: len(field.types)}.get(
+        cells[0].method, IN_ONE_CAPTURE
+    )
+    if size != IN_ONE_CAPTURE:
         cells = sorted(cells, key=lambda cell: field.offset(cell.a, cell.b))
     for start in range(0, len(cells), size):
         yield cells[start : start + size]
@@ -75,13 +92,24 @@ def try_cells(
     ground: Ground, field: Field, cells: Sequence[Cell], progress: Progress
 ) -> list[Result]:
     """Try cells of one method that is not ICE; `progress` is called when each is known."""
+    return side_by_side(ground, partial(_try_cell, ground, field), cells, progress, AT_ONCE)
+
+
+def side_by_side(
+    ground: Ground,
+    try_one: Callable[[Cell], Result],
+    cells: Sequence[Cell],
+    progress: Progress,
+    at_once: int,
+) -> list[Result]:
+    """Try cells, some at a time. Ctrl-C in the caller ends them as well."""
 
     def work(cell: Cell) -> Result:
-        result = _try_cell(ground, field, cell)
+        result = try_one(cell)
         progress(result)
         return result
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         try:
             return list(pool.map(work, cells))
         except BaseException:
@@ -133,8 +161,7 @@ def _connect_some(
             for cell, result in results.items()
             if (cell.predicted.way, result.observed) == (Way.DIRECT, Way.RELAYED)
         ]
-        if late:
-            results.update(_connect(ground, field, late))
+        results.update(_connect(ground, field, late) if late else ())
     for result in results.values():
         progress(result)
     return list(results.values())

@@ -8,24 +8,24 @@ escaped, too. The page works without the script, which adds progress and cancell
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from base64 import b64encode
 from dataclasses import asdict
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup
+from typing import TYPE_CHECKING, Any
 
 from napt_lab.servers.files import names
 from napt_lab.servers.files.storage import Folder, Stored
 
+if TYPE_CHECKING:
+    from jinja2 import Template
+
 _HERE = Path(__file__).parent
 _STYLE = (_HERE / "page.css").read_text()
 _SCRIPT = (_HERE / "page.js").read_text()
-_PAGE = Environment(loader=FileSystemLoader(_HERE), autoescape=True).get_template("page.html")
 
 
 def _source(text: str) -> str:
@@ -73,4 +73,13 @@ def error_page(host: str, status: int, why: str) -> str:
 
 
 def _render(**values: Any) -> str:
-    return _PAGE.render(style=Markup(_STYLE), script=Markup(_SCRIPT), **values)
+    from markupsafe import Markup
+
+    return _template().render(style=Markup(_STYLE), script=Markup(_SCRIPT), **values)
+
+
+@functools.cache
+def _template() -> Template:
+    from jinja2 import Environment, FileSystemLoader  # no program asks for the page
+
+    return Environment(loader=FileSystemLoader(_HERE), autoescape=True).get_template("page.html")

@@ -121,9 +121,14 @@ PLANTED = (
             planted=Patch(f"{CORE}.fragments:Fragments.later", translator.keeping_nothing_waiting),
         ),
         Fault(
-            # Half a second is too soon for both: for the silence, and for the answer after it.
+            # Half a second is too soon for all: for the silence, for the answer after it, and for
+            # the inside to dial.
             "unsolicited-syns-refused-soon",
-            {"5382.REQ-4": "answered after 0.", "5382.REQ-4-then": "no ICMP 3/3"},
+            {
+                "5382.REQ-4": "answered after 0.",
+                "5382.REQ-4-then": "no ICMP 3/3",
+                "5382.REQ-4-dialed-late": "answered after 0.",
+            },
             planted=Patch(f"{CORE}.unsolicited:UnsolicitedSyns", translator.made_with, 0.5),
         ),
         Fault(
@@ -171,8 +176,29 @@ PLANTED = (
         ),
         Fault(
             "syns-that-cross-are-dropped",
-            {"5382.REQ-2a": "died there: no-connection"},
+            # Whoever sent the first of the two.
+            {"5382.REQ-2a": "died there: no-connection", "5382.REQ-2a-late": "died there"},
             planted=Patch(f"{TRANSLATOR}._deliver", translator.dropping_crossed_syns),
+        ),
+        Fault(
+            "fins-that-cross-are-dropped",
+            {"5382.REQ-2-closing": "died there"},
+            planted=Patch(f"{TRANSLATOR}.translate", translator.dropping_crossed_fins),
+        ),
+        Fault(
+            "a-restarted-host-is-not-heard",
+            {"5382.REQ-2-again": "died there: no-connection"},
+            planted=Patch(f"{TRANSLATOR}._outbound", translator.dropping_syns_of_connections),
+        ),
+        Fault(
+            # What must not be told is told; so the declared deviation is not there either.
+            "strangers-are-told-against-the-policy",
+            {
+                "5382.REQ-4a": "was answered after 6.",
+                "5382.REQ-4-then": "declared as a deviation, but not observed",
+            },
+            {"refuse-syn": "false"},
+            Patch(f"{TRANSLATOR}.__init__", translator.set_otherwise, "refuse_syn", True),
         ),
         Fault(
             "the-oldest-makes-room",
@@ -246,12 +272,29 @@ def sabotaged(source, root, *faults):
 def test_faults_in_the_translator(pristine, tmp_path):
     def work(number):
         planted = [fault.planted for fault in PLANTED[number]]
-        return examine(sabotaged(pristine, tmp_path / str(number), *planted))
+        keys = [f"{k}={v}" for fault in PLANTED[number] for k, v in (fault.keys or {}).items()]
+        arguments = [word for pair in keys for word in ("--set", pair)]
+        return examine(sabotaged(pristine, tmp_path / str(number), *planted), *arguments)
 
     with ThreadPoolExecutor(len(PLANTED)) as pool:
         examined = list(pool.map(work, range(len(PLANTED))))
     for faults, rows in zip(PLANTED, examined, strict=True):
         assert_red(faults, rows)
+
+
+def test_a_client_that_finds_what_is_not_set(pristine, tmp_path):
+    found = "address-dependent"
+    root = sabotaged(
+        pristine,
+        tmp_path / "copy",
+        Patch(f"{TRANSLATOR}.__init__", translator.set_otherwise, "mapping", found),
+        Patch(f"{CORE}.table:Table.admits", translator.strangers_by_address),
+    )
+    rows = examine(root, "--only", "5780")
+    assert [(row["id"], row["verdict"]) for row in rows] == [
+        ("5780.4.3", "fail"), ("5780.4.3-TCP", "fail"), ("5780.4.4", "fail"),
+    ]  # fmt: skip
+    assert all(f"set to endpoint-independent, but it is {found}" in row["why"] for row in rows)
 
 
 def test_a_report_on_packets_that_were_never_sent_is_all_errors(pristine, tmp_path):

@@ -22,12 +22,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from mininet.net import Mininet
-
 from napt_lab.topologies.network import namespaces, own_programs
 from napt_lab.topologies.network.batch import Batch
 from napt_lab.topologies.network.build_error import BuildError, LimitReached, ProgramLost
 from napt_lab.topologies.network.happenings import Happenings
+from napt_lab.topologies.network.mininet_import import Mininet
 from napt_lab.topologies.network.mininet_nodes import BatchIntf, BatchLink, Bridge, LabNode
 from napt_lab.topologies.network.napt_control import NaptControl
 from napt_lab.topologies.network.node import Node

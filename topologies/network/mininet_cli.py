@@ -16,10 +16,8 @@ from cmd import Cmd
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from mininet.cli import CLI
-from mininet.log import lg
-
 from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.network.mininet_import import CLI, lg
 
 KEPT = frozenset({"net", "intfs", "time"})
 

@@ -11,11 +11,9 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any
 
-from mininet.link import Intf, Link
-from mininet.node import Node as MininetNode
-from mininet.node import Switch
-
 from napt_lab.topologies.network.build_error import BuildError
+from napt_lab.topologies.network.mininet_import import Intf, Link, Switch
+from napt_lab.topologies.network.mininet_import import Node as MininetNode
 
 
 class LabNode(MininetNode):  # type: ignore[misc]  # Mininet has no types

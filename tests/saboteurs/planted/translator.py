@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ ALICE_PORT_9 = (0x0A000007, 9)
 AT_NAPT_A = 0x18090307  # 24.9.3.7
 ALWAYS_LATE = 0.5  # seconds
 _TCP, _UDP = 6, 17
-_SYN, _RST = 0x02, 0x04
+_FIN, _SYN, _RST = 0x01, 0x02, 0x04
 _wasted = []
 
 
@@ -180,6 +181,55 @@ def dropping_crossed_syns(deliver):
     return delivered
 
 
+def dropping_crossed_fins(translate):
+    """A FIN that does not acknowledge the inside's FIN is dropped."""
+    fins = {}  # the sequence number after the inside's FIN, by the connection's two ends outside
+
+    def translated(self, packet, now):
+        from napt_lab.nat_node.core.verdict import Drop
+
+        if packet.protocol != _TCP or not packet.tcp_flags & _FIN:
+            return translate(self, packet, now)
+        sequence, acknowledged = struct.unpack_from("!II", packet.data, packet.header_length + 4)
+        if packet.side.value == "inside":
+            verdict = translate(self, packet, now)
+            fins[packet.source_endpoint, packet.destination_endpoint] = sequence + 1
+            return verdict
+        expected = fins.get((packet.destination_endpoint, packet.source_endpoint))
+        if expected is not None and expected != acknowledged:
+            self.drops[Drop.NO_CONNECTION] += 1
+            return type(translate(self, packet, now))([], Drop.NO_CONNECTION)
+        return translate(self, packet, now)
+
+    return translated
+
+
+def dropping_syns_of_connections(outbound):
+    """A SYN of the inside on an established connection is dropped."""
+
+    def sent(self, packet, now):
+        from napt_lab.nat_node.core.verdict import Drop
+
+        known = self.table.outgoing(packet.protocol, packet.source_endpoint,
+                                    packet.destination_endpoint)  # fmt: skip
+        is_syn = packet.protocol == _TCP and packet.tcp_flags == _SYN
+        if is_syn and known is not None and known.state.name == "ESTABLISHED":
+            return Drop.NO_CONNECTION
+        return outbound(self, packet, now)
+
+    return sent
+
+
+def set_otherwise(init, name, value):
+    """A setting is not what its owner has chosen."""
+
+    def initialize(self, settings, below):
+        kind = type(getattr(settings, name))
+        init(self, replace(settings, **{name: kind(value)}), below)
+
+    return initialize
+
+
 # ── rules and sessions ─────────────────────────────────────────────────────────────────────
 
 
@@ -290,6 +340,11 @@ def any_rule_will_do(rule_for_external):
         return rule_for_external(ports, protocol, port, remote) or any_rule
 
     return found
+
+
+def strangers_by_address(_admits):
+    """The filter admits the addresses that the inside has called."""
+    return lambda _self, mapping, remote: any(remote[0] == known[0] for known in mapping.sessions)
 
 
 def everyone(_admits):

@@ -97,8 +97,8 @@ def test_what_is_wrong_with_an_exercise_is_told_with_its_line(tmp_path):
         "6: done[1].fact: 'bob:../../x' is not a place; allowed: NODE:FILE",
         "7: hint: unknown key; allowed: title, task, network, hints, solution, files, may-set, "
         "done, mistakes, learned, vary, cases (did you mean 'hints'?)",
-        "8: solution[0]: 'rm' cannot be run from a file of answers; allowed: curl, ping, "
-        "stun, punch, tcp-punch, pcp, turn-client, dial, ice",
+        "8: solution[0]: 'rm' cannot be run from a file of answers; allowed: curl, ping, stun, "
+        "punch, tcp-punch, pcp, turn-client, dial, ice",
     ]
 
 
@@ -227,8 +227,8 @@ def test_what_is_wrong_with_a_file_of_answers_is_told_with_its_line(tmp_path):
     with pytest.raises(TopologyError) as caught:
         read_tasks("9c", file)
     assert [problem.removeprefix(f"{file}:") for problem in caught.value.problems] == [
-        "3: door[1]: 'add' cannot be run from a file of answers; allowed: curl, ping, "
-        "stun, punch, tcp-punch, pcp, turn-client, dial, ice",
+        "3: door[1]: 'add' cannot be run from a file of answers; allowed: curl, ping, stun, "
+        "punch, tcp-punch, pcp, turn-client, dial, ice",
         "4: door[2]: 'hairpinning' cannot be set in this exercise; allowed: only rules, and "
         "commands on nodes",
         "4: door[2]: `set` builds the network anew, without what was done before; "

@@ -1,0 +1,32 @@
+"""RFC 5780: a client finds out what the NAPT does. What it finds must be what is set."""
+
+from __future__ import annotations
+
+from napt_lab.labs.conformance import udp_checks
+from napt_lab.labs.conformance.conversation import open_tcp
+from napt_lab.labs.conformance.exam import Exam
+from napt_lab.labs.conformance.requirement import Chapter
+
+CHAPTER = Chapter(5780, "what a client finds out")
+test = CHAPTER.test
+
+
+@test("4.3", "MAY", "the mapping behavior can be set, and a client finds the one that is set")
+def mapping(t: Exam) -> None:
+    _as_set(t, udp_checks.measured_mapping(t.open_udp, t))
+
+
+@test("4.3 TCP", "MAY", "the same for TCP")
+def mapping_of_tcp(t: Exam) -> None:
+    _as_set(t, udp_checks.measured_mapping(lambda *hosts, **ports: open_tcp(t, *hosts, **ports), t))
+
+
+@test("4.4", "MAY", "the filtering behavior can be set, and a client finds the one that is set")
+def filtering(t: Exam) -> None:
+    seen, wanted = udp_checks.filtering(t, t.host("x1")), t.filtering_setting
+    t.require(seen == wanted, f"set to {wanted}: it is", f"set to {wanted}, but it is {seen}")
+
+
+def _as_set(t: Exam, seen: str) -> None:
+    wanted = t.testbed.setup.settings.mapping.value
+    t.require(seen == wanted, f"set to {wanted}: it is", f"set to {wanted}, but it is {seen}")

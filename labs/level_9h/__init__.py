@@ -1,0 +1,1 @@
+"""Level 9h: a NAPT behind a NAPT (carrier-grade NAT)."""

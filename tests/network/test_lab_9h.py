@@ -1,0 +1,18 @@
+"""Lab 9h, played in silence."""
+
+from __future__ import annotations
+
+import pytest
+
+from napt_lab.labs.level_9h.lab import LAB
+from tests.network.lab_run import assert_all_hold, evidence, play
+
+pytestmark = pytest.mark.network(timeout=90)
+
+
+def test_all_claims_hold(tmp_path):
+    results, _ = play(LAB, tmp_path)
+    assert_all_hold(results, {"9h.two-rules", "9h.rule-not-enough", "9h.punch"})
+    ways = evidence(results, "9h.punch")
+    assert "alice → napt_a → cgn → internet → napt_e → erin" in ways
+    assert "alice → napt_a → cgn → napt_b → bob" in ways
