@@ -91,8 +91,8 @@ USES_ALSO = {
     "topologies/spec": {"nat_node/core"},
     "topologies/links": {"nat_node/core"},  # the words for a packet
     "nat_node": {"nat_node/student"},
-    "labs/stage": {"nat_node/control"},  # a NAPT's rules as text, the same everywhere
-    # what programs tell, in JSON and in words, the same everywhere
+    # a NAPT's rules as text, and what programs tell, in JSON and in words, the same everywhere
+    "labs/stage": {"nat_node/control", "servers/shared"},
     "labs/exercises": {"servers/shared"},
     "labs/level_8": {"servers/shared"},
 }
