@@ -6,8 +6,8 @@
 # 2 wrong usage or wrong YAML, 3 this machine cannot run it. `.venv/bin/napt-lab lab 9c`
 # has the true one.
 
-LABS := 8 9a 9b 9c 9d 9e 9g 9h
-EXERCISES := 8 9a 9b 9c 9d 9e 9g 9h
+LABS := 8 9a 9b 9c 9d 9e 9f 9g 9h
+EXERCISES := 8 9a 9b 9c 9d 9e 9f 9g 9h
 
 NAPT := @sh labs/setup/start.sh
 

@@ -59,6 +59,11 @@ LABS: dict[str, Entry] = {
         "napt_lab.labs.level_9e.lab",
         TOPOLOGIES / "level-9e.yaml",
     ),
+    "9f": Entry(
+        "P2P networking without a rule, by TCP: simultaneous open",
+        "napt_lab.labs.level_9f.lab",
+        TOPOLOGIES / "level-9f.yaml",
+    ),
     "9g": Entry(
         "P2P networking by the best way (ICE)",
         "napt_lab.labs.level_9g.lab",

@@ -149,7 +149,7 @@ PLANTED = (
                 "5382.REQ-4-then": "no ICMP 3/3",
                 "5382.REQ-4-dialed-late": "answered after 0.",
             },
-            planted=Patch(f"{CORE}.unsolicited:WAIT", anything.instead, 0.5),
+            planted=Patch(f"{CORE}.unsolicited:UnsolicitedSyns", translator.made_with, 0.5),
         ),
         Fault(
             "no-checksum-becomes-some",

@@ -77,6 +77,7 @@ FLOORS = {
         "labs/level_9c",
         "labs/level_9d",
         "labs/level_9e",
+        "labs/level_9f",
         "labs/level_9g",
         "labs/level_9h",
         "labs/cli",
