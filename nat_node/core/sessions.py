@@ -5,7 +5,7 @@ change how long the session may be unused (tcp_state.py). A session that is unus
 ends; a rule that a packet made ends with its last session.
 
 No inside host may have more sessions than its limit, answered or not, so that none can take what
-the others need (RFC 6888, REQ-4).
+the others need (RFC 6888, REQ-4). The same holds for external ports (external_ports.py).
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class Sessions:
             return refusal
         external = table.ports.choose(protocol, internal, remote, now)
         if external is None:
-            return Drop.PORTS_EXHAUSTED
+            full = table.ports.has_room(protocol, internal[0])
+            return Drop.PORTS_EXHAUSTED if full else Drop.SUBSCRIBER_LIMIT
         projected = self._project(remote)
         mapping = Mapping(
             table.next_serial(),

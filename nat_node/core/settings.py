@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields
 from enum import Enum, StrEnum
 from typing import Any, NamedTuple
 
-from napt_lab.nat_node.core.behavior import Behavior, parse_address
+from napt_lab.nat_node.core.behavior import Behavior, parse_address, show_address
 
 DAY = 86_400
 MOST_SESSIONS = 1_000_000
@@ -29,6 +29,15 @@ class PortAssignment(StrEnum):
     PRESERVE = "preserve"
     SEQUENTIAL = "sequential"
     RANDOM = "random"
+    DETERMINISTIC = "deterministic"
+    """From a block of ports that belongs to the inside host (RFC 7422)."""
+
+
+class AddressPooling(StrEnum):
+    """Which of several external addresses a new rule gets (RFC 4787, section 4.1)."""
+
+    PAIRED = "paired"
+    ARBITRARY = "arbitrary"
 
 
 class Setting(NamedTuple):
@@ -43,7 +52,7 @@ class Setting(NamedTuple):
     """One line for people."""
     rfc: str
     unit: str
-    """`s` for a time, `sessions` or `rules` for a count, else empty."""
+    """`s` for a time, `sessions`, `rules` or `ports` for a count, else empty."""
     least: float
     most: float
 
@@ -126,6 +135,13 @@ class Choices:
         default=PortAssignment.RANDOM,
         metadata=_about("which external port a new rule gets", "RFC 4787, 4.2"),
     )
+    address_pooling: AddressPooling = field(
+        default=AddressPooling.PAIRED,
+        metadata=_about(
+            "whether all rules of an inside host have one external address, if there are several",
+            "RFC 4787, REQ-2",
+        ),
+    )
     port_parity: bool = field(
         default=False,
         metadata=_about("an even inside port gets an even external port", "RFC 4787, REQ-4"),
@@ -186,6 +202,15 @@ class Choices:
             most=MOST_SESSIONS,
         ),
     )
+    ports_per_subscriber: int = field(
+        default=0,
+        metadata=_about(
+            "external ports of each protocol that one inside host may have; 0: no such limit",
+            "RFC 6888, REQ-4",
+            unit="ports",
+            most=65_535,
+        ),
+    )
     session_limit: int = field(
         default=131_072,
         metadata=_about(
@@ -193,19 +218,53 @@ class Choices:
         ),
     )
 
+    def contradiction(self) -> tuple[str, str] | None:
+        """Two choices that do not go together: the key of one, and what is wrong; else None."""
+        size, ports = self.ports_per_subscriber, len(self.ports)
+        deterministic = self.port_assignment is PortAssignment.DETERMINISTIC
+        if deterministic and not size:
+            return (
+                "port-assignment",
+                "deterministic needs ports-per-subscriber (RFC 7422); "
+                f"allowed: ports-per-subscriber of 1 to {ports}",
+            )
+        if deterministic and self.address_pooling is AddressPooling.ARBITRARY:
+            return (
+                "address-pooling",
+                "arbitrary is not possible with port-assignment deterministic; allowed: paired",
+            )
+        if size > ports:
+            return (
+                "ports-per-subscriber",
+                f"{size} is more than the number of ports; allowed: at most {ports}",
+            )
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Settings(Choices):
     """The choices, and the addresses of one NAPT as numbers."""
 
     external: int
-    """The NAPT's address on the public side."""
+    """The NAPT's address on the public side, or the first of several."""
     internal: int
     """The NAPT's address on the private side."""
     internal_mask: int
     """The private network's mask."""
     hosts: frozenset[int] = frozenset()
     """The inside hosts that explicit rules may lead to; empty: any inside address."""
+    others: tuple[int, ...] = ()
+    """The NAPT's other addresses on the public side."""
+    ours: frozenset[int] = field(init=False, repr=False)
+    """All of its addresses there."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ours", frozenset(self.addresses))
+
+    @property
+    def addresses(self) -> tuple[int, ...]:
+        """All of its addresses there, in their order."""
+        return (self.external, *self.others)
 
     def is_inside(self, address: int) -> bool:
         """Whether the address belongs to the private network."""
@@ -283,6 +342,12 @@ SETTINGS = tuple(_declared(Choices))
 """The settings that a NAPT's owner can choose."""
 PORT_CONTROL = tuple(_declared(LeaseLimits))
 """Those of port control."""
+
+
+def not_ours(address: int, settings: Settings) -> str:
+    """What to say of an external address that a NAPT does not have."""
+    own = " or ".join(map(show_address, settings.addresses))
+    return f"{show_address(address)} is not this NAPT's external address {own}"
 
 
 def _parse_range(text: str) -> range:

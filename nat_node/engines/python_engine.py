@@ -272,7 +272,7 @@ class Node:
 
     def list_ports(self) -> dict[str, str]:
         """The external ports of all rules."""
-        return report.port_map(self.translator.table)
+        return report.port_map(self.translator.table, self.translator.settings)
 
     def add_rule(self, protocol: int, external: Endpoint, internal: Endpoint) -> Described:
         """Add an explicit rule. Raises RuleRefused."""

@@ -170,7 +170,7 @@ class Happenings:
         # First the last one: the kernel deletes all others together with the first.
         commands = [f"address del {each} dev {device}" for each in reversed(old.addresses)]
         commands.append(f"link set {device} address {new.mac}")
-        commands.append(f"address add {new.address} broadcast + dev {device}")
+        commands += [f"address add {each} broadcast + dev {device}" for each in new.addresses]
         commands.append(f"route replace default via {plan.next_hop} dev {device}")
         # A permanent neighbor does not outlive a new link-layer address of the interface.
         neighbors = {} if plan.asks else by_segment(plans)
@@ -182,7 +182,7 @@ class Happenings:
         ]
         site = self._site(name)
         if site is not None and site.gateway.engine is Engine.PYTHON:  # it proxies ARP for itself
-            commands.insert(0, f"neigh del proxy {old.address.ip} dev {device}")
+            commands[:0] = [f"neigh del proxy {each.ip} dev {device}" for each in old.addresses]
         Batch("ip", node.entry, commands).finish(name)
         node.ports = plan.ports
         self._tell_neighbors(old, new)
@@ -198,10 +198,11 @@ class Happenings:
                         for address in old.addresses
                     ]
                 if port.segment == new.segment and port.address != new.address:
-                    commands.append(
-                        f"neigh replace {new.address.ip} lladdr {new.mac} dev {port.interface} "
+                    commands += [
+                        f"neigh replace {address.ip} lladdr {new.mac} dev {port.interface} "
                         "nud permanent"
-                    )
+                        for address in new.addresses
+                    ]
                     if new.link and new.link.told_mtu:
                         commands += [f"route replace {route}" for route in mtu_routes(new, port)]
             if commands:

@@ -24,7 +24,9 @@ from tests.fuzz.packets import ACK, SYN, tcp, udp
 
 SERVER = (parse_address("198.51.100.10"), 3478)
 PC, INSIDE = (parse_address("10.0.0.7"), 50_000), parse_address("10.0.0.1")
-NATS = [Nat(*settings) for settings in itertools.product(Behavior, Behavior, PortAssignment)]
+# With blocks of ports a NAPT behaves as with random ports.
+ASSIGNMENTS = [each for each in PortAssignment if each is not PortAssignment.DETERMINISTIC]
+NATS = [Nat(*settings) for settings in itertools.product(Behavior, Behavior, ASSIGNMENTS)]
 TURNS = 5
 
 
@@ -96,7 +98,7 @@ def check(x: Host, y: Host) -> bool:
     return False
 
 
-@pytest.mark.parametrize("method", (Method.UDP, Method.TCP, Method.ICE))
+@pytest.mark.parametrize("method", [Method.UDP, Method.TCP, Method.ICE])
 def test_the_model_says_what_two_translators_do(method):
     otherwise = Way.RELAYED if method is Method.ICE else Way.FAILS
     wrong = [
@@ -119,7 +121,7 @@ def nat(preset: Preset) -> Nat:
     return Nat(settings.mapping, settings.filtering, settings.port_assignment)
 
 
-@pytest.mark.parametrize("method", (Method.UDP, Method.TCP, Method.ICE))
+@pytest.mark.parametrize("method", [Method.UDP, Method.TCP, Method.ICE])
 def test_of_rfc_3489s_four_kinds_only_two_pairs_fail(method):
     for a, b in itertools.product((*CONES, Preset.SYMMETRIC), repeat=2):
         fails = frozenset({a, b}) in FAIL
@@ -127,7 +129,7 @@ def test_of_rfc_3489s_four_kinds_only_two_pairs_fail(method):
 
 
 ANY, ADDRESS, STRICT = Behavior
-PRESERVE, _, RANDOM = PortAssignment
+PRESERVE, _, RANDOM = ASSIGNMENTS
 CONE = Nat(ANY, STRICT, RANDOM)
 SYMMETRIC, SYMMETRIC_KEEPING = Nat(STRICT, STRICT, RANDOM), Nat(STRICT, STRICT, PRESERVE)
 OPEN = Nat(STRICT, ANY, RANDOM)  # maps by port, lets everyone in

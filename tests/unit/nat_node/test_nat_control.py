@@ -5,7 +5,8 @@ import select
 import socket
 import stat
 import time
-from base64 import b64decode
+from base64 import b64decode, b64encode
+from dataclasses import replace
 
 import pytest
 
@@ -15,6 +16,7 @@ from napt_lab.nat_node.control.server import CLIENTS, LINE, UNREAD, Control
 from napt_lab.nat_node.core.behavior import parse_address, parse_endpoint
 from napt_lab.nat_node.core.mapping import Mapping
 from napt_lab.nat_node.core.packet import TCP, UDP
+from napt_lab.nat_node.core.settings import Settings
 
 DEADLINE = 10.0
 OWN = parse_address("24.9.3.7")
@@ -279,9 +281,12 @@ def test_ports_in_use_are_a_bit_each():
         for n, port in enumerate((1, 9, 65535))
     ]
     mappings.append(Mapping(4, UDP, (1, 2), (5, 8), (3, 4), 0.0, "", False))
-    maps = {name: b64decode(bits) for name, bits in report.port_map(mappings).items()}
+    one = Settings(5, 6, 7)
+    maps = {name: b64decode(bits) for name, bits in report.port_map(mappings, one).items()}
     assert {name: len(bits) for name, bits in maps.items()} == {"tcp": 8192, "udp": 8192}
     used = [p for p in range(65536) if maps["tcp"][p // 8] >> p % 8 & 1]
     assert used == [1, 9, 65535]
     assert maps["udp"][1] == 1
     assert sum(maps["udp"]) == 1
+    several = report.port_map(mappings, replace(one, others=(8,)))
+    assert several == {f"{name} 0.0.0.5": b64encode(bits).decode() for name, bits in maps.items()}

@@ -68,7 +68,7 @@ def test_both_engines_take_the_same_for_private(public, dropped):
     site = load(TOPOLOGIES / "carrier.yaml").sites[1]
     inside = IPv4Interface("192.168.7.1/24")
     gateway = replace(site.gateway, public=IPv4Interface(f"{public}/24"), private=inside)
-    rules = ruleset(gateway, site.gateway.napt)
+    rules = ruleset(gateway, site.gateway.napt, [])
     networks = [f"{n}" for n in (*PRIVATE, SHARED) if f"{n}" in rules.partition("oifname")[2]]
     assert networks == dropped
     settings = Settings(parse_address(public), parse_address("192.168.7.1"), 0xFFFFFF00)
@@ -111,7 +111,7 @@ def test_every_setting_of_a_napt_reaches_the_translator(two_sites):
         rules=(StaticRule("tcp", 8080, IPv4Address("10.0.0.7"), 80),),
         port_control=LeaseLimits(2, 30, 5),
     )
-    flags = nat_node_flags(site, settings, Path("/run/x.sock"))
+    flags = nat_node_flags(site, settings, Path("/run/x.sock"), [IPv4Address("10.0.0.7")])
     given = dict(pairwise(flags))
     assert given["--external"] == "24.9.3.7"
     assert given["--internal"] == "10.0.0.1/24"
@@ -122,15 +122,15 @@ def test_every_setting_of_a_napt_reaches_the_translator(two_sites):
     assert "--no-hairpinning" in flags
     assert "--port-control" in flags
     assert (given["--min-lifetime"], given["--max-lifetime"], given["--quota"]) == ("2", "30", "5")
-    assert "--port-control" not in nat_node_flags(site, NaptSettings(), Path("/run/x.sock"))
+    assert "--port-control" not in nat_node_flags(site, NaptSettings(), Path("/run/x.sock"), [])
 
 
 def test_the_kernel_gets_the_same_pool_and_rules(two_sites):
     rule = StaticRule("udp", 5000, IPv4Address("10.0.0.7"), 53)
     settings = replace(NaptSettings(), ports=range(2000, 3001), rules=(rule,))
-    text = ruleset(two_sites.sites[0].gateway, settings)
-    assert "elements = { 5000 : 10.0.0.7 . 53 }" in text
-    assert "masquerade to :2000-3000" in text
+    text = ruleset(two_sites.sites[0].gateway, settings, [])
+    assert "elements = { 24.9.3.7 . 5000 : 10.0.0.7 . 53 }" in text
+    assert "meta l4proto { tcp, udp } snat ip to 24.9.3.7:2000-3000" in text
 
 
 def test_no_network_outside_the_sandbox(two_sites):
