@@ -298,7 +298,7 @@ def one_customer_takes_all(stage: Stage) -> None:
             has = ports_of(stage, NAPT_B)
             claim.require(has == limit, f"cgn: {has} ports of {NAPT_B}", f"it should be {limit}")
             claim.require(failed > 0, f"bob: {opened} connections, {failed} failed")
-            require_drop(stage, claim, "cgn", "subscriber-limit", f" {NAPT_B}:", log)
+            require_drop(stage, claim, "cgn", "subscriber-limit", f"SYN {NAPT_B}:", log)
         fetched = stage.run("alice", *curl(FILES, "-o", "/dev/null"))
         has = ports_of(stage, NAPT_B)
         became = "refused" if fetched.status else "opened" if has == limit else "instead"
@@ -313,7 +313,7 @@ def one_customer_takes_all(stage: Stage) -> None:
     with stage.claim(
         SHARE, "without a limit bob takes every port, and alice gets none (control)"
     ) as c:
-        require_drop(stage, c, "cgn", "ports-exhausted", f" {NAPT_A}:", log)
+        require_drop(stage, c, "cgn", "ports-exhausted", f"SYN {NAPT_A}:", log)
         require_failure(c, fetched, CURL_REFUSED)
 
 
