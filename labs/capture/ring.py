@@ -28,26 +28,29 @@ _OUTGOING = 4
 FRAME = 512  # bytes: more than all headers of a packet, plus the header of a request
 BLOCK = 1 << 16
 FRAMES = 4096
+FRAMES_IN_BLOCK = BLOCK // FRAME
 _libc = ctypes.CDLL(None, use_errno=True)
 _HEADER = struct.Struct("=IIIHHII")  # status, length, captured, mac, net, seconds, nanoseconds
 
 
 class Ring:
-    """The packets of one interface. To be made in the interface's network namespace."""
+    """The packets of one interface. To be made in the interface's network namespace.
 
-    def __init__(self, interface: str) -> None:
+    `frames`: how many packets have room in it; a multiple of FRAMES_IN_BLOCK.
+    """
+
+    def __init__(self, interface: str, frames: int = FRAMES) -> None:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         try:
             self._socket.setsockopt(_SOL_PACKET, _VERSION, struct.pack("=i", _TPACKET_V2))
-            blocks = FRAME * FRAMES // BLOCK
-            request = struct.pack("=IIII", BLOCK, blocks, FRAME, FRAMES)
+            request = struct.pack("=IIII", BLOCK, frames // FRAMES_IN_BLOCK, FRAME, frames)
             _set_ring(self._socket, request)
-            self._map = mmap.mmap(self._socket.fileno(), FRAME * FRAMES)
+            self._map = mmap.mmap(self._socket.fileno(), FRAME * frames)
             self._socket.bind((interface, _ETH_P_ALL))  # only now does the capture begin
         except OSError:
             self._socket.close()
             raise
-        self._next = 0
+        self._frames, self._next = frames, 0
         self._dropped = 0
 
     def fileno(self) -> int:
@@ -64,7 +67,7 @@ class Ring:
             outgoing = ring[at + _PACKET_TYPE_OFFSET] == _OUTGOING
             data = ring[at + mac : at + mac + captured]
             ring[at : at + 4] = _KERNEL.to_bytes(4, "little")
-            self._next = (self._next + 1) % FRAMES
+            self._next = (self._next + 1) % self._frames
             yield seconds * 1_000_000_000 + nanoseconds, outgoing, length, data
 
     @property

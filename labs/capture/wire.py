@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from napt_lab.labs.capture.packets import Packet, decode_frame
 from napt_lab.labs.capture.pcapng import write_pcapng
-from napt_lab.labs.capture.ring import Ring
+from napt_lab.labs.capture.ring import FRAMES, FRAMES_IN_BLOCK, Ring
 from napt_lab.topologies.network.namespaces import visit
 from napt_lab.topologies.network.processes import DeadlinePassed
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # the builder brings all of Mininet
     from napt_lab.topologies.network.builder import Network
 
 KEPT_PACKETS = 200_000  # at up to 430 bytes each
+ROOM = 1 << 19  # packets in all rings together, until they are read: 256 MB
 
 
 class CaptureIncomplete(Exception):
@@ -88,9 +89,13 @@ class Wire:
 
     def __enter__(self) -> Wire:
         interfaces = sum(len(node.interfaces) for node in self._nodes)
+        share = ROOM // interfaces // FRAMES_IN_BLOCK * FRAMES_IN_BLOCK
+        frames = max(FRAMES_IN_BLOCK, min(FRAMES, share))
         with ThreadPoolExecutor(interfaces) as pool:  # each takes the kernel some 20 ms
             opened = {
-                f"{node.name}:{interface}": pool.submit(visit, node.pid, partial(Ring, interface))
+                f"{node.name}:{interface}": pool.submit(
+                    visit, node.pid, partial(Ring, interface, frames)
+                )
                 for node in self._nodes
                 for interface in node.interfaces
             }

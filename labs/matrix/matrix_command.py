@@ -62,7 +62,8 @@ def run(
         if not published:
             directory.discard()
     grid.show(results, console)
-    console.print(f"{len(results)} cells in {time.monotonic() - began:.0f} s.", style="dim")
+    cells = "1 cell" if len(results) == 1 else f"{len(results)} cells"
+    console.print(f"{cells} in {time.monotonic() - began:.0f} s.", style="dim")
     console.print(f"Everything that was seen is in {place}/: report.html, captures.", style="dim")
     verdicts = {result.verdict for result in results}
     return exit_status(passed=verdicts <= {Verdict.PASSED}, error=Verdict.ERROR in verdicts)

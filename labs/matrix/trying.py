@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from napt_lab.labs.capture.packets import show
@@ -91,13 +92,24 @@ def try_cells(
     ground: Ground, field: Field, cells: Sequence[Cell], progress: Progress
 ) -> list[Result]:
     """Try cells of one method that is not ICE; `progress` is called when each is known."""
+    return side_by_side(ground, partial(_try_cell, ground, field), cells, progress, AT_ONCE)
+
+
+def side_by_side(
+    ground: Ground,
+    try_one: Callable[[Cell], Result],
+    cells: Sequence[Cell],
+    progress: Progress,
+    at_once: int,
+) -> list[Result]:
+    """Try cells, some at a time. Ctrl-C in the caller ends them as well."""
 
     def work(cell: Cell) -> Result:
-        result = _try_cell(ground, field, cell)
+        result = try_one(cell)
         progress(result)
         return result
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         try:
             return list(pool.map(work, cells))
         except BaseException:
@@ -149,8 +161,7 @@ def _connect_some(
             for cell, result in results.items()
             if (cell.predicted.way, result.observed) == (Way.DIRECT, Way.RELAYED)
         ]
-        if late:
-            results.update(_connect(ground, field, late))
+        results.update(_connect(ground, field, late) if late else ())
     for result in results.values():
         progress(result)
     return list(results.values())

@@ -1,6 +1,6 @@
-"""What runs in a test's sandbox beside the test: it sends all that pytest reports there.
+"""What runs in a sandbox beside the tests: it sends all that pytest reports there.
 
-Theory of operation. The child runs the whole protocol of the test, with every plugin. Where pytest
+Theory of operation. The child runs the whole protocol of each test, with every plugin. Where pytest
 would tell its plugins of a report, the sender sends it and cuts the call short: those who show and
 count reports (terminal, JUnit file, xdist) are in pytest's process, and hear of it there. Reports
 are serialized by the hooks that pytest has for xdist's workers. A message is a pair of its kind
@@ -23,13 +23,17 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.thread import _threads_queues
 from contextlib import nullcontext
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from napt_lab.labs.pytest_plugin import SENDER
 from napt_lab.topologies.sandbox import sandbox
+
+if TYPE_CHECKING:
+    from napt_lab.labs.pytest_plugin.one_network import OneNetwork
 
 STOPS = (pytest.exit.Exception, KeyboardInterrupt)  # these end the session, not only a test
 # The plugins of pytest that take part when a process tears down by itself.
@@ -44,6 +48,37 @@ TEAR_DOWN = (
 )
 
 
+Following = pytest.Item | str | None
+"""The next test in this process; if it is not known yet, the scope that it is in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Which test to run, and for how many seconds at most. Items by their place in the session."""
+
+    place: int
+    following: int | str | None
+    timeout: float
+
+    @classmethod
+    def of(cls, item: pytest.Item, following: Following, timeout: float) -> Request:
+        places = {id(each): place for place, each in enumerate(item.session.items)}
+        after = following if isinstance(following, str) else places.get(id(following))
+        return cls(places[id(item)], after, timeout)
+
+    def item(self, session: pytest.Session) -> pytest.Item:
+        """The test."""
+        return session.items[self.place]
+
+    def keeps(self, session: pytest.Session) -> Any:
+        """What of pytest's tree is needed after the test: a test, a module, the session or None."""
+        if self.following == "module":
+            return self.item(session).getparent(pytest.Module)
+        if isinstance(self.following, int):
+            return session.items[self.following]
+        return session if self.following == "session" else None
+
+
 class Sent(Exception):
     """Ends the call of a hook: what it was to tell has been sent."""
 
@@ -56,20 +91,21 @@ class Sender:
         item: pytest.Item,
         set_up: Iterable[Any],
         channel: Connection,
-        timeout: float,
         stacks: int,
         tty: int | None,
     ) -> None:
-        """After `timeout` seconds the threads' stacks are written to the file `stacks`.
+        """When a test's time is over, the threads' stacks are written to the file `stacks`.
 
         `set_up`: the fixtures that pytest's process has set up; `tty`: the terminal at which it
         was started, if it may read from there.
         """
-        self._item = item
+        self._item = item  # the test that is run
+        self._next: Any = None  # what of pytest's tree is needed after it
+        self.network: OneNetwork | None = None
         self._set_up = set_up
         self._channel = channel
         self._process = 0  # that sends
-        self._timeout: float | None = timeout
+        self._timeout: float | None = None
         self._stacks = stacks
         self._tty = tty
         self._modules = frozenset(sys.modules)
@@ -77,27 +113,38 @@ class Sender:
         self._lines = coverage_data()
 
     def run(self) -> int:
-        """Run the test, and send all that pytest says of it; the child's exit status."""
-        item, config = self._item, self._item.config
+        """Run the tests that are asked for; the child's exit status."""
+        session, config = self._item.session, self._item.config
         self._process = os.getpid()
         # What pytest's process has made is no garbage of the test's: looking at it would copy it.
         gc.freeze()
         # Pytest's process tears down what it has set up (a fixture of the session, for instance).
-        for finalizers, _ in item.session._setupstate.stack.values():
+        for finalizers, _ in session._setupstate.stack.values():
             finalizers.clear()
         for fixture in self._set_up:
             fixture._finalizers.clear()
         if self._lines is not None:
             self._lines._no_disk = True  # otherwise it would delete the file of pytest's process
-        before = _plain(item), _ends(item.session)
-        properties = len(self._junit.global_properties) if self._junit else 0
         config.pluginmanager.register(self, SENDER)
         config.pluginmanager.register(_CutShort())
         config.pluginmanager.register(_OneProcess(), ONE_PROCESS)
+        while (request := self._channel.recv()) is not None:
+            self._item, self._next = request.item(session), request.keeps(session)
+            self._timeout = request.timeout
+            self._run_one(self._item)
+        tear_down(self._item, None)
+        self._send("end", ({}, {}))
+        return 0 if os.getpid() == self._process else 1
+
+    def _run_one(self, item: pytest.Item) -> None:
+        """Run a test, and send all that pytest says of it."""
+        config = item.config
+        before = _plain(item), _ends(item.session)
+        properties = len(self._junit.global_properties) if self._junit else 0
         if config.getoption("capture", "no") == "no":  # the test itself may ask at the terminal
             self._take_terminal()
         try:
-            config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+            config.hook.pytest_runtest_protocol(item=item, nextitem=self._next)
         except pytest.exit.Exception as stop:
             self._send("exit", (stop.msg, stop.returncode))
         except KeyboardInterrupt:
@@ -110,8 +157,8 @@ class Sender:
             self._send("properties", self._junit.global_properties[properties:])
         after = _plain(item), _ends(item.session)
         changes = [dict(new.items() - old.items()) for old, new in zip(before, after, strict=True)]
+        faulthandler.cancel_dump_traceback_later()
         self._send("end", changes)
-        return 0 if os.getpid() == self._process else 1
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self) -> Iterator[None]:
@@ -119,7 +166,8 @@ class Sender:
         with warnings.catch_warnings(record=True) if with_warnings else nullcontext([]) as issued:
             yield
             # An end of the session leaves fixtures standing, and garbage may have something to say.
-            tear_down(self._item, None)
+            ends = any(_ends(self._item.session).values())
+            tear_down(self._item, None if ends else self._next)
         for each in issued or ():
             place = each.filename, each.lineno, each.line
             self._send("warning", (self._known(each.category), str(each.message), *place))
@@ -140,6 +188,13 @@ class Sender:
             own = thread is threading.current_thread() or thread in _threads_queues
             if not (own or thread.daemon):
                 thread.join()
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
+        outcome: Any = yield
+        report = outcome.get_result()
+        if report.failed and self.network is not None:
+            report.sections += self.network.sections(item)
 
     @pytest.hookimpl(trylast=True)
     def pytest_exception_interact(self) -> None:
@@ -240,7 +295,7 @@ def end_as_program(error: BaseException | None) -> NoReturn:
     os._exit(status & 0xFF)
 
 
-def tear_down(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+def tear_down(item: pytest.Item, nextitem: Any) -> None:
     """Tear down what this process has set up and `nextitem` does not need; report a failure.
 
     Only pytest's own plugins take part: the others have had their part where the test ran.

@@ -51,3 +51,10 @@ def test_an_unsound_exercise_is_told(tmp_path, capsys):
     (told,) = [line for line in capsys.readouterr().out.splitlines() if "✗ nothing done" in line]
     assert "because this holds from the start: " in told
     assert told.endswith(" (write `points: 0` there)")
+    file = tmp_path / "alike.yaml"
+    mistakes = text.index("mistakes:")
+    file.write_text(f"{text[:mistakes]}vary: [24.9.3.7]\n".replace("vary: [151", "# [151"))
+    assert run_rehearsal([load(file)]) == 1
+    said = capsys.readouterr().out
+    assert said.count("✓ a student's variant") == 2
+    assert said.count("✗ another variant's solution: it gets 3 of 3 points") == 2

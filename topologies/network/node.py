@@ -32,6 +32,7 @@ from napt_lab.topologies.sandbox.limits import Watch
 from napt_lab.topologies.spec.checkout import IN_CHECKOUT
 
 P = TypeVar("P", bound=Process)
+MOST_TOLD = 5  # programs that have failed
 
 
 class Node:
@@ -152,9 +153,15 @@ class Node:
         with self._limits.calls():
             process = kind(self.name, argv, prefix=self.entry, **more)
         with self._lock:
-            self._processes = [p for p in self._processes if p.running]
+            self._processes = [p for p in self._processes if p.running or p.has_fallen]
             self._processes.append(process)
         return process
+
+    @property
+    def fallen(self) -> list[Process]:
+        """What was started here and has failed by itself, the last ones."""
+        with self._lock:
+            return [process for process in self._processes if process.has_fallen][-MOST_TOLD:]
 
     @property
     def processes(self) -> list[Process]:

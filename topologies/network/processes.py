@@ -201,7 +201,7 @@ class Process(ABC):
         self.node = node
         self.name = name or argv[0]
         self.argv = tuple(argv)
-        self.told_to_end = self._killed = False
+        self.told_to_end = self._killed = self._awaited = False
         self._started = time.monotonic()
         self._seconds = 0.0
         self._stdout, self._stderr = Kept(), Kept()
@@ -247,6 +247,7 @@ class Process(ABC):
             self.kill()
             self.await_end()
             raise DeadlinePassed(f"{self.node}$ {' '.join(self.argv)} to end", timeout)
+        self._awaited = True
         return Completed(
             node=self.node,
             argv=self.argv,
@@ -279,6 +280,11 @@ class Process(ABC):
         self.told_to_end = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._popen.pid, number)
+
+    @property
+    def has_fallen(self) -> bool:
+        """Whether it has failed by itself, and nothing has asked for its result."""
+        return bool(self.status) and not (self.told_to_end or self._awaited)
 
     def obituary(self) -> str | None:
         """How it ended, with its last words; None if it runs."""

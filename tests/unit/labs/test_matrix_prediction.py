@@ -98,7 +98,7 @@ def check(x: Host, y: Host) -> bool:
     return False
 
 
-@pytest.mark.parametrize("method", (Method.UDP, Method.TCP, Method.ICE))
+@pytest.mark.parametrize("method", [Method.UDP, Method.TCP, Method.ICE])
 def test_the_model_says_what_two_translators_do(method):
     otherwise = Way.RELAYED if method is Method.ICE else Way.FAILS
     wrong = [
@@ -121,7 +121,7 @@ def nat(preset: Preset) -> Nat:
     return Nat(settings.mapping, settings.filtering, settings.port_assignment)
 
 
-@pytest.mark.parametrize("method", (Method.UDP, Method.TCP, Method.ICE))
+@pytest.mark.parametrize("method", [Method.UDP, Method.TCP, Method.ICE])
 def test_of_rfc_3489s_four_kinds_only_two_pairs_fail(method):
     for a, b in itertools.product((*CONES, Preset.SYMMETRIC), repeat=2):
         fails = frozenset({a, b}) in FAIL
