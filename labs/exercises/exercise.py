@@ -37,7 +37,7 @@ from napt_lab.topologies.spec.model import Topology
 from napt_lab.topologies.spec.yaml_nodes import Entry, Section, compose
 
 FOLDER = Path(__file__).resolve().parent
-LEVELS = ("8", "9a", "9b", "9c", "9d", "9e", "9g", "9h")
+LEVELS = ("8", "9a", "9b", "9c", "9d", "9e", "9f", "9g", "9h")
 MAX_TEXT = 2000  # characters
 VARIANT_KEYS = ("vary", "cases")
 #: A variant has none of these parts' words in the place of another. (What is handed out to students

@@ -13,12 +13,9 @@ from napt_lab.labs.level_9e.checks import (
     HOLE,
     answer_on_the_wire,
     bytes_of_the_file_at,
-    direct_file,
     external_endpoints,
     is_udp,
     last_seen,
-    no_server,
-    path_of_the_file,
     rules_of_alice,
     silence,
 )
@@ -217,13 +214,13 @@ def punch(stage: Stage) -> None:
     with stage.claim("9e.punch", "both hear each other") as claim:
         peers.require_open(claim)
     with stage.claim("9e.punch", "alice's file is at bob's, byte for byte") as claim:
-        direct_file(stage, claim, peers)
+        peers.require_file(claim)
     stage.answer(
         bytes_of_the_file_at(stage, "relay", peers), "relay:eth0: what came from the two homes"
     )
     with stage.claim("9e.punch", "no server in between, once they have met") as claim:
-        no_server(stage, claim, peers)
-        path_of_the_file(stage, claim, peers)
+        peers.require_no_server(claim)
+        peers.require_path(claim, lambda p: p.data.startswith(b"DATA\0\0\0\0"))
 
 
 # ── 5 ──────────────────────────────────────────────────────────────────────────────────────
@@ -271,15 +268,15 @@ def keep_alive(stage: Stage) -> None:
     with stage.claim(
         "9e.keep-alive", "the other hole is still open after the same time: the file arrives"
     ) as claim:
-        direct_file(stage, claim, kept)
+        kept.require_file(claim)
         alice, bob = (kept.endpoint(pc) for pc in ("alice", "bob"))
         for napt, from_, to in (("napt_a", alice, bob), ("napt_b", bob, alice)):
             longest = silence(stage, napt, from_, to, kept.wire_since)
             claim.require(
                 0 < longest < IDLE, f"{napt}:wan0: at most {longest:.1f} s between two datagrams"
             )
-    arrived = [p for p in (quiet, kept) if (stage.net["bob"].home / p.received).exists()]
-    stage.answer(len(arrived), f"at bob's: {', '.join(p.received for p in arrived) or 'no file'}")
+    arrived = [peers.received.name for peers in (quiet, kept) if peers.received.exists()]
+    stage.answer(len(arrived), f"at bob's: {', '.join(arrived) or 'no file'}")
 
 
 # ── 6 ──────────────────────────────────────────────────────────────────────────────────────
@@ -325,7 +322,7 @@ def symmetric(stage: Stage) -> None:
         "9e.symmetric", "with endpoint-independent mapping they do (control)"
     ) as claim:
         again.require_open(claim)
-        direct_file(stage, claim, again)
+        again.require_file(claim)
 
 
 LAB = Lab(

@@ -77,11 +77,12 @@ def _try(
     console: Console,
 ) -> list[Result]:
     progress = ProgressLine(console)
-    done = itertools.count(1)
+    done: set[Cell] = set()
     total = len(methods) * len(field.types) ** 2
 
-    def known(_result: Result) -> None:
-        progress.update(Text(f"{next(done)} of {total} cells are known", "dim"))
+    def known(result: Result) -> None:
+        done.add(result.cell)
+        progress.update(Text(f"{len(done)} of {total} cells are known", "dim"))
 
     results: list[Result] = []
     try:

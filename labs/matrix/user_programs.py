@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from napt_lab.labs.capture.wire import Captured, CaptureIncomplete
+from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.matrix.cell import Cell, Result
 from napt_lab.labs.matrix.field import (
@@ -114,11 +114,8 @@ def _try_cell(
     good, evidence = commands.run(ground, pair)
     ended, observed, trouble = time.time(), Way.FAILS, ""
     if good:
-        try:
-            observed, told = _way(ground, pair, int(began * 1e9), int(ended * 1e9))
-            evidence.append(told)
-        except CaptureIncomplete as error:
-            trouble = str(error)
+        observed, told = _way(ground, pair, int(began * 1e9), int(ended * 1e9))
+        evidence.append(told)
     elif server is not None:
         trouble = server.obituary() or ""
     sockets = [(node, "") for node in pair]

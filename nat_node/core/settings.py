@@ -192,8 +192,12 @@ class Choices:
     # The sender is told late: at once, it would give up a simultaneous open.
     refuse_syn: bool = field(
         default=True,
+        metadata=_about("answer an unsolicited SYN with an ICMP error", "RFC 5382, REQ-4"),
+    )
+    refuse_after: float = field(
+        default=6.0,
         metadata=_about(
-            "answer an unsolicited SYN with an ICMP error, after 6 s", "RFC 5382, REQ-4"
+            "how long after the SYN that error is sent", "RFC 5382, REQ-4", unit="s", most=60
         ),
     )
     # A quarter of all ports: one host cannot take the whole pool from the others, not even with

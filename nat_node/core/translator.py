@@ -91,7 +91,7 @@ class Translator:
         self.identifications = Identifications(below)  # of packets that may be fragmented
         self._icmp_errors = IcmpErrors(settings, self.table, self.identifications)
         self.fragments = Fragments()
-        self.unsolicited = UnsolicitedSyns()  # SYNs from outside that no rule admits
+        self.unsolicited = UnsolicitedSyns(settings.refuse_after)  # SYNs that no rule admits
         self._telling = icmp.Budget(_TOLD_RATE, burst=_TOLD_RATE)
         self.drops: Counter[Drop] = Counter()
 

@@ -99,28 +99,25 @@ class Chromium:
 
     @contextmanager
     def page(self, width: int = 1024, height: int = 768) -> Iterator[Page]:
-        """A tab with storage of its own."""
-        context = self.command("Target.createBrowserContext")["browserContextId"]
-        target = self.command("Target.createTarget", url="about:blank", browserContextId=context)[
-            "targetId"
-        ]
+        """A tab. It has no storage of its own, which would take as long as all else of it."""
+        target = self.command("Target.createTarget", url="about:blank")["targetId"]
         session = self.command("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self.events.clear()
-        page = Page(self, session, context)
+        page = Page(self, session)
         for domain in ("Page", "Runtime", "Log", "Network", "DOM", "Accessibility"):
             page.command(f"{domain}.enable")
+        page.command("Network.setCacheDisabled", cacheDisabled=True)
         page.set_size(width, height)
         yield page
-        self.command("Target.disposeBrowserContext", browserContextId=context)
+        self.command("Target.closeTarget", targetId=target)
 
 
 class Page:
     """One tab."""
 
-    def __init__(self, browser: Chromium, session: str, context: str) -> None:
+    def __init__(self, browser: Chromium, session: str) -> None:
         self._browser = browser
         self._session = session
-        self.context = context
 
     def command(self, method: str, **parameters: Any) -> Any:
         return self._browser.command(method, self._session, **parameters)

@@ -149,7 +149,7 @@ PLANTED = (
                 "5382.REQ-4-then": "no ICMP 3/3",
                 "5382.REQ-4-dialed-late": "answered after 0.",
             },
-            planted=Patch(f"{CORE}.unsolicited:WAIT", anything.instead, 0.5),
+            planted=Patch(f"{CORE}.unsolicited:UnsolicitedSyns", translator.made_with, 0.5),
         ),
         Fault(
             "no-checksum-becomes-some",
@@ -201,18 +201,6 @@ PLANTED = (
             planted=Patch(f"{TRANSLATOR}._deliver", translator.dropping_crossed_syns),
         ),
         Fault(
-            # How many sessions there may be, and that it is the number that was set.
-            "as-many-sessions-as-one-likes",
-            {"6888.REQ-5": "no end", "6888.REQ-5a": "no end"},
-            planted=Patch(f"{CORE}.sessions:Sessions._refusal", anything.nothing),
-        ),
-        Fault(
-            # With one address there is none to choose, so paired pooling does not apply.
-            "only-the-first-address",
-            {"6888.REQ-3": "only 24.9.3.11 is used"},
-            planted=Patch(f"{CORE}.pooling:Pooling.places", translator.the_first_address),
-        ),
-        Fault(
             "fins-that-cross-are-dropped",
             {"5382.REQ-2-closing": "died there"},
             planted=Patch(f"{TRANSLATOR}.translate", translator.dropping_crossed_fins),
@@ -231,6 +219,18 @@ PLANTED = (
             },
             {"refuse-syn": "false"},
             Patch(f"{TRANSLATOR}.__init__", translator.set_otherwise, "refuse_syn", True),
+        ),
+        Fault(
+            # How many sessions there may be, and that it is the number that was set.
+            "as-many-sessions-as-one-likes",
+            {"6888.REQ-5": "no end", "6888.REQ-5a": "no end"},
+            planted=Patch(f"{CORE}.sessions:Sessions._refusal", anything.nothing),
+        ),
+        Fault(
+            # With one address there is none to choose, so paired pooling does not apply.
+            "only-the-first-address",
+            {"6888.REQ-3": "only 24.9.3.11 is used"},
+            planted=Patch(f"{CORE}.pooling:Pooling.places", translator.the_first_address),
         ),
         Fault(
             "the-oldest-makes-room",

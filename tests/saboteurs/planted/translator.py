@@ -478,3 +478,8 @@ _OUTSIDE = "wan0"
 def taking_all_for_insiders(answer):
     """The port control server takes every sender for alice."""
     return lambda self, data, _source, now: answer(self, data, ALICE_PORT_9[0], now)
+
+
+def made_with(original, value):
+    """Each one is made with this value, whatever is asked for."""
+    return lambda _value: original(value)

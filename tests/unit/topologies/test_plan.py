@@ -13,11 +13,16 @@ from napt_lab.nat_node.core.behavior import parse_address
 from napt_lab.nat_node.core.settings import Settings
 from napt_lab.topologies.network.build_error import BuildError
 from napt_lab.topologies.network.builder import Network
-from napt_lab.topologies.network.plan import node_plans, segments
+from napt_lab.topologies.network.plan import (
+    mtu_commands,
+    neighbor_commands,
+    node_plans,
+    segments,
+)
 from napt_lab.topologies.network.programs import gateway_command, nat_node_flags
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.kernel_nat import ruleset
-from napt_lab.topologies.spec.loader import load
+from napt_lab.topologies.spec.loader import load, loads
 from napt_lab.topologies.spec.napt_settings import LeaseLimits, NaptSettings, StaticRule
 from napt_lab.topologies.spec.roster import Roster
 from napt_lab.topologies.spec.scalars import PRIVATE, SHARED
@@ -136,3 +141,18 @@ def test_the_kernel_gets_the_same_pool_and_rules(two_sites):
 def test_no_network_outside_the_sandbox(two_sites):
     with pytest.raises(BuildError, match="sandbox"), Network(two_sites):
         pass
+
+
+def test_a_host_with_several_addresses_has_all_of_them_everywhere():
+    text = (
+        b"internet: {stun: {address: [198.51.100.2, 198.51.100.3], link: dsl}, web: 198.51.100.9}"
+    )
+    plans = list(node_plans(loads(text, Path("t.yaml"))))
+    stun = next(plan for plan in plans if plan.name == "stun")
+    for address in ("198.51.100.2", "198.51.100.3"):
+        assert f"address add {address}/24 broadcast + dev eth0" in stun.ip_commands()
+        for other, device in (("web", "eth0"), ("internet", "isp1")):
+            mac = "02:00:c6:33:64:02"
+            neighbor = f"neigh add {address} lladdr {mac} dev {device} nud permanent"
+            assert neighbor in neighbor_commands(plans)[other]
+            assert f"route add {address} dev {device} mtu lock 1492" in mtu_commands(plans)[other]
