@@ -24,6 +24,7 @@ The same NAPT, as the RFCs want it. `core/` does no I/O, reads no clock (the tim
     translator.py      what happens to one packet: `_outbound`, `_inbound`, `_deliver`
     table.py           the two dictionaries, and two more for the sessions
     external_ports.py  which external port leads to which rule, and which is free; ports.py chooses
+    pooling.py         several external addresses, and blocks of ports for each inside host
     sessions.py        how sessions begin, go on and end, and their limits; half_open.py
     tcp_state.py       when a TCP connection is over; deadlines.py, when an unused session ends
     explicit_rules.py  port forwarding; lease.py, a rule that a program asked for, for a time

@@ -36,7 +36,13 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="translate between two interfaces of this namespace")
     run.add_argument("--inside", required=True, metavar="IFACE", help="towards the private side")
     run.add_argument("--outside", required=True, metavar="IFACE", help="towards the public side")
-    run.add_argument("--external", required=True, metavar="ADDRESS", help="e.g. 24.9.3.7")
+    run.add_argument(
+        "--external",
+        action="append",
+        required=True,
+        metavar="ADDRESS",
+        help="e.g. 24.9.3.7; given several times: a pool of addresses",
+    )
     run.add_argument("--internal", required=True, metavar="ADDRESS/N", help="e.g. 10.0.0.1/24")
     for setting in (*SETTINGS, *PORT_CONTROL):
         how: dict[str, Any] = {"metavar": _METAVARS.get(setting.unit, "N")}
@@ -75,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="'tcp 8080 -> 10.0.0.7:8080'",
-        help="an explicit rule from the start",
+        help="an explicit rule from the start; with a pool also 'tcp 24.9.3.8:8080 -> …'",
     )
 
     run.add_argument(

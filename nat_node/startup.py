@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napt_lab.nat_node.control.control_protocol import PROTOCOLS, Rule
-from napt_lab.nat_node.core.behavior import parse_address, parse_endpoint
+from napt_lab.nat_node.core.behavior import parse_address, parse_endpoint, show_address
 from napt_lab.nat_node.core.explicit_rules import RuleRefused
 from napt_lab.nat_node.core.settings import PORT_CONTROL, SETTINGS, LeaseLimits, Setting, Settings
 from napt_lab.nat_node.engines.python_engine import Devices, Node
@@ -19,7 +19,7 @@ from napt_lab.nat_node.persistence.keeper import keep
 from napt_lab.nat_node.system.announce import announce, complain
 from napt_lab.nat_node.system.routing import Interfaces
 
-_RULE = re.compile(r"(tcp|udp)\s+(\d{1,5})\s*->\s*(\S+)")
+_RULE = re.compile(r"(tcp|udp)\s+(?:([0-9.]+):)?(\d{1,5})\s*->\s*(\S+)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -95,18 +95,27 @@ def _settings(arguments: argparse.Namespace) -> tuple[Settings, Interfaces]:
     if not slash or not length.isdigit() or not 8 <= int(length) <= 30:
         raise ValueError(f"--internal {arguments.internal}: an address such as 10.0.0.1/24")
     address = parse_address(internal)
+    external = [parse_address(text) for text in dict.fromkeys(arguments.external)]
     mask = 0xFFFFFFFF << (32 - int(length)) & 0xFFFFFFFF
     given: dict[str, Any] = {
-        "external": parse_address(arguments.external),
+        "external": external[0],
+        "others": tuple(external[1:]),
         "internal": address,
         "internal_mask": mask,
         "hosts": frozenset(parse_address(host) for host in arguments.host),
     }
     settings = Settings(**given, **_chosen(SETTINGS, arguments))
-    if settings.is_inside(settings.external):
-        raise ValueError(f"--external {arguments.external}: lies in the private network")
+    for own in settings.addresses:
+        if settings.is_inside(own):
+            raise ValueError(f"--external {show_address(own)}: lies in the private network")
+    if wrong := settings.contradiction():
+        raise ValueError(f"--{wrong[0]}: {wrong[1]}")
     interfaces = Interfaces(
-        arguments.inside, arguments.outside, arguments.external, internal, arguments.internal
+        arguments.inside,
+        arguments.outside,
+        tuple(map(show_address, settings.addresses)),
+        internal,
+        arguments.internal,
     )
     return settings, interfaces
 
@@ -137,5 +146,6 @@ def _rule(text: str) -> Rule:
     match = _RULE.fullmatch(text)
     if match is None:
         raise ValueError(f"--rule {text!r}: such as 'tcp 8080 -> 10.0.0.7:8080'")
-    protocol, port, internal = match.groups()
-    return PROTOCOLS[protocol], (0, int(port)), parse_endpoint(internal)
+    protocol, address, port, internal = match.groups()
+    external = parse_address(address) if address else 0
+    return PROTOCOLS[protocol], (external, int(port)), parse_endpoint(internal)

@@ -53,12 +53,12 @@ class Ground(Surroundings):
         return self._macs[where]
 
     def explicit_rule(
-        self, site: Site, transport: str, port: int
+        self, site: Site, transport: str, address: IPv4Address, port: int
     ) -> tuple[IPv4Address, int] | None:
         """The same, asked of the NAPT: rules come and go."""
-        external = f"{site.gateway.public.ip}:{port}"
+        external = f"{address}:{port}"
         for rule in self.net.napt(site.gateway.name).rules():
             if rule["explicit"] and (rule["protocol"], rule["external"]) == (transport, external):
-                address, _, number = str(rule["internal"]).rpartition(":")
-                return IPv4Address(address), int(number)
+                inside, _, number = str(rule["internal"]).rpartition(":")
+                return IPv4Address(inside), int(number)
         return None

@@ -59,7 +59,7 @@ def _mapping(around: Vantage, late: bool) -> tuple[Behavior, list[str]]:
     evidence = Evidence()
     seen = {}
     order: tuple[Spot | None, ...]  # None: here the other host asks
-    if len(around.site.hosts) > 1:
+    if len(around.hosts) > 1:
         twin, asker = around.inside_twins()
         order = (a1_p1, a2_p2, None, a2_p1) if late else (None, a1_p1, a2_p1, a2_p2)
     else:

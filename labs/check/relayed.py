@@ -18,7 +18,7 @@ from napt_lab.labs.capture.packets import ACK, SYN
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.check.diagnosis import diagnose
 from napt_lab.labs.check.ground import Ground
-from napt_lab.labs.check.outcome import Evidence, Unmet
+from napt_lab.labs.check.outcome import CannotTell, Evidence, Unmet
 from napt_lab.labs.check.probes import Prober, Speech
 from napt_lab.labs.check.trail import Match, Trail, carries, follow
 from napt_lab.labs.check.transfer import PATIENCE, SIZE, new_name, removed, require_same
@@ -53,7 +53,12 @@ def _by_word(ground: Ground, claim: GetsFileThrough, name: str, _evidence: Evide
 
 def _by_turn(ground: Ground, claim: GetsFileThrough, name: str, evidence: Evidence) -> None:
     server, port = ground.address(claim.server), claim.service.port
-    outside = ground.public_address(claim.receiver)
+    outside, *others = ground.public_addresses(claim.receiver)
+    if others:
+        raise CannotTell(
+            f"the address of {claim.receiver} outside is not known beforehand (address-pooling: "
+            "arbitrary), and the TURN client must permit it"
+        )
     sender = ground.net[claim.sender].start_program(
         [
             "turn-client", "--server", f"{server}:{port}",

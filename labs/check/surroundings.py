@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 
 from napt_lab.topologies.network.plan import node_plans
 from napt_lab.topologies.network.programs import PROXY_PORT
+from napt_lab.topologies.spec.address_pool import AddressPool
 from napt_lab.topologies.spec.assertions import Protocol, Target
 from napt_lab.topologies.spec.model import (
     Gateway,
@@ -92,7 +93,11 @@ class Surroundings:
         return public.get(address)
 
     def _gateways_behind(self, site: Site | None) -> dict[IPv4Address, str]:
-        return {s.gateway.public.ip: s.gateway.name for s in self._topology.behind(site)}
+        return {
+            address.ip: each.gateway.name
+            for each in self._topology.behind(site)
+            for address in each.gateway.addresses
+        }
 
     def behind(self, target: Target, protocol: Protocol, source: str) -> tuple[str, int] | None:
         """The node and port that a target leads to: a host's own, or by explicit rules."""
@@ -104,23 +109,34 @@ class Surroundings:
         if node is None or self.host(node) is not None:
             return (node, target.port) if node else None
         site = self._sites.get(node)
-        if site is None or site.gateway.napt is None or target.address != site.gateway.public.ip:
+        outside = [address.ip for address in site.gateway.addresses] if site else []
+        if site is None or site.gateway.napt is None or target.address not in outside:
             return None
         transport = "udp" if protocol is Protocol.UDP else "tcp"
-        internal = self.explicit_rule(site, transport, target.port)
+        internal = self.explicit_rule(site, transport, target.address, target.port)
         if internal is None:
             return None
         return self.behind(Target(*internal), protocol, site.gateway.name)
 
     def explicit_rule(
-        self, site: Site, transport: str, port: int
+        self, site: Site, transport: str, address: IPv4Address, port: int
     ) -> tuple[IPv4Address, int] | None:
-        """Where an explicit rule for this external port of a site's NAPT leads to."""
+        """Where an explicit rule for this external endpoint of a site's NAPT leads to."""
         assert site.gateway.napt is not None
+        pool = _pool(site.gateway)
         for rule in site.gateway.napt.rules:
-            if (rule.protocol, rule.external_port) == (transport, port):
+            external = (rule.protocol, pool.of_rule(rule), rule.external_port)
+            if external == (transport, address, port):
                 return rule.internal_address, rule.internal_port
         return None
+
+    def sharing(self, site: Site) -> list[Host]:
+        """Hosts of a NAPT's site that share an external address: as many as there are."""
+        pool = _pool(site.gateway)
+        groups: dict[frozenset[IPv4Address], list[Host]] = {}
+        for host in site.hosts:
+            groups.setdefault(frozenset(pool.of_host(host.address.ip)), []).append(host)
+        return max(groups.values(), key=len)
 
     def next_hop(self, node: str) -> Neighbor | None:
         """A node's default router, on its own segment; None for the router itself."""
@@ -138,14 +154,18 @@ class Surroundings:
             return self._topology.upstream(self._sites[node])
         return self._hosts[node][1]
 
-    def public_address(self, node: str) -> IPv4Address:
-        """The address that a host on the Internet sees of a node."""
-        address, site = self.address(node), self._outside(node)
+    def public_addresses(self, node: str) -> set[IPv4Address]:
+        """The addresses that a host on the Internet may see of a node."""
+        addresses, site = {self.address(node)}, self._outside(node)
         while site is not None:
-            if not site.gateway.is_router:
-                address = site.gateway.public.ip
+            gateway = site.gateway
+            if gateway.napt is not None:
+                pool = _pool(gateway)
+                addresses = {out for inside in addresses for out in pool.of_host(inside)}
+            elif not gateway.is_router:
+                addresses = {gateway.public.ip}
             site = self._topology.upstream(site)
-        return address
+        return addresses
 
     def places_outside(self, site: Site) -> list[tuple[str, str]]:
         """The nodes outside of a site from which its NAPT can be measured, with an address each.
@@ -177,6 +197,11 @@ class Surroundings:
         isp = self._topology.isp_of(public)
         others = [h.name for h in self._topology.internet if h.address in isp.network]
         return [ROUTER_NAME, *(name for name in others if name != node)]
+
+
+def _pool(gateway: Gateway) -> AddressPool:
+    assert gateway.napt is not None
+    return AddressPool(gateway.addresses, gateway.private, gateway.napt)
 
 
 def _holders(hosts: Iterable[Host]) -> dict[IPv4Address, str]:

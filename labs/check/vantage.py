@@ -43,11 +43,14 @@ class Spot:
 
 
 class Vantage:
-    """A NAPT between its site and the public; `four` are (A1, P1), (A1, P2), (A2, P1), (A2, P2)."""
+    """A NAPT between its site and the public; `four` are (A1, P1), (A1, P2), (A2, P1), (A2, P2).
+
+    `hosts` are those inside that share an external address: they may want the same port there.
+    """
 
     def __init__(self, ground: Ground, site: Site, sockets: ExitStack) -> None:
         self.ground = ground
-        self.site = site
+        self.hosts = ground.sharing(site)
         self.napt = site.gateway.name
         self._sockets = sockets
         outside = ground.places_outside(site)[:2]
@@ -63,12 +66,12 @@ class Vantage:
         return Spot(node, self._sockets.enter_context(sock))
 
     def inside(self, number: int = 0, port: int = 0) -> Spot:
-        """A UDP socket on one of the site's hosts."""
-        host = self.site.hosts[number % len(self.site.hosts)]
+        """A UDP socket on one of the hosts."""
+        host = self.hosts[number % len(self.hosts)]
         return self.open(host.name, str(host.address.ip), port)
 
     def inside_twins(self) -> tuple[Spot, Spot]:
-        """Sockets on two hosts of the site, with the same port."""
+        """Sockets on two of the hosts, with the same port."""
         while True:
             first = self.inside(0)
             try:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from napt_lab.topologies.spec.checkout import PROGRAM
+
 secret_option = click.option(
     "--secret",
     type=click.Path(path_type=Path),
@@ -19,6 +21,53 @@ secret_option = click.option(
 @click.group()
 def course() -> None:
     """Prepare a course of your own: docs/instructor.md leads through it."""
+
+
+@course.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--action",
+    default="OWNER/REPOSITORY@main",
+    show_default=True,
+    metavar="OWNER/REPOSITORY@REF",
+    help="Where this project is on GitHub: its action marks the students' pushes.",
+)
+def new(folder: Path, action: str) -> None:
+    """Make FOLDER: three exercises to begin with, the course's secret, a template for students."""
+    from napt_lab.labs.classroom.course_folder import EXERCISES, SECRET, STUDENTS, new_course
+
+    try:
+        new_course(folder, action)
+    except OSError as error:
+        raise click.UsageError(str(error)) from error
+    where = f"{PROGRAM} exercise {folder / EXERCISES} --test"
+    click.echo(f"{folder} is a course. Next:")
+    click.echo(f"  change the exercises in {folder / EXERCISES}, and test them: {where}")
+    click.echo(f"  write your students into {folder / STUDENTS}")
+    click.echo(f"  make what they get: {PROGRAM} course hand-out {folder}")
+    click.echo(f"  keep {folder / SECRET} to yourself: all variants are drawn from it")
+
+
+@course.command("hand-out")
+@click.argument("folder", type=click.Path(path_type=Path))
+def hand_out(folder: Path) -> None:
+    """Make what students get anew, from the exercises of FOLDER: template/ and hand-out/ID/."""
+    from napt_lab.labs.classroom import course_folder
+    from napt_lab.labs.classroom.submissions import FolderError
+    from napt_lab.labs.cli.gate import refuse_file
+    from napt_lab.labs.exercises.command_line import read_secret
+    from napt_lab.topologies.spec.errors import TopologyError
+
+    secret = read_secret(folder / course_folder.SECRET)
+    assert secret is not None
+    try:
+        number = course_folder.hand_out(folder, secret)
+    except TopologyError as error:
+        refuse_file(error)
+    except (FolderError, ValueError, OSError) as error:
+        raise click.UsageError(str(error)) from error
+    click.echo(f"{folder / course_folder.TEMPLATE}: for all, without solutions")
+    click.echo(f"{folder / course_folder.HAND_OUT}: a folder for each of {number} students")
 
 
 @course.command()

@@ -64,7 +64,7 @@ def setups(chosen: Sequence[Candidate]) -> list[Setup]:
         try:
             found.append(read_setup(candidate))
         except TopologyError as error:
-            # All four NAPTs have the same keys: the first one's problems are enough.
+            # All NAPTs have the same keys: the first one's problems are enough.
             lines = [str(problem).partition(": ")[2] for problem in error.problems]
             mine = [line for line in lines if line.startswith("sites.main.")] or lines
             problems += [f"{candidate.name}: {line.removeprefix('sites.main.')}" for line in mine]

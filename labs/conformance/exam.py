@@ -166,7 +166,7 @@ class Exam:
         if sender.site is not None:
             return self.napt(sender.site)
         destination = ".".join(str(byte) for byte in probe.data[16:20])
-        found = [napt for napt in self.testbed.napts.values() if napt.external == destination]
+        found = [napt for napt in self.testbed.napts.values() if destination in napt.addresses]
         if not found:
             raise NotProbed(f"{probe.what}: no NAPT has {destination}")
         return found[0]

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from napt_lab.labs.capture.packets import show
-from napt_lab.labs.conformance import fragment_checks, icmp_checks, timer_checks, udp_checks
+from napt_lab.labs.conformance import (
+    fragment_checks,
+    icmp_checks,
+    pool_checks,
+    timer_checks,
+    udp_checks,
+)
 from napt_lab.labs.conformance.exam import Exam
 from napt_lab.labs.conformance.headers import fresh, udp
 from napt_lab.labs.conformance.requirement import AT_ONCE, Chapter, Deviation
@@ -30,10 +36,9 @@ def mapping(t: Exam) -> None:
     udp_checks.mapping_is_endpoint_independent(t)
 
 
-inapplicable(
-    "REQ-2", "RECOMMENDED", "all sessions of a host have one external address (paired pooling)",
-    "there is one external address, so there is no pool to choose from",
-)  # fmt: skip
+@test("REQ-2", "RECOMMENDED", "all sessions of a host have one external address (paired pooling)")
+def pooling(t: Exam) -> None:
+    pool_checks.paired(t)
 
 
 @test("REQ-3", "MUST NOT", "one external port for two internal endpoints (port overloading)")

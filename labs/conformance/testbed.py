@@ -88,12 +88,12 @@ class Host:
 
 
 class Napt:
-    """One of the four NAPTs."""
+    """One of the NAPTs."""
 
     def __init__(self, site: str, node: Node) -> None:
         self.site = site
         self.node = node
-        self.external = PUBLIC[site]
+        self.external, *_ = self.addresses = PUBLIC[site]
         self.internal = INSIDE
         self.inside, self.outside = f"{node.name}:lan0", f"{node.name}:wan0"
 
@@ -111,11 +111,12 @@ class Testbed:
     def __enter__(self) -> Testbed:
         with contextlib.ExitStack() as stack:
             self.net = stack.enter_context(Network(self.setup.topology))
-            self.napts = {site: Napt(site, self.net[f"napt_{site}"]) for site in HOSTS}
-            sites = {host: site for site, hosts in HOSTS.items() for host in hosts}
+            sites = [site.name for site in self.setup.topology.sites]
+            self.napts = {site: Napt(site, self.net[f"napt_{site}"]) for site in sites}
+            homes = {host: site for site, hosts in HOSTS.items() for host in hosts}
             self.hosts = {}
             for host in self.setup.topology.hosts():
-                made = Host(self.net[host.name], sites.get(host.name))
+                made = Host(self.net[host.name], homes.get(host.name))
                 stack.callback(made.close)
                 self.hosts[host.name] = made
             self._shape_links()
@@ -142,7 +143,7 @@ class Testbed:
         return external
 
     def _add_rule(self) -> None:
-        endpoints = f"{PUBLIC['main']}:{RULE_PORT}", f"{self.hosts['x1'].address}:{RULE_PORT}"
+        endpoints = f"{PUBLIC['main'][0]}:{RULE_PORT}", f"{self.hosts['x1'].address}:{RULE_PORT}"
         try:
             self.net.napt(self.napts["main"].node.name).add("tcp", *endpoints)
         except ControlError as error:

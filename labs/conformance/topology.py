@@ -1,4 +1,4 @@
-"""The network on which a NAPT is examined: four NAPTs of one engine side by side, and hosts.
+"""The network on which a NAPT is examined: six NAPTs of one engine side by side, and hosts.
 
              x1 .7 ─┐                                     ┌─ y1 151.101.1.69
              x2 .8 ─┼─ napt_main    24.9.3.7 ──┐          ├─ y2 198.51.100.10
@@ -7,13 +7,20 @@
              b2 .8 ─┘                          │          │
              s1 .7 ─┬─ napt_small   24.9.3.9 ──┤          └─ far 203.0.113.5 (MTU of its link: 1300)
              s2 .8 ─┘                          │
-             n1 .7 ─┬─ napt_narrow  24.9.3.10 ─┘ (MTU of its outside link: 1280)
-             n2 .8 ─┘
+             n1 .7 ─┬─ napt_narrow  24.9.3.10 ─┤ (MTU of its outside link: 1280)
+             n2 .8 ─┘                          │
+             p1 .7 ─┐                          │
+             p2 .8 ─┼─ napt_pool    24.9.3.11 ─┤
+             p3 .9 ─┘          and  24.9.3.13 ─┤
+             k1 .7 ─┬─ napt_blocks  24.9.3.14 ─┘
+             k2 .8 ─┘
 
-All four are the same engine with the same settings, but: *brief* has time-outs of seconds, so
+All six are the same engine with the same settings, but: *brief* has time-outs of seconds, so
 that a test sees them pass; *small* has a pool of a few ports, so that it can be full; *narrow*
 has a link behind it that long packets do not fit, a limit of sessions for each host, and port
-control. Everything that does not disturb other tests happens at *main*.
+control; *pool* has two addresses, and a limit of ports for each host; *blocks* gives each host a
+block of ports, where its engine can. A user's own translator has neither of the last two.
+Everything that does not disturb other tests happens at *main*.
 The settings are those of a topology file, and are read by its loader.
 """
 
@@ -36,6 +43,8 @@ SMALL_POOL = range(40000, 40008)
 SMALL_UDP = 8.0  # seconds
 HOST_LIMIT = 20  # sessions, of the *narrow* NAPT
 NARROW_MTU, FAR_MTU = 1280, 1300
+PORT_LIMIT = 10  # external ports of each host, at the *pool* NAPT
+BLOCK = 4  # ports, of a host at the *blocks* NAPT
 RULE_PORT = 8080  # main has an explicit rule from here to x1, if it takes any
 
 ADDRESSES = {"y1": "151.101.1.69", "y2": "198.51.100.10", "far": "203.0.113.5"}
@@ -44,8 +53,17 @@ HOSTS = {
     "brief": {"b1": "10.0.0.7", "b2": "10.0.0.8"},
     "small": {"s1": "10.0.0.7", "s2": "10.0.0.8"},
     "narrow": {"n1": "10.0.0.7", "n2": "10.0.0.8"},
+    "pool": {"p1": "10.0.0.7", "p2": "10.0.0.8", "p3": "10.0.0.9"},
+    "blocks": {"k1": "10.0.0.7", "k2": "10.0.0.8"},
 }
-PUBLIC = {"main": "24.9.3.7", "brief": "24.9.3.8", "small": "24.9.3.9", "narrow": "24.9.3.10"}
+PUBLIC = {
+    "main": ["24.9.3.7"],
+    "brief": ["24.9.3.8"],
+    "small": ["24.9.3.9"],
+    "narrow": ["24.9.3.10"],
+    "pool": ["24.9.3.11", "24.9.3.13"],
+    "blocks": ["24.9.3.14"],
+}
 INSIDE = "10.0.0.1"
 TRANSLATOR = "translator.py"
 
@@ -56,7 +74,7 @@ class Candidate:
 
     name: str
     gateway: Mapping[str, object]
-    """Keys of a gateway, as in YAML, that all four NAPTs have."""
+    """Keys of a gateway, as in YAML, that all NAPTs have."""
     translator: Path | None = None
     """A file that translates in our place."""
 
@@ -111,14 +129,26 @@ def _document(candidate: Candidate) -> dict[str, object]:
             "idle": {"udp": SMALL_UDP},
         },
         "narrow": {},
+        "pool": {"ports-per-subscriber": PORT_LIMIT},
+        "blocks": {
+            "ports": "1024-65535",
+            "port-assignment": "deterministic",
+            "address-pooling": "paired",
+            "ports-per-subscriber": BLOCK,
+        },
     }
     # What an engine cannot do is refused by the loader, or at the start.
     if candidate.translator is None:
         special["main"]["rules"] = [f"tcp {RULE_PORT} -> {HOSTS['main']['x1']}:{RULE_PORT}"]
+    if candidate.translator is not None:
+        del special["pool"], special["blocks"]
     if candidate.gateway.get("engine") != "nftables":
         special["narrow"]["host-limit"] = HOST_LIMIT
         if candidate.translator is None:
             special["narrow"]["port-control"] = "on"
+    else:
+        special["narrow"]["ports-per-subscriber"] = HOST_LIMIT  # each session has a port
+        del special["blocks"]
     sites = {
         site: {
             "gateway": {
@@ -129,9 +159,9 @@ def _document(candidate: Candidate) -> dict[str, object]:
                 **({"translator": TRANSLATOR} if candidate.translator else {}),
                 **special[site],
             },
-            "hosts": hosts,
+            "hosts": HOSTS[site],
         }
-        for site, hosts in HOSTS.items()
+        for site in special
     }
     return {
         "title": f"Conformance: {candidate.name}",

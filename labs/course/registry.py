@@ -12,15 +12,11 @@ from napt_lab.topologies.spec.checkout import IN_CHECKOUT, TOPOLOGIES
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A lab's title, the module that has it as LAB, the topology that it begins with.
-
-    `has_exercises`: whether there are some of this level.
-    """
+    """A lab's title, the module that has it as LAB, the topology that it begins with."""
 
     title: str
     module: str
     topology: Path
-    has_exercises: bool = True
 
     def lab(self) -> Lab:
         """The lab itself."""
@@ -59,6 +55,11 @@ LABS: dict[str, Entry] = {
         "napt_lab.labs.level_9e.lab",
         TOPOLOGIES / "level-9e.yaml",
     ),
+    "9f": Entry(
+        "P2P networking without a rule, by TCP: simultaneous open",
+        "napt_lab.labs.level_9f.lab",
+        TOPOLOGIES / "level-9f.yaml",
+    ),
     "9g": Entry(
         "P2P networking by the best way (ICE)",
         "napt_lab.labs.level_9g.lab",
@@ -78,12 +79,10 @@ def what_next(lab_id: str) -> str:
         "napt-lab exercise ", "napt-lab lab "
     )  # fmt: skip
     ids = list(LABS)
-    words = []
-    if LABS[lab_id].has_exercises:
-        words.append(f"`{exercise}{lab_id}` (do it yourself)")
+    words = [f"`{exercise}{lab_id}` (do it yourself)"]
     if ids[-1] != lab_id:
         words.append(f"`{lab}{ids[ids.index(lab_id) + 1]}` (the next level)")
-    return f"Next: {' or '.join(words)}." if words else ""
+    return f"Next: {' or '.join(words)}."
 
 
 def resume_command(lab_id: str) -> str:

@@ -16,6 +16,7 @@ from napt_lab.labs.exercises.exercise import Exercise
 from napt_lab.labs.exercises.facts import Since, gather, place
 from napt_lab.labs.exercises.patterns import Pattern
 from napt_lab.labs.prompt.background import AT_ONCE_SECONDS
+from napt_lab.labs.stage.output_words import output_in_words
 from napt_lab.servers.shared.events import in_words
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.napt_control import ControlError
@@ -24,7 +25,6 @@ from napt_lab.topologies.network.processes import (
     Event,
     Process,
     ProgramEnded,
-    parse_line,
 )
 from napt_lab.topologies.sandbox import sandbox
 from napt_lab.topologies.spec.model import Topology
@@ -135,7 +135,7 @@ class Attempt:
                 if line.background:
                     return self._start(line, node, words[:-1])
                 completed = self.net[node].run(words, timeout=LINE_SECONDS)
-                said = _in_words(completed.stdout + completed.stderr).strip()
+                said = output_in_words(completed.stdout + completed.stderr).strip()
                 if completed.status == 0:
                     return Reply(said)
                 return Reply(f"{said}\nexit status {completed.status}".strip(), well=False)
@@ -212,11 +212,3 @@ def _end(name: str, process: Process) -> str:
     if completed.status < 0:
         how = signal.strsignal(-completed.status) or f"signal {-completed.status}"
     return f"{name} on {process.node} ended" + (f", {how}: {last}" if completed.status else "")
-
-
-def _in_words(output: str) -> str:
-    """What a program printed, its events as a person reads them at a terminal."""
-    lines = [(line, parse_line(line.encode())) for line in output.splitlines()]
-    return "\n".join(
-        in_words(fields) if fields and "event" in fields else line for line, fields in lines
-    )

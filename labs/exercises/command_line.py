@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -20,7 +21,7 @@ SHORTEST_SECRET, LONGEST_SECRET = 16, 1 << 12  # bytes
 def chosen(
     text: str, part: str | None = None, student: Student | None = None
 ) -> tuple[tuple[Exercise, ...], str | None]:
-    """`9c`, `9c/door` or a file -> exercises, and the name of one, if one is meant.
+    """`9c`, `9c/door`, a file or a folder -> exercises, and the name of one, if one is meant.
 
     They are the variants of `student`, if one is given. Raises TopologyError, for what is wrong
     with a file, and click.UsageError.
@@ -30,9 +31,14 @@ def chosen(
     level, _, name = text.partition("/")
     name = part or name
     if level not in LEVELS:
+        own = sorted(Path(text).absolute().glob(f"*{SUFFIX}"))
+        if own:
+            found = (load(path, student) for path in own)
+            return tuple(replace(each, number=nth) for nth, each in enumerate(found, 1)), part
         there = ", ".join(LEVELS)
         raise click.UsageError(
-            f"there are no exercises {level!r}; there are: {there}, and files of your own (*.yaml)"
+            f"there are no exercises {level!r}; there are: {there}, and files of your own "
+            "(*.yaml, or a folder of them)"
         )
     if name and name not in names(level):
         there = ", ".join(names(level))

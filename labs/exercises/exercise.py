@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,7 +37,7 @@ from napt_lab.topologies.spec.model import Topology
 from napt_lab.topologies.spec.yaml_nodes import Entry, Section, compose
 
 FOLDER = Path(__file__).resolve().parent
-LEVELS = ("8", "9a", "9b", "9c", "9d", "9e", "9g", "9h")
+LEVELS = ("8", "9a", "9b", "9c", "9d", "9e", "9f", "9g", "9h")
 MAX_TEXT = 2000  # characters
 VARIANT_KEYS = ("vary", "cases")
 #: A variant has none of these parts' words in the place of another. (What is handed out to students
@@ -213,9 +213,9 @@ def _node_names(top: Entry, path: Path) -> NodeNames | None:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What there is to draw in a file. Its text is what is replaced in."""
+    """What there is to draw in a file, and the words that no other word may become."""
 
-    text: str
+    data: bytes
     words: frozenset[str]
     varied: tuple[Varied, ...]
     cases: int
@@ -229,17 +229,20 @@ def _plan(path: Path) -> _Plan:
     there = top.named() if top.is_mapping() else {}
     section = Section(top)
     section.update({key: there[key] for key in VARIANT_KEYS if key in there})
-    text = data.decode()
     varied = [each for item in _items(section, "vary") if (each := _varied(item))]
-    rest = words_of(re.sub(r"^vary:.*(?:\n[ #].*)*", "", text, flags=re.MULTILINE))
+    words = _words(entry for key, entry in there.items() if key != "vary")
     for each in varied:
-        if each.word not in rest:
+        if each.word not in words:
             section["vary"].refuse(f"{quoted(each.word)} is not a word of this exercise")
     top.problems.raise_if_any()
     parts = [there, *(case.named() for case in _items(section, "cases"))]
-    shown = (entry.texts() for part in parts for key, entry in part.items() if key in HANDED_OUT)
-    words = frozenset(word for texts in shown for text in texts for word in words_of(text))
-    return _Plan(text, words, tuple(varied), len(_items(section, "cases")))
+    shown = _words(entry for part in parts for key, entry in part.items() if key in HANDED_OUT)
+    return _Plan(data, shown, tuple(varied), len(_items(section, "cases")))
+
+
+def _words(entries: Iterable[Entry]) -> frozenset[str]:
+    """All words in some parts of a file."""
+    return frozenset(w for entry in entries for text in entry.texts() for w in words_of(text))
 
 
 def _varied(item: Entry) -> Varied | None:
@@ -281,10 +284,9 @@ def distinctive(path: Path) -> list[str]:
 
 def _compose(path: Path, student: Student | None, case: int) -> Entry:
     """The top of the file, in the student's words, with one of its cases in its place."""
-    text = _plan(path).text
+    top = compose(_plan(path).data, Problems(str(path)), "an exercise")
     if student is not None:
-        text = replaced(text, variant_values(path, student))
-    top = compose(text.encode(), Problems(str(path)), "an exercise")
+        _replace(top.node, variant_values(path, student))
     found = top.named().get("cases") if top.is_mapping() else None
     items = found.items() if found else []
     if items:
@@ -294,6 +296,19 @@ def _compose(path: Path, student: Student | None, case: int) -> Entry:
         if not section.unknown:
             _merge(top.node, items[case].node)
     return top
+
+
+def _replace(top: yaml.Node, values: dict[str, str]) -> None:
+    """Put other words into every text of a file."""
+    waiting, seen = [top], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, yaml.ScalarNode):
+            node.value = replaced(node.value, values)
+        elif id(node) not in seen:  # an alias leads to a node that was there before
+            seen.add(id(node))
+            for part in node.value:
+                waiting += part if isinstance(part, tuple) else (part,)
 
 
 def _merge(into: yaml.Node, part: yaml.Node) -> None:

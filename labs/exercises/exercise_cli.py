@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from rich.console import Console
@@ -24,11 +26,15 @@ from napt_lab.labs.prompt.rule_words import without_arrow
 from napt_lab.labs.prompt.why import Why
 from napt_lab.labs.stage.rule_lines import count
 from napt_lab.labs.verdict.verdicts import Verdict
+from napt_lab.labs.view.go_on import GoOn
 from napt_lab.topologies.spec.errors import TopologyError
 from napt_lab.topologies.spec.napt_settings import SETTINGS
 
 HINT = "check · hint · task · reset · solve · next · ? for help · quit"
-FROM_PAGE = {"check", "hint", "task", "progress"}
+BUTTONS = ("check", "hint", "reset", "solve", "next")  # on the page
+FROM_PAGE = {"check", "hint", "task", "progress", "transcript"}
+ENDS = {"reset", "solve", "next"}
+LINES_KEPT = 1000
 _SHELLS_OWN = set("|&;<>()*~")
 _IN_QUOTES_TOO = set("`$")
 
@@ -43,10 +49,18 @@ class Leave(Enum):
     SET = auto()
 
 
+@dataclass(slots=True)
+class Kept:
+    """What outlives the networks of one exercise."""
+
+    hints: int = 0  # that were given so far
+    transcript: deque[str] = field(default_factory=lambda: deque(maxlen=LINES_KEPT))
+
+
 class ExerciseCLI(LabCLI):
     """A prompt that knows what is to be achieved."""
 
-    alone = LabCLI.alone | {"task", "check", "hint", "reset", "solve", "next", "progress"}
+    alone = LabCLI.alone | FROM_PAGE | ENDS
     examples = (
         ("task", "what is to be done, once more"),
         ("check", "what holds so far, and its points"),
@@ -55,6 +69,7 @@ class ExerciseCLI(LabCLI):
         ("solve", "see the solution done, on a fresh network"),
         ("next", "the next exercise"),
         ("progress", "what you have solved"),
+        ("transcript", "what you have typed, also before a reset"),
         *EXAMPLES,
     )
 
@@ -63,12 +78,12 @@ class ExerciseCLI(LabCLI):
         console: Console,
         attempt: Attempt,
         why: Why,
-        hints: int,
+        kept: Kept,
         exercises: Sequence[Exercise],
     ) -> None:
         super().__init__(attempt.net, console, HINT, why)
         self.prompt = f"{attempt.exercise.id}> "
-        self.hints = hints
+        self.kept = kept
         self.leaving = Leave.QUIT
         self.setting = Line("", ())
         self._attempt = attempt
@@ -78,18 +93,25 @@ class ExerciseCLI(LabCLI):
         gateways = [site.gateway.name for site in attempt.net.topology.sites]
         self._words.following["set"] = gateways if self._exercise.may_set else []
 
-    def perform(self, lines: Sequence[Line]) -> None:
-        """Do some lines as if they were typed, and show them."""
+    def perform(self, lines: Sequence[Line]) -> str:
+        """Do some lines as if they were typed, and show them; what was said of a solution."""
         self._shown = any(line.words[0] != "set" for line in lines)
         for line in lines:
             self.console.print(Text.assemble((self.prompt, "dim"), (line.text, "bold")))
             self._do(line)
         self.tell_news()
-        if self._shown:
-            self.do_check([])
+        if not self._shown:
+            return ""
+        self.console.record = True
+        self.do_check([])
+        said = self.console.export_text()
+        self.console.record = False
+        return said
 
     def do_from_page(self, text: str) -> tuple[bool, str]:
         """Do a line of the page in the browser; whether it went well, and what there is to say."""
+        if text.strip() in ENDS:
+            raise GoOn(text.strip())
         if text.strip() in FROM_PAGE:
             with self.console.capture() as said:
                 self.onecmd(text.strip())
@@ -99,7 +121,11 @@ class ExerciseCLI(LabCLI):
         except ValueError as error:
             return False, str(error)
         if line.words[0] not in {*self.net.nodes, "rule"} or len(line.words) < 2:
-            return False, f"Here: a node and a command, rule …, {', '.join(sorted(FROM_PAGE))}."
+            return (
+                False,
+                f"Here: a node and a command, rule …, {', '.join(sorted(FROM_PAGE | ENDS))}.",
+            )
+        self.kept.transcript.append(line.text)
         self._why.begins(line.text)
         try:
             reply = self._attempt.do(line)
@@ -125,6 +151,8 @@ class ExerciseCLI(LabCLI):
 
     def onecmd(self, line: str) -> bool:
         self._line = " ".join(line.split())
+        if self._line not in ("", "EOF", "transcript"):
+            self.kept.transcript.append(self._line)
         return super().onecmd(line)
 
     def do_rule(self, words: list[str]) -> None:
@@ -170,7 +198,9 @@ class ExerciseCLI(LabCLI):
         before = read_progress().get(self._exercise.known_as, Result())
         shown = self._shown or (before.shown and not before.solved)
         try:
-            save_result(self._exercise.known_as, Result(marks.got, marks.of, self.hints, shown))
+            save_result(
+                self._exercise.known_as, Result(marks.got, marks.of, self.kept.hints, shown)
+            )
         except OSError as error:
             self.say(f"Your progress cannot be saved: {error}")
 
@@ -199,11 +229,11 @@ class ExerciseCLI(LabCLI):
     def do_hint(self, _words: list[str]) -> None:
         """hint: show one more hint"""
         hints = self._exercise.hints
-        self.hints = min(self.hints + 1, len(hints))
-        for number, hint in enumerate(hints[: self.hints], start=1):
-            style = "dim" if number < self.hints else "yellow"
+        self.kept.hints = min(self.kept.hints + 1, len(hints))
+        for number, hint in enumerate(hints[: self.kept.hints], start=1):
+            style = "dim" if number < self.kept.hints else "yellow"
             self.console.print(Text(f"{number}. {hint}", style=style))
-        if self.hints == len(hints):
+        if self.kept.hints == len(hints):
             own = self._exercise.student is not None
             self.say("There are no more hints" + ("." if own else "; solve shows the solution."))
 
@@ -224,6 +254,11 @@ class ExerciseCLI(LabCLI):
         """next: the next exercise"""
         self.leaving = Leave.NEXT
         return True
+
+    def do_transcript(self, _words: list[str]) -> None:
+        """transcript: what you have typed in this exercise, also before a reset"""
+        for line in self.kept.transcript:
+            self.show(f"  {line}")
 
     def do_progress(self, _words: list[str]) -> None:
         """progress: what you have solved"""

@@ -1,7 +1,8 @@
 """Whether an exercise is sound: its solution, no answer, and each mistake, done and marked.
 
 The solution must give full marks, an empty answer no points, and each mistake less than full marks
-with its message and no other. `napt-lab exercise --test FILE` and the project's tests do this.
+with its message and no other. A student's variant must be solved by its own solution, and hardly
+by another's. `napt-lab exercise --test FILE` and the project's tests do this.
 """
 
 from __future__ import annotations
@@ -9,20 +10,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from types import TracebackType
 from typing import Self
 
-from napt_lab.labs.exercises.answers import parse_line
+from napt_lab.labs.exercises.answers import Answers, parse_line
 from napt_lab.labs.exercises.attempt import Attempt, fresh_network
-from napt_lab.labs.exercises.exercise import Exercise, Mistake, cases
+from napt_lab.labs.exercises.exercise import Exercise, Mistake, cases, distinctive, load
 from napt_lab.labs.exercises.grade import lines_of
 from napt_lab.labs.exercises.marking import Marks, mark
-from napt_lab.labs.exercises.tasks import settings
+from napt_lab.labs.exercises.tasks import as_far_as_possible, settings
+from napt_lab.labs.exercises.variant import Student
 from napt_lab.labs.verdict.exit_status import FAILED, PASSED
 from napt_lab.labs.verdict.run_errors import NETWORK_ERRORS, tell_network_error
-from napt_lab.labs.verdict.verdicts import verdict_of
+from napt_lab.labs.verdict.verdicts import Verdict, verdict_of
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.processes import Process
+from napt_lab.topologies.spec.errors import Problems
+
+NO_VARIANTS = "all students have one answer: `vary` lists no address and no port"
+MORE = "let more addresses or ports of its solution vary"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +153,25 @@ def _problem(marks: Marks, solved: bool, mistake: Mistake | None) -> str:
     return f"its message should be “{mistake.says}”; it gets {got}"
 
 
+def rehearse_variants(exercise: Exercise) -> Iterator[Rehearsed]:
+    """Whether two students' variants can be solved, and neither by the other's solution."""
+    students = [Student.of(who, b"only for this test") for who in ("one", "another")]
+    variants = [load(exercise.path, student) for student in students]
+    for mine, theirs in (variants, reversed(variants)):
+        with Classroom(mine) as classroom:
+            marks = classroom.marks(mine.solution)
+            problem = "" if marks.full else "its solution does not get full marks"
+            yield Rehearsed("a student's variant", marks, problem)
+        lines = tuple(map(parse_line, theirs.solution))
+        answers = Answers(exercise.path, {mine.name: lines}, Problems(str(exercise.path)))
+        [task] = as_far_as_possible([mine], answers)
+        with Classroom(mine) as classroom:
+            marks = classroom.marks([line.text for line in task.lines or ()])
+            problem = f"it gets {marks.got} of {marks.of} points: {MORE}"
+            fair = 2 * marks.got <= marks.of
+            yield Rehearsed("another variant's solution", marks, "" if fair else problem)
+
+
 def run_rehearsal(exercises: Sequence[Exercise]) -> int:
     """Rehearse exercises and tell about it; returns the exit status."""
     sound = True
@@ -153,7 +179,13 @@ def run_rehearsal(exercises: Sequence[Exercise]) -> int:
         for exercise in (case for each in exercises for case in cases(each)):
             which = f", cases[{exercise.case}]" if len(cases(exercise)) > 1 else ""
             print(f"{exercise.known_as}{which}: {exercise.title}")
-            for done in rehearse(exercise):
+            runs = rehearse(exercise)
+            if exercise.student is None and exercise.case == 0:
+                if distinctive(exercise.path):
+                    runs = chain(runs, rehearse_variants(exercise))
+                else:
+                    print(f"  {Verdict.NOT_APPLICABLE.sign} {NO_VARIANTS}")
+            for done in runs:
                 sign = verdict_of(passed=not done.problem).sign
                 print(f"  {sign} {done.what}" + (f": {done.problem}" if done.problem else ""))
                 if done.problem:

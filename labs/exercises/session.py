@@ -1,14 +1,15 @@
 """A person at an exercise: its network, a prompt on it, and what to do when the prompt ends.
 
 What needs a fresh network (reset, solve, set, next) ends the prompt; the network goes, the next one
-comes, in about a second. What was typed is forgotten with the network; what was reached is kept.
+comes, in about a second. Of what was typed, nothing counts on the new one, but the transcript has
+it; what was reached is kept.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -18,7 +19,7 @@ from rich.text import Text
 from napt_lab.labs.exercises.answers import Line, parse_line
 from napt_lab.labs.exercises.attempt import Attempt, fresh_network
 from napt_lab.labs.exercises.exercise import Exercise, Setting
-from napt_lab.labs.exercises.exercise_cli import ExerciseCLI, Leave, show_task
+from napt_lab.labs.exercises.exercise_cli import BUTTONS, ExerciseCLI, Kept, Leave, show_task
 from napt_lab.labs.exercises.progress import read_progress
 from napt_lab.labs.prompt.interrupts import Interrupts
 from napt_lab.labs.prompt.why import Why
@@ -29,6 +30,7 @@ from napt_lab.labs.stage.narration import Narration
 from napt_lab.labs.verdict.exit_status import PASSED
 from napt_lab.labs.verdict.run_errors import NETWORK_ERRORS, tell_network_error
 from napt_lab.labs.view.door import Door
+from napt_lab.labs.view.go_on import GoOn
 
 if TYPE_CHECKING:
     from napt_lab.labs.view.live import Live
@@ -40,7 +42,7 @@ class _Turn:
 
     exercise: Exercise
     lines: Sequence[Line] = ()  # done before the prompt: `set`, or a solution
-    hints: int = 0  # that were given so far
+    kept: Kept = field(default_factory=Kept)
     again: bool = False  # the task has been read
 
 
@@ -102,22 +104,23 @@ def _play(
         contextlib.closing(Why(net)) as why,
         contextlib.ExitStack() as stack,
     ):
-        cli = ExerciseCLI(console, Attempt(exercise, net, wire), why, turn.hints, exercises)
+        cli = ExerciseCLI(console, Attempt(exercise, net, wire), why, turn.kept, exercises)
         if live is not None:
             step = {"number": exercise.number, "of": len(exercises), "title": exercise.title}
-            shown = live.shows(net, wire, cli.do_from_page, say=exercise.task, **step)
+            shown = live.shows(net, wire, cli.do_from_page, BUTTONS, say=exercise.task, **step)
             stack.enter_context(shown)
+            stack.enter_context(live.may_end_prompt())
         if turn.again:
             cli.say("A fresh network is up.")
         try:
             if interrupts.release():
                 cli.perform(sets)  # the network was built so
                 cli.interrupted()
-            else:
-                cli.perform(turn.lines)
+            elif (said := cli.perform(turn.lines)) and live is not None:
+                live.observe(said)
         except KeyboardInterrupt:
             cli.interrupted()
-        cli.read()
+        _read(cli)
         interrupts.hold()
     lines = [] if cli.leaving is Leave.RESET else sets
     match cli.leaving:
@@ -130,7 +133,19 @@ def _play(
             lines = [*(line for line in sets if line.words[1:3] != key), cli.setting]
         case Leave.QUIT:
             return None
-    return _Turn(exercise, lines, cli.hints, again=True)
+    turn.kept.transcript.append("(a fresh network)")
+    return _Turn(exercise, lines, turn.kept, again=True)
+
+
+def _read(cli: ExerciseCLI) -> None:
+    """The prompt, until it is left: by what is typed, or by a button on the page."""
+    while True:
+        try:
+            cli.read()
+        except GoOn as wish:
+            if not cli.onecmd(str(wish)):
+                continue
+        return
 
 
 def _after(exercise: Exercise, exercises: Sequence[Exercise], console: Console) -> _Turn | None:

@@ -14,13 +14,13 @@ can be handed out: with it a student gets this one variant and no other.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import hmac
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 
 from napt_lab.topologies.spec.errors import quoted
@@ -133,25 +133,28 @@ def draw_values(
         if isinstance(kind, _Addresses):
             near, _, own = each.word.rpartition(".")
             if near not in networks:
-                networks[near] = first_free(near, partial(kind.network, student, exercise, near))
+                networks[near] = first_free(
+                    near, functools.partial(kind.network, student, exercise, near)
+                )
             values[each.word] = first_free(
-                each.word, partial(_host, student, exercise, networks[near], own)
+                each.word, functools.partial(_host, student, exercise, networks[near], own)
             )
         else:
             values[each.word] = first_free(
-                each.word, partial(_choice, student, exercise, kind, each.word)
+                each.word, functools.partial(_choice, student, exercise, kind, each.word)
             )
     return values
 
 
 def replaced(text: str, values: Mapping[str, str]) -> str:
     """The text with other words: each as a whole, so not 80 in 8080, nor an option."""
-    if not values:
-        return text
-    longest_first = sorted(values, key=len, reverse=True)
-    words = "|".join(map(re.escape, longest_first))
-    whole = re.compile(rf"(?<![\w.])(?<!--)(?:{words})(?!\w|\.[0-9])")
-    return whole.sub(lambda match: values[match[0]], text)
+    return _whole(tuple(values)).sub(lambda match: values[match[0]], text) if values else text
+
+
+@functools.cache
+def _whole(words: tuple[str, ...]) -> re.Pattern[str]:
+    any_of = "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
+    return re.compile(rf"(?<![\w.])(?<!--)(?:{any_of})(?!\w|\.[0-9])")
 
 
 def words_of(text: str) -> set[str]:

@@ -12,12 +12,18 @@ because their programs are told these names; a host's keep what they are called.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import PurePosixPath
 
 from napt_lab.topologies.network.plan import PLAIN, QUIET, NodePlan, mtu_commands, node_plans
-from napt_lab.topologies.network.programs import FIREWALL_COMMAND, gateway_command, service_command
+from napt_lab.topologies.network.programs import (
+    FIREWALL_COMMAND,
+    gateway_command,
+    inside_addresses,
+    service_command,
+)
 from napt_lab.topologies.spec import kernel_nat
 from napt_lab.topologies.spec.model import Engine, Gateway, Host, Topology
 
@@ -52,9 +58,9 @@ def scripts(topology: Topology) -> dict[str, str]:
         if plan.name in gateways:
             site = gateways[plan.name]
             if site.gateway.engine is Engine.NFTABLES:
-                lines += _kernel(site.gateway)
+                lines += _kernel(site.gateway, inside_addresses(site, topology))
             if site.gateway.firewall is not None:
-                firewall = site.gateway.firewall.ruleset(str(site.gateway.public.ip))
+                firewall = site.gateway.firewall.ruleset(site.gateway.addresses)
                 lines.append(f"nft {shlex.quote(firewall)}")
                 lines += _background(FIREWALL_COMMAND, "firewall")
             if not site.gateway.is_router:
@@ -91,9 +97,9 @@ def _names(topology: Topology) -> Iterator[str]:
         yield f"echo {shlex.quote(f'{host.address.ip} {host.name}')} >> /etc/hosts"
 
 
-def _kernel(gateway: Gateway) -> Iterator[str]:
+def _kernel(gateway: Gateway, hosts: Iterable[IPv4Address]) -> Iterator[str]:
     assert gateway.napt is not None
-    yield f"nft {shlex.quote(kernel_nat.ruleset(gateway, gateway.napt))}"
+    yield f"nft {shlex.quote(kernel_nat.ruleset(gateway, gateway.napt, hosts))}"
     for name, value in kernel_nat.sysctls(gateway.napt).items():
         yield f"echo {value} > /proc/sys/net/{name}"
 

@@ -13,12 +13,9 @@ from napt_lab.labs.level_9e.checks import (
     HOLE,
     answer_on_the_wire,
     bytes_of_the_file_at,
-    direct_file,
     external_endpoints,
     is_udp,
     last_seen,
-    no_server,
-    path_of_the_file,
     rules_of_alice,
     silence,
 )
@@ -89,7 +86,7 @@ def who(stage: Stage) -> None:
     "The same for all?",
     say="That is what this server sees. What will bob see? The server has a second address. alice "
     "asks at both, from the same port 5000. Then her NAPT is set to another mapping behavior "
-    "(address-and-port-dependent), and she asks again at both.",
+    "(address-and-port-dependent) and rebooted, and she asks again at both.",
     ask="How many external ports does alice's port 5000 have at first, towards both addresses?",
     predict=number(
         1,
@@ -112,6 +109,7 @@ def same_for_all(stage: Stage) -> None:
         rules = rules_of_alice(stage)
         claim.require(rules == mapped[:1], f"napt_a: {count(len(rules), 'rule')}")
     happen(stage, "set napt_a mapping=address-and-port-dependent")
+    happen(stage, "reboot napt_a")  # a rule that there is would go on as it was made
     since = stage.wire.mark()
     asked = stage.run("alice", *ask_stun(HOLE, STUN, STUN_TOO))
     with stage.claim(
@@ -124,6 +122,7 @@ def same_for_all(stage: Stage) -> None:
         rules = rules_of_alice(stage)
         claim.require(set(rules) == set(mapped), f"napt_a: {count(len(rules), 'rule')}")
     happen(stage, "set napt_a mapping=endpoint-independent")
+    happen(stage, "reboot napt_a")
 
 
 # ── 3 ──────────────────────────────────────────────────────────────────────────────────────
@@ -215,13 +214,13 @@ def punch(stage: Stage) -> None:
     with stage.claim("9e.punch", "both hear each other") as claim:
         peers.require_open(claim)
     with stage.claim("9e.punch", "alice's file is at bob's, byte for byte") as claim:
-        direct_file(stage, claim, peers)
+        peers.require_file(claim)
     stage.answer(
         bytes_of_the_file_at(stage, "relay", peers), "relay:eth0: what came from the two homes"
     )
     with stage.claim("9e.punch", "no server in between, once they have met") as claim:
-        no_server(stage, claim, peers)
-        path_of_the_file(stage, claim, peers)
+        peers.require_no_server(claim)
+        peers.require_path(claim, lambda p: p.data.startswith(b"DATA\0\0\0\0"))
 
 
 # ── 5 ──────────────────────────────────────────────────────────────────────────────────────
@@ -269,15 +268,15 @@ def keep_alive(stage: Stage) -> None:
     with stage.claim(
         "9e.keep-alive", "the other hole is still open after the same time: the file arrives"
     ) as claim:
-        direct_file(stage, claim, kept)
+        kept.require_file(claim)
         alice, bob = (kept.endpoint(pc) for pc in ("alice", "bob"))
         for napt, from_, to in (("napt_a", alice, bob), ("napt_b", bob, alice)):
             longest = silence(stage, napt, from_, to, kept.wire_since)
             claim.require(
                 0 < longest < IDLE, f"{napt}:wan0: at most {longest:.1f} s between two datagrams"
             )
-    arrived = [p for p in (quiet, kept) if (stage.net["bob"].home / p.received).exists()]
-    stage.answer(len(arrived), f"at bob's: {', '.join(p.received for p in arrived) or 'no file'}")
+    arrived = [peers.received.name for peers in (quiet, kept) if peers.received.exists()]
+    stage.answer(len(arrived), f"at bob's: {', '.join(arrived) or 'no file'}")
 
 
 # ── 6 ──────────────────────────────────────────────────────────────────────────────────────
@@ -317,12 +316,13 @@ def symmetric(stage: Stage) -> None:
         require_drop(stage, claim, "napt_a", "filtered", f"{sent.from_} > {alice}", log)
         require_drop(stage, claim, "napt_b", "no-rule", f"{alice} > {bob}", log)
     happen(stage, "set napt_b mapping=endpoint-independent")
+    happen(stage, "reboot napt_b")
     again = Peers.start(stage, "punch", HOLE + 3)
     with stage.claim(
         "9e.symmetric", "with endpoint-independent mapping they do (control)"
     ) as claim:
         again.require_open(claim)
-        direct_file(stage, claim, again)
+        again.require_file(claim)
 
 
 LAB = Lab(

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from napt_lab.labs.capture.packets import Packet
 from napt_lab.labs.capture.wire import Captured
+from napt_lab.labs.shared_steps.two_sites import FILES
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim
 
+WEB = 80
+PATIENCE = 20.0  # seconds until bob has opened all that he can
 AT_ALICE, BETWEEN, OUTSIDE = "alice:eth0", "napt_a:wan0", "cgn:wan0"
 
 
@@ -34,3 +40,23 @@ def require_two_rules(
             f"{napt}: {', '.join(rules) or f'no rule for {external}'}",
             f"it should be {internal} → {external}",
         )
+
+
+def ports_of(stage: Stage, home: str) -> int:
+    """How many TCP ports of cgn a home has, by the address of its NAPT."""
+    rules = stage.net.napt("cgn").rules()
+    return sum(r["protocol"] == "tcp" and r["internal"].startswith(f"{home}:") for r in rules)
+
+
+@contextmanager
+def all_that_bob_can(stage: Stage, count: int) -> Iterator[tuple[int, int]]:
+    """bob holds TCP connections to a web server meanwhile: how many he has got, and not got."""
+    log = stage.log.mark()
+    argv = ("connections", f"{FILES}:{WEB}", "--count", str(count), "--patience", "2")
+    process = stage.serve("bob", *argv, name="connections")
+    try:
+        told = stage.wait_for_event("bob", "opened", since=log, deadline=PATIENCE).fields
+        yield told["open"], told["failed"]
+    finally:
+        process.kill()
+        process.await_end()

@@ -12,7 +12,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napt_lab.labs.level_9h.checks import AT_ALICE, BETWEEN, OUTSIDE, at, require_two_rules
+from napt_lab.labs.level_9h.checks import (
+    AT_ALICE,
+    BETWEEN,
+    OUTSIDE,
+    all_that_bob_can,
+    at,
+    ports_of,
+    require_two_rules,
+)
 from napt_lab.labs.peer_steps.passing import (
     answer_way,
     pass_file,
@@ -21,6 +29,7 @@ from napt_lab.labs.peer_steps.passing import (
     require_way,
 )
 from napt_lab.labs.shared_steps.commands import (
+    CURL_REFUSED,
     CURL_TIMED_OUT,
     PORT,
     curl,
@@ -34,7 +43,7 @@ from napt_lab.labs.shared_steps.evidence import (
     is_syn_to,
     way_of_syn,
 )
-from napt_lab.labs.shared_steps.peers import require_drop
+from napt_lab.labs.shared_steps.peers import happen, require_drop
 from napt_lab.labs.shared_steps.served_by_pc import FILE, fetch_file, knock, share
 from napt_lab.labs.shared_steps.two_sites import ALICE, FILES, require_same
 from napt_lab.labs.stage.prediction import Choice, choose, number
@@ -44,8 +53,9 @@ from napt_lab.labs.stage.steps import Lab, Part
 from napt_lab.topologies.network.programs import READY_SECONDS
 from napt_lab.topologies.spec.assertions import Via
 
-TWO_RULES, NOT_ENOUGH, PUNCH = "9h.two-rules", "9h.rule-not-enough", "9h.punch"
-NAPT_A, CGN = "100.64.0.7", "24.9.3.7"
+TWO_RULES, NOT_ENOUGH = "9h.two-rules", "9h.rule-not-enough"
+PUNCH, SHARE = "9h.punch", "9h.share"
+NAPT_A, NAPT_B, CGN = "100.64.0.7", "100.64.0.8", "24.9.3.7"
 SERVED = (f"{ALICE}:{PORT}", f"{NAPT_A}:{PORT}", f"{CGN}:{PORT}")  # inside, between, outside
 PUNCHING = ("punch", "--stun", "stun", "--meet", "relay:9000")
 
@@ -254,6 +264,59 @@ def neighbors(stage: Stage) -> None:
         require_way(stage, claim, passed, Via.HAIRPINNED, nodes)
 
 
+# ── 6 ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@carrier.step(
+    "One customer takes all",
+    say="All homes behind cgn share the ports of one address. Here it has 200 for TCP, and gives "
+    "each home 100. A program of bob's opens as many connections as it can. Then alice opens one. "
+    "At the end the same once more, with a cgn that has no limit for a home.",
+    ask="With the limit: what becomes of alice's connection?",
+    predict=choose(
+        Choice("opened", "it is opened, from one of the ports that bob could not get"),
+        Choice(
+            "refused",
+            "it fails: bob's program was first",
+            "Who comes first gets the ports, and there is nothing that a carrier can do.",
+        ),
+        Choice(
+            "instead",
+            "it is opened, and one of bob's ends for it",
+            "A NAPT whose ports are used takes one from another connection.",
+        ),
+    ),
+    proves=[SHARE],
+)
+def one_customer_takes_all(stage: Stage) -> None:
+    settings = next(s.gateway.napt for s in stage.net.topology.sites if s.gateway.name == "cgn")
+    assert settings is not None
+    limit, most = settings.ports_per_subscriber, len(settings.ports)
+    log = stage.log.mark()
+    with all_that_bob_can(stage, most + 1) as (opened, failed):
+        with stage.claim(SHARE, "bob gets as many ports as a home may have, and no more") as claim:
+            has = ports_of(stage, NAPT_B)
+            claim.require(has == limit, f"cgn: {has} ports of {NAPT_B}", f"it should be {limit}")
+            claim.require(failed > 0, f"bob: {opened} connections, {failed} failed")
+            require_drop(stage, claim, "cgn", "subscriber-limit", f"SYN {NAPT_B}:", log)
+        fetched = stage.run("alice", *curl(FILES, "-o", "/dev/null"))
+        has = ports_of(stage, NAPT_B)
+        became = "refused" if fetched.status else "opened" if has == limit else "instead"
+        stage.answer(became, f"alice's curl: exit status {fetched.status}; bob's home: {has} ports")
+        with stage.claim(SHARE, "alice's new connection is opened all the same") as claim:
+            require_success(claim, fetched, "curl")
+            claim.require(has == limit, f"cgn: still {has} ports of {NAPT_B}")
+    happen(stage, "set cgn ports-per-subscriber=0")
+    log = stage.log.mark()
+    with all_that_bob_can(stage, most + 1):
+        fetched = stage.run("alice", *knock(FILES))
+    with stage.claim(
+        SHARE, "without a limit bob takes every port, and alice gets none (control)"
+    ) as c:
+        require_drop(stage, c, "cgn", "ports-exhausted", f"SYN {NAPT_A}:", log)
+        require_failure(c, fetched, CURL_REFUSED)
+
+
 LAB = Lab(
     id="9h",
     title="P2P networking behind a carrier's NAPT (carrier-grade NAT)",
@@ -264,7 +327,7 @@ LAB = Lab(
         "sources on its way out, and there are two rules for it.",
         "A rule at home does not help: the SYN dies at the carrier's NAPT, which has none. With a "
         "second rule there it arrives; but only the carrier can add it.",
-        "Hole punching works through both, since both learn from what goes out; two customers of "
-        "one carrier meet where its NAPT turns packets back (hairpinning).",
+        "Hole punching works through both, since both learn from what goes out. Two customers of "
+        "one carrier meet by its NAPT's hairpinning, and each gets only so many of its ports.",
     ),
 )

@@ -5,6 +5,7 @@ napt_types.py      the types, and their names
 cell.py            one pair and method: predicted, and seen
 field.py           the network: each type twice
 trying.py          all cells, several at a time
+user_programs.py   programs of the user's, in place of ours
 cell_packets.py    the packets of each cell, picked from the capture of all
 matrix_command.py  `napt-lab matrix`
 grid.py            the grid on the terminal …

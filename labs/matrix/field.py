@@ -1,8 +1,8 @@
 """The network of a matrix: each type of NAPT twice, so that a type can also meet itself.
 
-     a1 ── napt_a1 ─┐                                   ┌─ napt_b1 ── b1
+     a1 ── napt_a1 ─┐                                          ┌─ napt_b1 ── b1
      a2 ── napt_a2 ─┼─ [carrier_a] ── internet ── [carrier_b] ─┼─ napt_b2 ── b2
-     …              │                    │              │         …
+     …                                   │                               …
                                        server
 
 All pairs are tried in this one network, many at the same time: each has sockets of its own.
@@ -26,7 +26,7 @@ SERVER, SERVER_ADDRESS = "server", "198.51.100.10"
 RENDEZVOUS, RENDEZVOUS_ADDRESS = "rendezvous", "198.51.100.20"
 TURN_USER, TURN_PASSWORD = "matrix", "secret"
 NETWORKS = {"a": "24.9.3.{}", "b": "203.0.113.{}"}
-SHARED = {"a": "100.64.0.{}", "b": "100.64.0.{}"}
+SHARED = "100.64.0.{}"  # behind a carrier
 FIRST = 10  # the last byte of the first NAPT's address outside
 #: For ICE. Behind a carrier, all hosts come from one address.
 SERVICES = (
@@ -39,7 +39,6 @@ SERVICES = (
         }
     },
 )
-MOST = 200  # types: a carrier has room for no more
 
 
 class Field:
@@ -96,7 +95,7 @@ class Field:
                     "private": "100.64.0.1/10",
                 }
                 sites[f"carrier_{side}"] = {"gateway": carrier}
-                outside, network = {"behind": f"carrier_{side}"}, SHARED[side]
+                outside, network = {"behind": f"carrier_{side}"}, SHARED
             for number, type_ in enumerate(self.types):
                 gateway = {
                     "kind": "napt",

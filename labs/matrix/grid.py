@@ -18,7 +18,7 @@ TITLES = {
     Method.UDP: "UDP hole punching",
     Method.TCP: "TCP simultaneous open",
     Method.ICE: "ICE, with a relay at hand",
-    Method.PROGRAMS: "Your programs",
+    Method.PROGRAMS: "Your programs, beside what ICE would do",
 }
 SIGNS = {Way.DIRECT: ("●", "green"), Way.RELAYED: ("◐", "yellow"), Way.FAILS: ("×", "red")}
 DIFFERS = "bold reverse magenta"

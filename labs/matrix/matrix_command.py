@@ -62,7 +62,8 @@ def run(
         if not published:
             directory.discard()
     grid.show(results, console)
-    console.print(f"{len(results)} cells in {time.monotonic() - began:.0f} s.", style="dim")
+    cells = "1 cell" if len(results) == 1 else f"{len(results)} cells"
+    console.print(f"{cells} in {time.monotonic() - began:.0f} s.", style="dim")
     console.print(f"Everything that was seen is in {place}/: report.html, captures.", style="dim")
     verdicts = {result.verdict for result in results}
     return exit_status(passed=verdicts <= {Verdict.PASSED}, error=Verdict.ERROR in verdicts)
@@ -76,11 +77,12 @@ def _try(
     console: Console,
 ) -> list[Result]:
     progress = ProgressLine(console)
-    done = itertools.count(1)
+    done: set[Cell] = set()
     total = len(methods) * len(field.types) ** 2
 
-    def known(_result: Result) -> None:
-        progress.update(Text(f"{next(done)} of {total} cells are known", "dim"))
+    def known(result: Result) -> None:
+        done.add(result.cell)
+        progress.update(Text(f"{len(done)} of {total} cells are known", "dim"))
 
     results: list[Result] = []
     try:

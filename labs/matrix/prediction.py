@@ -23,7 +23,9 @@ No packet is sent here, and none is simulated. A NAPT maps and filters (RFC 4787
 
 The first packet of all comes too early, unless y's filter is endpoint-independent. That changes
 nothing: both send again, and by then each has opened its own NAPT (RFC 5128, sections 3.3 and 3.4).
-Over TCP it counts who dials first, in one case: see `_clashes`.
+Over TCP it counts who dials first, in one case: see `_clashes`. It does not count whether a NAPT
+drops an early SYN silently, or refuses it at once (which RFC 5382, REQ-4, forbids): a refusal ends
+one dial, but the host listens on the same port and dials again. It stops programs that do neither.
 
 ICE (RFC 8445) asks for more, and offers more. A check succeeds only if its answer comes from where
 it was sent (section 7.2.5.2.1). And there is a relay, which both reach if there is no other way.

@@ -9,8 +9,10 @@ is tried again.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from napt_lab.labs.capture.packets import show
@@ -36,7 +38,7 @@ TRIES = 3  # of a cell that is not as predicted for one of the two reasons above
 Progress = Callable[[Result], None]
 Work = Callable[[Ground, Field, Sequence[Cell], Progress], list[Result]]
 _WAYS = {Via.RELAYED: Way.RELAYED, Via.DIRECT: Way.DIRECT, Via.HAIRPINNED: Way.DIRECT}
-_ERRORS = (CannotTell, CaptureIncomplete, OSError, Unmet)
+_ERRORS = (CannotTell, OSError, Unmet)
 
 
 def try_all(
@@ -49,20 +51,30 @@ def try_all(
 ) -> list[Result]:
     """Try cells of one method; their packets go to `capture-METHOD.pcapng`.
 
-    `programs` tries those in which the user's programs run.
+    `programs` tries those in which the user's programs run. If a busy machine loses packets of a
+    capture, its cells are tried again, half as many at a time.
     """
     results: list[Result] = []
     captures: list[Path] = []
     method = cells[0].method
     work = programs or (_connect_some if method is Method.ICE else try_cells)
-    for batch in _batches(field, cells):
-        log_since = net.log.mark()
-        with Wire(net) as wire:
-            found = work(Ground(net, wire), field, batch, progress)
-            captures.append(folder / f".{len(captures)}.pcapng")
-            wire.save(captures[-1])
-            take_in(found, field, wire, net.log.since(log_since))
-        results += found
+    pending = deque(_batches(field, cells))
+    while pending:
+        batch, log_since = pending.popleft(), net.log.mark()
+        try:
+            with Wire(net) as wire:
+                found = work(Ground(net, wire), field, batch, progress)
+                captures.append(folder / f".{len(captures)}.pcapng")
+                wire.save(captures[-1])
+                take_in(found, field, wire, net.log.since(log_since))
+        except CaptureIncomplete as error:
+            half = len(batch) // 2
+            if half:
+                pending.extendleft((batch[half:], batch[:half]))
+            else:
+                results.append(Result(batch[0], None, (), 0.0, str(error)))
+        else:
+            results += found
     join_pcapng(captures, folder / f"capture-{method}.pcapng")
     for capture in captures:
         capture.unlink()
@@ -91,13 +103,24 @@ def try_cells(
     ground: Ground, field: Field, cells: Sequence[Cell], progress: Progress
 ) -> list[Result]:
     """Try cells of one method that is not ICE; `progress` is called when each is known."""
+    return side_by_side(ground, partial(_try_cell, ground, field), cells, progress, AT_ONCE)
+
+
+def side_by_side(
+    ground: Ground,
+    try_one: Callable[[Cell], Result],
+    cells: Sequence[Cell],
+    progress: Progress,
+    at_once: int,
+) -> list[Result]:
+    """Try cells, some at a time. Ctrl-C in the caller ends them as well."""
 
     def work(cell: Cell) -> Result:
-        result = _try_cell(ground, field, cell)
+        result = try_one(cell)
         progress(result)
         return result
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         try:
             return list(pool.map(work, cells))
         except BaseException:
@@ -149,8 +172,7 @@ def _connect_some(
             for cell, result in results.items()
             if (cell.predicted.way, result.observed) == (Way.DIRECT, Way.RELAYED)
         ]
-        if late:
-            results.update(_connect(ground, field, late))
+        results.update(_connect(ground, field, late) if late else ())
     for result in results.values():
         progress(result)
     return list(results.values())

@@ -13,11 +13,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from napt_lab.labs.capture.wire import Captured, CaptureIncomplete
+from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.matrix.cell import Cell, Result
 from napt_lab.labs.matrix.field import (
@@ -29,6 +29,7 @@ from napt_lab.labs.matrix.field import (
     Field,
 )
 from napt_lab.labs.matrix.prediction import Way
+from napt_lab.labs.matrix.trying import side_by_side
 from napt_lab.labs.running.run_in import environment
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.node import Node
@@ -61,7 +62,7 @@ class Commands:
         server.await_ready(self.timeout)
         return server
 
-    def run(self, net: Network, pair: tuple[str, str]) -> tuple[bool, list[str]]:
+    def run(self, ground: Ground, pair: tuple[str, str]) -> tuple[bool, list[str]]:
         """Run both on their hosts: whether they succeeded, and the end of what they said."""
         more = {
             "NAPT_PAIR": "-".join(pair),
@@ -71,13 +72,13 @@ class Commands:
             "NAPT_TURN_PASSWORD": TURN_PASSWORD,
         }
         programs = [
-            _start(net[node], command, more)
+            _start(ground.net[node], command, more)
             for node, command in zip(pair, (self.a, self.b), strict=True)
         ]
         end = time.monotonic() + self.timeout
         while any(program.running for program in programs) and time.monotonic() < end:
-            if any(program.status for program in programs):
-                break  # without it, the other one would wait in vain
+            if ground.stopped.is_set() or any(program.status for program in programs):
+                break  # without one, the other would wait in vain
             programs[0].ends_within(POLL)
             programs[1].ends_within(POLL)
         statuses = [program.status for program in programs]
@@ -102,30 +103,21 @@ def try_programs(
     progress: Callable[[Result], None],
 ) -> list[Result]:
     """Run them for each cell, a few at a time; no host may be in two of the cells."""
-
-    def work(cell: Cell) -> Result:
-        result = _try_cell(commands, server, ground, field, cell)
-        progress(result)
-        return result
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(work, cells))
+    try_one = partial(_try_cell, commands, server, ground, field)
+    return side_by_side(ground, try_one, cells, progress, AT_ONCE)
 
 
 def _try_cell(
     commands: Commands, server: Command | None, ground: Ground, field: Field, cell: Cell
 ) -> Result:
     pair, began = field.hosts(cell), time.time()
-    good, evidence = commands.run(ground.net, pair)
+    good, evidence = commands.run(ground, pair)
     ended, observed, trouble = time.time(), Way.FAILS, ""
-    if server is not None and (obituary := server.obituary()):
-        trouble = obituary
-    elif good:
-        try:
-            observed, told = _way(ground, pair, int(began * 1e9), int(ended * 1e9))
-            evidence.append(told)
-        except CaptureIncomplete as error:
-            trouble = str(error)
+    if good:
+        observed, told = _way(ground, pair, int(began * 1e9), int(ended * 1e9))
+        evidence.append(told)
+    elif server is not None:
+        trouble = server.obituary() or ""
     sockets = [(node, "") for node in pair]
     way = None if trouble else observed
     return Result(cell, way, evidence, ended - began, trouble, began, sockets)

@@ -67,7 +67,7 @@ def vocabulary(topology: Topology, interfaces: dict[str, list[str]]) -> Vocabula
             str(site.gateway.public.ip),
             [
                 *(str(address.ip) for host in site.hosts for address in host.addresses),
-                *(str(behind.gateway.public.ip) for behind in topology.behind(site)),
+                *(str(a.ip) for behind in topology.behind(site) for a in behind.gateway.addresses),
             ],
         )
         for site in topology.sites
@@ -76,6 +76,6 @@ def vocabulary(topology: Topology, interfaces: dict[str, list[str]]) -> Vocabula
     addresses = [str(each.ip) for host in topology.internet for each in host.addresses]
     for site in topology.sites:
         hosts = (address for host in site.hosts for address in host.addresses)
-        ours = (site.gateway.public, site.gateway.private, *hosts)
+        ours = (*site.gateway.addresses, site.gateway.private, *hosts)
         addresses += [str(address.ip) for address in ours]
     return Vocabulary(interfaces, napts, list(dict.fromkeys(addresses)))

@@ -298,11 +298,13 @@ class LabCLI(SafeCLI):
             return
         self._why.begins(f"event {self.rest.strip()}")
         try:
-            self.net.happen(self.rest)
+            note = self.net.happen(self.rest)
         except (ValueError, BuildError) as error:
             self.say(str(error))
         else:
             self.show(f"happened: {' '.join(self.rest.split())}")
+            if note:
+                self.say(note)
 
     # ── NAPTs ──────────────────────────────────────────────────────────────────────────
 

@@ -144,7 +144,7 @@ def kind_of(gateway: Gateway) -> str:
 
 
 def _gateway(gateway: Gateway, x: float, y: int) -> Box:
-    lines = (str(gateway.public.ip), kind_of(gateway), str(gateway.private.ip))
+    lines = (*gateway.outside.split(", "), kind_of(gateway), str(gateway.private.ip))
     return Box("gateway", gateway.name, x, y, BOX, lines)
 
 

@@ -101,11 +101,11 @@ def play(
     except OSError as error:
         return tell_unwritten(error)
     stream, story, recording = Stream(), Story(), Recording()
+    stream.listen(Bookmarking(lab.id, [part.name for part in parts], pauses=pause is not None))
     stream.listen(results)
     stream.listen(story)
     stream.listen(recording)
     stream.listen(narration)
-    stream.listen(Bookmarking(lab.id, [part.name for part in parts], pauses=pause is not None))
     live = open_page(door, lab.title, stream, narration.console)
     if live is None:
         run = Play(lab, parts, stream, directory.path, pause, first=first, mark=mark)

@@ -73,6 +73,7 @@ FOR_BENCH = {  # its peers
 FOR_LAB = {"9d": {"natpmpc": "natpmpc"}}  # what one lab needs, and no other
 FOR_TESTS = {
     "chromium|google-chrome": "chromium",
+    "openssl": "openssl",  # a page of docs/ makes a certificate with it
     "/var/lib/dpkg/info/python3-libtorrent.list": "python3-libtorrent",
 }
 OS_RELEASE = Path("/etc/os-release")

@@ -6,12 +6,23 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from napt_lab.labs.capture.packets import Packet
 from napt_lab.labs.shared_steps.commands import require_success
-from napt_lab.labs.shared_steps.two_sites import NAPT_A, NAPT_B, RELAY, RELAY_PORT, make_file
+from napt_lab.labs.shared_steps.evidence import WAIT, carries_or_opens
+from napt_lab.labs.shared_steps.two_sites import (
+    NAPT_A,
+    NAPT_B,
+    RELAY,
+    RELAY_PORT,
+    make_file,
+    require_same,
+)
+from napt_lab.labs.stage.rule_lines import count
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim
 from napt_lab.topologies.network.processes import Completed, Event, Process, parse_line
@@ -32,11 +43,6 @@ def told(claim: Claim, completed: Completed) -> list[str]:
     return mapped
 
 
-def between_the_napts(packet: Packet) -> bool:
-    """Whether a packet is on its way from one home's address to the other's."""
-    return {packet.source, packet.destination} == {NAPT_A, NAPT_B}
-
-
 def happen(stage: Stage, line: str) -> None:
     """Let something happen to the network, and show what one would type for it."""
     stage.see(f"event {line}")
@@ -45,35 +51,55 @@ def happen(stage: Stage, line: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Peers:
-    """alice and bob, each with the same program; alice sends a file."""
+    """alice and another one, each with the same program; alice sends a file."""
 
     stage: Stage
     name: str  # of the programs in the log
+    size: int  # of the file, in bytes
     wire_since: int
     log_since: int
     sender: Process
     receiver: Process
 
     @classmethod
-    def start(cls, stage: Stage, program: str, port: int, *options: str) -> Peers:
-        """Start both, from this port; they meet at the relay by a new word."""
+    def start(
+        cls,
+        stage: Stage,
+        program: str,
+        port: int,
+        *options: str,
+        to: str = "bob",
+        only: tuple[str, ...] = (),
+        size: int = SIZE,
+    ) -> Peers:
+        """Start both, from this port; they meet at the relay by a new word.
+
+        `only` are further options of the receiver `to`.
+        """
         name = f"{program}:{port}"
-        make_file(stage, "alice", FILE, SIZE)
+        if not (stage.net["alice"].home / FILE).exists():
+            make_file(stage, "alice", FILE, size)
         marks = stage.wire.mark(), stage.log.mark()
         words = (
             program, "--port", str(port), "--stun", STUN, "--meet", f"{RELAY}:{RELAY_PORT}",
             "--word", secrets.token_hex(16), *options,
         )  # fmt: skip
         return cls(
-            stage, name, *marks,
+            stage, name, size, *marks,
             stage.serve("alice", *words, "--send", FILE, name=name),
-            stage.serve("bob", *words, "--receive", f"{port}-{FILE}", name=name),
+            stage.serve(to, *words, "--receive", f"{port}-{FILE}", *only, name=name),
         )  # fmt: skip
 
     @property
-    def received(self) -> str:
-        """The name of the file at bob's."""
-        return f"{self.name.partition(':')[2]}-{FILE}"
+    def nodes(self) -> tuple[str, str]:
+        """Who sends, and who receives."""
+        return self.sender.node, self.receiver.node
+
+    @property
+    def received(self) -> Path:
+        """The file that has arrived, if it has."""
+        port = self.name.partition(":")[2]
+        return self.stage.net[self.receiver.node].home / f"{port}-{FILE}"
 
     def event(self, node: str, name: str) -> Event:
         """What the program on a node has told, awaited. DeadlinePassed."""
@@ -88,7 +114,7 @@ class Peers:
 
     def require_open(self, claim: Claim) -> None:
         """Both have told that the way is open."""
-        for node in ("alice", "bob"):
+        for node in self.nodes:
             peer = self.event(node, "open").fields["peer"]
             claim.require(True, f"{node}: open, to {peer}")
 
@@ -102,6 +128,42 @@ class Peers:
             said = [e.name for e in self.stage.log.since(self.log_since)
                     if (e.node, e.program) == (completed.node, self.name)]  # fmt: skip
             claim.require("open" not in said, f"it told {', '.join(said)}")
+
+    def require_file(self, claim: Claim) -> None:
+        """The file has arrived, byte for byte."""
+        done = self.event(self.receiver.node, "done").fields
+        claim.require(done["bytes"] == self.size, f"{self.receiver.node}: {done['bytes']} bytes")
+        require_same(claim, self.stage.net["alice"].home / FILE, self.received)
+
+    def require_no_server(self, claim: Claim) -> None:
+        """From the first packet between the two NAPTs on, no server has seen anything of it."""
+        wire, since = self.stage.wire, self.wire_since
+        began = wire.wait_for(
+            "napt_a:wan0", lambda p: {p.source, p.destination} == {NAPT_A, NAPT_B},
+            deadline=WAIT, what="a packet", since=since,
+        )  # fmt: skip
+        for server in ("stun", "relay"):
+            later = wire.captured(
+                f"{server}:eth0",
+                lambda c: c.time > began.time and carries_or_opens(c.packet),
+                since=since,
+            )
+            claim.require(
+                not later, f"{server}:eth0: {count(len(later), 'packet')} after the meeting"
+            )
+        back = wire.packets("alice:eth0", lambda p: p.source == NAPT_B, since=since)
+        claim.require(bool(back), f"alice:eth0: {count(len(back), 'packet')} from {NAPT_B}")
+        came = wire.packets("bob:eth0", lambda p: p.source == NAPT_A, since=since)
+        total = sum(captured.packet.payload for captured in came)
+        claim.require(total >= self.size, f"bob:eth0: {total} bytes from {NAPT_A}")
+
+    def require_path(self, claim: Claim, is_first: Callable[[Packet], bool]) -> None:
+        """The first packet with data passed the two NAPTs and the router, and no other node."""
+        passed = self.stage.wire.everywhere(lambda c: is_first(c.packet), since=self.wire_since)
+        self.stage.see(*(f"{captured.where:14} {captured.packet}" for captured in passed))
+        seen = list(dict.fromkeys(captured.where.partition(":")[0] for captured in passed))
+        wanted = ["alice", "napt_a", "internet", "napt_b", "bob"]
+        claim.require(seen == wanted, " → ".join(seen), f"it should be {' → '.join(wanted)}")
 
     def end(self) -> None:
         """Kill both, where one waits for what cannot come."""

@@ -36,7 +36,7 @@ def _isp(isp: Isp, topology: Topology) -> _Branch:
 
 def _site(site: Site, topology: Topology) -> _Branch:
     gateway = site.gateway
-    text = f"{gateway.public.ip} ║ {gateway.name}, {_kind(gateway)} ║ {gateway.private.ip}"
+    text = f"{gateway.outside} ║ {gateway.name}, {_kind(gateway)} ║ {gateway.private.ip}"
     whose = "public" if gateway.is_router else "private"
     inside = _Branch(f"{site.network}  {whose}: site {site.name}", [_host(h) for h in site.hosts])
     inside.twigs += [_site(behind, topology) for behind in topology.behind(site)]

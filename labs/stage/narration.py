@@ -177,10 +177,11 @@ class Narration:
             predict = Text("Predict: ", "bold yellow")
             self._print(predict.append_text(self._with_code(record["ask"], "yellow")))
         for letter, choice in zip(LETTERS, record["choices"], strict=False):
-            self._print(
-                Text(f"{letter}  ", "bold yellow").append_text(self._with_code(choice)), indent=2
-            )
+            self._tell_labeled(f"{letter}  ", choice)
         self.console.print()
+
+    def _tell_labeled(self, label: str, text: str) -> None:
+        self._print(Text.assemble((label, "bold yellow"), self._with_code(text)), indent=2)
 
     def _tell_predicted(self, record: Record) -> None:
         self._print(
@@ -198,16 +199,14 @@ class Narration:
         if self._replays:
             return
         self.console.print()
-        said, seen = self._with_code(record["said"]), self._with_code(record["seen"])
         if record["right"]:
-            self._print(Text("You predicted it: ", "bold yellow").append_text(said), indent=2)
+            self._tell_labeled("You predicted it: ", record["said"])
         else:
             if record["said"]:
-                self._print(Text("You said: ", "bold yellow").append_text(said), indent=2)
+                self._tell_labeled("You said: ", record["said"])
             if record["belief"]:
-                belief = self._with_code(record["belief"])
-                self._print(Text("The belief behind it: ", "yellow").append_text(belief), indent=2)
-            self._print(Text(_label(record), "bold yellow").append_text(seen), indent=2)
+                self._tell_labeled("The belief behind it: ", record["belief"])
+            self._tell_labeled(_label(record), record["seen"])
         if record["evidence"]:
             self._print(Text(record["evidence"], style="dim"), indent=4)
         if record["seen"] != record["expected"]:

@@ -335,7 +335,8 @@ class Play:
         path = self._folder / self._capture_name(part)
         try:
             wire.save(path)
-            self.captures.append(path)
+            if path not in self.captures:  # a part may begin again
+                self.captures.append(path)
         except OSError as error:  # no claim rests on the file
             self.unsaved = error
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.records.stream import Stream
+from napt_lab.labs.stage.output_words import output_in_words
 from napt_lab.labs.stage.prediction import Value
 from napt_lab.labs.stage.steps import Claim
 from napt_lab.topologies.network.builder import Network
@@ -45,7 +46,7 @@ class Typed:
             command=as_typed(completed.argv),
             status=completed.status,
             seconds=completed.seconds,
-            stdout=completed.stdout[-SHOWN_OUTPUT:],
+            stdout=output_in_words(completed.stdout)[-SHOWN_OUTPUT:],
             stderr=completed.stderr[-SHOWN_OUTPUT:],
         )
         return completed

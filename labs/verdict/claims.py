@@ -34,6 +34,8 @@ CLAIMS = {
     "9e.keep-alive": "a hole closes when it is not used, and stays open with keep-alives",
     "9e.symmetric": "symmetric with port-restricted fails: another port is used than was told",
     "9e.matrix": "for all pairs of NAPT types, prediction equals observation",
+    "9f.crossing": "two SYNs cross and become one connection",
+    "9f.refusal-kills": "a NAPT that refuses an early SYN at once ends it; one that waits does not",
     "9g.candidates": "a program has a host, a server-reflexive and a relayed address",
     "9g.best": "the direct way where there is one, the relay only where nothing else works",
     "9h.two-rules": "behind a carrier's NAPT, one packet makes two rules",

@@ -88,7 +88,7 @@ def _add_site(picture: Picture, topology: Topology, site: Site, left: int, top: 
     bottom = top + GATEWAY_HEIGHT
     line = top + SITE_Y - PUBLIC_Y
     hosts_y = line + SITE_HOST_Y - SITE_Y
-    lines = [str(gateway.public.ip), kind_of(gateway), str(gateway.private.ip)]
+    lines = [gateway.outside, kind_of(gateway), str(gateway.private.ip)]
     kind = "napt" if gateway.napt is not None else "gateway"
     box = _box(kind, gateway.name, left, top, GATEWAY_WIDTH, GATEWAY_HEIGHT, lines)
     picture["nodes"].append(box)

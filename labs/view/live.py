@@ -11,7 +11,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
@@ -26,6 +26,7 @@ from napt_lab.labs.stage.pause import Go, Here, Pause
 from napt_lab.labs.stage.play import emit_event
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.view.door import Door
+from napt_lab.labs.view.go_on import GoOn
 from napt_lab.labs.view.layout import picture_of
 from napt_lab.labs.view.packets import Flows, own_addresses, packet_record
 from napt_lab.labs.view.recording import Recording
@@ -43,11 +44,7 @@ CLOSED = "The lab is acting: commands can be typed when it waits, between two st
 
 
 Do = Callable[[str], tuple[bool, str]]
-"""Does a line that was typed; whether it went well, and what there is to say."""
-
-
-class GoOn(Exception):
-    """`Next step` was pressed on the page."""
+"""Does a line that was typed; whether it went well, and what there is to say. May raise GoOn."""
 
 
 @dataclass
@@ -96,9 +93,12 @@ class Live:
         self._lock = threading.Lock()  # of the network that is watched, and of its packets
         self._open = False  # whether commands can be typed
         self._here: Here | None = None  # where a student stands, between two steps
+        self._wish = ""  # what the page wants the prompt to end with
+        self._said: dict[str, object] = {}  # the step that the page tells of
         self._stop = threading.Event()
         self._server = Server(door, title, self._act)
         self._thread = threading.Thread(target=self._look, name="live", daemon=True)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until a prompt may be ended so
         self._server.start()
         self._thread.start()
         self.url = door.url
@@ -127,11 +127,17 @@ class Live:
 
     @contextlib.contextmanager
     def shows(
-        self, net: Network, wire: Wire, do: Do | None = None, **step: object
+        self,
+        net: Network,
+        wire: Wire,
+        do: Do | None = None,
+        words: Sequence[str] = (),
+        **step: object,
     ) -> Iterator[None]:
         """The same where no lab tells of the network: a command can be typed all the time.
 
-        `step`: what the page says beside it (number, of, title, say).
+        `words`: commands that have a button. `step`: what the page says beside it (number, of,
+        title, say); what was done so far stays on the page until that is another.
         """
         topology = net.topology
         self._stream.emit(
@@ -143,29 +149,45 @@ class Live:
             first=1,
             picture=picture_of(topology),
         )
-        if step:
+        if step != self._said:
+            self._said = step
             self._stream.emit("step", **step, ask="", choices=[], usage="")
         net.log.listen(partial(emit_event, self._stream))
         with self.meets(net, wire, do):
-            self._stream.emit("pause", next=False)
+            self._stream.emit("pause", next=False, words=list(words))
             yield
+
+    def observe(self, text: str) -> None:
+        """Show what was said at the terminal."""
+        self._stream.emit("observed", lines=text.splitlines())
 
     def steps(self, pause: Pause) -> Pause:
         """The pause between two steps, which a button on the page ends as well."""
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # one that comes late is lost
 
         def wait(net: Network, here: Here) -> Go | None:
             self._here = here
-            signal.signal(signal.SIGUSR1, _go_on)
             try:
-                return pause(net, here)
+                with self.may_end_prompt():
+                    return pause(net, here)
             except GoOn:
                 return here.on
             finally:
-                signal.signal(signal.SIGUSR1, signal.SIG_IGN)
                 self._here = None
 
         return wait
+
+    @contextlib.contextmanager
+    def may_end_prompt(self) -> Iterator[None]:
+        """Within, a prompt that waits for a line may be ended by the page: GoOn is raised."""
+        signal.signal(signal.SIGUSR1, self._end_prompt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # one that comes late is lost
+
+    def _end_prompt(self, _number: int, frame: FrameType | None) -> None:
+        if frame is not None and frame.f_code.co_name == "cmdloop":  # no command runs
+            raise GoOn(self._wish)
 
     def end(self, words: str) -> None:
         """Nothing more comes; the page says why. It is served until `close`."""
@@ -209,14 +231,17 @@ class Live:
         here = self._here
         if what != "do" and here is None:
             return False, "There are no steps here."
-        if what == "next":
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
-            return True, ""
         try:
+            if what == "next":
+                raise GoOn
             if what == "predict" and here is not None:
                 here.predict(line)
                 return True, ""
             return watched.do(line)
+        except GoOn as wish:
+            self._wish = str(wish)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+            return True, ""
         except ValueError as error:
             return False, str(error)
         except (ControlError, DeadlinePassed, OSError) as error:
@@ -247,9 +272,3 @@ def _do_rule(net: Network, words: list[str]) -> tuple[bool, str]:
             rule = net.napt(name).remove(protocol, external)["rule"]
             return True, f"{name} removed: {rule['protocol']} {rule['external']}"
     return False, "Type: rule add NAPT tcp|udp EXTERNAL INTERNAL, or rule del NAPT tcp|udp EXTERNAL"
-
-
-def _go_on(_number: int, frame: FrameType | None) -> None:
-    """Leave the prompt, if it waits for a line and no command runs."""
-    if frame is not None and frame.f_code.co_name == "cmdloop":
-        raise GoOn

@@ -117,10 +117,14 @@ class Recording:
     _of_remembered = _of_prediction
 
     def _of_pause(self, record: Record) -> list[tuple[str, Record]]:
-        return [("pause", {"open": True, "next": record.get("next", True)})]
+        words = record.get("words", [])
+        return [("pause", {"open": True, "next": record.get("next", True), "words": words})]
 
     def _of_working(self, record: Record) -> list[tuple[str, Record]]:
-        return [("pause", {"open": False, "next": False}), ("working", {"what": record["what"]})]
+        return [
+            ("pause", {"open": False, "next": False, "words": []}),
+            ("working", {"what": record["what"]}),
+        ]
 
     def _of_command(self, record: Record) -> list[tuple[str, Record]]:
         if not self._room("words", WORDS_KEPT):

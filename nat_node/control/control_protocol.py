@@ -8,8 +8,9 @@ One JSON object is a request, and one is the answer (control.py has the socket):
     {"do": "remove", "protocol": "tcp", "external": "24.9.3.7:8080"}
     {"do": "flush"}                                -> {"ok": true, "ended": n}
     {"do": "stats"}                                -> {"ok": true, "rules": n, "drops": {...}, ...}
+    {"do": "set", "settings": {"filtering": "endpoint-independent", "idle.udp": "30"}}
 
-`external` may also be a port alone ("8080"): the NAPT has one external address.
+`external` may also be a port alone ("8080"): at the external address that the inside host has.
 A request that cannot be met is answered with {"ok": false, "error": "why"}.
 """
 
@@ -48,6 +49,9 @@ class Engine(Protocol):
     def flush(self) -> int:
         """End all sessions, and all rules but the explicit ones; how many sessions."""
 
+    def change(self, changes: dict[str, str]) -> None:
+        """Go on with other settings: keys of a topology file, and texts for Setting.parse."""
+
     def stats(self) -> dict[str, Any]:
         """Counts of rules, sessions, and drops by reason."""
 
@@ -69,11 +73,14 @@ def answer(request: dict[str, Any], engine: Engine) -> dict[str, Any]:
                 return {"ok": True, "rule": engine.remove_rule(*_external(request))}
             case "flush":
                 return {"ok": True, "ended": engine.flush()}
+            case "set":
+                engine.change(_changes(request))
+                return {"ok": True}
             case "stats":
                 return {"ok": True, **engine.stats()}
             case other:
                 raise ValueError(
-                    f"cannot do {other!r}: rules, ports, add, remove, flush, stats or events"
+                    f"cannot do {other!r}: rules, ports, add, remove, flush, set, stats or events"
                 )
     except (ValueError, OSError) as error:
         return {"ok": False, "error": str(error)}
@@ -95,6 +102,13 @@ def _external(request: dict[str, Any]) -> tuple[int, Endpoint]:
     if external.isdecimal():
         external = f"0.0.0.0:{external}"
     return PROTOCOLS[name], parse_endpoint(external)
+
+
+def _changes(request: dict[str, Any]) -> dict[str, str]:
+    changes = request.get("settings")
+    if not isinstance(changes, dict) or not all(isinstance(v, str) for v in changes.values()):
+        raise ValueError("settings must be keys with texts")
+    return changes
 
 
 def _text(request: dict[str, Any], key: str) -> str:

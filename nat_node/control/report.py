@@ -16,6 +16,7 @@ from napt_lab.nat_node.core.events import Dropped, Event, RuleAdded, RuleChanged
 from napt_lab.nat_node.core.lease import Lease
 from napt_lab.nat_node.core.mapping import Mapping, Session
 from napt_lab.nat_node.core.packet import protocol_name
+from napt_lab.nat_node.core.settings import Settings
 from napt_lab.nat_node.core.translator import Translator
 
 Wall = Callable[[float], float]
@@ -73,15 +74,18 @@ def _lease(lease: Lease, now: float) -> dict[str, Any]:
     }
 
 
-def port_map(mappings: Iterable[Mapping]) -> dict[str, str]:
+def port_map(mappings: Iterable[Mapping], settings: Settings) -> dict[str, str]:
     """The external ports that are in use: a bit for each of a protocol's 65,536, as base64.
 
     Bit p % 8 of byte p // 8 is port p's. A picture can be made of it where a list is too long.
+    With several external addresses there is a map for each: `tcp 24.9.3.8`.
     """
     maps: dict[str, bytearray] = {}
     for mapping in mappings:
-        bits = maps.setdefault(protocol_name(mapping.protocol), bytearray(65536 // 8))
-        port = mapping.external[1]
+        name, (address, port) = protocol_name(mapping.protocol), mapping.external
+        if settings.others:
+            name = f"{name} {show_address(address)}"
+        bits = maps.setdefault(name, bytearray(65536 // 8))
         bits[port >> 3] |= 1 << (port & 7)
     return {protocol: b64encode(bits).decode() for protocol, bits in maps.items()}
 

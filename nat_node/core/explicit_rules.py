@@ -5,7 +5,7 @@ from __future__ import annotations
 from napt_lab.nat_node.core.behavior import ANY, Endpoint, show, show_address
 from napt_lab.nat_node.core.mapping import BY_HAND, Mapping
 from napt_lab.nat_node.core.packet import PROTOCOL_NAMES, TCP, UDP
-from napt_lab.nat_node.core.settings import Settings
+from napt_lab.nat_node.core.settings import Settings, not_ours
 from napt_lab.nat_node.core.table import Table
 from napt_lab.nat_node.core.watchers import Watchers
 
@@ -43,9 +43,10 @@ class ExplicitRules:
             raise RuleRefused(f"{show(internal)} is not the address of a host on the inside")
         if settings.hosts and address not in settings.hosts:
             raise RuleRefused(f"there is no host {show_address(address)} on the inside")
-        own = self._table.ports.own(external)
-        if own is None:
-            raise RuleRefused(_not_ours(external[0], settings))
+        try:
+            own = self._table.ports.for_explicit(external, address)
+        except ValueError as error:
+            raise RuleRefused(str(error)) from None
         holder = self._table.ports.any_rule(protocol, own)
         if holder:
             kind = "an explicit rule" if holder.explicit else "a rule made by a packet"
@@ -70,16 +71,26 @@ class ExplicitRules:
         return mapping
 
     def find(self, protocol: int, external: Endpoint) -> Mapping:
-        """The explicit rule of an external endpoint. Raises RuleRefused if there is none."""
-        own = self._table.ports.own(external)
-        if own is None:
-            raise RuleRefused(_not_ours(external[0], self._settings))
-        mapping = self._table.ports.rule_for_anyone(protocol, own)
-        if mapping is None or not mapping.explicit:
-            raise RuleRefused(
-                f"there is no explicit rule for {PROTOCOL_NAMES.get(protocol)} port {external[1]}"
-            )
-        return mapping
+        """The explicit rule of an external endpoint; address 0 is any of ours.
+
+        Raises RuleRefused if there is none, or one at several addresses.
+        """
+        address, port = external
+        if address not in (0, *self._settings.addresses):
+            raise RuleRefused(not_ours(address, self._settings))
+        found = [
+            mapping
+            for own in ([address] if address else self._settings.addresses)
+            if (mapping := self._table.ports.rule_for_anyone(protocol, (own, port)))
+            and mapping.explicit
+        ]
+        name = PROTOCOL_NAMES.get(protocol)
+        if not found:
+            raise RuleRefused(f"there is no explicit rule for {name} port {port}")
+        if len(found) > 1:
+            ends = " and ".join(show(mapping.external) for mapping in found)
+            raise RuleRefused(f"{name} {ends} have rules: say which with its address")
+        return found[0]
 
     def remove(self, mapping: Mapping) -> None:
         """Take out an explicit rule whose sessions have been closed."""
@@ -96,8 +107,3 @@ class ExplicitRules:
     def _note(self, mapping: Mapping) -> None:
         if mapping.explicit and mapping.made_by == BY_HAND:
             self.by_hand[mapping.serial] = mapping
-
-
-def _not_ours(address: int, settings: Settings) -> str:
-    own = show_address(settings.external)
-    return f"{show_address(address)} is not this NAPT's external address {own}"

@@ -17,18 +17,22 @@ connections is one per remote endpoint there, and one in all where mapping is en
     inside endpoint to go to, so the second rule gets another port, whatever the mapping behavior
 
 Explicit rules hold for every remote endpoint, so they have `ANY` in their keys.
+
+An inside host may have so many ports of each protocol as `ports_per_subscriber` says, however they
+were made. Which external addresses and ports are open to it at all, pooling.py knows.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from napt_lab.nat_node.core.behavior import ANY, Behavior, Endpoint
+from napt_lab.nat_node.core.behavior import ANY, Behavior, Endpoint, show, show_address
 from napt_lab.nat_node.core.mapping import Mapping
 from napt_lab.nat_node.core.packet import TCP
-from napt_lab.nat_node.core.ports import HeldPorts, PortPool, SharedPorts, part_of
-from napt_lab.nat_node.core.settings import Settings
+from napt_lab.nat_node.core.pooling import Pooling
+from napt_lab.nat_node.core.ports import HeldPorts, SharedPorts, part_of
+from napt_lab.nat_node.core.settings import Settings, not_ours
 
 PortKey = tuple[int, Endpoint, Endpoint]
 Allowed = Callable[[Endpoint], bool]
@@ -40,12 +44,15 @@ class ExternalPorts:
     def __init__(self, settings: Settings, below: Callable[[int], int]) -> None:
         self._settings = settings
         self._share = settings.mapping.looser(settings.filtering).project
-        self._pool = PortPool(settings.ports, settings.port_assignment, settings.port_parity, below)
+        self._ports = settings.ports
+        self.pooling = Pooling(settings, below)
         self._by_external: dict[PortKey, Mapping] = {}
         # How many ports of the pool are taken: by protocol, external address, part of the pool,
         # and remote endpoint.
         self._taken: Counter[tuple[int, int, int, Endpoint]] = Counter()
         self._held = HeldPorts()
+        self._limit = settings.ports_per_subscriber
+        self._of_host: Counter[tuple[int, int]] = Counter()  # by protocol and host, if limited
         # What `_by_external` cannot tell where a port may have several rules.
         self._shared = SharedPorts(settings.ports) if self._share((1, 1)) != ANY else None
         self._holds = bool(settings.port_hold) and (
@@ -84,39 +91,74 @@ class ExternalPorts:
         key = protocol, external, shared_by = self._key(mapping)
         self._by_external[key] = mapping
         address, port = external
-        if port in self._settings.ports:
+        if port in self._ports:
             self._taken[(protocol, address, part_of(port), shared_by)] += 1
         if self._shared is not None:
             self._shared.add(protocol, external)
+        if self._limit:
+            self._of_host[(protocol, mapping.internal[0])] += 1
 
     def remove(self, mapping: Mapping) -> None:
         """Take its port from a rule that has ended."""
         key = protocol, external, shared_by = self._key(mapping)
         del self._by_external[key]
         address, port = external
-        if port in self._settings.ports:
+        if port in self._ports:
             part = (protocol, address, part_of(port), shared_by)
             self._taken[part] -= 1
             if not self._taken[part]:
                 del self._taken[part]
         if self._shared is not None:
             self._shared.remove(protocol, external)
+        if self._limit:
+            subscriber = (protocol, mapping.internal[0])
+            self._of_host[subscriber] -= 1
+            if not self._of_host[subscriber]:
+                del self._of_host[subscriber]  # keys come from packets, and must not pile up
+
+    def take_over(self, before: ExternalPorts, mappings: Iterable[Mapping]) -> None:
+        """Begin with the ports of these rules, which were there `before`. Raises ValueError."""
+        for mapping in mappings:
+            if self.is_taken(mapping):
+                raise ValueError(f"several rules share {show(mapping.external)}")
+            # Else the port would seem free for a rule towards one of the others.
+            shared_by = self._share(mapping.remote)
+            if shared_by != ANY and {*map(self._share, mapping.sessions)} - {shared_by}:
+                raise ValueError(
+                    f"the rule on {show(mapping.external)} is for several remote endpoints"
+                )
+            if not self.pooling.may_have(mapping.internal[0], mapping.external):
+                host = show_address(mapping.internal[0])
+                raise ValueError(f"{show(mapping.external)} is not in the block of {host}")
+            self.insert(mapping)
+        self._held = before._held
 
     def hold(self, mapping: Mapping, now: float) -> None:
         """Keep the port of a mapping that has ended unused for `port_hold` seconds.
 
         Needed where the filter admits every sender, and not for TCP, which has a hold of its own.
         """
-        port = mapping.external[1]
-        if self._holds and mapping.protocol != TCP and port in self._settings.ports:
+        if self._holds and mapping.protocol != TCP and mapping.external[1] in self._ports:
             self._held.hold(mapping.protocol, mapping.external, now + self._settings.port_hold)
 
-    def own(self, external: Endpoint) -> Endpoint | None:
-        """The endpoint with our address in place of 0; None if another address is given."""
+    def has_room(self, protocol: int, host: int) -> bool:
+        """Whether an inside host may have one more port."""
+        return not self._limit or self._of_host.get((protocol, host), 0) < self._limit
+
+    def for_explicit(self, external: Endpoint, host: int) -> Endpoint:
+        """The external endpoint of an explicit rule to a host; address 0 is the host's own.
+
+        Raises ValueError if the host cannot have it.
+        """
         address, port = external
-        if address not in (0, self._settings.external):
-            return None
-        return self._settings.external, port
+        address = address or self.pooling.address_of(host)
+        if address not in self._settings.ours:
+            raise ValueError(not_ours(address, self._settings))
+        if not self.pooling.may_have(host, (address, port)):
+            raise ValueError(
+                f"port {port} of {show_address(address)} is not one of {show_address(host)}'s block"
+            )
+        return address, port
 
     # -- choosing -----------------------------------------------------------------------------
 
@@ -124,10 +166,13 @@ class ExternalPorts:
         self, protocol: int, internal: Endpoint, remote: Endpoint, now: float
     ) -> Endpoint | None:
         """A free external endpoint for a new rule; None if there is none."""
+        host, wanted = internal
+        if self._limit and not self.has_room(protocol, host):
+            return None
         shared_by, by_external, held = self._share(remote), self._by_external, self._held
-        address = self._settings.external
         if held:
             held.release(now)
+        address = 0
 
         def is_free(port: int) -> bool:
             external = (address, port)
@@ -143,14 +188,17 @@ class ExternalPorts:
                 count += self._taken.get((protocol, address, part, ANY), 0)
             return count + held.count.get((protocol, address, part), 0)
 
-        port = self._pool.choose(internal[1], is_free, taken)
-        return None if port is None else (address, port)
+        for address, pool in self.pooling.everyones or self.pooling.places(host):
+            port = pool.choose(wanted, is_free, taken)
+            if port is not None:
+                return address, port
+        return None
 
     def choose_for_anyone(
         self, protocol: int, internal: Endpoint, now: float, allowed: Allowed
     ) -> Endpoint | None:
         """The same for a rule that every remote endpoint may use; `allowed` says which ones."""
-        address = self._settings.external
+        address = 0
 
         def is_free(port: int) -> bool:
             external = (address, port)
@@ -162,8 +210,11 @@ class ExternalPorts:
             count = self._taken.get((protocol, address, part, ANY), 0)
             return count + self._held.count[(protocol, address, part)]
 
-        port = self._pool.choose(internal[1], is_free, taken)
-        return None if port is None else (address, port)
+        for address, pool in self.pooling.places(internal[0]):
+            port = pool.choose(internal[1], is_free, taken)
+            if port is not None:
+                return address, port
+        return None
 
     def is_free_for_anyone(self, protocol: int, external: Endpoint, now: float) -> bool:
         """Whether no rule has an external endpoint, for any remote endpoint."""

@@ -27,14 +27,17 @@ _HALF_OPEN = (TcpState.OPENING_IN, TcpState.ANSWERED, TcpState.REFUSED)
 class HalfOpen:
     """The half-open connections, counted by inside host."""
 
-    def __init__(self, host_limit: int) -> None:
-        """`host_limit`: sessions of one inside host; at most a quarter of them are half open."""
-        self._limit = max(1, min(LIMIT, host_limit // 4))
+    def __init__(self) -> None:
+        self._limit = LIMIT
         self._sessions: set[Session] = set()
         self._by_host: Counter[int] = Counter()
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def limit_by(self, host_limit: int) -> None:
+        """`host_limit`: sessions of one inside host; at most a quarter of them are half open."""
+        self._limit = max(1, min(LIMIT, host_limit // 4))
 
     def has_room(self, host: int) -> bool:
         """Whether an inside host may have one more."""

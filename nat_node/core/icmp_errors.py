@@ -71,7 +71,7 @@ class IcmpErrors:
     def _outbound(self, packet: Packet, quoted: Packet) -> list[Packet] | Drop:
         """An error from the inside: outside, the quotation must show our external endpoint."""
         settings = self._settings
-        own = packet.source in (settings.internal, settings.external)
+        own = packet.source == settings.internal or packet.source in settings.ours
         if not own and not settings.is_inside(packet.source):
             return Drop.SPOOFED_SOURCE
         if settings.is_not_routable(packet.destination):
@@ -80,13 +80,13 @@ class IcmpErrors:
         # Otherwise a quotation could carry any address out.
         if packet.destination != quoted.source:
             return Drop.ICMP_UNRELATED
-        hairpin = packet.destination == settings.external
-        if own and not hairpin and quoted.destination == settings.external:
+        hairpin = packet.destination in settings.ours
+        if own and not hairpin and quoted.destination in settings.ours:
             # Our own kernel, about a packet that has not been translated yet.
             if _is_whole_ping(quoted):
                 # A ping to us whose time to live was just enough to get here.
                 return answer_echo(Packet(bytearray(quoted.data), OUTSIDE))
-            packet.rewrite_source((settings.external, 0))
+            packet.rewrite_source((quoted.destination, 0))
             return [packet]
         source, destination = quoted_endpoints(quoted)
         mapping = self._table.received_by(quoted.protocol, destination, source)
@@ -103,7 +103,7 @@ class IcmpErrors:
     def _inbound(self, packet: Packet, quoted: Packet) -> list[Packet] | Drop:
         """An error to us: inside, the quotation must show the internal endpoint."""
         settings = self._settings
-        if packet.destination != settings.external:
+        if packet.destination not in settings.ours:
             return Drop.NOT_FOR_US
         # Our own kernel writes from our inside address, about a packet that it could not send on.
         own = packet.source == settings.internal
@@ -111,7 +111,7 @@ class IcmpErrors:
         if packet.side is OUTSIDE and forged and not own:
             return Drop.SPOOFED_SOURCE
         source, destination = quoted_endpoints(quoted)
-        if source[0] != settings.external:
+        if source[0] != packet.destination:  # an error goes to the sender of what it quotes
             return Drop.ICMP_UNRELATED
         if own and packet.side is OUTSIDE and settings.is_inside(destination[0]):
             # A hairpinned packet: its sender knows the receiver by an external endpoint.

@@ -50,6 +50,8 @@ _SHORTEST = {TCP: 20, UDP: 8, ICMP: 8}
 _LONGEST = 65_535
 _HAVE_PORTS = (TCP, UDP)
 DONT_FRAGMENT, MORE_FRAGMENTS, OFFSET_MASK = 0x4000, 0x2000, 0x1FFF
+PIECE = MORE_FRAGMENTS | OFFSET_MASK
+"""Any of these bits: a piece of a packet, the first one included."""
 _END_OF_OPTIONS, _NO_OPERATION = 0, 1
 _SOURCE_ROUTES = (131, 137)  # loose, strict
 
@@ -124,7 +126,7 @@ class Packet:
     @property
     def is_fragment(self) -> bool:
         """Whether this is a piece of a packet, the first one included."""
-        return bool(self.fragment & (MORE_FRAGMENTS | OFFSET_MASK))
+        return bool(self.fragment & PIECE)
 
     @property
     def is_later_fragment(self) -> bool:
@@ -134,8 +136,7 @@ class Packet:
     @property
     def is_atomic(self) -> bool:
         """Whether this is not, and cannot become, a piece of a packet (RFC 6864, section 4)."""
-        bits = DONT_FRAGMENT | MORE_FRAGMENTS | OFFSET_MASK
-        return bool(self.fragment & bits == DONT_FRAGMENT)
+        return bool(self.fragment & (DONT_FRAGMENT | PIECE) == DONT_FRAGMENT)
 
     @property
     def has_tcp_flags(self) -> bool:

@@ -5,7 +5,7 @@ change how long the session may be unused (tcp_state.py). A session that is unus
 ends; a rule that a packet made ends with its last session.
 
 No inside host may have more sessions than its limit, answered or not, so that none can take what
-the others need (RFC 6888, REQ-4).
+the others need (RFC 6888, REQ-4). The same holds for external ports (external_ports.py).
 """
 
 from __future__ import annotations
@@ -33,13 +33,29 @@ class Sessions:
     """The sessions of one NAPT, and their deadlines. Times are in seconds."""
 
     def __init__(self, settings: Settings, table: Table, watchers: Watchers) -> None:
-        self._settings = settings
         self._table = table
         self._watchers = watchers
-        self._project = settings.mapping.project
         self.deadlines: Deadlines[Session] = Deadlines()
         self.by_host: Counter[int] = Counter()  # how many, by the inside host's address
-        self.half_open = HalfOpen(settings.host_limit)
+        self.half_open = HalfOpen()
+        self._follow(settings)
+
+    def change(self, settings: Settings) -> None:
+        """Go on with other settings: times hold for all sessions, limits for new ones."""
+        self._follow(settings)
+        for mapping in self._table:
+            for session in mapping.sessions.values():
+                lifetime = self.lifetime(mapping.protocol, session.state)
+                if lifetime != session.lifetime:
+                    session.lifetime = lifetime
+                    self.deadlines.schedule(session)
+                    for tell in self._watchers.changed:
+                        tell(session)
+
+    def _follow(self, settings: Settings) -> None:
+        self._settings = settings
+        self._project = settings.mapping.project
+        self.half_open.limit_by(settings.host_limit)
         self._tcp_lifetime = [
             settings.closing_hold if state in OVER
             else settings.tcp_idle if state in STEADY
@@ -68,7 +84,8 @@ class Sessions:
             return refusal
         external = table.ports.choose(protocol, internal, remote, now)
         if external is None:
-            return Drop.PORTS_EXHAUSTED
+            full = table.ports.has_room(protocol, internal[0])
+            return Drop.PORTS_EXHAUSTED if full else Drop.SUBSCRIBER_LIMIT
         projected = self._project(remote)
         mapping = Mapping(
             table.next_serial(),

@@ -11,12 +11,12 @@ does no I/O.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum, StrEnum
 from typing import Any, NamedTuple
 
-from napt_lab.nat_node.core.behavior import Behavior, parse_address
+from napt_lab.nat_node.core.behavior import Behavior, parse_address, show_address
 
 DAY = 86_400
 MOST_SESSIONS = 1_000_000
@@ -29,6 +29,15 @@ class PortAssignment(StrEnum):
     PRESERVE = "preserve"
     SEQUENTIAL = "sequential"
     RANDOM = "random"
+    DETERMINISTIC = "deterministic"
+    """From a block of ports that belongs to the inside host (RFC 7422)."""
+
+
+class AddressPooling(StrEnum):
+    """Which of several external addresses a new rule gets (RFC 4787, section 4.1)."""
+
+    PAIRED = "paired"
+    ARBITRARY = "arbitrary"
 
 
 class Setting(NamedTuple):
@@ -43,7 +52,7 @@ class Setting(NamedTuple):
     """One line for people."""
     rfc: str
     unit: str
-    """`s` for a time, `sessions` or `rules` for a count, else empty."""
+    """`s` for a time, `sessions`, `rules` or `ports` for a count, else empty."""
     least: float
     most: float
 
@@ -70,23 +79,29 @@ class Setting(NamedTuple):
         return f"{self.least:g} to {int(self.most)}{unit}"
 
     def words(self, value: Any) -> list[str]:
-        """What says `value` on the command line; `parse` reads the second word."""
+        """What says `value` on the command line."""
         if self.kind is bool:
             return [self.option if value else f"--no-{self.option[2:]}"]
-        if self.kind is range:
-            return [self.option, f"{value.start}-{value.stop - 1}"]
-        return [self.option, str(value)]
+        return [self.option, self.text(value)]
+
+    def text(self, value: Any) -> str:
+        """A value as text, which `parse` reads."""
+        if self.kind is bool:
+            return str(value).lower()
+        return f"{value.start}-{value.stop - 1}" if self.kind is range else str(value)
 
     def parse(self, text: str) -> Any:
-        """The value that a word of the command line says. Raises ValueError."""
+        """The value that a text says. Raises ValueError."""
         kind = self.kind
         try:
             if kind is range:
                 return _parse_range(text)
+            if kind is bool:
+                return {"true": True, "false": False}[text]
             value = kind(text)
             if issubclass(kind, Enum) or self.least <= value <= self.most:
                 return value
-        except ValueError:
+        except (ValueError, KeyError):
             pass
         raise ValueError(f"{self.option} {text}: allowed: {self.allowed}")
 
@@ -125,6 +140,13 @@ class Choices:
     port_assignment: PortAssignment = field(
         default=PortAssignment.RANDOM,
         metadata=_about("which external port a new rule gets", "RFC 4787, 4.2"),
+    )
+    address_pooling: AddressPooling = field(
+        default=AddressPooling.PAIRED,
+        metadata=_about(
+            "whether all rules of an inside host have one external address, if there are several",
+            "RFC 4787, REQ-2",
+        ),
     )
     port_parity: bool = field(
         default=False,
@@ -170,8 +192,12 @@ class Choices:
     # The sender is told late: at once, it would give up a simultaneous open.
     refuse_syn: bool = field(
         default=True,
+        metadata=_about("answer an unsolicited SYN with an ICMP error", "RFC 5382, REQ-4"),
+    )
+    refuse_after: float = field(
+        default=6.0,
         metadata=_about(
-            "answer an unsolicited SYN with an ICMP error, after 6 s", "RFC 5382, REQ-4"
+            "how long after the SYN that error is sent", "RFC 5382, REQ-4", unit="s", most=60
         ),
     )
     # A quarter of all ports: one host cannot take the whole pool from the others, not even with
@@ -186,6 +212,15 @@ class Choices:
             most=MOST_SESSIONS,
         ),
     )
+    ports_per_subscriber: int = field(
+        default=0,
+        metadata=_about(
+            "external ports of each protocol that one inside host may have; 0: no such limit",
+            "RFC 6888, REQ-4",
+            unit="ports",
+            most=65_535,
+        ),
+    )
     session_limit: int = field(
         default=131_072,
         metadata=_about(
@@ -193,19 +228,53 @@ class Choices:
         ),
     )
 
+    def contradiction(self) -> tuple[str, str] | None:
+        """Two choices that do not go together: the key of one, and what is wrong; else None."""
+        size, ports = self.ports_per_subscriber, len(self.ports)
+        deterministic = self.port_assignment is PortAssignment.DETERMINISTIC
+        if deterministic and not size:
+            return (
+                "port-assignment",
+                "deterministic needs ports-per-subscriber (RFC 7422); "
+                f"allowed: ports-per-subscriber of 1 to {ports}",
+            )
+        if deterministic and self.address_pooling is AddressPooling.ARBITRARY:
+            return (
+                "address-pooling",
+                "arbitrary is not possible with port-assignment deterministic; allowed: paired",
+            )
+        if size > ports:
+            return (
+                "ports-per-subscriber",
+                f"{size} is more than the number of ports; allowed: at most {ports}",
+            )
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Settings(Choices):
     """The choices, and the addresses of one NAPT as numbers."""
 
     external: int
-    """The NAPT's address on the public side."""
+    """The NAPT's address on the public side, or the first of several."""
     internal: int
     """The NAPT's address on the private side."""
     internal_mask: int
     """The private network's mask."""
     hosts: frozenset[int] = frozenset()
     """The inside hosts that explicit rules may lead to; empty: any inside address."""
+    others: tuple[int, ...] = ()
+    """The NAPT's other addresses on the public side."""
+    ours: frozenset[int] = field(init=False, repr=False)
+    """All of its addresses there."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ours", frozenset(self.addresses))
+
+    @property
+    def addresses(self) -> tuple[int, ...]:
+        """All of its addresses there, in their order."""
+        return (self.external, *self.others)
 
     def is_inside(self, address: int) -> bool:
         """Whether the address belongs to the private network."""
@@ -283,6 +352,29 @@ SETTINGS = tuple(_declared(Choices))
 """The settings that a NAPT's owner can choose."""
 PORT_CONTROL = tuple(_declared(LeaseLimits))
 """Those of port control."""
+
+
+def changed(settings: Settings, changes: Mapping[str, str]) -> Settings:
+    """The same settings with other choices: their keys, and texts for `Setting.parse`.
+
+    Raises ValueError.
+    """
+    known = {setting.key: setting for setting in SETTINGS}
+    values = {}
+    for key, text in changes.items():
+        if key not in known:
+            raise ValueError(f"{key} cannot be set: {', '.join(known)}")
+        values[known[key].name] = known[key].parse(text)
+    made = replace(settings, **values)
+    if wrong := made.contradiction():
+        raise ValueError(f"{wrong[0]}: {wrong[1]}")
+    return made
+
+
+def not_ours(address: int, settings: Settings) -> str:
+    """What to say of an external address that a NAPT does not have."""
+    own = " or ".join(map(show_address, settings.addresses))
+    return f"{show_address(address)} is not this NAPT's external address {own}"
 
 
 def _parse_range(text: str) -> range:

@@ -35,9 +35,8 @@ class Table:
     """The rules of one NAPT. `below(n)` returns a random number from 0 to n - 1."""
 
     def __init__(self, settings: Settings, below: Callable[[int], int]) -> None:
-        self._project = settings.mapping.project
-        self._filtering = settings.filtering
-        self._counts_addresses = settings.filtering is Behavior.ADDRESS_DEPENDENT
+        self._below = below
+        self._follow(settings)
         self.ports = ExternalPorts(settings, below)
         self._by_internal: dict[Key, Mapping] = {}
         self._outgoing: dict[Key, Session] = {}
@@ -45,6 +44,25 @@ class Table:
         # Address-dependent filtering asks whether *any* session of a mapping is with an address.
         self._addresses: Counter[tuple[int, int]] = Counter()
         self._serial = 0
+
+    def change(self, settings: Settings) -> None:
+        """Go on with other settings.
+
+        Raises ValueError, and has changed nothing, if the rules do not fit them.
+        """
+        ports = ExternalPorts(settings, self._below)
+        ports.take_over(self.ports, self._by_internal.values())
+        self.ports = ports
+        self._follow(settings)
+        self._addresses.clear()
+        if self._counts_addresses:
+            for session in self._outgoing.values():
+                self._addresses[(session.mapping.serial, session.remote[0])] += 1
+
+    def _follow(self, settings: Settings) -> None:
+        self._project = settings.mapping.project
+        self._filtering = settings.filtering
+        self._counts_addresses = settings.filtering is Behavior.ADDRESS_DEPENDENT
 
     def next_serial(self) -> int:
         """A number that no rule and no session of this table has had."""

@@ -41,6 +41,7 @@ from napt_lab.nat_node.core.packet import (
     ICMP_REPLIES,
     INSIDE,
     OUTSIDE,
+    PIECE,
     PROTOCOL_NAMES,
     TCP,
     Malformed,
@@ -59,7 +60,13 @@ _OPENS = CONTROL | ACK  # of these only SYN is set in a segment that opens a con
 
 #: Refusals that the sender inside is told about (RFC 5508, REQ-8).
 _TOLD = frozenset(
-    {Drop.PORTS_EXHAUSTED, Drop.HOST_LIMIT, Drop.TABLE_FULL, Drop.PRIVATE_DESTINATION}
+    {
+        Drop.PORTS_EXHAUSTED,
+        Drop.SUBSCRIBER_LIMIT,
+        Drop.HOST_LIMIT,
+        Drop.TABLE_FULL,
+        Drop.PRIVATE_DESTINATION,
+    }
 )
 _TOLD_RATE = 100.0  # of them a second
 
@@ -84,7 +91,7 @@ class Translator:
         self.identifications = Identifications(below)  # of packets that may be fragmented
         self._icmp_errors = IcmpErrors(settings, self.table, self.identifications)
         self.fragments = Fragments()
-        self.unsolicited = UnsolicitedSyns()  # SYNs from outside that no rule admits
+        self.unsolicited = UnsolicitedSyns(settings.refuse_after)  # SYNs that no rule admits
         self._telling = icmp.Budget(_TOLD_RATE, burst=_TOLD_RATE)
         self.drops: Counter[Drop] = Counter()
 
@@ -108,7 +115,9 @@ class Translator:
 
     def translate(self, packet: Packet, now: float) -> Verdict:
         """Decide about one packet and rewrite it in place."""
-        result = self._fragment(packet, now) if packet.is_fragment else self._decide(packet, now)
+        # Not `packet.is_fragment`: a call for every packet would be felt.
+        is_piece = packet.fragment & PIECE
+        result = self._fragment(packet, now) if is_piece else self._decide(packet, now)
         if not isinstance(result, Drop):
             return Verdict(result)
         self.drops[result] += 1
@@ -164,7 +173,7 @@ class Translator:
         settings = self.settings
         if not settings.is_inside(packet.source):
             return Drop.SPOOFED_SOURCE
-        hairpin = packet.destination == settings.external
+        hairpin = packet.destination in settings.ours
         if packet.protocol == ICMP:
             if packet.icmp_type == ECHO_REQUEST and hairpin:
                 return icmp.answer_echo(packet)
@@ -225,9 +234,9 @@ class Translator:
     def _inbound(self, packet: Packet, now: float) -> list[Packet] | Drop:
         """A packet from the outside."""
         settings = self.settings
-        if packet.destination != settings.external:
+        if packet.destination not in settings.ours:
             return Drop.NOT_FOR_US
-        if packet.source == settings.external:
+        if packet.source in settings.ours:
             return Drop.SPOOFED_SOURCE
         if packet.protocol != ICMP:
             return self._deliver(packet, now)
@@ -309,6 +318,18 @@ class Translator:
             if other is not None and (deadline is None or other < deadline):
                 deadline = other
         return deadline
+
+    def change(self, settings: Settings) -> None:
+        """Go on with other choices, and the same addresses and rules.
+
+        What there is stays as it was made: mapping and ports are chosen for new rules, limits hold
+        for new ones. Filtering and times hold for all at once. Raises ValueError, and has changed
+        nothing, if the rules do not fit: two share a port that must have one, or one is on a port
+        of another host's block.
+        """
+        self.table.change(settings)
+        self.sessions.change(settings)
+        self.settings = settings
 
     def adopt(self) -> None:
         """Go on with a table that was put back."""

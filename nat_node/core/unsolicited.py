@@ -11,6 +11,7 @@ not sent if the inside has dialed meanwhile:
                                       let in by a rule when it comes again ──▶ silence
 
 The number of waiting errors and the errors sent per second are limited: a flood gets no answer.
+How long the error waits is a setting (`refuse_after`), so that a lab can show what 0 seconds do.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from napt_lab.nat_node.core import icmp
 from napt_lab.nat_node.core.behavior import Endpoint
 from napt_lab.nat_node.core.packet import Packet
 
-WAIT = 6.0  # seconds
 WAITING = 256
 RATE = 20.0  # errors a second
 
@@ -28,9 +28,10 @@ Call = tuple[Endpoint, Endpoint]
 
 
 class UnsolicitedSyns:
-    """The dropped SYNs of the last 6 seconds, each once. Times in seconds."""
+    """The dropped SYNs of the last `wait` seconds, each once. Times in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, wait: float) -> None:
+        self._wait = wait
         self._waiting: dict[Call, tuple[float, Packet]] = {}
         self._budget = icmp.Budget(RATE, burst=RATE)
 
@@ -42,7 +43,7 @@ class UnsolicitedSyns:
         call = (syn.destination_endpoint, syn.source_endpoint)
         if call not in self._waiting and len(self._waiting) < WAITING:
             copy = Packet(bytearray(syn.data), syn.side, syn.partial)
-            self._waiting[call] = (now + WAIT, copy)
+            self._waiting[call] = (now + self._wait, copy)
 
     def forget(self, external: Endpoint, remote: Endpoint) -> None:
         """Send no error: these two endpoints have a connection now."""

@@ -33,6 +33,10 @@ class Drop(Enum):
         "host-limit",
         "this inside host already has the most sessions that one host may have",
     )
+    SUBSCRIBER_LIMIT = (
+        "subscriber-limit",
+        "this inside host already has the most external ports that one host may have",
+    )
     HAIRPINNING_OFF = (
         "hairpinning-off",
         "this NAPT does not send packets from the inside back to the inside",

@@ -20,7 +20,7 @@ class Watchers:
 
     opened: list[Callable[[Session], None]] = field(default_factory=list)
     changed: list[Callable[[Session], None]] = field(default_factory=list)
-    """The state of a TCP session has changed."""
+    """The state of a TCP session has changed, or for how long a session may be unused."""
     closed: list[Callable[[Session], None]] = field(default_factory=list)
     translated: list[Callable[[Session, Packet], None]] = field(default_factory=list)
     """A TCP or UDP packet between inside and outside has been rewritten."""

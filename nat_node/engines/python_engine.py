@@ -24,7 +24,7 @@ from napt_lab.nat_node.core.behavior import Endpoint, show_address
 from napt_lab.nat_node.core.events import Dropped, Event
 from napt_lab.nat_node.core.mapping import Mapping, Session
 from napt_lab.nat_node.core.packet import Packet, Side, give_back_hop
-from napt_lab.nat_node.core.settings import LeaseLimits, Settings
+from napt_lab.nat_node.core.settings import LeaseLimits, Settings, changed
 from napt_lab.nat_node.core.translator import Translator
 from napt_lab.nat_node.core.verdict import Drop
 from napt_lab.nat_node.fast_path.flow_cache import (
@@ -34,7 +34,7 @@ from napt_lab.nat_node.fast_path.flow_cache import (
     FlowCache,
     Flows,
 )
-from napt_lab.nat_node.persistence.state_file import recover
+from napt_lab.nat_node.persistence.state_file import StateFile, recover
 from napt_lab.nat_node.system.announce import announce
 from napt_lab.nat_node.system.queue_drops import QueueDrops
 from napt_lab.nat_node.system.routing import NAT_IN, NAT_OUT, Interfaces, set_up
@@ -113,10 +113,9 @@ class Node:
         carrier: Carrier | None,
     ) -> None:
         now = time.monotonic()
-        self.translator, self._memory, self._goes_on = recover(
-            lambda: Translator(settings, Chance().below),
-            devices.state,
-            repr((settings, rules)).encode(),
+        self.translator, self._memory, self._file, self._goes_on = recover(
+            lambda choices: Translator(choices, Chance().below),
+            StateFile(devices.state, settings, rules),
             now,
         )
         if not self._goes_on:
@@ -272,7 +271,7 @@ class Node:
 
     def list_ports(self) -> dict[str, str]:
         """The external ports of all rules."""
-        return report.port_map(self.translator.table)
+        return report.port_map(self.translator.table, self.translator.settings)
 
     def add_rule(self, protocol: int, external: Endpoint, internal: Endpoint) -> Described:
         """Add an explicit rule. Raises RuleRefused."""
@@ -286,6 +285,19 @@ class Node:
     def flush(self) -> int:
         """End all sessions."""
         return self.translator.flush()
+
+    def change(self, changes: dict[str, str]) -> None:
+        """Go on with other settings. Raises ValueError, and has changed nothing; or OSError."""
+        settings = changed(self.translator.settings, changes)
+        self._read_counters(time.monotonic())
+        self.translator.change(settings)
+        if self._carrier:  # a flow that may be idle for a few seconds only is not carried
+            for mapping in self.translator.table:
+                for session in mapping.sessions.values():
+                    self._flows.forget(session)
+        if self._memory:
+            self._memory.change(settings)
+            self._file.change(self._file.changes | changes)
 
     def stats(self) -> dict[str, Any]:
         """Counts of the whole translator."""

@@ -31,8 +31,7 @@ from napt_lab.nat_node.core.mapping import Session
 from napt_lab.nat_node.core.packet import (
     DONT_FRAGMENT,
     INSIDE,
-    MORE_FRAGMENTS,
-    OFFSET_MASK,
+    PIECE,
     TCP,
     UDP,
     Packet,
@@ -51,7 +50,6 @@ _write_header = Struct("!B B H 12s").pack_into
 _read_field, _write_field = Struct("!H").unpack_from, Struct("!H").pack_into
 
 _NO_OPTIONS = 0x45
-_FRAGMENT = MORE_FRAGMENTS | OFFSET_MASK
 _SHORTEST = VNET_HEADER + 20 + 8
 _SHORTEST_TCP = VNET_HEADER + 20 + 20
 _QUESTION, _HANDSHAKE = 1, 3  # packets; many a flow has no more
@@ -100,7 +98,7 @@ class Flows:
         if length < _SHORTEST:
             return False
         flags, version, fragment, ttl, protocol, checksum, endpoints = _read_header(frame)
-        if version != _NO_OPTIONS or fragment & _FRAGMENT or ttl == 255:
+        if version != _NO_OPTIONS or fragment & PIECE or ttl == 255:
             return False
         if protocol == TCP:
             if length < _SHORTEST_TCP or frame[43] & CONTROL:
@@ -160,7 +158,7 @@ class Flows:
 
 def is_plain(packet: Packet) -> bool:
     """Whether the fast path can take packets like this one."""
-    if packet.fragment & _FRAGMENT:
+    if packet.fragment & PIECE:
         return False
     return packet.protocol == UDP or not packet.tcp_flags & CONTROL
 

@@ -75,6 +75,7 @@ table netdev carried {
     map udp_in { typeof ip saddr . ip daddr . udp sport . udp dport : meta mark; counter; }
     map port { type mark : inet_service; }
     map hop { type mark : ipv4_addr; }
+    map external { type mark : ipv4_addr; }  # where a rule may have one of several
 
     # What only the translator may handle: what is for another neighbor's link-layer address or for
     # a VLAN, fragments, IP options, what has no hop left or not its whole header, what begins or
@@ -178,10 +179,12 @@ class KernelDatapath:
         self._hops = NextHops(interfaces)
         self._devices = self._indexes()
         self._nft = _Nft()
+        own = interfaces.external
+        self._has_pool = len(own) > 1
         ruleset = (
             _RULESET.replace("INSIDE", interfaces.inside)
             .replace("OUTSIDE", interfaces.outside)
-            .replace("EXTERNAL", interfaces.external)
+            .replace("EXTERNAL", own[0] if len(own) == 1 else "meta mark map @external")
         )
         try:
             self._nft.run(ruleset)
@@ -278,6 +281,9 @@ class KernelDatapath:
                 continue
             carried = self._carried[place] = _Carried(session, outbound, show_address(hop), now)
             name, mark = place[0], _mark(session, outbound)
+            if outbound and self._has_pool:
+                address = show_address(mapping.external[0])
+                commands.append(f"add element netdev {TABLE} external {{ {mark} : {address} }}")
             commands += [
                 f"add element netdev {TABLE} port {{ {mark} : {port} }}",
                 f"add element netdev {TABLE} hop {{ {mark} : {carried.hop} }}",
@@ -297,6 +303,8 @@ class KernelDatapath:
                 f"delete element netdev {TABLE} port {{ {mark} }}",
                 f"delete element netdev {TABLE} hop {{ {mark} }}",
             ]
+            if carried.outbound and self._has_pool:
+                commands.append(f"delete element netdev {TABLE} external {{ {mark} }}")
         self._run(commands)
 
     def _run(self, commands: list[str]) -> None:

@@ -55,7 +55,7 @@ class NextHops:
 
     def __init__(self, interfaces: Interfaces) -> None:
         self._interfaces = interfaces
-        self._external = parse_address(interfaces.external)
+        self._external = parse_address(interfaces.external[0])
         self._netlink = Netlink(protocol=socket.NETLINK_ROUTE)
         self._news = Netlink(*_CHANGES, protocol=socket.NETLINK_ROUTE)
         self._silent: frozenset[tuple[str, str]] = frozenset()

@@ -103,6 +103,10 @@ class Memory:
         watchers.explicit_added.append(self._keep_rule)
         watchers.rule_ended.append(self._forget_rule)
 
+    def change(self, settings: Settings) -> None:
+        """Go on with other settings: there may be more sessions, and so more records."""
+        self._most = most_records(settings)
+
     def next_look(self) -> float | None:
         """When `look` has something to do; None while there is no session."""
         return self._look_at if self._places else None

@@ -100,7 +100,7 @@ def _rule(
     if not (
         protocol in PROTOCOL_NAMES
         and settings.is_inside(address)
-        and external_address == settings.external
+        and external_address in settings.ours
         and min(port, external_port) >= lowest
         and created <= now
     ):

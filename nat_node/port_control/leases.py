@@ -16,6 +16,7 @@ cannot make a mapping expire sooner than its traffic would (section 15).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from napt_lab.nat_node.core.behavior import Endpoint
@@ -171,7 +172,11 @@ class Leases:
 
     def _new_rule(self, wish: Wish, now: float) -> Mapping:
         ports, protocol, host = self._table.ports, wish.protocol, wish.internal[0]
-        external: Endpoint | None = ports.own(wish.suggested)
+        if not ports.has_room(protocol, host):
+            raise Refused(Result.USER_EX_QUOTA)
+        external: Endpoint | None = None
+        with suppress(ValueError):
+            external = ports.for_explicit(wish.suggested, host)
 
         def allowed(external: Endpoint) -> bool:
             return self._may_have(protocol, external, host)
@@ -199,9 +204,10 @@ class Leases:
         A host that has a lease on a port keeps the same port of the other protocol as well (RFC
         6886, section 3.3).
         """
-        if (protocol, external[1]) in OWN_PORTS:
+        ports, (address, port) = self._table.ports, external
+        if (protocol, port) in OWN_PORTS or address not in ports.pooling.addresses(host):
             return False
-        twin = self._table.ports.rule_for_anyone(UDP if protocol == TCP else TCP, external)
+        twin = ports.rule_for_anyone(UDP if protocol == TCP else TCP, external)
         return twin is None or not twin.explicit or twin.lease is None or twin.internal[0] == host
 
     def _must_be(self, wish: Wish, mapping: Mapping) -> None:

@@ -77,6 +77,8 @@ class PortControl:
         if self._pauses:
             self._next_announcement = now + self._pauses[0]
         epoch = self.epoch(now)
+        if self._settings.others:
+            return [pcp.announcement(epoch)]  # NAT-PMP would tell one address to all
         return [
             pcp.announcement(epoch),
             nat_pmp.external_address(self._settings.external, epoch),
@@ -106,7 +108,7 @@ class PortControl:
         request = pcp.read_map(data, source)
         limits, address = self._limits, request.suggested_address
         # Another address than ours cannot be had, and no port of it.
-        ours = address in (0, self._settings.external)
+        ours = address == 0 or address in self._settings.ours
         wish = Wish(
             "PCP",
             request.protocol,
@@ -135,7 +137,8 @@ class PortControl:
         if len(data) > pcp.LONGEST:
             return None
         if data[1] == nat_pmp.ADDRESS:
-            return nat_pmp.external_address(self._settings.external, epoch)
+            address = self._translator.table.ports.pooling.address_of(source)
+            return nat_pmp.external_address(address, epoch)
         if data[1] not in nat_pmp.PROTOCOLS:
             return nat_pmp.unsupported(data)
         request = nat_pmp.read_map(data)

@@ -12,7 +12,7 @@ business. Policy rules put the translator between its two sides:
     all the rest: what the translator gives back -> the ordinary tables
 
 For that the table of local addresses, which Linux asks before all others, moves behind these.
-The external address is an ordinary address of wan0, but its packets are routed to nat-out, so
+An external address is an ordinary address of wan0, but its packets are routed to nat-out, so
 the kernel would not answer ARP for it: a proxy entry makes it. It answers at once, where a proxy
 usually waits to let the owner speak first.
 """
@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NAT_IN, NAT_OUT = "nat-in", "nat-out"
-_TABLE_IN, _TABLE_OUT = 100, 101
+_TABLE_IN, _TABLE_OUT, _TABLE_OWN = 100, 101, 102
 _RULES = range(10, 17)
 _LOCAL = 100
-_NOT_NEEDED = "rule del pref"  # the beginning of a command that may fail
+_STALE_RULE, _STALE_ROUTES = "rule del pref", "route flush table"  # may not be there
 _FAILED = re.compile(r"^(.*)\nCommand failed -:(\d+)$", re.MULTILINE)  # why, and which line
 _LAST_RESORT = 0xFFFFFFFF  # the metric that every other route is preferred to
 
@@ -43,14 +43,14 @@ class Interfaces:
 
     inside: str
     outside: str
-    external: str
+    external: tuple[str, ...]
     internal: str
     network: str
 
 
 def set_up(interfaces: Interfaces) -> None:
     """Route everything that must be translated through the two devices. Raises RoutingError."""
-    inside, outside, external = interfaces.inside, interfaces.outside, interfaces.external
+    inside, outside = interfaces.inside, interfaces.outside
     sysctl = Path("/proc/sys/net/ipv4")
     # Nothing passes before all is in place: a router without its translator would let private
     # addresses out. For the same reason the two tables stay closed when the devices have gone.
@@ -63,7 +63,8 @@ def set_up(interfaces: Interfaces) -> None:
     _ip(
         [
             # A translator that was killed has left its rules; they are replaced.
-            *(f"{_NOT_NEEDED} {pref}" for pref in (*_RULES, _LOCAL)),
+            *(f"{_STALE_RULE} {pref}" for pref in (*_RULES, _LOCAL)),
+            f"{_STALE_ROUTES} {_TABLE_OWN}",
             *(f"link set {name} mtu 65535 txqueuelen 4096 up" for name in (NAT_IN, NAT_OUT)),
             # The source hint makes our own packets come from the inside address.
             f"route replace default dev {NAT_IN} src {interfaces.internal} table {_TABLE_IN}",
@@ -72,18 +73,26 @@ def set_up(interfaces: Interfaces) -> None:
                 f"route replace unreachable default metric {_LAST_RESORT} table {table}"
                 for table in (_TABLE_IN, _TABLE_OUT)
             ),
+            *(
+                f"route add {way} table {_TABLE_OWN}"
+                for address in interfaces.external
+                for way in (
+                    f"{address} dev {NAT_OUT} src {interfaces.internal}",
+                    f"unreachable {address} metric {_LAST_RESORT}",
+                )
+            ),
             f"rule add pref {_LOCAL} lookup local",
             f"rule add pref 10 iif {inside} to {interfaces.network} lookup local",
             f"rule add pref 11 iif {inside} lookup {_TABLE_IN}",
             f"rule add pref 12 iif {outside} lookup {_TABLE_OUT}",
             f"rule add pref 13 iif lo to {interfaces.network} lookup local",
             f"rule add pref 14 iif lo to {interfaces.network} lookup main",
-            f"rule add pref 15 iif lo to {external} lookup {_TABLE_OUT}",
+            f"rule add pref 15 iif lo lookup {_TABLE_OWN}",
             f"rule add pref 16 iif lo lookup {_TABLE_IN}",
-            f"neigh replace proxy {external} dev {outside}",
+            *(f"neigh replace proxy {address} dev {outside}" for address in interfaces.external),
             # Permanent entries do not count in the neighbor table, which a machine has once.
             *(f"neigh replace 0.0.0.0 dev {name} nud permanent" for name in (NAT_IN, NAT_OUT)),
-            f"{_NOT_NEEDED} 0",
+            f"{_STALE_RULE} 0",
         ]
     )
     _write(sysctl / "neigh" / outside / "proxy_delay", "0")
@@ -118,7 +127,7 @@ def _ip(commands: list[str]) -> None:
         raise RoutingError("the program `ip` is missing: sudo apt-get install iproute2") from None
     failures = {commands[int(number) - 1]: why for why, number in _FAILED.findall(result.stderr)}
     for command, why in failures.items():
-        if not command.startswith(_NOT_NEEDED):
+        if not command.startswith((_STALE_RULE, _STALE_ROUTES)):
             raise RoutingError(f"ip {command}: {why}")
     *_, last = ["", *result.stderr.splitlines()]
     if result.returncode and not last.startswith("Command failed"):  # it went no further

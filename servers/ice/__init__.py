@@ -14,4 +14,7 @@ pair that works both ways is selected, and carries the file.
 
 candidates.py writes a peer's list as one line, connection.py chooses the pair, __main__.py is the
 program; servers/shared/file_in_datagrams.py sends the file.
+
+Not here: IPv6, and encryption. aioice hands on datagrams from anyone, not from the peer alone; a
+real program encrypts what it sends, which also tells strangers from the peer (WebRTC: DTLS).
 """

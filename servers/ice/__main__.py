@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from napt_lab.servers.ice.candidates import (
@@ -44,13 +45,14 @@ async def transfer(options: argparse.Namespace, word: str, sends: bool, path: Pa
     try:
         await connection.gather_candidates()
         emit("candidates", file=path.name, **by_kind(connection.local_candidates))
-        async with asyncio.timeout(options.wait):
+        async with _waiting(options.wait, "the meeting place"):
             reader, writer = await asyncio.open_connection(*options.meet, limit=LINE_BYTES)
         with contextlib.closing(writer):
             writer.write(word.encode() + b"\n" + _description(connection).line())
-            async with asyncio.timeout(options.wait):
+            async with _waiting(options.wait, "the other peer"):
                 other = await _read(reader)
-            await _connect(connection, other, min(options.wait, CHECKS_SECONDS))
+            async with _waiting(min(options.wait, CHECKS_SECONDS), "a pair that works"):
+                await _connect(connection, other)
             pair = connection.selected()
             emit(
                 "selected-pair",
@@ -62,12 +64,22 @@ async def transfer(options: argparse.Namespace, word: str, sends: bool, path: Pa
             if not sends:
                 await _linger(connection, reader)
     except (OSError, NotADescriptionError) as error:
-        emit("failed", file=path.name, reason=str(error) or "timed out")
+        emit("failed", file=path.name, reason=str(error) or "the other peer has fallen silent")
         return False
     finally:
         await connection.close()
     emit("done", file=path.name, bytes=size, sha256=digest)
     return True
+
+
+@contextlib.asynccontextmanager
+async def _waiting(seconds: float, what: str) -> AsyncIterator[None]:
+    """ConnectionError if what is awaited in the block does not come in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise ConnectionError(f"timed out after {seconds:g} s waiting for {what}") from None
 
 
 def _connection(options: argparse.Namespace, *, controlling: bool) -> Connection:
@@ -99,17 +111,13 @@ async def _read(reader: asyncio.StreamReader) -> Description:
     return Description.read(line)
 
 
-async def _connect(connection: Connection, other: Description, seconds: float) -> None:
-    """Find a pair that works. ConnectionError if there is none in that time."""
+async def _connect(connection: Connection, other: Description) -> None:
+    """Check all pairs until one works. ConnectionError if none does."""
     connection.remote_username, connection.remote_password = other.username, other.password
     for candidate in other.candidates:
         await connection.add_remote_candidate(candidate)
     await connection.add_remote_candidate(None)  # that was all
-    try:
-        async with asyncio.timeout(seconds):
-            await connection.connect()
-    except TimeoutError:
-        raise ConnectionError(f"no pair of candidates worked within {seconds:g} s") from None
+    await connection.connect()
 
 
 async def _linger(connection: Connection, reader: asyncio.StreamReader) -> None:

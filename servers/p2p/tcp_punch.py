@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import socket
 import sys
 import time
@@ -34,7 +35,7 @@ from napt_lab.servers.p2p.stun_client import ask_by_tcp
 from napt_lab.servers.shared.events import emit, endpoint
 from napt_lab.servers.stun.attributes import Address
 
-PAUSE = 0.5  # seconds between two tries
+PAUSES = (0.05, 0.25)  # seconds between two tries; by chance, or both sides might stay in step
 MOST = 1 << 30  # bytes that are received: the peer may be anyone
 
 
@@ -50,7 +51,7 @@ def dial(port: int, peer: Address, patience: float, tries: int) -> socket.socket
             if not left:
                 raise
             emit("refused", reason=error.strerror or str(error))
-            time.sleep(PAUSE)
+            time.sleep(random.uniform(*PAUSES))
         else:
             return sock
     raise AssertionError("there is at least one try")
@@ -72,7 +73,9 @@ def use(sock: socket.socket, options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = puncher("tcp-punch", "Reach a peer by TCP, through both NAPTs.")
-    parser.add_argument("--tries", type=int, choices=range(1, 10), default=1,
+    parser.add_argument("--later", type=float, default=0.0, metavar="SECONDS",
+                        help="wait before dialing (default: dial at once)")  # fmt: skip
+    parser.add_argument("--tries", type=int, choices=range(1, 21), metavar="N", default=1,
                         help="if it is refused (default: 1)")  # fmt: skip
     options = parse(parser)
     try:
@@ -83,6 +86,7 @@ def main() -> None:
                 # This connection stays open: with it, the NAPT's rule does.
                 mine = ask_by_tcp(asking, options.stun)
                 peer = exchange(options.meet, options.word, mine, options.wait)
+            time.sleep(options.later)
             emit("dialing", local=port, peer=endpoint(peer))
             with dial(port, peer, options.wait, options.tries) as sock:
                 emit("open", local=port, peer=endpoint(peer))

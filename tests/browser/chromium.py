@@ -14,7 +14,7 @@ import select
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,8 @@ FLAGS = (
 class Chromium:
     """The browser's process and the pipe to it."""
 
-    def __init__(self, profile: Path) -> None:
+    def __init__(self, profile: Path, prefix: Sequence[str] = ()) -> None:
+        """`prefix`: the words that enter the node on which it runs."""
         program = shutil.which("chromium") or shutil.which("google-chrome")
         assert program, "chromium is missing: apt-get install chromium (make test does it)"
         read, self._to_browser = os.pipe()
@@ -47,8 +48,8 @@ class Chromium:
         self._process = subprocess.Popen(
             # Chromium looks for the pipe at 3 and 4; through 10 and 11 neither end can be in
             # the other's place when it is moved there.
-            ["bash", "-c", f'exec 10<&{read} 11>&{write} 3<&10 4>&11; exec "$@"', "bash", program,
-             *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            [*prefix, "bash", "-c", f'exec 10<&{read} 11>&{write} 3<&10 4>&11; exec "$@"', "bash",
+             program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
             pass_fds=(read, write),
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
@@ -98,28 +99,25 @@ class Chromium:
 
     @contextmanager
     def page(self, width: int = 1024, height: int = 768) -> Iterator[Page]:
-        """A tab with storage of its own."""
-        context = self.command("Target.createBrowserContext")["browserContextId"]
-        target = self.command("Target.createTarget", url="about:blank", browserContextId=context)[
-            "targetId"
-        ]
+        """A tab. It has no storage of its own, which would take as long as all else of it."""
+        target = self.command("Target.createTarget", url="about:blank")["targetId"]
         session = self.command("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self.events.clear()
-        page = Page(self, session, context)
+        page = Page(self, session)
         for domain in ("Page", "Runtime", "Log", "Network", "DOM", "Accessibility"):
             page.command(f"{domain}.enable")
+        page.command("Network.setCacheDisabled", cacheDisabled=True)
         page.set_size(width, height)
         yield page
-        self.command("Target.disposeBrowserContext", browserContextId=context)
+        self.command("Target.closeTarget", targetId=target)
 
 
 class Page:
     """One tab."""
 
-    def __init__(self, browser: Chromium, session: str, context: str) -> None:
+    def __init__(self, browser: Chromium, session: str) -> None:
         self._browser = browser
         self._session = session
-        self.context = context
 
     def command(self, method: str, **parameters: Any) -> Any:
         return self._browser.command(method, self._session, **parameters)

@@ -71,8 +71,7 @@ def test_upload_and_download(page, chromium, server, folder, source, tmp_path):
     assert (folder / source.name).read_bytes() == source.read_bytes()
     downloads = tmp_path / "downloads"
     chromium.command(
-        "Browser.setDownloadBehavior", behavior="allow",
-        browserContextId=page.context, downloadPath=str(downloads),
+        "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads),
     )  # fmt: skip
     page.click("#list a")
     done = downloads / source.name

@@ -17,6 +17,7 @@ from tests.network.terminal import ROOT, Terminal
 URL = re.compile(r"http://127\.0\.0\.1:\d+/\S+/")
 LAB = ["-P", "-m", "napt_lab.labs"]
 OPEN = "!document.getElementById('line').disabled"
+BUTTON = "[...document.querySelectorAll('#words button')].find(b => b.textContent === '{}').click()"
 CONNECTION = "document.getElementById('connection').textContent"
 ENDED = "The run has ended. The report has all of it."
 RULES = """[...document.querySelectorAll('#tables table tbody tr:not(.ended)')]
@@ -284,7 +285,24 @@ def test_an_exercise_is_done_on_the_page(chromium, tmp_path):
             answers(page, "4 of 4 points. Solved!")
             type_line(page, "bob curl 'unfinished")
             answers(page, "No closing quotation")
-            assert "Exercise" not in page.evaluate("document.getElementById('step').textContent")
+            step = "document.getElementById('step').textContent"
+            assert "Exercise" not in page.evaluate(step)
+            page.evaluate(BUTTON.format("reset"))
+            terminal.expect("A fresh network is up.")
+            terminal.expect("door> ")
+            type_line(page, "transcript")
+            answers(page, "reset\n  (a fresh network)")
+            page.until(
+                at_the_end("document.getElementById('doings').textContent.includes('bob$ curl')")
+            )
+            page.evaluate(BUTTON.format("solve"))
+            terminal.expect("4 of 4 points. That was the solution.")
+            terminal.expect("door> ")
+            doings = "document.getElementById('doings').textContent"
+            page.until(at_the_end(f"{doings}.includes('That was the solution')"))
+            page.evaluate(BUTTON.format("next"))
+            terminal.expect("both-ways> ")
+            page.until(at_the_end(f"{step}.includes('One rule each')"))
             terminal.type("quit\n")
             assert terminal.status() == 0
             page.until(f"{CONNECTION}.startsWith('The exercise has ended')")

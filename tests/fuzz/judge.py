@@ -114,17 +114,19 @@ def right_checksums(seen: Seen, partial: bool = False) -> set[str]:
 
 def judge_place(seen: Seen, settings: Settings) -> None:
     """Where a packet is on its way to, and from whom."""
-    if seen.destination == settings.external:
+    if seen.destination in settings.ours:
         raise Broken("it is addressed to the NAPT itself: the kernel would take it for its own")
     if settings.is_inside(seen.destination):
         return
-    if seen.source != settings.external:
-        raise Broken("a source other than the external address goes outside")
+    if seen.source not in settings.ours:
+        raise Broken("a source that is no external address goes outside")
     if any(seen.destination & mask == network for network, mask in MEANS_NOTHING):
         raise Broken("a packet to an address that means nothing outside goes there")
 
 
-def judge_translation(came: Seen, left: Seen, partial: bool, outbound: bool) -> None:
+def judge_translation(
+    came: Seen, left: Seen, settings: Settings, partial: bool, outbound: bool
+) -> None:
     """What became of one packet."""
     if len(left.data) != len(came.data):
         raise Broken(f"{len(came.data)} bytes came and {len(left.data)} left")
@@ -136,13 +138,13 @@ def judge_translation(came: Seen, left: Seen, partial: bool, outbound: bool) -> 
     ttl, was = left.data[8], came.data[8]
     if ttl != min(255, was + 1):
         raise Broken(f"time to live {was} became {ttl}")
-    hairpinned = came.destination == left.source
+    hairpinned = {came.destination, left.source} <= settings.ours
     if outbound and came.destination != left.destination and not hairpinned:
         raise Broken("the destination of an outbound packet was changed")
     if not outbound and came.source != left.source:
         raise Broken("the source of an inbound packet was changed")
     # Errors of our own kernel come from there; the kernel lets none in that only claims to be.
-    if not outbound and came.source == came.destination and not came.is_error:
+    if not outbound and came.source in settings.ours and not came.is_error:
         raise Broken("a packet from outside that claims to be from ourselves is let in")
 
 

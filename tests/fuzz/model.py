@@ -10,12 +10,12 @@ much. That it lets in enough is what the tests of each behavior are for.
 from __future__ import annotations
 
 from napt_lab.nat_node.core.behavior import Behavior
-from napt_lab.nat_node.core.settings import Settings
+from napt_lab.nat_node.core.settings import AddressPooling, Settings
 from napt_lab.nat_node.persistence.memory import TOUCH
 from tests.fuzz.judge import Broken
 from tests.fuzz.packets import ICMP, TCP, UDP, Endpoint
 
-Port = tuple[int, int]  # protocol, external port
+Port = tuple[int, Endpoint]  # protocol, external endpoint
 
 
 class Model:
@@ -26,7 +26,8 @@ class Model:
         self._asked: dict[tuple[Port, Endpoint], dict[Endpoint, float]] = {}
         self._last: dict[tuple[Port, Endpoint], float] = {}
         self._tried: dict[tuple[int, Endpoint], set[Endpoint]] = {}
-        self._ports: dict[tuple[int, Endpoint], tuple[int, float]] = {}
+        self._ports: dict[tuple[int, Endpoint], tuple[Endpoint, float]] = {}
+        self._addresses: dict[int, int] = {}  # external ones, by the host inside
         self.explicit: dict[Port, Endpoint] = {}
         self._slack = 0.0
         longest = max(settings.tcp_idle, settings.tcp_transitory_idle, settings.closing_hold)
@@ -37,18 +38,22 @@ class Model:
         self._slack = TOUCH
 
     def went_out(
-        self, protocol: int, internal: Endpoint, port: int, remote: Endpoint, now: float
+        self, protocol: int, internal: Endpoint, external: Endpoint, remote: Endpoint, now: float
     ) -> None:
-        """A packet left through an external port. Raises Broken."""
-        key = ((protocol, port), internal)
+        """A packet left through an external endpoint. Raises Broken."""
+        key = ((protocol, external), internal)
+        if self._settings.address_pooling is AddressPooling.PAIRED:
+            before = self._addresses.setdefault(internal[0], external[0])
+            if before != external[0]:
+                raise Broken(f"a host moved from external address {before} to {external[0]}")
         self._asked.setdefault(key, {})[remote] = now
         self._last[key] = now
         if protocol != UDP or self._settings.mapping is not Behavior.ENDPOINT_INDEPENDENT:
             return
-        before = self._ports.get((protocol, internal))
-        if before and before[0] != port and now - before[1] < self._settings.udp_idle:
-            raise Broken(f"a living mapping moved from port {before[0]} to {port}")
-        self._ports[(protocol, internal)] = (port, now)
+        last = self._ports.get((protocol, internal))
+        if last and last[0] != external and now - last[1] < self._settings.udp_idle:
+            raise Broken(f"a living mapping moved from {last[0]} to {external}")
+        self._ports[(protocol, internal)] = (external, now)
 
     def tried_in_vain(self, protocol: int, internal: Endpoint, remote: Endpoint) -> None:
         """A packet to our own external address made a rule, but reached nobody.
@@ -59,19 +64,19 @@ class Model:
         self._tried.setdefault((protocol, internal), set()).add(remote)
 
     def came_in(
-        self, protocol: int, internal: Endpoint, port: int, remote: Endpoint, now: float
+        self, protocol: int, internal: Endpoint, external: Endpoint, remote: Endpoint, now: float
     ) -> None:
         """A packet was let in. Raises Broken."""
-        if self.explicit.get((protocol, port)) == internal:
+        if self.explicit.get((protocol, external)) == internal:
             return
         project = self._settings.filtering.project
         tried = self._tried.get((protocol, internal), ())
         if any(project(one) == project(remote) for one in tried):
             return
-        key = ((protocol, port), internal)
+        key = ((protocol, external), internal)
         asked = self._asked.get(key)
         if asked is None:
-            raise Broken(f"{internal} never used port {port}, and was reached by it")
+            raise Broken(f"{internal} never used {external}, and was reached by it")
         times = [time for one, time in asked.items() if project(one) == project(remote)]
         if not times:
             raise Broken(f"{internal} never sent to {remote}, and was reached by it")
@@ -83,9 +88,9 @@ class Model:
         if idle > self._patience[protocol] + self._slack:
             raise Broken(f"a rule lets a packet in after {idle} s of silence")
 
-    def knows(self, protocol: int, port: int, internal: Endpoint) -> bool:
-        """Whether this internal endpoint has had this port."""
-        key = (protocol, port)
+    def knows(self, protocol: int, external: Endpoint, internal: Endpoint) -> bool:
+        """Whether this internal endpoint has had this external one."""
+        key = (protocol, external)
         return (
             self.explicit.get(key) == internal
             or (key, internal) in self._asked

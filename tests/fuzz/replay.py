@@ -47,15 +47,15 @@ class Step:
     partial: bool = False
     seconds: float = 0.0
     protocol: int = 0
-    port: int = 0
+    external: Endpoint = (0, 0)
     internal: Endpoint = (0, 0)
 
     def __str__(self) -> str:
         if self.what == "packet":
             partial = ", partial=True" if self.partial else ""
             return f"nat.pass_through(bytes.fromhex({self.data.hex()!r}), {self.side}{partial})"
-        values = {"wait": self.seconds, "add": (self.protocol, self.port, self.internal),
-                  "remove": (self.protocol, self.port), "kill": ""}  # fmt: skip
+        values = {"wait": self.seconds, "add": (self.protocol, self.external, self.internal),
+                  "remove": (self.protocol, self.external), "kill": ""}  # fmt: skip
         return f"{self.what} {values[self.what]}"
 
 
@@ -113,8 +113,8 @@ class Bench:
 
     def end(self) -> None:
         """Without rules and after a long silence nothing is left."""
-        for protocol, port in list(self.model.explicit):
-            self._rule(Step("remove", protocol=protocol, port=port))
+        for protocol, external in list(self.model.explicit):
+            self._rule(Step("remove", protocol=protocol, external=external))
         self._wait(3 * 7440.0)
         self.seen[Drop.FRAGMENT_LOST.label] += self.napts[0].translator.drops[Drop.FRAGMENT_LOST]
         self.check()
@@ -126,6 +126,11 @@ class Bench:
         for napt in self.napts:
             check_table(napt.translator)
             check_flows(napt.translator, napt.flows)
+            made = (rule for rule in napt.translator.table if not rule.explicit)
+            ports = Counter((rule.protocol, rule.internal[0]) for rule in made)
+            limit = self.settings.ports_per_subscriber or 65535
+            if any(count > limit for count in ports.values()):
+                raise Broken("a host has more ports than it may have")
 
     def _begin(self, records: bytes, chance: random.Random) -> Napt:
         room = memoryview(bytearray(records))
@@ -150,15 +155,15 @@ class Bench:
         self.now = until
 
     def _rule(self, step: Step) -> None:
-        key = (step.protocol, step.port)
+        key = (step.protocol, step.external)
         for napt in self.napts:
             translator = napt.translator
             with contextlib.suppress(RuleRefused):
                 if step.what == "add":
-                    translator.add_rule(key[0], (0, key[1]), step.internal, self.now)
-                    self.model.add(key, step.internal)
+                    rule = translator.add_rule(*key, step.internal, self.now)
+                    self.model.add((rule.protocol, rule.external), step.internal)
                 else:
-                    translator.remove_rule(key[0], (0, key[1]))
+                    translator.remove_rule(*key)
                     self.model.explicit.setdefault(key, step.internal)
                     self.model.remove(key)
 
@@ -184,7 +189,7 @@ class Bench:
                 self.seen["told"] += 1
                 judge_own_words(came, left)
             outward = came is not None and step.side is Side.INSIDE and not came.later
-            if outward and came.destination == self.settings.external:
+            if outward and came.destination in self.settings.ours:
                 here, there = came.ports
                 self.model.tried_in_vain(
                     came.protocol, (came.source, here), (came.destination, there)
@@ -204,7 +209,7 @@ class Bench:
             self.seen["answered"] += 1
             judge_own_words(came, first)
         else:
-            judge_translation(came, first, step.partial, outbound)
+            judge_translation(came, first, self.settings, step.partial, outbound)
             self._compare_with_model(came, first, outbound)
         for left in others:
             self._judge_sibling(left, outbound)
@@ -228,7 +233,7 @@ class Bench:
 
     def _is_answer(self, came: Seen, left: Seen) -> bool:
         """Whether this is (a piece of) what we say to a ping for us."""
-        to_us = came.protocol == ICMP and came.destination == self.settings.external
+        to_us = came.protocol == ICMP and came.destination in self.settings.ours
         return to_us and (came.is_ping or (came.later and left.destination == came.source))
 
     def _judge_sibling(self, left: Seen, outbound: bool) -> None:
@@ -238,7 +243,7 @@ class Bench:
                 if self._is_answer(came, left):
                     judge_own_words(came, left)
                 else:
-                    judge_translation(came, left, False, outbound)
+                    judge_translation(came, left, self.settings, False, outbound)
                 self._waiting.remove(came)
                 return
         raise Broken("a fragment comes out that never came in")
@@ -259,17 +264,18 @@ class Bench:
             to_port = 0
         remote = (came.destination, to_port)
         if outbound:
-            model.went_out(protocol, (came.source, from_port), port, remote, self.now)
-            if came.destination == self.settings.external:
+            external = (left.source, port)
+            model.went_out(protocol, (came.source, from_port), external, remote, self.now)
+            if came.destination in self.settings.ours:
                 self.seen["hairpin"] += 1
-                model.came_in(protocol, (left.destination, new_to), to_port, (left.source, port),
-                              self.now)  # fmt: skip
+                model.came_in(protocol, (left.destination, new_to), remote, external, self.now)
             return
         internal = (left.destination, new_to)
         if protocol == ICMP:
-            model.came_in(protocol, internal, from_port, (came.source, 0), self.now)
+            to, remote = (came.destination, from_port), (came.source, 0)
         else:
-            model.came_in(protocol, internal, to_port, (came.source, from_port), self.now)
+            to, remote = (came.destination, to_port), (came.source, from_port)
+        model.came_in(protocol, internal, to, remote, self.now)
 
     def _judge_error(self, came: Seen, left: Seen) -> None:
         was, is_now = Seen.of(came.body[8:]), Seen.of(left.body[8:])
@@ -278,7 +284,7 @@ class Bench:
         if is_now.source != left.destination:
             raise Broken("an error is delivered to someone who did not send what it quotes")
         if was.protocol in (TCP, UDP, ICMP) and not self.model.knows(
-            was.protocol, was.ports[0], (is_now.source, is_now.ports[0])
+            was.protocol, (was.source, was.ports[0]), (is_now.source, is_now.ports[0])
         ):
             raise Broken("an error about something that was never sent is delivered")
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from napt_lab.nat_node.core.behavior import Behavior, parse_address
 from napt_lab.nat_node.core.packet import Side
-from napt_lab.nat_node.core.settings import PortAssignment, Settings
+from napt_lab.nat_node.core.settings import AddressPooling, PortAssignment, Settings
 from tests.fuzz import packets
 from tests.fuzz.judge import Seen
 from tests.fuzz.packets import ACK, DF, FIN, ICMP, MF, PSH, RST, SYN, TCP, UDP, Endpoint
@@ -24,6 +24,7 @@ from tests.fuzz.replay import Bench, Step
 STEPS = 200
 
 EXTERNAL, ROUTER = parse_address("24.9.3.7"), parse_address("10.0.0.1")
+SECOND = parse_address("24.9.3.8")  # of those NAPTs that have two addresses
 HOSTS = [parse_address(f"10.0.0.{last}") for last in (7, 8, 9)]
 SERVERS = [parse_address(address) for address in ("151.101.1.69", "198.51.100.10")]
 ODD = [
@@ -31,7 +32,7 @@ ODD = [
     for address in ("10.0.0.255", "10.0.0.0", "192.168.3.3", "127.0.0.1", "224.0.0.1",
                     "255.255.255.255", "0.0.0.0", "169.254.1.1")
 ]  # fmt: skip
-ANY_ADDRESS = [*HOSTS, ROUTER, EXTERNAL, *SERVERS] * 3 + ODD
+ANY_ADDRESS = [*HOSTS, ROUTER, EXTERNAL, SECOND, *SERVERS] * 3 + ODD
 POOL = range(2000, 2006)
 PORTS = [*POOL, 53, 80, 40000] * 12 + [0, 1, 65535]
 FLAGS = [SYN] * 6 + [ACK] * 5 + [FIN | ACK] * 3 + [SYN | ACK, ACK | PSH, RST, RST | ACK, 0, 0xFF]
@@ -48,12 +49,19 @@ WAITS = [0.1, 0.5, 1.5, 7, 16, 61, 121, 241, 301, 8000]
 
 def random_settings(rng: random.Random) -> Settings:
     """Any behavior, with few ports and low limits."""
+    assignment, limit = rng.choice(list(PortAssignment)), rng.choice([0, 0, 0, 2])
+    pooling = rng.choice(list(AddressPooling))
+    if assignment is PortAssignment.DETERMINISTIC:
+        limit, pooling = 1 + rng.randrange(3), AddressPooling.PAIRED
     return Settings(
         EXTERNAL, ROUTER, 0xFFFFFF00,
         mapping=rng.choice(list(Behavior)),
         filtering=rng.choice(list(Behavior)),
         hairpinning=rng.random() < 0.8,
-        port_assignment=rng.choice(list(PortAssignment)),
+        others=rng.choice([(), (SECOND,)]),
+        address_pooling=pooling,
+        port_assignment=assignment,
+        ports_per_subscriber=limit,
         port_parity=rng.random() < 0.3,
         port_hold=rng.choice([0.0, 0.0, 5.0, 120.0]),
         ports=rng.choice([POOL, POOL, range(1024, 65536), range(1, 4)]),
@@ -101,8 +109,8 @@ class Story:
         rng = self.rng
         source = (rng.choice(HOSTS), rng.choice(POOL[:3]))
         to = (rng.choice(SERVERS), rng.choice([53, 80]))
-        if rng.random() < 0.1 and (ours := self._external_ports()):
-            to = (EXTERNAL, rng.choice(ours))
+        if rng.random() < 0.1 and (ours := self._external_ends()):
+            to = rng.choice(ours)
         yield self._maybe_partial(Side.INSIDE, self._make(source, to))
 
     def _anything(self) -> Iterator[Step]:
@@ -137,9 +145,9 @@ class Story:
     def _call_in(self) -> Iterator[Step]:
         """A server speaks first, to a port of ours that somebody inside has."""
         rng = self.rng
-        ports = self._external_ports() + [port for _, port in self.bench.model.explicit]
-        if ports:
-            ends = (rng.choice(SERVERS), rng.choice([53, 80])), (EXTERNAL, rng.choice(ports))
+        ours = self._external_ends() + [external for _, external in self.bench.model.explicit]
+        if ours:
+            ends = (rng.choice(SERVERS), rng.choice([53, 80])), rng.choice(ours)
             how = rng.choice([(TCP, SYN), (TCP, SYN), (UDP, 0), (None, None)])
             yield self._maybe_partial(Side.OUTSIDE, self._make(*ends, *how))
 
@@ -193,13 +201,14 @@ class Story:
     def _add(self) -> Iterator[Step]:
         rng = self.rng
         inside = (rng.choice(HOSTS), rng.choice(POOL[:3]))
-        yield Step("add", protocol=rng.choice([TCP, UDP]), port=rng.choice(PORTS), internal=inside)
+        external = (0, rng.choice(PORTS))
+        yield Step("add", protocol=rng.choice([TCP, UDP]), external=external, internal=inside)
 
     def _remove(self) -> Iterator[Step]:
         explicit = list(self.bench.model.explicit)
         if explicit:
-            protocol, port = self.rng.choice(explicit)
-            yield Step("remove", protocol=protocol, port=port)
+            protocol, external = self.rng.choice(explicit)
+            yield Step("remove", protocol=protocol, external=external)
 
     def _kill(self) -> Iterator[Step]:
         yield Step("kill")
@@ -263,12 +272,12 @@ class Story:
             return packets.with_header_checksum(bytes(changed))
         return bytes(changed)
 
-    def _external_ports(self) -> list[int]:
+    def _external_ends(self) -> list[Endpoint]:
         """Of ours, as seen in what went out."""
         return [
-            seen.ports[0]
+            (seen.source, seen.ports[0])
             for seen in map(Seen.of, self._sent)
-            if seen and seen.source == EXTERNAL and not seen.later
+            if seen and seen.source in self.settings.ours and not seen.later
         ]
 
     def _side_of(self, seen: Seen) -> Side:

@@ -51,6 +51,7 @@ def programs(tmp_path):
     python, root = shlex.quote(sys.executable), shlex.quote(str(ROOT))
     for name, line in {
         "napt-lab": f"exec {python} -m napt_lab.labs",
+        "python": f"exec {python}",
         "pytest": f"exec {python} -m pytest -p {PLUGIN} -p no:cacheprovider",
         "make": f"cd {root} && exec /usr/bin/make NAPT='@{sys.executable} -m napt_lab.labs'",
     }.items():

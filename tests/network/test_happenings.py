@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,8 @@ from napt_lab.topologies.spec.assertions import Expectation
 from napt_lab.topologies.spec.loader import loads
 from napt_lab.topologies.spec.roster import Roster
 from napt_lab.topologies.spec.sentences import sentence
-from tests.network.test_nat_node import run
+from tests.network.test_nat_node import run, serve
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.network(timeout=120)
 
@@ -25,6 +28,7 @@ internet:
 sites:
   carrier:
     gateway: {name: cgn, kind: napt, public: 24.9.3.7, private: 100.64.0.1/10, ENGINE}
+    hosts: {mast: 100.64.0.99}
   a:
     gateway: {kind: napt, behind: carrier, public: 100.64.0.7, private: 10.0.0.1/24, ENGINE,
               rules: ["tcp 8080 -> 10.0.0.7:80"]}
@@ -33,6 +37,7 @@ sites:
     gateway: {kind: napt, public: 203.0.113.7, private: 10.0.0.1/24}
     hosts: {bob: 10.0.0.9}
 """
+SIZE = 1_500_000
 FETCH = "curl -sS --max-time 5 http://151.101.1.69/"
 
 
@@ -102,6 +107,57 @@ def test_a_new_address_at_either_level(engine):
             lambda c: c.where == "cgn:lan0" and not c.outgoing and c.packet.destination_port == 80
             and c.packet.source == "100.64.0.77")}  # fmt: skip
         assert capture == "100.64.0.77"
+
+
+@pytest.mark.parametrize("engine", ["engine: python", "datapath: kernel"])
+def test_settings_change_while_connections_go_on(engine):
+    """At a carrier's NAPT; and they outlive its death, although it begins with its old command."""
+    with network(engine) as net, Wire(net) as wire:
+        content = os.urandom(SIZE)
+        serve(net["server"], 8000, content)
+        fetch = "curl -sS --max-time 60 --limit-rate 500K -o got http://151.101.1.69:8000/it"
+        transfer = net["alice"].start(fetch.split())
+        wait_until(lambda: dynamic(net, "cgn"), "a rule", 20)
+        (before,), pid = dynamic(net, "cgn"), net.napt("cgn").stats()["pid"]
+        assert not net.happen("set cgn filtering=endpoint-independent ports=2000-2999 idle.tcp=1h")
+        (after,) = dynamic(net, "cgn")
+        assert [after[key] for key in ("id", "external")] == [
+            before[key] for key in ("id", "external")
+        ]
+        assert after["sessions"][0]["expires_in"] <= 3600
+        assert net.napt("cgn").stats()["pid"] == pid
+
+        mark = net.log.mark()
+        os.kill(pid, signal.SIGKILL)
+        net.log.wait_for(
+            lambda e: (e.node, e.name) == ("cgn", "ready"), deadline=20, what="it", since=mark
+        )
+        assert run(net["anna"], FETCH).status == 0
+        ports = {int(rule["external"].split(":")[1]) for rule in dynamic(net, "cgn")}
+        assert len(ports) == 2
+        assert len(ports & {*range(2000, 3000)}) == 1
+        all_hold(net, wire, "cgn filters endpoint-independent")
+        assert transfer.wait(60).status == 0
+        assert (net["alice"].home / "got").read_bytes() == content
+        net.restart("cgn")  # with another command, which says the same
+        assert before["id"] in {rule["id"] for rule in dynamic(net, "cgn")}
+
+
+def test_settings_that_the_rules_do_not_fit_need_a_restart():
+    with network() as net:
+        for napt in ("napt_a", "cgn"):
+            assert not net.happen(f"set {napt} mapping=address-and-port-dependent ports=2000-2000")
+        for host, server in (("alice", "151.101.1.69"), ("anna", "151.101.1.70")):
+            net[host].run(["sh", "-c", f"echo hi | nc -u -w1 {server} 7"])
+        assert {rule["external"] for rule in dynamic(net, "cgn")} == {"24.9.3.7:2000"}
+        note = net.happen("set cgn mapping=endpoint-independent")
+        assert note == (
+            "cgn: several rules share 24.9.3.7:2000: it was started again, and its table is lost"
+        )
+        assert dynamic(net, "cgn") == []
+        assert [e.fields.get("note") for e in net.log.since() if e.name == "happened"] == [
+            None, None, note,
+        ]  # fmt: skip
 
 
 def test_a_cable_is_pulled_and_plugged_in_elsewhere():

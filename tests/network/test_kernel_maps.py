@@ -47,7 +47,7 @@ def devices():
         for name, value in (("forwarding", 1), ("accept_local", 1), ("rp_filter", 0)):
             (conf / name).write_text(str(value))
     Path("/proc/sys/net/ipv4/conf/all/rp_filter").write_text("0")
-    return Interfaces("lan0", "wan0", "24.9.3.7", "10.0.0.1", "10.0.0.0/24")
+    return Interfaces("lan0", "wan0", ("24.9.3.7",), "10.0.0.1", "10.0.0.0/24")
 
 
 def test_next_hops():

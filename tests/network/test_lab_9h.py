@@ -12,7 +12,7 @@ pytestmark = pytest.mark.network(timeout=90)
 
 def test_all_claims_hold(tmp_path):
     results, _ = play(LAB, tmp_path)
-    assert_all_hold(results, {"9h.two-rules", "9h.rule-not-enough", "9h.punch"})
+    assert_all_hold(results, {"9h.two-rules", "9h.rule-not-enough", "9h.punch", "9h.share"})
     ways = evidence(results, "9h.punch")
     assert "alice → napt_a → cgn → internet → napt_e → erin" in ways
     assert "alice → napt_a → cgn → napt_b → bob" in ways

@@ -13,7 +13,8 @@ from napt_lab.labs.classroom.assignment import for_class
 from napt_lab.labs.classroom.mark_many import Outputs
 from napt_lab.labs.classroom.submissions import handed_in
 from napt_lab.labs.classroom.workers import Piece, side_by_side
-from napt_lab.labs.exercises.exercise import series
+from napt_lab.labs.exercises.exercise import load, series
+from napt_lab.labs.exercises.variant import Student
 
 DOOR, *_ = series("9c")
 RIGHT = "".join(f"  - {line}\n" for line in DOOR.solution)
@@ -59,6 +60,28 @@ def test_each_submission_gets_its_own_marks(tmp_path, monkeypatch, capsys):
     assert "7/7" in capsys.readouterr().out
     assert run() == 0
     assert "7 of them marked before" in capsys.readouterr().out
+
+
+@pytest.mark.network(timeout=120)
+def test_the_answers_of_a_neighbor_are_worth_nothing_and_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(mark_many, "RUNS", tmp_path / "runs")
+    secret = b"a secret of some length"
+    folder = tmp_path / "submissions"
+    folder.mkdir()
+    for who, written_for in (("mia", "mia"), ("noah", "mia"), ("ada", None)):
+        student = Student.of(written_for, secret) if written_for else None
+        lines = load(DOOR.path, student).solution
+        text = "door:\n" + "".join(f"  - {line}\n" for line in lines)
+        (folder / f"{who}.yaml").write_text(text)
+    submissions, _ = handed_in(folder, {})
+    wanted = for_class([DOOR], submissions, secret)
+    assert mark_many.mark_many("9c/door", submissions, wanted, Outputs(tmp_path / "m.csv")) == 0
+    with (tmp_path / "m.csv").open(encoding="utf-8-sig", newline="") as file:
+        points = {row["id"]: row["points"] for row in csv.DictReader(file)}
+    assert points == {"mia": "4", "noah": "0", "ada": "0"}
+    said = capsys.readouterr().out
+    assert "noah: these answers fit the variant of mia: they have 3 of its addresses" in said
+    assert "ada: these answers fit the exercises as they are written" in said
 
 
 @pytest.mark.network(timeout=60)

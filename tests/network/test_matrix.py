@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import sys
 import xml.etree.ElementTree as ET
 from functools import partial
 
@@ -19,6 +20,7 @@ from napt_lab.labs.matrix.field import Field
 from napt_lab.labs.matrix.napt_types import chosen
 from napt_lab.labs.matrix.prediction import Method, Prediction, Way
 from napt_lab.labs.matrix.trying import try_all
+from napt_lab.labs.matrix.user_programs import Commands, try_programs
 from napt_lab.labs.records.rundir import RunDirectory
 from napt_lab.labs.verdict.verdicts import Verdict
 from napt_lab.topologies.network.builder import Network
@@ -38,9 +40,41 @@ def tried(net, field, folder, pairs):
     return results
 
 
+SERVER = f"""{sys.executable} -c '
+import socket
+server = socket.create_server(("", 5000))
+print("serving", flush=True)
+ends = [server.accept()[0] for _ in "ab"]
+said = [end.recv(200, socket.MSG_WAITALL) for end in ends]
+for end, heard in zip(ends, said[::-1]):
+    end.sendall(heard)
+'"""
+RELAYED = f"""{sys.executable} -c '
+import os, socket
+mine = os.urandom(200)
+server = socket.create_connection((os.environ["NAPT_SERVER"], 5000))
+server.sendall(mine)
+heard = server.recv(200, socket.MSG_WAITALL)
+assert len(heard) == 200 and heard != mine
+'"""
+
+
+def own_programs(net, field, a, b, server=None, ready=None):
+    """The way, and the evidence without words that say nothing."""
+    commands = Commands(a, b, server, ready)
+    started = commands.start_server(net)
+    work = partial(try_programs, commands, started)
+    cell = Cell(Method.PROGRAMS, field.types[0], field.types[0])
+    (result,) = try_all(net, field, [cell], net["a1"].home, lambda _: None, work)
+    if started:
+        started.kill()
+    said = [line for line in result.evidence if "printed nothing" not in line]
+    return result.observed, said + [result.trouble] * bool(result.trouble)
+
+
 def test_cells_are_as_predicted_and_a_napt_that_does_otherwise_is_seen(tmp_path):
     types, _ = chosen("port-restricted-cone,APDM/EIF,symmetric,nftables", None)
-    field = Field(types, behind_carrier=True)
+    field = Field(types, behind_carrier=True, rendezvous=True)
     cone, opens, symmetric, kernel = (type_.name for type_ in types)
     with Network(field.topology) as net:
         for _ in range(2):
@@ -75,6 +109,24 @@ def test_cells_are_as_predicted_and_a_napt_that_does_otherwise_is_seen(tmp_path)
         assert any("the file went a1 → napt_a1 →" in line for line in direct.evidence)
         assert any("→ server →" in line for line in relayed.evidence)
         assert "filtered" in {j.dropped.reason for j in relayed.journeys if j.dropped}
+
+        # Programs of the user's: whether they succeed, and by which way.
+        assert own_programs(net, field, RELAYED, RELAYED, SERVER, "serving") == (
+            Way.RELAYED,
+            ["a1: status 0", "b1: status 0", "0 bytes came directly, 400 were relayed"],
+        )
+        assert own_programs(net, field, "sleep 60", "echo no; exit 3") == (
+            Way.FAILS,
+            ["a1: was still running", "b1: status 3", "b1: no"],
+        )
+        assert own_programs(net, field, "false", "sleep 60", "echo gone", "gone") == (
+            None,
+            [
+                "a1: status 1",
+                "b1: was still running",
+                "echo on rendezvous ended with status 0: gone",
+            ],
+        )
 
         # A NAPT that does otherwise turns its cells red, and those alone.
         net.happen("set napt_b3 mapping=endpoint-independent")

@@ -79,6 +79,15 @@ SETTINGS = (
             {"port-assignment": "sequential"},
         ),
         Fault(
+            # Two RFCs ask for the same.
+            "any-address-of-the-pool",
+            {
+                "4787.REQ-2": "comes from several addresses",
+                "6888.REQ-2": "comes from several addresses",
+            },
+            {"address-pooling": "arbitrary"},
+        ),
+        Fault(
             # One setting for both ways to close a connection.
             "closed-connections-forgotten",
             {"7857.2.1-default": "30 s instead of 240 s", "7857.2.2-default": "30 s instead"},
@@ -108,6 +117,17 @@ ECHO_REQUEST = 8
 PLANTED = (
     (
         Fault(
+            # The limit, its number, and that each protocol has its own: all need a limit.
+            "as-many-ports-as-one-likes",
+            {"6888.REQ-4": "no end", "6888.REQ-4a": "no end", "6888.REQ-4b": "no end"},
+            planted=Patch(f"{CORE}.external_ports:ExternalPorts.has_room", translator.everyone),
+        ),
+        Fault(
+            "the-next-hosts-block",
+            {"6888.REQ-14": "k1 is host 7 and has"},
+            planted=Patch(f"{CORE}.pooling:block_of", translator.of_the_next_host),
+        ),
+        Fault(
             "a-napt-is-two-hops",
             {"3022.TTL": "at napt_main:"},
             planted=Patch(
@@ -129,7 +149,7 @@ PLANTED = (
                 "5382.REQ-4-then": "no ICMP 3/3",
                 "5382.REQ-4-dialed-late": "answered after 0.",
             },
-            planted=Patch(f"{CORE}.unsolicited:WAIT", anything.instead, 0.5),
+            planted=Patch(f"{CORE}.unsolicited:UnsolicitedSyns", translator.made_with, 0.5),
         ),
         Fault(
             "no-checksum-becomes-some",
@@ -199,6 +219,18 @@ PLANTED = (
             },
             {"refuse-syn": "false"},
             Patch(f"{TRANSLATOR}.__init__", translator.set_otherwise, "refuse_syn", True),
+        ),
+        Fault(
+            # How many sessions there may be, and that it is the number that was set.
+            "as-many-sessions-as-one-likes",
+            {"6888.REQ-5": "no end", "6888.REQ-5a": "no end"},
+            planted=Patch(f"{CORE}.sessions:Sessions._refusal", anything.nothing),
+        ),
+        Fault(
+            # With one address there is none to choose, so paired pooling does not apply.
+            "only-the-first-address",
+            {"6888.REQ-3": "only 24.9.3.11 is used"},
+            planted=Patch(f"{CORE}.pooling:Pooling.places", translator.the_first_address),
         ),
         Fault(
             "the-oldest-makes-room",

@@ -54,7 +54,7 @@ SABOTEURS = (
             Patch(f"{HOLE}:Hole.keep_alive", servers.never),
             Patch("napt_lab.labs.shared_steps.peers:OPEN_SECONDS", anything.instead, 8.0),
         ),
-        red={KEEP_ALIVE: "waiting for `done` from alice"},
+        red={KEEP_ALIVE: "waiting for `done` from bob"},
     ),
 )
 

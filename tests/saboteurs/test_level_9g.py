@@ -28,11 +28,6 @@ SABOTEURS = (
             BEST: "the file's way is relayed; it should be direct",
         },
     ),
-    Saboteur(
-        "carrier-does-not-hairpin",
-        (Setting(TOPOLOGY, "sites.carrier.gateway.hairpinning", False),),
-        red={BEST: "the file's way is relayed; it should be hairpinned"},
-    ),
 )
 
 

@@ -15,7 +15,8 @@ from tests.saboteurs.saboteur import (
     shared,
 )
 
-TWO_RULES, NOT_ENOUGH, PUNCH = "9h.two-rules", "9h.rule-not-enough", "9h.punch"
+TWO_RULES, NOT_ENOUGH = "9h.two-rules", "9h.rule-not-enough"
+PUNCH, SHARE = "9h.punch", "9h.share"
 TOPOLOGY = "level-9h.yaml"
 CGN = "sites.carrier.gateway"
 
@@ -34,6 +35,11 @@ SABOTEURS = (
         "carrier-does-not-hairpin",
         (Setting(TOPOLOGY, f"{CGN}.hairpinning", False),),
         red={PUNCH: "was not heard, or did not hear us"},
+    ),
+    Saboteur(
+        "carrier-gives-one-home-all-of-its-ports",
+        (Setting(TOPOLOGY, f"{CGN}.ports-per-subscriber", 200),),
+        red={SHARE: "alice's new connection is opened all the same: alice: curl: curl: (7)"},
     ),
 )
 

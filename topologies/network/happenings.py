@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from napt_lab.topologies.network import namespaces
 from napt_lab.topologies.network.batch import Batch
+from napt_lab.topologies.network.napt_control import ControlError
 from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.own_programs import program
 from napt_lab.topologies.network.plan import GROUP, Port, by_segment, mtu_routes, node_plans
@@ -25,6 +26,7 @@ from napt_lab.topologies.network.programs import (
 from napt_lab.topologies.network.slow_links import SlowLink, SlowLinks
 from napt_lab.topologies.spec.happening import Happening, after, happening
 from napt_lab.topologies.spec.model import Engine, Host, Site, Topology
+from napt_lab.topologies.spec.napt_settings import SETTINGS
 
 NAME = "event"  # the program in the event log
 
@@ -39,19 +41,20 @@ class Happenings:
     _programs: list[Process]
     _cables: dict[str, tuple[str, str]]  # node: its own end's peer, and the port of the bridge
 
-    def happen(self, what: str | Happening) -> None:
+    def happen(self, what: str | Happening) -> str:
         """Let something happen, such as `reboot napt_a`; returns when it has happened.
 
-        ValueError if it cannot be read; BuildError, ProgramEnded or DeadlinePassed if it fails.
+        Returns what else there is to say; mostly nothing. ValueError if it cannot be read;
+        BuildError, ProgramEnded or DeadlinePassed if it fails.
         """
         what = happening(what, self.topology) if isinstance(what, str) else what
-        began = time.time()
-        self.topology = after(self.topology, what)
+        began, note = time.time(), ""
+        before, self.topology = self.topology, after(self.topology, what)
         match what.verb:
             case "reboot" | "restart":
                 self._restart(what.node, keep=what.verb == "restart")
             case "set":
-                self._restart(what.node, keep=False)
+                note = self._set(what.node, before)
             case "renumber":
                 self._move(what.node)
                 self._restart(what.node, keep=False)
@@ -76,7 +79,10 @@ class Happenings:
             case "wait":
                 time.sleep(what.seconds)
         fields = {"event": "happened", "time": began, "what": what.text}
+        if note:
+            fields["note"] = note
         self.log.add(what.node or "internet", NAME, fields)
+        return note
 
     # The same verbs, as methods.
 
@@ -125,6 +131,27 @@ class Happenings:
         if node.napt is not None:
             node.napt.subscribe(self.log)
 
+    def _set(self, name: str, before: Topology) -> str:
+        """Change a NAPT's settings while it runs. Where that cannot be it is started again."""
+        gateways = [
+            next(site.gateway for site in topology.sites if site.gateway.name == name)
+            for topology in (before, self.topology)
+        ]
+        old, new = (gateway.napt for gateway in gateways)
+        changes = {
+            setting.key: setting.text(getattr(new, setting.name))
+            for setting in SETTINGS
+            if getattr(new, setting.name) != getattr(old, setting.name)
+        }
+        control = self.nodes[name].napt
+        assert control is not None
+        try:
+            control.ask({"do": "set", "settings": changes})
+        except ControlError as error:
+            self._restart(name, keep=False)
+            return f"{error}: it was started again, and its table is lost"
+        return ""
+
     def _kill(self, processes: list[Process]) -> None:
         for process in processes:
             process.kill()
@@ -170,7 +197,7 @@ class Happenings:
         # First the last one: the kernel deletes all others together with the first.
         commands = [f"address del {each} dev {device}" for each in reversed(old.addresses)]
         commands.append(f"link set {device} address {new.mac}")
-        commands.append(f"address add {new.address} broadcast + dev {device}")
+        commands += [f"address add {each} broadcast + dev {device}" for each in new.addresses]
         commands.append(f"route replace default via {plan.next_hop} dev {device}")
         # A permanent neighbor does not outlive a new link-layer address of the interface.
         neighbors = {} if plan.asks else by_segment(plans)
@@ -182,7 +209,7 @@ class Happenings:
         ]
         site = self._site(name)
         if site is not None and site.gateway.engine is Engine.PYTHON:  # it proxies ARP for itself
-            commands.insert(0, f"neigh del proxy {old.address.ip} dev {device}")
+            commands[:0] = [f"neigh del proxy {each.ip} dev {device}" for each in old.addresses]
         Batch("ip", node.entry, commands).finish(name)
         node.ports = plan.ports
         self._tell_neighbors(old, new)
@@ -198,10 +225,11 @@ class Happenings:
                         for address in old.addresses
                     ]
                 if port.segment == new.segment and port.address != new.address:
-                    commands.append(
-                        f"neigh replace {new.address.ip} lladdr {new.mac} dev {port.interface} "
+                    commands += [
+                        f"neigh replace {address.ip} lladdr {new.mac} dev {port.interface} "
                         "nud permanent"
-                    )
+                        for address in new.addresses
+                    ]
                     if new.link and new.link.told_mtu:
                         commands += [f"route replace {route}" for route in mtu_routes(new, port)]
             if commands:

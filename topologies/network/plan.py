@@ -198,9 +198,10 @@ def node_plans(topology: Topology) -> Iterator[NodePlan]:
         carrier = topology.upstream(site)
         if carrier is None:
             outside, router = uplink("wan0", gateway.public, gateway.link)
+            outside = replace(outside, others=gateway.others)
         else:
             segment = f"site.{topology.sites.index(carrier) + 1}"
-            outside = Port("wan0", gateway.public, segment, gateway.link)
+            outside = Port("wan0", gateway.public, segment, gateway.link, gateway.others)
             router = carrier.gateway.private.ip
         inside = Port("lan0", gateway.private, f"site.{number}")
         # A proxy never forwards packets. A NAPT starts to forward together with its translator:

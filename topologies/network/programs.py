@@ -10,7 +10,7 @@ address, and connects from the public one. The gateway itself forwards no packet
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 from pathlib import PurePath
 
@@ -80,7 +80,7 @@ def gateway_programs(
     """Start the programs of a gateway; without `fresh` the kernel keeps its rules and sessions."""
     gateway = site.gateway
     if gateway.firewall is not None:
-        _load(gateway.firewall.ruleset(str(gateway.public.ip)), node, "firewall.nft")
+        _load(gateway.firewall.ruleset(gateway.addresses), node, "firewall.nft")
         yield node.start_program(program(*FIREWALL_COMMAND), name=FIREWALL)
     if gateway.is_router:
         return
@@ -89,13 +89,21 @@ def gateway_programs(
         name = PROGRAM
         node.napt = NaptControl(gateway.name, node.home / CONTROL)
         if gateway.engine is Engine.NFTABLES and fresh:
-            _start_kernel(gateway, gateway.napt, node)
+            _start_kernel(gateway, gateway.napt, node, inside_addresses(site, topology))
     argv = program(*gateway_command(site, node.home, topology))
     yield node.start_program(argv, name=name)
 
 
-def _start_kernel(gateway: Gateway, settings: NaptSettings, node: Node) -> None:
-    _load(kernel_nat.ruleset(gateway, settings), node, "nat.nft")
+def inside_addresses(site: Site, topology: Topology) -> list[IPv4Address]:
+    """The addresses of a site's hosts, and of the gateways behind it."""
+    hosts = [address.ip for host in site.hosts for address in host.addresses]
+    return hosts + [a.ip for each in topology.behind(site) for a in each.gateway.addresses]
+
+
+def _start_kernel(
+    gateway: Gateway, settings: NaptSettings, node: Node, hosts: Iterable[IPv4Address]
+) -> None:
+    _load(kernel_nat.ruleset(gateway, settings, hosts), node, "nat.nft")
     times = kernel_nat.sysctls(settings)
     namespaces.visit(node.pid, lambda: namespaces.write_sysctls(times))
 
@@ -115,8 +123,7 @@ def gateway_command(site: Site, home: PurePath, topology: Topology) -> list[str]
     gateway = site.gateway
     if gateway.napt is None:
         return proxy_command(gateway)
-    subscribers = [behind.gateway.public.ip for behind in topology.behind(site)]
-    flags = nat_node_flags(site, gateway.napt, home / CONTROL, subscribers)
+    flags = nat_node_flags(site, gateway.napt, home / CONTROL, inside_addresses(site, topology))
     if gateway.engine is Engine.NFTABLES:
         flags += ["--engine", "nftables"]
     elif gateway.translator is None:
@@ -182,26 +189,27 @@ def nat_node_flags(
     site: Site,
     settings: NaptSettings,
     control: PurePath,
-    subscribers: Sequence[IPv4Address] = (),
+    hosts: Iterable[IPv4Address],
 ) -> list[str]:
-    """The command line after `napt run`; `subscribers` are the gateways behind the site."""
+    """The command line after `napt run`; `hosts` are the addresses inside."""
     gateway = site.gateway
     flags = {
         "inside": "lan0",
         "outside": "wan0",
-        "external": str(gateway.public.ip),
         "internal": str(gateway.private),
         "control": str(control),
     }
     argv = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    for own in gateway.addresses:
+        argv += ["--external", str(own.ip)]
     for setting in SETTINGS:
         argv += setting.words(getattr(settings, setting.name))
-    hosts = (address.ip for host in site.hosts for address in host.addresses)
-    for address in [*hosts, *subscribers]:
+    for address in hosts:
         argv += ["--host", str(address)]
     for rule in settings.rules:
         inside = f"{rule.internal_address}:{rule.internal_port}"
-        argv += ["--rule", f"{rule.protocol} {rule.external_port} -> {inside}"]
+        at = f"{rule.external_address}:" if rule.external_address else ""
+        argv += ["--rule", f"{rule.protocol} {at}{rule.external_port} -> {inside}"]
     if settings.port_control is not None:
         argv.append("--port-control")
         for setting in PORT_CONTROL:

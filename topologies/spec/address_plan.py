@@ -95,6 +95,27 @@ class SitePlan:
             self._holders[address.ip] = entry
 
 
+def read_addresses(entry: Entry, plan: PublicPlan | SitePlan, most: int) -> list[IPv4Interface]:
+    """The address of a node, or several in one network; none if there is an error."""
+    items = entry.items() if entry.is_list() else [entry]
+    if not 1 <= len(items) <= most:
+        entry.refuse(f"{len(items)} addresses; allowed: 1 to {most}")
+        return []
+    addresses: list[IPv4Interface] = []
+    for item in items:
+        if (address := item.read(plan.parse)) is None:
+            continue
+        if addresses and address.network != addresses[0].network:
+            item.refuse(
+                f"{address.ip} is not in {addresses[0].network}, the network of the first "
+                "address; allowed: addresses of one network"
+            )
+        else:
+            plan.claim(address, item)
+            addresses.append(address)
+    return addresses
+
+
 def _router(network: IPv4Network) -> IPv4Address:
     return network[1]
 

@@ -47,10 +47,10 @@ FIREWALL_REASONS = ("blocked",)
 #: The reasons that the Python translator reports for its drops (nat_node/core/verdict.py).
 DROP_REASONS = (
     "no-rule", "filtered", "unanswered", "not-for-us", "private-destination", "ports-exhausted",
-    "host-limit", "hairpinning-off", "no-connection", "spoofed-source", "table-full",
-    "session-clash", "icmp-unrelated", "icmp-unsupported", "bad-checksum", "unsupported-protocol",
-    "malformed", "fragment-lost", "fragments-full", "source-routed", "overload",
-    "refused-by-kernel",
+    "subscriber-limit", "host-limit", "hairpinning-off", "no-connection", "spoofed-source",
+    "table-full", "session-clash", "icmp-unrelated", "icmp-unsupported", "bad-checksum",
+    "unsupported-protocol", "malformed", "fragment-lost", "fragments-full", "source-routed",
+    "overload", "refused-by-kernel",
 )  # fmt: skip
 
 

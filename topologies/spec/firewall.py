@@ -10,8 +10,10 @@ of gateway: it sees packets with the addresses of the inside, before or after a 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import IPv4Interface
 
 from napt_lab.topologies.spec.errors import quoted
 from napt_lab.topologies.spec.scalars import one_of, port
@@ -52,14 +54,15 @@ class Firewall:
     blocks: tuple[Traffic, ...] = ()
     allows: tuple[Traffic, ...] = ()
 
-    def ruleset(self, external: str) -> str:
-        """The table for `nft -f`; `external` is the gateway's own address outside."""
+    def ruleset(self, external: Iterable[IPv4Interface]) -> str:
+        """The table for `nft -f`; `external` are the gateway's own addresses outside."""
         drop = f'log prefix "{REASON}" group {LOG} drop'
         lines = [f"{traffic.match} accept" for traffic in self.allows]
         lines += [f'iifname "lan0" {traffic.match} {drop}' for traffic in self.blocks]
         if self.inbound is Inbound.DENY:
-            # What hairpins comes from inside, with the external address as its source.
-            new = f"ip saddr != {external} ct state new"
+            # What hairpins comes from inside, with an external address as its source.
+            own = ", ".join(str(address.ip) for address in external)
+            new = f"ip saddr != {{ {own} }} ct state new"
             lines.append(f'iifname != "lan0" oifname "lan0" {new} {drop}')
         rules = "\n".join(f"    {line}" for line in lines)
         return f"""table ip firewall {{

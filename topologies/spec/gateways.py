@@ -11,7 +11,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from napt_lab.topologies.spec.address_plan import PublicPlan, SitePlan
+from napt_lab.topologies.spec.address_plan import PublicPlan, SitePlan, read_addresses
+from napt_lab.topologies.spec.address_pool import AddressPool
 from napt_lab.topologies.spec.errors import quoted
 from napt_lab.topologies.spec.firewall import Firewall, Inbound, read_firewall
 from napt_lab.topologies.spec.kernel_nat import cannot
@@ -46,6 +47,7 @@ DEFAULT_NAME = {
     GatewayKind.ROUTER: "router",
 }
 
+MOST_ADDRESSES = 16  # of one NAPT
 _KEYS = ("name", "kind", "behind", "public", "private", "link", "firewall")
 _NAPT_KEYS = (
     "engine",
@@ -67,7 +69,7 @@ class GatewayDraft:
         self.section = entry.section(*_KEYS, *_NAPT_KEYS, required=("kind", "public", "private"))
         self.kind = self.section.value("kind", one_of(GatewayKind))
         self.behind = self.section.value("behind", str)
-        self.public: IPv4Interface | None = None
+        self.addresses: list[IPv4Interface] = []
         of_a_router = self.kind is GatewayKind.ROUTER
         inside = routed_interface if of_a_router else private_interface
         self.private = self.section.value("private", inside)
@@ -76,15 +78,15 @@ class GatewayDraft:
 
     def read_public(self, plan: PublicPlan | SitePlan) -> None:
         """Read the outside address, and claim it in `plan`: the Internet's, or the carrier's."""
-        self.public = self.section.value("public", plan.parse)
-        if self.public is None:
+        if "public" not in self.section:
             return
-        plan.claim(self.public, self.section["public"])
-        if self.private and self.public.network.overlaps(self.private.network):
-            self.section["private"].refuse(
-                f"{self.private.network} overlaps the network outside, {self.public.network}; "
-                "allowed: a network that does not overlap it"
-            )
+        self.addresses = read_addresses(self.section["public"], plan, MOST_ADDRESSES)
+        for public in self.addresses[:1]:
+            if self.private and public.network.overlaps(self.private.network):
+                self.section["private"].refuse(
+                    f"{self.private.network} overlaps the network outside, {public.network}; "
+                    "allowed: a network that does not overlap it"
+                )
 
     def finish(self, hosts: set[IPv4Address]) -> Gateway | None:
         """The gateway of a site with these hosts; None if a required key is missing or wrong.
@@ -92,9 +94,10 @@ class GatewayDraft:
         `hosts`: also the gateways of the sites behind this one.
         """
         settings, engine, datapath, translator = None, Engine.PYTHON, None, None
+        has_pool = len(self.addresses) > 1
         if self.kind in (GatewayKind.NAPT, None):
             engine = self.section.value_or("engine", one_of(Engine), Engine.PYTHON)
-            settings = _settings(self.section, engine, hosts)
+            settings = self._settings(engine, hosts)
             translator = self.section.value("translator", _program_beside(self._folder))
             if translator and engine is not Engine.PYTHON:
                 self.section["translator"].refuse(
@@ -105,6 +108,10 @@ class GatewayDraft:
                 self.section["port-control"].refuse(
                     "a translator of your own has no port-control; allowed: off, or no translator"
                 )
+            if translator and has_pool:
+                self.section["public"].refuse(
+                    "a translator of your own has one address outside; allowed: one address"
+                )
             datapath = self.section.value("datapath", one_of(Datapath))
             if datapath is Datapath.KERNEL and (translator or engine is not Engine.PYTHON):
                 self.section["datapath"].refuse(
@@ -112,16 +119,20 @@ class GatewayDraft:
                     "allowed: engine: python without translator, or no datapath"
                 )
         else:
+            if has_pool:
+                self.section["public"].refuse(
+                    f"kind: {self.kind} has one address outside; allowed: one address"
+                )
             for key in self.section.keys() & set(_NAPT_KEYS):
                 self.section[key].refuse(
                     f"only kind: napt has this key; allowed: {', '.join(_KEYS)}"
                 )
-        if self.kind is None or self.public is None or self.private is None:
+        if self.kind is None or not self.addresses or self.private is None:
             return None
         return Gateway(
             self.name,
             self.kind,
-            self.public,
+            self.addresses[0],
             self.private,
             engine,
             settings,
@@ -130,7 +141,23 @@ class GatewayDraft:
             self.behind,
             read_link(self.section["link"]) if "link" in self.section else None,
             self._firewall(datapath),
+            tuple(self.addresses[1:]),
         )
+
+    def _settings(self, engine: Engine, hosts: set[IPv4Address]) -> NaptSettings:
+        section = self.section
+        settings = _settings(section, engine)
+        pool = None
+        if wrong := settings.contradiction():
+            # A value that is not in the file comes from its preset.
+            (_given(section, wrong[0]) or section.at("preset")).refuse(wrong[1])
+        elif self.addresses and self.private:
+            pool = AddressPool(self.addresses, self.private, settings)
+        if "rules" in section:
+            settings = replace(settings, rules=_rules(section["rules"], hosts, pool))
+        for key, why in pool.wrong(sorted(hosts), settings.rules) if pool else ():
+            section.at(key).refuse(why)
+        return settings
 
     def _firewall(self, datapath: Datapath | None) -> Firewall | None:
         entry = self.section.get("firewall")
@@ -176,7 +203,7 @@ def _program_beside(folder: Path) -> Callable[[str], Path]:
     return parse
 
 
-def _settings(section: Section, engine: Engine, hosts: set[IPv4Address]) -> NaptSettings:
+def _settings(section: Section, engine: Engine) -> NaptSettings:
     usual = USUAL[engine]
     preset = section.value("preset", one_of(Preset))
     if preset is not None:
@@ -185,7 +212,6 @@ def _settings(section: Section, engine: Engine, hosts: set[IPv4Address]) -> Napt
             usual = replace(usual, refuse_syn=False)
     settings = NaptSettings(
         **_values(section, SETTINGS, usual),
-        rules=_rules(section["rules"], hosts) if "rules" in section else (),
         port_control=_port_control(section["port-control"]) if "port-control" in section else None,
     )
     if engine is Engine.NFTABLES:
@@ -227,7 +253,7 @@ def parser(setting: Setting) -> Callable[[str], Any]:
     if setting.unit == "s":
         seconds = duration(setting.least, setting.most)
         return seconds if setting.kind is float else whole(seconds)
-    return count(int(setting.most))
+    return count(int(setting.most), int(setting.least))
 
 
 def _port_control(entry: Entry) -> LeaseLimits | None:
@@ -247,14 +273,23 @@ def _port_control(entry: Entry) -> LeaseLimits | None:
     return limits
 
 
-def _rules(entry: Entry, hosts: set[IPv4Address]) -> tuple[StaticRule, ...]:
-    rules: dict[tuple[str, int], tuple[StaticRule, Entry]] = {}
+def _rules(
+    entry: Entry, hosts: set[IPv4Address], pool: AddressPool | None
+) -> tuple[StaticRule, ...]:
+    rules: dict[tuple[str, IPv4Address | None, int], tuple[StaticRule, Entry]] = {}
     inside: dict[tuple[str, IPv4Address, int], Entry] = {}
     for item in entry.items():
         rule = item.read(static_rule)
         if rule is None:
             continue
-        external = (rule.protocol, rule.external_port)
+        if pool and not pool.has(rule.external_address):
+            item.refuse(
+                f"this NAPT has no address {rule.external_address}; allowed: one of `public`, or "
+                "a port alone"
+            )
+            continue
+        address = pool.of_rule(rule) if pool else rule.external_address
+        external = (rule.protocol, address, rule.external_port)
         if external in rules:
             first = rules[external][1]
             item.refuse(

@@ -19,13 +19,14 @@ name the new addresses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
+from napt_lab.topologies.spec.address_pool import AddressPool
 from napt_lab.topologies.spec.errors import not_one_of, quoted
-from napt_lab.topologies.spec.gateways import parser
+from napt_lab.topologies.spec.gateways import MOST_ADDRESSES, parser
 from napt_lab.topologies.spec.link import Link, bits_per_second, seconds, share
 from napt_lab.topologies.spec.model import Engine, Gateway, Host, Site, Topology
 from napt_lab.topologies.spec.napt_settings import SETTINGS, NaptSettings
@@ -35,7 +36,7 @@ from napt_lab.topologies.spec.scalars import count, duration, interface, usable
 USAGE = {
     "reboot": "reboot NODE",
     "restart": "restart NODE",
-    "renumber": "renumber GATEWAY ADDRESS",
+    "renumber": "renumber GATEWAY ADDRESS …",
     "unplug": "unplug NODE",
     "plug": "plug NODE [into SITE as ADDRESS]",
     "link": "link NODE KEY=VALUE …",
@@ -64,6 +65,7 @@ class Happening:
     verb: str
     node: str = ""
     address: IPv4Interface | None = None
+    others: tuple[IPv4Interface, ...] = ()
     site: str | None = None
     link: Link | None = None
     settings: NaptSettings | None = None
@@ -87,7 +89,10 @@ def after(topology: Topology, happened: Happening) -> Topology:
     """The topology when this has happened."""
     match happened:
         case Happening(verb="renumber", node=name, address=IPv4Interface() as public):
-            return _with_gateway(topology, name, lambda gateway: replace(gateway, public=public))
+            others = happened.others
+            return _with_gateway(
+                topology, name, lambda gateway: replace(gateway, public=public, others=others)
+            )
         case Happening(verb="set", node=name, settings=NaptSettings() as settings):
             return _with_gateway(topology, name, lambda gateway: replace(gateway, napt=settings))
         case Happening(verb="link", node=name, link=link):
@@ -138,23 +143,49 @@ def _node(text: str, words: list[str], topology: Topology) -> Happening | None:
 
 
 def _renumber(text: str, words: list[str], topology: Topology) -> Happening | None:
-    if len(words) != 2:
+    name, *given = words
+    if not 1 <= len(given) <= MOST_ADDRESSES:
         return None
-    site = _site_of_gateway(words[0], topology)
-    network = site.gateway.public.network
-    ip = interface(words[1]).ip
-    if ip not in network:
-        raise ValueError(f"{ip} is outside {network}; allowed: {network[2]} to {network[-2]}")
-    new = usable(IPv4Interface((ip, network.prefixlen)))
+    site = _site_of_gateway(name, topology)
+    gateway, network = site.gateway, site.gateway.public.network
     taken = {address.ip for host in topology.hosts() for address in host.addresses}
     taken |= {isp.router for isp in topology.isps}
     for each in topology.sites:
-        taken |= {each.gateway.public.ip, each.gateway.private.ip}
-    if ip in taken:
-        raise ValueError(f"{ip} belongs to a node already; allowed: another address")
-    if site.gateway.napt is None:
-        raise ValueError(f"{words[0]} is not a NAPT; allowed: a NAPT")
-    return Happening(text, "renumber", words[0], address=new)
+        taken |= {each.gateway.private.ip}
+        if each is not site or not gateway.others:
+            taken |= {address.ip for address in each.gateway.addresses}
+    new: list[IPv4Interface] = []
+    for word in given:
+        ip = interface(word).ip
+        if ip not in network:
+            raise ValueError(f"{ip} is outside {network}; allowed: {network[2]} to {network[-2]}")
+        new.append(usable(IPv4Interface((ip, network.prefixlen))))
+        if ip in taken:
+            raise ValueError(f"{ip} belongs to a node already; allowed: another address")
+        taken.add(ip)
+    if gateway.napt is None or (len(new) > 1 and gateway.translator):
+        what = "a NAPT" if gateway.napt is None else "a NAPT that can have several addresses"
+        raise ValueError(f"{name} is not {what}; allowed: {what}")
+    pool = AddressPool(new, gateway.private, gateway.napt)
+    for rule in gateway.napt.rules:
+        if not pool.has(rule.external_address):
+            raise ValueError(
+                f"the explicit rule for {rule.external_address}:{rule.external_port} of {name} "
+                "needs that address; allowed: addresses with it"
+            )
+    _must_fit(pool, _hosts(site, topology), gateway.napt)
+    return Happening(text, "renumber", name, address=new[0], others=tuple(new[1:]))
+
+
+def _hosts(site: Site, topology: Topology) -> list[IPv4Address]:
+    """The addresses inside a site."""
+    hosts = [address.ip for host in site.hosts for address in host.addresses]
+    return hosts + [a.ip for each in topology.behind(site) for a in each.gateway.addresses]
+
+
+def _must_fit(pool: AddressPool, hosts: Iterable[IPv4Address], settings: NaptSettings) -> None:
+    for _, why in pool.wrong(hosts, settings.rules):
+        raise ValueError(why)
 
 
 def _plug(text: str, words: list[str], topology: Topology) -> Happening | None:
@@ -179,10 +210,12 @@ def _plug(text: str, words: list[str], topology: Topology) -> Happening | None:
     others = {
         each.ip for other in site.hosts if other.name != host.name for each in other.addresses
     }
-    others |= {each.gateway.public.ip for each in topology.behind(site)}
+    others |= {a.ip for each in topology.behind(site) for a in each.gateway.addresses}
     if ip in others | {site.gateway.private.ip}:
         raise ValueError(f"{ip} belongs to a node already; allowed: another address")
     address = usable(IPv4Interface((ip, site.network.prefixlen)))
+    if (napt := site.gateway.napt) is not None:
+        _must_fit(AddressPool(site.gateway.addresses, site.gateway.private, napt), [ip], napt)
     return Happening(text, "plug", host.name, address=address, site=site.name)
 
 
@@ -204,7 +237,8 @@ def _link(text: str, words: list[str], topology: Topology) -> Happening | None:
 
 def _set(text: str, words: list[str], topology: Topology) -> Happening | None:
     name, *pairs = words
-    gateway = _site_of_gateway(name, topology).gateway
+    site = _site_of_gateway(name, topology)
+    gateway = site.gateway
     if gateway.napt is None or gateway.engine is not Engine.PYTHON or gateway.translator:
         raise ValueError(f"{name} cannot be set; allowed: a NAPT with engine: python")
     if not pairs:
@@ -213,7 +247,12 @@ def _set(text: str, words: list[str], topology: Topology) -> Happening | None:
     values = {
         settings[key].name: parser(settings[key])(value) for key, value in _pairs(pairs, settings)
     }
-    return Happening(text, "set", name, settings=replace(gateway.napt, **values))
+    changed = replace(gateway.napt, **values)
+    if wrong := changed.contradiction():
+        raise ValueError(f"{wrong[0]}: {wrong[1]}")
+    pool = AddressPool(gateway.addresses, gateway.private, changed)
+    _must_fit(pool, _hosts(site, topology), changed)
+    return Happening(text, "set", name, settings=changed)
 
 
 def _program(text: str, words: list[str], topology: Topology) -> Happening | None:

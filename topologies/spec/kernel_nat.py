@@ -13,17 +13,28 @@ the rest is refused: otherwise a lab would test another behavior than the file s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address
 from math import ceil
 
+from napt_lab.topologies.spec.address_pool import AddressPool
 from napt_lab.topologies.spec.model import Engine, Gateway
-from napt_lab.topologies.spec.napt_settings import SETTINGS, Behavior, NaptSettings, PortAssignment
+from napt_lab.topologies.spec.napt_settings import (
+    SETTINGS,
+    AddressPooling,
+    Behavior,
+    NaptSettings,
+    PortAssignment,
+)
 from napt_lab.topologies.spec.presets import USUAL
 from napt_lab.topologies.spec.scalars import not_beyond
 
 #: The settings that the kernel can keep. It refuses all others, also ones that are added later.
 _TIMES = {"tcp_idle", "tcp_transitory_idle", "udp_idle", "icmp_idle", "closing_hold"}
-_KEPT = _TIMES | {"mapping", "filtering", "hairpinning", "port_assignment", "ports"}
+_KEPT = _TIMES | {
+    *("mapping", "filtering", "hairpinning", "port_assignment", "ports"),
+    *("address_pooling", "ports_per_subscriber"),
+}
 LOG = 7  # where nat_node/engines/nftables/packet_log.py listens
 _ASSIGNED = {PortAssignment.PRESERVE: "", PortAssignment.RANDOM: " fully-random"}
 
@@ -49,36 +60,42 @@ def cannot(settings: NaptSettings) -> Iterator[tuple[str, str]]:
         yield "port-control", f"port-control {kernel}; allowed: off, {python}"
 
 
-def ruleset(gateway: Gateway, settings: NaptSettings) -> str:
-    """The tables for `nft -f`. Explicit rules are in a map for each protocol."""
-    external, network = gateway.public.ip, gateway.private.network
-    pool = f"{settings.ports.start}-{settings.ports.stop - 1}"
-    how = _ASSIGNED.get(settings.port_assignment, "")
+def ruleset(gateway: Gateway, settings: NaptSettings, hosts: Iterable[IPv4Address]) -> str:
+    """The tables for `nft -f`. Explicit rules are in a map for each protocol.
+
+    `hosts`: those inside. With paired pooling any other address inside has the first one outside.
+    """
+    network = gateway.private.network
+    pool = AddressPool(gateway.addresses, gateway.private, settings)
+    external = f"{{ {', '.join(str(address.ip) for address in gateway.addresses)} }}"
     from_where = "" if settings.hairpinning else 'iifname "wan0" '
     return f"""table ip napt {{
   map tcp_rules {{
-    type inet_service : ipv4_addr . inet_service
-    {_elements("tcp", settings)}
+    type ipv4_addr . inet_service : ipv4_addr . inet_service
+    {_elements("tcp", settings, pool)}
   }}
   map udp_rules {{
-    type inet_service : ipv4_addr . inet_service
-    {_elements("udp", settings)}
+    type ipv4_addr . inet_service : ipv4_addr . inet_service
+    {_elements("udp", settings, pool)}
+  }}
+  set subscribers {{
+    type ipv4_addr . inet_proto; size 65535; flags dynamic;
   }}
   counter no-rule {{ }}
   counter not-for-us {{ }}
   counter no-connection {{ }}
   counter private-destination {{ }}
+  counter subscriber-limit {{ }}
   chain inbound {{
     type nat hook prerouting priority dstnat;
-    {from_where}ip daddr {external} dnat ip to tcp dport map @tcp_rules
-    {from_where}ip daddr {external} dnat ip to udp dport map @udp_rules
+    {from_where}dnat ip to ip daddr . tcp dport map @tcp_rules
+    {from_where}dnat ip to ip daddr . udp dport map @udp_rules
   }}
+{_external_chains(gateway, settings, pool, hosts)}
   chain outbound {{
     type nat hook postrouting priority srcnat;
-    oifname "wan0" meta l4proto {{ tcp, udp }} masquerade to :{pool}{how}
-    oifname "wan0" masquerade
-    oifname "lan0" ip saddr {network} ct status dnat meta l4proto {{ tcp, udp }} \
-      snat to {external}:{pool}
+    oifname "wan0" goto external
+    oifname "lan0" ip saddr {network} ct status dnat meta l4proto {{ tcp, udp }} goto external
   }}
   chain to_ourselves {{
     type filter hook input priority filter;
@@ -91,9 +108,52 @@ def ruleset(gateway: Gateway, settings: NaptSettings) -> str:
     ct state invalid {_drop("no-connection")}
     iifname "wan0" ct status ! dnat {_drop("not-for-us")}
     {_private_destination(gateway)}
+    {_subscriber_limit(settings)}
   }}
 }}
 """
+
+
+def _external_chains(
+    gateway: Gateway, settings: NaptSettings, pool: AddressPool, hosts: Iterable[IPv4Address]
+) -> str:
+    """The chain that chooses the address outside, and one for each of several."""
+    ports = f"{settings.ports.start}-{settings.ports.stop - 1}"
+    how = _ASSIGNED.get(settings.port_assignment, "")
+    addresses = [address.ip for address in gateway.addresses]
+    chains = {
+        f"external_{number}": [
+            f"meta l4proto {{ tcp, udp }} snat ip to {address}:{ports}{how}",
+            f"snat ip to {address}",
+        ]
+        for number, address in enumerate(addresses)
+    }
+    choice = ["goto external_0"]
+    if len(addresses) > 1:
+        if settings.address_pooling is AddressPooling.PAIRED:
+            owners = (
+                f"{host} : goto external_{addresses.index(own)}"
+                for host in hosts
+                for own in pool.of_host(host)
+            )
+            choice.insert(0, f"ip saddr vmap {{ {', '.join(owners)} }}")
+        else:
+            ways = (f"{number} : goto {name}" for number, name in enumerate(chains))
+            choice = [f"numgen random mod {len(addresses)} vmap {{ {', '.join(ways)} }}"]
+    chains["external"] = choice
+    return "\n".join(
+        "\n".join([f"  chain {name} {{", *(f"    {line}" for line in lines), "  }"])
+        for name, lines in chains.items()
+    )
+
+
+def _subscriber_limit(settings: NaptSettings) -> str:
+    """With address-and-port-dependent mapping each session is a mapping, and has a port."""
+    if not (most := settings.ports_per_subscriber):
+        return ""
+    over = f"add @subscribers {{ ip saddr . meta l4proto ct count over {most} }}"
+    reject = _drop("subscriber-limit", "reject with icmp admin-prohibited")
+    return f'iifname "lan0" ct state new {over} {reject}'
 
 
 def _private_destination(gateway: Gateway) -> str:
@@ -108,9 +168,10 @@ def _drop(reason: str, how: str = "drop") -> str:
     return f'counter name "{reason}" log prefix "{reason}" group {LOG} {how}'
 
 
-def _elements(protocol: str, settings: NaptSettings) -> str:
+def _elements(protocol: str, settings: NaptSettings, pool: AddressPool) -> str:
     rules = [
-        f"{rule.external_port} : {rule.internal_address} . {rule.internal_port}"
+        f"{pool.of_rule(rule)} . {rule.external_port} : "
+        f"{rule.internal_address} . {rule.internal_port}"
         for rule in settings.rules
         if rule.protocol == protocol
     ]

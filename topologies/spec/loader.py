@@ -30,12 +30,11 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Interface
 from itertools import islice
 from pathlib import Path
 
 from napt_lab.topologies.spec import scalars
-from napt_lab.topologies.spec.address_plan import PublicPlan, SitePlan
+from napt_lab.topologies.spec.address_plan import PublicPlan, SitePlan, read_addresses
 from napt_lab.topologies.spec.checkout import PROGRAM, TOPOLOGIES
 from napt_lab.topologies.spec.errors import Problems, nearest, not_one_of, quoted
 from napt_lab.topologies.spec.expectations import expectations
@@ -189,7 +188,7 @@ class _Reader:
         for name, draft in drafts.items():
             inside = {address.ip for host in draft.hosts for address in host.addresses}
             behind = [d.gateway for d in drafts.values() if d.gateway.behind == name]
-            inside |= {each.public.ip for each in behind if each.public}
+            inside |= {address.ip for each in behind for address in each.addresses}
             if gateway := draft.gateway.finish(inside):
                 sites.append(Site(name, gateway, draft.hosts))
         return tuple(sites)
@@ -267,7 +266,9 @@ class _Reader:
             if "runs" in section:
                 runs = read_runs(section["runs"], self._folder, programs=self._programs)
             link = read_link(section["link"]) if "link" in section else None
-            if "address" in section and (addresses := _addresses(section["address"], plan)):
+            if "address" in section and (
+                addresses := read_addresses(section["address"], plan, MAX_ADDRESSES)
+            ):
                 first, *others = addresses
                 hosts.append(Host(name, first, *runs, link, tuple(others)))
         return tuple(hosts)
@@ -290,27 +291,6 @@ class _Reader:
                 f"too many nodes; allowed: {MAX_NODES:,}, gateways and the internet router "
                 "included (a network's bridge has no more ports)"
             )
-
-
-def _addresses(entry: Entry, plan: PublicPlan | SitePlan) -> list[IPv4Interface]:
-    """The address of a host, or several; none if there is an error."""
-    items = entry.items() if entry.is_list() else [entry]
-    if not 1 <= len(items) <= MAX_ADDRESSES:
-        entry.refuse(f"{len(items)} addresses; allowed: 1 to {MAX_ADDRESSES}")
-        return []
-    addresses: list[IPv4Interface] = []
-    for item in items:
-        if (address := item.read(plan.parse)) is None:
-            continue
-        if addresses and address.network != addresses[0].network:
-            item.refuse(
-                f"{address.ip} is not in {addresses[0].network}, the network of the host's first "
-                "address; allowed: addresses of one network"
-            )
-        else:
-            plan.claim(address, item)
-            addresses.append(address)
-    return addresses
 
 
 def _usual_names(site: str) -> set[str]:

@@ -31,6 +31,8 @@ from napt_lab.topologies.spec.scalars import ROUTER_NAME
 from napt_lab.topologies.spec.services import Service
 from napt_lab.topologies.spec.user_program import UserProgram
 
+SHOWN = 3  # addresses of a pool, in drawings
+
 
 class GatewayKind(StrEnum):
     """The kind of gateway between a site and its ISP."""
@@ -84,6 +86,7 @@ class Host:
 class Gateway:
     """The gateway of a site. `napt` is None unless `kind` is NAPT.
 
+    `others`: more addresses outside, if a NAPT has a pool of them, in the same network.
     `behind`: the site whose inside network has the address `public`; None on the Internet.
     `link`: its wire outside.
     """
@@ -101,6 +104,19 @@ class Gateway:
     behind: str | None = None
     link: Link | None = None
     firewall: Firewall | None = None
+    others: tuple[IPv4Interface, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[IPv4Interface, ...]:
+        """All its addresses outside."""
+        return (self.public, *self.others)
+
+    @property
+    def outside(self) -> str:
+        """The same as text; of more than three, how many more there are."""
+        more = len(self.addresses) - SHOWN
+        shown = ", ".join(str(address.ip) for address in self.addresses[:SHOWN])
+        return f"{shown} and {more} more" if more > 0 else shown
 
     @property
     def is_router(self) -> bool:

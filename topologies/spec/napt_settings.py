@@ -15,6 +15,7 @@ from napt_lab.nat_node.core.behavior import Behavior
 from napt_lab.nat_node.core.settings import (
     PORT_CONTROL,
     SETTINGS,
+    AddressPooling,
     Choices,
     LeaseLimits,
     PortAssignment,
@@ -24,6 +25,7 @@ from napt_lab.nat_node.core.settings import (
 __all__ = [
     "PORT_CONTROL",
     "SETTINGS",
+    "AddressPooling",
     "Behavior",
     "LeaseLimits",
     "NaptSettings",
@@ -41,6 +43,8 @@ class StaticRule:
     external_port: int
     internal_address: IPv4Address
     internal_port: int
+    external_address: IPv4Address | None = None
+    """None: the address outside that the host inside has."""
 
 
 @dataclass(frozen=True, slots=True)

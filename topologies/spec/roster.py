@@ -66,7 +66,13 @@ class Roster:
                 "198.51.100.1"
             )
         if name in self._gateways:
-            return self._gateways[name].gateway.public.ip
+            gateway = self._gateways[name].gateway
+            if gateway.others:
+                raise ValueError(
+                    f"{name!r} has several addresses; allowed: one of its addresses, as in "
+                    f"{gateway.others[0].ip}"
+                )
+            return gateway.public.ip
         return self._hosts[name].address.ip if name in self._hosts else UNKNOWN
 
     def has_errors(self, name: str) -> bool:

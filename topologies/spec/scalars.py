@@ -32,7 +32,9 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 _DURATION = re.compile(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,6})?)s)?")
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 _PORTS = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
-_RULE = re.compile(rf"(tcp|udp) +([0-9]{{1,9}}) *-> *({_ADDRESS.pattern}):([0-9]{{1,9}})")
+_RULE = re.compile(
+    rf"(tcp|udp) +(?:({_ADDRESS.pattern}):)?([0-9]{{1,9}}) *-> *({_ADDRESS.pattern}):([0-9]{{1,9}})"
+)
 
 # A node's name is typed at Mininet's prompt: there a command of the same name would win, `py`
 # makes a Python variable of it, and Mininet replaces it by the node's address.
@@ -156,12 +158,14 @@ def ports(text: str) -> range:
     return range(int(match[1]), int(match[2]) + 1)
 
 
-def count(most: int) -> Callable[[str], int]:
-    """A parser for a whole number from 1 to `most`."""
+def count(most: int, least: int = 1) -> Callable[[str], int]:
+    """A parser for a whole number from `least` to `most`."""
 
     def parse(text: str) -> int:
-        if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= most:
-            raise ValueError(f"{quoted(text)} cannot be used; allowed: a whole number, 1 to {most}")
+        if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
+            raise ValueError(
+                f"{quoted(text)} cannot be used; allowed: a whole number, {least} to {most}"
+            )
         return int(text)
 
     return parse
@@ -292,11 +296,13 @@ def usable(value: IPv4Interface, first: int = 1) -> IPv4Interface:
 
 
 def static_rule(text: str) -> StaticRule:
-    """An explicit rule, `tcp 8080 -> 10.0.0.7:8080`: external port, internal endpoint."""
+    """An explicit rule, `tcp 8080 -> 10.0.0.7:8080`; the external port may have an address."""
     match = _RULE.fullmatch(text)
     if not match:
         raise ValueError(
             f"{quoted(text)} is not a rule; allowed: PROTOCOL PORT -> ADDRESS:PORT, as in "
             "'tcp 8080 -> 10.0.0.7:8080', protocol tcp or udp"
         )
-    return StaticRule(match[1], port(match[2]), interface(match[3]).ip, port(match[4]))
+    protocol, outside, external, inside, internal = match.groups()
+    at = interface(outside).ip if outside else None
+    return StaticRule(protocol, port(external), interface(inside).ip, port(internal), at)

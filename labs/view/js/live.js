@@ -65,10 +65,15 @@ export function connectForms() {
 }
 
 /** What can be done now, and what the nodes are. @param {Pause} pause @param {string[]} nodes */
-export function allow({ open, next }, nodes) {
+export function allow({ open, next, words }, nodes) {
   /** @type {HTMLInputElement} */ (byId('line')).disabled = !open;
   /** @type {HTMLButtonElement} */ (byId('next')).disabled = !open;
   byId('next').hidden = !next;
+  const buttons = byId('words');
+  if (buttons.childElementCount !== words.length) {
+    buttons.replaceChildren(...words.map(word =>
+      html('button', { type: 'button', click: () => ask('do', { line: word }) }, word)));
+  }
   const list = byId('nodes');
   if (list.childElementCount !== nodes.length) {
     list.replaceChildren(...nodes.map(node => html('option', { value: `${node} ` })));

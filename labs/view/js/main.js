@@ -15,7 +15,7 @@ import { Player } from './player.js';
 import { listen, connectForms, predict, allow, say } from './live.js';
 
 /** @type {Pause} */
-const CLOSED = { kind: 'pause', t: 0, open: false, next: false };
+const CLOSED = { kind: 'pause', t: 0, open: false, next: false, words: [] };
 
 class View {
   constructor() {

@@ -7,10 +7,12 @@ const SIDE = 256; // ports in a row: the first byte of a port is its row, the se
 /** @type {Map<string, {url: string, used: number}>} pictures that were made, by their bits */
 const made = new Map();
 
-/** @param {string} protocol @param {string} map a bit for each port, in base64 */
-export function portMap(protocol, map) {
+/** @param {string} name a protocol, and an address if there are several @param {string} map a bit for each port, in base64 */
+export function portMap(name, map) {
   const { url, used } = made.get(map) ?? draw(map);
-  const words = `${used.toLocaleString('en')} of 65,536 ${protocol} ports have a rule`;
+  const [protocol, address] = name.split(' ');
+  const whose = address ? ` of ${address}` : '';
+  const words = `${used.toLocaleString('en')} of 65,536 ${protocol} ports${whose} have a rule`;
   return html('figure', { class: 'ports' },
     html('img', { src: url, width: SIDE, height: SIDE, alt: words }),
     html('figcaption', {}, words, html('br'), html('span', { class: 'quiet' },

@@ -177,7 +177,7 @@ class KernelNat:
             except conntrack.Unreadable:
                 self._unreadable += 1
                 continue
-            if settings.is_inside(entry.internal[0]) and entry.external[0] == settings.external:
+            if settings.is_inside(entry.internal[0]) and entry.external[0] in settings.ours:
                 yield entry
 
     def _mapping(self, entry: Entry, now: float) -> Mapping:
@@ -216,14 +216,14 @@ class KernelNat:
 
     def list_ports(self) -> dict[str, str]:
         """The external ports of all rules."""
-        return report.port_map(self._mappings())
+        return report.port_map(self._mappings(), self._settings)
 
     def add_rule(self, protocol: int, external: Endpoint, internal: Endpoint) -> Described:
         """Add an explicit rule. Raises RuleRefused, or OSError."""
         mapping = self._explicit.add(protocol, external, internal, time.monotonic())
         try:
-            port, address = mapping.external[1], show_address(internal[0])
-            _nft(f"add element {TABLE} {_map(protocol)} {{ {port} : {address} . {internal[1]} }}")
+            inside = f"{show_address(internal[0])} . {internal[1]}"
+            _nft(f"add element {TABLE} {_map(protocol)} {{ {_key(mapping)} : {inside} }}")
         except OSError:
             self._explicit.remove(mapping)
             raise
@@ -233,7 +233,7 @@ class KernelNat:
     def remove_rule(self, protocol: int, external: Endpoint) -> Described:
         """Remove an explicit rule. Raises RuleRefused, or OSError."""
         mapping = self._explicit.find(protocol, external)
-        _nft(f"delete element {TABLE} {_map(protocol)} {{ {mapping.external[1]} }}")
+        _nft(f"delete element {TABLE} {_map(protocol)} {{ {_key(mapping)} }}")
         self._explicit.remove(mapping)
         for entry in self._entries():
             if entry.inbound and (entry.protocol, entry.external) == (protocol, mapping.external):
@@ -246,6 +246,10 @@ class KernelNat:
         ended = sum(len(mapping.sessions) for mapping in self._mappings())
         conntrack.end_all(self._netlink)
         return ended
+
+    def change(self, changes: dict[str, str]) -> None:
+        """Refuse: raises ValueError."""
+        raise ValueError(f"the kernel's NAT cannot change {', '.join(changes)} while it runs")
 
     def stats(self) -> dict[str, Any]:
         """Counts of the kernel's sessions and of what its tables have dropped."""
@@ -299,6 +303,11 @@ def _timeout(name: str) -> float:
 
 def _map(protocol: int) -> str:
     return f"{PROTOCOL_NAMES[protocol]}_rules"
+
+
+def _key(mapping: Mapping) -> str:
+    address, port = mapping.external
+    return f"{show_address(address)} . {port}"
 
 
 def _nft(command: str, *options: str) -> str:

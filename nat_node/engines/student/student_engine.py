@@ -295,6 +295,10 @@ class StudentNode:
         """Have the translator end all sessions. Raises ValueError: it cannot."""
         return int(self._request({"do": "flush"})["ended"])
 
+    def change(self, changes: dict[str, str]) -> None:
+        """Ask the translator, which refuses. Raises ValueError."""
+        self._request({"do": "set", "settings": changes})
+
     def stats(self) -> dict[str, Any]:
         """Counts of the translator's rules and drops. Raises ValueError."""
         answer = self._request({"do": "stats"})

@@ -324,6 +324,10 @@ class Worker:
         """Raises ValueError: what the student's file remembers is its own."""
         raise ValueError("a translator of your own cannot be told to forget; reboot it")
 
+    def change(self, changes: dict[str, str]) -> None:
+        """Refuse: raises ValueError."""
+        raise ValueError(f"a translator of your own cannot change {', '.join(changes)}")
+
     def stats(self) -> dict[str, Any]:
         """Counts of the rules; a rule is a session here."""
         return {"rules": len(napt.rules), "sessions": len(napt.rules)}

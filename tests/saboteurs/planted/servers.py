@@ -146,3 +146,15 @@ def never(_original):
         pass
 
     return nothing
+
+
+def never_at_once(parse):
+    """The receiver dials half a second later, if not later still."""
+
+    def parsed(parser):
+        options = parse(parser)
+        if options.receive:
+            options.later = max(0.5, options.later)
+        return options
+
+    return parsed

@@ -281,6 +281,20 @@ def giving_no_port_twice(choose):
     return chosen
 
 
+def of_the_next_host(block_of):
+    """Each host has the block of ports of its neighbor."""
+    return lambda number, *rest: block_of(number + 1, *rest)
+
+
+def the_first_address(places):
+    """Of several external addresses only the first is used."""
+
+    def first(pooling, host):
+        return pooling._all[:1] if len(pooling._all) > 1 else places(pooling, host)
+
+    return first
+
+
 def giving_the_oldest_port(begin):
     """Who finds no free port takes that of the oldest rule."""
 
@@ -464,3 +478,8 @@ _OUTSIDE = "wan0"
 def taking_all_for_insiders(answer):
     """The port control server takes every sender for alice."""
     return lambda self, data, _source, now: answer(self, data, ALICE_PORT_9[0], now)
+
+
+def made_with(original, value):
+    """Each one is made with this value, whatever is asked for."""
+    return lambda _value: original(value)

@@ -23,8 +23,8 @@ MAPS = sorted(path for folder in ("nat_node", "servers", "topologies", "labs")
 NAME = re.compile(r"`(?:napt_lab\.)?((?:nat_node|topologies|labs|servers)(?:\.\w+)+)`")
 FILE = re.compile(r"(?<![\w./*-])((?:\w[\w-]*/)*\w+\.(?:py|sh|js|css|md))\b")
 FOLDER = re.compile(r"^ {4}(\w+/)(?=\s)", re.MULTILINE)
-# A reader's own files, and what an export writes.
-OTHERS = {"mine.py", "test_mine.py", "labs/conformance/rfcNNNN.py", "expect.sh"}
+# A reader's own files, and what an export or a course writes.
+OTHERS = {"TASKS.md", "mine.py", "test_mine.py", "labs/conformance/rfcNNNN.py", "expect.sh"}
 LINK = re.compile(r"\]\(([^)#]+)(?:#[\w-]*)?\)")
 MAKE = re.compile(r"\bmake ([a-z][\w-]*)")
 COMMAND = re.compile(r"(?:napt-lab|python -m labs) ([a-z][\w-]*)")

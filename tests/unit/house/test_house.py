@@ -77,6 +77,7 @@ FLOORS = {
         "labs/level_9c",
         "labs/level_9d",
         "labs/level_9e",
+        "labs/level_9f",
         "labs/level_9g",
         "labs/level_9h",
         "labs/cli",
@@ -90,8 +91,8 @@ USES_ALSO = {
     "topologies/spec": {"nat_node/core"},
     "topologies/links": {"nat_node/core"},  # the words for a packet
     "nat_node": {"nat_node/student"},
-    "labs/stage": {"nat_node/control"},  # a NAPT's rules as text, the same everywhere
-    # what programs tell, in JSON and in words, the same everywhere
+    # a NAPT's rules as text, and what programs tell, in JSON and in words, the same everywhere
+    "labs/stage": {"nat_node/control", "servers/shared"},
     "labs/exercises": {"servers/shared"},
     "labs/level_8": {"servers/shared"},
 }

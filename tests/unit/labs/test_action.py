@@ -76,7 +76,8 @@ def test_the_action_checks_the_files_that_it_is_given(tmp_path, topologies, file
 
 
 @pytest.mark.parametrize(
-    ("exercises", "told"), [("9c/door", "9c/door"), ("nets/b c.yaml", "{}/nets/b c.yaml")]
+    ("exercises", "told"),
+    [("9c/door", "9c/door"), ("nets/b c.yaml", "{}/nets/b c.yaml"), ("nets", "{}/nets")],
 )
 def test_the_action_marks_the_answers_that_it_is_given(tmp_path, exercises, told):
     work, reports, said = run_step(

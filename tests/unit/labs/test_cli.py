@@ -54,12 +54,6 @@ def test_make_knows_what_a_misspelt_target_was_meant_to_be(typed, meant):
     assert made.stderr.startswith(f"There is no `make {typed}` (did you mean `make {meant}`?): ")
 
 
-def test_make_says_that_a_level_has_no_exercises():
-    made = make("exercise-9c", "EXERCISES=8 9a")  # so that there is one
-    assert made.returncode == 2
-    assert made.stderr.startswith("Level 9c has no exercises; there are: exercise-8 exercise-9a\n")
-
-
 @pytest.mark.parametrize("given", [(), ("LEVEL=9c",), ("RULES=answers.yaml",)])
 def test_make_grade_says_what_it_wants(given):
     made = make("grade", *given)

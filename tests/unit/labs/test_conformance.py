@@ -111,7 +111,9 @@ def test_what_is_said_to_remove_a_deviation_does(name, declared):
         return
     key, value = declared.removed_by.split(": ")
     # Some deviate only where another setting, or this one, is not the usual one.
-    for other in ({}, {"filtering": "endpoint-independent"}, {"refuse-syn": "false"}):
+    for other in (
+        {}, {"filtering": "endpoint-independent"}, {"refuse-syn": "false"}, {"refuse-after": "0s"},
+    ):  # fmt: skip
         if declared.when(read_setup(Candidate("with it", other))):
             assert not declared.when(read_setup(Candidate("without", {**other, key: value})))
             return

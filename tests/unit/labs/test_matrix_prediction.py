@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import itertools
 import random
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from napt_lab.labs.capture.wire import CaptureIncomplete
+from napt_lab.labs.matrix import trying
+from napt_lab.labs.matrix.cell import Cell, Result
 from napt_lab.labs.matrix.field import Field
 from napt_lab.labs.matrix.napt_types import chosen
 from napt_lab.labs.matrix.prediction import Method, Nat, Way, predict
@@ -18,13 +23,16 @@ from napt_lab.nat_node.core.behavior import Endpoint, parse_address
 from napt_lab.nat_node.core.packet import Packet, Side
 from napt_lab.nat_node.core.settings import Settings
 from napt_lab.nat_node.core.translator import Translator
+from napt_lab.topologies.network.processes import EventLog
 from napt_lab.topologies.spec.napt_settings import Behavior, PortAssignment
 from napt_lab.topologies.spec.presets import PRESETS, Preset
 from tests.fuzz.packets import ACK, SYN, tcp, udp
 
 SERVER = (parse_address("198.51.100.10"), 3478)
 PC, INSIDE = (parse_address("10.0.0.7"), 50_000), parse_address("10.0.0.1")
-NATS = [Nat(*settings) for settings in itertools.product(Behavior, Behavior, PortAssignment)]
+# With blocks of ports a NAPT behaves as with random ports.
+ASSIGNMENTS = [each for each in PortAssignment if each is not PortAssignment.DETERMINISTIC]
+NATS = [Nat(*settings) for settings in itertools.product(Behavior, Behavior, ASSIGNMENTS)]
 TURNS = 5
 
 
@@ -96,7 +104,7 @@ def check(x: Host, y: Host) -> bool:
     return False
 
 
-@pytest.mark.parametrize("method", (Method.UDP, Method.TCP, Method.ICE))
+@pytest.mark.parametrize("method", [Method.UDP, Method.TCP, Method.ICE])
 def test_the_model_says_what_two_translators_do(method):
     otherwise = Way.RELAYED if method is Method.ICE else Way.FAILS
     wrong = [
@@ -119,7 +127,7 @@ def nat(preset: Preset) -> Nat:
     return Nat(settings.mapping, settings.filtering, settings.port_assignment)
 
 
-@pytest.mark.parametrize("method", (Method.UDP, Method.TCP, Method.ICE))
+@pytest.mark.parametrize("method", [Method.UDP, Method.TCP, Method.ICE])
 def test_of_rfc_3489s_four_kinds_only_two_pairs_fail(method):
     for a, b in itertools.product((*CONES, Preset.SYMMETRIC), repeat=2):
         fails = frozenset({a, b}) in FAIL
@@ -127,7 +135,7 @@ def test_of_rfc_3489s_four_kinds_only_two_pairs_fail(method):
 
 
 ANY, ADDRESS, STRICT = Behavior
-PRESERVE, _, RANDOM = PortAssignment
+PRESERVE, _, RANDOM = ASSIGNMENTS
 CONE = Nat(ANY, STRICT, RANDOM)
 SYMMETRIC, SYMMETRIC_KEEPING = Nat(STRICT, STRICT, RANDOM), Nat(STRICT, STRICT, PRESERVE)
 OPEN = Nat(STRICT, ANY, RANDOM)  # maps by port, lets everyone in
@@ -165,6 +173,45 @@ def test_udp_and_ice_do_not_care_who_begins():
         (Method.UDP, Method.ICE), itertools.combinations(NATS, 2)
     ):
         assert predict(method, a, b).way is predict(method, b, a).way
+
+
+class NoWire:
+    """A capture of nothing."""
+
+    def __init__(self, _net) -> None:
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error) -> None:
+        pass
+
+    def save(self, path) -> None:
+        path.touch()
+
+
+def test_cells_of_a_capture_with_a_gap_are_tried_in_halves(monkeypatch, tmp_path):
+    monkeypatch.setattr(trying, "Wire", NoWire)
+    for name in ("Ground", "take_in"):
+        monkeypatch.setattr(trying, name, lambda *_: None)
+    types, _ = chosen("home,symmetric", None)
+    cells = [Cell(Method.UDP, a, b) for a in types for b in types]
+    sizes = []
+
+    def work(_ground, _field, batch, _progress):
+        sizes.append(len(batch))
+        if len(batch) > 1 or batch[0] is cells[2]:
+            raise CaptureIncomplete("the capture lost 7 packets")
+        return [Result(batch[0], Way.DIRECT, (), 0.0)]
+
+    net: Any = SimpleNamespace(log=EventLog())
+    field = Field(types, behind_carrier=False)
+    results = trying.try_all(net, field, cells, tmp_path, lambda _: None, work)
+    assert sizes == [4, 2, 1, 1, 2, 1, 1]
+    assert [result.cell for result in results] == cells
+    assert [result.trouble for result in results] == ["", "", "the capture lost 7 packets", ""]
+    assert [path.name for path in tmp_path.iterdir()] == ["capture-udp.pcapng"]
 
 
 def test_types_are_named_and_every_name_is_one_of_them():

@@ -2,7 +2,7 @@
 
 `Nat` is a translator with a clock of its own. Every packet that passes it is judged, whatever
 the test is about: all checksums are right if they were when it came; the public side sees no
-source but the external address, and no private destination; the table agrees with itself.
+source but its external addresses, and no private destination; the table agrees with itself.
 """
 
 from __future__ import annotations
@@ -169,10 +169,10 @@ class Nat:
             assert not new, f"{show(came)} became {show(left)} with wrong checksums: {new}"
         seen, settings = IP(left), self.settings
         to = parse_address(seen.dst)
-        assert seen.dst != EXTERNAL, "the kernel would take it for its own"
+        assert to not in settings.ours, "the kernel would take it for its own"
         if settings.is_inside(to):
             return
-        assert seen.src == EXTERNAL, f"{show(left)} on the public side"
+        assert parse_address(seen.src) in settings.ours, f"{show(left)} on the public side"
         assert not settings.is_not_routable(to), f"{show(left)} on the public side"
 
     def wait(self, seconds: float) -> list[bytes]:
@@ -252,6 +252,9 @@ def check_table(translator: Translator) -> None:
         if m.external[1] in settings.ports
     )
     assert table.ports._taken == taken
+    hosts_ports = Counter((m.protocol, m.internal[0]) for m in mappings)
+    limit = settings.ports_per_subscriber
+    assert table.ports._of_host == (hosts_ports if limit else Counter())
     shared = table.ports._shared
     if shared is not None:
         rules_on = Counter((m.protocol, m.external) for m in mappings)
@@ -322,7 +325,8 @@ def assert_empty(translator: Translator) -> None:
     shared = table.ports._shared
     for holder in (
         table._by_internal, table.ports, table._outgoing, table._incoming, table._addresses,
-        table.ports._taken, sessions.by_host, sessions.deadlines, sessions.half_open,
+        table.ports._taken, table.ports._of_host, sessions.by_host, sessions.deadlines,
+        sessions.half_open,
         sessions.half_open._by_host, translator.fragments, translator.fragments._taken,
         translator.unsolicited, +shared.count if shared is not None else (),
     ):  # fmt: skip

@@ -5,7 +5,8 @@ import select
 import socket
 import stat
 import time
-from base64 import b64decode
+from base64 import b64decode, b64encode
+from dataclasses import replace
 
 import pytest
 
@@ -15,8 +16,10 @@ from napt_lab.nat_node.control.server import CLIENTS, LINE, UNREAD, Control
 from napt_lab.nat_node.core.behavior import parse_address, parse_endpoint
 from napt_lab.nat_node.core.mapping import Mapping
 from napt_lab.nat_node.core.packet import TCP, UDP
+from napt_lab.nat_node.core.settings import Settings
 
 DEADLINE = 10.0
+DOES = "rules, ports, add, remove, flush, set, stats or events"
 OWN = parse_address("24.9.3.7")
 
 
@@ -51,6 +54,9 @@ class Loop:
     def flush(self):
         self.asked.append(("flush",))
         return 3
+
+    def change(self, changes):
+        self.asked.append(("set", changes))
 
     def stats(self):
         self.asked.append(("stats",))
@@ -148,8 +154,13 @@ def test_a_rule_is_added_and_removed(loop):
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"do": "dance"}, "cannot do 'dance': rules, ports, add, remove, flush, stats or events"),
-        ({"do": None}, "cannot do None: rules, ports, add, remove, flush, stats or events"),
+        (
+            {"do": "dance"},
+            f"cannot do 'dance': {DOES}",
+        ),
+        ({"do": None}, f"cannot do None: {DOES}"),
+        ({"do": "set"}, "settings must be keys with texts"),
+        ({"do": "set", "settings": {"idle.udp": 30}}, "settings must be keys with texts"),
         ({"do": "rules", "limit": -1}, "limit must be a number from 0 to 5000"),
         ({"do": "rules", "limit": 5001}, "limit must be a number from 0 to 5000"),
         ({"do": "rules", "limit": "9"}, "limit must be a number from 0 to 5000"),
@@ -279,9 +290,12 @@ def test_ports_in_use_are_a_bit_each():
         for n, port in enumerate((1, 9, 65535))
     ]
     mappings.append(Mapping(4, UDP, (1, 2), (5, 8), (3, 4), 0.0, "", False))
-    maps = {name: b64decode(bits) for name, bits in report.port_map(mappings).items()}
+    one = Settings(5, 6, 7)
+    maps = {name: b64decode(bits) for name, bits in report.port_map(mappings, one).items()}
     assert {name: len(bits) for name, bits in maps.items()} == {"tcp": 8192, "udp": 8192}
     used = [p for p in range(65536) if maps["tcp"][p // 8] >> p % 8 & 1]
     assert used == [1, 9, 65535]
     assert maps["udp"][1] == 1
     assert sum(maps["udp"]) == 1
+    several = report.port_map(mappings, replace(one, others=(8,)))
+    assert several == {f"{name} 0.0.0.5": b64encode(bits).decode() for name, bits in maps.items()}

@@ -114,6 +114,7 @@ options = st.fixed_dictionaries(
         "ports": st.just(POOL),
         "host_limit": st.sampled_from([3, 1000]),
         "session_limit": st.sampled_from([5, 1000]),
+        "ports_per_subscriber": st.sampled_from([1, 2]),  # deterministic assignment needs some
     }
 )
 

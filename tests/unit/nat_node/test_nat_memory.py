@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napt_lab.nat_node.core.behavior import parse_address
+from napt_lab.nat_node.core.settings import changed
 from napt_lab.nat_node.core.table import Table
 from napt_lab.nat_node.core.translator import Translator
 from napt_lab.nat_node.persistence import state_file
@@ -226,16 +227,21 @@ def path(tmp_path):
     return tmp_path / "control.sock.state"
 
 
-def start(path, nat, settings=b"these"):
-    translator, _, goes_on = recover(lambda: Nat().translator, path, settings, nat.now)
-    check_table(translator)
-    return translator, goes_on
+def file_of(path, rules="these"):
+    return StateFile(path, Nat().settings, rules)
+
+
+def start(path, nat, rules="these"):
+    file = file_of(path, rules)
+    found = recover(lambda choices: Translator(choices, nat.chance.randrange), file, nat.now)
+    check_table(found.translator)
+    return found.translator, found.goes_on
 
 
 def written(path):
     """A file with the rules of a busy NAPT."""
     nat = busy()
-    records = StateFile(path, b"these", 10_000).make_room(bytes(records_of(nat)), FEWEST)
+    records = file_of(path).make_room(bytes(records_of(nat)), FEWEST)
     assert records is not None
     return nat
 
@@ -273,7 +279,7 @@ def test_what_is_written_is_in_the_file_at_once(path):
 @pytest.mark.parametrize("what", ["boot", "settings"])
 def test_a_file_of_another_boot_or_other_settings_is_not_used(path, what, monkeypatch, capfd):
     nat = written(path)
-    settings = b"others" if what == "settings" else b"these"
+    settings = "others" if what == "settings" else "these"
     if what == "boot":
         boot = path.with_name("boot")
         boot.write_text("f" * 36)
@@ -285,15 +291,16 @@ def test_a_file_of_another_boot_or_other_settings_is_not_used(path, what, monkey
     assert start(path, nat, settings)[1], "the new file is good"
 
 
+IN_RULE = state_file._HEAD_SIZE + BODY_AT + 10  # within the first record
 DAMAGE = {
     "empty": (lambda data: b"", "it ends after 0 bytes, within its head"),
     "cut in the head": (lambda data: data[:20], "it ends after 20 bytes, within its head"),
     "cut": (lambda data: data[:-1], "where its head says"),
     "too long": (lambda data: data + bytes(RECORD), "where its head says"),
     "zeros": (lambda data: bytes(len(data)), "its head is not one that this program has written"),
-    "text": (lambda data: b"hello " * 100, "its head is not one that this program has written"),
+    "text": (lambda data: b"hello " * 1000, "its head is not one that this program has written"),
     "a wrong byte in a record": (
-        lambda data: data[:90] + bytes([data[90] ^ 1]) + data[91:],
+        lambda data: data[:IN_RULE] + bytes([data[IN_RULE] ^ 1]) + data[IN_RULE + 1 :],
         "record 0: its checksum is wrong",
     ),
 }
@@ -317,7 +324,7 @@ def test_a_damaged_file_is_set_aside_and_the_table_is_empty(path, name, capfd):
 
 def test_a_file_larger_than_any_table_is_set_aside(path, capfd):
     nat = written(path)
-    assert StateFile(path, b"these", 10**9).make_room(b"", 500_000)
+    assert file_of(path).make_room(b"", 500_000)
     assert not start(path, nat)[1]
     assert "it has 500000 records where 393214 are the most" in capfd.readouterr().err
 
@@ -336,3 +343,37 @@ def test_without_a_place_for_the_file_there_is_a_translator_all_the_same(tmp_pat
     assert not goes_on
     assert nat.out(udp(f"{ALICE}:53", f"{SERVER}:53"))
     assert "No such file or directory: no room for 1024 records" in capfd.readouterr().err
+
+
+def test_what_was_changed_meanwhile_holds_for_the_next_translator(path, capfd):
+    """It is started with the same command line; or with another one that says the same."""
+    nat = written(path)
+    file = file_of(path)
+    assert file.open() is not None
+    changes = {"idle.udp": "30.0", "filtering": "endpoint-independent"}
+    file.change(changes)
+    translator, goes_on = start(path, nat)
+    assert goes_on
+    assert translator.settings == changed(nat.settings, changes)
+    assert picture(translator.table) == picture(nat.translator.table)
+
+    again = StateFile(path, translator.settings, "these")
+    assert recover(lambda choices: Translator(choices, lambda _: 0), again, nat.now).goes_on
+    assert again.changes == {}
+    again.change({"idle.udp": "40.0"})
+    assert not start(path, nat)[1]  # the first command line is no longer that of this file
+    assert "of other settings" in capfd.readouterr().err
+
+
+def test_a_larger_file_has_the_changes_too(path):
+    nat = Nat()
+    found = recover(lambda choices: Translator(choices, lambda _: 0), file_of(path), nat.now)
+    assert found.memory is not None
+    found.file.change({"session-limit": "200000"})
+    nat.translator = found.translator
+    found.translator.change(found.file.settings)
+    found.memory.change(found.file.settings)
+    open_many(nat, 2 * FEWEST)
+    translator, goes_on = start(path, nat)
+    assert goes_on
+    assert translator.settings.session_limit == 200_000

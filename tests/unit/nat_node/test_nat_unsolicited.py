@@ -43,6 +43,13 @@ def test_its_sender_is_told_after_six_seconds_and_not_before():
     assert_empty(nat.translator)
 
 
+def test_or_at_once_where_that_is_set():
+    nat = Nat(refuse_after=0.0)
+    nat.outside(SYN)
+    (told,) = nat.wait(0)
+    assert show(told) == f"icmp 3 {EXTERNAL} > {OTHER}"
+
+
 def test_it_is_told_once_however_often_it_asks():
     nat = Nat()
     for _ in range(3):

@@ -16,7 +16,7 @@ internet: {files: {address: 198.51.100.10, runs: [file-server, relay, {relay: {p
 sites:
   a:
     gateway: {kind: napt, public: 24.9.3.7, private: 10.0.0.1/24}
-    hosts: {alice: 10.0.0.7, anna: {address: 10.0.0.8, link: dsl}}
+    hosts: {alice: [10.0.0.7, 10.0.0.70], anna: {address: 10.0.0.8, link: dsl}}
   b:
     gateway: {kind: napt, engine: nftables, public: 24.9.3.8, private: 10.1.0.1/24}
     hosts: {bob: 10.1.0.9}
@@ -86,6 +86,7 @@ def test_the_topology_is_what_it_is_afterwards():
         ("bob", "10.1.0.9/24"),
         ("alice", "10.1.0.20/24"),
     ]
+    assert b.hosts[1].others == ()
     assert b.hosts[1].link == Link(delay=0.04, jitter=0.005)
     dsl = TOPOLOGY.sites[0].hosts[1].link
     assert a.hosts[0].link == Link(dsl.delay, dsl.jitter, 0.05, 0, dsl.rate, dsl.queue, dsl.mtu)

@@ -45,7 +45,7 @@ def problems(keys):
     return []
 
 given = site("burst: 5")
-words = nat_node_flags(given, given.gateway.napt, Path("c.sock"))
+words = nat_node_flags(given, given.gateway.napt, Path("c.sock"), [])
 arguments = _parser().parse_args(["run", *words])
 (setting,) = [each for each in SETTINGS if each.name == "burst"]
 print(json.dumps({
@@ -99,6 +99,8 @@ def test_the_translator_is_used_for_its_declarations_and_its_words_for_a_packet_
     assert used == {
         ("topologies/links/__main__.py", f"{core}.events"),
         ("topologies/links/__main__.py", f"{core}.packet"),
+        ("topologies/spec/address_pool.py", f"{core}.pooling"),
+        ("topologies/spec/address_pool.py", f"{core}.settings"),
         ("topologies/spec/napt_settings.py", f"{core}.behavior"),
         ("topologies/spec/napt_settings.py", f"{core}.settings"),
     }

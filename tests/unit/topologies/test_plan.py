@@ -13,11 +13,16 @@ from napt_lab.nat_node.core.behavior import parse_address
 from napt_lab.nat_node.core.settings import Settings
 from napt_lab.topologies.network.build_error import BuildError
 from napt_lab.topologies.network.builder import Network
-from napt_lab.topologies.network.plan import node_plans, segments
+from napt_lab.topologies.network.plan import (
+    mtu_commands,
+    neighbor_commands,
+    node_plans,
+    segments,
+)
 from napt_lab.topologies.network.programs import gateway_command, nat_node_flags
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.kernel_nat import ruleset
-from napt_lab.topologies.spec.loader import load
+from napt_lab.topologies.spec.loader import load, loads
 from napt_lab.topologies.spec.napt_settings import LeaseLimits, NaptSettings, StaticRule
 from napt_lab.topologies.spec.roster import Roster
 from napt_lab.topologies.spec.scalars import PRIVATE, SHARED
@@ -68,7 +73,7 @@ def test_both_engines_take_the_same_for_private(public, dropped):
     site = load(TOPOLOGIES / "carrier.yaml").sites[1]
     inside = IPv4Interface("192.168.7.1/24")
     gateway = replace(site.gateway, public=IPv4Interface(f"{public}/24"), private=inside)
-    rules = ruleset(gateway, site.gateway.napt)
+    rules = ruleset(gateway, site.gateway.napt, [])
     networks = [f"{n}" for n in (*PRIVATE, SHARED) if f"{n}" in rules.partition("oifname")[2]]
     assert networks == dropped
     settings = Settings(parse_address(public), parse_address("192.168.7.1"), 0xFFFFFF00)
@@ -111,7 +116,7 @@ def test_every_setting_of_a_napt_reaches_the_translator(two_sites):
         rules=(StaticRule("tcp", 8080, IPv4Address("10.0.0.7"), 80),),
         port_control=LeaseLimits(2, 30, 5),
     )
-    flags = nat_node_flags(site, settings, Path("/run/x.sock"))
+    flags = nat_node_flags(site, settings, Path("/run/x.sock"), [IPv4Address("10.0.0.7")])
     given = dict(pairwise(flags))
     assert given["--external"] == "24.9.3.7"
     assert given["--internal"] == "10.0.0.1/24"
@@ -122,17 +127,32 @@ def test_every_setting_of_a_napt_reaches_the_translator(two_sites):
     assert "--no-hairpinning" in flags
     assert "--port-control" in flags
     assert (given["--min-lifetime"], given["--max-lifetime"], given["--quota"]) == ("2", "30", "5")
-    assert "--port-control" not in nat_node_flags(site, NaptSettings(), Path("/run/x.sock"))
+    assert "--port-control" not in nat_node_flags(site, NaptSettings(), Path("/run/x.sock"), [])
 
 
 def test_the_kernel_gets_the_same_pool_and_rules(two_sites):
     rule = StaticRule("udp", 5000, IPv4Address("10.0.0.7"), 53)
     settings = replace(NaptSettings(), ports=range(2000, 3001), rules=(rule,))
-    text = ruleset(two_sites.sites[0].gateway, settings)
-    assert "elements = { 5000 : 10.0.0.7 . 53 }" in text
-    assert "masquerade to :2000-3000" in text
+    text = ruleset(two_sites.sites[0].gateway, settings, [])
+    assert "elements = { 24.9.3.7 . 5000 : 10.0.0.7 . 53 }" in text
+    assert "meta l4proto { tcp, udp } snat ip to 24.9.3.7:2000-3000" in text
 
 
 def test_no_network_outside_the_sandbox(two_sites):
     with pytest.raises(BuildError, match="sandbox"), Network(two_sites):
         pass
+
+
+def test_a_host_with_several_addresses_has_all_of_them_everywhere():
+    text = (
+        b"internet: {stun: {address: [198.51.100.2, 198.51.100.3], link: dsl}, web: 198.51.100.9}"
+    )
+    plans = list(node_plans(loads(text, Path("t.yaml"))))
+    stun = next(plan for plan in plans if plan.name == "stun")
+    for address in ("198.51.100.2", "198.51.100.3"):
+        assert f"address add {address}/24 broadcast + dev eth0" in stun.ip_commands()
+        for other, device in (("web", "eth0"), ("internet", "isp1")):
+            mac = "02:00:c6:33:64:02"
+            neighbor = f"neigh add {address} lladdr {mac} dev {device} nud permanent"
+            assert neighbor in neighbor_commands(plans)[other]
+            assert f"route add {address} dev {device} mtu lock 1492" in mtu_commands(plans)[other]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Interface
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def test_the_hotel_blocks_udp_and_the_office_lets_dns_through():
     assert gateway("preset: hotel").firewall == Firewall(blocks=(UDP,))
     office = gateway("preset: office").firewall
     assert office == Firewall(blocks=(UDP,), allows=(Traffic("udp", 53),))
-    lines = [line.strip() for line in office.ruleset("24.9.3.7").splitlines()]
+    lines = [line.strip() for line in office.ruleset([IPv4Interface("24.9.3.7/24")]).splitlines()]
     drop = 'log prefix "blocked" group 8 drop'
     assert lines[3:5] == ["udp dport 53 accept", f'iifname "lan0" meta l4proto udp {drop}']
 

@@ -1,0 +1,155 @@
+"""A course of one's own: a folder with its exercises, its secret, and what students get.
+
+exercises/        the exercises, with their solutions: the teacher's
+course.secret     from which each student's variant is drawn: the teacher's alone
+students.csv      id,name
+template/         a repository for students, without solutions; GitHub marks it at each push
+hand-out/ID/      the same for each student, with the student's key and own tasks
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from napt_lab.labs.classroom.submissions import ANSWERS, read_names
+from napt_lab.labs.exercises.exercise import FOLDER, Exercise, load
+from napt_lab.labs.exercises.variant import Student
+from napt_lab.labs.stage.drawing import draw
+from napt_lab.labs.stage.rule_lines import count
+from napt_lab.topologies.spec.loader import read_file
+
+SECRET, STUDENTS, CODE = "course.secret", "students.csv", "student.txt"
+EXERCISES, TEMPLATE, HAND_OUT = "exercises", "template", "hand-out"
+#: To begin with, by their names here; the teacher changes them, or writes others.
+FIRST = {
+    "1-door": "9c-1-door.yaml",
+    "2-two-servers": "9c-3-two-servers.yaml",
+    "3-repair": "9c-5-repair.yaml",
+}
+ANSWERS_OF = ("solution", "answer")  # keys that are empty in what students get
+
+_IGNORED = f"{SECRET}\n{STUDENTS}\n{HAND_OUT}/\nsubmissions/\nmarks*\n"
+_WORKFLOW = """\
+name: marks
+on: push
+permissions:
+  contents: read
+jobs:
+  marks:
+    runs-on: ubuntu-24.04
+    timeout-minutes: 15
+    steps:
+      - uses: actions/checkout@v4
+      - id: student
+        run: echo "code=$(head -n 1 {code})" >> "$GITHUB_OUTPUT"
+      - uses: {action}
+        with:
+          answers: {answers}
+          exercises: {exercises}
+          student: ${{{{ steps.student.outputs.code }}}}
+"""
+_README = """\
+# Exercises
+
+![marks](../../actions/workflows/marks.yml/badge.svg)
+
+The network is up, something is missing, and you add it.
+
+1. `{code}` has one line, `ID:KEY`, as it was given to you. It makes the exercises yours: nobody \
+else has these addresses, ports and names.
+2. Do them at a prompt: `napt-lab exercise {exercises}/ --student "$(cat {code})"`. `check` says \
+what holds so far, `hint` and `why` help.
+3. Write what you have typed into `{answers}`, in the same order, and push. GitHub does it again \
+and marks it: the badge is green when you have all points, and the run in the tab Actions says \
+what is missing. The same on your own machine:
+   `napt-lab grade {exercises}/ --rules {answers} --student "$(cat {code})"`
+"""
+
+
+def new_course(folder: Path, action: str) -> None:
+    """Make the folder. FileExistsError if there is something in it; OSError."""
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty; allowed: a new folder")
+    (folder / EXERCISES).mkdir(parents=True)
+    for name, source in FIRST.items():
+        shutil.copyfile(FOLDER / source, folder / EXERCISES / f"{name}.yaml")
+    descriptor = os.open(folder / SECRET, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(f"{secrets.token_urlsafe(24)}\n")
+    (folder / STUDENTS).write_text("id,name\n", encoding="utf-8")
+    (folder / ".gitignore").write_text(_IGNORED, encoding="utf-8")
+    workflows = folder / TEMPLATE / ".github" / "workflows"
+    workflows.mkdir(parents=True)
+    words = {"code": CODE, "answers": ANSWERS, "exercises": EXERCISES, "action": action}
+    (workflows / "marks.yml").write_text(_WORKFLOW.format(**words), encoding="utf-8")
+    (folder / TEMPLATE / "README.md").write_text(_README.format(**words), encoding="utf-8")
+    write_template(folder)
+
+
+def write_template(folder: Path) -> list[Exercise]:
+    """Put the exercises into the template, without what gives them away. TopologyError, OSError."""
+    exercises = [load(path.absolute()) for path in sorted((folder / EXERCISES).glob("*.yaml"))]
+    place = folder / TEMPLATE / EXERCISES
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    for exercise in exercises:
+        (place / exercise.path.name).write_text(without_answers(exercise.path), encoding="utf-8")
+    names = "".join(f"{exercise.name}: []\n" for exercise in exercises)
+    head = "# For each exercise what you have typed, a line each, in the same order:\n# NAME:\n"
+    head += "#   - rule add …\n#   - …\n"
+    (folder / TEMPLATE / ANSWERS).write_text(head + names, encoding="utf-8")
+    (folder / TEMPLATE / CODE).write_text("ID:KEY\n", encoding="utf-8")
+    return exercises
+
+
+def hand_out(folder: Path, secret: bytes) -> int:
+    """Make the template anew, and a folder for each student; returns how many there are.
+
+    Raises FolderError for the students' file, ValueError for an ID, TopologyError for an exercise,
+    OSError.
+    """
+    exercises = write_template(folder)
+    names = read_names(folder / STUDENTS)
+    for who, name in names.items():
+        if Path(who).name != who or who.startswith("."):
+            raise ValueError(f"{who!r} cannot be the name of a folder, and so no ID here")
+        student = Student.of(who, secret)
+        place = folder / HAND_OUT / who
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(folder / TEMPLATE, place)
+        (place / CODE).write_text(f"{student.code}\n", encoding="utf-8")
+        mine = [load(exercise.path, student) for exercise in exercises]
+        (place / "TASKS.md").write_text(_tasks(name or who, mine), encoding="utf-8")
+    return len(names)
+
+
+def without_answers(path: Path) -> str:
+    """The exercise in a file for students: neither its solution nor the mistakes' lines."""
+    top: dict[str, Any] = yaml.load(read_file(path), Loader=yaml.BaseLoader)
+    for part in (top, *top.get("cases", ())):
+        for holder in (part, *part.get("mistakes", ())):
+            holder |= {key: [] for key in ANSWERS_OF if key in holder}
+    return yaml.safe_dump(top, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _tasks(name: str, exercises: Sequence[Exercise]) -> str:
+    """The tasks of one student, to be read on a page."""
+    parts = [f"# The exercises of {name}\n"]
+    for exercise in exercises:
+        topology = exercise.topology()
+        wanted = [(done.text, done.points) for done in exercise.done]
+        wanted += [(expected.text, expected.points) for expected in topology.expect]
+        drawing = "\n".join(line.rstrip() for line in draw(topology))
+        points = "\n".join(f"- {text} ({count(number, 'point')})" for text, number in wanted)
+        parts.append(
+            f"## {exercise.name}: {exercise.title}\n\n{exercise.task}\n\n"
+            f"```\n{drawing}\n```\n\n{points}\n"
+        )
+    return "\n".join(parts)

@@ -1,0 +1,1 @@
+"""Level 9f: TCP hole punching, by simultaneous open."""

@@ -1,0 +1,101 @@
+"""A course of one's own: what is made, and that students get neither solutions nor the secret."""
+
+from __future__ import annotations
+
+import re
+import stat
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from napt_lab.labs.classroom.course_folder import FIRST, without_answers
+from napt_lab.labs.cli.course_commands import course
+from napt_lab.labs.exercises.answers import load_answers
+from napt_lab.labs.exercises.command_line import chosen, read_secret, read_tasks
+from napt_lab.labs.exercises.exercise import FOLDER, LEVELS, cases, load, series
+from napt_lab.labs.exercises.variant import Student
+from tests.unit.labs.test_action import ACTION
+
+EXERCISES = [exercise for level in LEVELS for exercise in series(level)]
+
+
+def run(*arguments, status=0):
+    done = CliRunner().invoke(course, [str(argument) for argument in arguments])
+    assert done.exit_code == status, done.output
+    return done.output
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "networks"
+    assert "Next:" in run("new", folder, "--action", "me/napt-lab@v1")
+    (folder / "students.csv").write_text("id,name\nmia,Mia\nnoah,=1+1\n")
+    assert "2 students" in run("hand-out", folder)
+    return folder
+
+
+def test_what_students_get(folder):
+    secret = folder / "course.secret"
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    mia = Student.of("mia", read_secret(secret))
+    place = folder / "hand-out" / "mia"
+    assert (place / "student.txt").read_text() == f"{mia.code}\n"
+    exercises, _ = chosen(str(place / "exercises"), student=mia)
+    assert [exercise.name for exercise in exercises] == list(FIRST)
+    assert [exercise.number for exercise in exercises] == [1, 2, 3]
+    teachers, _ = chosen(str(folder / "exercises"), student=mia)
+    tasks = (place / "TASKS.md").read_text()
+    assert all(teacher.task in tasks for teacher in teachers)
+    handed = [path for place in (folder / "hand-out", folder / "template")
+              for path in place.rglob("*") if path.is_file()]  # fmt: skip
+    for path in handed:
+        text = path.read_text()
+        assert secret.read_text().strip() not in text
+        for teacher in (*teachers, *chosen(str(folder / "exercises"))[0]):
+            rules = [line for line in teacher.solution if line.startswith("rule ")]
+            assert not [line for line in rules if line in text]
+    assert load_answers(place / "answers.yaml", list(FIRST)).lines == dict.fromkeys(FIRST, ())
+    assert read_tasks(str(place / "exercises"), place / "answers.yaml", mia)
+    rows = run("keys", folder / "students.csv", "--secret", secret).splitlines()
+    assert rows[1] == f"mia,Mia,{mia.code}"
+    assert rows[2].startswith("noah,'=1+1,noah:")
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
+def test_what_is_handed_out_has_the_same_variant_and_no_solution(exercise, tmp_path):
+    copy = tmp_path / exercise.path.name
+    copy.write_text(without_answers(exercise.path))
+    student = Student.of("mia", b"a secret of some length")
+    mine, theirs = load(exercise.path, student), load(copy, student)
+    assert (theirs.title, theirs.task, theirs.case) == (mine.title, mine.task, mine.case)
+    assert (theirs.done, theirs.files) == (mine.done, mine.files)
+    assert str(theirs.topology().sites) == str(mine.topology().sites)
+    assert [m.says for m in theirs.mistakes] == [m.says for m in mine.mistakes]
+    for case in cases(load(copy)):
+        assert not any((case.solution, *(mistake.answer for mistake in case.mistakes)))
+
+
+def test_the_workflow_marks_what_the_action_takes(folder):
+    workflow = folder / "template" / ".github" / "workflows" / "marks.yml"
+    steps = yaml.safe_load(workflow.read_text())["jobs"]["marks"]["steps"]
+    assert steps[-1]["uses"] == "me/napt-lab@v1"
+    assert set(steps[-1]["with"]) <= set(ACTION["inputs"])
+    assert (folder / "template" / steps[-1]["with"]["exercises"]).is_dir()
+    assert (folder / "template" / steps[-1]["with"]["answers"]).is_file()
+    readme = (folder / "template" / "README.md").read_text()
+    assert re.search(r"actions/workflows/(.*)/badge.svg", readme)[1] == workflow.name
+
+
+def test_what_cannot_be_a_course(folder, tmp_path):
+    assert "is not empty" in run("new", folder, status=2)
+    (folder / "students.csv").write_text("id\n../mia\n")
+    assert "cannot be the name of a folder" in run("hand-out", folder, status=2)
+    (folder / "students.csv").write_text("id\nmia\n")
+    (folder / "exercises" / "4-mine.yaml").write_text(
+        (FOLDER / "8-1-proxy.yaml").read_text().replace("hints:", "hintz:")
+    )
+    assert "4-mine.yaml:24: hintz: unknown key" in run("hand-out", folder, status=2)
+    assert "No such file" in run("hand-out", tmp_path / "nowhere", status=2)
+    (folder / "course.secret").write_text("short\n")
+    assert "5 bytes are not a secret" in run("hand-out", folder, status=2)
