@@ -81,16 +81,22 @@ sites:
     return loads(text.encode(), Path("n.yaml"))
 
 
-def verdicts(topology):
-    with Network(topology) as net, Wire(net) as wire:
-        outcomes = run_checks(net, wire, topology.expect)
+def verdicts(net, wire):
+    outcomes = run_checks(net, wire, net.topology.expect)
     return {o.expectation.text: (o.verdict.value, o.evidence) for o in outcomes}
 
 
 @pytest.mark.parametrize("levels", LEVELS.values(), ids=LEVELS)
-def test_sentences_hold_through_two_napts(levels):
-    carrier, home = levels
-    found = verdicts(neighborhood(carrier, home, EXPECT))
+def test_all_that_passes_through_two_napts(levels):
+    topology = neighborhood(*levels, EXPECT, narrow="link: {mtu: 1300}")
+    with Network(topology) as net, Wire(net) as wire:
+        both_tables_both_drops_errors_and_fragments(net, wire)
+        sentences_hold_through_two_napts(net, wire)
+        a_transfer_between_homes_finds_the_mtu_of_a_narrow_home(net)
+
+
+def sentences_hold_through_two_napts(net, wire):
+    found = verdicts(net, wire)
     assert {each: verdict for each, verdict in found.items() if verdict[0] != "passed"} == {}
     evidence = "\n".join(found["server reaches alice:80 at 24.9.3.7:8080 via forwarded"][1])
     assert "cgn rewrote 24.9.3.7:8080 to 100.64.0.7:8080" in evidence
@@ -99,11 +105,10 @@ def test_sentences_hold_through_two_napts(levels):
 
 
 def test_each_level_is_measured_from_its_own_outside():
-    found = verdicts(
-        neighborhood(
-            "mapping: address-and-port-dependent",
-            "filtering: endpoint-independent",
-            """
+    topology = neighborhood(
+        "mapping: address-and-port-dependent",
+        "filtering: endpoint-independent",
+        """
 expect:
   - cgn maps address-and-port-dependent
   - napt_a maps endpoint-independent
@@ -111,8 +116,9 @@ expect:
   - napt_a hairpins
   - server reaches alice:80 at cgn:8080 via forwarded at napt_b
 """,
-        )
     )
+    with Network(topology) as net, Wire(net) as wire:
+        found = verdicts(net, wire)
     elsewhere = found.pop("server reaches alice:80 at cgn:8080 via forwarded at napt_b")
     assert elsewhere[0] == "failed"
     assert elsewhere[1][-1] == "the path is forwarded at cgn and napt_a; expected: napt_b"
@@ -122,61 +128,58 @@ expect:
     assert SERVER not in asked
 
 
-@pytest.mark.parametrize("levels", LEVELS.values(), ids=LEVELS)
-def test_both_tables_both_drops_errors_and_fragments(levels):
-    with Network(neighborhood(*levels)) as net, Wire(net) as wire:
-        serve(net["server"], 80)
-        got = run(net["alice"], f"curl -sS --max-time 5 http://{SERVER}/it")
-        assert (got.status, got.stdout) == (0, "hello"), got.stderr
-        (home,) = (r for r in net.napt("napt_a").rules() if not r["explicit"])
-        (carrier,) = (r for r in net.napt("cgn").rules() if not r["explicit"])
-        assert home["internal"].startswith("10.0.0.7:")
-        assert home["external"] == carrier["internal"]
-        assert carrier["external"].startswith("24.9.3.7:")
+def both_tables_both_drops_errors_and_fragments(net, wire):
+    server = serve(net["server"], 80)
+    got = run(net["alice"], f"curl -sS --max-time 5 http://{SERVER}/it")
+    server.kill()
+    server.await_end()
+    assert (got.status, got.stdout) == (0, "hello"), got.stderr
+    (home,) = (r for r in net.napt("napt_a").rules() if not r["explicit"])
+    (carrier,) = (r for r in net.napt("cgn").rules() if not r["explicit"])
+    assert home["internal"].startswith("10.0.0.7:")
+    assert home["external"] == carrier["internal"]
+    assert carrier["external"].startswith("24.9.3.7:")
 
-        # An ICMP error from the Internet, through both: the port is closed.
-        mark = wire.mark()
-        asked = net["alice"].run(["sh", "-c", f"echo hi | nc -u -w1 {SERVER} 7"])
-        assert asked.status == 0, asked.stderr
-        error = wire.wait_for(
-            "alice:eth0", lambda p: p.icmp == (3, 3), deadline=5, what="the error", since=mark
-        )
-        assert error.packet.quoted is not None
-        assert error.packet.quoted.source == "10.0.0.7"
+    # An ICMP error from the Internet, through both: the port is closed.
+    mark = wire.mark()
+    asked = net["alice"].run(["sh", "-c", f"echo hi | nc -u -w1 {SERVER} 7"])
+    assert asked.status == 0, asked.stderr
+    error = wire.wait_for(
+        "alice:eth0", lambda p: p.icmp == (3, 3), deadline=5, what="the error", since=mark
+    )
+    assert error.packet.quoted is not None
+    assert error.packet.quoted.source == "10.0.0.7"
 
-        # Fragments through both, both ways.
-        answered = run(net["alice"], f"ping -c1 -W3 -s 4000 {SERVER}")
-        assert answered.status == 0, answered.stdout
+    # Fragments through both, both ways.
+    answered = run(net["alice"], f"ping -c1 -W3 -s 4000 {SERVER}")
+    assert answered.status == 0, answered.stdout
 
-        # The narrow place lies behind both, then between them, and alice hears of it.
-        for interface in net["internet"].interfaces:
-            if net["internet"].ports[int(interface[3:]) - 1].address.ip.exploded == "151.101.1.1":
-                set_mtu(net["internet"], interface, 1300)
-        told = run(net["alice"], f"ping -M do -c1 -W2 -s 1400 {SERVER}").stdout
-        assert "Frag needed and DF set (mtu = 1300)" in told
-        set_mtu(net["cgn"], "wan0", 1200)
-        told = run(net["alice"], f"ping -M do -c1 -W2 -s 1260 {SERVER}").stdout
-        assert "Frag needed and DF set (mtu = 1200)" in told, told
+    # The narrow place lies behind both, then between them, and alice hears of it.
+    for interface in net["internet"].interfaces:
+        if net["internet"].ports[int(interface[3:]) - 1].address.ip.exploded == "151.101.1.1":
+            set_mtu(net["internet"], interface, 1300)
+    told = run(net["alice"], f"ping -M do -c1 -W2 -s 1400 {SERVER}").stdout
+    assert "Frag needed and DF set (mtu = 1300)" in told
+    set_mtu(net["cgn"], "wan0", 1200)
+    told = run(net["alice"], f"ping -M do -c1 -W2 -s 1260 {SERVER}").stdout
+    assert "Frag needed and DF set (mtu = 1200)" in told, told
 
-        # Nothing of a home is on the carrier's wire, nothing of the carrier on the Internet's.
-        homes, shared = IPv4Network("10.0.0.0/8"), IPv4Network("100.64.0.0/10")
-        assert not [c for c in wire.packets("cgn:lan0") if c.packet.names_any_of(homes)]
-        outside = wire.packets("cgn:wan0")
-        assert outside
-        assert not [c for c in outside if c.packet.names_any_of(homes)]
-        assert not [c for c in outside if c.packet.names_any_of(shared)]
+    # Nothing of a home is on the carrier's wire, nothing of the carrier on the Internet's.
+    homes, shared = IPv4Network("10.0.0.0/8"), IPv4Network("100.64.0.0/10")
+    assert not [c for c in wire.packets("cgn:lan0") if c.packet.names_any_of(homes)]
+    outside = wire.packets("cgn:wan0")
+    assert outside
+    assert not [c for c in outside if c.packet.names_any_of(homes)]
+    assert not [c for c in outside if c.packet.names_any_of(shared)]
 
 
-@pytest.mark.parametrize("levels", LEVELS.values(), ids=LEVELS)
-def test_a_transfer_between_homes_finds_the_mtu_of_a_narrow_home(levels):
+def a_transfer_between_homes_finds_the_mtu_of_a_narrow_home(net):
     """The carrier's own ICMP error about a packet that it has hairpinned reaches the sender."""
-    carrier, home = levels
-    with Network(neighborhood(carrier, home, narrow="link: {mtu: 1300}")) as net:
-        serve(net["alice"], 80, os.urandom(300_000))
-        got = run(net["bob"], "curl -sS --max-time 20 -o got http://24.9.3.7:8080/it")
-        assert got.status == 0, got.stderr
-        same = (net["bob"].home / "got").read_bytes() == (net["alice"].home / "it").read_bytes()
-        assert same
+    serve(net["alice"], 80, os.urandom(300_000))
+    got = run(net["bob"], "curl -sS --max-time 20 -o got http://24.9.3.7:8080/it")
+    assert got.status == 0, got.stderr
+    same = (net["bob"].home / "got").read_bytes() == (net["alice"].home / "it").read_bytes()
+    assert same
 
 
 @pytest.mark.parametrize("victim", ["cgn", "napt_a"])

@@ -18,7 +18,7 @@ def test_four_labs_do_not_notice_each_other(tmp_path):
     installed.lay_out(tmp_path)
     labs = [
         subprocess.Popen(
-            [sys.executable, "-m", "napt_lab.labs", "lab", "9c"],
+            [sys.executable, "-m", "napt_lab.labs", "lab", "9a"],
             cwd=tmp_path,
             env=installed.environment(tmp_path),
             stdin=subprocess.DEVNULL,
@@ -34,6 +34,6 @@ def test_four_labs_do_not_notice_each_other(tmp_path):
         for lab in labs:
             lab.kill()
     assert [lab.returncode for lab in labs] == [0] * 4, "\n".join(stories)
-    results = json.loads((tmp_path / "runs/9c/results.json").read_text(encoding="utf-8"))
+    results = json.loads((tmp_path / "runs/9a/results.json").read_text(encoding="utf-8"))
     assert results["passed"]
-    assert (tmp_path / "runs/latest").resolve() == (tmp_path / "runs/9c").resolve()
+    assert (tmp_path / "runs/latest").resolve() == (tmp_path / "runs/9a").resolve()

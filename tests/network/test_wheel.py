@@ -1,6 +1,7 @@
 """The wheel in somebody else's project, whose packages have the names of our folders.
 
-Built and installed by pip without a network, into a venv that shares the dependencies.
+Built and installed by pip without a network, into a venv that shares the dependencies: once, so
+this is one test.
 """
 
 from __future__ import annotations
@@ -70,10 +71,8 @@ def write_packages(folder, names):
         (folder / name / "__init__.py").write_text('OWNER = "user"\n')
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
+def build_wheel(source):
     """Built from a copy: setuptools leaves its own files beside the source."""
-    source = tmp_path_factory.mktemp("source")
     for name in ("labs", "nat_node", "servers", "topologies"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -84,10 +83,8 @@ def wheel(tmp_path_factory):
     return built
 
 
-@pytest.fixture(scope="module")
-def project(wheel, tmp_path_factory):
+def make_project(folder, wheel):
     """A user's project, and the commands of the venv that the wheel is installed in."""
-    folder = tmp_path_factory.mktemp("project")
     python, packages = make_venv(folder / "venv")
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     write_packages(folder, NAMES)
@@ -98,10 +95,20 @@ def project(wheel, tmp_path_factory):
     after = {name: (packages / name / "__init__.py").stat().st_ino for name in NAMES}
     assert before == after
     assert {p.name for p in packages.iterdir()} >= {"napt_lab", *NAMES}
-    return folder
 
 
-def test_the_wheel_has_one_name_of_its_own(wheel):
+def test_the_wheel_beside_packages_of_these_names(tmp_path):
+    wheel = build_wheel(tmp_path / "source")
+    the_wheel_has_one_name_of_its_own(wheel)
+    project = tmp_path / "project"
+    make_project(project, wheel)
+    for path in ({}, {"PYTHONPATH": "."}):
+        the_command_line_runs(project, path)
+    pytest_runs_with_and_without_lab_tests(project, tmp_path)
+    a_file_in_the_current_folder_is_not_imported(project, tmp_path)
+
+
+def the_wheel_has_one_name_of_its_own(wheel):
     with zipfile.ZipFile(wheel) as archive:
         files = archive.namelist()
     assert {name.split("/")[0].partition("-")[0] for name in files} == {"napt_lab"}
@@ -109,8 +116,7 @@ def test_the_wheel_has_one_name_of_its_own(wheel):
         assert f"napt_lab/{data}" in files
 
 
-@pytest.mark.parametrize("path", [{}, {"PYTHONPATH": "."}], ids=["", "PYTHONPATH=."])
-def test_the_command_line_runs_among_packages_of_these_names(project, path):
+def the_command_line_runs(project, path):
     command = project / "venv" / "bin" / "napt-lab"
     assert "9c" in run(command, "labs", cwd=project, **path)
     fetch = ["curl", "-sf", "-m", "5", "http://files:8080/"]
@@ -120,7 +126,7 @@ def test_the_command_line_runs_among_packages_of_these_names(project, path):
     assert run(project / "venv/bin/python", "-c", imports, cwd=project, **path) == "user\n"
 
 
-def test_pytest_runs_with_and_without_lab_tests(project, tmp_path):
+def pytest_runs_with_and_without_lab_tests(project, tmp_path):
     python, packages = make_venv(tmp_path / "theirs")
     for name in ("click", "jinja2"):
         (packages / f"{name}.py").write_text('OWNER = "user"\n')
@@ -132,7 +138,7 @@ def test_pytest_runs_with_and_without_lab_tests(project, tmp_path):
     assert "2 passed" in run(*pytest_, "tests", cwd=project, PYTHONPATH=".")
 
 
-def test_a_file_in_the_current_folder_is_not_imported(project, tmp_path):
+def a_file_in_the_current_folder_is_not_imported(project, tmp_path):
     for name in ("json.py", "click.py", "napt_lab.py"):
         (tmp_path / name).write_text(NOT_MODULE)
     command = project / "venv" / "bin" / "napt-lab"
