@@ -5,6 +5,7 @@ addresses, routes, programs. Here the plan is written down for other engines to 
 
     node_names.py    names that are allowed on a cluster
     boot.py          what a node does when it starts, as a script: the same for every engine
+    slow_link.py     a line of such a script: what a slow link does
     containerlab.py  a containerlab topology; written for clabernetes, too, which uses a cluster
     kathara.py       a Kathara network scenario; written for Megalos, too, which uses a cluster
     expect.py        what the topology expects, as a script
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from napt_lab.labs.export import containerlab, expect, kathara
 from napt_lab.labs.export.node_names import INTERFACE_NAME, node_names
+from napt_lab.labs.export.slow_link import left_out
 from napt_lab.topologies.spec.model import Topology
 
 FORMATS = {"containerlab": containerlab, "kathara": kathara}
@@ -27,7 +29,6 @@ LEFT_BEHIND = (
     "not carried over: the labs, their claims and captures, which need the sandbox",
     f"carried over in part: expect: ({expect.NAME} says which sentences, and tries them)",
     "not carried over: offload; the links are made by that engine",
-    "carried over in part: link (only the MTU of a slow link)",
     "not carried over: then, since what happens needs the sandbox",
 )
 
@@ -80,6 +81,12 @@ def warnings(topology: Topology, form: str, image: str) -> list[str]:
     own = [f"{host.name}'s {each.label}" for host in topology.hosts() for each in host.programs]
     renamed = [f"{node} is {name}" for node, name in names.items() if node != name]
     lines = [*LEFT_BEHIND, f"Ways around the NAPTs: {engine.LEAK}"]
+    links = {host.name: host.link for host in topology.hosts()}
+    links |= {site.gateway.name: site.gateway.link for site in topology.sites}
+    if slow := {node: link for node, link in links.items() if link is not None}:
+        lines.append(engine.LINKS)
+        if lost := [each for node, link in slow.items() for each in left_out(node, link)]:
+            lines.append(f"not carried over: {', '.join(lost)}")
     if own:
         lines.append(
             f"not carried over: {', '.join(own)}: programs of your own are not in the image"

@@ -17,6 +17,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import PurePosixPath
 
+from napt_lab.labs.export.slow_link import slow_down
 from napt_lab.topologies.network.plan import PLAIN, QUIET, NodePlan, mtu_commands, node_plans
 from napt_lab.topologies.network.programs import (
     FIREWALL_COMMAND,
@@ -88,6 +89,9 @@ def _network(plan: NodePlan, *, is_host: bool) -> Iterator[str]:
     for command in plan.ip_commands():
         # The engine may have given the node a default route of its own.
         yield f"ip {command.replace('route add', 'route replace')}"
+    for port in plan.ports:
+        if port.link is not None and (line := slow_down(port.interface, port.link)):
+            yield line
     if plan.forwards:
         yield "echo 1 > /proc/sys/net/ipv4/ip_forward"
 

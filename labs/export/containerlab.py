@@ -14,10 +14,12 @@ import yaml
 
 from napt_lab.labs.export import boot
 from napt_lab.labs.export.node_names import switch_names
-from napt_lab.topologies.network.plan import node_plans, segments
+from napt_lab.labs.export.slow_link import slow_down
+from napt_lab.topologies.network.plan import Port, node_plans, segments
 from napt_lab.topologies.spec.model import Topology
 
 SEPARATOR = "-"  # stands for an underscore in names
+LINKS = "carried over: slow links, by netem (tc-netem(8)) of the machine that runs the lab"
 LEAK = (
     "on one machine none: no node has containerlab's management network; on a cluster "
     "clabernetes gives every pod the cluster's own network"
@@ -38,17 +40,17 @@ def files(
     switches = switch_names(len(all_segments), names.values())
     for segment, switch in zip(all_segments, switches, strict=True):
         ports = [
-            f"{names[plan.name]}:{port.interface}"
+            (names[plan.name], port)
             for plan in node_plans(topology)
             for port in plan.ports
             if port.segment == segment
         ]
-        cables = [f"eth{number}" for number, _ in enumerate(ports, start=1)]
+        cables = {f"eth{number}": port for number, (_, port) in enumerate(ports, start=1)}
         scripts[switch] = _switch(cables)
         nodes[switch] = _node(image, switch)
         links += [
-            {"endpoints": [f"{switch}:{cable}", port]}
-            for cable, port in zip(cables, ports, strict=True)
+            {"endpoints": [f"{switch}:{cable}", f"{name}:{port.interface}"]}
+            for cable, (name, port) in zip(cables, ports, strict=True)
         ]
     document = {"name": lab, "topology": {"nodes": nodes, "links": links}}
     text = f"# {topology.title}: containerlab deploy --topo {lab}.clab.yml\n"
@@ -69,7 +71,10 @@ def _node(image: str, name: str) -> dict[str, Any]:
     }
 
 
-def _switch(cables: list[str]) -> str:
+def _switch(cables: Mapping[str, Port]) -> str:
+    """The script of a switch; `cables`: the port at the other end of each of its interfaces."""
     lines = ["#!/bin/sh", "set -e", "ip link add bridge type bridge", "ip link set bridge up"]
     lines += [f"ip link set {cable} master bridge up" for cable in cables]
+    slow = (slow_down(cable, port.link) for cable, port in cables.items() if port.link)
+    lines += filter(None, slow)
     return "\n".join([*lines, ""])

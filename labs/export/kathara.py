@@ -12,6 +12,10 @@ from napt_lab.topologies.network.plan import node_plans
 from napt_lab.topologies.spec.model import Topology
 
 SEPARATOR = ""  # Kathara's names have neither underscores (Megalos changes them) nor hyphens
+LINKS = (
+    "carried over in part: slow links, by netem (tc-netem(8)) of the machine that runs the lab; "
+    "only what leaves a node is slow, since Kathara's segments have no place for what comes in"
+)
 LEAK = (
     "on one machine none: no node is `bridged`; on a cluster Megalos gives every node an eth0 in "
     "the cluster's own network, which reaches what the cluster reaches"

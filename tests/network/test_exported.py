@@ -183,6 +183,42 @@ def test_what_is_expected_is_tried_there(tmp_path):
     assert said.count("✗") == 2, said
 
 
+NESTED = """
+internet: {web: {address: 151.101.1.69, runs: [web]}}
+sites:
+  carrier:
+    gateway: {name: cgn, kind: napt, public: 24.9.3.7, private: 100.64.0.1/10,
+              rules: ["tcp 8080 -> 100.64.0.7:8080"]}
+  home:
+    gateway: {kind: napt, behind: carrier, public: 100.64.0.7, private: 10.0.0.1/24,
+              rules: ["tcp 8080 -> 10.0.0.7:80"], link: {delay: 5ms, mtu: 1400}}
+    hosts: {pc: {address: 10.0.0.7, runs: [web]}}
+  office:
+    gateway: {kind: router, public: 24.9.4.7, private: 192.0.2.1/24, firewall: {inbound: deny}}
+    hosts: {desk: 192.0.2.10}
+  shop:
+    gateway: {kind: router, behind: office, public: 192.0.2.20, private: 198.51.100.1/24}
+    hosts: {till: {address: 198.51.100.7, link: {rate: 1Mbit}}}
+expect:
+  - pc reaches web:80 as 24.9.3.7
+  - web reaches pc:80 at cgn:8080 via forwarded at napt_home
+  - web cannot reach pc:80 at 100.64.0.7:8080 because no-route at internet
+  - till reaches web:80 as 198.51.100.7
+  - web cannot reach desk:80 because blocked at office
+  - web cannot reach till:80 because blocked at office
+"""
+
+
+def test_nesting_routers_and_links_are_carried_over(tmp_path):
+    lab = containerlab(loads(NESTED.encode(), Path("nested.yaml")), tmp_path / "lab")
+    status, said = lab.expect()
+    assert (status, said.count("✓")) == (0, 6), said
+    told = lab.run("pc", "ping", "-M", "do", "-c1", "-W2", "-s", "1380", "10.0.0.1")
+    assert "1 received" in told  # only the link outside is narrow
+    shown = lab.run("napt-home", "ip", "link", "show", "wan0")
+    assert "mtu 1400" in shown
+
+
 SMALL = """
 internet: {web: 151.101.1.69}
 sites:

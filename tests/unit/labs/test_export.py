@@ -174,6 +174,50 @@ def test_what_to_know_before_it_is_used_is_said(form, leak, tmp_path):
     assert not any("pull" in line for line in warnings(small(tmp_path), form, "here.org/napt-lab"))
 
 
+LINKS = """
+internet:
+  web:
+    address: 151.101.1.69
+    link: {delay: 40ms, jitter: 5ms, loss: 1%, rate: 20Mbit, queue: 50}
+  server:
+    address: 151.101.1.70
+    runs: [{program: [sh, -c, exit]}]
+sites:
+  home:
+    gateway: {kind: napt, public: 24.9.3.7, private: 10.0.0.1/24,
+              link: {delay: 0.5s, loss: {every: 10}, mtu: 1400, black-hole: true}}
+    hosts: {pc: {address: 10.0.0.7, link: {mtu: 1492}}}
+"""
+
+
+def test_slow_links_are_netems_in_each_direction_that_an_engine_has(tmp_path):
+    topology = loads(LINKS.encode(), tmp_path / "links.yaml", programs=True)
+    for form in FORMATS:
+        export(topology, form, "napt-lab", tmp_path / form)
+    of_web = " root netem limit 125 delay 40ms 5ms loss 1% rate 20000000bit || echo 'no netem"
+    of_home = " root netem limit 100000 delay 500ms || echo 'no netem"
+    found = {
+        file.relative_to(tmp_path).as_posix(): line.partition(" dev ")[2].partition(" on this")[0]
+        for file in tmp_path.rglob("*.s*")
+        for line in file.read_text().splitlines()
+        if line.startswith("tc ")
+    }
+    assert found == {
+        "containerlab/boot/web.sh": f'"$port"{of_web}',
+        "containerlab/boot/napt-home.sh": f"wan0{of_home}",
+        "containerlab/boot/s1.sh": f"eth2{of_web}",
+        "containerlab/boot/s2.sh": f"eth2{of_home}",
+        "kathara/web.startup": f'"$port"{of_web}',
+        "kathara/napthome.startup": f"wan0{of_home}",
+    }
+    for form in FORMATS:
+        said = "\n".join(warnings(topology, form, "here.org/napt-lab"))
+        assert "loss: {every: 10} of napt_home, black-hole of napt_home" in said
+        assert "server's sh: programs of your own" in said
+        assert ("what comes in" in said) is (form == "kathara")
+    assert "netem" not in "\n".join(warnings(small(tmp_path), "kathara", "x"))
+
+
 EXPECT = """
 expect:
   - pc reaches web:80 as 24.9.3.7 via direct
