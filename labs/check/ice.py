@@ -116,7 +116,7 @@ def _server(ground: Ground, name: str) -> tuple[str, str]:
     for host in ground.net.topology.internet:
         for service in host.runs:
             if service.name == name:
-                return f"{host.address.ip}:{service.port}", str(service.options.get("user", ""))
+                return f"{host.address.ip}:{service.port}", next(iter(service.users), "")
     return "", ""
 
 

@@ -53,7 +53,9 @@ def served(
     node, port = behind
     transport = transport_of(protocol)
     service = ground.service_at(node, port)
-    if service and (transport == "tcp" or service == "turn"):
+    if service == "dns" and transport == "udp":
+        yield Place(node, port, Speech.DNS)
+    elif service and (transport == "tcp" or service == "turn"):
         speaks_http = service in HTTP_SERVICES
         yield Place(node, port, Speech.HTTP if speaks_http else Speech.NOTHING)
     elif silent:
@@ -80,7 +82,7 @@ def try_to_reach(
         return prober.ping(address)
     match protocol:
         case Protocol.UDP:
-            return prober.udp(address, target.port)
+            return prober.udp(address, target.port, place.speech)
         case Protocol.HTTP:
             return prober.http(address, target.port, *curl)
         case _:

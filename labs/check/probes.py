@@ -37,11 +37,12 @@ _TOLD = re.compile(r"You are ([0-9.]+:[0-9]+)")
 
 
 class Speech(Enum):
-    """What is sent once a TCP connection is established."""
+    """What is sent once a TCP connection is established, or to a service over UDP."""
 
     NOTHING = "nothing"
     LINE = "a line"
     HTTP = "a request"
+    DNS = "a question"
 
 
 @dataclass(slots=True)
@@ -99,10 +100,12 @@ class Prober:
                 self._converse(sock, tried, speech)
         return tried
 
-    def udp(self, address: str, port: int) -> Tried:
-        """Send a Binding request, and wait for the answer."""
+    def udp(self, address: str, port: int, speech: Speech) -> Tried:
+        """Send a Binding request, or a question to a DNS server, and wait for the answer."""
         transaction = secrets.token_bytes(stun_binding.TRANSACTION_BYTES)
         asked = stun_binding.request(transaction)
+        if speech is Speech.DNS:
+            asked = _dns_question(transaction)
         tried = Tried(transaction, carries(asked), carries(asked))
         with visit(self._node.pid, _udp_socket) as sock:
             try:
@@ -111,10 +114,15 @@ class Prober:
                 if not self._wait(sock, select.POLLIN, lambda: self._is_dead(tried)):
                     tried.words = "no answer to the datagram"
                     return tried
-                mapped = stun_binding.mapped(sock.recv(2048), transaction)
+                answer = sock.recv(2048)
             except OSError as error:
                 tried.words = error.strerror or str(error)
                 return tried
+        if speech is Speech.DNS:
+            tried.answered = answer[:2] == asked[:2] and transaction in answer[2:]
+            tried.words = "answered" if tried.answered else "the reply is not of a DNS server"
+            return tried
+        mapped = stun_binding.mapped(answer, transaction)
         tried.answered = mapped is not None
         tried.words = "answered" if mapped else "the reply is not a STUN response"
         tried.told = f"{mapped[0]}:{mapped[1]}" if mapped else ""
@@ -226,6 +234,12 @@ def _tcp_socket() -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     sock.bind(("0.0.0.0", 0))  # so that the port is known before the first packet
     return sock
+
+
+def _dns_question(token: bytes) -> bytes:
+    """A question (RFC 1035, section 4.1) for the address of a name that nobody has: the token."""
+    header = token[:2] + bytes([1, 0, 0, 1]) + bytes(6)  # one question, recursion desired
+    return header + bytes([len(token)]) + token + bytes([0, 0, 1, 0, 1])
 
 
 def _udp_socket() -> socket.socket:

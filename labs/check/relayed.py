@@ -62,7 +62,7 @@ def _by_turn(ground: Ground, claim: GetsFileThrough, name: str, evidence: Eviden
     sender = ground.net[claim.sender].start_program(
         [
             "turn-client", "--server", f"{server}:{port}",
-            "--user", str(claim.service.options["user"]), "--permit", str(outside),
+            "--user", claim.service.users[0], "--permit", str(outside),
             "--wait", f"{PATIENCE:g}", "--send", name,
         ],
         name=f"turn-{name}",

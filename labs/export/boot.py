@@ -67,7 +67,7 @@ def scripts(topology: Topology) -> dict[str, str]:
             if not site.gateway.is_router:
                 lines += _background(gateway_command(site, HOME, topology), "gateway")
         elif plan.name in hosts:
-            lines += _services(hosts[plan.name])
+            lines += _services(hosts[plan.name], topology)
         written[plan.name] = "\n".join(["#!/bin/sh", "set -e", *lines, ""])
     return written
 
@@ -108,9 +108,9 @@ def _kernel(gateway: Gateway, hosts: Iterable[IPv4Address]) -> Iterator[str]:
         yield f"echo {value} > /proc/sys/net/{name}"
 
 
-def _services(host: Host) -> Iterator[str]:
+def _services(host: Host, topology: Topology) -> Iterator[str]:
     for service in host.runs:
-        command = service_command(service, host, HOME)
+        command = service_command(service, host, HOME, topology)
         if service.name == "file-server":
             yield f"mkdir -p {HOME / 'files'}"
         yield from _background(command, f"{service.name}-{service.port}")

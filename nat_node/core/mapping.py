@@ -26,7 +26,7 @@ class Mapping:
 
     __slots__ = (
         "bytes_in", "bytes_out", "created", "explicit", "external", "first_remote",
-        "internal", "lease", "made_by", "packets_in", "packets_out", "protocol", "remote",
+        "internal", "key", "lease", "made_by", "packets_in", "packets_out", "protocol", "remote",
         "serial", "sessions",
     )  # fmt: skip
 
@@ -46,6 +46,7 @@ class Mapping:
         self.internal = internal
         self.external = external
         self.remote = remote  # as the mapping behavior projects it: blank where it does not count
+        self.key = protocol, internal, remote  # in the table
         self.created = now
         self.explicit = explicit
         self.lease: Lease | None = None  # stays when it has ended, as long as the mapping does

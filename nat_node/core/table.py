@@ -137,19 +137,22 @@ class Table:
 
     def insert_rule(self, mapping: Mapping) -> None:
         """Enter a rule; its keys must be free."""
-        self._by_internal[(mapping.protocol, mapping.internal, mapping.remote)] = mapping
+        self._by_internal[mapping.key] = mapping
         self.ports.insert(mapping)
 
     def remove_rule(self, mapping: Mapping) -> None:
         """Take out a rule that has no session."""
-        del self._by_internal[(mapping.protocol, mapping.internal, mapping.remote)]
+        del self._by_internal[mapping.key]
         self.ports.remove(mapping)
 
     def insert_session(self, session: Session) -> None:
         """Enter a session; its keys must be free."""
         mapping, remote = session.mapping, session.remote
         mapping.sessions[remote] = session
-        self._outgoing[(mapping.protocol, mapping.internal, remote)] = session
+        # Mostly a rule's only session has its key: one tuple for both saves 80 bytes.
+        same = remote == mapping.remote
+        key = mapping.key if same else (mapping.protocol, mapping.internal, remote)
+        self._outgoing[key] = session
         self._incoming[(mapping.protocol, mapping.external, remote)] = session
         if self._counts_addresses:
             self._addresses[(mapping.serial, remote[0])] += 1
@@ -171,7 +174,7 @@ class Table:
 
         Raises KeyError if a key is taken.
         """
-        if (mapping.protocol, mapping.internal, mapping.remote) in self._by_internal:
+        if mapping.key in self._by_internal:
             raise KeyError("an internal endpoint has two rules")
         if self.ports.is_taken(mapping):
             raise KeyError(f"{show(mapping.external)} has two rules")

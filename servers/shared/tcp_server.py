@@ -182,3 +182,14 @@ def run(program: Coroutine[Any, Any, None]) -> int:
         print(f"cannot serve: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+async def receive_exactly(sock: socket.socket, count: int) -> bytes:
+    """Exactly so many bytes. Raises EOFError at the end of the stream, OSError."""
+    data = b""
+    while len(data) < count:
+        more = await asyncio.get_running_loop().sock_recv(sock, count - len(data))
+        if not more:
+            raise EOFError
+        data += more
+    return data

@@ -16,7 +16,14 @@ from ipaddress import IPv4Address
 
 from napt_lab.servers.shared.arguments import address_and_port, port_number
 from napt_lab.servers.shared.events import emit, endpoint
-from napt_lab.servers.shared.tcp_server import Limits, close_gently, listen, run, serve
+from napt_lab.servers.shared.tcp_server import (
+    Limits,
+    close_gently,
+    listen,
+    receive_exactly,
+    run,
+    serve,
+)
 from napt_lab.servers.stun.attributes import Address
 from napt_lab.servers.stun.binding import BindingServer
 from napt_lab.servers.stun.stun_message import HEADER_LENGTH
@@ -89,11 +96,11 @@ async def _handle(server: BindingServer, sock: socket.socket, client: Address) -
     try:
         while True:
             async with asyncio.timeout(PATIENCE):
-                request = await _read(sock, HEADER_LENGTH)
+                request = await receive_exactly(sock, HEADER_LENGTH)
                 length = int.from_bytes(request[2:4])
                 if length > LARGEST:
                     return
-                request += await _read(sock, length)
+                request += await receive_exactly(sock, length)
                 answer = server.answer_stream(request, client, here)
                 if answer is None:
                     return
@@ -103,17 +110,6 @@ async def _handle(server: BindingServer, sock: socket.socket, client: Address) -
         await close_gently(sock)
     except (OSError, TimeoutError):
         return
-
-
-async def _read(sock: socket.socket, count: int) -> bytes:
-    """Exactly so many bytes. Raises EOFError at the end of the stream, OSError."""
-    data = b""
-    while len(data) < count:
-        more = await asyncio.get_running_loop().sock_recv(sock, count - len(data))
-        if not more:
-            raise EOFError
-        data += more
-    return data
 
 
 if __name__ == "__main__":

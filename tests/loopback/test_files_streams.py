@@ -450,7 +450,8 @@ def test_a_client_that_does_not_read(folder):
 def test_a_client_that_reads_too_little(folder):
     """A little now and then is progress for TCP, but the whole file has its time as well."""
     folder.mkdir()
-    (folder / "a").write_bytes(bytes(4 * MEGABYTE))
+    # More than the kernel takes for a client that reads nothing: 4 MiB (tcp_wmem).
+    (folder / "a").write_bytes(bytes(6 * MEGABYTE))
     with running("napt_lab.servers.files", "--folder", str(folder), "--idle", "0.1") as server:
         download = socket.socket()
         download.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

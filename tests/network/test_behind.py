@@ -88,7 +88,8 @@ def verdicts(net, wire):
 
 @pytest.mark.parametrize("levels", LEVELS.values(), ids=LEVELS)
 def test_all_that_passes_through_two_napts(levels):
-    topology = neighborhood(*levels, EXPECT, narrow="link: {mtu: 1300}")
+    carrier, home = levels
+    topology = neighborhood(carrier, home, EXPECT, narrow="link: {mtu: 1300}")
     with Network(topology) as net, Wire(net) as wire:
         both_tables_both_drops_errors_and_fragments(net, wire)
         sentences_hold_through_two_napts(net, wire)

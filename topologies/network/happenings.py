@@ -75,7 +75,7 @@ class Happenings:
                     runs=tuple(each for each in host.runs if each.label == what.program),
                     programs=tuple(each for each in host.programs if each.label == what.program),
                 )
-                self._begin(host_programs(alone, self.nodes[what.node]))
+                self._begin(host_programs(alone, self.nodes[what.node], self.topology))
             case "wait":
                 time.sleep(what.seconds)
         fields = {"event": "happened", "time": began, "what": what.text}
@@ -118,7 +118,7 @@ class Happenings:
         ours = {id(each) for each in self._programs}
         self._kill([each for each in node.processes if not keep or id(each) in ours])
         if site is None:
-            self._begin(host_programs(self._host(name), node))
+            self._begin(host_programs(self._host(name), node, self.topology))
             return
         if site.gateway.napt is not None and not keep:
             for state in node.home.glob(f"{CONTROL}.state*"):

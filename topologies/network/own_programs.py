@@ -24,6 +24,7 @@ COMMANDS = {  # name: module
     "stun": "napt_lab.servers.p2p.stun_client",
     "punch": "napt_lab.servers.p2p.punch",
     "tcp-punch": "napt_lab.servers.p2p.tcp_punch",
+    "dns-server": "napt_lab.servers.name_server",
     "stun-server": "napt_lab.servers.stun",
     "turn-server": "napt_lab.servers.turn",
     "turn-client": "napt_lab.servers.turn.client",

@@ -31,7 +31,7 @@ from napt_lab.topologies.spec.model import (
     Topology,
 )
 from napt_lab.topologies.spec.napt_settings import PORT_CONTROL, SETTINGS, NaptSettings
-from napt_lab.topologies.spec.services import SERVICES, Service
+from napt_lab.topologies.spec.services import SERVICES, Option, Service
 
 READY_SECONDS = 30.0  # time for a program to become ready
 PROXY_PORT = 3128  # of an explicit proxy
@@ -59,7 +59,7 @@ def start_programs(topology: Topology, nodes: Mapping[str, Node]) -> list[Proces
     for site in topology.sites:
         starting += gateway_programs(site, nodes[site.gateway.name], topology)
     for host in topology.hosts():
-        starting += host_programs(host, nodes[host.name])
+        starting += host_programs(host, nodes[host.name], topology)
     for process in starting:
         process.await_ready(READY_SECONDS)
     return starting
@@ -148,12 +148,12 @@ def proxy_command(gateway: Gateway) -> list[str]:
     return ["napt_lab.servers.proxy.explicit", *own, "--port", str(PROXY_PORT)]
 
 
-def host_programs(host: Host, node: Node) -> Iterator[Process]:
+def host_programs(host: Host, node: Node, topology: Topology) -> Iterator[Process]:
     """Start the services of a host, and the user's programs there."""
     for service in host.runs:
         if service.name == "file-server":
             (node.home / FILES).mkdir(exist_ok=True)
-        argv = program(*service_command(service, host, node.home))
+        argv = program(*service_command(service, host, node.home, topology))
         yield node.start_program(argv, name=service.label)
     for own in host.programs:
         try:
@@ -162,7 +162,7 @@ def host_programs(host: Host, node: Node) -> Iterator[Process]:
             raise ProgramError(str(error)) from error
 
 
-def service_command(service: Service, host: Host, home: PurePath) -> list[str]:
+def service_command(service: Service, host: Host, home: PurePath, topology: Topology) -> list[str]:
     """The command line after `python -m` of a service; `home` is the node's folder."""
     argv = [SERVICES[service.name].module, "--port", str(service.port)]
     if service.name == "file-server":
@@ -170,18 +170,50 @@ def service_command(service: Service, host: Host, home: PurePath) -> list[str]:
     if service.name == "stun":  # with more than two, it serves on the first two
         for address in host.addresses[:2]:
             argv += ["--address", str(address.ip)]
+    if service.name == "dns":
+        for name, known in names_known_to(host, topology):
+            argv += ["--record", f"{name}={known}"]
     if service.name == "turn":
         argv += ["--realm", TURN_REALM, "--relay-address", str(host.address.ip)]
     return [*argv, *_option_flags(service.options)]
 
 
-def _option_flags(options: Mapping[str, str | int | bool]) -> list[str]:
+def names_known_to(host: Host, topology: Topology) -> Iterator[tuple[str, IPv4Address]]:
+    """The nodes that a DNS server on this host knows, each with an address.
+
+    They are those whose addresses mean something there: all public ones, and in a site also the
+    site's own. A gateway is known by its address on that side.
+    """
+    for each in (*topology.internet, *_routed_hosts(topology)):
+        yield from ((each.name, address.ip) for address in each.addresses)
+    home = next((site for site in topology.sites if host in site.hosts), None)
+    for site in topology.behind(None):
+        if site is not home:
+            yield from ((site.gateway.name, address.ip) for address in site.gateway.addresses)
+    if home is None:
+        return
+    yield home.gateway.name, home.gateway.private.ip
+    if not home.gateway.is_router:
+        for each in home.hosts:
+            yield from ((each.name, address.ip) for address in each.addresses)
+    for site in topology.behind(home):
+        yield from ((site.gateway.name, outside.ip) for outside in site.gateway.addresses)
+
+
+def _routed_hosts(topology: Topology) -> Iterator[Host]:
+    for site in topology.sites:
+        if site.gateway.is_router:
+            yield from site.hosts
+
+
+def _option_flags(options: Mapping[str, Option]) -> list[str]:
     flags = []
     for name, value in options.items():
         if value is True:
             flags.append(f"--{name}")
         elif value is not False:
-            flags += [f"--{name}", str(value)]
+            for each in value if isinstance(value, tuple) else (value,):
+                flags += [f"--{name}", str(each)]
     return flags
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from napt_lab.topologies.spec import scalars
 from napt_lab.topologies.spec.errors import not_one_of, quoted
-from napt_lab.topologies.spec.services import SERVICES, Service
+from napt_lab.topologies.spec.services import SERVICES, Option, Parser, Service
 from napt_lab.topologies.spec.user_program import UserProgram, read_program
 from napt_lab.topologies.spec.yaml_nodes import Entry
 
+MOST_USERS = 100  # of one TURN server
 Runs = tuple[tuple[Service, ...], tuple[UserProgram, ...]]
 
 
@@ -63,11 +64,35 @@ def _service(item: Entry) -> Service | None:
             item.refuse(f"{name} needs options; allowed: {{{name}: {{{needed}}}}}")
         return Service(name, spec.port)
     section = options.section("port", *spec.options, required=spec.required)
-    values = {
-        key: section[key].read(parse) for key, parse in spec.options.items() if key in section
+    values: dict[str, Option | None] = {
+        key: _users(section[key], parse)
+        if key in spec.several and section[key].is_list()
+        else section[key].read(parse)
+        for key, parse in spec.options.items()
+        if key in section
     }
     return Service(
         name,
         section.value_or("port", scalars.port, spec.port),
         {key: value for key, value in values.items() if value is not None},
     )
+
+
+def _users(entry: Entry, parse: Parser) -> tuple[str, ...] | None:
+    """Several accounts, each with a name of its own."""
+    names: dict[str, Entry] = {}
+    users: list[str] = []
+    items = entry.items()
+    if not 1 <= len(items) <= MOST_USERS:
+        entry.refuse(f"{len(items)} users; allowed: 1 to {MOST_USERS}")
+    for item in items[:MOST_USERS]:
+        if (user := item.read(parse)) is None:
+            continue
+        name = str(user).partition(":")[0]
+        if name in names:
+            item.refuse(
+                f"the user {quoted(name)} is already in {names[name].path}; allowed: another name"
+            )
+        names.setdefault(name, item)
+        users.append(str(user))
+    return tuple(users) or None

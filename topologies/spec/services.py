@@ -13,6 +13,7 @@ from enum import StrEnum
 from napt_lab.topologies.spec import scalars
 
 Parser = Callable[[str], str | int | bool]
+Option = str | int | bool | tuple[str, ...]
 
 
 class Channels(StrEnum):
@@ -28,7 +29,13 @@ class Service:
 
     name: str
     port: int
-    options: dict[str, str | int | bool] = field(default_factory=dict)
+    options: dict[str, Option] = field(default_factory=dict)
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """The accounts of a TURN server, `name:password` each; the first is used by checks."""
+        users = self.options.get("user", ())
+        return users if isinstance(users, tuple) else (str(users),)
 
     @property
     def label(self) -> str:
@@ -38,12 +45,16 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """One service: its module, default port, options (name -> parser), and required options."""
+    """One service: its module, default port, options (name -> parser), and required options.
+
+    `several`: the options that may be lists.
+    """
 
     module: str
     port: int
     options: dict[str, Parser] = field(default_factory=dict)
     required: tuple[str, ...] = ()
+    several: tuple[str, ...] = ()
 
 
 _MANY = scalars.count(10_000)
@@ -67,5 +78,7 @@ SERVICES: dict[str, ServiceSpec] = {
             "client-allocations": _MANY,
         },
         required=("user",),
+        several=("user",),
     ),
+    "dns": ServiceSpec("napt_lab.servers.name_server", 53),
 }
