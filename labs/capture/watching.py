@@ -176,7 +176,7 @@ class Teller:
         """`began`, in ns since 1970, is when the times on the lines begin."""
         self.say = say
         self._began = began
-        self._seen: OrderedDict[Hashable, tuple[int, tuple[str, str], bool, bool]] = OrderedDict()
+        self._seen: OrderedDict[Hashable, tuple[int, tuple[str, str], bool, float]] = OrderedDict()
 
     def tell_drop(self, nanoseconds: int, place: Place, event: Event) -> None:
         """A packet that arrived at `place` and was dropped, or that its link lost."""
@@ -201,11 +201,11 @@ class Teller:
         now = endpoints(packet)
         # A retransmitted segment is seen twice at one place, and was not rewritten.
         key = identity(packet, place.port.segment)
-        time_before, before, left, slow = self._seen.pop(key, (0, now, False, False))
-        if nanoseconds - time_before > SAME_SECONDS * 1e9:
+        time_before, before, left, slow = self._seen.pop(key, (0, now, False, 0.0))
+        here = place.port.link.longest if place.port.link is not None else 0.0
+        if nanoseconds - time_before > (SAME_SECONDS + max(slow, here)) * 1e9:
             before, left = now, False
-        here = place.port.link is not None
-        on_the_wire = left and not outgoing and (slow or here)
+        on_the_wire = left and not outgoing and max(slow, here) > 0
         self._seen[key] = nanoseconds, now, outgoing, here
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)

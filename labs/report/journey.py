@@ -124,11 +124,22 @@ class Follower:
         )
         key = identity(packet, self._ports[frame.where].segment)
         journey = self._under_way.get(key)
-        if journey is not None and _goes_on(journey, seen):
+        if journey is not None and self._goes_on(journey, seen):
             journey.sightings.append(seen)
         else:
             self._under_way[key] = Journey(packet, [seen], message=turn_message(frame.data))
             self.journeys.append(self._under_way[key])
+
+    def _goes_on(self, journey: Journey, seen: Sighting) -> bool:
+        last = journey.sightings[-1]
+        links = (self._ports[where].link for where in (last.where, seen.where))
+        patience = SAME_SECONDS + max(link.longest if link else 0.0 for link in links)
+        late = seen.nanoseconds - last.nanoseconds > patience * 1e9
+        again = any(
+            (earlier.where, earlier.outgoing) == (seen.where, seen.outgoing)
+            for earlier in journey.sightings
+        )
+        return not late and not again
 
     def take(self, until: int) -> list[Journey]:
         """Take out the journeys that began before then (ns), which are not followed further."""
@@ -142,15 +153,6 @@ def _is_for(frame: Frame, port: Port) -> bool:
     """Whether it is addressed to this interface, or to all of them."""
     to = frame.data[:6]
     return bool(to[0] & 1) or to == bytes.fromhex(port.mac.replace(":", ""))
-
-
-def _goes_on(journey: Journey, seen: Sighting) -> bool:
-    late = seen.nanoseconds - journey.sightings[-1].nanoseconds > SAME_SECONDS * 1e9
-    again = any(
-        (earlier.where, earlier.outgoing) == (seen.where, seen.outgoing)
-        for earlier in journey.sightings
-    )
-    return not late and not again
 
 
 def find_drops(journeys: Sequence[Journey], drops: Sequence[Drop]) -> None:

@@ -22,6 +22,7 @@ LONGEST_DELAY = 10.0  # seconds
 LEAST_MTU, MOST_MTU = 576, 1500  # every host takes 576 bytes (RFC 791), Ethernet carries 1500
 MOST_QUEUE = 10_000
 USUAL_QUEUE = 100
+FRAME = 1514  # bytes of the longest one
 KEYS = ("delay", "jitter", "loss", "rate", "mtu", "queue", "black-hole")
 
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
@@ -53,6 +54,12 @@ class Link:
     def told_mtu(self) -> int:
         """The limit that the nodes know; 0 if they know none."""
         return 0 if self.black_hole else self.mtu
+
+    @property
+    def longest(self) -> float:
+        """How many seconds a packet may take, with a full queue before it."""
+        waiting = 8 * FRAME * (self.queue + 1) / self.rate if self.rate else 0.0
+        return self.delay + self.jitter + waiting
 
     def direction(self) -> dict[str, float | int]:
         """The settings of either direction, for the program that carries the frames."""

@@ -163,6 +163,15 @@ def test_a_packet_says_how_long_it_was_on_a_slow_wire(link, words):
     assert came.plain.partition("seq 7")[2].strip() == words
 
 
+def test_a_packet_may_be_on_a_wire_for_as_long_as_its_link_takes():
+    one, queue = frame(OUTSIDE, SERVER), Link(rate=8 * 1514, queue=3)  # four packets: 4 s
+    sent, arrives = (1, "wan0", True, one), (3901, "isp1", False, one)
+    _, came = told(sent, arrives, link=queue)
+    assert "3900.0 ms on the wire" in came.plain
+    _, other = told(sent, arrives, link=Link(delay=0.04))
+    assert "on the wire" not in other.plain
+
+
 @pytest.mark.parametrize(
     "later",
     [

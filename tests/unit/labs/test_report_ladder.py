@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -13,6 +14,7 @@ from napt_lab.labs.report.ladder import ROWS, make_ladder
 from napt_lab.labs.report.ladder_drawing import draw_flow, hops
 from napt_lab.labs.report.page import places_in_order
 from napt_lab.labs.report.story import Drop
+from napt_lab.topologies.spec.link import Link
 from napt_lab.topologies.spec.loader import load
 from tests.unit.labs.report_run import (
     ALICE_TO_BOB,
@@ -117,6 +119,15 @@ def test_a_link_loses_what_has_left_its_last_node_and_takes_its_time():
     ]
     (added,) = [text for text in times[1] if text not in times[0]]
     assert added.endswith(" ms")
+
+
+def test_a_packet_is_followed_for_as_long_as_its_link_takes():
+    left, *rest = segment(BOB_TO_ALICE, 1)
+    late = [one._replace(nanoseconds=one.nanoseconds + 3 * 10**9) for one in rest]
+    slow = {**PORTS, "bob:eth0": replace(PORTS["bob:eth0"], link=Link(delay=3))}
+    assert len(follow([left, *late], PORTS)) == 2
+    (journey,) = follow([left, *late], slow)
+    assert len(journey.sightings) == 1 + len(rest)
 
 
 def test_what_turns_back_is_not_drawn_on_the_line_on_which_it_came(monkeypatch):
