@@ -115,12 +115,15 @@ class ExternalPorts:
         `wanted` is the internal port.
         """
         shared_by, by_external, held = self._share(remote), self._by_external, self._held
+        # Otherwise a hairpinned packet would find the rule of its own sender.
+        hairpinned_to = remote[1] if remote[0] == self._settings.external else None
         if held:
             held.release(now)
 
         def is_free(port: int) -> bool:
             return (
-                (protocol, port, shared_by) not in by_external
+                port != hairpinned_to
+                and (protocol, port, shared_by) not in by_external
                 and (shared_by == ANY or (protocol, port, ANY) not in by_external)
                 and not (held and (protocol, port) in held)
             )
