@@ -83,7 +83,7 @@ def verdicts(net, wire):
 
 @pytest.mark.parametrize("levels", LEVELS.values(), ids=LEVELS)
 def test_all_that_passes_through_two_napts(levels):
-    topology = neighborhood(*levels, EXPECT, narrow="link: {mtu: 1300}")
+    topology = neighborhood(levels[0], levels[1], EXPECT, "link: {mtu: 1300}")
     with Network(topology) as net, Wire(net) as wire:
         both_tables_both_drops_errors_and_fragments(net, wire)
         sentences_hold_through_two_napts(net, wire)
