@@ -30,7 +30,7 @@ def check_hairpins(ground: Ground, claim: Hairpins, evidence: Evidence) -> None:
 
 def _hairpins(around: Vantage, evidence: Evidence) -> bool:
     outside = around.four[0]
-    pair = around.inside(0), around.inside(1)
+    pair = [*around.inside(0), *around.inside(1)]
     external = [around.seen_as(spot, outside) for spot in pair]
     for spot, seen in zip(pair, external, strict=True):
         evidence.add(f"{spot.node} {show(spot.endpoint)} is {show(seen)} outside")

@@ -177,7 +177,8 @@ class ExternalPorts:
         def is_free(port: int) -> bool:
             external = (address, port)
             return (
-                (protocol, external, shared_by) not in by_external
+                external != remote  # else a hairpinned packet would find its own sender's rule
+                and (protocol, external, shared_by) not in by_external
                 and (shared_by == ANY or (protocol, external, ANY) not in by_external)
                 and not (held and (protocol, external) in held)
             )

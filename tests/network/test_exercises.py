@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napt_lab.labs.exercises.exercise import FOLDER, cases, load
+from napt_lab.labs.exercises.exercise import FOLDER, Mistake, cases, load
 from napt_lab.labs.exercises.rehearsal import rehearse, run_rehearsal
 
 # Not read before they are played: every worker would read them all.
@@ -27,7 +27,7 @@ def test_solution_nothing_and_mistakes(path):
 
 
 def _rehearse(exercise):
-    more = []
+    more: list[tuple[tuple[str, ...], Mistake]] = []
     if exercise.id == "9c/door":
         by_answer = {mistake.answer: mistake for mistake in exercise.mistakes}
         more = [(answer, by_answer[like]) for answer, like in MENDED.items()]

@@ -190,6 +190,16 @@ def test_hairpinned_packets_are_filtered_like_all_others(filtering):
     assert nat.inside(udp(PC, bobs))
 
 
+@pytest.mark.parametrize("behavior", [AD, APD])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_hairpinned_packet_does_not_come_back_to_its_sender(behavior, seed):
+    """Of two ports the receiver's is free for another remote endpoint, but is the wrong one."""
+    nat = Nat(seed, mapping=behavior, filtering=behavior, ports=range(5000, 5002))
+    bobs = source(nat.out(udp(f"{BOB}:53", WEB)))
+    assert nat.inside(udp(PC, bobs)) == []
+    assert nat.drop in {Drop.FILTERED, Drop.NO_RULE}
+
+
 def test_hairpinning_can_be_switched_off():
     nat = nat_with_a_talk(hairpinning=False)
     assert nat.inside(tcp(PC, BOBS)) == []
