@@ -126,3 +126,22 @@ def test_why_names_the_packet():
         why.close()
         assert lines[0] == "hotel dropped:"
         assert "> 151.101.1.69:9: blocked, the firewall of this gateway" in lines[1]
+
+
+def test_a_firewall_that_drops_nothing_leaves_the_processor_alone():
+    text = HOTEL.format(engine="engine: python", firewall="blocks: [udp]", sentences="  []")
+    with Network(loads(text.encode(), Path("f.yaml"))) as net:
+        (firewall,) = (
+            place for place in Path("/proc").glob("[0-9]*")
+            if b"engines.nftables.firewall" in (place / "cmdline").read_bytes()
+        )  # fmt: skip
+        before = processor_time(firewall)
+        assert net["guest"].run(["ping", "-c", "4", "-i", "0.3", "10.0.0.8"]).status == 0
+        used = processor_time(firewall) - before
+        assert used <= 5, f"{used} hundredths of a second"
+
+
+def processor_time(process: Path) -> int:
+    """What a process has used so far, in hundredths of a second."""
+    fields = (process / "stat").read_text().rpartition(") ")[2].split()
+    return int(fields[11]) + int(fields[12])

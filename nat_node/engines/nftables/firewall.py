@@ -7,6 +7,7 @@ packet. The ruleset itself is loaded by `nft`, and works without this program.
 from __future__ import annotations
 
 import argparse
+import select
 import socket
 import sys
 
@@ -27,6 +28,7 @@ def main() -> int:
     log = packet_log.listen(arguments.group)
     announce("ready")
     while True:
+        select.select([log.socket], [], [])  # else it would ask again and again
         try:
             for packet in packet_log.logged(log):
                 if packet is not None:
