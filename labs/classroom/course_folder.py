@@ -35,7 +35,7 @@ FIRST = {
 }
 ANSWERS_OF = ("solution", "answer")  # keys that are empty in what students get
 
-_IGNORED = f"{SECRET}\n{STUDENTS}\n{HAND_OUT}/\nsubmissions/\nmarks*\n"
+_IGNORED = f"/{SECRET}\n/{STUDENTS}\n/{HAND_OUT}/\n/submissions/\n/marks*\n"
 _WORKFLOW = """\
 name: marks
 on: push

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import stat
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,12 +52,12 @@ def handed_in(folder: Path, names: dict[str, str]) -> tuple[list[Submission], li
         raise FolderError(f"{folder}: {error.strerror}; allowed: a folder") from error
     for path in entries:
         if path.is_dir() and not path.is_symlink():
-            files = [path / ANSWERS, path / TRANSLATOR]
             who = _shown(path.name)
-            _add(found, who, [file for file in files if file.is_symlink() or file.exists()])
-            if who not in found:
-                wrong = f"neither {ANSWERS} nor {TRANSLATOR} is in this folder"
-                found[who] = Submission(who, problem=f"{wrong}{_instead(path)}")
+            try:
+                _add_folder(found, who, path)
+            except OSError as error:
+                problem = f"the folder cannot be read: {error.strerror}"
+                found[who] = Submission(who, problem=problem)
         elif path.suffix in KINDS:
             _add(found, _shown(path.stem), [path])
         else:
@@ -65,6 +66,14 @@ def handed_in(folder: Path, names: dict[str, str]) -> tuple[list[Submission], li
         submission = found.get(who, Submission(who, problem="nothing was handed in"))
         found[who] = replace(submission, name=name)
     return [found[who] for who in sorted(found)], left_out
+
+
+def _add_folder(found: dict[str, Submission], who: str, folder: Path) -> None:
+    there = {path.name for path in folder.iterdir()}
+    _add(found, who, [folder / name for name in (ANSWERS, TRANSLATOR) if name in there])
+    if who not in found:
+        wrong = f"neither {ANSWERS} nor {TRANSLATOR} is in this folder"
+        found[who] = Submission(who, problem=f"{wrong}{_instead(folder)}")
 
 
 def _add(found: dict[str, Submission], who: str, files: list[Path]) -> None:
@@ -94,8 +103,12 @@ def _instead(folder: Path) -> str:
 
 
 def _shown(name: str) -> str:
-    """The name of a file as text: it may hold bytes that are no text, and control characters."""
+    """The name of a file as text: it may hold bytes that are no text, and control characters.
+
+    In Unicode's composed form (NFC), as IDs are: a Mac writes file names in the other one.
+    """
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    text = unicodedata.normalize("NFC", text)
     return text if text.isprintable() else repr(text)[1:-1]
 
 
@@ -115,6 +128,6 @@ def _rows(path: Path, text: str) -> Iterator[tuple[str, str]]:
         there = ", ".join(columns) or "nothing"
         raise FolderError(f"{path}:1: no column id, but: {there}; allowed: id,name")
     for row in reader:
-        who = (row[columns["id"]] or "").strip()
+        who = unicodedata.normalize("NFC", (row[columns["id"]] or "").strip())
         if who:
             yield who, (row.get(columns.get("name", ""), "") or "").strip()

@@ -32,6 +32,7 @@ from napt_lab.topologies.spec.yaml_nodes import MAX_BYTES, Entry, compose
 
 WHAT = "the name of an exercise, and below it a list of lines"
 MAX_LINES = 50
+MOST_PIECES = 200  # each is read with all lines above it
 MAX_LINE = 500  # characters
 PROTOCOLS = ("tcp", "udp")
 _ENDPOINT = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}:[0-9]{1,5}")
@@ -107,7 +108,7 @@ def _tops(data: bytes, problems: Problems, *, in_pieces: bool) -> list[Entry]:
             compose(data, Problems(""), WHAT)
         except TopologyError:
             pieces = _PIECE.split(data)
-    if len(pieces) == 1:
+    if not 1 < len(pieces) <= MOST_PIECES:
         return [compose(data, problems, WHAT)]
     tops, above = [], 0
     for piece in pieces:

@@ -80,7 +80,10 @@ def read_student(text: str | None, secret: bytes | None) -> Student | None:
         return None
     try:
         if ":" in text:
-            return Student.from_code(text)
+            student = Student.from_code(text)
+            if secret is not None and student != Student.of(student.id, secret):
+                raise ValueError("this key was not made from the course's secret")
+            return student
         if secret is not None:
             return Student.of(text, secret)
     except ValueError as error:

@@ -95,7 +95,8 @@ class PortPool:
         if sum(map(taken, parts)) >= size:
             return None
         if self._in_sequence:
-            return self._scan(ports, -((ports.start - self._next) // ports.step), is_free)
+            first = max(0, -((ports.start - self._next) // ports.step))
+            return self._scan(ports, first, is_free)
         return self._scan(ports, self._below(size), is_free, self._stride(size))
 
     def _stride(self, size: int) -> int:

@@ -32,6 +32,7 @@ class Hole:
     async def recv(self) -> bytes:
         """The peer's next datagram."""
         while True:
+            await asyncio.sleep(0)  # else no time-out would come while a stranger floods the port
             data, source = await asyncio.get_running_loop().sock_recvfrom(self._sock, 2048)
             if source == self._peer:
                 return data

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 import struct
 from pathlib import Path
 from typing import Protocol
@@ -59,7 +60,8 @@ async def _until_answered(over: Datagrams, number: int, chunk: bytes) -> None:
 async def receive_file(over: Datagrams, path: Path, patience: float = PATIENCE) -> tuple[int, str]:
     """Receive a file, which appears when it is whole. TimeoutError, ConnectionError, OSError."""
     digest, size, number = hashlib.sha256(), 0, 0
-    part = path.with_name(path.name + ".part")
+    is_device = path.exists() and not path.is_file()  # such as /dev/null: written to, not replaced
+    part = path if is_device else path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with part.open("wb") as file:
             while True:
@@ -72,9 +74,11 @@ async def receive_file(over: Datagrams, path: Path, patience: float = PATIENCE) 
                 size, number = size + len(chunk), number + 1
                 if size > MOST:
                     raise OSError(f"more than {MOST:,} bytes came")
-        part.rename(path)
+        if not is_device:
+            part.rename(path)
     finally:
-        part.unlink(missing_ok=True)
+        if not is_device:
+            part.unlink(missing_ok=True)
     return size, digest.hexdigest()
 
 

@@ -35,6 +35,7 @@ from napt_lab.labs.exercises.answers import load_answers
 from napt_lab.labs.exercises.exercise import series
 from napt_lab.labs.exercises.tasks import as_far_as_possible
 from napt_lab.labs.translator.claims import claimed_in
+from napt_lab.topologies.spec.errors import TopologyError
 
 SCHEMA = json.loads((Path(__file__).parent / "schemas" / "gradescope.schema.json").read_text())
 DOOR, *_ = series("9c")
@@ -75,6 +76,26 @@ def test_a_file_or_a_folder_for_each_student(tmp_path):
         handed_in(tmp_path, {})
 
 
+def test_names_as_a_mac_writes_them_and_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
+    decomposed, composed = "jo\u0308rg", "j\u00f6rg"
+    (tmp_path / f"{decomposed}.yaml").touch()
+    (tmp_path / "mia").mkdir()
+    listing = Path.iterdir
+
+    def refuse(folder):
+        if folder.name == "mia":
+            raise PermissionError(13, "Permission denied")
+        return listing(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    (tmp_path / "students.csv").write_text(f"id,name\n{decomposed},J\n")
+    names = read_names(tmp_path / "students.csv")
+    submissions, _ = handed_in(tmp_path, names)
+    mark = {one.id: (one.name, one.problem) for one in submissions}
+    refused = "the folder cannot be read: Permission denied"
+    assert mark == {composed: ("J", ""), "mia": ("", refused)}
+
+
 def test_names_of_students(tmp_path):
     file = tmp_path / "students.csv"
     file.write_text("﻿Name,ID,Group\nMia M.,mia,1\n,noah,\n\n")
@@ -84,6 +105,15 @@ def test_names_of_students(tmp_path):
         read_names(file)
     with pytest.raises(FolderError, match="No such file"):
         read_names(tmp_path / "none.csv")
+
+
+def test_rubbish_is_read_once(tmp_path):
+    """Not once for each of its lines, which would take minutes."""
+    file = tmp_path / "essay.yaml"
+    file.write_text("Dear teacher: I do not know: sorry\n" * 4000)
+    with pytest.raises(TopologyError) as told:
+        load_answers(file, ["door"], in_pieces=True)
+    assert len(str(told.value).splitlines()) == 1
 
 
 def test_half_a_file_is_read_as_far_as_it_can_be(tmp_path):

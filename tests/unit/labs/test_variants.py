@@ -8,12 +8,14 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
+import click
 import pytest
 
 from napt_lab.labs.classroom.assignment import for_class
 from napt_lab.labs.classroom.submissions import Submission
 from napt_lab.labs.classroom.whose import whose, words_of_variants
 from napt_lab.labs.exercises.answers import parse_line
+from napt_lab.labs.exercises.command_line import read_student
 from napt_lab.labs.exercises.exercise import (
     FOLDER,
     LEVELS,
@@ -105,6 +107,14 @@ def test_kinds_of_addresses_stay():
     assert re.match(r"10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.", values["192.168.1.9"])
     with pytest.raises(ValueError, match="all that could take its place"):
         draw_values(["desk"], [Varied("pc", ("desk",))], student, "x")
+
+
+def test_a_key_that_the_secret_has_not_made_is_refused_where_the_secret_is_known():
+    mia, forged = Student.of("mia", SECRET), Student.of("mia", SECRET + b".")
+    assert read_student(mia.code, SECRET) == mia
+    assert read_student(forged.code, None) == forged  # nothing to compare it with
+    with pytest.raises(click.UsageError, match="not made from the course's secret"):
+        read_student(forged.code, SECRET)
 
 
 def test_keys_of_students():

@@ -51,6 +51,11 @@ def test_preserve_keeps_the_port_while_it_is_free_and_in_the_pool():
     assert outside_the_pool in range(2000, 3000)
 
 
+def test_sequential_begins_with_the_first_port():
+    nat = Nat(port_assignment=SEQUENTIAL, ports=range(1, 65_536))
+    assert ports_for(nat, [40_000, 40_001]) == [1024, 1025]  # not a well-known one (REQ-3a)
+
+
 def test_sequential_goes_round_and_leaves_no_gap():
     nat = Nat(port_assignment=SEQUENTIAL, ports=range(2000, 2004), udp_idle=10)
     assert ports_for(nat, [1, 2, 3]) == [2000, 2001, 2002]

@@ -1,5 +1,7 @@
 """A SYN that nobody asked for (RFC 5382, REQ-4): silence for 6 seconds, then an ICMP error."""
 
+from dataclasses import replace
+
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP
 
@@ -48,6 +50,17 @@ def test_or_at_once_where_that_is_set():
     nat.outside(SYN)
     (told,) = nat.wait(0)
     assert show(told) == f"icmp 3 {EXTERNAL} > {OTHER}"
+
+
+def test_the_wait_can_be_changed_and_then_the_later_syn_may_be_told_first():
+    nat = Nat()
+    nat.outside(SYN)
+    nat.translator.change(replace(nat.translator.settings, refuse_after=1.0))
+    nat.outside(tcp(f"{OTHER}:7", f"{EXTERNAL}:8080", "S"))
+    assert len(nat.wait(1)) == 1
+    assert nat.wait(4.5) == []
+    assert len(nat.wait(0.5)) == 1
+    assert_empty(nat.translator)
 
 
 def test_it_is_told_once_however_often_it_asks():
