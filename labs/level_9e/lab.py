@@ -286,7 +286,7 @@ def keep_alive(stage: Stage) -> None:
     "A symmetric NAPT",
     say="bob's NAPT is set to address-and-port-dependent mapping: together with its filtering, "
     "that is called symmetric. The same two programs try again.",
-    ask="bob's STUN server tells him a port. From which port do his datagrams reach alice's NAPT?",
+    ask="The STUN server tells bob a port. From which port do his datagrams reach alice's NAPT?",
     predict=choose(
         Choice("told", "from the port that he was told", "A port of a PC has one port outside."),
         Choice("another", "from another one"),

@@ -6,6 +6,7 @@ import asyncio
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,8 @@ def test_a_strangers_flood_does_not_keep_a_time_out_from_coming(tmp_path):
 
     async def receive() -> None:
         with udp_socket(0) as sock:
-            asyncio.get_running_loop().sock_recvfrom = Flooded().recv  # type: ignore[method-assign]
+            loop: Any = asyncio.get_running_loop()
+            loop.sock_recvfrom = Flooded().recv
             await receive_file(Hole(sock, (HERE, 1)), tmp_path / "x", patience=0.2)
 
     with pytest.raises(TimeoutError):
