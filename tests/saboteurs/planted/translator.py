@@ -461,15 +461,8 @@ def numbered(_protocols, *pairs):
 def hearing_udp_from_outside(run_ip):
     """The kernel itself takes datagrams that come from outside."""
 
-    def run(commands, *, strict):
-        heard = [f"rule add pref 10 iif {_OUTSIDE} ipproto udp lookup local"] if strict else []
-        later = [command for command in commands if command.startswith("rule add pref 1")]
-        if not later:
-            return run_ip(commands, strict=strict)
-        at = commands.index(later[1])
-        return run_ip([*commands[:at], *heard, *commands[at:]], strict=strict)
-
-    return run
+    heard = f"rule add pref 10 iif {_OUTSIDE} ipproto udp lookup local"
+    return lambda commands: run_ip([*commands, heard])
 
 
 _OUTSIDE = "wan0"
