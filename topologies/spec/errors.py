@@ -80,7 +80,8 @@ def quoted(text: str) -> str:
 def not_one_of(wrong: str, given: str, choices: Iterable[str]) -> str:
     """The message for a word that is not in `choices`, with the most similar choice."""
     words = list(choices)
-    message = f"{wrong}; allowed: {', '.join(words)}"
+    shown = (word if word.isprintable() else quoted(word) for word in words)
+    message = f"{wrong}; allowed: {', '.join(shown)}"
     near = nearest(given, words)
     return f"{message} (did you mean '{near}'?)" if near else message
 

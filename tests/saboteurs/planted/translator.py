@@ -461,13 +461,8 @@ def numbered(_protocols, *pairs):
 def hearing_udp_from_outside(run_ip):
     """The kernel itself takes datagrams that come from outside."""
 
-    def run(commands):
-        later = [command for command in commands if command.startswith("rule add pref 1")]
-        at = commands.index(later[1])
-        heard = f"rule add pref 10 iif {_OUTSIDE} ipproto udp lookup local"
-        return run_ip([*commands[:at], heard, *commands[at:]])
-
-    return run
+    heard = f"rule add pref 10 iif {_OUTSIDE} ipproto udp lookup local"
+    return lambda commands: run_ip([*commands, heard])
 
 
 _OUTSIDE = "wan0"

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from napt_lab.topologies.spec.errors import TopologyError
@@ -423,5 +423,6 @@ def test_arbitrary_text_of_yaml_s_own_characters(text: str) -> None:
 
 @settings(deadline=None)  # other tests share the machine
 @given(mutated_topologies())
+@example("internet: {a: 198.51.100.2, '\U00010d3a': 198.51.100.3}\nthen: [{do: unplug b}]\n")
 def test_mutated_topologies(text: str) -> None:
     check_that_only_topology_errors_come_out(text.encode("utf-8", "surrogatepass"))
