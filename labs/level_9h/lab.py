@@ -200,8 +200,8 @@ def and_one_at_the_carrier(stage: Stage) -> None:
 
 @carrier.step(
     "A hole through both",
-    say="Now there is no explicit rule any more. alice and erin punch a hole, as in level 9e: each asks a "
-    "STUN server for its endpoint, they tell each other at the relay, and both send.",
+    say="Now there is no explicit rule any more. alice and erin punch a hole, as in level 9e: each "
+    "asks a STUN server for its endpoint, they tell each other at the relay, and both send.",
     ask="Does alice's file get to erin, and how?",
     predict=choose(
         Choice("none", "directly: the holes are punched in both of alice's NAPTs"),

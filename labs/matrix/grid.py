@@ -40,7 +40,8 @@ def show(results: Sequence[Result], console: Console) -> None:
         console.print(f"… and {len(wrong) - TOLD} more, in results.json", style="dim")
     legend = [f"{sign} {way}" for way, (sign, _) in SIGNS.items()]
     legend += ["marked: not as predicted", "! could not be tried"]
-    console.print("In each cell the host of the row begins, and that of the column follows. " + ", ".join(legend), style="dim")
+    order = "In each cell the host of the row begins, and that of the column follows. "
+    console.print(order + ", ".join(legend), style="dim")
 
 
 def counted(results: Sequence[Result]) -> str:
