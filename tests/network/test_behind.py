@@ -192,7 +192,7 @@ def test_a_transfer_outlives_the_death_of_either_translator(engine, victim):
     lost = nullcontext() if ours else pytest.raises(ProgramLost, match=f"nat_node on {victim}")
     with lost, Network(neighborhood(engine, engine)) as net:
         serve(net["server"], 80, content)
-        fetch = f"curl -sS --max-time 60 --limit-rate 1M -o got http://{SERVER}/it"
+        fetch = f"curl -sS --max-time 60 --limit-rate 300K -o got http://{SERVER}/it"
         transfer, got = net["alice"].start(fetch.split()), net["alice"].home / "got"
         wait_until(lambda: got.exists() and got.stat().st_size > SIZE // 8, "a part", 20)
         mark = net.log.mark()
