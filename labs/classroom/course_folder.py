@@ -125,7 +125,9 @@ def hand_out(folder: Path, secret: bytes) -> int:
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(folder / TEMPLATE, place)
         (place / CODE).write_text(f"{student.code}\n", encoding="utf-8")
-        mine = [load(exercise.path, student) for exercise in exercises]
+        # What the student gets, not the teacher's file: what is wrong with it is told now.
+        handed = folder / TEMPLATE / EXERCISES
+        mine = [load((handed / exercise.path.name).absolute(), student) for exercise in exercises]
         (place / "TASKS.md").write_text(_tasks(name or who, mine), encoding="utf-8")
     return len(names)
 

@@ -84,12 +84,14 @@ def mark(attempt: Attempt) -> Marks:
     wanted = [done.fact for done in exercise.done]
     known = [pattern for mistake in exercise.mistakes for pattern in mistake.when]
     facts = _settled(attempt, wanted, [*wanted, *known])
+    missed = not all(fact.holds(facts) for fact in wanted)
+    fault = attempt.net.machine_fault() if missed else ""
     marks = [
         Mark(
             done.text,
             done.points,
-            Verdict.PASSED if done.fact.holds(facts) else Verdict.FAILED,
-            done.message,
+            Verdict.PASSED if done.fact.holds(facts) else _missed(fault),
+            f"cannot tell: error of this machine: {fault}" if fault else done.message,
             tuple(filter(None, [done.fact.find(facts)])),
         )
         for done in exercise.done
@@ -100,6 +102,10 @@ def mark(attempt: Attempt) -> Marks:
     if all(mark.verdict is Verdict.PASSED for mark in marks):
         return Marks(tuple(marks))
     return Marks(tuple(marks), tuple(recognized(exercise, facts)))
+
+
+def _missed(fault: str) -> Verdict:
+    return Verdict.ERROR if fault else Verdict.FAILED
 
 
 def _settled(attempt: Attempt, wanted: list[Pattern], asked: list[Pattern]) -> list[str]:
