@@ -23,6 +23,7 @@ import sys
 from pathlib import Path
 
 from napt_lab.servers.shared.arguments import address_and_port, file_to_send, file_to_write
+from napt_lab.servers.shared.arriving_file import arriving_file
 from napt_lab.servers.shared.events import emit, endpoint
 from napt_lab.servers.shared.splice import fin_when_closed, reset_when_closed
 
@@ -36,9 +37,9 @@ class RefusedError(Exception):
 
 
 class Incoming:
-    """What is received: counted, hashed, and written to `path` (or nowhere, if None)."""
+    """What is received: counted, hashed, and written to `path`."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path) -> None:
         self.bytes = 0
         self.digest = hashlib.sha256()
         self.beginning = b""  # as much as a refusal may have
@@ -46,21 +47,19 @@ class Incoming:
 
     async def receive(self, reader: asyncio.StreamReader, patience: float) -> None:
         """Receive up to the other side's FIN; the file appears when it is whole."""
-        part = self._path and self._path.with_name(self._path.name + ".part")
-        try:
-            with (part or Path("/dev/null")).open("wb") as file:
-                while chunk := await asyncio.wait_for(reader.read(CHUNK), patience):
-                    file.write(chunk)
-                    self.digest.update(chunk)
-                    self.bytes += len(chunk)
-                    self.beginning = (self.beginning + chunk)[:200]
-                    if self.bytes > MOST:
-                        raise OSError(f"more than {MOST:,} bytes came")
-            if self._path and part:
-                part.rename(self._path)
-        finally:
-            if part:
-                part.unlink(missing_ok=True)
+        with arriving_file(self._path) as file:
+            while True:
+                # Not asyncio.wait_for: it loses a Ctrl-C that comes together with what it awaits.
+                async with asyncio.timeout(patience):
+                    chunk = await reader.read(CHUNK)
+                if not chunk:
+                    return
+                file.write(chunk)
+                self.digest.update(chunk)
+                self.bytes += len(chunk)
+                self.beginning = (self.beginning + chunk)[:200]
+                if self.bytes > MOST:
+                    raise OSError(f"more than {MOST:,} bytes came")
 
 
 async def dial(options: argparse.Namespace) -> None:
@@ -70,7 +69,8 @@ async def dial(options: argparse.Namespace) -> None:
     TimeoutError after `wait` seconds of silence.
     """
     host, port = options.server
-    reader, writer = await asyncio.wait_for(asyncio.open_connection(host, port), options.wait)
+    async with asyncio.timeout(options.wait):
+        reader, writer = await asyncio.open_connection(host, port)
     sock = writer.get_extra_info("socket")
     reset_when_closed(sock)
     emit("connected", peer=endpoint(writer.get_extra_info("peername")))
@@ -112,7 +112,7 @@ def main() -> None:
     add("server", type=address_and_port, metavar="ADDRESS:PORT")
     add("--word", metavar="TOKEN", help="the first line, as the plain relay wants it")
     add("--send", type=file_to_send, metavar="FILE")
-    add("--receive", type=file_to_write, metavar="FILE")
+    add("--receive", type=file_to_write, metavar="FILE", default=Path(os.devnull))
     add("--wait", type=float, default=60.0, metavar="SECONDS",
         help="for the other side (default: %(default)s)")  # fmt: skip
     options = parser.parse_args()

@@ -37,8 +37,9 @@ def puncher(name: str, description: str) -> argparse.ArgumentParser:
         "--stun", type=stun_server, metavar="SERVER[:PORT]", help="for --meet: it tells the own one"
     )
     add("--word", default="", metavar="TOKEN", help="for --meet: what both say, 32 hex digits")
-    add("--send", type=file_to_send, metavar="FILE")
-    add("--receive", type=file_to_write, metavar="FILE")
+    one_way = parser.add_mutually_exclusive_group()
+    one_way.add_argument("--send", type=file_to_send, metavar="FILE")
+    one_way.add_argument("--receive", type=file_to_write, metavar="FILE")
     add("--wait", type=float, default=10.0, metavar="SECONDS",
         help="for the peer (default: %(default)s)")  # fmt: skip
     return parser

@@ -32,10 +32,12 @@ from napt_lab.servers.p2p.meeting import exchange
 from napt_lab.servers.p2p.options import parse, puncher
 from napt_lab.servers.p2p.sockets import tcp_socket
 from napt_lab.servers.p2p.stun_client import ask_by_tcp
+from napt_lab.servers.shared.arriving_file import arriving_file
 from napt_lab.servers.shared.events import emit, endpoint
 from napt_lab.servers.stun.attributes import Address
 
 PAUSES = (0.05, 0.25)  # seconds between two tries; by chance, or both sides might stay in step
+PIECE = 64 << 10  # bytes
 MOST = 1 << 30  # bytes that are received: the peer may be anyone
 
 
@@ -60,11 +62,15 @@ def dial(port: int, peer: Address, patience: float, tries: int) -> socket.socket
 def use(sock: socket.socket, options: argparse.Namespace) -> None:
     """Send or receive the file that is wanted. Raises OSError."""
     if options.send:
-        sock.sendall(options.send.read_bytes())
+        # A small buffer, and small pieces: the patience is for each of them, not for the file.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * PIECE)
+        with options.send.open("rb") as file:
+            while piece := file.read(PIECE):
+                sock.sendall(piece)
     sock.shutdown(socket.SHUT_WR)
     received = 0
-    with (options.receive or Path(os.devnull)).open("wb") as file:
-        while data := sock.recv(65_536):
+    with arriving_file(options.receive or Path(os.devnull)) as file:
+        while data := sock.recv(PIECE):
             received += file.write(data)
             if received > MOST:
                 raise OSError(f"more than {MOST:,} bytes came")

@@ -45,7 +45,8 @@ def file_to_write(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"{text}: is a folder")
     if not path.parent.is_dir():
         raise argparse.ArgumentTypeError(f"{text}: no such folder: {path.parent}")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    is_device = path.exists() and not path.is_file()  # else the file is put into its folder
+    if not os.access(path if is_device else path.parent, os.W_OK):
         raise argparse.ArgumentTypeError(f"{text}: permission denied")
     return path
 

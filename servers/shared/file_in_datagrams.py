@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import secrets
 import struct
 from pathlib import Path
 from typing import Protocol
+
+from napt_lab.servers.shared.arriving_file import arriving_file
 
 CHUNK = 1200  # bytes: with all headers less than any link's MTU
 REPEAT_SECONDS = 0.25
@@ -60,25 +61,17 @@ async def _until_answered(over: Datagrams, number: int, chunk: bytes) -> None:
 async def receive_file(over: Datagrams, path: Path, patience: float = PATIENCE) -> tuple[int, str]:
     """Receive a file, which appears when it is whole. TimeoutError, ConnectionError, OSError."""
     digest, size, number = hashlib.sha256(), 0, 0
-    is_device = path.exists() and not path.is_file()  # such as /dev/null: written to, not replaced
-    part = path if is_device else path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("wb") as file:
-            while True:
-                async with asyncio.timeout(patience):
-                    chunk = await _next(over, number)
-                if not chunk:
-                    break
-                file.write(chunk)
-                digest.update(chunk)
-                size, number = size + len(chunk), number + 1
-                if size > MOST:
-                    raise OSError(f"more than {MOST:,} bytes came")
-        if not is_device:
-            part.rename(path)
-    finally:
-        if not is_device:
-            part.unlink(missing_ok=True)
+    with arriving_file(path) as file:
+        while True:
+            async with asyncio.timeout(patience):
+                chunk = await _next(over, number)
+            if not chunk:
+                break
+            file.write(chunk)
+            digest.update(chunk)
+            size, number = size + len(chunk), number + 1
+            if size > MOST:
+                raise OSError(f"more than {MOST:,} bytes came")
     return size, digest.hexdigest()
 
 

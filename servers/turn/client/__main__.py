@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from napt_lab.servers.shared.arguments import file_to_send, file_to_write
+from napt_lab.servers.shared.arriving_file import arriving_file
 from napt_lab.servers.shared.events import emit
 from napt_lab.servers.shared.events import endpoint as text
 from napt_lab.servers.shared.splice import fin_when_closed, reset_when_closed
@@ -41,7 +42,8 @@ async def _run(options: argparse.Namespace) -> None:
         )
         await turn.permit(options.permit)
         emit("permission", peer=options.permit)
-        stream = await asyncio.wait_for(turn.accept(), options.wait)
+        async with asyncio.timeout(options.wait):
+            stream = await turn.accept()
         emit("connection", peer=text(stream.peer), id=stream.connection_id)
         # If we end early, the peer must not take the file for whole.
         reset_when_closed(stream.writer.get_extra_info("socket"))
@@ -54,7 +56,7 @@ async def _run(options: argparse.Namespace) -> None:
 async def _receive(stream: PeerStream, path: Path) -> tuple[int, str]:
     """Write what the peer sends until its FIN: how many bytes, and their SHA-256."""
     digest, size = hashlib.sha256(), 0
-    with path.open("wb") as file:
+    with arriving_file(path) as file:
         while chunk := await stream.reader.read(CHUNK):
             file.write(chunk)
             digest.update(chunk)

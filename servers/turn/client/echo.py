@@ -29,7 +29,8 @@ async def _run(options: argparse.Namespace) -> None:
         granted = await turn.allocate(Transport.UDP)
         await turn.permit(options.permit)
         emit("allocated", relayed=text(granted.relayed), mapped=text(granted.mapped))
-        datagram = await asyncio.wait_for(turn.receive(), options.wait)
+        async with asyncio.timeout(options.wait):
+            datagram = await turn.receive()
         emit("datagram", peer=text(datagram.peer), bytes=len(datagram.data))
         turn.send(datagram.peer, datagram.data)
         await turn.bind_channel(datagram.peer)
