@@ -22,7 +22,6 @@ from napt_lab.topologies.network.plan import PLAIN, QUIET, NodePlan, mtu_command
 from napt_lab.topologies.network.programs import (
     FIREWALL_COMMAND,
     gateway_command,
-    inside_addresses,
     service_command,
 )
 from napt_lab.topologies.spec import kernel_nat
@@ -59,7 +58,7 @@ def scripts(topology: Topology) -> dict[str, str]:
         if plan.name in gateways:
             site = gateways[plan.name]
             if site.gateway.engine is Engine.NFTABLES:
-                lines += _kernel(site.gateway, inside_addresses(site, topology))
+                lines += _kernel(site.gateway, topology.inside(site))
             if site.gateway.firewall is not None:
                 firewall = site.gateway.firewall.ruleset(site.gateway.addresses)
                 lines.append(f"nft {shlex.quote(firewall)}")

@@ -65,10 +65,7 @@ def vocabulary(topology: Topology, interfaces: dict[str, list[str]]) -> Vocabula
     napts = {
         site.gateway.name: (
             str(site.gateway.public.ip),
-            [
-                *(str(address.ip) for host in site.hosts for address in host.addresses),
-                *(str(a.ip) for behind in topology.behind(site) for a in behind.gateway.addresses),
-            ],
+            [str(address) for address in topology.inside(site)],
         )
         for site in topology.sites
         if site.gateway.napt is not None and site.gateway.engine is Engine.PYTHON

@@ -143,7 +143,8 @@ def _seconds(marker: pytest.Mark | None) -> float:
         return timeout
     words = [*map(repr, marker.args), *(f"{key}={value!r}" for key, value in marker.kwargs.items())]
     raise ValueError(
-        f"{marker.name}({', '.join(words)}) is not valid: write {marker.name}(timeout=SECONDS)"
+        f"{marker.name}({', '.join(words)}) is not valid: write "
+        f"{marker.name}(timeout=SECONDS, capture=True or False)"
     )
 
 

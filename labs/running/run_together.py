@@ -30,7 +30,7 @@ POLL = 0.05  # seconds between two looks which programs have ended
 
 
 def run_together(topology: Topology, wanted: Sequence[Wanted], capture: Path | None) -> int:
-    """Run the programs. Returns the exit status: of the first that failed, else of the last.
+    """Run the programs. Returns the exit status: of the first that failed, else 0.
 
     128 + n if signal n ended it, or the run; FAILED if one ended or its time passed before it was
     ready. `capture`: as for run_in.

@@ -1,6 +1,6 @@
 """What a control client may ask of a NAPT, whichever engine translates.
 
-One JSON object is a request, and one is the answer (control.py has the socket):
+One JSON object is a request, and one is the answer (server.py has the socket):
 
     {"do": "rules", "limit": 500}                  -> {"ok": true, "total": n, "rules": [...]}
     {"do": "ports"}                                -> {"ok": true, "ports": {"tcp": base64, …}}

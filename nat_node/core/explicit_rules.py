@@ -31,7 +31,7 @@ class ExplicitRules:
         now: float,
         made_by: str = BY_HAND,
     ) -> Mapping:
-        """A new explicit rule; an external address of 0 is ours. Raises RuleRefused."""
+        """A new explicit rule; an external address of 0 is the host's own. Raises RuleRefused."""
         if protocol not in (TCP, UDP):
             raise RuleRefused("an explicit rule is for tcp or udp")
         for port in (external[1], internal[1]):

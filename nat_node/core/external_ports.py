@@ -18,8 +18,9 @@ connections is one per remote endpoint there, and one in all where mapping is en
 
 Explicit rules hold for every remote endpoint, so they have `ANY` in their keys.
 
-An inside host may have so many ports of each protocol as `ports_per_subscriber` says, however they
-were made. Which external addresses and ports are open to it at all, pooling.py knows.
+An inside host may have as many ports of each protocol as `ports_per_subscriber` says, whoever asked
+for them. At that limit a new rule may still share one of them. Which external addresses and ports
+are open to it at all, pooling.py knows.
 """
 
 from __future__ import annotations
@@ -50,9 +51,10 @@ class ExternalPorts:
         # How many ports of the pool are taken: by protocol, external address, part of the pool,
         # and remote endpoint.
         self._taken: Counter[tuple[int, int, int, Endpoint]] = Counter()
-        self._held = HeldPorts()
+        self._held = HeldPorts(settings.port_hold)
         self._limit = settings.ports_per_subscriber
-        self._of_host: Counter[tuple[int, int]] = Counter()  # by protocol and host, if limited
+        # How many rules each port of a host has, by protocol and host, if ports are limited.
+        self._of_host: dict[tuple[int, int], Counter[Endpoint]] = {}
         # What `_by_external` cannot tell where a port may have several rules.
         self._shared = SharedPorts(settings.ports) if self._share((1, 1)) != ANY else None
         self._holds = bool(settings.port_hold) and (
@@ -96,7 +98,8 @@ class ExternalPorts:
         if self._shared is not None:
             self._shared.add(protocol, external)
         if self._limit:
-            self._of_host[(protocol, mapping.internal[0])] += 1
+            subscriber = (protocol, mapping.internal[0])
+            self._of_host.setdefault(subscriber, Counter())[external] += 1
 
     def remove(self, mapping: Mapping) -> None:
         """Take its port from a rule that has ended."""
@@ -112,9 +115,12 @@ class ExternalPorts:
             self._shared.remove(protocol, external)
         if self._limit:
             subscriber = (protocol, mapping.internal[0])
-            self._of_host[subscriber] -= 1
-            if not self._of_host[subscriber]:
-                del self._of_host[subscriber]  # keys come from packets, and must not pile up
+            own = self._of_host[subscriber]
+            own[external] -= 1
+            if not own[external]:
+                del own[external]  # keys come from packets, and must not pile up
+            if not own:
+                del self._of_host[subscriber]
 
     def take_over(self, before: ExternalPorts, mappings: Iterable[Mapping]) -> None:
         """Begin with the ports of these rules, which were there `before`. Raises ValueError."""
@@ -131,7 +137,8 @@ class ExternalPorts:
                 host = show_address(mapping.internal[0])
                 raise ValueError(f"{show(mapping.external)} is not in the block of {host}")
             self.insert(mapping)
-        self._held = before._held
+        if self._holds:
+            self._held = before._held.within(self._ports, self._settings.port_hold)
 
     def hold(self, mapping: Mapping, now: float) -> None:
         """Keep the port of a mapping that has ended unused for `port_hold` seconds.
@@ -139,11 +146,11 @@ class ExternalPorts:
         Needed where the filter admits every sender, and not for TCP, which has a hold of its own.
         """
         if self._holds and mapping.protocol != TCP and mapping.external[1] in self._ports:
-            self._held.hold(mapping.protocol, mapping.external, now + self._settings.port_hold)
+            self._held.hold(mapping.protocol, mapping.external, now)
 
     def has_room(self, protocol: int, host: int) -> bool:
         """Whether an inside host may have one more port."""
-        return not self._limit or self._of_host.get((protocol, host), 0) < self._limit
+        return not self._limit or len(self._of_host.get((protocol, host), ())) < self._limit
 
     def for_explicit(self, external: Endpoint, host: int) -> Endpoint:
         """The external endpoint of an explicit rule to a host; address 0 is the host's own.
@@ -167,8 +174,6 @@ class ExternalPorts:
     ) -> Endpoint | None:
         """A free external endpoint for a new rule; None if there is none."""
         host, wanted = internal
-        if self._limit and not self.has_room(protocol, host):
-            return None
         shared_by, by_external, held = self._share(remote), self._by_external, self._held
         if held:
             held.release(now)
@@ -189,6 +194,12 @@ class ExternalPorts:
                 count += self._taken.get((protocol, address, part, ANY), 0)
             return count + held.count.get((protocol, address, part), 0)
 
+        if self._limit and not self.has_room(protocol, host):
+            for external in self._of_host[(protocol, host)] if shared_by != ANY else ():
+                address = external[0]
+                if is_free(external[1]):
+                    return external
+            return None
         for address, pool in self.pooling.everyones or self.pooling.places(host):
             port = pool.choose(wanted, is_free, taken)
             if port is not None:

@@ -124,8 +124,9 @@ class HeldPorts:
     port of the pool is held, once for UDP and once for ICMP.
     """
 
-    def __init__(self) -> None:
-        self._until: deque[tuple[float, int, Endpoint]] = deque()
+    def __init__(self, wait: float = 0.0) -> None:
+        self._wait = wait  # seconds
+        self._since: deque[tuple[float, int, Endpoint]] = deque()
         self._held: set[tuple[int, Endpoint]] = set()
         self.count: Counter[tuple[int, int, int]] = Counter()
         """How many are held: by protocol, external address and part of the pool."""
@@ -136,18 +137,28 @@ class HeldPorts:
     def __len__(self) -> int:
         return len(self._held)
 
-    def hold(self, protocol: int, external: Endpoint, until: float) -> None:
-        """Keep a port from being used. `until` must not be earlier than in the call before."""
-        self._until.append((until, protocol, external))
+    def hold(self, protocol: int, external: Endpoint, since: float) -> None:
+        """Keep a port from being used. `since` must not be earlier than in the call before."""
+        if (protocol, external) in self._held:
+            return  # a rule by hand may have had it meanwhile
+        self._since.append((since, protocol, external))
         self._held.add((protocol, external))
         self.count[(protocol, external[0], part_of(external[1]))] += 1
 
     def release(self, now: float) -> None:
         """Give back the ports whose time has passed."""
-        while self._until and self._until[0][0] <= now:
-            _, protocol, external = self._until.popleft()
+        while self._since and self._since[0][0] + self._wait <= now:
+            _, protocol, external = self._since.popleft()
             self._held.remove((protocol, external))
             self.count[(protocol, external[0], part_of(external[1]))] -= 1
+
+    def within(self, pool: range, wait: float) -> HeldPorts:
+        """Those of them that are in a pool; they are held for `wait` seconds in all."""
+        held = HeldPorts(wait)
+        for since, protocol, external in self._since:
+            if external[1] in pool:
+                held.hold(protocol, external, since)
+        return held
 
 
 class SharedPorts:

@@ -84,8 +84,8 @@ class Sessions:
             return refusal
         external = table.ports.choose(protocol, internal, remote, now)
         if external is None:
-            full = table.ports.has_room(protocol, internal[0])
-            return Drop.PORTS_EXHAUSTED if full else Drop.SUBSCRIBER_LIMIT
+            has_room = table.ports.has_room(protocol, internal[0])
+            return Drop.PORTS_EXHAUSTED if has_room else Drop.SUBSCRIBER_LIMIT
         projected = self._project(remote)
         mapping = Mapping(
             table.next_serial(),

@@ -5,7 +5,7 @@ Theory of operation
 Four dictionaries, two of mappings and two of sessions:
 
     by_internal  (protocol, internal endpoint, remote as *mapping* sees it)   -> Mapping
-    by_external  (protocol, external port,     remote as *sharing* sees it)   -> Mapping
+    by_external  (protocol, external endpoint, remote as *sharing* sees it)   -> Mapping
     outgoing     (protocol, internal endpoint, remote endpoint)               -> Session
     incoming     (protocol, external endpoint, remote endpoint)               -> Session
 

@@ -43,7 +43,7 @@ class UnsolicitedSyns:
         call = (syn.destination_endpoint, syn.source_endpoint)
         if call not in self._waiting and len(self._waiting) < WAITING:
             copy = Packet(bytearray(syn.data), syn.side, syn.partial)
-            self._waiting[call] = (now + self.wait, copy)
+            self._waiting[call] = (now, copy)
 
     def forget(self, external: Endpoint, remote: Endpoint) -> None:
         """Send no error: these two endpoints have a connection now."""
@@ -51,14 +51,15 @@ class UnsolicitedSyns:
 
     def next_deadline(self) -> float | None:
         """When `due` has something to do."""
-        # The wait may have been changed: then a later SYN may be due first.
-        return min((when for when, _ in self._waiting.values()), default=None)
+        for came, _ in self._waiting.values():
+            return came + self.wait
+        return None
 
     def due(self, now: float) -> list[Packet]:
         """The errors that are to be sent now."""
         errors = []
         while (deadline := self.next_deadline()) is not None and deadline <= now:
-            call = min(self._waiting, key=lambda each: self._waiting[each][0])
+            call = next(iter(self._waiting))
             _, syn = self._waiting.pop(call)
             if self._budget.spend(now):
                 errors.append(icmp.unreachable(syn, icmp.PORT_UNREACHABLE, syn.destination))

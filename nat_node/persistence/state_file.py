@@ -12,9 +12,9 @@ A file that becomes too small is replaced by a larger copy, which is first writt
 name, so that there is a whole file at every moment. Its space is reserved: a process that writes
 to a mapped file for which the disk has no room is killed.
 
-The settings may change while the translator runs. Its successor is started with the same command
-line, so the head has the changes: it is written again, by one system call. The file belongs to the
-settings of that command line, and to those that hold now, which another command line may give.
+The settings may change while the translator runs. Its successor is started with the old command
+line, so the head also has the changes; it is rewritten by one system call. The file is used by a
+translator whose command line gives the first settings, or the present ones.
 
 A damaged file is set aside as NAME.bad. A file of another boot or of other settings is out of date
 and is overwritten.
@@ -98,7 +98,10 @@ class StateFile:
                 warn("state-not-used", f"{self._path}: of another boot, or of other settings")
                 return None
             if ours != now:
-                self.changes = json.loads(changes.rstrip(b"\0"))
+                try:
+                    self.changes = json.loads(changes.rstrip(b"\0"))
+                except ValueError as error:
+                    raise Damaged(f"its changes cannot be read: {error}") from None
             most = most_records(self.settings)
             if count > most:
                 raise Damaged(f"it has {count} records where {most} are the most")

@@ -184,6 +184,7 @@ class Leases:
         if not (
             external is not None
             and external[1]
+            and external[0] in ports.pooling.addresses(host)
             and ports.is_free_for_anyone(protocol, external, now)
             and allowed(external)
         ):
@@ -204,10 +205,9 @@ class Leases:
         A host that has a lease on a port keeps the same port of the other protocol as well (RFC
         6886, section 3.3).
         """
-        ports, (address, port) = self._table.ports, external
-        if (protocol, port) in OWN_PORTS or address not in ports.pooling.addresses(host):
+        if (protocol, external[1]) in OWN_PORTS:
             return False
-        twin = ports.rule_for_anyone(UDP if protocol == TCP else TCP, external)
+        twin = self._table.ports.rule_for_anyone(UDP if protocol == TCP else TCP, external)
         return twin is None or not twin.explicit or twin.lease is None or twin.internal[0] == host
 
     def _must_be(self, wish: Wish, mapping: Mapping) -> None:

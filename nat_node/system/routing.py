@@ -114,7 +114,7 @@ def _write(setting: Path, value: str) -> None:
 
 
 def _ip(commands: list[str]) -> None:
-    """Run `ip` once for all commands. A rule that is not there need not be deleted."""
+    """Run `ip` once for all commands. A rule or table that is not there need not be deleted."""
     try:
         result = subprocess.run(
             ["ip", "-force", "-batch", "-"],
@@ -129,6 +129,6 @@ def _ip(commands: list[str]) -> None:
     for command, why in failures.items():
         if not command.startswith((_STALE_RULE, _STALE_ROUTES)):
             raise RoutingError(f"ip {command}: {why}")
-    *_, last = ["", *result.stderr.splitlines()]
+    last = result.stderr.rstrip().rpartition("\n")[2]
     if result.returncode and not last.startswith("Command failed"):  # it went no further
         raise RoutingError(f"ip: {last}")

@@ -127,7 +127,8 @@ class Bench:
             check_table(napt.translator)
             check_flows(napt.translator, napt.flows)
             made = (rule for rule in napt.translator.table if not rule.explicit)
-            ports = Counter((rule.protocol, rule.internal[0]) for rule in made)
+            theirs = {(rule.protocol, rule.internal[0], rule.external) for rule in made}
+            ports = Counter((protocol, host) for protocol, host, _ in theirs)
             limit = self.settings.ports_per_subscriber or 65535
             if any(count > limit for count in ports.values()):
                 raise Broken("a host has more ports than it may have")

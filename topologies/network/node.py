@@ -109,9 +109,10 @@ class Node:
         self._check_words(argv)
         argv = own_programs.renamed(argv) or argv
         folder = folder or self.home
-        self._check_program(argv[0], folder)
+        environment = self.environment if environment is None else environment
+        self._check_program(argv[0], folder, environment.get("PATH", os.defpath))
         with self._limits.calls():
-            started = start([*self.entry, *argv], environment or self.environment, str(folder))
+            started = start([*self.entry, *argv], environment, str(folder))
         return self._keep(Command(self.name, argv, started, name=name, ready=ready, tell=tell))
 
     def run(self, argv: Sequence[str], *, timeout: float = 30.0) -> Completed:
@@ -146,9 +147,8 @@ class Node:
                     f"{self.name}: {word!r} in {argv!r} is not a text; write {str(word)!r}"
                 )
 
-    def _check_program(self, word: str, folder: Path) -> None:
+    def _check_program(self, word: str, folder: Path, path: str) -> None:
         """mnexec would say that there is no such program by status 1, as programs say no."""
-        path = self.environment["PATH"]
         place = str(folder / word) if "/" in word else word
         if shutil.which(place, path=path) is None:
             known = errno.EACCES if Path(place).exists() else errno.ENOENT

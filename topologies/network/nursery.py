@@ -13,8 +13,10 @@ A program also takes less memory, since what was imported is shared.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -56,18 +58,29 @@ class Nursery:
         out, err, end = (ours for ours, _ in pipes)
         theirs = [written for _, written in pipes]
         try:
-            with self._lock:
-                socket.send_fds(self._channel, [json.dumps(wanted).encode()], theirs)
-                number = int(self._channel.recv(STATUS_BYTES) or -os.EX_OSERR)
+            number = self._ask(json.dumps(wanted).encode(), theirs)
+            if number < 0:
+                raise OSError(-number, f"{argv[3]}: {os.strerror(-number)}")
+        except BaseException:
+            for descriptor in (out, err, end):
+                os.close(descriptor)
+            raise
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
-        if number < 0:
-            for descriptor in (out, err, end):
-                os.close(descriptor)
-            raise OSError(-number, f"{argv[3]}: {os.strerror(-number)}")
         out_file, err_file = os.fdopen(out, "rb", 0), os.fdopen(err, "rb", 0)
         return Started(number, out_file, err_file, end, lambda: _status(end))
+
+    def _ask(self, wanted: bytes, descriptors: list[int]) -> int:
+        """The process number of the program that it has begun, or an errno less than 0."""
+        # A Ctrl-C waits until the answer is there: else the next request would get it.
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            with self._lock:
+                socket.send_fds(self._channel, [wanted], descriptors)
+                return int(self._channel.recv(STATUS_BYTES) or -errno.EPIPE)  # it has ended
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
 
     def close(self) -> None:
         """End the process."""

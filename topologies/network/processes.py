@@ -25,6 +25,7 @@ from typing import IO, Any
 KEPT_OUTPUT = 1 << 20  # bytes that are kept of each program's stdout, and of its stderr
 KEPT_EVENTS = 200_000  # the oldest events above this number are deleted
 LAST_WORDS = 2000  # characters of its output that are told of a program that ended
+GONE_SECONDS = 20.0  # until killed children must be gone
 GONE_POLL = 0.002  # seconds between two looks whether killed children are gone
 LINE_LIMIT = 1 << 16  # bytes of one JSON line; a longer one is not an event
 Tell = Callable[[str, bool], None]
@@ -283,9 +284,12 @@ class Process(ABC):
         """Wait until the command has ended; if it was killed, its children as well."""
         self._ended.wait()
         # They end a moment later, and have devices until then.
+        end = time.monotonic() + GONE_SECONDS
         with contextlib.suppress(ProcessLookupError):
             while self._killed:
                 os.killpg(self.pid, 0)
+                if time.monotonic() > end:
+                    raise DeadlinePassed(f"all of {self.name} on {self.node} to end", GONE_SECONDS)
                 time.sleep(GONE_POLL)
 
     def send_signal(self, number: int) -> None:

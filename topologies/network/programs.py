@@ -89,15 +89,9 @@ def gateway_programs(
         name = PROGRAM
         node.napt = NaptControl(gateway.name, node.home / CONTROL)
         if gateway.engine is Engine.NFTABLES and fresh:
-            _start_kernel(gateway, gateway.napt, node, inside_addresses(site, topology))
+            _start_kernel(gateway, gateway.napt, node, topology.inside(site))
     argv = program(*gateway_command(site, node.home, topology))
     yield node.start_program(argv, name=name)
-
-
-def inside_addresses(site: Site, topology: Topology) -> list[IPv4Address]:
-    """The addresses of a site's hosts, and of the gateways behind it."""
-    hosts = [address.ip for host in site.hosts for address in host.addresses]
-    return hosts + [a.ip for each in topology.behind(site) for a in each.gateway.addresses]
 
 
 def _start_kernel(
@@ -123,7 +117,7 @@ def gateway_command(site: Site, home: PurePath, topology: Topology) -> list[str]
     gateway = site.gateway
     if gateway.napt is None:
         return proxy_command(gateway)
-    flags = nat_node_flags(site, gateway.napt, home / CONTROL, inside_addresses(site, topology))
+    flags = nat_node_flags(site, gateway.napt, home / CONTROL, topology.inside(site))
     if gateway.engine is Engine.NFTABLES:
         flags += ["--engine", "nftables"]
     elif gateway.translator is None:
@@ -223,7 +217,10 @@ def nat_node_flags(
     control: PurePath,
     hosts: Iterable[IPv4Address],
 ) -> list[str]:
-    """The command line after `napt run`; `hosts` are the addresses inside."""
+    """The command line after `napt run`; `hosts` are the addresses inside.
+
+    The file's rules hold while their hosts are plugged in elsewhere: it knows those, too.
+    """
     gateway = site.gateway
     flags = {
         "inside": "lan0",
@@ -236,7 +233,7 @@ def nat_node_flags(
         argv += ["--external", str(own.ip)]
     for setting in SETTINGS:
         argv += setting.words(getattr(settings, setting.name))
-    for address in hosts:
+    for address in dict.fromkeys([*hosts, *(rule.internal_address for rule in settings.rules)]):
         argv += ["--host", str(address)]
     for rule in settings.rules:
         inside = f"{rule.internal_address}:{rule.internal_port}"

@@ -47,7 +47,7 @@ class AddressPool:
     ) -> Iterator[tuple[str, str]]:
         """What is wrong with the blocks of ports: the key that must change, and why."""
         settings, size = self._settings, self._settings.ports_per_subscriber
-        if settings.port_assignment is not PortAssignment.DETERMINISTIC or not size:
+        if settings.port_assignment is not PortAssignment.DETERMINISTIC:
             return
         blocks = len(settings.ports) // size * len(self._addresses)
         for host in hosts:

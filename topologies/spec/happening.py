@@ -173,14 +173,8 @@ def _renumber(text: str, words: list[str], topology: Topology) -> Happening | No
                 f"the explicit rule for {rule.external_address}:{rule.external_port} of {name} "
                 "needs that address; allowed: addresses with it"
             )
-    _must_fit(pool, _hosts(site, topology), gateway.napt)
+    _must_fit(pool, topology.inside(site), gateway.napt)
     return Happening(text, "renumber", name, address=new[0], others=tuple(new[1:]))
-
-
-def _hosts(site: Site, topology: Topology) -> list[IPv4Address]:
-    """The addresses inside a site."""
-    hosts = [address.ip for host in site.hosts for address in host.addresses]
-    return hosts + [a.ip for each in topology.behind(site) for a in each.gateway.addresses]
 
 
 def _must_fit(pool: AddressPool, hosts: Iterable[IPv4Address], settings: NaptSettings) -> None:
@@ -251,7 +245,7 @@ def _set(text: str, words: list[str], topology: Topology) -> Happening | None:
     if wrong := changed.contradiction():
         raise ValueError(f"{wrong[0]}: {wrong[1]}")
     pool = AddressPool(gateway.addresses, gateway.private, changed)
-    _must_fit(pool, _hosts(site, topology), changed)
+    _must_fit(pool, topology.inside(site), changed)
     return Happening(text, "set", name, settings=changed)
 
 

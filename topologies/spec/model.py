@@ -217,6 +217,11 @@ class Topology:
         name = site.name if site else None
         return [each for each in self.sites if each.gateway.behind == name]
 
+    def inside(self, site: Site) -> list[IPv4Address]:
+        """The addresses of a site's hosts, and of the gateways behind it."""
+        hosts = [address.ip for host in site.hosts for address in host.addresses]
+        return hosts + [a.ip for each in self.behind(site) for a in each.gateway.addresses]
+
     def routed_behind(self, site: Site | None) -> Iterator[tuple[IPv4Network, IPv4Address]]:
         """The networks of routers behind `site`, each with the next hop from its segment.
 

@@ -153,9 +153,9 @@ def _reaches(source: str, words: Words, roster: Roster) -> Reaches:
 
 
 def _loses(source: str, words: Words, roster: Roster) -> Loses:
-    most = _number(words.next("a number"), MOST_DATAGRAMS)
+    most = count(MOST_DATAGRAMS, 0)(words.next("a number"))
     words.expect("of")
-    of = _number(words.next("a number of datagrams"), MOST_DATAGRAMS)
+    of = count(MOST_DATAGRAMS)(words.next("a number of datagrams"))
     if not most < of:
         raise ValueError(f"{most} of {of} is no limit; allowed: at most {of - 1} of {of}")
     words.expect("datagrams", "to")
@@ -168,10 +168,6 @@ def _loses(source: str, words: Words, roster: Roster) -> Loses:
             "HOST:PORT at ADDRESS:PORT"
         )
     return Loses(source, most, of, target)
-
-
-def _number(text: str, most: int) -> int:
-    return 0 if text == "0" else count(most)(text)
 
 
 def _connects(source: str, words: Words, roster: Roster) -> ConnectsByIce:

@@ -31,7 +31,7 @@ from napt_lab.nat_node.core.events import describe
 from napt_lab.nat_node.core.mapping import MADE_BY
 from napt_lab.nat_node.core.packet import PROTOCOL_NAMES, TCP, Malformed, Side
 from napt_lab.nat_node.core.packet import Packet as RawPacket
-from napt_lab.nat_node.core.settings import Settings
+from napt_lab.nat_node.core.settings import Settings, not_ours
 from napt_lab.nat_node.core.verdict import Drop
 from napt_lab.nat_node.engines.student import channel, imports, inspection, listing, wall
 from napt_lab.nat_node.engines.student.bounds import LINE, LINES, Said, Stopwatch, confine
@@ -313,12 +313,8 @@ class Worker:
         return self._describe(rule)
 
     def _must_be_ours(self, external: tuple[int, int]) -> None:
-        own = self._settings.external
-        if external[0] != own:
-            raise ValueError(
-                f"{show_address(external[0])} is not this NAPT's external address "
-                f"{show_address(own)}"
-            )
+        if external[0] not in self._settings.ours:
+            raise ValueError(not_ours(external[0], self._settings))
 
     def flush(self) -> int:
         """Raises ValueError: what the student's file remembers is its own."""

@@ -252,9 +252,10 @@ def check_table(translator: Translator) -> None:
         if m.external[1] in settings.ports
     )
     assert table.ports._taken == taken
-    hosts_ports = Counter((m.protocol, m.internal[0]) for m in mappings)
-    limit = settings.ports_per_subscriber
-    assert table.ports._of_host == (hosts_ports if limit else Counter())
+    hosts_ports: dict[tuple[int, int], Counter[Endpoint]] = {}
+    for m in mappings:
+        hosts_ports.setdefault((m.protocol, m.internal[0]), Counter())[m.external] += 1
+    assert table.ports._of_host == (hosts_ports if settings.ports_per_subscriber else {})
     shared = table.ports._shared
     if shared is not None:
         rules_on = Counter((m.protocol, m.external) for m in mappings)

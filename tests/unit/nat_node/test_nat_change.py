@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from napt_lab.nat_node.core.behavior import parse_address
+from napt_lab.nat_node.core.packet import UDP
 from napt_lab.nat_node.core.settings import (
     SETTINGS,
     AddressPooling,
@@ -177,15 +178,30 @@ def test_half_open_connections_are_counted_by_the_new_limit():
     assert nat.outside(tcp(f"{SERVER}:3", f"{EXTERNAL}:80"))
 
 
-def test_held_ports_stay_held():
+def test_held_ports_stay_held_where_ports_are_held_and_are_in_the_pool():
     nat = Changing(filtering=EI, port_hold=120.0, udp_idle=1.0, ports=range(2000, 2001))
     nat.out(udp(f"{ALICE}:1", DNS))
     nat.wait(1)
-    nat.change(port_hold=0.0)
+    nat.change(hairpinning=False)
     nat.inside(udp(f"{BOB}:1", DNS))
     assert nat.drop is Drop.PORTS_EXHAUSTED
-    nat.wait(120)
+    nat.change(ports=range(2001, 2002))  # a held port outside the pool takes no place in it
     assert nat.out(udp(f"{BOB}:1", DNS))
+    nat.wait(1)
+    nat.change(port_hold=0.0)
+    assert nat.out(udp(f"{BOB}:2", DNS))
+
+
+def test_a_held_port_that_had_an_explicit_rule_meanwhile_is_given_back_once():
+    nat = Changing(filtering=EI, port_hold=120.0, udp_idle=1.0, ports=range(2000, 2001))
+    nat.out(udp(f"{ALICE}:1", DNS))
+    nat.wait(1)
+    nat.add_rule(UDP, 2000, f"{BOB}:1")
+    nat.out(udp(f"{BOB}:1", DNS))
+    nat.remove_rule(UDP, 2000)
+    nat.wait(1)
+    nat.wait(120)
+    assert nat.out(udp(f"{BOB}:2", DNS))
 
 
 def test_blocks_begin_where_all_rules_are_in_theirs():

@@ -277,6 +277,22 @@ def test_a_host_may_have_so_many_ports_of_a_protocol(make, mapping):
     assert_empty(nat.translator)
 
 
+def test_one_port_that_serves_several_remote_endpoints_is_one():
+    """The limit is about ports (RFC 6888, REQ-4), not about rules."""
+    nat = Nat(
+        ports_per_subscriber=2, mapping=APD, filtering=APD, port_assignment=PortAssignment.PRESERVE
+    )
+    remotes = [f"198.51.100.{number}:53" for number in range(1, 5)]
+    out = [nat.out(udp("10.0.0.7:5000", remote)) for remote in remotes]
+    assert {source(packet) for packet in out} == {f"{EXTERNAL}:5000"}
+    nat.out(udp("10.0.0.7:5001", remotes[0]))
+    shared = source(nat.out(udp("10.0.0.7:5002", "198.51.100.9:53")))
+    assert shared in (f"{EXTERNAL}:5000", f"{EXTERNAL}:5001")
+    nat.inside(udp("10.0.0.7:5003", remotes[0]))
+    assert nat.drop is Drop.SUBSCRIBER_LIMIT  # both of its ports are talking to that server
+    assert nat.out(udp("10.0.0.8:5003", remotes[0]))  # the neighbor
+
+
 def test_explicit_rules_count_and_only_the_owner_may_go_beyond():
     home = Home(ports_per_subscriber=2)
     assert home.ask(8000, wish=8080).result == SUCCESS
