@@ -17,7 +17,7 @@ DOCS = Path(__file__).resolve().parent
 SUMMARY = re.compile("(?<=<!-- figures -->\n).*?(?=<!-- end of figures -->)", re.DOTALL)
 
 # What the summary says: a sentence, the row that it is about, and whose bars stand below it.
-# `{}` is the part, in percent, that the first engine makes of the second;
+# `{}`: the first engine's figure in percent of the second's.
 SENTENCES = (
     ("A download moves at {} % of the speed that the Linux kernel's own NAT reaches on the same "
      "machine.", "tcp-down", (OURS, KERNEL)),
@@ -50,7 +50,10 @@ def main() -> None:
     (DOCS / "figures.md").write_text(page, encoding="utf-8")
     readme = DOCS.parent / "README.md"
     text = readme.read_text(encoding="utf-8")
-    readme.write_text(SUMMARY.sub(lambda _: f"\n{summary}", text), encoding="utf-8")
+    text, found = SUMMARY.subn(lambda _: f"\n{summary}", text)
+    if found != 1:
+        raise SystemExit("README.md has no <!-- figures --> … <!-- end of figures -->")
+    readme.write_text(text, encoding="utf-8")
 
 
 def _sentence(text: str, row: dict[str, Any], who: tuple[str, ...]) -> str:

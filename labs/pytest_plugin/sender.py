@@ -62,9 +62,9 @@ class Request:
 
     @classmethod
     def of(cls, item: pytest.Item, following: Following, timeout: float) -> Request:
-        places = {id(each): place for place, each in enumerate(item.session.items)}
-        after = following if isinstance(following, str) else places.get(id(following))
-        return cls(places[id(item)], after, timeout)
+        items = item.session.items
+        after = items.index(following) if isinstance(following, pytest.Item) else following
+        return cls(items.index(item), after, timeout)
 
     def item(self, session: pytest.Session) -> pytest.Item:
         """The test."""
