@@ -138,7 +138,11 @@ def _seconds(marker: pytest.Mark | None) -> float:
     if marker is None:
         return DEADLINE
     timeout = marker.kwargs.get("timeout", DEADLINE)
-    understood = not marker.args and marker.kwargs.keys() <= KEYS
+    understood = (
+        not marker.args
+        and marker.kwargs.keys() <= KEYS
+        and isinstance(marker.kwargs.get("capture", True), bool)
+    )
     if understood and isinstance(timeout, int | float) and 0 < timeout < math.inf:
         return timeout
     words = [*map(repr, marker.args), *(f"{key}={value!r}" for key, value in marker.kwargs.items())]

@@ -52,7 +52,7 @@ def test_the_plugin_in_a_project_of_others(tmp_path):
     for words in (
         "mine.yaml:1: internet.web.adress: unknown key",
         "test_theirs.py:13: in test_that_never_ends: not done after 2 s\n",
-        "napt_lab(5) is not valid: write napt_lab(timeout=SECONDS)",
+        "napt_lab(5) is not valid: write napt_lab(timeout=SECONDS, capture=True or False)",
         "a sandbox has one network, and one-site.yaml is already built",
         "TypeError: napt_lab(7): give the path of a YAML file",
     ):

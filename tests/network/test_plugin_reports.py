@@ -167,9 +167,13 @@ ENDS = {
         "def test_end(subtests):\n with subtests.test('one'): assert 0\n print('went on')",
         ("-x",), 1, "stopping after",
     ),
+    "capture of the mark": (
+        "@pytest.mark.napt_lab(capture='no')\ndef test_end(): pass", ("-x",), 1,
+        "napt_lab(capture='no') is not valid",
+    ),
     "timeout of the mark": (
         "@pytest.mark.napt_lab(timeout=0)\ndef test_end(): pass", ("-x",), 1,
-        "napt_lab(timeout=0) is not valid: write napt_lab(timeout=SECONDS)",
+        "napt_lab(timeout=0) is not valid: write napt_lab(timeout=SECONDS, capture=True or False)",
     ),
 }  # fmt: skip
 
