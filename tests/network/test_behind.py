@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import signal
@@ -17,8 +16,8 @@ from napt_lab.labs.check import run_checks
 from napt_lab.topologies.network.build_error import ProgramLost
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.loader import loads
+from tests.network.endless_transfer import EndlessTransfer
 from tests.network.test_nat_node import run, serve, set_mtu
-from tests.waiting import wait_until
 
 pytestmark = pytest.mark.network(timeout=120)
 
@@ -187,14 +186,11 @@ def a_transfer_between_homes_finds_the_mtu_of_a_narrow_home(net):
 @pytest.mark.parametrize("engine", ["", "datapath: kernel", "engine: nftables"])
 def test_a_transfer_outlives_the_death_of_either_translator(engine, victim):
     """Ours is started again. The kernel's goes on, and what only reports of it is missed."""
-    content = os.urandom(SIZE)
     ours = engine != "engine: nftables"
     lost = nullcontext() if ours else pytest.raises(ProgramLost, match=f"nat_node on {victim}")
     with lost, Network(neighborhood(engine, engine)) as net:
-        serve(net["server"], 80, content)
-        fetch = f"curl -sS --max-time 60 --limit-rate 300K -o got http://{SERVER}/it"
-        transfer, got = net["alice"].start(fetch.split()), net["alice"].home / "got"
-        wait_until(lambda: got.exists() and got.stat().st_size > SIZE // 8, "a part", 20)
+        transfer = EndlessTransfer(net["server"], net["alice"], SERVER)
+        transfer.goes_on(100_000)
         mark = net.log.mark()
         os.kill(net.napt(victim).stats()["pid"], signal.SIGKILL)
         if ours:
@@ -202,5 +198,5 @@ def test_a_transfer_outlives_the_death_of_either_translator(engine, victim):
                 lambda e: (e.node, e.name) == (victim, "ready"),
                 deadline=20, what="ready", since=mark,
             )  # fmt: skip
-        assert transfer.wait(60).status == 0
-        assert hashlib.sha256(got.read_bytes()).digest() == hashlib.sha256(content).digest()
+        transfer.goes_on()
+        transfer.end()

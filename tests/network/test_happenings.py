@@ -16,8 +16,8 @@ from napt_lab.topologies.spec.assertions import Expectation
 from napt_lab.topologies.spec.loader import loads
 from napt_lab.topologies.spec.roster import Roster
 from napt_lab.topologies.spec.sentences import sentence
-from tests.network.test_nat_node import run, serve
-from tests.waiting import wait_until
+from tests.network.endless_transfer import EndlessTransfer
+from tests.network.test_nat_node import run
 
 pytestmark = pytest.mark.network(timeout=120)
 
@@ -113,11 +113,8 @@ def test_a_new_address_at_either_level(engine):
 def test_settings_change_while_connections_go_on(engine):
     """At a carrier's NAPT; and they outlive its death, although it begins with its old command."""
     with network(engine) as net, Wire(net) as wire:
-        content = os.urandom(SIZE)
-        serve(net["server"], 8000, content)
-        fetch = "curl -sS --max-time 60 --limit-rate 500K -o got http://151.101.1.69:8000/it"
-        transfer = net["alice"].start(fetch.split())
-        wait_until(lambda: dynamic(net, "cgn"), "a rule", 20)
+        transfer = EndlessTransfer(net["server"], net["alice"], "151.101.1.69:8000", 8000)
+        transfer.goes_on()
         (before,), pid = dynamic(net, "cgn"), net.napt("cgn").stats()["pid"]
         assert not net.happen("set cgn filtering=endpoint-independent ports=2000-2999 idle.tcp=1h")
         (after,) = dynamic(net, "cgn")
@@ -137,8 +134,8 @@ def test_settings_change_while_connections_go_on(engine):
         assert len(ports) == 2
         assert len(ports & {*range(2000, 3000)}) == 1
         all_hold(net, wire, "cgn filters endpoint-independent")
-        assert transfer.wait(60).status == 0
-        assert (net["alice"].home / "got").read_bytes() == content
+        transfer.goes_on()
+        transfer.end()
         net.restart("cgn")  # with another command, which says the same
         assert before["id"] in {rule["id"] for rule in dynamic(net, "cgn")}
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
-from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -15,8 +13,8 @@ from napt_lab.labs.capture.wire import Wire
 from napt_lab.topologies.network.build_error import ProgramLost
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.loader import loads
-from tests.network.test_nat_node import run, serve, translator
-from tests.waiting import wait_until
+from tests.network.endless_transfer import EndlessTransfer
+from tests.network.test_nat_node import run, translator
 
 pytestmark = pytest.mark.network(timeout=60)
 
@@ -34,7 +32,6 @@ sites:
     hosts: {alice: 10.0.0.7, bob: 10.0.0.8}
 """
 PRIVATE = IPv4Network("10.0.0.0/8")
-SIZE = 3_000_000
 
 
 def home():
@@ -64,47 +61,26 @@ def known(net):
     ]
 
 
-def has(file, size):
-    return file.exists() and file.stat().st_size >= size
-
-
-def stopped_at(net, going, size):
-    """Stop each transfer that has `size` bytes; whether none is going any more."""
-    for name in [name for name in going if has(net[name].home / "got", size)]:
-        going.pop(name).send_signal(signal.SIGSTOP)
-    return not going
-
-
 def test_killed_in_the_middle_of_transfers_it_comes_back_and_they_complete():
-    content = os.urandom(SIZE)
-    digest = hashlib.sha256(content).digest()
     lost = pytest.raises(ProgramLost, match="the 5th time within 60 s")
     with lost, home() as net, Wire(net, nodes=["napt"]) as wire:
         napt = net.napt("napt")
-        serve(net["server"], 80, content)
-        serve(net["alice"], 8000, content)
         napt.add("tcp", "24.9.3.7:8080", "10.0.0.7:8000")
         napt.remove("tcp", "24.9.3.7:9000")
         assert run(net["bob"], "ping -c1 -W2 151.101.1.69").status == 0
-        # Slow: for the time that it was stopped, curl makes up afterwards.
-        fetch = "curl -sS --max-time 40 --limit-rate 300K -o got"
-        transfers = {
-            "bob": net["bob"].start([*fetch.split(), "http://151.101.1.69/it"]),
-            "server": net["server"].start([*fetch.split(), "http://24.9.3.7:8080/it"]),
-        }
-        for part in (SIZE // 20, SIZE // 4, SIZE // 2):
-            # Each is stopped when it has come this far: while one is slow, the other could end.
-            going = dict(transfers)
-            wait_until(partial(stopped_at, net, going, part), "a part of each transfer")
-            assert all(transfer.running for transfer in transfers.values())
+        transfers = [
+            EndlessTransfer(net["server"], net["bob"], "151.101.1.69"),
+            EndlessTransfer(net["alice"], net["server"], "24.9.3.7:8080", 8000),
+        ]
+        for _ in range(3):
+            for transfer in transfers:
+                transfer.goes_on(100_000)
             before = known(net)
-            for transfer in transfers.values():
-                transfer.send_signal(signal.SIGCONT)
             kill(net)
             assert known(net) == before
-        for name, transfer in transfers.items():
-            assert transfer.wait(40).status == 0, transfer.wait(1).stderr
-            assert hashlib.sha256((net[name].home / "got").read_bytes()).digest() == digest
+        for transfer in transfers:
+            transfer.goes_on()
+            transfer.end()
         assert [rule["external"] for rule in before if rule["explicit"]] == ["24.9.3.7:8080"]
         assert len(before) == 3
         # Those who watch go on hearing, and new rules are made.

@@ -14,7 +14,8 @@ from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.check.run import run_all
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.loader import loads
-from tests.network.test_nat_node import run, serve, set_mtu
+from tests.network.endless_transfer import EndlessTransfer
+from tests.network.test_nat_node import run, set_mtu
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.network(timeout=120)
@@ -90,18 +91,16 @@ def used(net):
 @every_engine
 def test_errors_fragments_and_much_data_by_the_second_address(engine):
     with Network(topology(engine, expect=False)) as net, Wire(net) as wire:
-        serve(net["server"], 80, bytes(SIZE))
-        fetch = f"curl -sS --max-time 60 --limit-rate 500K -o got http://{SERVER}/it"
-        transfer = net["bob"].start(fetch.split())
-        wait_until(lambda: used(net), "the rule", 20)
+        transfer = EndlessTransfer(net["server"], net["bob"], SERVER)
+        transfer.goes_on(500_000)
         assert used(net)["external"].startswith("24.9.3.8:")
         if engine != "engine: nftables":
             maps = net.napt("napt_a").ask({"do": "ports"})["ports"]
             assert maps.keys() == {"tcp 24.9.3.7", "tcp 24.9.3.8"}
         if engine == "datapath: kernel":
             wait_until(lambda: used(net)["sessions"][0]["carried_by"] == "kernel", "it", 20)
-        assert transfer.wait(60).status == 0
-        assert (net["bob"].home / "got").stat().st_size == SIZE
+            transfer.goes_on()
+        transfer.end()
 
         answered = run(net["bob"], f"ping -c1 -W3 -s 4000 {SERVER}")
         assert answered.status == 0, answered.stdout
