@@ -96,8 +96,6 @@ USES_ALSO = {
     "labs/exercises": {"servers/shared"},
     "labs/level_8": {"servers/shared"},
 }
-NOT_YET: set[tuple[str, str]] = set()  # (room, room that it should not use); each is to go
-CIRCLES_YET: set[str] = set()
 LEVELS = "labs/level_"
 IMPORTER_OF_MININET = "topologies/network/mininet_import.py"
 CORE = "nat_node/core"
@@ -165,7 +163,7 @@ def may_use(room: str, other: str) -> bool:
     allowed = set(group[: group.index(room)]) | USES_ALSO.get(room, set())
     if room.startswith(LEVELS) and other.startswith(LEVELS):
         allowed = set()  # what levels share has a room of its own
-    return other in allowed or (room, other) in NOT_YET
+    return other in allowed
 
 
 def wrong_imports(tree: ast.Module, source: str) -> list[str]:
@@ -180,14 +178,61 @@ def wrong_imports(tree: ast.Module, source: str) -> list[str]:
     ]
 
 
-def problems_of_core(tree: ast.Module) -> set[str]:
+def problems_of_core(tree: ast.Module, source: str) -> list[str]:
     """What a core module uses and should not."""
     called = {
         node.func.id
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
-    return top_levels(imports(tree)) & KEPT_FROM_CORE | called & BUILTINS_WITH_IO
+    used = top_levels(imports(tree)) & KEPT_FROM_CORE | called & BUILTINS_WITH_IO
+    return [
+        f"{source} uses {name}: the core does no I/O, reads no clock and takes its randomness "
+        "from outside; pass in what it needs"
+        for name in sorted(used)
+    ]
+
+
+def bare_sleeps(text: str) -> list[int]:
+    """The lines that sleep and do not say for what; `asyncio.sleep(0)` only lets others run."""
+    lines = text.splitlines()
+    calls = [
+        node
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("time.sleep", "asyncio.sleep", "sleep")
+        and ast.unparse(node.args[0]) != "0"
+    ]
+    return [call.lineno for call in calls if "#" not in lines[call.lineno - 1]]
+
+
+def problems_of_source(tree: ast.Module, source: str) -> list[str]:
+    problems = wrong_imports(tree, source)
+    if source.startswith(f"{CORE}/"):
+        problems += problems_of_core(tree, source)
+    if source != IMPORTER_OF_MININET and "mininet" in top_levels(imports(tree)):
+        problems.append(f"{source} imports mininet: only {IMPORTER_OF_MININET} does")
+    return problems
+
+
+def circles(uses: dict[str, set[str]]) -> list[str]:
+    """Files of one room that import each other; `uses` is what each file imports."""
+    problems = []
+    for room in ROOMS:
+        inside = {source: set(uses[source]) for source in SOURCES if room_of(source) == room}
+        for used in inside.values():
+            used &= set(inside)
+        while free := [source for source, used in inside.items() if not used - {source}]:
+            for source in free:
+                del inside[source]
+            for used in inside.values():
+                used.difference_update(free)
+        if inside:
+            problems.append(
+                f"import circle in {room}/, among {', '.join(sorted(inside))}: move what they "
+                "share into a file that imports none of them"
+            )
+    return problems
 
 
 def test_every_room_has_its_place():
@@ -197,35 +242,29 @@ def test_every_room_has_its_place():
     assert not gone, f"these rooms are empty, remove them from {MAP}: {', '.join(gone)}"
 
 
-@pytest.mark.parametrize("source", SOURCES)
-def test_imports_run_downwards(source):
-    assert not wrong_imports(parse(source), source)
+def test_every_file_keeps_the_rules():
+    """In one pass, for to parse the files takes longer than all else."""
+    problems, uses = [], {}
+    for source in SOURCES:
+        tree = parse(source)
+        problems += without_docstring(tree, source) + problems_of_source(tree, source)
+        uses[source] = {FILES[name] for name in imports(tree) if name in FILES}
+    assert problems + circles(uses) == []
 
 
-def test_what_is_not_yet_right_is_still_so():
-    used = {
-        (room_of(source), room_of(FILES[name]))
-        for source in SOURCES
-        for name in imports(parse(source))
-        if name in FILES
-    }
-    assert used >= NOT_YET, f"these are cured, remove them from NOT_YET: {NOT_YET - used}"
+def test_every_test_file_keeps_the_rules():
+    """Await a condition (tests/waiting.py). A span that a test measures says so in a comment."""
+    problems = []
+    for source in sources("tests"):
+        text = (ROOT / source).read_text(encoding="utf-8")
+        problems += without_docstring(ast.parse(text), source)
+        problems += [f"{source}:{line} sleeps to wait" for line in bare_sleeps(text)]
+    assert problems == []
 
 
-@pytest.mark.parametrize("room", sorted({*ROOMS} - CIRCLES_YET))
-def test_no_two_files_of_a_room_import_each_other(room):
-    inside = {s: set() for s in SOURCES if room_of(s) == room}
-    for source, uses in inside.items():
-        uses |= {FILES[n] for n in imports(parse(source)) if n in FILES} & set(inside)
-    while free := [source for source, uses in inside.items() if not uses - {source}]:
-        for source in free:
-            del inside[source]
-        for uses in inside.values():
-            uses.difference_update(free)
-    assert not inside, (
-        f"import circle in {room}/, among {', '.join(sorted(inside))}: move what they share into "
-        "a file that imports none of them"
-    )
+def without_docstring(tree: ast.Module, source: str) -> list[str]:
+    said = not tree.body or ast.get_docstring(tree)
+    return [] if said else [f"{source} does not say what it is about: give it a docstring"]
 
 
 def test_labs_has_no_loose_files():
@@ -233,24 +272,6 @@ def test_labs_has_no_loose_files():
     assert loose <= {"labs/__init__.py", "labs/__main__.py", "topologies/__init__.py"}, (
         "a file of labs/ or topologies/ belongs into one of their rooms"
     )
-
-
-@pytest.mark.parametrize("source", SOURCES)
-def test_one_file_imports_mininet(source):
-    if source != IMPORTER_OF_MININET:
-        assert "mininet" not in top_levels(imports(parse(source)))
-
-
-@pytest.mark.parametrize("source", sources(CORE))
-def test_core_does_no_io_and_reads_no_clock(source):
-    assert problems_of_core(parse(source)) == set()
-
-
-@pytest.mark.parametrize(
-    "source", [s for s in (*SOURCES, *sources("tests")) if (ROOT / s).stat().st_size > 0]
-)
-def test_every_file_says_what_it_is_about(source):
-    assert ast.get_docstring(parse(source)), "the file has no docstring"
 
 
 @pytest.mark.parametrize(
@@ -265,7 +286,21 @@ def test_every_file_says_what_it_is_about(source):
     ],
 )
 def test_the_core_rule_can_fail(line, problem):
-    assert problem in problems_of_core(ast.parse(line))
+    (told,) = problems_of_source(ast.parse(line), f"{CORE}/ports.py")
+    assert told.startswith(f"{CORE}/ports.py uses {problem}:")
+
+
+def test_the_other_rules_can_fail():
+    assert problems_of_source(
+        ast.parse("def f():\n    from mininet.net import Mininet"), "labs/a.py"
+    )
+    assert without_docstring(ast.parse("x = 1"), "a.py")
+    first, second, *_ = (source for source in SOURCES if room_of(source) == CORE)
+    alone = {source: set() for source in SOURCES}
+    assert not circles(alone | {first: {second}})
+    (told,) = circles(alone | {first: {second}, second: {first}})
+    assert first in told
+    assert second in told
 
 
 @pytest.mark.parametrize(
@@ -283,25 +318,6 @@ def test_the_rule_on_imports_can_fail(source, line):
     (problem,) = wrong_imports(ast.parse(line), source)
     assert source in problem
     assert "FLOORS" in problem
-
-
-def bare_sleeps(text: str) -> list[int]:
-    """The lines that sleep and do not say for what; `asyncio.sleep(0)` only lets others run."""
-    lines = text.splitlines()
-    calls = [
-        node
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.Call)
-        and ast.unparse(node.func) in ("time.sleep", "asyncio.sleep", "sleep")
-        and ast.unparse(node.args[0]) != "0"
-    ]
-    return [call.lineno for call in calls if "#" not in lines[call.lineno - 1]]
-
-
-@pytest.mark.parametrize("source", sources("tests"))
-def test_no_test_sleeps_to_wait(source):
-    """Await a condition (tests/waiting.py). A span that a test measures says so in a comment."""
-    assert bare_sleeps((ROOT / source).read_text()) == []
 
 
 def test_the_rule_on_sleeping_can_fail():
