@@ -53,6 +53,8 @@ ADMINISTRATIVELY_PROHIBITED = (UNREACHABLE, 13)
 HOLD_SECONDS = 3.0  # `closing-hold` in the topology is 1 s
 FEW = 100  # ports of the neighbor's NAPT
 ONE_PORT = 5000
+# For a port that the system chooses could be one of those that have a rule, and get through by it.
+NEW_PORT = 5001
 NO_ROUTE = "No route to host"  # strerror(EHOSTUNREACH)
 ESTABLISHED = "01"  # in /proc/net/tcp
 
@@ -341,7 +343,7 @@ def one_is_closed(stage: Stage) -> None:
     say="The home's NAPT makes a rule for each remote endpoint. The lodger's NAPT has "
     f"endpoint-independent mapping and only {FEW} ports; the lodger uses all of them for "
     f"stackoverflow, one of them from port {ONE_PORT} of its PC. Then the PC, pc1 and the lodger "
-    "dial another server, serverfault.",
+    "dial another server, serverfault; the lodger from a port that has no rule yet.",
     ask="Which of the three reach serverfault?",
     predict=choose(
         Choice("", "none: all ports are in use", "A port in use is in use for all servers."),
@@ -386,7 +388,7 @@ def another_server(stage: Stage) -> None:
     open_connections(stage, "lodger", WEB, "--count", str(FEW - 1), fifo="rest")
     full = stage.net.napt("napt_b").stats()["rules"]
     since, log_since = stage.wire.mark(), stage.log.mark()
-    refused = stage.run("lodger", *curl(url))
+    refused = stage.run("lodger", *curl(url, "--local-port", str(NEW_PORT)))
     tried = home | {"lodger": refused}
     told = (f"{pc}: curl ended with status {done.status}" for pc, done in tried.items())
     stage.answer(" ".join(pc for pc, done in tried.items() if done.status == 0), ", ".join(told))
