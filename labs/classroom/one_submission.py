@@ -67,20 +67,12 @@ def _mark_answers(
         said = [f"line {problem.removeprefix(f'{path}:')}" for problem in error.problems]
         return [_not_done(exercise, "the file cannot be read") for exercise in exercises], said
     tasks = as_far_as_possible(exercises, answers)
-    own = {text for task in tasks for text in task.refused}
-    problems = (line.removeprefix(f"{path}:") for line in answers.problems.lines())
-    said = [f"line {text}" for text in problems if not _is_among(text, own)]
+    said = answers.problems.outside([exercise.name for exercise in exercises])
     try:
         return [_part(graded) for graded in grade(tasks, lambda _: None)], said
     except BuildError as error:
         why = error.explain()
         return [_not_done(exercise, why, error=True) for exercise in exercises], said
-
-
-def _is_among(text: str, own: set[str]) -> bool:
-    """Whether a problem, `LINE: path: what`, is one of those that an exercise was told of."""
-    line, _, rest = text.partition(": ")
-    return f"line {line}: {rest.partition(': ')[2]}" in own
 
 
 def _part(graded: Graded) -> Part:
