@@ -19,7 +19,7 @@ No packet is sent here, and none is simulated. A NAPT maps and filters (RFC 4787
    lets it in. Over TCP it does: a connection that was let in is a session, and the SYN-ACK takes
    the same mapping back. A datagram that was let in makes no session (it may be forged), so y's
    answer takes y's own mapping towards x, which may have another port. Then the strictest filter
-   stops it, and y hears x in vain.
+   stops it: y hears x, but x never hears y.
 
 The first packet of all comes too early, unless y's filter is endpoint-independent. That changes
 nothing: both send again, and by then each has opened its own NAPT (RFC 5128, sections 3.3 and 3.4).

@@ -63,7 +63,7 @@ class Prediction:
         return "a number" if self.number else f"a letter, a to {last}"
 
     def read(self, typed: str) -> str:
-        """The answer that was typed, as text. ValueError if it is none."""
+        """The answer that was typed, as text. ValueError if it cannot be an answer."""
         word = typed.strip().lower()
         if self.number:
             digits = word.replace(",", "")
