@@ -25,10 +25,11 @@ from napt_lab.labs.exercises.exercise import (
     series,
     variant_values,
 )
-from napt_lab.labs.exercises.exercise_cli import ExerciseCLI
+from napt_lab.labs.exercises.exercise_cli import OWN_VARIANT, ExerciseCLI, buttons
 from napt_lab.labs.exercises.variant import Student, Varied, draw, draw_values, replaced, words_of
 from napt_lab.labs.prompt.examples import suited
 from napt_lab.labs.prompt.lab_cli import LabCLI
+from napt_lab.labs.view.go_on import GoOn
 from napt_lab.topologies.spec.errors import TopologyError
 
 ROOT = Path(__file__).parents[3]
@@ -178,6 +179,20 @@ def test_whose_variant_answers_fit(tmp_path):
     assert assignment.variants()[0] == load(exercises[0].path, students[0])
     with pytest.raises(ValueError, match="not a student's ID"):
         for_class(exercises, [Submission("a:b")], SECRET)
+
+
+def test_the_page_of_a_variant_has_no_button_for_its_solution():
+    exercise = EXERCISES[0]
+    assert buttons(exercise) == ["check", "hint", "reset", "solve", "next"]
+    assert buttons(load(exercise.path, STUDENTS[0])) == ["check", "hint", "reset", "next"]
+    for student in (None, STUDENTS[0]):
+        prompt = object.__new__(ExerciseCLI)
+        prompt._exercise = load(exercise.path, student)
+        if student is None:
+            with pytest.raises(GoOn, match="solve"):
+                prompt.do_from_page("solve")
+        else:
+            assert prompt.do_from_page(" solve") == (False, OWN_VARIANT)
 
 
 # ── nobody's solution ──────────────────────────────────────────────────────────────────────
