@@ -24,7 +24,7 @@ from napt_lab.labs.records.bookmark import Bookmark
 from napt_lab.labs.records.stream import Record, Stream
 from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.pause import Go, Here, Pause
-from napt_lab.labs.stage.prediction import Prediction, Value, outcome
+from napt_lab.labs.stage.prediction import NotAnAnswer, Prediction, Value, outcome
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Lab, Part, emit_check
 from napt_lab.topologies.network.build_error import BuildError, ProgramLost
@@ -215,7 +215,7 @@ class Play:
         """Keep an answer to the question of the step that comes; also from another thread."""
         asked = self._steps[self._at - 1].predict if self._at <= len(self._steps) else None
         if asked is None:
-            raise ValueError("nothing is asked here")
+            raise NotAnAnswer("nothing is asked here")
         self._said[self._at] = asked.read(typed)
         self._stream.emit("predicted", step=self._at, said=self._said[self._at])
 
