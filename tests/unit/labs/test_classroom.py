@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import os
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +40,7 @@ from napt_lab.labs.exercises.answers import load_answers
 from napt_lab.labs.exercises.exercise import series
 from napt_lab.labs.exercises.tasks import as_far_as_possible
 from napt_lab.labs.exercises.variant import Student
+from napt_lab.labs.report.page import policy
 from napt_lab.labs.translator.claims import claimed_in
 from napt_lab.topologies.sandbox import sandbox
 from napt_lab.topologies.spec.errors import TopologyError
@@ -274,6 +277,10 @@ def test_a_page_that_students_cannot_write_to(tmp_path):
     assert "\x1b" not in page
     assert "<script" not in page
     assert "1 could not be marked: @ada" in page
+    [allowed] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
+    [style] = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    assert html.unescape(allowed) == policy([style], [])
+    assert "script-src 'none'" in policy([style], [])
 
 
 def test_what_is_marked_is_not_marked_again(tmp_path, monkeypatch, capsys):
