@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from itertools import pairwise
+from itertools import combinations
 from pathlib import Path
 
 import click
@@ -43,7 +43,7 @@ each_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exerci
 
 
 @each_exercise
-def test_a_thousand_variants_have_nothing_in_common(exercise):
+def test_a_thousand_variants_have_hardly_anything_in_common(exercise):
     there = words_of(re.sub(r"^vary:.*(?:\n .*)*", "", exercise.path.read_text(), flags=re.M))
     drawn = [variant_values(exercise.path, student) for student in STUDENTS]
     varied = list(drawn[0])
@@ -57,10 +57,18 @@ def test_a_thousand_variants_have_nothing_in_common(exercise):
         assert len(set(olds)) == len(set(news)) == len(networks)
     own = set(distinctive(exercise.path))
     lines = [line for line in exercise.solution if words_of(line) & own]
-    answers = [{replaced(line, values) for line in lines} for values in [{}, *drawn]]
-    assert not any(mine & neighbors for mine, neighbors in pairwise(answers))
-    words = [{values[word] for word in distinctive(exercise.path)} for values in drawn]
-    assert not any(len(mine & theirs) > 1 for mine, theirs in pairwise(words))
+    answers = [frozenset(replaced(line, values) for line in lines) for values in [{}, *drawn]]
+    assert len(set(answers)) == len(answers)
+    assert repeated(line for answer in answers for line in answer) <= 2
+    words = [sorted(values[word] for word in own) for values in drawn]
+    assert repeated(pair for each in words for pair in combinations(each, 2)) <= 1
+    assert not repeated(three for each in words for three in combinations(each, 3))
+
+
+def repeated(things):
+    """How many of these are there once more. (Of a thousand students, few share a port.)"""
+    counted = Counter(things)
+    return counted.total() - len(counted)
 
 
 @each_exercise
@@ -74,9 +82,7 @@ def test_a_variant_is_whole_and_as_hard_as_the_exercise(exercise):
         assert variant.solution == tuple(replaced(line, values) for line in case.solution)
         assert replaced(case.task, values) == variant.task != case.task
         assert len(variant.mistakes) == len(case.mistakes)
-        assert Counter(type(site.gateway.kind) for site in variant.topology().sites) == Counter(
-            type(site.gateway.kind) for site in case.topology().sites
-        )
+        assert str(variant.topology().sites) == replaced(str(case.topology().sites), values)
         assert variant.id == exercise.id
         assert variant.known_as == f"{exercise.id} of {student.id}"
 
