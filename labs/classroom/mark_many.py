@@ -16,7 +16,7 @@ from pathlib import Path
 from napt_lab.labs.classroom import mark_tables
 from napt_lab.labs.classroom.assignment import Assignment
 from napt_lab.labs.classroom.mark_page import write_mark_page
-from napt_lab.labs.classroom.marked import CannotKeep, Kept, Marked, as_text, from_text, key_of
+from napt_lab.labs.classroom.marked import CannotKeep, KeptMarks, Marked, as_text, from_text, key_of
 from napt_lab.labs.classroom.one_submission import could_not_be_marked, mark_submission
 from napt_lab.labs.classroom.submissions import Submission
 from napt_lab.labs.classroom.whose import whose, words_of_variants
@@ -54,7 +54,7 @@ def mark_many(
     `wanted`: what is marked, by a student's ID. `fresh`: also what is marked already.
     """
     try:
-        kept = Kept(RUNS / KEPT_IN)
+        kept = KeptMarks(RUNS / KEPT_IN)
         marked = _mark(submissions, wanted, kept, fresh=fresh)
         marked = _with_hints(submissions, wanted, marked)
     except KeyboardInterrupt:
@@ -77,7 +77,7 @@ def mark_many(
 def _mark(
     submissions: Sequence[Submission],
     wanted: Mapping[str, Assignment],
-    kept: Kept,
+    kept: KeptMarks,
     *,
     fresh: bool,
 ) -> list[Marked]:

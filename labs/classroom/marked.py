@@ -21,7 +21,7 @@ from napt_lab.topologies.spec.checkout import ROOT
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PartMarks:
     """An exercise, or the translator: its points, and what there is to say about it.
 
     `checks` has text, points, of, verdict, message and evidence of each assertion or claim.
@@ -43,7 +43,7 @@ class Marked:
 
     id: str
     name: str
-    parts: tuple[Part, ...]
+    parts: tuple[PartMarks, ...]
     said: tuple[str, ...] = ()  # about the files as a whole
 
     @property
@@ -79,7 +79,7 @@ def from_text(text: str) -> Marked:
     """What `as_text` has written. Raises ValueError, TypeError, KeyError for anything else."""
     read = json.loads(text)
     parts = tuple(
-        Part(**part | {key: tuple(part[key]) for key in ("messages", "checks")})
+        PartMarks(**part | {key: tuple(part[key]) for key in ("messages", "checks")})
         for part in read["parts"]
     )
     return Marked(read["id"], read["name"], parts, tuple(read["said"]))
@@ -93,7 +93,7 @@ class CannotKeep(Exception):
         self.error = error
 
 
-class Kept:
+class KeptMarks:
     """A folder with the marks of before. Raises CannotKeep if it cannot be made."""
 
     def __init__(self, folder: Path) -> None:

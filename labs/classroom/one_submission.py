@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from napt_lab.labs.classroom.assignment import TRANSLATOR, Assignment
-from napt_lab.labs.classroom.marked import Marked, Part
+from napt_lab.labs.classroom.marked import Marked, PartMarks
 from napt_lab.labs.classroom.submissions import Submission
 from napt_lab.labs.exercises.answers import load_answers
 from napt_lab.labs.exercises.exercise import Exercise
@@ -54,7 +54,7 @@ def could_not_be_marked(submission: Submission, wanted: Assignment, why: str) ->
 
 def _mark_answers(
     submission: Submission, exercises: Sequence[Exercise]
-) -> tuple[list[Part], list[str]]:
+) -> tuple[list[PartMarks], list[str]]:
     if not exercises:
         return [], []
     path = submission.answers
@@ -75,12 +75,12 @@ def _mark_answers(
         return [_not_done(exercise, why, error=True) for exercise in exercises], said
 
 
-def _part(graded: Graded) -> Part:
+def _part(graded: Graded) -> PartMarks:
     told = one_as_json(graded)
     checks = told["checks"]
     failed = [check for check in checks if check["verdict"] != Verdict.PASSED.value]
     why = map(_why, failed) if told["answered"] else ("there are no lines for it",)
-    return Part(
+    return PartMarks(
         graded.task.exercise.id,
         told["title"],
         told["points"],
@@ -96,7 +96,7 @@ def _why(check: dict[str, object]) -> str:
     return ": ".join(filter(None, [str(check["text"]), str(check["message"])]))
 
 
-def _not_done(exercise: Exercise, why: str, *, error: bool = False) -> Part:
+def _not_done(exercise: Exercise, why: str, *, error: bool = False) -> PartMarks:
     """No points, for one reason."""
     topology = exercise.topology()
     verdict = Verdict.ERROR if error else Verdict.FAILED
@@ -108,7 +108,7 @@ def _not_done(exercise: Exercise, why: str, *, error: bool = False) -> Part:
 # ── a translator ───────────────────────────────────────────────────────────────────────────
 
 
-def _mark_translator(submission: Submission, claims: Sequence[Earned], *, alone: bool) -> Part:
+def _mark_translator(submission: Submission, claims: Sequence[Earned], *, alone: bool) -> PartMarks:
     path = submission.translator
     if path is None:
         return _no_claims(claims, submission.problem or _NO_TRANSLATOR)
@@ -125,7 +125,7 @@ def _mark_translator(submission: Submission, claims: Sequence[Earned], *, alone:
     marks = [mark for mark in marks if mark.earned in claims]
     checks = tuple(map(_claim, marks))
     told = [fault["text"].splitlines()[-1] for trial in trials for fault in faults(trial)]
-    return Part(
+    return PartMarks(
         TRANSLATOR,
         path.name,
         sum(mark.held for mark in marks),
@@ -159,8 +159,8 @@ def _claim(mark: Mark) -> dict[str, object]:
     }
 
 
-def _no_claims(claims: Sequence[Earned], why: str, *, error: bool = False) -> Part:
+def _no_claims(claims: Sequence[Earned], why: str, *, error: bool = False) -> PartMarks:
     """None is earned, for one reason."""
     marks = [Mark(earned, False, 0, 0, False, (why,)) for earned in claims]
     checks = tuple(map(_claim, marks))
-    return Part(TRANSLATOR, "", 0, len(marks), (why,), checks, 0.0, why if error else "")
+    return PartMarks(TRANSLATOR, "", 0, len(marks), (why,), checks, 0.0, why if error else "")

@@ -50,7 +50,7 @@ class Leave(Enum):
 
 
 @dataclass(slots=True)
-class Kept:
+class CarriedOver:
     """What outlives the networks of one exercise."""
 
     hints: int = 0  # that were given so far
@@ -78,7 +78,7 @@ class ExerciseCLI(LabCLI):
         console: Console,
         attempt: Attempt,
         why: Why,
-        kept: Kept,
+        kept: CarriedOver,
         exercises: Sequence[Exercise],
     ) -> None:
         super().__init__(attempt.net, console, HINT, why)

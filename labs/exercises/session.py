@@ -19,7 +19,7 @@ from rich.text import Text
 from napt_lab.labs.exercises.answers import Line, parse_line
 from napt_lab.labs.exercises.attempt import Attempt, fresh_network
 from napt_lab.labs.exercises.exercise import Exercise, Setting
-from napt_lab.labs.exercises.exercise_cli import ExerciseCLI, Kept, Leave, buttons, show_task
+from napt_lab.labs.exercises.exercise_cli import CarriedOver, ExerciseCLI, Leave, buttons, show_task
 from napt_lab.labs.exercises.progress import read_progress
 from napt_lab.labs.prompt.interrupts import Interrupts
 from napt_lab.labs.prompt.why import Why
@@ -42,7 +42,7 @@ class _Turn:
 
     exercise: Exercise
     lines: Sequence[Line] = ()  # done before the prompt: `set`, or a solution
-    kept: Kept = field(default_factory=Kept)
+    kept: CarriedOver = field(default_factory=CarriedOver)
     again: bool = False  # the task has been read
 
 

@@ -25,7 +25,7 @@ from napt_lab.labs.classroom.mark_tables import (
     write_marks_json,
     write_marks_junit,
 )
-from napt_lab.labs.classroom.marked import Kept, Marked, Part, as_text, from_text, key_of
+from napt_lab.labs.classroom.marked import KeptMarks, Marked, PartMarks, as_text, from_text, key_of
 from napt_lab.labs.classroom.one_submission import could_not_be_marked
 from napt_lab.labs.classroom.submissions import (
     MOST_BYTES,
@@ -179,7 +179,7 @@ def check(text, points, of, verdict="passed", message="", evidence=()):
 
 
 def of_mia(**changes):
-    part = Part(
+    part = PartMarks(
         "9c/door",
         "A rule for bob",
         2,
@@ -195,7 +195,7 @@ ADA = could_not_be_marked(Submission("@ada"), Assignment((DOOR,), ()), "no more 
 
 
 def test_marks_are_kept_as_they_were(tmp_path):
-    kept = Kept(tmp_path / "kept")
+    kept = KeptMarks(tmp_path / "kept")
     assert kept.get("key") is None
     kept.put("key", of_mia())
     assert kept.get("key") == of_mia() == from_text(as_text(of_mia()))
