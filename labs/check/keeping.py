@@ -28,7 +28,7 @@ POLL = 0.1  # seconds between two looks at the wires
 SILENT = f"the connection does not carry any more: no answer within {PATIENCE:g} s"
 
 
-class Kept:
+class KeptConnection:
     """One connection over what happens. To be closed."""
 
     def __init__(self, ground: Ground, listeners: Listeners, claim: KeepsConnection) -> None:

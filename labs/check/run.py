@@ -19,7 +19,7 @@ from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.hairpin import check_hairpins
 from napt_lab.labs.check.ice import check_connects_by_ice
-from napt_lab.labs.check.keeping import Kept
+from napt_lab.labs.check.keeping import KeptConnection
 from napt_lab.labs.check.listeners import Listeners
 from napt_lab.labs.check.losing import check_loses
 from napt_lab.labs.check.mapping_filtering import check_behavior
@@ -59,7 +59,7 @@ STOPPED = "the run was stopped before this was known"
 PAUSE = 0.2  # seconds between two tries, where an assertion may take its time to hold
 
 Listener = Callable[[Outcome], None]
-Connections = Mapping[KeepsConnection, Kept]
+Connections = Mapping[KeepsConnection, KeptConnection]
 
 
 def run_all(net: Network, wire: Wire, listen: Listener = lambda _outcome: None) -> list[Outcome]:
@@ -75,7 +75,7 @@ def run_all(net: Network, wire: Wire, listen: Listener = lambda _outcome: None) 
             each.assertion for each in then.expect if isinstance(each.assertion, KeepsConnection)
         }
         with Listeners() as listeners, ExitStack() as stack:
-            kept = {claim: Kept(ground, listeners, claim) for claim in claims}
+            kept = {claim: KeptConnection(ground, listeners, claim) for claim in claims}
             for each in kept.values():
                 stack.callback(each.close)
             try:

@@ -3,8 +3,8 @@
     submissions.py      a folder with a file or a folder for each student
     assignment.py       what is marked of each: exercises in a variant, a translator's claims
     one_submission.py   the marks of one: answers as far as they can be done, and a translator
-    whose.py            whose variant answers fit, if not that of who handed them in
-    marked.py           these marks, and where they are kept for the case of a kill
+    whose.py            whether answers were written for another student's variant
+    marked.py           these marks, and the folder that keeps them: after a kill, a run goes on
     workers.py          pieces of work side by side, each in a sandbox of its own
     mark_many.py        all of it, with progress
     mark_tables.py      CSV, Gradescope, JUnit, JSON

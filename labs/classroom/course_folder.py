@@ -33,7 +33,6 @@ FIRST = {
     "2-two-servers": "9c-3-two-servers.yaml",
     "3-repair": "9c-5-repair.yaml",
 }
-ANSWERS_OF = ("solution", "answer")  # keys that are empty in what students get
 
 _IGNORED = f"/{SECRET}\n/{STUDENTS}\n/{HAND_OUT}/\n/submissions/\n/marks*\n"
 _WORKFLOW = """\
@@ -112,18 +111,21 @@ def write_template(folder: Path) -> list[Exercise]:
 def hand_out(folder: Path, secret: bytes) -> int:
     """Make the template anew, and a folder for each student; returns how many there are.
 
+    A folder that a student works in already keeps its answers, and is still its repository.
+
     Raises FolderError for the students' file, ValueError for an ID, TopologyError for an exercise,
     OSError.
     """
+    unanswered = _bytes_of(folder / TEMPLATE / ANSWERS)
     exercises = write_template(folder)
     names = read_names(folder / STUDENTS)
     for who, name in names.items():
-        if Path(who).name != who or who.startswith("."):
-            raise ValueError(f"{who!r} cannot be the name of a folder, and so no ID here")
         student = Student.of(who, secret)
         place = folder / HAND_OUT / who
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(folder / TEMPLATE, place)
+        answered = _bytes_of(place / ANSWERS) not in (b"", unanswered)
+        shutil.rmtree(place / EXERCISES, ignore_errors=True)  # one that is gone should go
+        left_out = shutil.ignore_patterns(".git", *([ANSWERS] if answered else []))
+        shutil.copytree(folder / TEMPLATE, place, ignore=left_out, dirs_exist_ok=True)
         (place / CODE).write_text(f"{student.code}\n", encoding="utf-8")
         # What the student gets, not the teacher's file: what is wrong with it is told now.
         handed = folder / TEMPLATE / EXERCISES
@@ -132,12 +134,19 @@ def hand_out(folder: Path, secret: bytes) -> int:
     return len(names)
 
 
+def _bytes_of(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
+
+
 def without_answers(path: Path) -> str:
-    """The exercise in a file for students: neither its solution nor the mistakes' lines."""
+    """The exercise in a file for students: without its solution, and without the usual mistakes.
+
+    By what a mistake is known says how it is done well.
+    """
     top: dict[str, Any] = yaml.load(read_file(path), Loader=yaml.BaseLoader)
     for part in (top, *top.get("cases", ())):
-        for holder in (part, *part.get("mistakes", ())):
-            holder |= {key: [] for key in ANSWERS_OF if key in holder}
+        part.pop("mistakes", None)
+        part |= {key: [] for key in ("solution",) if key in part}
     return yaml.safe_dump(top, sort_keys=False, allow_unicode=True, width=100)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from napt_lab.labs.classroom import mark_tables
 from napt_lab.labs.classroom.assignment import Assignment
 from napt_lab.labs.classroom.mark_page import write_mark_page
-from napt_lab.labs.classroom.marked import Kept, Marked, as_text, from_text, key_of
+from napt_lab.labs.classroom.marked import CannotKeep, KeptMarks, Marked, as_text, from_text, key_of
 from napt_lab.labs.classroom.one_submission import could_not_be_marked, mark_submission
 from napt_lab.labs.classroom.submissions import Submission
 from napt_lab.labs.classroom.whose import whose, words_of_variants
@@ -54,14 +54,14 @@ def mark_many(
     `wanted`: what is marked, by a student's ID. `fresh`: also what is marked already.
     """
     try:
-        kept = Kept(RUNS / KEPT_IN)
+        kept = KeptMarks(RUNS / KEPT_IN)
         marked = _mark(submissions, wanted, kept, fresh=fresh)
         marked = _with_hints(submissions, wanted, marked)
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.", file=sys.stderr)
         return INTERRUPTED
-    except OSError as error:
-        return tell_unwritten(error, "the marks")
+    except CannotKeep as error:
+        return tell_unwritten(error.error, "the marks")
     try:
         kept.give_to_owner()
         _write(title, marked, outputs)
@@ -77,7 +77,7 @@ def mark_many(
 def _mark(
     submissions: Sequence[Submission],
     wanted: Mapping[str, Assignment],
-    kept: Kept,
+    kept: KeptMarks,
     *,
     fresh: bool,
 ) -> list[Marked]:
@@ -85,11 +85,17 @@ def _mark(
     keys = {who: _key(by_id[who], wanted[who]) for who in by_id}
     done: dict[str, Marked] = {}
     if not fresh:
-        done = {who: marked for who in by_id if (marked := kept.get(keys[who]))}
+        done = {
+            who: replace(marked, name=submission.name)
+            for who, submission in by_id.items()
+            if (marked := kept.get(keys[who]))
+        }
     waiting = [who for who in by_id if who not in done]
     workers = PER_PROCESSOR * len(os.sched_getaffinity(0))
-    variants = any(one.student for one in wanted.values())
-    print("Each has a variant of their own." if variants else "All have the same (no --secret).")
+    if any(one.student for one in wanted.values()):
+        print("Each has a variant of their own.")
+    elif any(one.exercises for one in wanted.values()):
+        print("All have the same exercises (no --secret).")
     print(
         f"{count(len(by_id), 'submission')}, {len(done)} of them marked before (--fresh marks all "
         f"anew); {workers} at a time. After a kill, the same command goes on from there.",
@@ -141,7 +147,7 @@ def _with_hints(
 
 def _key(submission: Submission, wanted: Assignment) -> str:
     files = [submission.answers, submission.translator, *(e.path for e in wanted.exercises)]
-    words = [submission.id, submission.name, submission.problem, *wanted.names]
+    words = [submission.id, submission.problem, *wanted.names]
     if wanted.student is not None:
         words.append(wanted.student.code)
     return key_of(files, [*words, *(earned.claim for earned in wanted.claims)])

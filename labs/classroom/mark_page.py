@@ -6,8 +6,6 @@ is text and is escaped.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +14,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from napt_lab.labs.classroom.marked import Marked
-from napt_lab.labs.report.page import visible
+from napt_lab.labs.report.page import policy, style, visible
 from napt_lab.labs.verdict.verdicts import Verdict
 
 _HERE = Path(__file__).parent
-_HOUSE_STYLE = _HERE.parent / "report" / "page.css"
 
 
 def write_mark_page(path: Path, title: str, marked: Sequence[Marked]) -> None:
@@ -29,16 +26,13 @@ def write_mark_page(path: Path, title: str, marked: Sequence[Marked]) -> None:
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined,
         finalize=visible, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    style = _HOUSE_STYLE.read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     text = environment.get_template("mark_page.html").render(
         title=title,
         marked=marked,
         failed=[one for one in marked if one.error],
         verdicts={verdict.value: verdict for verdict in Verdict},
         when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        style=Markup(style),
-        policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; "
-        "form-action 'none'",
+        style=Markup(style()),
+        policy=policy([style()], []),
     )
     path.write_text(text, encoding="utf-8")

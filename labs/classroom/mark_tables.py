@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from napt_lab.labs.classroom.marked import Marked, Part
+from napt_lab.labs.classroom.marked import Marked, PartMarks
 from napt_lab.labs.verdict.junit import Case, Suite, write_junit
 from napt_lab.labs.verdict.verdicts import Verdict
 
@@ -79,7 +79,7 @@ def gradescope(marked: Marked) -> dict[str, Any]:
     }
 
 
-def _said(part: Part, check: dict[str, Any], *, first: bool) -> str:
+def _said(part: PartMarks, check: dict[str, Any], *, first: bool) -> str:
     own = [] if check["verdict"] == Verdict.PASSED.value else [check["message"], *check["evidence"]]
     return "\n".join(filter(None, [*own, *(part.messages if first else ())]))
 

@@ -1,4 +1,4 @@
-"""The marks of one submission, as they are kept, and where: so that a run can go on after a kill.
+"""The marks of one submission, and the folder that keeps them: after a kill, a run goes on.
 
 A submission's marks are kept under a digest of all that they depend on: its files, the exercises,
 the student's variant, the source of this project. The same files are not marked twice, and a
@@ -21,7 +21,7 @@ from napt_lab.topologies.spec.checkout import ROOT
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PartMarks:
     """An exercise, or the translator: its points, and what there is to say about it.
 
     `checks` has text, points, of, verdict, message and evidence of each assertion or claim.
@@ -43,7 +43,7 @@ class Marked:
 
     id: str
     name: str
-    parts: tuple[Part, ...]
+    parts: tuple[PartMarks, ...]
     said: tuple[str, ...] = ()  # about the files as a whole
 
     @property
@@ -79,17 +79,28 @@ def from_text(text: str) -> Marked:
     """What `as_text` has written. Raises ValueError, TypeError, KeyError for anything else."""
     read = json.loads(text)
     parts = tuple(
-        Part(**part | {key: tuple(part[key]) for key in ("messages", "checks")})
+        PartMarks(**part | {key: tuple(part[key]) for key in ("messages", "checks")})
         for part in read["parts"]
     )
     return Marked(read["id"], read["name"], parts, tuple(read["said"]))
 
 
-class Kept:
-    """A folder with the marks of before."""
+class CannotKeep(Exception):
+    """Marks cannot be kept, for the reason `error`."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class KeptMarks:
+    """A folder with the marks of before. Raises CannotKeep if it cannot be made."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CannotKeep(error) from error
         self._folder = folder
 
     def get(self, key: str) -> Marked | None:
@@ -100,10 +111,13 @@ class Kept:
             return None
 
     def put(self, key: str, marked: Marked) -> None:
-        """Keep them: a reader sees all of the file or none. Raises OSError."""
+        """Keep them: a reader sees all of the file or none. Raises CannotKeep."""
         fresh = self._folder / f".{key}.{os.getpid()}"
-        fresh.write_text(as_text(marked), encoding="utf-8")
-        fresh.replace(self._folder / f"{key}.json")
+        try:
+            fresh.write_text(as_text(marked), encoding="utf-8")
+            fresh.replace(self._folder / f"{key}.json")
+        except OSError as error:
+            raise CannotKeep(error) from error
 
     def give_to_owner(self) -> None:
         """Root's files in a user's clone belong to the user."""
@@ -126,9 +140,10 @@ def key_of(files: Iterable[Path | None], words: Iterable[str]) -> str:
 
 @functools.cache
 def _source() -> bytes:
-    """The digest of all source: marks of another version do not count."""
+    """The digest of all source, and of the levels' networks: marks of others do not count."""
     digest = hashlib.sha256()
-    for folder in ("labs", "nat_node", "servers", "topologies"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            digest.update(path.read_bytes())
+    folders = ("labs", "nat_node", "servers", "topologies")
+    source = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    for path in (*source, *sorted((ROOT / "topologies").glob("*.yaml"))):
+        digest.update(path.read_bytes())
     return digest.digest()

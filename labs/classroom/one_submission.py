@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from napt_lab.labs.classroom.assignment import TRANSLATOR, Assignment
-from napt_lab.labs.classroom.marked import Marked, Part
+from napt_lab.labs.classroom.marked import Marked, PartMarks
 from napt_lab.labs.classroom.submissions import Submission
 from napt_lab.labs.exercises.answers import load_answers
 from napt_lab.labs.exercises.exercise import Exercise
@@ -54,7 +54,7 @@ def could_not_be_marked(submission: Submission, wanted: Assignment, why: str) ->
 
 def _mark_answers(
     submission: Submission, exercises: Sequence[Exercise]
-) -> tuple[list[Part], list[str]]:
+) -> tuple[list[PartMarks], list[str]]:
     if not exercises:
         return [], []
     path = submission.answers
@@ -67,9 +67,7 @@ def _mark_answers(
         said = [f"line {problem.removeprefix(f'{path}:')}" for problem in error.problems]
         return [_not_done(exercise, "the file cannot be read") for exercise in exercises], said
     tasks = as_far_as_possible(exercises, answers)
-    own = {text for task in tasks for text in task.refused}
-    problems = (line.removeprefix(f"{path}:") for line in answers.problems.lines())
-    said = [f"line {text}" for text in problems if not _is_among(text, own)]
+    said = answers.problems.outside([exercise.name for exercise in exercises])
     try:
         return [_part(graded) for graded in grade(tasks, lambda _: None)], said
     except BuildError as error:
@@ -77,18 +75,12 @@ def _mark_answers(
         return [_not_done(exercise, why, error=True) for exercise in exercises], said
 
 
-def _is_among(text: str, own: set[str]) -> bool:
-    """Whether a problem, `LINE: path: what`, is one of those that an exercise was told of."""
-    line, _, rest = text.partition(": ")
-    return f"line {line}: {rest.partition(': ')[2]}" in own
-
-
-def _part(graded: Graded) -> Part:
+def _part(graded: Graded) -> PartMarks:
     told = one_as_json(graded)
     checks = told["checks"]
     failed = [check for check in checks if check["verdict"] != Verdict.PASSED.value]
     why = map(_why, failed) if told["answered"] else ("there are no lines for it",)
-    return Part(
+    return PartMarks(
         graded.task.exercise.id,
         told["title"],
         told["points"],
@@ -104,7 +96,7 @@ def _why(check: dict[str, object]) -> str:
     return ": ".join(filter(None, [str(check["text"]), str(check["message"])]))
 
 
-def _not_done(exercise: Exercise, why: str, *, error: bool = False) -> Part:
+def _not_done(exercise: Exercise, why: str, *, error: bool = False) -> PartMarks:
     """No points, for one reason."""
     topology = exercise.topology()
     verdict = Verdict.ERROR if error else Verdict.FAILED
@@ -116,7 +108,7 @@ def _not_done(exercise: Exercise, why: str, *, error: bool = False) -> Part:
 # ── a translator ───────────────────────────────────────────────────────────────────────────
 
 
-def _mark_translator(submission: Submission, claims: Sequence[Earned], *, alone: bool) -> Part:
+def _mark_translator(submission: Submission, claims: Sequence[Earned], *, alone: bool) -> PartMarks:
     path = submission.translator
     if path is None:
         return _no_claims(claims, submission.problem or _NO_TRANSLATOR)
@@ -133,7 +125,7 @@ def _mark_translator(submission: Submission, claims: Sequence[Earned], *, alone:
     marks = [mark for mark in marks if mark.earned in claims]
     checks = tuple(map(_claim, marks))
     told = [fault["text"].splitlines()[-1] for trial in trials for fault in faults(trial)]
-    return Part(
+    return PartMarks(
         TRANSLATOR,
         path.name,
         sum(mark.held for mark in marks),
@@ -167,8 +159,8 @@ def _claim(mark: Mark) -> dict[str, object]:
     }
 
 
-def _no_claims(claims: Sequence[Earned], why: str, *, error: bool = False) -> Part:
+def _no_claims(claims: Sequence[Earned], why: str, *, error: bool = False) -> PartMarks:
     """None is earned, for one reason."""
     marks = [Mark(earned, False, 0, 0, False, (why,)) for earned in claims]
     checks = tuple(map(_claim, marks))
-    return Part(TRANSLATOR, "", 0, len(marks), (why,), checks, 0.0, why if error else "")
+    return PartMarks(TRANSLATOR, "", 0, len(marks), (why,), checks, 0.0, why if error else "")

@@ -1,4 +1,4 @@
-"""`napt-lab similar submissions/`: which translators are alike, whatever their names and layout.
+"""`napt-lab course similar submissions/`: which translators are alike, under whatever names.
 
 The work is copydetect's (an extra: pip install 'napt-lab[similar]'), by the method that MOSS uses
 (Schleimer, Wilkerson, Aiken: Winnowing, 2003): names, strings and layout are taken away, and what
@@ -10,6 +10,7 @@ Two files can be alike for good reasons. This is a hint for a talk, not a verdic
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,10 @@ from napt_lab.topologies.spec.checkout import IN_CHECKOUT, ROOT
 ALIKE = 0.5  # of the smaller file, from which on a pair is told
 MOST_SHOWN = 100  # pairs
 MOST_BYTES = 1 << 16  # of a file that is compared
-PIECE, CERTAIN = (
-    25,
-    30,
-)  # characters without names and layout: the shortest alike, and the surely found
+#: In characters without names and layout. What is alike for less than PIECE does not count, for any
+#: two programs have such pieces in common; what is alike for CERTAIN is found, wherever it begins.
+#: (The k and t of Winnowing. If they were equal, all digests would be compared, not one of six.)
+PIECE, CERTAIN = 25, 30
 REFERENCE = ROOT / "nat_node" / "one_page.py"
 SKELETON = ROOT / "labs" / "translator" / "skeleton.py"
 OURS = "nat_node/one_page.py, which comes with NAPT Lab"
@@ -57,7 +58,8 @@ def tell_similar(submissions: Sequence[Submission]) -> int:
     try:
         pairs = alike(files)
     except ImportError as error:
-        print(f"napt-lab: {error}: the extra `similar` is not installed\n  fix: {INSTALL}")
+        wrong = f"{error}: the extra `similar` is not installed"
+        print(f"napt-lab: {wrong}\n  fix: {INSTALL}", file=sys.stderr)
         return CANNOT_RUN
     print(f"Compared: {count(len(files) - 1, 'translator')}, and {OURS}.")
     for pair in pairs[:MOST_SHOWN]:

@@ -1,4 +1,4 @@
-"""Whose variant do these answers fit, if not the variant of the one who handed them in?
+"""Finds out whether a student's answers were written for another student's variant.
 
 Each variant has addresses and ports that hardly any other has. So they tell whose network somebody
 had before them when the answers were written. It is a hint, and takes no points: the answers of
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from napt_lab.labs.exercises.exercise import Exercise, distinctive, variant_values
 from napt_lab.labs.exercises.variant import Student, words_of
+from napt_lab.topologies.spec.yaml_nodes import MAX_BYTES
 
 FEWEST = 2  # of a variant's words in the answers
-MOST_BYTES = 1 << 17  # of a file of answers that are looked at
 WRITTEN = "the exercises as they are written, without a student's variant"
 
 
@@ -33,19 +33,22 @@ def words_of_variants(
 
 
 def whose(answers: Path, who: str, words: Mapping[str, frozenset[str]]) -> str:
-    """A sentence about it, if these answers of `who` fit another variant better; else ""."""
+    """A sentence about it, if these answers of `who` have words of another variant; else "".
+
+    Words that `who` has as well do not count, for or against: they could be added on purpose.
+    """
     try:
         with answers.open("rb") as file:
-            there = words_of(file.read(MOST_BYTES).decode("utf-8", "replace"))
+            there = words_of(file.read(MAX_BYTES).decode("utf-8", "replace"))
     except OSError:
         return ""
-    fits = {other: len(there & of_other) for other, of_other in words.items()}
-    own = fits.pop(who)
+    own = words[who]
+    fits = {other: len((there & theirs) - own) for other, theirs in words.items()}
     best = max(fits, key=lambda other: fits[other])
-    if fits[best] < FEWEST or fits[best] <= own:
+    if fits[best] < FEWEST:
         return ""
     variant = best if best == WRITTEN else f"the variant of {best}"
     return (
-        f"these answers fit {variant}: they have {fits[best]} of its addresses and ports, and "
-        f"{own} of those of {who}"
+        f"these answers fit {variant}: they have {fits[best]} of its addresses and ports that the "
+        f"variant of {who} has not, and {len(there & own)} of those that it has"
     )

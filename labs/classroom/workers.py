@@ -79,7 +79,13 @@ def _round(pieces: Sequence[Piece], at_a_time: int) -> Iterator[tuple[Piece, str
     try:
         while waiting or running:
             while waiting and len(running) < at_a_time:
-                running.append(_start(waiting.pop(0), running, alone=at_a_time == 1))
+                piece = waiting.pop(0)
+                try:
+                    running.append(_start(piece, running, alone=at_a_time == 1))
+                except OSError as error:
+                    yield piece, "", f"no process could be started for it: {error}"
+            if not running:
+                return
             ended = _await_one(running)
             running.remove(ended)
             problem = ended.end()
@@ -99,8 +105,13 @@ def _start(piece: Piece, others: Sequence[_Running], *, alone: bool) -> _Running
         into.sendall(piece.work(alone).encode("utf-8", "replace"))
         return 0
 
-    child = sandbox.fork_into(work)
-    into.close()
+    try:
+        child = sandbox.fork_into(work)
+    except OSError:
+        source.close()
+        raise
+    finally:
+        into.close()
     return _Running(piece, child, source, time.monotonic() + piece.seconds)
 
 

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from napt_lab.topologies.spec.errors import TopologyError
     from napt_lab.topologies.spec.model import Topology
 
+web_option = click.option(
+    "--web",
+    type=click.IntRange(1, 65535),
+    envvar="WEB",
+    metavar="PORT",
+    help="Show it in a browser of this machine, at this port (1: at any that is free).",
+)
+
 
 def load_all(
     files: list[Path], reports: Reports | None = None, *, programs: bool = False

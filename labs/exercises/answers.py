@@ -77,9 +77,9 @@ def parse_line(text: str, number: int = 1, path: str = "") -> Line:
 
 
 def load_answers(path: Path, exercises: Iterable[str], *, in_pieces: bool = False) -> Answers:
-    """The answers in the file at `path` to these exercises. TopologyError if it is no YAML file.
+    """The answers in the file at `path` to these exercises. TopologyError if it is not YAML.
 
-    `in_pieces`: if it is none as a whole, each exercise in it is read by itself, so that what is
+    `in_pieces`: if the file as a whole is not YAML, each exercise in it is read by itself. What is
     wrong with one is noted, and the others count.
     """
     problems = Problems(str(path))

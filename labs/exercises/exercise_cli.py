@@ -30,8 +30,8 @@ from napt_lab.labs.view.go_on import GoOn
 from napt_lab.topologies.spec.errors import TopologyError
 from napt_lab.topologies.spec.napt_settings import SETTINGS
 
+OWN_VARIANT = "This is your own variant, so its solution is for you to find. hint helps."
 HINT = "check · hint · task · reset · solve · next · ? for help · quit"
-BUTTONS = ("check", "hint", "reset", "solve", "next")  # on the page
 FROM_PAGE = {"check", "hint", "task", "progress", "transcript"}
 ENDS = {"reset", "solve", "next"}
 LINES_KEPT = 1000
@@ -50,7 +50,7 @@ class Leave(Enum):
 
 
 @dataclass(slots=True)
-class Kept:
+class CarriedOver:
     """What outlives the networks of one exercise."""
 
     hints: int = 0  # that were given so far
@@ -78,7 +78,7 @@ class ExerciseCLI(LabCLI):
         console: Console,
         attempt: Attempt,
         why: Why,
-        kept: Kept,
+        kept: CarriedOver,
         exercises: Sequence[Exercise],
     ) -> None:
         super().__init__(attempt.net, console, HINT, why)
@@ -110,6 +110,8 @@ class ExerciseCLI(LabCLI):
 
     def do_from_page(self, text: str) -> tuple[bool, str]:
         """Do a line of the page in the browser; whether it went well, and what there is to say."""
+        if text.strip() == "solve" and self._exercise.student is not None:
+            return False, OWN_VARIANT
         if text.strip() in ENDS:
             raise GoOn(text.strip())
         if text.strip() in FROM_PAGE:
@@ -245,7 +247,7 @@ class ExerciseCLI(LabCLI):
     def do_solve(self, _words: list[str]) -> bool:
         """solve: the solution, done on a fresh network"""
         if self._exercise.student is not None:
-            self.say("This is your own variant, so its solution is for you to find. hint helps.")
+            self.say(OWN_VARIANT)
             return False
         self.leaving = Leave.SOLVE
         return True
@@ -298,6 +300,12 @@ class ExerciseCLI(LabCLI):
             self.say("The network is built anew: rules and files of before are gone.")
             return True
         return False
+
+
+def buttons(exercise: Exercise) -> list[str]:
+    """The commands that have a button on the page: not `solve` for a variant of a student."""
+    solve = ["solve"] if exercise.student is None else []
+    return ["check", "hint", "reset", *solve, "next"]
 
 
 def _in_background(line: str) -> list[str]:

@@ -41,7 +41,7 @@ class Rehearsed:
     problem: str
 
 
-class Classroom:
+class RehearsalNetwork:
     """One network for one answer after the other; a fresh one where settings differ."""
 
     def __init__(self, exercise: Exercise) -> None:
@@ -126,9 +126,9 @@ def rehearse(
         *((f"the mistake `{answer[0]}` …", answer, mistake) for answer, mistake in more),
     ]
     answers.sort(key=lambda entry: (sets(entry[1]), len(entry[1])))
-    with Classroom(exercise) as classroom:
+    with RehearsalNetwork(exercise) as network:
         for what, answer, mistake in answers:
-            marks = classroom.marks(answer)
+            marks = network.marks(answer)
             yield Rehearsed(what, marks, _problem(marks, answer == exercise.solution, mistake))
 
 
@@ -158,15 +158,15 @@ def rehearse_variants(exercise: Exercise) -> Iterator[Rehearsed]:
     students = [Student.of(who, b"only for this test") for who in ("one", "another")]
     variants = [load(exercise.path, student) for student in students]
     for mine, theirs in (variants, reversed(variants)):
-        with Classroom(mine) as classroom:
-            marks = classroom.marks(mine.solution)
+        with RehearsalNetwork(mine) as network:
+            marks = network.marks(mine.solution)
             problem = "" if marks.full else "its solution does not get full marks"
             yield Rehearsed("a student's variant", marks, problem)
         lines = tuple(map(parse_line, theirs.solution))
         answers = Answers(exercise.path, {mine.name: lines}, Problems(str(exercise.path)))
         [task] = as_far_as_possible([mine], answers)
-        with Classroom(mine) as classroom:
-            marks = classroom.marks([line.text for line in task.lines or ()])
+        with RehearsalNetwork(mine) as network:
+            marks = network.marks([line.text for line in task.lines or ()])
             problem = f"it gets {marks.got} of {marks.of} points: {MORE}"
             fair = 2 * marks.got <= marks.of
             yield Rehearsed("another variant's solution", marks, "" if fair else problem)

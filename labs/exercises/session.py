@@ -19,7 +19,7 @@ from rich.text import Text
 from napt_lab.labs.exercises.answers import Line, parse_line
 from napt_lab.labs.exercises.attempt import Attempt, fresh_network
 from napt_lab.labs.exercises.exercise import Exercise, Setting
-from napt_lab.labs.exercises.exercise_cli import BUTTONS, ExerciseCLI, Kept, Leave, show_task
+from napt_lab.labs.exercises.exercise_cli import CarriedOver, ExerciseCLI, Leave, buttons, show_task
 from napt_lab.labs.exercises.progress import read_progress
 from napt_lab.labs.prompt.interrupts import Interrupts
 from napt_lab.labs.prompt.why import Why
@@ -42,7 +42,7 @@ class _Turn:
 
     exercise: Exercise
     lines: Sequence[Line] = ()  # done before the prompt: `set`, or a solution
-    kept: Kept = field(default_factory=Kept)
+    kept: CarriedOver = field(default_factory=CarriedOver)
     again: bool = False  # the task has been read
 
 
@@ -107,7 +107,9 @@ def _play(
         cli = ExerciseCLI(console, Attempt(exercise, net, wire), why, turn.kept, exercises)
         if live is not None:
             step = {"number": exercise.number, "of": len(exercises), "title": exercise.title}
-            shown = live.shows(net, wire, cli.do_from_page, BUTTONS, say=exercise.task, **step)
+            shown = live.shows(
+                net, wire, cli.do_from_page, buttons(exercise), say=exercise.task, **step
+            )
             stack.enter_context(shown)
             stack.enter_context(live.may_end_prompt())
         if turn.again:

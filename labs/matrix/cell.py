@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from napt_lab.labs.matrix.napt_types import NaptType
-from napt_lab.labs.matrix.prediction import Method, Prediction, Way, predict
+from napt_lab.labs.matrix.prediction import Forecast, Method, Way, predict
 from napt_lab.labs.report.journey import Journey
 from napt_lab.labs.verdict.verdicts import Verdict
 
@@ -23,7 +23,7 @@ class Cell:
     b: NaptType
 
     @property
-    def predicted(self) -> Prediction:
+    def predicted(self) -> Forecast:
         return predict(self.method, self.a.nat, self.b.nat)
 
 

@@ -19,7 +19,7 @@ No packet is sent here, and none is simulated. A NAPT maps and filters (RFC 4787
    lets it in. Over TCP it does: a connection that was let in is a session, and the SYN-ACK takes
    the same mapping back. A datagram that was let in makes no session (it may be forged), so y's
    answer takes y's own mapping towards x, which may have another port. Then the strictest filter
-   stops it, and y hears x in vain.
+   stops it: y hears x, but x never hears y.
 
 The first packet of all comes too early, unless y's filter is endpoint-independent. That changes
 nothing: both send again, and by then each has opened its own NAPT (RFC 5128, sections 3.3 and 3.4).
@@ -62,7 +62,7 @@ class Way(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
+class Forecast:
     """How two hosts talk, and why."""
 
     way: Way
@@ -99,7 +99,7 @@ class Nat:
         return self.keeps_told and (self.mapping is _ANY or one_mapping)
 
 
-def predict(method: Method, a: Nat, b: Nat) -> Prediction:
+def predict(method: Method, a: Nat, b: Nat) -> Forecast:
     """What comes of it; over TCP, the host behind `a` dials first."""
     match method:
         case Method.UDP:
@@ -110,38 +110,38 @@ def predict(method: Method, a: Nat, b: Nat) -> Prediction:
             return _by_ice(a, b)
 
 
-def _by_udp(a: Nat, b: Nat) -> Prediction:
+def _by_udp(a: Nat, b: Nat) -> Forecast:
     """Direct if each hears the other."""
     if a.blocks_udp or b.blocks_udp:
-        return Prediction(Way.FAILS, f"{_blocking(a, b)} does not let UDP out")
+        return Forecast(Way.FAILS, f"{_blocking(a, b)} does not let UDP out")
     entries = f"{_entry('b', b, 'a', a)}; {_entry('a', a, 'b', b)}"
     if a.admits(b) and b.admits(a):
-        return Prediction(Way.DIRECT, entries)
+        return Forecast(Way.DIRECT, entries)
     for x, nat_x, y, nat_y in (("a", a, "b", b), ("b", b, "a", a)):
         if not nat_y.admits(nat_x):
             continue
         entry = _entry(y, nat_y, x, nat_x)
         if nat_y.answers_from_told(nat_x):
-            return Prediction(Way.DIRECT, f"{entry}; {y} answers from there")
+            return Forecast(Way.DIRECT, f"{entry}; {y} answers from there")
         if nat_x.filtering is not _STRICTEST:
-            return Prediction(
+            return Forecast(
                 Way.DIRECT, f"{entry}; {y} answers from another port, which {x}'s filter admits"
             )
-        return Prediction(
+        return Forecast(
             Way.FAILS, f"{entry}; but {y} answers from another port, which {x}'s filter stops"
         )
-    return Prediction(Way.FAILS, entries)
+    return Forecast(Way.FAILS, entries)
 
 
-def _by_tcp(a: Nat, b: Nat) -> Prediction:
+def _by_tcp(a: Nat, b: Nat) -> Forecast:
     """Direct if one SYN is let in: the SYN-ACK takes the same way back."""
     if b.admits(a):
-        return Prediction(Way.DIRECT, _entry("b", b, "a", a))
+        return Forecast(Way.DIRECT, _entry("b", b, "a", a))
     if a.admits(b) and not _clashes(a, b):
-        return Prediction(Way.DIRECT, _entry("a", a, "b", b))
+        return Forecast(Way.DIRECT, _entry("a", a, "b", b))
     clash = "; but a has dialed b from another port, and that session is in the way"
     entry = _entry("a", a, "b", b) + (clash if a.admits(b) else "")
-    return Prediction(Way.FAILS, f"{_entry('b', b, 'a', a)}; {entry}")
+    return Forecast(Way.FAILS, f"{_entry('b', b, 'a', a)}; {entry}")
 
 
 def _clashes(first: Nat, second: Nat) -> bool:
@@ -154,26 +154,26 @@ def _clashes(first: Nat, second: Nat) -> bool:
     return not first.keeps_told and second.keeps_told
 
 
-def _by_ice(a: Nat, b: Nat) -> Prediction:
+def _by_ice(a: Nat, b: Nat) -> Forecast:
     """Direct if a check is answered from where it was sent, else relayed."""
     if a.blocks_udp or b.blocks_udp:
         why = f"{_blocking(a, b)} does not let UDP out, and the relay is reached over TCP"
-        return Prediction(Way.RELAYED, why)
+        return Forecast(Way.RELAYED, why)
     for x, nat_x, y, nat_y in (("a", a, "b", b), ("b", b, "a", a)):
         if not nat_y.admits(nat_x):
             continue
         entry = _entry(y, nat_y, x, nat_x)
         if nat_y.answers_from_told(nat_x):
-            return Prediction(Way.DIRECT, f"{entry}; {y} answers from there")
+            return Forecast(Way.DIRECT, f"{entry}; {y} answers from there")
         # y's own check comes from another port. x learns that, and checks it in turn. One of the
         # two must then answer from where it was asked: who maps by ports never does.
         settles = nat_x.mapping is not _STRICTEST or nat_y.mapping is not _STRICTEST
         if nat_x.filtering is not _STRICTEST and settles:
-            return Prediction(
+            return Forecast(
                 Way.DIRECT, f"{entry}; {y} checks from another port, which {x}'s filter admits"
             )
     entries = f"{_entry('b', b, 'a', a)}; {_entry('a', a, 'b', b)}"
-    return Prediction(Way.RELAYED, f"{entries}; no check is answered from where it was sent")
+    return Forecast(Way.RELAYED, f"{entries}; no check is answered from where it was sent")
 
 
 def _blocking(a: Nat, b: Nat) -> str:

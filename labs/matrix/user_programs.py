@@ -78,7 +78,7 @@ class Commands:
         end = time.monotonic() + self.timeout
         while any(program.running for program in programs) and time.monotonic() < end:
             if ground.stopped.is_set() or any(program.status for program in programs):
-                break  # without one, the other would wait in vain
+                break  # the other would wait until the end
             programs[0].ends_within(POLL)
             programs[1].ends_within(POLL)
         statuses = [program.status for program in programs]

@@ -9,6 +9,7 @@ from napt_lab.labs.prompt.examples import EXAMPLES
 from napt_lab.labs.prompt.lab_cli import LabCLI
 from napt_lab.labs.prompt.why import Why
 from napt_lab.labs.stage.pause import Go, Here
+from napt_lab.labs.stage.prediction import NotAnAnswer
 from napt_lab.topologies.network.builder import Network
 
 IN_STEP = "Enter: next step · ? for help · quit"
@@ -48,7 +49,7 @@ class SteppingCLI(LabCLI):
             return
         try:
             self._here.predict(typed)
-        except ValueError as error:
+        except NotAnAnswer as error:
             self.say(str(error))
 
     def do_next(self, _words: list[str]) -> bool:

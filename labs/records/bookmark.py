@@ -2,7 +2,8 @@
 
 `runs/.9c.json` is there from the first step on, until the run has come to its end:
 
-    {"parts": ["direct"], "step": 5, "pauses": true, "said": {"4": "…"}, "predictions": {"4": …}}
+    {"parts": ["direct"], "questions": [["A title", "Where …?", "a letter, a to b", "at …", …], …],
+     "pauses": true, "step": 5, "said": {"4": "at …"}, "found": {"4": ["at …", "alice:eth0: …"]}}
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from napt_lab.labs.records.rundir import RUNS
 from napt_lab.labs.records.stream import Record
@@ -21,22 +23,32 @@ from napt_lab.labs.records.stream import Record
 class Bookmark:
     """`step` comes next, or was broken off. Steps have the numbers that they have in `parts`.
 
-    `said`: what was predicted, by the step; `predictions`: what became of it.
+    `questions`: what each step asked (Step.question), for a run can only go on with the same steps.
+    `said`: what was predicted, by the step; `found`: what it has seen, and where.
     """
 
     parts: list[str]
+    questions: list[list[str]]
     pauses: bool
     step: int = 1
     said: dict[int, str] = field(default_factory=dict)
-    predictions: dict[int, Record] = field(default_factory=dict)
+    found: dict[int, list[str]] = field(default_factory=dict)
 
 
 class Bookmarking:
     """Listens to a run's stream and keeps its bookmark, if it can: no claim rests on it."""
 
-    def __init__(self, lab: str, parts: Sequence[str], *, pauses: bool, runs: Path = RUNS) -> None:
+    def __init__(
+        self,
+        lab: str,
+        parts: Sequence[str],
+        questions: Sequence[list[str]],
+        *,
+        pauses: bool,
+        runs: Path = RUNS,
+    ) -> None:
         self._path = _path(lab, runs)
-        self._mark = Bookmark(list(parts), pauses)
+        self._mark = Bookmark(list(parts), list(questions), pauses)
         self._again = 0  # up to this step all is done once more
         self._stopped = False
         self._text = ""  # as it was written last
@@ -57,7 +69,7 @@ class Bookmarking:
                 self._write()
             case "prediction" | "remembered":
                 mark.said[record["step"]] = record["said"]
-                mark.predictions[record["step"]] = record
+                mark.found[record["step"]] = [record["seen"], record["evidence"]]
             case "stopped":
                 self._stopped = True
             case "end" if not (self._stopped or record["error"]):
@@ -74,14 +86,44 @@ class Bookmarking:
 
 
 def read_bookmark(lab: str, runs: Path = RUNS) -> Bookmark | None:
-    """Where the last run of a lab was stopped; None if it came to its end, or there was none."""
+    """Where the last run of a lab was stopped; None if it came to its end, or there was none.
+
+    Raises ValueError for a file that no run has written so.
+    """
+    path = _path(lab, runs)
     try:
-        read = json.loads(_path(lab, runs).read_text(encoding="utf-8"))
-        for by_step in ("said", "predictions"):
-            read[by_step] = {int(step): value for step, value in read[by_step].items()}
-        return Bookmark(**read)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return _bookmark(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        wrong = f"{path} does not say where a run was stopped ({error})"
+        raise ValueError(f"{wrong}: run the lab without RESUME") from error
+
+
+def _bookmark(read: Any) -> Bookmark:
+    """What was read from a file, if each field has its type. ValueError, TypeError, AttributeError.
+
+    A file of an older version has other fields.
+    """
+    for by_step in ("said", "found"):
+        read[by_step] = {int(step): value for step, value in read.get(by_step, {}).items()}
+    mark = Bookmark(**read)
+    found = list(mark.found.values())
+    for name, sound in {
+        "parts": _are_texts(mark.parts),
+        "questions": isinstance(mark.questions, list) and all(map(_are_texts, mark.questions)),
+        "pauses": isinstance(mark.pauses, bool),
+        "step": type(mark.step) is int,
+        "said": _are_texts(list(mark.said.values())),
+        "found": all(_are_texts(seen) and len(seen) == 2 for seen in found),
+    }.items():
+        if not sound:
+            raise TypeError(f"`{name}` is of another type")
+    return mark
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _path(lab: str, runs: Path) -> Path:

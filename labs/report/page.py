@@ -95,8 +95,9 @@ def style() -> str:
 
 def policy(styles: list[str], scripts: list[str]) -> str:
     """A policy that lets a page use these styles and scripts, and load nothing."""
-    allowed = (" ".join(f"'{_hash(text)}'" for text in texts) for texts in (styles, scripts))
-    by_style, by_script = allowed
+    by_style, by_script = (
+        " ".join(f"'{_hash(text)}'" for text in texts) or "'none'" for texts in (styles, scripts)
+    )
     return (
         f"default-src 'none'; img-src data:; style-src {by_style}; script-src {by_script}; "
         "base-uri 'none'; form-action 'none'"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.stage.narration import Narration
-from napt_lab.labs.stage.prediction import Prediction, outcome
+from napt_lab.labs.stage.prediction import NotAnAnswer, Prediction, outcome
 from napt_lab.labs.stage.steps import Step
 from napt_lab.labs.verdict.exit_status import PASSED
 
@@ -38,6 +38,6 @@ def _ask(narration: Narration, asked: Prediction) -> str:
             raise EOFError
         try:
             return asked.read(typed)
-        except ValueError as error:
+        except NotAnAnswer as error:
             narration.console.print(str(error), style="dim", markup=False)
     return ""

@@ -66,15 +66,18 @@ def run_lab(
     a browser sees it while it goes on.
     """
     lab = LABS[lab_id].lab()
-    mark = read_bookmark(lab_id) if resume else None
-    if mark is not None:
-        step, part, first = step or mark.pauses, ",".join(mark.parts), mark.step
-    elif resume:
-        return _refuse(f"no run of lab {lab_id} was stopped: run it without RESUME")
     try:
+        mark = read_bookmark(lab_id) if resume else None
+        if mark is not None:
+            step, part, first = step or mark.pauses, ",".join(mark.parts), mark.step
+        elif resume:
+            return _refuse(f"no run of lab {lab_id} was stopped: run it without RESUME")
         parts = parts_of(lab, part, first)
     except ValueError as error:
         return _refuse(str(error))
+    if mark is not None and mark.questions != questions_of(parts):
+        changed = f"lab {lab_id} has other steps or questions now than when the run was stopped"
+        return _refuse(f"{changed}: run it without RESUME")
     if step and not sys.stdin.isatty():
         return _refuse("STEP needs a terminal to type at; run it without STEP")
     narration = Narration()
@@ -101,7 +104,8 @@ def play(
     except OSError as error:
         return tell_unwritten(error)
     stream, story, recording = Stream(), Story(), Recording()
-    stream.listen(Bookmarking(lab.id, [part.name for part in parts], pauses=pause is not None))
+    names = [part.name for part in parts]
+    stream.listen(Bookmarking(lab.id, names, questions_of(parts), pauses=pause is not None))
     stream.listen(results)
     stream.listen(story)
     stream.listen(recording)
@@ -141,6 +145,11 @@ def play(
     if broken_by is not None:
         return tell_network_error(broken_by)
     return exit_status(passed=passed)
+
+
+def questions_of(parts: Sequence[Part]) -> list[list[str]]:
+    """What the steps of these parts ask."""
+    return [step.question for part in parts for step in part.steps]
 
 
 def open_page(door: Door | None, title: str, stream: Stream, console: Console) -> Live | None:

@@ -21,7 +21,7 @@ class Go:
 class Here:
     """Where a student stands: before `step`, one of `of`; after the last one it is of + 1.
 
-    `predict` takes an answer to the step's question, as it was typed. ValueError says what can be
+    `predict` takes an answer to the step's question, as it was typed. NotAnAnswer says what can be
     typed; that is also `usage`, which is "" where nothing is asked.
     """
 

@@ -24,7 +24,7 @@ from napt_lab.labs.records.bookmark import Bookmark
 from napt_lab.labs.records.stream import Record, Stream
 from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.pause import Go, Here, Pause
-from napt_lab.labs.stage.prediction import Prediction, Value, outcome
+from napt_lab.labs.stage.prediction import NotAnAnswer, Prediction, Value, outcome
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Lab, Part, emit_check
 from napt_lab.topologies.network.build_error import BuildError, ProgramLost
@@ -83,8 +83,8 @@ class Play:
         self._meet = meet
         self._steps = [step for part in parts for step in part.steps]
         self._at = first  # the number of the step that is played, or comes next
-        self._remembered = list(mark.predictions.values()) if mark else []
         self._said = dict(mark.said) if mark else {}
+        self._remembered = dict(mark.found) if mark else {}
         self._found: tuple[Value, str] | None = None  # what the present step answers, and why
         self._checked: set[str] = set()  # claims checked in the present step
         self._acting = False  # whether a step has begun to act
@@ -101,8 +101,11 @@ class Play:
         """Play all steps; True if every check of every claim passed."""
         began = time.monotonic()
         self._stream.emit("lab", lab=self._lab.id, title=self._lab.title, intro=self._lab.intro)
-        for record in self._remembered:
-            self._stream.emit("remembered", **{**record, "event": "remembered"})
+        for number, step in enumerate(self._steps, start=1):
+            if step.predict is not None and number in self._remembered:
+                said, found = self._said.get(number, ""), self._remembered[number]
+                told = outcome(number, step.ask, step.predict, said, *found)
+                self._stream.emit("remembered", **told)
         go = Go(self._at, at_once=self._pause is None)
         try:
             while go.step <= len(self._steps):
@@ -212,7 +215,7 @@ class Play:
         """Keep an answer to the question of the step that comes; also from another thread."""
         asked = self._steps[self._at - 1].predict if self._at <= len(self._steps) else None
         if asked is None:
-            raise ValueError("nothing is asked here")
+            raise NotAnAnswer("nothing is asked here")
         self._said[self._at] = asked.read(typed)
         self._stream.emit("predicted", step=self._at, said=self._said[self._at])
 

@@ -18,6 +18,10 @@ LETTERS = "abcdefgh"
 Value = str | int
 
 
+class NotAnAnswer(ValueError):
+    """What was typed cannot be an answer to the question; the text says what can be typed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """An answer. `value`: what the step finds if it is right; `belief`: why one may choose it.
@@ -63,7 +67,7 @@ class Prediction:
         return "a number" if self.number else f"a letter, a to {last}"
 
     def read(self, typed: str) -> str:
-        """The answer that was typed, as text. ValueError if it is none."""
+        """The answer that was typed, as text. Raises NotAnAnswer."""
         word = typed.strip().lower()
         if self.number:
             digits = word.replace(",", "")
@@ -71,7 +75,7 @@ class Prediction:
                 return f"{int(digits):,}"
         elif len(word) == 1 and word in LETTERS[: len(self.choices)]:
             return self.texts[LETTERS.index(word)]
-        raise ValueError(f"{typed.strip()[:40]!r} is not an answer: type {self.usage}")
+        raise NotAnAnswer(f"{typed.strip()[:40]!r} is not an answer: type {self.usage}")
 
     def text_of(self, value: Value) -> str:
         """What a step found, in the words of the choice that says so."""

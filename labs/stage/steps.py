@@ -54,6 +54,12 @@ class Step:
     proves: tuple[str, ...]
     action: Callable[..., None]
 
+    @property
+    def question(self) -> list[str]:
+        """Its title, what it asks and what can be answered: the words by which it is the same."""
+        told = self.told()
+        return [told["title"], told["ask"], told["usage"], *told["choices"]]
+
     def told(self) -> dict[str, Any]:
         """What is said of it before it acts: the fields of the event `step`."""
         return {

@@ -124,12 +124,21 @@ EARNED = (
 
 def earned_in(level: str | None) -> tuple[Earned, ...]:
     """The claims of one level, or all. Raises click.UsageError."""
-    levels = dict.fromkeys(earned.lab for earned in EARNED)
-    if level is not None and level not in levels:
-        raise click.UsageError(
-            f"a translator earns nothing in level {level!r}, but in: {', '.join(levels)}"
-        )
+    if level is not None and level not in levels_of_claims():
+        raise click.UsageError(nothing_earned_in(level))
     return EARNED if level is None else claimed_in(level)
+
+
+def levels_of_claims() -> list[str]:
+    """The levels in which a translator can earn something."""
+    return list(dict.fromkeys(earned.lab for earned in EARNED))
+
+
+def nothing_earned_in(level: str) -> str:
+    """What to say where a translator cannot be graded."""
+    there = ", ".join(levels_of_claims())
+    where = f"level {level}" if level else "exercises of your own"
+    return f"a translator earns nothing in {where}, but in the levels {there}"
 
 
 def claimed_in(level: str) -> tuple[Earned, ...]:

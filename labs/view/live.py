@@ -24,6 +24,7 @@ from napt_lab.labs.report.capture import Frame, Window
 from napt_lab.labs.report.journey import Follower, find_drops
 from napt_lab.labs.stage.pause import Go, Here, Pause
 from napt_lab.labs.stage.play import emit_event
+from napt_lab.labs.stage.prediction import NotAnAnswer
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.view.door import Door
 from napt_lab.labs.view.go_on import GoOn
@@ -242,7 +243,7 @@ class Live:
             self._wish = str(wish)
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
             return True, ""
-        except ValueError as error:
+        except NotAnAnswer as error:
             return False, str(error)
         except (ControlError, DeadlinePassed, OSError) as error:
             return False, f"That did not work: {error}"

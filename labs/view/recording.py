@@ -15,6 +15,7 @@ from typing import Any
 from napt_lab.labs.prompt.why import PROMPT
 from napt_lab.labs.records.stream import Record
 from napt_lab.labs.report.story import Drop
+from napt_lab.labs.stage.prediction import exercise_command
 from napt_lab.labs.verdict.verdicts import Verdict, counted, verdict_of, worst_of_each
 from napt_lab.labs.view.layout import picture_of
 from napt_lab.topologies.network.napt_control import PROGRAM
@@ -111,8 +112,9 @@ class Recording:
         return [("predicted", {name: record[name] for name in ("step", "said")})]
 
     def _of_prediction(self, record: Record) -> list[tuple[str, Record]]:
-        names = ("step", "ask", "said", "seen", "evidence", "choices", "beliefs", "exercise")
-        return [("prediction", {name: record[name] for name in names})]
+        names = ("step", "ask", "said", "seen", "evidence", "choices", "beliefs")
+        exercise = exercise_command(record["exercise"]) if record["exercise"] else ""
+        return [("prediction", {name: record[name] for name in names} | {"exercise": exercise})]
 
     _of_remembered = _of_prediction
 

@@ -71,6 +71,7 @@ def test_names_and_users():
 
         both = ["198.51.100.10", "198.51.100.11"]
         public, inside = "198.51.100.53", "10.0.0.53"
+        since = net.log.mark()
         for kind in ("udp", "tcp"):
             assert ask(net, "alice", public, "files", kind) == (0, both)
         assert ask(net, "alice", inside, "files") == (0, both)
@@ -78,8 +79,20 @@ def test_names_and_users():
         assert ask(net, "alice", inside, "napt_a") == (0, ["10.0.0.1"])
         assert ask(net, "alice", inside, "bob") == (0, ["10.0.0.8"])
         assert ask(net, "alice", public, "bob") == (3, [])  # a private address means nothing there
-        told = [e for e in net.log.since() if (e.node, e.name) == ("ns", "asked")]
-        assert {"name": "files", "kind": "A", "answer": both}.items() <= told[-3].fields.items()
+
+        def is_of_ns(event):
+            return (event.node, event.name) == ("ns", "asked")
+
+        net.log.wait_for(
+            lambda event: is_of_ns(event) and event.fields["name"] == "bob",
+            deadline=5,
+            what="the last question, from ns",
+            since=since,
+        )
+        told = [event.fields for event in net.log.since(since) if is_of_ns(event)]
+        assert [fields["name"] for fields in told] == ["files", "files", "napt_a", "bob"]
+        assert [sorted(fields["answer"]) for fields in told[:2]] == [both, both]
+        assert {fields["kind"] for fields in told} == {"A"}
 
         # Each user has a password and an allowance of its own.
         where = "--server 198.51.100.12:3478 --permit 24.9.3.7"

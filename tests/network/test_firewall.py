@@ -139,6 +139,15 @@ def test_a_firewall_that_drops_nothing_leaves_the_processor_alone():
         assert net["guest"].run(["ping", "-c", "4", "-i", "0.3", "10.0.0.8"]).status == 0
         used = processor_time(firewall) - before
         assert used <= 5, f"{used} hundredths of a second"
+        # It has not merely stopped: what it drops, it still tells.
+        since = net.log.mark()
+        net["guest"].run(["bash", "-c", "echo x > /dev/udp/151.101.1.69/9"])
+        net.log.wait_for(
+            lambda event: event.name == "drop" and event.fields["reason"] == "blocked",
+            deadline=5,
+            what="the drop of a datagram",
+            since=since,
+        )
 
 
 def processor_time(process: Path) -> int:

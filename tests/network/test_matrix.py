@@ -18,7 +18,7 @@ from napt_lab.labs.matrix import cell, matrix_command, matrix_page
 from napt_lab.labs.matrix.cell import Cell
 from napt_lab.labs.matrix.field import Field
 from napt_lab.labs.matrix.napt_types import chosen
-from napt_lab.labs.matrix.prediction import Method, Prediction, Way
+from napt_lab.labs.matrix.prediction import Forecast, Method, Way
 from napt_lab.labs.matrix.trying import try_all
 from napt_lab.labs.matrix.user_programs import Commands, try_programs
 from napt_lab.labs.records.rundir import RunDirectory
@@ -146,7 +146,7 @@ def test_cells_are_as_predicted_and_a_napt_that_does_otherwise_is_seen(tmp_path)
 
 def test_a_run_leaves_files_and_a_wrong_prediction_makes_it_fail(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(matrix_command, "RunDirectory", partial(RunDirectory, runs=tmp_path))
-    monkeypatch.setattr(cell, "predict", lambda method, *_: Prediction(WAYS[method], "so it is"))
+    monkeypatch.setattr(cell, "predict", lambda method, *_: Forecast(WAYS[method], "so it is"))
     assert matrix_command.run(chosen("home", None)[0], METHODS, behind_carrier=False) == 1
     written = json.loads((tmp_path / "latest" / "results.json").read_text())
     assert not written["passed"]

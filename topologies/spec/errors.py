@@ -8,7 +8,7 @@ control characters escaped: a file could otherwise send commands to the reader's
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -54,9 +54,16 @@ class Problems:
 
     def within(self, path: str) -> list[str]:
         """The problems at `path` or below it, each as `line N: what is wrong`, sorted."""
-        own = re.compile(rf"{re.escape(path)}(?:$|[.\[])")
-        found = [(line, message) for line, at, message in self._found if own.match(at)]
+        found = [(line, message) for line, at, message in self._found if _is_below(at, path)]
         return [f"line {line}: {message}" for line, message in sorted(found)]
+
+    def outside(self, paths: Collection[str]) -> list[str]:
+        """The problems at none of these paths, nor below, each as `line N: path: what is wrong`."""
+        return [
+            f"line {line}: {at}: {message}" if at else f"line {line}: {message}"
+            for line, at, message in sorted(self._found)
+            if not any(_is_below(at, path) for path in paths)
+        ]
 
     def lines(self) -> list[str]:
         """The problems noted so far, as lines to print, sorted."""
@@ -64,6 +71,11 @@ class Problems:
             f"{self._file}:{line}: {path}: {message}" if path else f"{self._file}:{line}: {message}"
             for line, path, message in sorted(self._found)
         ]
+
+
+def _is_below(at: str, path: str) -> bool:
+    """Whether `door[0]` is at `door`, or below it."""
+    return re.match(rf"{re.escape(path)}(?:$|[.\[])", at) is not None
 
 
 def placed(file: Path, problem: str) -> tuple[int, str]:

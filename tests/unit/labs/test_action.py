@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from napt_lab.labs.cli.main import check, grade
+from napt_lab.labs.cli.exercise_commands import grade
+from napt_lab.labs.cli.main import check
 
 ROOT = Path(__file__).parents[3]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import deque
+from functools import partial
 
 import pytest
 from rich.console import Console
@@ -13,7 +14,7 @@ from napt_lab.labs.course.registry import LABS
 from napt_lab.labs.records.bookmark import Bookmarking, read_bookmark
 from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.report.story import Story
-from napt_lab.labs.running import quiz
+from napt_lab.labs.running import quiz, runner
 from napt_lab.labs.stage.narration import Narration
 from napt_lab.labs.verdict.results import Results
 from napt_lab.labs.view.recording import Recording
@@ -22,6 +23,7 @@ from tests.unit.labs.report_run import TOPOLOGY
 STEP = {"of": 4, "say": "", "ask": "?", "choices": [], "usage": "", "proves": []}
 PREDICTION = {"ask": "?", "choices": [], "beliefs": [], "said": "", "seen": "a", "expected": "a",
               "right": None, "belief": "", "evidence": "seen", "exercise": ""}  # fmt: skip
+QUESTIONS = [["step 1", "?", "a letter, a to b", "a", "b"], ["step 2", "", ""]]
 
 
 class Run(Stream):
@@ -78,7 +80,7 @@ def test_of_a_part_that_begins_again_the_last_time_counts(tmp_path):
 def test_a_bookmark_is_kept_until_the_run_has_come_to_its_end(tmp_path):
     def begin(step, *, stopped):
         run = Run()
-        run.listen(Bookmarking("x", ["one", "two"], pauses=True, runs=tmp_path))
+        run.listen(Bookmarking("x", ["one", "two"], QUESTIONS, pauses=True, runs=tmp_path))
         run.part("one", 1)
         run.emit("replay", first=1, last=step - 1, of=4)
         run.steps(*range(1, step))
@@ -93,26 +95,65 @@ def test_a_bookmark_is_kept_until_the_run_has_come_to_its_end(tmp_path):
     mark = read_bookmark("x", tmp_path)
     assert mark is not None
     assert (mark.parts, mark.pauses, mark.step) == (["one", "two"], True, 2)
-    assert (mark.said, list(mark.predictions)) == ({1: "", 2: "a"}, [1])
+    assert (mark.said, mark.found) == ({1: "", 2: "a"}, {1: ["a", "seen"]})
+    assert mark.questions == QUESTIONS
     begin(3, stopped=False)
     assert read_bookmark("x", tmp_path) is None
     assert list(tmp_path.iterdir()) == []
-    for text in (
-        "",
-        "[]",
-        "{}",
-        '{"parts": [], "pauses": true, "said": {"x": ""}, "predictions": {}}',
+
+
+MARK = {"parts": ["direct"], "questions": QUESTIONS, "pauses": False, "step": 2,
+        "said": {"1": "a"}, "found": {"1": ["a", "seen"]}}  # fmt: skip
+
+
+def test_a_file_that_no_run_has_written_is_refused(tmp_path):
+    file = tmp_path / ".x.json"
+    file.write_text(json.dumps(MARK))
+    assert read_bookmark("x", tmp_path) is not None
+    wrong: list[object] = [[], {}, MARK | {"more": 1}]
+    wrong += [MARK | {key: value} for key, value in {
+        "parts": "direct", "questions": [["a", 1]], "pauses": 1, "step": "2", "said": {"x": ""},
+        "found": {"1": ["a"]},
+    }.items()]  # fmt: skip
+    wrong += [MARK | {"step": True}, MARK | {"said": {"1": 5}}, MARK | {"found": {"1": 5}}]
+    for text in ("", *map(json.dumps, wrong)):
+        file.write_text(text)
+        with pytest.raises(ValueError, match=r"\.x\.json does not say where .* without RESUME"):
+            read_bookmark("x", tmp_path)
+
+
+def test_a_run_goes_on_only_with_the_same_steps(tmp_path, monkeypatch, capsys):
+    """A lab that was changed meanwhile would take an answer for that to another question."""
+    began: list[int] = []
+
+    def play(_lab, _parts, _narration, _pause, _door, first, _mark):
+        began.append(first)
+        return 0
+
+    monkeypatch.setattr(runner, "play", play)
+    monkeypatch.setattr(runner, "read_bookmark", partial(read_bookmark, runs=tmp_path))
+    same = [step.question for step in LABS["9c"].lab().parts[0].steps]
+    assert len(same) == 8
+    other = [[*same[0][:-1], "another choice"], *same[1:]]
+    for questions, step, said in (
+        (same, 2, ""),
+        (other, 2, "has other steps or questions now"),
+        (same[:-1], 2, "has other steps or questions now"),
+        (same, 9, "there is no step 9"),
     ):
-        (tmp_path / ".x.json").write_text(text)
-        assert read_bookmark("x", tmp_path) is None
+        (tmp_path / ".9c.json").write_text(
+            json.dumps(MARK | {"questions": questions, "step": step})
+        )
+        status = runner.run_lab("9c", step=False, part=None, resume=True)
+        assert (status, said in capsys.readouterr().err) == (2 if said else 0, True)
+    assert began == [2]
 
 
 def test_a_run_does_not_take_away_the_bookmark_of_another(tmp_path):
     run = Run()
-    run.listen(Bookmarking("x", ["one"], pauses=False, runs=tmp_path))
+    run.listen(Bookmarking("x", ["one"], QUESTIONS, pauses=False, runs=tmp_path))
     run.steps(1)
-    other = json.dumps({"parts": ["one"], "pauses": True, "step": 4, "said": {}, "predictions": {}})
-    (tmp_path / ".x.json").write_text(other)
+    (tmp_path / ".x.json").write_text(json.dumps(MARK | {"step": 4}))
     run.end()
     mark = read_bookmark("x", tmp_path)
     assert mark is not None

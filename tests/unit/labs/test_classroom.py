@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import os
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
 import pytest
+from click.testing import CliRunner
 
-from napt_lab.labs.classroom import mark_many
+from napt_lab.labs.classroom import mark_many, marked
 from napt_lab.labs.classroom.assignment import Assignment
 from napt_lab.labs.classroom.mark_page import write_mark_page
 from napt_lab.labs.classroom.mark_tables import (
@@ -22,7 +25,7 @@ from napt_lab.labs.classroom.mark_tables import (
     write_marks_json,
     write_marks_junit,
 )
-from napt_lab.labs.classroom.marked import Kept, Marked, Part, as_text, from_text, key_of
+from napt_lab.labs.classroom.marked import KeptMarks, Marked, PartMarks, as_text, from_text, key_of
 from napt_lab.labs.classroom.one_submission import could_not_be_marked
 from napt_lab.labs.classroom.submissions import (
     MOST_BYTES,
@@ -31,14 +34,20 @@ from napt_lab.labs.classroom.submissions import (
     handed_in,
     read_names,
 )
+from napt_lab.labs.classroom.workers import Piece, side_by_side
+from napt_lab.labs.cli import exercise_commands
 from napt_lab.labs.exercises.answers import load_answers
 from napt_lab.labs.exercises.exercise import series
 from napt_lab.labs.exercises.tasks import as_far_as_possible
+from napt_lab.labs.exercises.variant import Student
+from napt_lab.labs.report.page import policy
 from napt_lab.labs.translator.claims import claimed_in
+from napt_lab.topologies.sandbox import sandbox
 from napt_lab.topologies.spec.errors import TopologyError
 
 SCHEMA = json.loads((Path(__file__).parent / "schemas" / "gradescope.schema.json").read_text())
 DOOR, *_ = series("9c")
+MIA = Student.of("mia", b"a secret of some length")
 
 
 # ── what was handed in ─────────────────────────────────────────────────────────────────────
@@ -105,6 +114,10 @@ def test_names_of_students(tmp_path):
         read_names(file)
     with pytest.raises(FolderError, match="No such file"):
         read_names(tmp_path / "none.csv")
+    for who in ("../mia", "a/b", ".mia", ".."):
+        file.write_text(f"id\nnoah\n{who}\n")
+        with pytest.raises(FolderError, match=r"csv:3: '.*' cannot be the name of a file"):
+            read_names(file)
 
 
 def test_rubbish_is_read_once(tmp_path):
@@ -149,6 +162,9 @@ def test_half_a_file_is_read_as_far_as_it_can_be(tmp_path):
     assert [f"{line} {where[:12]}" for line, where in places] == [
         "4 door[1]", "5 door[2]", "6 '[' in colum", "8 hairpin[0]", "11 hairpin[3]", "12 dor",
     ]  # fmt: skip
+    outside = answers.problems.outside([exercise.name for exercise in exercises])
+    assert [line.split(": ")[0] for line in outside] == ["line 6", "line 12"]
+    assert outside[1].startswith("line 12: dor: there is no exercise 'dor' here")
     assert tasks["hairpin"].topology.sites[0].gateway.napt.hairpinning
 
 
@@ -163,7 +179,7 @@ def check(text, points, of, verdict="passed", message="", evidence=()):
 
 
 def of_mia(**changes):
-    part = Part(
+    part = PartMarks(
         "9c/door",
         "A rule for bob",
         2,
@@ -179,7 +195,7 @@ ADA = could_not_be_marked(Submission("@ada"), Assignment((DOOR,), ()), "no more 
 
 
 def test_marks_are_kept_as_they_were(tmp_path):
-    kept = Kept(tmp_path / "kept")
+    kept = KeptMarks(tmp_path / "kept")
     assert kept.get("key") is None
     kept.put("key", of_mia())
     assert kept.get("key") == of_mia() == from_text(as_text(of_mia()))
@@ -191,6 +207,21 @@ def test_marks_are_kept_as_they_were(tmp_path):
     assert before != key_of([tmp_path / "mine.py", None], ["9c/hairpin"])
     (tmp_path / "mine.py").write_text("b")
     assert before != key_of([tmp_path / "mine.py", None], ["9c/door"])
+
+
+def test_marks_of_another_network_or_another_source_do_not_count(tmp_path, monkeypatch):
+    """Translators are marked on the levels' networks, which are in topologies/."""
+    monkeypatch.setattr(marked, "ROOT", tmp_path)
+    (tmp_path / "topologies").mkdir()
+    keys = []
+    for name, text in (("two-sites.yaml", "a"), ("two-sites.yaml", "b"), ("one.py", "c")):
+        for _ in range(2):
+            (tmp_path / "topologies" / name).write_text(text)
+            marked._source.cache_clear()
+            keys.append(key_of([], []))
+    marked._source.cache_clear()
+    assert keys[::2] == keys[1::2]
+    assert len(set(keys)) == 3
 
 
 def test_a_table_that_no_spreadsheet_takes_for_formulas(tmp_path):
@@ -246,19 +277,23 @@ def test_a_page_that_students_cannot_write_to(tmp_path):
     assert "\x1b" not in page
     assert "<script" not in page
     assert "1 could not be marked: @ada" in page
+    [allowed] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
+    [style] = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    assert html.unescape(allowed) == policy([style], [])
+    assert "script-src 'none'" in policy([style], [])
 
 
 def test_what_is_marked_is_not_marked_again(tmp_path, monkeypatch, capsys):
     asked = []
 
-    def side_by_side(pieces, _at_a_time, _is_error):
+    def marks_of_all(pieces, _at_a_time, _is_error):
         for piece in pieces:
             asked.append(piece.name)
             if piece.name == "stop" and "again" not in asked:
                 raise KeyboardInterrupt
             yield piece, as_text(replace(of_mia(), id=piece.name)), "killed" * (piece.name == "odd")
 
-    monkeypatch.setattr(mark_many, "side_by_side", side_by_side)
+    monkeypatch.setattr(mark_many, "side_by_side", marks_of_all)
     monkeypatch.setattr(mark_many, "RUNS", tmp_path)
     submissions = [Submission(who) for who in ("mia", "odd", "stop")]
 
@@ -266,7 +301,10 @@ def test_what_is_marked_is_not_marked_again(tmp_path, monkeypatch, capsys):
 
     def run():
         return mark_many.mark_many(
-            "9c", submissions, dict.fromkeys(("mia", "odd", "stop"), wanted), mark_many.Outputs()
+            "9c",
+            submissions,
+            dict.fromkeys(("mia", "odd", "stop"), wanted),
+            mark_many.Outputs(tmp_path / "m.csv"),
         )
 
     assert run() == 130
@@ -274,5 +312,90 @@ def test_what_is_marked_is_not_marked_again(tmp_path, monkeypatch, capsys):
     assert run() == 3  # an error of the machine is neither kept nor a mark
     assert asked == ["mia", "odd", "stop", "again", "odd", "stop"]
     said = capsys.readouterr().out
+    assert "All have the same exercises (no --secret)." in said
     assert "1 of them marked before" in said
     assert "odd could not be marked: killed" in said
+    submissions[0] = Submission("mia", "Mia M.")  # a name is no reason to mark anew
+    assert run() == 3
+    assert asked[6:] == ["odd"]
+    assert (tmp_path / "m.csv").read_text("utf-8-sig").splitlines()[1].startswith("Mia M.,mia,")
+
+
+def test_a_class_without_exercises_is_not_told_of_variants(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(mark_many, "side_by_side", lambda *_: ())
+    monkeypatch.setattr(mark_many, "RUNS", tmp_path)
+    for exercises, told in (((DOOR,), True), ((), False)):
+        wanted = {"mia": Assignment(exercises, claimed_in("9c"))}
+        with pytest.raises(KeyError, match="mia"):  # no process has marked anything
+            mark_many.mark_many("9c", [Submission("mia")], wanted, mark_many.Outputs())
+        assert ("no --secret" in capsys.readouterr().out) == told
+
+
+def test_what_the_machine_refuses_costs_only_what_needed_it(tmp_path, monkeypatch, capsys):
+    forked: list[object] = []
+    refused: set[int] = set()
+
+    def fork(work):
+        forked.append(work)
+        if len(forked) in refused:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        child = os.fork()
+        if not child:
+            os._exit(work())
+        return child
+
+    monkeypatch.setattr(sandbox, "fork_into", fork)
+    pieces = [Piece("mia", lambda alone: "mia", 60.0), Piece("noah", lambda alone: "noah", 60.0)]
+    for which, ended in (
+        ({1}, {"mia": ("mia", ""), "noah": ("noah", "")}),  # it is tried once more
+        ({1, 3}, {"mia": ("", "no process could be started for it"), "noah": ("noah", "")}),
+    ):
+        forked.clear()
+        refused |= which
+        done = side_by_side(pieces, 2, lambda text: not text)
+        told = {piece.name: (text, problem.split(":")[0]) for piece, text, problem in done}
+        assert told == ended
+    monkeypatch.setattr(mark_many, "RUNS", tmp_path / "runs")
+    (tmp_path / "runs").touch()
+    wanted = {"mia": Assignment((DOOR,))}
+    assert mark_many.mark_many("9c", [Submission("mia")], wanted, mark_many.Outputs()) == 3
+    assert "the marks" in capsys.readouterr().err
+
+
+# ── the command ────────────────────────────────────────────────────────────────────────────
+
+
+def test_translators_where_none_is_marked_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(exercise_commands, "stop_unless_ready", lambda: None)
+    monkeypatch.setattr(mark_many, "mark_many", lambda *_, **__: 0)
+    (tmp_path / "mia.py").touch()
+
+    def run(level, status):
+        done = CliRunner().invoke(exercise_commands.grade, [level, "--folder", str(tmp_path)])
+        assert done.exit_code == status, done.output
+        return done.output
+
+    assert "nothing to grade: a translator earns nothing in level 9a, but in the" in run("9a", 2)
+    assert not run("9c", 0)
+    (tmp_path / "noah.yaml").touch()
+    assert run("9a", 0) == (
+        "1 translator not marked: a translator earns nothing in level 9a, but in the levels 8, 9c\n"
+    )
+    assert not run("9c", 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["9c", "--rules", "a.yaml", "--fresh"], "--fresh is for a class: give --folder FOLDER"),
+        (["9c", "--rules", "a.yaml", "--students", "s.csv"], "--students is for a class: give"),
+        (["--translator", "a.py", "--students", "s.csv"], "--students is for a class: give"),
+        (["9c", "--rules", "a.yaml", "--students", "s.csv", "--student", MIA.code],
+         "--student ID and --secret FILE"),
+    ],
+)  # fmt: skip
+def test_options_of_a_class_need_one(arguments, said, monkeypatch):
+    monkeypatch.delenv("NAPT_LAB_SECRET", raising=False)
+    done = CliRunner().invoke(exercise_commands.grade, arguments)
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())

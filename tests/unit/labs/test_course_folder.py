@@ -16,6 +16,7 @@ from napt_lab.labs.exercises.command_line import chosen, read_secret, read_tasks
 from napt_lab.labs.exercises.exercise import FOLDER, LEVELS, cases, load, series
 from napt_lab.labs.exercises.variant import Student
 from tests.unit.labs.test_action import ACTION
+from tests.unit.labs.test_variants import answers_in, plain
 
 EXERCISES = [exercise for level in LEVELS for exercise in series(level)]
 
@@ -62,6 +63,23 @@ def test_what_students_get(folder):
     assert rows[2].startswith("noah,'=1+1,noah:")
 
 
+def test_handing_out_again_keeps_what_a_student_has_done(folder):
+    mia, noah = (folder / "hand-out" / who for who in ("mia", "noah"))
+    for repository in (mia, folder / "template"):
+        (repository / ".git").mkdir()
+        (repository / ".git" / "HEAD").write_text(f"{repository.name}\n")
+    (mia / "answers.yaml").write_text("1-door: [rule add x]\n")
+    (folder / "exercises" / "1-door.yaml").rename(folder / "exercises" / "1-window.yaml")
+    run("hand-out", folder)
+    assert (mia / "answers.yaml").read_text() == "1-door: [rule add x]\n"
+    assert "1-window: []" in (noah / "answers.yaml").read_text()
+    assert (mia / ".git" / "HEAD").read_text() == "mia\n"
+    assert not (noah / ".git").exists()
+    for place in (mia, noah):
+        there = sorted(path.name for path in (place / "exercises").iterdir())
+        assert there == ["1-window.yaml", "2-two-servers.yaml", "3-repair.yaml"]
+
+
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
 def test_what_is_handed_out_has_the_same_variant_and_no_solution(exercise, tmp_path):
     copy = tmp_path / exercise.path.name
@@ -71,9 +89,13 @@ def test_what_is_handed_out_has_the_same_variant_and_no_solution(exercise, tmp_p
     assert (theirs.title, theirs.task, theirs.case) == (mine.title, mine.task, mine.case)
     assert (theirs.done, theirs.files) == (mine.done, mine.files)
     assert str(theirs.topology().sites) == str(mine.topology().sites)
-    assert [m.says for m in theirs.mistakes] == [m.says for m in mine.mistakes]
-    for case in cases(load(copy)):
-        assert not any((case.solution, *(mistake.answer for mistake in case.mistakes)))
+    assert not any((*case.solution, *case.mistakes) for case in cases(load(copy)))
+    top = yaml.safe_load(copy.read_text())
+    told = [part.pop("hints", None) for part in (top, *top.get("cases", ()))]  # they may say it
+    assert told[0]
+    text = plain(yaml.safe_dump(top, width=10_000))
+    assert not [answer for case in cases(exercise) for answer in answers_in(case, text)]
+    assert list(answers_in(exercise, plain(exercise.path.read_text())))
 
 
 def test_the_workflow_marks_what_the_action_takes(folder):
@@ -90,7 +112,7 @@ def test_the_workflow_marks_what_the_action_takes(folder):
 def test_what_cannot_be_a_course(folder, tmp_path):
     assert "is not empty" in run("new", folder, status=2)
     (folder / "students.csv").write_text("id\n../mia\n")
-    assert "cannot be the name of a folder" in run("hand-out", folder, status=2)
+    assert "cannot be the name of a file" in run("hand-out", folder, status=2)
     (folder / "students.csv").write_text("id\nmia\n")
     (folder / "exercises" / "4-mine.yaml").write_text(
         (FOLDER / "8-1-proxy.yaml").read_text().replace("hints:", "hintz:")

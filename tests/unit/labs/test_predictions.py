@@ -81,7 +81,7 @@ def test_the_right_choice_has_no_place_of_its_own():
     assert min(places.count(place) for place in range(3)) > len(places) // 6
 
 
-def told(said, *, value="napt", end=True):
+def told(said, *, value="napt"):
     """The narration of one prediction, and of the end."""
     out, stream = io.StringIO(), Stream()
     stream.listen(Narration(Console(file=out, width=100)))

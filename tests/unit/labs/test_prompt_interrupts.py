@@ -24,6 +24,7 @@ from napt_lab.labs.prompt.background import Background
 from napt_lab.labs.prompt.lab_cli import LabCLI
 from napt_lab.labs.prompt.stepping_cli import SteppingCLI
 from napt_lab.labs.stage.pause import Go, Here
+from napt_lab.labs.stage.prediction import NotAnAnswer
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
 
@@ -39,7 +40,7 @@ def no_nodes() -> Any:
 
 
 def predict(typed):
-    raise ValueError(f"{typed} is not an answer")
+    raise NotAnAnswer(f"{typed} is not an answer")
 
 
 HERE = Here(2, 3, "a letter, a to c", predict)

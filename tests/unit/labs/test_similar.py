@@ -118,4 +118,6 @@ def test_what_is_missing_is_told(tmp_path, capsys, monkeypatch):
     (tmp_path / "mia.py").write_text(MINE)
     monkeypatch.setitem(sys.modules, "copydetect", None)
     assert tell_similar(handed_in(tmp_path, {})[0]) == 3
-    assert "fix: .venv/bin/pip install copydetect" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "fix: .venv/bin/pip install copydetect" in said.err
+    assert not said.out

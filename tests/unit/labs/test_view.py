@@ -7,14 +7,17 @@ import re
 import shutil
 import subprocess
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
 from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.report.journey import Follower
 from napt_lab.labs.report.page import render
+from napt_lab.labs.stage.prediction import NotAnAnswer
 from napt_lab.labs.view import page
 from napt_lab.labs.view.layout import picture_of
+from napt_lab.labs.view.live import Live
 from napt_lab.labs.view.recording import RULES_KEPT, WORDS_KEPT, Recording
 from napt_lab.topologies.network.plan import node_plans
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
@@ -148,6 +151,42 @@ def test_the_script_is_all_modules_each_after_those_that_it_imports():
 def test_the_script_stays_small():
     lines = sum(len(path.read_text().splitlines()) for path in (page.HERE / "js").glob("*.js"))
     assert lines < 2500
+
+
+def test_the_exercise_that_fits_is_told_as_it_is_typed():
+    recording = Recording()
+    for exercise in ("9c/door", ""):
+        recording(
+            {"event": "prediction", "time": 1.0, "exercise": exercise}
+            | dict.fromkeys(("step", "ask", "said", "seen", "evidence", "choices", "beliefs"), "x")
+        )
+    told = [record["exercise"] for record in recording.records]
+    assert told == ["make exercise-9c PART=door", ""]
+
+
+def test_only_what_cannot_be_an_answer_is_told_as_that(monkeypatch):
+    """A fault of the program must not look like a mistake of the student."""
+    live = object.__new__(Live)
+
+    def refuse(error):
+        def raise_it(_typed):
+            raise error
+
+        return raise_it
+
+    for error in (NotAnAnswer("type a letter, a to b"), ValueError("a fault")):
+        for name, value in {
+            "_watched": SimpleNamespace(do=refuse(error)),
+            "_here": SimpleNamespace(predict=refuse(error)),
+            "_open": True,
+        }.items():
+            monkeypatch.setattr(live, name, value, raising=False)
+        for what in ("predict", "do"):
+            if isinstance(error, NotAnAnswer):
+                assert live._act(what, "x") == (False, "type a letter, a to b")
+            else:
+                with pytest.raises(ValueError, match="a fault"):
+                    live._act(what, "x")
 
 
 def test_hostile_text_cannot_end_the_data(tmp_path):
