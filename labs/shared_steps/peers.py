@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from napt_lab.labs.capture.packets import Packet
+from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.shared_steps.commands import require_success
 from napt_lab.labs.shared_steps.evidence import WAIT, carries_or_opens
 from napt_lab.labs.shared_steps.two_sites import (
@@ -136,16 +137,17 @@ class Peers:
         require_same(claim, self.stage.net["alice"].home / FILE, self.received)
 
     def require_no_server(self, claim: Claim) -> None:
-        """From the first packet between the two NAPTs on, no server has seen anything of it."""
+        """Since each has sent its first packet to the other, no server has seen anything of it.
+
+        The later of the two counts: the first to be told its peer's endpoint sends at once, while
+        the relay may still have to tell the other.
+        """
         wire, since = self.stage.wire, self.wire_since
-        began = wire.wait_for(
-            "napt_a:wan0", lambda p: {p.source, p.destination} == {NAPT_A, NAPT_B},
-            deadline=WAIT, what="a packet", since=since,
-        )  # fmt: skip
+        met = max(self._first(NAPT_A, NAPT_B).time, self._first(NAPT_B, NAPT_A).time)
         for server in ("stun", "relay"):
             later = wire.captured(
                 f"{server}:eth0",
-                lambda c: c.time > began.time and carries_or_opens(c.packet),
+                lambda c: c.time > met and carries_or_opens(c.packet),
                 since=since,
             )
             claim.require(
@@ -156,6 +158,13 @@ class Peers:
         came = wire.packets("bob:eth0", lambda p: p.source == NAPT_A, since=since)
         total = sum(captured.packet.payload for captured in came)
         claim.require(total >= self.size, f"bob:eth0: {total} bytes from {NAPT_A}")
+
+    def _first(self, source: str, destination: str) -> Captured:
+        """The first packet from one NAPT to the other."""
+        return self.stage.wire.wait_for(
+            "napt_a:wan0", lambda p: (p.source, p.destination) == (source, destination),
+            deadline=WAIT, what=f"a packet from {source} to {destination}", since=self.wire_since,
+        )  # fmt: skip
 
     def require_path(self, claim: Claim, is_first: Callable[[Packet], bool]) -> None:
         """The first packet with data passed the two NAPTs and the router, and no other node."""
