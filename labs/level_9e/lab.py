@@ -16,6 +16,7 @@ from napt_lab.labs.level_9e.checks import (
     external_endpoints,
     is_udp,
     last_seen,
+    last_used,
     rules_of_alice,
     silence,
 )
@@ -261,7 +262,8 @@ def keep_alive(stage: Stage) -> None:
             since=quiet.log_since, deadline=OPEN_SECONDS,
         )  # fmt: skip
         log = stage.log.mark()
-        claim.require(True, f"napt_b: the rule {bob} ended, after {IDLE:g} s without a packet")
+        idle = over.time - last_used(stage, "napt_b", bob, over.time, quiet.wire_since)
+        claim.require(True, f"napt_b: the rule {bob} ended {idle:.1f} s after its last datagram")
         late = require_drop(stage, claim, "napt_b", "no-rule", f"> {bob}", log)
         claim.require(late.time > over.time, f"{late.time - over.time:.1f} s after that")
     quiet.end()
