@@ -95,3 +95,14 @@ def refusal(stage: Stage, napt: str, about: Packet, since: int) -> Captured | No
 
     seen = stage.wire.packets(f"{napt}:wan0", refuses, since=since)
     return next((captured for captured in seen if captured.outgoing), None)
+
+
+def require_before(claim: Claim, came: float, refused: float, dialed: float) -> None:
+    """A NAPT refused a SYN that came, and only later the other side dialed. Times of one clock."""
+    early = dialed - refused
+    claim.require(
+        early > 0,
+        f"refused {(refused - came) * 1000:.1f} ms after the SYN came, and "
+        f"{abs(early) * 1000:.0f} ms {'before' if early > 0 else 'after'} dave dialed",
+        "it should be before",
+    )

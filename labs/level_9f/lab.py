@@ -17,6 +17,7 @@ from napt_lab.labs.level_9f.checks import (
     one_connection,
     order,
     refusal,
+    require_before,
 )
 from napt_lab.labs.shared_steps.commands import curl
 from napt_lab.labs.shared_steps.evidence import connections, is_unreachable
@@ -128,8 +129,8 @@ def one_comes_early(stage: Stage) -> None:
         told = refusal(stage, "napt_d", syn.packet, dave.wire_since)
         claim.require(told is not None, f"napt_d:wan0: {told and told.packet}")
         assert told is not None
-        soon = told.time - syn.time
-        claim.require(soon < LATER, f"{soon * 1000:.1f} ms after the SYN, before dave has dialed")
+        dialed = dave.event("dave", "dialing").time
+        require_before(claim, syn.time, told.time, dialed)
     ended = {peers.receiver.node: peers.received.exists() for peers in (bob, carol, dave)}
     without = [node for node, arrived in ended.items() if not arrived]
     stage.answer(
