@@ -1,4 +1,4 @@
-"""Level 9e: two PCs behind NAPTs talk directly, without a rule: STUN and UDP hole punching.
+"""Level 9e: two PCs talk directly, without an explicit rule: STUN and UDP hole punching.
 
     alice 10.0.0.7 ── napt_a 24.9.3.7 ── internet ── napt_b 203.0.113.77 ── bob 10.0.0.9
                                         │        │
@@ -329,7 +329,7 @@ def symmetric(stage: Stage) -> None:
 
 LAB = Lab(
     id="9e",
-    title="P2P networking without a rule: STUN and UDP hole punching",
+    title="P2P networking without an explicit rule: STUN and UDP hole punching",
     intro="Neither of us may add a rule, and we want no relay. Is there a way?",
     parts=(punching, pairs),
     learned=(

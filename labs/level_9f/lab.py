@@ -163,7 +163,7 @@ def one_comes_early(stage: Stage) -> None:
 
 LAB = Lab(
     id="9f",
-    title="P2P networking without a rule, by TCP: simultaneous open",
+    title="P2P networking without an explicit rule, by TCP: simultaneous open",
     intro="Hole punching works with datagrams. And with TCP?",
     parts=(opening,),
     learned=(

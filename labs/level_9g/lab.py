@@ -98,7 +98,11 @@ def three_addresses(stage: Stage) -> None:
     ask="Which server passes the file on?",
     predict=choose(
         Choice("none", "none: it passes NAPTs and routers only"),
-        Choice("turn", "the TURN server", "Without a rule, two PCs behind NAPTs need a relay."),
+        Choice(
+            "turn",
+            "the TURN server",
+            "Without an explicit rule, two PCs behind NAPTs need a relay.",
+        ),
         Choice("meet", "the meeting place", "Who introduces two peers also carries their data."),
         exercise="9g/symmetric",
     ),
@@ -109,7 +113,7 @@ def direct(stage: Stage) -> None:
     answer_way(stage, passed, ("turn", "meet"))
     nodes = ["bob", "napt_b", "internet", "napt_a", "alice"]
     went(stage, passed, "two homes: it went directly, by no server", Via.DIRECT, nodes)
-    with stage.claim(BEST, "no NAPT has a rule for it") as claim:
+    with stage.claim(BEST, "no NAPT has an explicit rule") as claim:
         require_no_rules(stage, claim, "napt_a", "napt_b")
 
 
@@ -216,7 +220,7 @@ LAB = Lab(
         "A program lists the addresses at which it may be reached, its candidates: its own, the "
         "one that a STUN server sees, and one that it rents at a TURN server.",
         "Both peers check every pair of candidates. A check that is dropped has opened its own "
-        "NAPT, so the other's check comes in: no rule is needed.",
+        "NAPT, so the other's check comes in: no explicit rule is needed.",
         "The best pair that works is used: inside one home, by a carrier's hairpinning, or "
         "directly; a relay carries the data only where all of that fails.",
     ),

@@ -218,7 +218,9 @@ def and_one_at_the_carrier(stage: Stage) -> None:
 def a_hole_through_both(stage: Stage) -> None:
     passed = pass_file(stage, "alice", "erin", *PUNCHING)
     answer_way(stage, passed, ("relay",))
-    with stage.claim(PUNCH, "alice's file is at erin's, byte for byte, without a rule") as claim:
+    with stage.claim(
+        PUNCH, "alice's file is at erin's, byte for byte, without an explicit rule"
+    ) as claim:
         require_arrived(stage, claim, passed)
         require_no_rules(stage, claim, "napt_a", "cgn", "napt_e")
     with stage.claim(PUNCH, "it went directly, through alice's two NAPTs and erin's") as claim:
@@ -256,7 +258,9 @@ def a_hole_through_both(stage: Stage) -> None:
 def neighbors(stage: Stage) -> None:
     passed = pass_file(stage, "alice", "bob", *PUNCHING)
     answer_way(stage, passed, ("internet", "cgn"))
-    with stage.claim(PUNCH, "alice's file is at bob's, byte for byte, without a rule") as claim:
+    with stage.claim(
+        PUNCH, "alice's file is at bob's, byte for byte, without an explicit rule"
+    ) as claim:
         require_arrived(stage, claim, passed)
         require_no_rules(stage, claim, "napt_a", "cgn", "napt_b")
     with stage.claim(PUNCH, "cgn has sent it back to its inside (hairpinning)") as claim:

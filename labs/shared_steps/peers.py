@@ -1,4 +1,4 @@
-"""Levels 9e and 9f: two peers without a rule, a STUN server, and a relay at which they only meet.
+"""Levels 9e and 9f: two peers without an explicit rule, a STUN server, a relay to meet at.
 
 `stun`, `punch` and `tcp-punch` are programs of servers/p2p.
 """
