@@ -85,9 +85,9 @@ def who(stage: Stage) -> None:
 
 @punching.step(
     "The same for all?",
-    say="That is what this server sees. What will bob see? The server has a second address. alice "
-    "asks at both, from the same port 5000. Then her NAPT is set to another mapping behavior "
-    "(address-and-port-dependent) and rebooted, and she asks again at both.",
+    say="The server sees alice at this endpoint. Will bob see her there, too? The server has a "
+    "second address. alice asks at both addresses, from the same port 5000. Then her NAPT is set "
+    "to address-and-port-dependent mapping and rebooted, and she asks again at both.",
     ask="How many external ports does alice's port 5000 have at first, towards both addresses?",
     predict=number(
         1,
@@ -145,7 +145,7 @@ def same_for_all(stage: Stage) -> None:
         Choice(
             "bob",
             "at bob's PC: there is a rule for it since he asked the STUN server",
-            "Whoever knows the endpoint of a rule can use it.",
+            "Anyone who knows the endpoint of a rule can use it.",
         ),
         exercise="9e/punch",
     ),
@@ -177,7 +177,7 @@ def first_packet_dies(stage: Stage) -> None:
         claim.require(came.packet.from_ == alice, f"napt_b:wan0: from {came.packet.from_}")
     other = stage.serve("bob", *words, alice, name="punch")
     with stage.claim(
-        "9e.first-packet-dies", "it was worth sending: it has opened her own NAPT for bob's"
+        "9e.first-packet-dies", "it was useful: it has opened her own NAPT for bob's"
     ) as claim:
         first = stage.wire.wait_for(
             "napt_a:wan0", is_udp(bob, alice), deadline=WAIT, what="bob's datagram", since=since
@@ -205,7 +205,10 @@ def first_packet_dies(stage: Stage) -> None:
     ask="How many of the file's 65,536 bytes pass the relay?",
     predict=number(
         0,
-        {SIZE: "What meets at a relay goes through the relay.", SIZE // 2: "Half of it, each way."},
+        {
+            SIZE: "Programs that meet at a relay also send their data through it.",
+            SIZE // 2: "Half of the data goes through the relay, the other half directly.",
+        },
         exercise="9e/punch",
     ),
     proves=["9e.punch"],
@@ -230,9 +233,9 @@ def punch(stage: Stage) -> None:
 @punching.step(
     "A hole closes",
     say="Both NAPTs are set to forget a UDP session after 2 seconds without a packet (RFC 4787 "
-    "asks for 2 minutes at least; some forget after 30 seconds). Two pairs of programs punch a "
-    "hole each, and send a file only 3 seconds later. One pair sends a small datagram every half "
-    "second meanwhile.",
+    "asks for 2 minutes at least; some forget after 30 seconds). Two pairs of programs each punch "
+    "a hole, wait for 3 seconds, and then send a file. Meanwhile one of the pairs sends a small "
+    "datagram every half second.",
     ask="How many of the two files arrive?",
     predict=number(
         1,
@@ -290,7 +293,7 @@ def keep_alive(stage: Stage) -> None:
     "that is called symmetric. The same two programs try again.",
     ask="The STUN server tells bob a port. From which port do his datagrams reach alice's NAPT?",
     predict=choose(
-        Choice("told", "from the port that he was told", "A port of a PC has one port outside."),
+        Choice("told", "from the port that he was told", "A port of a PC has one external port."),
         Choice("another", "from another one"),
         Choice("own", "from 5003, his own", "A NAPT changes the address and keeps the port."),
         exercise="9e/symmetric",
@@ -335,9 +338,10 @@ LAB = Lab(
     learned=(
         "A STUN server tells a PC which endpoint its NAPT has given to one of its ports; with "
         "endpoint-independent mapping that endpoint is the same towards everyone.",
-        "A NAPT lets in what comes from where its PC has sent to, so two PCs that send to each "
-        "other open the way for each other: the first datagram dies, and was still worth sending.",
-        "The hole closes when it is not used. And it cannot be punched if the port that was told "
-        "is not the port that is used: a symmetric NAPT against a port-restricted one.",
+        "A NAPT lets in what comes from an endpoint to which its PC has sent, so two PCs that send "
+        "to each other open their own NAPTs for each other: the first datagram is dropped, and it "
+        "was still needed.",
+        "A hole closes when it is not used. No hole opens between a symmetric NAPT and one that "
+        "filters by port, because the symmetric one does not send from the port that was told.",
     ),
 )

@@ -21,16 +21,16 @@ pairs = Part("pairs", topology="level-9e-pairs.yaml", title="All pairs of four t
 @pairs.step(
     "Which pairs?",
     say="Four homes on the left, four on the right, with four types of NAPTs: full-cone, "
-    "restricted-cone, port-restricted-cone, symmetric. Each PC on the left tries to punch with "
-    "each on the right. What must come of it follows from how the two NAPTs map and filter: no "
-    "packet is needed to know it. Then all of them try.",
+    "restricted-cone, port-restricted-cone, symmetric. Each PC on the left tries to punch a hole "
+    "with each PC on the right. Whether that works can be predicted without a packet, from how "
+    "the two NAPTs map and filter. Then all of them try.",
     ask="How many of the 16 pairs fail?",
     predict=number(
         3,
         {
             7: "A symmetric NAPT cannot be punched, whatever the other one is.",
             1: "Only two symmetric NAPTs fail with each other.",
-            0: "Whoever sends first opens the way for the other.",
+            0: "The side that sends first opens the way for the other.",
         },
         exercise="9e/symmetric",
     ),

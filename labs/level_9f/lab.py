@@ -49,7 +49,7 @@ opening = Part("opening", topology="level-9f.yaml")
         2,
         {
             1: "A connection has one side that dials, and one that is dialed.",
-            0: "A connection that nobody accepts cannot come about.",
+            0: "Without a side that listens there is no connection.",
         },
         exercise="9f/both-dial",
     ),
@@ -89,8 +89,8 @@ def crossing(stage: Stage) -> None:
     "One of them comes early",
     say="Three more pairs: alice with bob, with carol and with dave. The others dial 1.2 seconds "
     "after her, so her SYN comes too early, and each of their NAPTs drops it. They differ in what "
-    "they tell her: bob's NAPT tells her after 6 seconds, if nobody has dialed back by then (RFC "
-    "5382, REQ-4); carol's tells her nothing; dave's tells her at once.",
+    "they tell her: bob's NAPT would refuse her SYN after 6 seconds, if he had not dialed by then "
+    "(RFC 5382, REQ-4); carol's tells her nothing; dave's refuses it at once.",
     ask="With whom does alice get no connection?",
     predict=choose(
         Choice("bob", "with bob", "An answer, even if it comes late, ends the attempt."),
@@ -145,7 +145,8 @@ def one_comes_early(stage: Stage) -> None:
         again.require_open(claim)
         again.require_file(claim)
     with stage.claim(
-        "9f.refusal-kills", "the NAPT that waits tells a stranger, whom nobody dials, after 6 s"
+        "9f.refusal-kills",
+        "the NAPT that waits refuses a stranger, whom bob does not dial, after 6 s",
     ) as claim:
         stranger.finish()
         refused = stage.wire.wait_for(
@@ -172,6 +173,6 @@ LAB = Lab(
         "Each SYN opens its own NAPT for the other one; the ports are learned and told as with "
         "UDP, but a NAPT has rules of its own for TCP.",
         "A SYN that comes too early is dropped, and TCP sends it again; a NAPT that refuses it at "
-        "once ends the attempt, so it must wait for 6 seconds (RFC 5382, REQ-4).",
+        "once ends the attempt, so NAPTs must wait for 6 seconds first (RFC 5382, REQ-4).",
     ),
 )

@@ -208,9 +208,13 @@ def and_one_at_the_carrier(stage: Stage) -> None:
         Choice(
             "relay",
             "through the relay",
-            "With two NAPTs in a row only a relay is left.",
+            "Only a relay works through two NAPTs in a row.",
         ),
-        Choice("never", "not at all", "STUN tells the home's NAPT only, not the carrier's."),
+        Choice(
+            "never",
+            "not at all",
+            "STUN tells the address of the home's NAPT, not of the carrier's.",
+        ),
         exercise="9h/neighbors",
     ),
     proves=[PUNCH],
@@ -238,7 +242,7 @@ def a_hole_through_both(stage: Stage) -> None:
     "Two customers of one carrier",
     say="alice and bob punch a hole. The STUN server sees both at the same address, 24.9.3.7: that "
     "of the carrier. So alice's program sends to 24.9.3.7, and so does bob's.",
-    ask="Which node turns the packets round, so that they come to bob's home?",
+    ask="Which node sends the packets back, towards bob's home?",
     predict=choose(
         Choice(
             "internet",
@@ -275,8 +279,8 @@ def neighbors(stage: Stage) -> None:
     "One customer takes all",
     say="All homes behind cgn share the ports of one address. Here it has 200 for TCP, and gives "
     "each home 100. A program of bob's opens as many connections as it can. Then alice opens one. "
-    "At the end the same once more, with a cgn that has no limit for a home.",
-    ask="With the limit: what becomes of alice's connection?",
+    "At the end the same once more, with a cgn that has no limit.",
+    ask="With the limit: what happens to alice's connection?",
     predict=choose(
         Choice("opened", "it is opened, from one of the ports that bob could not get"),
         Choice(
@@ -329,9 +333,10 @@ LAB = Lab(
     learned=(
         "A carrier's NAPT translates what the home's NAPT has translated: one packet has three "
         "sources on its way out, and there are two rules for it.",
-        "A rule at home does not help: the SYN dies at the carrier's NAPT, which has none. With a "
+        "A rule at home is not enough: the carrier's NAPT has none, and drops the SYN. With a "
         "second rule there it arrives; but only the carrier can add it.",
-        "Hole punching works through both, since both learn from what goes out. Two customers of "
-        "one carrier meet by its NAPT's hairpinning, and each gets only so many of its ports.",
+        "Hole punching works through both, because what goes out makes a rule in each. Two "
+        "customers of one carrier reach each other by hairpinning at its NAPT, which limits the "
+        "ports of each home.",
     ),
 )
