@@ -21,6 +21,7 @@ from napt_lab.labs.level_9e.checks import (
     silence,
 )
 from napt_lab.labs.level_9e.pairs import pairs
+from napt_lab.labs.shared_steps.dropped import require_drop
 from napt_lab.labs.shared_steps.evidence import WAIT
 from napt_lab.labs.shared_steps.peers import (
     OPEN_SECONDS,
@@ -29,7 +30,6 @@ from napt_lab.labs.shared_steps.peers import (
     STUN_TOO,
     Peers,
     happen,
-    require_drop,
     told,
 )
 from napt_lab.labs.shared_steps.two_sites import ALICE, NAPT_A, NAPT_B
@@ -165,7 +165,7 @@ def first_packet_dies(stage: Stage) -> None:
             "napt_b:wan0", is_udp(to=bob), deadline=WAIT, what="alice's datagram", since=since
         )
         claim.require(True, f"napt_b:wan0: {came.packet}")
-        drop = require_drop(stage, claim, "napt_b", "filtered", f"{alice} > {bob}", log)
+        drop = require_drop(stage, claim, "napt_b", "filtered", log, source=alice, destination=bob)
         claim.require(True, f"{(drop.time - came.time) * 1000:.1f} ms after it came")
         inside = stage.wire.packets("napt_b:lan0", is_udp(NAPT_A), since=since)
         claim.require(not inside, f"napt_b:lan0: {count(len(inside), 'datagram')} from {NAPT_A}")
@@ -267,7 +267,7 @@ def keep_alive(stage: Stage) -> None:
         log = stage.log.mark()
         idle = over.time - last_used(stage, "napt_b", bob, over.time, quiet.wire_since)
         claim.require(True, f"napt_b: the rule {bob} ended {idle:.1f} s after its last datagram")
-        late = require_drop(stage, claim, "napt_b", "no-rule", f"> {bob}", log)
+        late = require_drop(stage, claim, "napt_b", "no-rule", log, destination=bob)
         claim.require(late.time > over.time, f"{late.time - over.time:.1f} s after that")
     quiet.end()
     with stage.claim(
@@ -318,8 +318,8 @@ def symmetric(stage: Stage) -> None:
         stage.answer(kinds.get(sent.from_, "another"), f"napt_a:wan0: {sent}; told: {bob}")
         claim.require(sent.from_ != bob, f"bob was told {bob}; he sends from {sent.from_}")
         log = peers.log_since
-        require_drop(stage, claim, "napt_a", "filtered", f"{sent.from_} > {alice}", log)
-        require_drop(stage, claim, "napt_b", "no-rule", f"{alice} > {bob}", log)
+        require_drop(stage, claim, "napt_a", "filtered", log, source=sent.from_, destination=alice)
+        require_drop(stage, claim, "napt_b", "no-rule", log, source=alice, destination=bob)
     happen(stage, "set napt_b mapping=endpoint-independent")
     happen(stage, "reboot napt_b")
     again = Peers.start(stage, "punch", HOLE + 3)

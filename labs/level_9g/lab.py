@@ -29,7 +29,7 @@ from napt_lab.labs.peer_steps.passing import (
     require_way,
     require_whole_file,
 )
-from napt_lab.labs.shared_steps.peers import require_drop
+from napt_lab.labs.shared_steps.dropped import require_drop
 from napt_lab.labs.stage.prediction import Choice, choose
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Lab, Part
@@ -205,7 +205,7 @@ def only_the_relay(stage: Stage) -> None:
     answer_way(stage, passed, ("turn",))
     with stage.claim(BEST, "the direct way was tried, and bob's NAPT dropped it") as claim:
         (bobs,), (told,) = (candidates(passed, n, "server-reflexive") for n in ("bob", "mona"))
-        drop = require_drop(stage, claim, "napt_b", "filtered", f" > {bobs}", passed.log)
+        drop = require_drop(stage, claim, "napt_b", "filtered", passed.log, destination=bobs)
         used = str(drop.fields["packet"]).split()[1]
         claim.require(
             used != told, f"mona told {told}, and her check came from {used}", "not the same port"

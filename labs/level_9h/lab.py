@@ -36,6 +36,7 @@ from napt_lab.labs.shared_steps.commands import (
     require_failure,
     require_success,
 )
+from napt_lab.labs.shared_steps.dropped import require_drop
 from napt_lab.labs.shared_steps.evidence import (
     WAIT,
     answer_from_whom,
@@ -43,7 +44,7 @@ from napt_lab.labs.shared_steps.evidence import (
     is_syn_to,
     way_of_syn,
 )
-from napt_lab.labs.shared_steps.peers import happen, require_drop
+from napt_lab.labs.shared_steps.peers import happen
 from napt_lab.labs.shared_steps.served_by_pc import FILE, fetch_file, knock, share
 from napt_lab.labs.shared_steps.two_sites import ALICE, FILES, require_same
 from napt_lab.labs.stage.prediction import Choice, choose, number
@@ -139,7 +140,16 @@ def a_rule_at_home(stage: Stage) -> None:
         claim.require(
             not inside, f"{OUTSIDE}: {syn}; cgn:lan0: {count(len(inside), 'SYN')}", "it should be 0"
         )
-        require_drop(stage, claim, "cgn", "no-rule", f"SYN {syn.from_} > {syn.to}", log)
+        require_drop(
+            stage,
+            claim,
+            "cgn",
+            "no-rule",
+            log,
+            kind="tcp SYN",
+            source=syn.from_,
+            destination=syn.to,
+        )
         require_failure(claim, knocked, CURL_TIMED_OUT)
     neighbor = stage.run("bob", *fetch_file(NAPT_A))
     with stage.claim(
@@ -306,7 +316,9 @@ def one_customer_takes_all(stage: Stage) -> None:
             has = ports_of(stage, NAPT_B)
             claim.require(has == limit, f"cgn: {has} ports of {NAPT_B}", f"it should be {limit}")
             claim.require(failed > 0, f"bob: {opened} connections, {failed} failed")
-            require_drop(stage, claim, "cgn", "subscriber-limit", f"SYN {NAPT_B}:", log)
+            require_drop(
+                stage, claim, "cgn", "subscriber-limit", log, kind="tcp SYN", source=NAPT_B
+            )
         fetched = stage.run("alice", *curl(FILES, "-o", "/dev/null"))
         has = ports_of(stage, NAPT_B)
         became = "refused" if fetched.status else "opened" if has == limit else "instead"
@@ -321,7 +333,7 @@ def one_customer_takes_all(stage: Stage) -> None:
     with stage.claim(
         SHARE, "without a limit bob takes every port, and alice gets none (control)"
     ) as c:
-        require_drop(stage, c, "cgn", "ports-exhausted", f"SYN {NAPT_A}:", log)
+        require_drop(stage, c, "cgn", "ports-exhausted", log, kind="tcp SYN", source=NAPT_A)
         require_failure(c, fetched, CURL_REFUSED)
 
 
