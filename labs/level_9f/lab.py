@@ -9,6 +9,7 @@ Each step runs the programs that a person would run; checks.py looks at the wire
 
 from __future__ import annotations
 
+from napt_lab.labs.capture.packets import ACK, SYN
 from napt_lab.labs.level_9f.checks import (
     CROSSING,
     crossed,
@@ -73,7 +74,7 @@ def crossing(stage: Stage) -> None:
         same = {c.packet.sequence for c in at_a} == {c.packet.sequence for c in at_b}
         claim.require(same, "the sequence numbers are the same at both NAPTs")
     syns = handshake(stage, "napt_a:wan0", peers.wire_since)
-    plain = [c for c in syns if not c.packet.flags & 0x10]
+    plain = [c for c in syns if not c.packet.flags & ACK]
     stage.answer(len(plain), f"napt_a:wan0: {'; '.join(str(c.packet) for c in plain)}")
     with stage.claim("9f.crossing", "they are one connection, and it carries the file") as claim:
         one_connection(stage, claim, "alice", NAPT_B, before["alice"])
@@ -156,7 +157,7 @@ def one_comes_early(stage: Stage) -> None:
         quoted = refused.packet.quoted
         assert quoted is not None
         (came, *_) = stage.wire.packets(
-            "napt_b:wan0", lambda p: p.is_tcp(flags=2) and p.from_ == quoted.from_, since=since
+            "napt_b:wan0", lambda p: p.is_tcp(flags=SYN) and p.from_ == quoted.from_, since=since
         )
         waited = refused.time - came.time
         claim.require(waited >= SILENCE, f"napt_b:wan0: {refused.packet}, after {waited:.1f} s")
