@@ -3,7 +3,8 @@
 Nothing is said on it until then: so it is the old connection that must still work, by the same
 mappings of the NAPTs on its way. A web server and our own listener are asked something. To another
 program nothing may be said: there the kernel sends a keep-alive (RFC 9293, section 3.8.4), which
-the other end of the connection must acknowledge.
+the other end of the connection must acknowledge. Other segments prove less: data from the other
+end shows one direction only.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from __future__ import annotations
 import select
 import socket
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 
-from napt_lab.labs.capture.packets import RST
+from napt_lab.labs.capture.packets import ACK
+from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.listeners import Listeners
 from napt_lab.labs.check.outcome import CannotTell, Evidence, Unmet
@@ -60,7 +63,8 @@ class KeptConnection:
         ))  # fmt: skip
         evidence.add(f"before: {self._claim.source} {local} connected to {to}")
         try:
-            how = self._ask() if self._place.speech is not Speech.NOTHING else self._keep_alive()
+            is_mute = self._place.speech is Speech.NOTHING
+            how = self._keep_alive({local, to}) if is_mute else self._ask()
         except OSError as error:
             raise Unmet(f"the connection has broken: {error.strerror}") from error
         evidence.add(f"after: {how} on the same connection")
@@ -72,24 +76,44 @@ class KeptConnection:
             raise Unmet(SILENT)
         return f"an answer of {self._heard()} bytes"
 
-    def _keep_alive(self) -> str:
+    def _keep_alive(self, ends: set[str]) -> str:
         since = self._ground.wire.mark()
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL):
             self._sock.setsockopt(socket.IPPROTO_TCP, option, 1)
-        ends = self._sock.getpeername()[1], self._sock.getsockname()[1]
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until and not self._ground.stopped.is_set():
             if select.select([self._sock], [], [], POLL)[0]:
                 self._heard()  # what the program says by itself
-            for captured in self._ground.wire.everywhere(
-                lambda c: (c.packet.source_port, c.packet.destination_port) == ends, since=since
-            ):
-                if node_of(captured) == self._claim.source and not captured.packet.flags & RST:
-                    return "an acknowledged keep-alive"
+            mine = self._ground.wire.everywhere(
+                lambda c: (
+                    node_of(c) == self._claim.source and {c.packet.from_, c.packet.to} == ends
+                ),
+                since=since,
+            )
+            if has_answered_keep_alive(mine):
+                return "an acknowledged keep-alive"
         raise Unmet(SILENT)
 
     def _heard(self) -> int:
         if not (heard := self._sock.recv(4096)):
             raise Unmet("the connection does not carry any more: it was closed")
         return len(heard)
+
+
+def has_answered_keep_alive(seen: Iterable[Captured]) -> bool:
+    """Whether, at the host that sends it, a keep-alive left and then its ACK came.
+
+    A keep-alive repeats the sequence number before the next one, so its answer acknowledges one
+    more. No other bare ACK is answered so: on this connection the host sends no data.
+    """
+    expected = set()
+    for captured in seen:
+        packet = captured.packet
+        if not packet.is_tcp(flags=ACK) or packet.payload:
+            continue
+        if captured.outgoing:
+            expected.add(((packet.sequence or 0) + 1) % (1 << 32))
+        elif packet.acknowledgment in expected:
+            return True
+    return False

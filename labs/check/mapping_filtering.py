@@ -90,9 +90,11 @@ def _ask(around: Vantage, asker: Spot, outside: Spot, evidence: Evidence) -> End
 
 
 def _filtering(around: Vantage, evidence: Evidence) -> Behavior:
+    known = len(evidence.lines)
     try:
         return _try_filtering(around, evidence)
     except Vanished:  # by chance another host has that external port towards the sender
+        del evidence.lines[known:]  # of another endpoint
         return _try_filtering(around, evidence)
 
 

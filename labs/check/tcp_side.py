@@ -58,8 +58,9 @@ class TcpSide(Side):
 
     def still_answered(self) -> bool:
         assert self._answering is not None
-        self._answering.sendall(b"still there?")
-        return bool(select.select([self._asking], [], [], PATIENCE)[0] and self._asking.recv(READ))
+        with suppress(OSError):  # the connection has broken
+            return _passes(self._asking, self._answering) and _passes(self._answering, self._asking)
+        return False
 
     def call(self, peer: Side) -> None:
         assert isinstance(peer, TcpSide)
@@ -139,6 +140,13 @@ class TcpSide(Side):
         if self._dialed is not None:
             self._dialed.close()
             self._dialed = None
+
+
+def _passes(sender: socket.socket, receiver: socket.socket) -> bool:
+    """Whether what one end of a connection says arrives at the other end."""
+    said = new_token()
+    sender.sendall(said)
+    return bool(select.select([receiver], [], [], PATIENCE)[0] and said in receiver.recv(READ))
 
 
 def _bound(local: Endpoint) -> socket.socket:

@@ -70,7 +70,7 @@ class Vantage:
         self.four = (firsts[0], seconds[0], firsts[1], seconds[1])
 
     def open(self, *places: tuple[str, str]) -> list[Spot]:
-        """UDP sockets on nodes, at addresses, with one port that no check has had."""
+        """UDP sockets on nodes, at addresses, with one port that no check has had lately."""
         while True:
             port = next(_ports)
             with ExitStack() as opened:

@@ -62,24 +62,28 @@ class TcpFlow:
 
     def out(self, flags: int, data: bytes = b"", **choices: Any) -> Packet:
         """Send from the inside; it must arrive (Violation), from the external endpoint."""
-        probe = self.outward(flags, data, **choices)
+        packet = self.pass_out(self.outward(flags, data, **choices))
+        self._out = _after(self._out, flags, data)
+        return packet
+
+    def pass_out(self, probe: Probe) -> Packet:
+        """The same for a segment that may have been sent before."""
         packet = self._exam.passes(self.inside, probe, self.outside)
         if self.external == ("", 0):
             self.external = packet.sender
-        elif packet.sender != self.external:
-            raise Violation(
-                f"{probe.what} came from {show(packet.sender)}, not {show(self.external)}"
-            )
-        self._out = _after(self._out, flags, data)
+        _require_ends(probe, packet, self.external, self.remote)
         return packet
 
     def back(self, flags: int, data: bytes = b"", **choices: Any) -> Packet:
         """Send from the outside; it must arrive at the internal endpoint (Violation)."""
-        probe = self.inward(flags, data, **choices)
-        packet = self._exam.passes(self.outside, probe, self.inside)
-        if packet.receiver != self.internal:
-            raise Violation(f"{probe.what} was delivered to {show(packet.receiver)}")
+        packet = self.pass_back(self.inward(flags, data, **choices))
         self._back = _after(self._back, flags, data)
+        return packet
+
+    def pass_back(self, probe: Probe) -> Packet:
+        """The same for a segment that may have been sent before."""
+        packet = self._exam.passes(self.outside, probe, self.inside)
+        _require_ends(probe, packet, self.remote, self.internal)
         return packet
 
     @property
@@ -153,6 +157,16 @@ class Query:
         if (packet.destination, packet.identifier) != (self.inside.address, self.identifier):
             raise Violation(f"the reply was delivered as {packet}")
         return packet
+
+
+def _require_ends(probe: Probe, packet: Packet, sender: Endpoint, receiver: Endpoint) -> None:
+    """Violation unless the packet has arrived with this source and this destination."""
+    if packet.sender != sender:
+        raise Violation(f"{probe.what} came from {show(packet.sender)}, not {show(sender)}")
+    if packet.receiver != receiver:
+        raise Violation(
+            f"{probe.what} was delivered to {show(packet.receiver)}, not {show(receiver)}"
+        )
 
 
 def _segment(

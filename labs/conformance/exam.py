@@ -38,6 +38,11 @@ class Exam:
         return self.testbed.napts[site]
 
     @property
+    def mapping_setting(self) -> str:
+        """The NAPT's mapping behavior as configured."""
+        return self.testbed.setup.settings.mapping.value
+
+    @property
     def filtering_setting(self) -> str:
         """The NAPT's filtering behavior as configured."""
         return self.testbed.setup.settings.filtering.value
@@ -64,6 +69,12 @@ class Exam:
         if not holds:
             raise Violation(violated)
         self.observe(met)
+
+    def require_as_set(self, seen: str, wanted: str) -> None:
+        """Require that a behavior that was seen is the one that is set."""
+        self.require(
+            seen == wanted, f"set to {wanted}: it is", f"set to {wanted}, but it is {seen}"
+        )
 
     # -- what must pass -----------------------------------------------------------------------
 

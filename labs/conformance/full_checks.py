@@ -143,9 +143,7 @@ def ports_are_held(t: Exam) -> None:
 
 def host_limit(t: Exam) -> None:
     """A host gets no more sessions than its limit, and others still get theirs."""
-    allowed, seen = _use_up(t)
-    if allowed is None:
-        raise Violation(seen)
+    allowed, seen = use_up(t, "n2", HOST_LIMIT)
     t.observe(f"session {allowed + 1} of one host is refused: {seen}")
     t.open_udp(t.host("n1"), t.host("y2")).answer()
     t.note("another host opens a new one at the same time")
@@ -153,31 +151,37 @@ def host_limit(t: Exam) -> None:
 
 def host_limit_as_set(t: Exam) -> None:
     """The limit is the one that was set."""
-    allowed, seen = _use_up(t)
-    if allowed is None:
-        raise Violation(seen)
+    limit_as_set(t, "n2", HOST_LIMIT)
+
+
+def limit_as_set(t: Exam, greedy: str, limit: int) -> None:
+    """A host can open exactly as many sessions as are set."""
+    allowed, _ = use_up(t, greedy, limit)
     t.require(
-        allowed == HOST_LIMIT,
-        f"{HOST_LIMIT} were allowed, as set",
-        f"{allowed} were allowed, {HOST_LIMIT} are set",
+        allowed == limit,
+        f"{limit} were allowed, as set",
+        f"{allowed} were allowed, {limit} are set",
     )
 
 
-def _use_up(t: Exam) -> tuple[int | None, str]:
-    """How many sessions one host could open, and where the next one died; once for all."""
+def use_up(t: Exam, greedy: str, limit: int) -> tuple[int, str]:
+    """How many UDP sessions a host can open, and where the next one dies; tried once for all.
 
-    def use_up() -> tuple[int | None, str]:
-        greedy, server = t.host("n2"), t.host("y2")
-        for number in range(2 * HOST_LIMIT):
-            flow = UdpFlow(t, greedy, t.testbed.port(), server, t.testbed.port())
+    Violation if it can open twice as many as `limit`.
+    """
+
+    def open_all() -> tuple[int, str]:
+        host, server = t.host(greedy), t.host("y2")
+        for number in range(2 * limit):
+            flow = UdpFlow(t, host, t.testbed.port(), server, t.testbed.port())
             since, log = t.testbed.wire.mark(), t.testbed.net.log.mark()
             probe = flow.outward()
-            greedy.send(probe)
+            host.send(probe)
             if t.await_at(server.where, carries(probe), since) is None:
-                return number, t.fate(greedy, probe, since, log)
-        return None, f"one host has {2 * HOST_LIMIT} sessions, and no end"
+                return number, t.fate(host, probe, since, log)
+        raise Violation(f"one host has {2 * limit} UDP sessions, each of a new port, and no end")
 
-    return t.testbed.once("one host's share", use_up)
+    return t.testbed.once(f"all that {greedy} can open", open_all)
 
 
 def rate_is_limited(t: Exam) -> None:

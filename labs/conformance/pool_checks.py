@@ -10,12 +10,14 @@ from collections.abc import Mapping
 
 from napt_lab.labs.capture.packets import SYN, Endpoint, show
 from napt_lab.labs.conformance.conversation import Query, TcpFlow
-from napt_lab.labs.conformance.exam import Exam, UdpFlow, carries
+from napt_lab.labs.conformance.exam import Exam
+from napt_lab.labs.conformance.full_checks import limit_as_set, use_up
 from napt_lab.labs.conformance.testbed import Host
 from napt_lab.labs.conformance.topology import BLOCK, HOSTS, PORT_LIMIT, PUBLIC
-from napt_lab.labs.conformance.violation import NotApplicable, Violation
+from napt_lab.labs.conformance.violation import NotApplicable
 
 UDP_FLOWS = 4  # of a host with each server
+GREEDY = "p3"  # the host that uses up its ports
 Used = Mapping[str, frozenset[str]]
 """The external addresses of each host."""
 
@@ -63,9 +65,8 @@ def _sources(t: Exam, host: Host) -> list[str]:
 
 def port_limit(t: Exam) -> None:
     """A host gets no more ports than its limit, and others still get theirs."""
-    allowed, seen = _use_up(t)
-    if allowed is None:
-        raise Violation(seen)
+    _must_have_limit(t)
+    allowed, seen = use_up(t, GREEDY, PORT_LIMIT)
     t.observe(f"port {allowed + 1} of one host is refused: {seen}")
     t.open_udp(t.host("p1"), t.host("y2")).answer()
     t.note("another host gets a new one at the same time")
@@ -73,41 +74,20 @@ def port_limit(t: Exam) -> None:
 
 def port_limit_as_set(t: Exam) -> None:
     """The limit is the one that was set."""
-    allowed, seen = _use_up(t)
-    if allowed is None:
-        raise Violation(seen)
-    t.require(
-        allowed == PORT_LIMIT,
-        f"{PORT_LIMIT} were allowed, as set",
-        f"{allowed} were allowed, {PORT_LIMIT} are set",
-    )
+    _must_have_limit(t)
+    limit_as_set(t, GREEDY, PORT_LIMIT)
 
 
 def port_limit_of_each_protocol(t: Exam) -> None:
     """A host whose UDP ports are used up opens a TCP connection."""
-    allowed, seen = _use_up(t)
-    if allowed is None:
-        raise Violation(seen)
-    host, server = t.host("p3"), t.host("y1")
+    _must_have_limit(t)
+    use_up(t, GREEDY, PORT_LIMIT)
+    host, server = t.host(GREEDY), t.host("y1")
     t.passes(host, TcpFlow(t, host, server).outward(SYN), server)
 
 
-def _use_up(t: Exam) -> tuple[int | None, str]:
-    """How many ports one host got, and where the next packet died; once for all."""
+def _must_have_limit(t: Exam) -> None:
     _must_have(t, "pool", "there is no limit of ports for each host")
-
-    def use_up() -> tuple[int | None, str]:
-        greedy, server = t.host("p3"), t.host("y2")
-        for number in range(2 * PORT_LIMIT):
-            flow = UdpFlow(t, greedy, t.testbed.port(), server, t.testbed.port())
-            since, log = t.testbed.wire.mark(), t.testbed.net.log.mark()
-            probe = flow.outward()
-            greedy.send(probe)
-            if t.await_at(server.where, carries(probe), since) is None:
-                return number, t.fate(greedy, probe, since, log)
-        return None, f"one host has {2 * PORT_LIMIT} ports, and no end"
-
-    return t.testbed.once("one host's ports", use_up)
 
 
 def computable(t: Exam) -> None:

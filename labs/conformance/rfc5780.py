@@ -13,20 +13,15 @@ test = CHAPTER.test
 
 @test("4.3", "MAY", "the mapping behavior can be set, and a client finds the one that is set")
 def mapping(t: Exam) -> None:
-    _as_set(t, udp_checks.measured_mapping(t.open_udp, t))
+    t.require_as_set(udp_checks.measured_mapping(t.open_udp, t), t.mapping_setting)
 
 
 @test("4.3 TCP", "MAY", "the same for TCP")
 def mapping_of_tcp(t: Exam) -> None:
-    _as_set(t, udp_checks.measured_mapping(lambda *hosts, **ports: open_tcp(t, *hosts, **ports), t))
+    seen = udp_checks.measured_mapping(lambda *hosts, **ports: open_tcp(t, *hosts, **ports), t)
+    t.require_as_set(seen, t.mapping_setting)
 
 
 @test("4.4", "MAY", "the filtering behavior can be set, and a client finds the one that is set")
 def filtering(t: Exam) -> None:
-    seen, wanted = udp_checks.filtering(t, t.host("x1")), t.filtering_setting
-    t.require(seen == wanted, f"set to {wanted}: it is", f"set to {wanted}, but it is {seen}")
-
-
-def _as_set(t: Exam, seen: str) -> None:
-    wanted = t.testbed.setup.settings.mapping.value
-    t.require(seen == wanted, f"set to {wanted}: it is", f"set to {wanted}, but it is {seen}")
+    t.require_as_set(udp_checks.filtering(t, t.host("x1")), t.filtering_setting)

@@ -106,10 +106,10 @@ def opened_simultaneously_by_the_outside(t: Exam) -> None:
     """
     x1, y1, y2 = t.host("x1"), t.host("y1"), t.host("y2")
     known = open_tcp(t, x1, y2)
-    early = TcpFlow(t, x1, y1, port=known.port, external=known.external)
-    came = t.let_in(y1, early.inward(SYN), x1, known.inward(ACK), by=y2)
+    flow = TcpFlow(t, x1, y1, port=known.port, external=known.external)
+    came = t.let_in(y1, flow.inward(SYN), x1, known.inward(ACK), by=y2)
     t.note("the outside's SYN was let in" if came else "the outside's SYN came too early")
-    flow = TcpFlow(t, x1, y1, port=known.port, remote_port=early.remote_port)
+    flow.external = ("", 0)  # towards y1 it may be another
     flow.out(SYN)
     if flow.external != known.external:
         raise NotApplicable("the outside cannot know where to send its SYN: mapping is dependent")
@@ -140,25 +140,26 @@ def closed_simultaneously(t: Exam) -> None:
 def everything_twice(t: Exam) -> None:
     """A connection of which every segment that opens or closes it comes twice."""
     flow = TcpFlow(t, t.host("x1"), t.host("y1"))
-    for send, sender, receiver, segment, flags in (
-        (flow.out, flow.inside, flow.outside, flow.outward, SYN),
-        (flow.back, flow.outside, flow.inside, flow.inward, SYN | ACK),
-        (flow.out, flow.inside, flow.outside, flow.outward, ACK),
-        (flow.out, flow.inside, flow.outside, flow.outward, FIN | ACK),
-        (flow.back, flow.outside, flow.inside, flow.inward, FIN | ACK),
+    outward = flow.out, flow.outward, flow.pass_out
+    inward = flow.back, flow.inward, flow.pass_back
+    for (send, segment, send_again), flags in (
+        (outward, SYN),
+        (inward, SYN | ACK),
+        (outward, ACK),
+        (outward, FIN | ACK),
+        (inward, FIN | ACK),
     ):
         repeated = segment(flags)
         send(flags)
-        if flow.external != ("", 0):
-            t.passes(sender, repeated, receiver)
+        send_again(repeated)
 
 
 def restarted(t: Exam) -> None:
     """The inside has lost an established connection, and opens it anew (RFC 9293, figure 10)."""
     flow = open_tcp(t, t.host("x1"), t.host("y1"))
-    t.passes(flow.inside, flow.outward(SYN), flow.outside)
+    flow.pass_out(flow.outward(SYN))
     flow.back(ACK)
-    t.passes(flow.inside, flow.outward(RST), flow.outside)
+    flow.pass_out(flow.outward(RST))
     flow.handshake()
     flow.exchange()
 

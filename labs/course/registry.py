@@ -51,12 +51,12 @@ LABS: dict[str, Entry] = {
         TOPOLOGIES / "two-sites-pcp.yaml",
     ),
     "9e": Entry(
-        "P2P networking without a rule: STUN and UDP hole punching",
+        "P2P networking without an explicit rule: STUN and UDP hole punching",
         "napt_lab.labs.level_9e.lab",
         TOPOLOGIES / "level-9e.yaml",
     ),
     "9f": Entry(
-        "P2P networking without a rule, by TCP: simultaneous open",
+        "P2P networking without an explicit rule, by TCP: simultaneous open",
         "napt_lab.labs.level_9f.lab",
         TOPOLOGIES / "level-9f.yaml",
     ),

@@ -134,14 +134,6 @@ def wait_for_reset(stage: Stage, where: str, source: str, to: str, since: int) -
     )
 
 
-def wait_for_drop(stage: Stage, napt: str, packet: Packet, since: int) -> Event:
-    """The NAPT's report that it dropped this packet."""
-    ends = f"{packet.from_} > {packet.to}"
-    return stage.wait_for_event(
-        napt, "drop", lambda event: ends in event.fields["packet"], since=since
-    )
-
-
 # ── rules ──────────────────────────────────────────────────────────────────────────────────
 
 

@@ -12,7 +12,7 @@ from napt_lab.labs.level_8.checks import (
     tell_connections,
     wait_for_end,
 )
-from napt_lab.labs.shared_steps.dropped import INSIDE, OUTSIDE, require_dropped
+from napt_lab.labs.shared_steps.dropped import INSIDE, OUTSIDE, is_drop, require_dropped
 from napt_lab.labs.shared_steps.evidence import WAIT
 from napt_lab.labs.stage.prediction import Choice, choose
 from napt_lab.labs.stage.stage import Stage
@@ -88,9 +88,7 @@ def silence(stage: Stage) -> None:
     tell_connections(stage, "pc", f"use {USED}")  # or it would be idle itself before long
     since, log_since = stage.wire.mark(), stage.log.mark()
     tried = tell_connections(stage, "pc", f"use {SILENT}")
-    drops = [
-        e for e in stage.log.since(log_since) if e.name == "drop" and silent in e.fields["packet"]
-    ]
+    drops = [event for event in stage.log.since(log_since) if is_drop(event, source=silent)]
     anew = by_internal(napt.rules()).get(silent)
     if anew is not None:
         found = "answered" if anew["id"] == before[silent]["id"] else "new rule"

@@ -32,6 +32,7 @@ from napt_lab.labs.shared_steps.commands import (
     require_failure,
     require_success,
 )
+from napt_lab.labs.shared_steps.dropped import wait_for_drop
 from napt_lab.labs.shared_steps.evidence import WAIT, is_syn_to
 from napt_lab.labs.stage.prediction import Choice, choose, number
 from napt_lab.labs.stage.rule_lines import count
@@ -278,9 +279,7 @@ def one_more(stage: Stage) -> None:
 
 def told_why(stage: Stage, claim: Claim, pc: str, napt: str, since: int, log_since: int) -> None:
     """The NAPT gives the reason, and tells the PC by ICMP (RFC 5508, REQ-8)."""
-    drop = stage.wait_for_event(
-        napt, "drop", lambda event: "tcp SYN " in event.fields["packet"], since=log_since
-    ).fields
+    drop = wait_for_drop(stage, napt, log_since, kind="tcp SYN").fields
     claim.require(
         drop["reason"] == "ports-exhausted",
         f"{napt}: {drop['reason']}: {drop['meaning']}",

@@ -166,13 +166,8 @@ def a_closed_port(stage: Stage) -> None:
     since = stage.wire.mark()
     refused = stage.run("pc", *curl(f"http://{FILES}/"))
     other = stage.run("pc", *curl(f"http://{FILES}:8080/", "-o", "/dev/null"))
-    resets = [
-        captured
-        for where in stage.wire.places
-        for captured in stage.wire.packets(where, lambda p: bool(p.flags & RST), since=since)
-    ]
-    if resets:
-        first = min(resets, key=lambda captured: captured.nanoseconds)
+    if resets := stage.wire.everywhere(lambda c: bool(c.packet.flags & RST), since=since):
+        first = resets[0]
         node = first.where.partition(":")[0]
         stage.answer(node, f"the RST was seen first at {first.where}: {first.packet}")
     else:

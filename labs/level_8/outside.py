@@ -12,7 +12,6 @@ from napt_lab.labs.level_8.checks import (
     STACKOVERFLOW,
     curl,
     knock,
-    wait_for_drop,
 )
 from napt_lab.labs.shared_steps.commands import (
     CURL_HTTP_ERROR,
@@ -21,6 +20,7 @@ from napt_lab.labs.shared_steps.commands import (
     require_failure,
     require_success,
 )
+from napt_lab.labs.shared_steps.dropped import wait_for_drop
 from napt_lab.labs.shared_steps.evidence import (
     WAIT,
     answer_where_it_ends,
@@ -90,7 +90,7 @@ def stackoverflow_calls(stage: Stage) -> None:
         claim.require(
             syn.source == STACKOVERFLOW, f"napt:wan0: {syn}", f"it should come from {STACKOVERFLOW}"
         )
-        drop = wait_for_drop(stage, "napt", syn, log_since).fields
+        drop = wait_for_drop(stage, "napt", log_since, source=syn.from_, destination=syn.to).fields
         claim.require(
             drop["reason"] == "no-rule",
             f"napt: {drop['reason']}: {drop['meaning']}",

@@ -18,11 +18,16 @@ from napt_lab.labs.level_8.checks import (
     show_rule,
     story,
     tell_connections,
-    wait_for_drop,
     wait_for_end,
 )
 from napt_lab.labs.shared_steps.commands import CURL_REFUSED, CURL_TIMED_OUT, require_failure
-from napt_lab.labs.shared_steps.dropped import INSIDE, OUTSIDE, require_dropped, send_again
+from napt_lab.labs.shared_steps.dropped import (
+    INSIDE,
+    OUTSIDE,
+    require_dropped,
+    send_again,
+    wait_for_drop,
+)
 from napt_lab.labs.shared_steps.evidence import WAIT, is_syn_to
 from napt_lab.labs.stage.prediction import Choice, choose, number
 from napt_lab.labs.stage.rule_lines import count
@@ -240,7 +245,9 @@ def who_else(stage: Stage) -> None:
             "8.rule-per-connection", f"{napt} drops serverfault's SYN to {external[napt]}"
         ) as claim:
             (syn, *_) = arrived(f"{napt}:wan0", int(external[napt].rpartition(":")[2]))
-            drop = wait_for_drop(stage, napt, syn.packet, log_since).fields
+            drop = wait_for_drop(
+                stage, napt, log_since, source=syn.packet.from_, destination=syn.packet.to
+            ).fields
             claim.require(
                 drop["reason"] in ("no-rule", "filtered"),
                 f"{napt}: {drop['reason']}: {drop['meaning']}",

@@ -93,12 +93,7 @@ def both_upload(stage: Stage) -> None:
 
 def syns(stage: Stage, since: int) -> list[Captured]:
     """All SYNs, wherever they were seen, in order."""
-    found = [
-        captured
-        for where in stage.wire.places
-        for captured in stage.wire.packets(where, lambda p: p.is_tcp(flags=SYN), since=since)
-    ]
-    return sorted(found, key=lambda captured: captured.nanoseconds)
+    return stage.wire.everywhere(lambda c: c.packet.is_tcp(flags=SYN), since=since)
 
 
 def asked_by(stage: Stage, claim: Claim, napt: str, method: str, name: str, log_since: int) -> None:

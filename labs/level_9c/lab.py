@@ -25,6 +25,7 @@ from napt_lab.labs.shared_steps.commands import (
     require_failure,
     require_success,
 )
+from napt_lab.labs.shared_steps.dropped import require_drop
 from napt_lab.labs.shared_steps.evidence import (
     WAIT,
     answer_from_whom,
@@ -38,7 +39,6 @@ from napt_lab.labs.shared_steps.served_by_pc import (
     FILE,
     SITES,
     SIZE,
-    dropped,
     dropped_no_rule,
     fetch_file,
     knock,
@@ -382,7 +382,10 @@ def a_late_rule(stage: Stage) -> None:
         fetching = stage.start(site.visitor, *url)
         with stage.claim("9c.no-rule", f"the first SYN is dropped at {napt}: no rule") as claim:
             first = arriving_syns(stage, napt, since, 1)[0]
-            dropped(stage, claim, napt, first, log_since)
+            require_drop(
+                stage, claim, napt, "no-rule", log_since,
+                source=first.packet.from_, destination=first.packet.to,
+            )  # fmt: skip
         stage.run(napt, "napt", "add", "tcp", site.door, inside)
         with stage.claim("9c.rule", "TCP repeats its SYN, and now the rule lets it in") as claim:
             fetched = fetching.finish()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from typing import Any
 
 from napt_lab.labs.capture.packets import Packet
@@ -140,13 +139,3 @@ def ended(stage: Stage, port: int, since: int, deadline: float) -> Event:
         since=since,
         deadline=deadline,
     )
-
-
-def dropped(
-    stage: Stage, claim: Claim, reason: str, since: int, is_it: Callable[[str], bool]
-) -> str:
-    """napt_a reports that it has dropped a packet, and why; returns the reason."""
-    drop = stage.wait_for_event("napt_a", "drop", lambda e: is_it(e.fields["packet"]), since=since)
-    told = str(drop.fields["reason"])
-    claim.require(told == reason, f"napt_a dropped {drop.fields['packet']}, reason {told}")
-    return told

@@ -14,7 +14,6 @@ from napt_lab.labs.level_9d.checks import (
     WRONG_NONCE,
     comes_in,
     direct_fetch,
-    dropped,
     ended,
     exchanged,
     last_answer,
@@ -27,6 +26,7 @@ from napt_lab.labs.level_9d.checks import (
 from napt_lab.labs.level_9d.messages import CANNOT_PROVIDE_EXTERNAL, NOT_AUTHORIZED, SUCCESS
 from napt_lab.labs.level_9d.messages import PORT as PORT_CONTROL
 from napt_lab.labs.shared_steps.commands import PORT, require_success
+from napt_lab.labs.shared_steps.dropped import require_drop
 from napt_lab.labs.shared_steps.evidence import WAIT, answer_where_it_ends
 from napt_lab.labs.shared_steps.served_by_pc import (
     dropped_no_rule,
@@ -312,7 +312,8 @@ def outside(stage: Stage) -> None:
         "9d.outside", f"a request to {NAPT_A} arrives, and the NAPT drops it"
     ) as claim:
         refused(claim, probe.finish())
-        reason = dropped(stage, claim, "no-rule", log, lambda p: p.startswith(f"udp {FILES}:"))
+        drop = require_drop(stage, claim, "napt_a", "no-rule", log, kind="udp", source=FILES)
+        reason = drop.fields["reason"]
         answers = stage.wire.packets("files:eth0", lambda p: p.source == NAPT_A, since=since)
         words = f"napt_a: dropped, reason {reason}; files:eth0: {count(len(answers), 'answer')}"
         stage.answer("answered" if answers else reason, words)
@@ -323,7 +324,7 @@ def outside(stage: Stage) -> None:
         "9d.outside", "a packet from outside with an inside source is dropped"
     ) as claim:
         require_success(claim, forged.finish(), "sending")
-        dropped(stage, claim, "spoofed-source", log, lambda p: p.startswith(f"udp {ALICE}:"))
+        require_drop(stage, claim, "napt_a", "spoofed-source", log, kind="udp", source=ALICE)
         rules = leased(stage, 22)
         claim.require(not rules, f"{count(len(rules), 'rule')} for port 22 in napt_a's table")
     with stage.claim("9d.outside", "the same question from inside is answered (control)") as claim:

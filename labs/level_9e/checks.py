@@ -8,6 +8,7 @@ from itertools import pairwise
 from napt_lab.labs.capture.packets import Packet, show
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.check import stun_binding
+from napt_lab.labs.peer_steps.passing import HEAD
 from napt_lab.labs.shared_steps.evidence import WAIT
 from napt_lab.labs.shared_steps.peers import STUN_PORT, Peers, rules_of
 from napt_lab.labs.shared_steps.two_sites import ALICE, BOB, NAPT_A, NAPT_B
@@ -15,6 +16,7 @@ from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim
 
 HOLE = 5000  # the port of alice's and of bob's program
+HEAD_BYTES = 8  # before a piece of the file in its datagram: HEAD, and the piece's number
 
 
 def is_udp(from_: str | None = None, to: str | None = None) -> Callable[[Packet], bool]:
@@ -68,11 +70,22 @@ def last_seen(stage: Stage, source: str, since: int, until: float) -> Captured:
 
 
 def bytes_of_the_file_at(stage: Stage, server: str, peers: Peers) -> int:
-    """How much of the file's size a server has received: 0, or all of it."""
+    """How many bytes of the file a server has received; what was sent again counts once."""
     came = stage.wire.packets(
-        f"{server}:eth0", lambda p: p.source in (NAPT_A, NAPT_B), since=peers.wire_since
+        f"{server}:eth0",
+        lambda p: p.source in (NAPT_A, NAPT_B) and p.data.startswith(HEAD),
+        since=peers.wire_since,
     )
-    return sum(captured.packet.payload for captured in came) // peers.size * peers.size
+    pieces = {c.packet.data[:HEAD_BYTES]: c.packet.payload - HEAD_BYTES for c in came}
+    return sum(pieces.values())
+
+
+def last_used(stage: Stage, napt: str, external: str, before: float, since: int) -> float:
+    """When the last datagram of a rule passed the NAPT's outside before a time."""
+    of_rule = stage.wire.packets(
+        f"{napt}:wan0", lambda p: external in (p.from_, p.to) and p.protocol == "udp", since=since
+    )
+    return max(captured.time for captured in of_rule if captured.time < before)
 
 
 def silence(stage: Stage, napt: str, from_: str, to: str, since: int) -> float:

@@ -1,4 +1,4 @@
-"""Level 9e: two PCs behind NAPTs talk directly, without a rule: STUN and UDP hole punching.
+"""Level 9e: two PCs talk directly, without an explicit rule: STUN and UDP hole punching.
 
     alice 10.0.0.7 ── napt_a 24.9.3.7 ── internet ── napt_b 203.0.113.77 ── bob 10.0.0.9
                                         │        │
@@ -16,10 +16,12 @@ from napt_lab.labs.level_9e.checks import (
     external_endpoints,
     is_udp,
     last_seen,
+    last_used,
     rules_of_alice,
     silence,
 )
 from napt_lab.labs.level_9e.pairs import pairs
+from napt_lab.labs.shared_steps.dropped import require_drop
 from napt_lab.labs.shared_steps.evidence import WAIT
 from napt_lab.labs.shared_steps.peers import (
     OPEN_SECONDS,
@@ -28,7 +30,6 @@ from napt_lab.labs.shared_steps.peers import (
     STUN_TOO,
     Peers,
     happen,
-    require_drop,
     told,
 )
 from napt_lab.labs.shared_steps.two_sites import ALICE, NAPT_A, NAPT_B
@@ -84,9 +85,9 @@ def who(stage: Stage) -> None:
 
 @punching.step(
     "The same for all?",
-    say="That is what this server sees. What will bob see? The server has a second address. alice "
-    "asks at both, from the same port 5000. Then her NAPT is set to another mapping behavior "
-    "(address-and-port-dependent) and rebooted, and she asks again at both.",
+    say="The server sees alice at this endpoint. Will bob see her there, too? The server has a "
+    "second address. alice asks at both addresses, from the same port 5000. Then her NAPT is set "
+    "to address-and-port-dependent mapping and rebooted, and she asks again at both.",
     ask="How many external ports does alice's port 5000 have at first, towards both addresses?",
     predict=number(
         1,
@@ -144,7 +145,7 @@ def same_for_all(stage: Stage) -> None:
         Choice(
             "bob",
             "at bob's PC: there is a rule for it since he asked the STUN server",
-            "Whoever knows the endpoint of a rule can use it.",
+            "Anyone who knows the endpoint of a rule can use it.",
         ),
         exercise="9e/punch",
     ),
@@ -164,7 +165,7 @@ def first_packet_dies(stage: Stage) -> None:
             "napt_b:wan0", is_udp(to=bob), deadline=WAIT, what="alice's datagram", since=since
         )
         claim.require(True, f"napt_b:wan0: {came.packet}")
-        drop = require_drop(stage, claim, "napt_b", "filtered", f"{alice} > {bob}", log)
+        drop = require_drop(stage, claim, "napt_b", "filtered", log, source=alice, destination=bob)
         claim.require(True, f"{(drop.time - came.time) * 1000:.1f} ms after it came")
         inside = stage.wire.packets("napt_b:lan0", is_udp(NAPT_A), since=since)
         claim.require(not inside, f"napt_b:lan0: {count(len(inside), 'datagram')} from {NAPT_A}")
@@ -176,7 +177,7 @@ def first_packet_dies(stage: Stage) -> None:
         claim.require(came.packet.from_ == alice, f"napt_b:wan0: from {came.packet.from_}")
     other = stage.serve("bob", *words, alice, name="punch")
     with stage.claim(
-        "9e.first-packet-dies", "it was worth sending: it has opened her own NAPT for bob's"
+        "9e.first-packet-dies", "it was useful: it has opened her own NAPT for bob's"
     ) as claim:
         first = stage.wire.wait_for(
             "napt_a:wan0", is_udp(bob, alice), deadline=WAIT, what="bob's datagram", since=since
@@ -204,7 +205,10 @@ def first_packet_dies(stage: Stage) -> None:
     ask="How many of the file's 65,536 bytes pass the relay?",
     predict=number(
         0,
-        {SIZE: "What meets at a relay goes through the relay.", SIZE // 2: "Half of it, each way."},
+        {
+            SIZE: "Programs that meet at a relay also send their data through it.",
+            SIZE // 2: "Half of the data goes through the relay, the other half directly.",
+        },
         exercise="9e/punch",
     ),
     proves=["9e.punch"],
@@ -229,9 +233,9 @@ def punch(stage: Stage) -> None:
 @punching.step(
     "A hole closes",
     say="Both NAPTs are set to forget a UDP session after 2 seconds without a packet (RFC 4787 "
-    "asks for 2 minutes at least; some forget after 30 seconds). Two pairs of programs punch a "
-    "hole each, and send a file only 3 seconds later. One pair sends a small datagram every half "
-    "second meanwhile.",
+    "asks for 2 minutes at least; some forget after 30 seconds). Two pairs of programs each punch "
+    "a hole, wait for 3 seconds, and then send a file. Meanwhile one of the pairs sends a small "
+    "datagram every half second.",
     ask="How many of the two files arrive?",
     predict=number(
         1,
@@ -261,8 +265,9 @@ def keep_alive(stage: Stage) -> None:
             since=quiet.log_since, deadline=OPEN_SECONDS,
         )  # fmt: skip
         log = stage.log.mark()
-        claim.require(True, f"napt_b: the rule {bob} ended, after {IDLE:g} s without a packet")
-        late = require_drop(stage, claim, "napt_b", "no-rule", f"> {bob}", log)
+        idle = over.time - last_used(stage, "napt_b", bob, over.time, quiet.wire_since)
+        claim.require(True, f"napt_b: the rule {bob} ended {idle:.1f} s after its last datagram")
+        late = require_drop(stage, claim, "napt_b", "no-rule", log, destination=bob)
         claim.require(late.time > over.time, f"{late.time - over.time:.1f} s after that")
     quiet.end()
     with stage.claim(
@@ -288,7 +293,7 @@ def keep_alive(stage: Stage) -> None:
     "that is called symmetric. The same two programs try again.",
     ask="The STUN server tells bob a port. From which port do his datagrams reach alice's NAPT?",
     predict=choose(
-        Choice("told", "from the port that he was told", "A port of a PC has one port outside."),
+        Choice("told", "from the port that he was told", "A port of a PC has one external port."),
         Choice("another", "from another one"),
         Choice("own", "from 5003, his own", "A NAPT changes the address and keeps the port."),
         exercise="9e/symmetric",
@@ -313,8 +318,8 @@ def symmetric(stage: Stage) -> None:
         stage.answer(kinds.get(sent.from_, "another"), f"napt_a:wan0: {sent}; told: {bob}")
         claim.require(sent.from_ != bob, f"bob was told {bob}; he sends from {sent.from_}")
         log = peers.log_since
-        require_drop(stage, claim, "napt_a", "filtered", f"{sent.from_} > {alice}", log)
-        require_drop(stage, claim, "napt_b", "no-rule", f"{alice} > {bob}", log)
+        require_drop(stage, claim, "napt_a", "filtered", log, source=sent.from_, destination=alice)
+        require_drop(stage, claim, "napt_b", "no-rule", log, source=alice, destination=bob)
     happen(stage, "set napt_b mapping=endpoint-independent")
     happen(stage, "reboot napt_b")
     again = Peers.start(stage, "punch", HOLE + 3)
@@ -327,15 +332,16 @@ def symmetric(stage: Stage) -> None:
 
 LAB = Lab(
     id="9e",
-    title="P2P networking without a rule: STUN and UDP hole punching",
+    title="P2P networking without an explicit rule: STUN and UDP hole punching",
     intro="Neither of us may add a rule, and we want no relay. Is there a way?",
     parts=(punching, pairs),
     learned=(
         "A STUN server tells a PC which endpoint its NAPT has given to one of its ports; with "
         "endpoint-independent mapping that endpoint is the same towards everyone.",
-        "A NAPT lets in what comes from where its PC has sent to, so two PCs that send to each "
-        "other open the way for each other: the first datagram dies, and was still worth sending.",
-        "The hole closes when it is not used. And it cannot be punched if the port that was told "
-        "is not the port that is used: a symmetric NAPT against a port-restricted one.",
+        "A NAPT lets in what comes from an endpoint to which its PC has sent, so two PCs that send "
+        "to each other open their own NAPTs for each other: the first datagram is dropped, and it "
+        "was still needed.",
+        "A hole closes when it is not used. No hole opens between a symmetric NAPT and one that "
+        "filters by port, because the symmetric one does not send from the port that was told.",
     ),
 )

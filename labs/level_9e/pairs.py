@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from napt_lab.labs.check.ground import Ground
+from napt_lab.labs.check.outcome import CannotTell
 from napt_lab.labs.matrix.cell import Cell, Result
 from napt_lab.labs.matrix.field import Field
 from napt_lab.labs.matrix.napt_types import NaptType, chosen
@@ -20,16 +21,16 @@ pairs = Part("pairs", topology="level-9e-pairs.yaml", title="All pairs of four t
 @pairs.step(
     "Which pairs?",
     say="Four homes on the left, four on the right, with four types of NAPTs: full-cone, "
-    "restricted-cone, port-restricted-cone, symmetric. Each PC on the left tries to punch with "
-    "each on the right. What must come of it follows from how the two NAPTs map and filter: no "
-    "packet is needed to know it. Then all of them try.",
+    "restricted-cone, port-restricted-cone, symmetric. Each PC on the left tries to punch a hole "
+    "with each PC on the right. Whether that works can be predicted without a packet, from how "
+    "the two NAPTs map and filter. Then all of them try.",
     ask="How many of the 16 pairs fail?",
     predict=number(
         3,
         {
             7: "A symmetric NAPT cannot be punched, whatever the other one is.",
             1: "Only two symmetric NAPTs fail with each other.",
-            0: "Whoever sends first opens the way for the other.",
+            0: "The side that sends first opens the way for the other.",
         },
         exercise="9e/symmetric",
     ),
@@ -48,37 +49,46 @@ def all_pairs(stage: Stage) -> None:
     results = try_cells(Ground(stage.net, stage.wire), field, cells, progress)
     stage.see(*grid(results))
     fails = [result for result in results if result.observed is Way.FAILS]
-    stage.answer(len(fails), ", ".join(f"{r.cell.a.name} with {r.cell.b.name}" for r in fails))
+    if not any(result.observed is None for result in results):
+        stage.answer(len(fails), ", ".join(map(names, fails)))
     with stage.claim("9e.matrix", "every pair does what was predicted") as claim:
         for result in results:
             if result.observed is None:
-                raise OSError(result.trouble)
-            pair = f"{result.cell.a.name} with {result.cell.b.name}"
+                raise CannotTell(f"{names(result)}: {result.trouble}")
             predicted = result.cell.predicted
             claim.require(
                 result.observed is predicted.way,
-                f"{pair}: {result.observed}",
+                f"{names(result)}: {result.observed}",
                 f"predicted: {predicted.way}, for {predicted.why}",
             )
     with stage.claim("9e.matrix", "where a pair fails, a NAPT says which packet it drops") as claim:
         for result in fails:
             dropped = [line for line in result.evidence if " dropped " in line]
-            pair = f"{result.cell.a.name} with {result.cell.b.name}"
-            claim.require(bool(dropped), f"{pair}: {'; '.join(dropped) or 'no drop'}")
+            claim.require(bool(dropped), f"{names(result)}: {'; '.join(dropped) or 'no drop'}")
+
+
+def names(result: Result) -> str:
+    """The types of a pair, as in `full-cone with symmetric`."""
+    return f"{result.cell.a.name} with {result.cell.b.name}"
 
 
 def grid(results: list[Result]) -> list[str]:
     """A line for each type on the left, a column for each on the right."""
-    table = {(short(r.cell.a), short(r.cell.b)): str(r.observed or "?") for r in results}
+    table = {(short(r.cell.a), short(r.cell.b)): r.observed or "?" for r in results}
     rights = list(dict.fromkeys(right for _, right in table))
-    first = max(map(len, rights))
-    lines = ["  ".join([" " * first, *rights])]
+    widths = [max(len(right), *map(len, Way)) for right in rights]
+    first = max(len(left) for left, _ in table)
+    rows = [("", rights)]
     for left in dict.fromkeys(left for left, _ in table):
-        cells = (table[left, right].ljust(len(right)) for right in rights)
-        lines.append("  ".join([left.ljust(first), *cells]))
-    return lines
+        rows.append((left, [table[left, right] for right in rights]))
+    return [
+        "  ".join(
+            [left.ljust(first), *(c.ljust(width) for c, width in zip(cells, widths, strict=True))]
+        ).rstrip()
+        for left, cells in rows
+    ]
 
 
 def short(type_: NaptType) -> str:
     """Its name without `cone`, so that the grid is narrow enough."""
-    return type_.name.removesuffix("-cone").ljust(len("direct"))
+    return type_.name.removesuffix("-cone")

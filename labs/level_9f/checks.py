@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from napt_lab.labs.capture.packets import ACK, RST, SYN, UNREACHABLE, Packet
 from napt_lab.labs.capture.wire import Captured
+from napt_lab.labs.shared_steps.dropped import require_drop
 from napt_lab.labs.shared_steps.evidence import connections
-from napt_lab.labs.shared_steps.peers import OPEN_SECONDS, Peers, require_drop
+from napt_lab.labs.shared_steps.peers import OPEN_SECONDS, Peers
 from napt_lab.labs.shared_steps.two_sites import NAPT_A, NAPT_B
 from napt_lab.labs.stage.rule_lines import count
 from napt_lab.labs.stage.stage import Stage
@@ -80,7 +81,7 @@ def early_syn(stage: Stage, claim: Claim, peers: Peers, napt: str) -> Captured:
         deadline=OPEN_SECONDS, what="alice's SYN", since=peers.wire_since,
     )  # fmt: skip
     claim.require(True, f"{napt}:wan0: {syn.packet}")
-    require_drop(stage, claim, napt, "filtered", f"{mine} > {theirs}", peers.log_since)
+    require_drop(stage, claim, napt, "filtered", peers.log_since, source=mine, destination=theirs)
     return syn
 
 
@@ -95,3 +96,14 @@ def refusal(stage: Stage, napt: str, about: Packet, since: int) -> Captured | No
 
     seen = stage.wire.packets(f"{napt}:wan0", refuses, since=since)
     return next((captured for captured in seen if captured.outgoing), None)
+
+
+def require_before(claim: Claim, came: float, refused: float, dialed: float) -> None:
+    """A NAPT refused a SYN that came, and only later the other side dialed. Times of one clock."""
+    early = dialed - refused
+    claim.require(
+        early > 0,
+        f"refused {(refused - came) * 1000:.1f} ms after the SYN came, and "
+        f"{abs(early) * 1000:.0f} ms {'before' if early > 0 else 'after'} dave dialed",
+        "it should be before",
+    )

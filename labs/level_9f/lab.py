@@ -9,6 +9,7 @@ Each step runs the programs that a person would run; checks.py looks at the wire
 
 from __future__ import annotations
 
+from napt_lab.labs.capture.packets import ACK, SYN
 from napt_lab.labs.level_9f.checks import (
     CROSSING,
     crossed,
@@ -17,6 +18,7 @@ from napt_lab.labs.level_9f.checks import (
     one_connection,
     order,
     refusal,
+    require_before,
 )
 from napt_lab.labs.shared_steps.commands import curl
 from napt_lab.labs.shared_steps.evidence import connections, is_unreachable
@@ -48,7 +50,7 @@ opening = Part("opening", topology="level-9f.yaml")
         2,
         {
             1: "A connection has one side that dials, and one that is dialed.",
-            0: "A connection that nobody accepts cannot come about.",
+            0: "Without a side that listens there is no connection.",
         },
         exercise="9f/both-dial",
     ),
@@ -72,7 +74,7 @@ def crossing(stage: Stage) -> None:
         same = {c.packet.sequence for c in at_a} == {c.packet.sequence for c in at_b}
         claim.require(same, "the sequence numbers are the same at both NAPTs")
     syns = handshake(stage, "napt_a:wan0", peers.wire_since)
-    plain = [c for c in syns if not c.packet.flags & 0x10]
+    plain = [c for c in syns if not c.packet.flags & ACK]
     stage.answer(len(plain), f"napt_a:wan0: {'; '.join(str(c.packet) for c in plain)}")
     with stage.claim("9f.crossing", "they are one connection, and it carries the file") as claim:
         one_connection(stage, claim, "alice", NAPT_B, before["alice"])
@@ -88,8 +90,8 @@ def crossing(stage: Stage) -> None:
     "One of them comes early",
     say="Three more pairs: alice with bob, with carol and with dave. The others dial 1.2 seconds "
     "after her, so her SYN comes too early, and each of their NAPTs drops it. They differ in what "
-    "they tell her: bob's NAPT tells her after 6 seconds, if nobody has dialed back by then (RFC "
-    "5382, REQ-4); carol's tells her nothing; dave's tells her at once.",
+    "they tell her: bob's NAPT would refuse her SYN after 6 seconds, if he had not dialed by then "
+    "(RFC 5382, REQ-4); carol's tells her nothing; dave's refuses it at once.",
     ask="With whom does alice get no connection?",
     predict=choose(
         Choice("bob", "with bob", "An answer, even if it comes late, ends the attempt."),
@@ -128,8 +130,8 @@ def one_comes_early(stage: Stage) -> None:
         told = refusal(stage, "napt_d", syn.packet, dave.wire_since)
         claim.require(told is not None, f"napt_d:wan0: {told and told.packet}")
         assert told is not None
-        soon = told.time - syn.time
-        claim.require(soon < LATER, f"{soon * 1000:.1f} ms after the SYN, before dave has dialed")
+        dialed = dave.event("dave", "dialing").time
+        require_before(claim, syn.time, told.time, dialed)
     ended = {peers.receiver.node: peers.received.exists() for peers in (bob, carol, dave)}
     without = [node for node, arrived in ended.items() if not arrived]
     stage.answer(
@@ -144,7 +146,8 @@ def one_comes_early(stage: Stage) -> None:
         again.require_open(claim)
         again.require_file(claim)
     with stage.claim(
-        "9f.refusal-kills", "the NAPT that waits tells a stranger, whom nobody dials, after 6 s"
+        "9f.refusal-kills",
+        "the NAPT that waits refuses a stranger, whom bob does not dial, after 6 s",
     ) as claim:
         stranger.finish()
         refused = stage.wire.wait_for(
@@ -154,7 +157,7 @@ def one_comes_early(stage: Stage) -> None:
         quoted = refused.packet.quoted
         assert quoted is not None
         (came, *_) = stage.wire.packets(
-            "napt_b:wan0", lambda p: p.is_tcp(flags=2) and p.from_ == quoted.from_, since=since
+            "napt_b:wan0", lambda p: p.is_tcp(flags=SYN) and p.from_ == quoted.from_, since=since
         )
         waited = refused.time - came.time
         claim.require(waited >= SILENCE, f"napt_b:wan0: {refused.packet}, after {waited:.1f} s")
@@ -162,7 +165,7 @@ def one_comes_early(stage: Stage) -> None:
 
 LAB = Lab(
     id="9f",
-    title="P2P networking without a rule, by TCP: simultaneous open",
+    title="P2P networking without an explicit rule, by TCP: simultaneous open",
     intro="Hole punching works with datagrams. And with TCP?",
     parts=(opening,),
     learned=(
@@ -171,6 +174,6 @@ LAB = Lab(
         "Each SYN opens its own NAPT for the other one; the ports are learned and told as with "
         "UDP, but a NAPT has rules of its own for TCP.",
         "A SYN that comes too early is dropped, and TCP sends it again; a NAPT that refuses it at "
-        "once ends the attempt, so it must wait for 6 seconds (RFC 5382, REQ-4).",
+        "once ends the attempt, so NAPTs must wait for 6 seconds first (RFC 5382, REQ-4).",
     ),
 )

@@ -29,7 +29,7 @@ from napt_lab.labs.peer_steps.passing import (
     require_way,
     require_whole_file,
 )
-from napt_lab.labs.shared_steps.peers import require_drop
+from napt_lab.labs.shared_steps.dropped import require_drop
 from napt_lab.labs.stage.prediction import Choice, choose
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Lab, Part
@@ -46,14 +46,15 @@ best_way = Part("best-way", topology="level-9g.yaml")
 
 @best_way.step(
     "Three addresses of one program",
-    say="alice sends bob a file. Her program asks on all sides where bob may reach it: its own "
-    "network card, a STUN server, and a TURN server, which rents it an address. bob's program does "
-    "the same. Each tells the other its list, at a meeting place on the Internet.",
+    say="alice sends bob a file. Her program collects the addresses at which bob may reach it: "
+    "that of its own network card, one that a STUN server tells it, and one that it rents at a "
+    "TURN server. bob's program does the same. They exchange their lists at a meeting place on the "
+    "Internet.",
     ask="Which address does the TURN server rent to alice's program?",
     predict=choose(
         Choice("24.9.3.7", "a port of 24.9.3.7, her NAPT", "A server opens ports in a PC's NAPT."),
         Choice(TURN, f"a port of {TURN}, the TURN server itself"),
-        Choice("10.0.0.7", "a port of 10.0.0.7, her PC", "Nobody else can receive for her PC."),
+        Choice("10.0.0.7", "a port of 10.0.0.7, her PC", "No other host can receive for her PC."),
         exercise="9g/symmetric",
     ),
     proves=[CANDIDATES],
@@ -93,13 +94,21 @@ def three_addresses(stage: Stage) -> None:
 @best_way.step(
     "The direct way",
     say="Both programs try every pair of an own address and one of the other's, the best pairs "
-    "first. A check that comes too early is dropped; but it has opened its own NAPT. Now bob sends "
-    "alice a file.",
+    "first. A check that comes too early is dropped, but it has opened its sender's NAPT. Now bob "
+    "sends alice a file.",
     ask="Which server passes the file on?",
     predict=choose(
         Choice("none", "none: it passes NAPTs and routers only"),
-        Choice("turn", "the TURN server", "Without a rule, two PCs behind NAPTs need a relay."),
-        Choice("meet", "the meeting place", "Who introduces two peers also carries their data."),
+        Choice(
+            "turn",
+            "the TURN server",
+            "Without an explicit rule, two PCs behind NAPTs need a relay.",
+        ),
+        Choice(
+            "meet",
+            "the meeting place",
+            "A server that introduces two peers also carries their data.",
+        ),
         exercise="9g/symmetric",
     ),
     proves=[BEST],
@@ -109,7 +118,7 @@ def direct(stage: Stage) -> None:
     answer_way(stage, passed, ("turn", "meet"))
     nodes = ["bob", "napt_b", "internet", "napt_a", "alice"]
     went(stage, passed, "two homes: it went directly, by no server", Via.DIRECT, nodes)
-    with stage.claim(BEST, "no NAPT has a rule for it") as claim:
+    with stage.claim(BEST, "no NAPT has an explicit rule") as claim:
         require_no_rules(stage, claim, "napt_a", "napt_b")
 
 
@@ -135,7 +144,7 @@ def went(stage: Stage, passed: Passed, text: str, via: Via, nodes: list[str]) ->
         Choice("turn", "to the TURN server", "Programs meet on the Internet, so data goes there."),
         Choice(
             "napt_a",
-            "to napt_a, which turns it back",
+            "to napt_a, which sends it back",
             "Others know a PC by its NAPT's address only.",
         ),
         Choice("none", "it stays on their own network"),
@@ -145,8 +154,8 @@ def went(stage: Stage, passed: Passed, text: str, via: Via, nodes: list[str]) ->
 def one_home(stage: Stage) -> None:
     passed = pass_file(stage, "alice", "anna", *ICE)
     answer_way(stage, passed, ("turn", "napt_a"))
-    went(stage, passed, "one home: it did not leave it", Via.DIRECT, ["alice", "anna"])
-    with stage.claim(BEST, "what did leave it were the questions to the servers (control)") as c:
+    went(stage, passed, "one home: the file did not leave it", Via.DIRECT, ["alice", "anna"])
+    with stage.claim(BEST, "only the questions to the servers left it (control)") as c:
         require_candidate(c, stage, passed, "alice", "server-reflexive", "napt_a:wan0")
 
 
@@ -157,7 +166,7 @@ def one_home(stage: Stage) -> None:
     "Two customers of one carrier",
     say="carol and dave live in different homes. Their homes have no public address of their own: "
     "both are behind the NAPT of one carrier (level 9h). carol sends dave a file.",
-    ask="Which node turns the packets round, so that they come to dave's home?",
+    ask="Which node sends the packets back, towards dave's home?",
     predict=choose(
         Choice("cgn", "the carrier's NAPT"),
         Choice("internet", "the Internet's router", "What is sent to a public address goes there."),
@@ -182,11 +191,11 @@ def one_carrier(stage: Stage) -> None:
     say="mona's mobile network has a symmetric NAPT: a new port for each destination. The port "
     "that the STUN server saw is not the port from which her checks come to bob, and bob's NAPT "
     "lets in only what he has sent to. mona sends bob a file.",
-    ask="How does it get there?",
+    ask="How does the file get to bob?",
     predict=choose(
         Choice("none", "directly, as before", "Hole punching works through every NAPT."),
         Choice("turn", "through the TURN server"),
-        Choice("never", "not at all", "Behind a symmetric NAPT no one can be reached."),
+        Choice("never", "not at all", "Behind a symmetric NAPT a PC cannot be reached."),
         exercise="9g/symmetric",
     ),
     proves=[CANDIDATES, BEST],
@@ -196,7 +205,7 @@ def only_the_relay(stage: Stage) -> None:
     answer_way(stage, passed, ("turn",))
     with stage.claim(BEST, "the direct way was tried, and bob's NAPT dropped it") as claim:
         (bobs,), (told,) = (candidates(passed, n, "server-reflexive") for n in ("bob", "mona"))
-        drop = require_drop(stage, claim, "napt_b", "filtered", f" > {bobs}", passed.log)
+        drop = require_drop(stage, claim, "napt_b", "filtered", passed.log, destination=bobs)
         used = str(drop.fields["packet"]).split()[1]
         claim.require(
             used != told, f"mona told {told}, and her check came from {used}", "not the same port"
@@ -215,8 +224,8 @@ LAB = Lab(
     learned=(
         "A program lists the addresses at which it may be reached, its candidates: its own, the "
         "one that a STUN server sees, and one that it rents at a TURN server.",
-        "Both peers check every pair of candidates. A check that is dropped has opened its own "
-        "NAPT, so the other's check comes in: no rule is needed.",
+        "Both peers check every pair of candidates. A check that is dropped has still opened "
+        "its sender's NAPT, so the other peer's check comes in: no explicit rule is needed.",
         "The best pair that works is used: inside one home, by a carrier's hairpinning, or "
         "directly; a relay carries the data only where all of that fails.",
     ),

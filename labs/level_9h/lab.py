@@ -36,6 +36,7 @@ from napt_lab.labs.shared_steps.commands import (
     require_failure,
     require_success,
 )
+from napt_lab.labs.shared_steps.dropped import require_drop
 from napt_lab.labs.shared_steps.evidence import (
     WAIT,
     answer_from_whom,
@@ -43,7 +44,7 @@ from napt_lab.labs.shared_steps.evidence import (
     is_syn_to,
     way_of_syn,
 )
-from napt_lab.labs.shared_steps.peers import happen, require_drop
+from napt_lab.labs.shared_steps.peers import happen
 from napt_lab.labs.shared_steps.served_by_pc import FILE, fetch_file, knock, share
 from napt_lab.labs.shared_steps.two_sites import ALICE, FILES, require_same
 from napt_lab.labs.stage.prediction import Choice, choose, number
@@ -139,7 +140,16 @@ def a_rule_at_home(stage: Stage) -> None:
         claim.require(
             not inside, f"{OUTSIDE}: {syn}; cgn:lan0: {count(len(inside), 'SYN')}", "it should be 0"
         )
-        require_drop(stage, claim, "cgn", "no-rule", f"SYN {syn.from_} > {syn.to}", log)
+        require_drop(
+            stage,
+            claim,
+            "cgn",
+            "no-rule",
+            log,
+            kind="tcp SYN",
+            source=syn.from_,
+            destination=syn.to,
+        )
         require_failure(claim, knocked, CURL_TIMED_OUT)
     neighbor = stage.run("bob", *fetch_file(NAPT_A))
     with stage.claim(
@@ -208,9 +218,13 @@ def and_one_at_the_carrier(stage: Stage) -> None:
         Choice(
             "relay",
             "through the relay",
-            "With two NAPTs in a row only a relay is left.",
+            "Only a relay works through two NAPTs in a row.",
         ),
-        Choice("never", "not at all", "STUN tells the home's NAPT only, not the carrier's."),
+        Choice(
+            "never",
+            "not at all",
+            "STUN tells the address of the home's NAPT, not of the carrier's.",
+        ),
         exercise="9h/neighbors",
     ),
     proves=[PUNCH],
@@ -218,7 +232,9 @@ def and_one_at_the_carrier(stage: Stage) -> None:
 def a_hole_through_both(stage: Stage) -> None:
     passed = pass_file(stage, "alice", "erin", *PUNCHING)
     answer_way(stage, passed, ("relay",))
-    with stage.claim(PUNCH, "alice's file is at erin's, byte for byte, without a rule") as claim:
+    with stage.claim(
+        PUNCH, "alice's file is at erin's, byte for byte, without an explicit rule"
+    ) as claim:
         require_arrived(stage, claim, passed)
         require_no_rules(stage, claim, "napt_a", "cgn", "napt_e")
     with stage.claim(PUNCH, "it went directly, through alice's two NAPTs and erin's") as claim:
@@ -236,7 +252,7 @@ def a_hole_through_both(stage: Stage) -> None:
     "Two customers of one carrier",
     say="alice and bob punch a hole. The STUN server sees both at the same address, 24.9.3.7: that "
     "of the carrier. So alice's program sends to 24.9.3.7, and so does bob's.",
-    ask="Which node turns the packets round, so that they come to bob's home?",
+    ask="Which node sends the packets back, towards bob's home?",
     predict=choose(
         Choice(
             "internet",
@@ -256,7 +272,9 @@ def a_hole_through_both(stage: Stage) -> None:
 def neighbors(stage: Stage) -> None:
     passed = pass_file(stage, "alice", "bob", *PUNCHING)
     answer_way(stage, passed, ("internet", "cgn"))
-    with stage.claim(PUNCH, "alice's file is at bob's, byte for byte, without a rule") as claim:
+    with stage.claim(
+        PUNCH, "alice's file is at bob's, byte for byte, without an explicit rule"
+    ) as claim:
         require_arrived(stage, claim, passed)
         require_no_rules(stage, claim, "napt_a", "cgn", "napt_b")
     with stage.claim(PUNCH, "cgn has sent it back to its inside (hairpinning)") as claim:
@@ -271,8 +289,8 @@ def neighbors(stage: Stage) -> None:
     "One customer takes all",
     say="All homes behind cgn share the ports of one address. Here it has 200 for TCP, and gives "
     "each home 100. A program of bob's opens as many connections as it can. Then alice opens one. "
-    "At the end the same once more, with a cgn that has no limit for a home.",
-    ask="With the limit: what becomes of alice's connection?",
+    "At the end the same once more, with a cgn that has no limit.",
+    ask="With the limit: what happens to alice's connection?",
     predict=choose(
         Choice("opened", "it is opened, from one of the ports that bob could not get"),
         Choice(
@@ -298,7 +316,9 @@ def one_customer_takes_all(stage: Stage) -> None:
             has = ports_of(stage, NAPT_B)
             claim.require(has == limit, f"cgn: {has} ports of {NAPT_B}", f"it should be {limit}")
             claim.require(failed > 0, f"bob: {opened} connections, {failed} failed")
-            require_drop(stage, claim, "cgn", "subscriber-limit", f"SYN {NAPT_B}:", log)
+            require_drop(
+                stage, claim, "cgn", "subscriber-limit", log, kind="tcp SYN", source=NAPT_B
+            )
         fetched = stage.run("alice", *curl(FILES, "-o", "/dev/null"))
         has = ports_of(stage, NAPT_B)
         became = "refused" if fetched.status else "opened" if has == limit else "instead"
@@ -313,7 +333,7 @@ def one_customer_takes_all(stage: Stage) -> None:
     with stage.claim(
         SHARE, "without a limit bob takes every port, and alice gets none (control)"
     ) as c:
-        require_drop(stage, c, "cgn", "ports-exhausted", f"SYN {NAPT_A}:", log)
+        require_drop(stage, c, "cgn", "ports-exhausted", log, kind="tcp SYN", source=NAPT_A)
         require_failure(c, fetched, CURL_REFUSED)
 
 
@@ -325,9 +345,10 @@ LAB = Lab(
     learned=(
         "A carrier's NAPT translates what the home's NAPT has translated: one packet has three "
         "sources on its way out, and there are two rules for it.",
-        "A rule at home does not help: the SYN dies at the carrier's NAPT, which has none. With a "
+        "A rule at home is not enough: the carrier's NAPT has none, and drops the SYN. With a "
         "second rule there it arrives; but only the carrier can add it.",
-        "Hole punching works through both, since both learn from what goes out. Two customers of "
-        "one carrier meet by its NAPT's hairpinning, and each gets only so many of its ports.",
+        "Hole punching works through both, because what goes out makes a rule in each. Two "
+        "customers of one carrier reach each other by hairpinning at its NAPT, which limits the "
+        "ports of each home.",
     ),
 )

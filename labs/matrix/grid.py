@@ -12,21 +12,22 @@ from rich.text import Text
 
 from napt_lab.labs.matrix.cell import Result
 from napt_lab.labs.matrix.prediction import Method, Way
-from napt_lab.labs.verdict.verdicts import Verdict
+from napt_lab.labs.verdict.verdicts import Verdict, worst
 
 TITLES = {
     Method.UDP: "UDP hole punching",
     Method.TCP: "TCP simultaneous open",
     Method.ICE: "ICE, with a relay at hand",
-    Method.PROGRAMS: "Your programs, beside what ICE would do",
+    Method.PROGRAMS: "Your programs, compared with what ICE would do",
 }
 SIGNS = {Way.DIRECT: ("●", "green"), Way.RELAYED: ("◐", "yellow"), Way.FAILS: ("×", "red")}
+ORDER = "In each cell host a, which is behind the row's NAPT, begins; b is behind the column's."
 DIFFERS = "bold reverse magenta"
 TOLD = 20  # cells that differ, of which all is said
 
 
 def show(results: Sequence[Result], console: Console) -> None:
-    """Print the grids, and every cell that is not as predicted."""
+    """Print the grids, and every cell that has not passed."""
     for method in dict.fromkeys(result.cell.method for result in results):
         mine = [result for result in results if result.cell.method is method]
         console.print(Rule(TITLES[method], align="left"))
@@ -39,18 +40,44 @@ def show(results: Sequence[Result], console: Console) -> None:
     if len(wrong) > TOLD:
         console.print(f"… and {len(wrong) - TOLD} more, in results.json", style="dim")
     legend = [f"{sign} {way}" for way, (sign, _) in SIGNS.items()]
-    legend += ["marked: not as predicted", "! could not be tried"]
-    order = "In each cell the host of the row begins, and that of the column follows. "
-    console.print(order + ", ".join(legend), style="dim")
+    legend += [f"marked: {marked(results)}", "! could not be tried"]
+    console.print(f"{ORDER} {', '.join(legend)}", style="dim")
+
+
+def conclusion(results: Sequence[Result]) -> str:
+    """One sentence on all cells. Programs of the user's need not do what was predicted."""
+    match worst(result.verdict for result in results):
+        case Verdict.ERROR:
+            return "Not every cell could be tried."
+        case Verdict.FAILED if _are_programs(results):
+            return "Your programs did not succeed in every cell."
+        case Verdict.FAILED:
+            return "Not every cell is as predicted."
+        case _ if _are_programs(results):
+            return "Your programs succeeded in every cell."
+    return "Every cell is as predicted."
+
+
+def marked(results: Sequence[Result]) -> str:
+    """What it means that a cell of theirs is marked."""
+    return "your programs failed" if _are_programs(results) else "not as predicted"
+
+
+def _are_programs(results: Sequence[Result]) -> bool:
+    return any(result.cell.method is Method.PROGRAMS for result in results)
 
 
 def counted(results: Sequence[Result]) -> str:
     """How many cells there are of each kind, as in `400 direct, 329 fails, all as predicted`."""
+    by = " for ICE" if _are_programs(results) else ""
     ways = Counter(result.observed for result in results)
     words = [f"{ways[way]} {way}" for way in Way if ways[way]]
     words += [f"{ways[None]} could not be tried"] * bool(ways[None])
     differ = sum(result.observed not in (None, result.cell.predicted.way) for result in results)
-    words.append(f"{differ} not as predicted" if differ else "all as predicted")
+    if differ:
+        words.append(f"{differ} not as predicted{by}")
+    elif ways[None] < len(results):
+        words.append(f"{'the others' if ways[None] else 'all'} as predicted{by}")
     return ", ".join(words)
 
 

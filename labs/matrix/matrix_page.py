@@ -21,12 +21,12 @@ from markupsafe import Markup
 
 from napt_lab.labs.matrix.cell import Result
 from napt_lab.labs.matrix.field import Field
-from napt_lab.labs.matrix.grid import SIGNS, TITLES, counted
+from napt_lab.labs.matrix.grid import ORDER, SIGNS, TITLES, conclusion, counted, marked
 from napt_lab.labs.report.ladder import Flow
 from napt_lab.labs.report.ladder_drawing import draw_flow
 from napt_lab.labs.report.page import policy, visible
 from napt_lab.labs.report.page import style as house_style
-from napt_lab.labs.verdict.verdicts import verdict_of
+from napt_lab.labs.verdict.verdicts import worst
 
 _HERE = Path(__file__).parent
 SHOWN = 12  # packets of a cell
@@ -60,7 +60,10 @@ def render(results: Sequence[Result], field: Field) -> str:
             for mine in [list(group)]
         ],
         signs={way.value: sign for way, (sign, _) in SIGNS.items()},
-        verdict=verdict_of(passed=not any(result.verdict.is_bad for result in results)),
+        order=ORDER,
+        conclusion=conclusion(results),
+        marked=marked(results),
+        verdict=worst(result.verdict for result in results),
         when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         style=Markup(style),
         script=Markup(script),

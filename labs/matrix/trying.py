@@ -64,9 +64,10 @@ def try_all(
         try:
             with Wire(net) as wire:
                 found = work(Ground(net, wire), field, batch, progress)
-                captures.append(folder / f".{len(captures)}.pcapng")
-                wire.save(captures[-1])
+                capture = folder / f".{len(captures)}.pcapng"
+                wire.save(capture)
                 take_in(found, field, wire, net.log.since(log_since))
+                captures.append(capture)  # if it is incomplete, its cells are tried again
         except CaptureIncomplete as error:
             half = len(batch) // 2
             if half:

@@ -5,7 +5,8 @@ more that tell them where the servers are and which pair they belong to. They su
 with status 0. The way is seen on the wires, whatever the programs are. What comes to a host from an
 address that no public host has is direct. What comes from a public host is relayed if a piece of it
 had left the other host before. The way with more bytes counts, for probes and signaling are few.
-What is encrypted between a host and a relay (TURN over TLS) is not recognized.
+What is encrypted between a host and a relay (TURN over TLS) is not recognized, nor is a relayed
+packet of less than 16 bytes. If nothing at all is recognized, the cell could not be tried.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.check.ground import Ground
+from napt_lab.labs.check.outcome import CannotTell
 from napt_lab.labs.matrix.cell import Cell, Result
 from napt_lab.labs.matrix.field import (
     RENDEZVOUS,
@@ -78,7 +80,7 @@ class Commands:
         end = time.monotonic() + self.timeout
         while any(program.running for program in programs) and time.monotonic() < end:
             if ground.stopped.is_set() or any(program.status for program in programs):
-                break  # the other would wait until the end
+                break  # without one, the other would wait until the time is up
             programs[0].ends_within(POLL)
             programs[1].ends_within(POLL)
         statuses = [program.status for program in programs]
@@ -114,8 +116,11 @@ def _try_cell(
     good, evidence = commands.run(ground, pair)
     ended, observed, trouble = time.time(), Way.FAILS, ""
     if good:
-        observed, told = _way(ground, pair, int(began * 1e9), int(ended * 1e9))
-        evidence.append(told)
+        try:
+            observed, told = _way(ground, pair, int(began * 1e9), int(ended * 1e9))
+            evidence.append(told)
+        except CannotTell as error:
+            trouble = str(error)
     elif server is not None:
         trouble = server.obituary() or ""
     sockets = [(node, "") for node in pair]
@@ -135,7 +140,10 @@ def _start(node: Node, command: str, more: Mapping[str, str], ready: str | None 
 
 
 def _way(ground: Ground, pair: tuple[str, str], began: int, ended: int) -> tuple[Way, str]:
-    """By which way the data of two hosts went within that time (ns since 1970), and the bytes."""
+    """By which way the data of two hosts went within that time (ns since 1970), and the bytes.
+
+    CannotTell if no data of theirs was seen to arrive.
+    """
     sent, came = {}, {}
     for node in pair:
         mine = [
@@ -157,8 +165,16 @@ def _way(ground: Ground, pair: tuple[str, str], began: int, ended: int) -> tuple
         for captured in came[node]
         if _is_public(captured) and _middle(captured) in sent[other]
     )
+    if not any(direct) and not relayed:
+        raise CannotTell(
+            f"both programs ended with status 0, but no data from {pair[0]} was seen to reach "
+            f"{pair[1]}, nor the other way round; let them send each other 16 bytes or more, "
+            "not encrypted for a relay, before they end"
+        )
     told = f"{sum(direct):,} bytes came directly, {relayed:,} were relayed"
-    return (Way.DIRECT if all(direct) and sum(direct) > relayed else Way.RELAYED), told
+    # Beside relayed data, what comes directly in one direction only is probes.
+    by_relay = relayed and not (all(direct) and sum(direct) > relayed)
+    return (Way.RELAYED if by_relay else Way.DIRECT), told
 
 
 def _is_public(captured: Captured) -> bool:

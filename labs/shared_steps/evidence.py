@@ -81,8 +81,7 @@ def journey(wire: Wire, sequence: int | None, port: int, since: int) -> list[Cap
         ports = (p.source_port, p.destination_port)
         return p.sequence == sequence and port in ports and p.payload > 0
 
-    seen = [c for where in wire.places for c in wire.packets(where, is_it, since=since)]
-    return sorted(seen, key=lambda captured: captured.nanoseconds)
+    return wire.everywhere(lambda c: is_it(c.packet), since=since)
 
 
 def way_of_syn(wire: Wire, where: str, port: int, address: str, since: int) -> list[Captured]:
@@ -91,13 +90,12 @@ def way_of_syn(wire: Wire, where: str, port: int, address: str, since: int) -> l
     A NAPT and a router leave its sequence number as it is. Empty if there was none.
     """
     sent = wire.packets(where, is_syn_to(port, address), since=since)
-
-    def is_it(p: Packet) -> bool:
-        return p.is_tcp(flags=SYN) and p.sequence == sent[0].packet.sequence
-
-    places = wire.places if sent else ()
-    seen = [c for place in places for c in wire.packets(place, is_it, since=since)]
-    return sorted(seen, key=lambda captured: captured.nanoseconds)
+    if not sent:
+        return []
+    number = sent[0].packet.sequence
+    return wire.everywhere(
+        lambda c: c.packet.is_tcp(flags=SYN) and c.packet.sequence == number, since=since
+    )
 
 
 def answer_where_it_ends(stage: Stage, where: str, port: int, address: str, since: int) -> None:

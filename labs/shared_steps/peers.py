@@ -1,4 +1,4 @@
-"""Levels 9e and 9f: two peers without a rule, a STUN server, and a relay at which they only meet.
+"""Levels 9e and 9f: two peers without an explicit rule, a STUN server, a relay to meet at.
 
 `stun`, `punch` and `tcp-punch` are programs of servers/p2p.
 """
@@ -185,18 +185,3 @@ def rules_of(stage: Stage, napt: str, protocol: str, internal: str) -> list[dict
     """The NAPT's rules for an internal endpoint."""
     rules = stage.net.napt(napt).rules()
     return [r for r in rules if (r["protocol"], r["internal"]) == (protocol, internal)]
-
-
-def require_drop(
-    stage: Stage, claim: Claim, napt: str, reason: str, packet: str, since: int
-) -> Event:
-    """The NAPT reports that it dropped a packet, and why. `packet` is a part of its description."""
-    drop = stage.wait_for_event(
-        napt, "drop", lambda e: packet in e.fields["packet"], since=since, deadline=OPEN_SECONDS
-    )
-    claim.require(
-        drop.fields["reason"] == reason,
-        f"{napt} dropped {drop.fields['packet']}: {drop.fields['reason']}",
-        f"the reason should be {reason}",
-    )
-    return drop

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from napt_lab.labs.capture.packets import SYN
-from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.shared_steps.commands import PORT, curl
+from napt_lab.labs.shared_steps.dropped import is_drop, require_drop
 from napt_lab.labs.shared_steps.evidence import WAIT, is_syn_to, is_unreachable
 from napt_lab.labs.shared_steps.two_sites import (
     ALICE,
@@ -94,7 +94,10 @@ def dropped_no_rule(stage: Stage, claim: Claim, napt: str, since: int, log_since
         f"{napt}:wan0: {arrived.packet}",
         f"its source should be {site.from_}",
     )
-    dropped(stage, claim, napt, arrived, log_since)
+    require_drop(
+        stage, claim, napt, "no-rule", log_since,
+        source=arrived.packet.from_, destination=arrived.packet.to,
+    )  # fmt: skip
     for where in (f"{napt}:lan0", f"{site.pc}:eth0"):
         inside = stage.wire.packets(
             where, lambda p: p.is_tcp(flags=SYN) and p.source == site.from_, since=since
@@ -104,20 +107,6 @@ def dropped_no_rule(stage: Stage, claim: Claim, napt: str, since: int, log_since
             f"{where}: {count(len(inside), 'SYN')} from {site.from_}",
             "it should be none",
         )
-
-
-def dropped(stage: Stage, claim: Claim, napt: str, syn: Captured, log_since: int) -> None:
-    """The NAPT reports that it dropped this SYN, because there is no rule for it."""
-    drop = stage.wait_for_event(
-        napt,
-        "drop",
-        lambda e: f"{syn.packet.from_} > {syn.packet.to}" in e.fields["packet"],
-        since=log_since,
-    )
-    reason = drop.fields["reason"]
-    claim.require(
-        reason == "no-rule", f"{napt} dropped it, reason {reason}", "it should be no-rule"
-    )
 
 
 def passes_napts_only(stage: Stage, claim: Claim, since: int) -> None:
@@ -137,8 +126,7 @@ def none_was_dropped(stage: Stage, claim: Claim, napt: str, log_since: int) -> N
     """The first SYN came through, not only one that TCP repeated after a second."""
     dropped = [
         event for event in stage.log.since(log_since)
-        if (event.node, event.name) == (napt, "drop")
-        and f"SYN {SITES[napt].from_}:" in event.fields["packet"]
+        if event.node == napt and is_drop(event, kind="tcp SYN", source=SITES[napt].from_)
     ]  # fmt: skip
     claim.require(not dropped, f"{napt} dropped {len(dropped)} of its SYNs", "it should be 0")
 

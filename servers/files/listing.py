@@ -80,6 +80,6 @@ def _render(**values: Any) -> str:
 
 @functools.cache
 def _template() -> Template:
-    from jinja2 import Environment, FileSystemLoader  # no program asks for the page
+    from jinja2 import Environment, FileSystemLoader  # slow, and only browsers want it
 
     return Environment(loader=FileSystemLoader(_HERE), autoescape=True).get_template("page.html")

@@ -1,4 +1,4 @@
-"""UDP hole punching: two PCs behind NAPTs talk directly, without a rule (RFC 5128, section 3.3).
+"""UDP hole punching: two PCs talk directly, without an explicit rule (RFC 5128, section 3.3).
 
     punch --port 5000 --peer 203.0.113.77:40002 --send photo.jpg         I know my peer's endpoint
     punch --stun 198.51.100.2 --meet 198.51.100.11:9000 --word TOKEN --receive photo.jpg

@@ -1,6 +1,7 @@
 """Command line: `stun-server --address 198.51.100.2 --address 198.51.100.3`.
 
-Events: `told` (peer, by: the server's endpoint that answered).
+Events: `told` (peer: the client's endpoint, by: the server's endpoint that answered), also if the
+answer is an error.
 """
 
 from __future__ import annotations

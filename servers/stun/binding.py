@@ -13,8 +13,8 @@ answer comes from the other address, the other port, or both; with RESPONSE-PORT
 another of the client's ports; with PADDING, that it is as long as the request, so that both are
 sent in fragments.
 
-An answer is up to 60 bytes longer than its request, and the request's source may be forged. So
-each address has a budget (reply_budget.py).
+An answer has up to four addresses, which makes it 48 bytes longer than its request; and the
+request's source may be forged. So each address has a budget (reply_budget.py).
 """
 
 from __future__ import annotations

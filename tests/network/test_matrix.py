@@ -115,6 +115,16 @@ def test_cells_are_as_predicted_and_a_napt_that_does_otherwise_is_seen(tmp_path)
             Way.RELAYED,
             ["a1: status 0", "b1: status 0", "0 bytes came directly, 400 were relayed"],
         )
+        assert own_programs(net, field, "true", "true") == (
+            None,  # nothing was sent, so there is no way
+            [
+                "a1: status 0",
+                "b1: status 0",
+                "both programs ended with status 0, but no data from a1 was seen to reach b1, nor "
+                "the other way round; let them send each other 16 bytes or more, not encrypted for "
+                "a relay, before they end",
+            ],
+        )
         assert own_programs(net, field, "sleep 60", "echo no; exit 3") == (
             Way.FAILS,
             ["a1: was still running", "b1: status 3", "b1: no"],

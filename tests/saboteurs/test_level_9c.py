@@ -32,6 +32,7 @@ from tests.saboteurs.saboteur import (
 
 PRIVATE, NO_RULE, RULE = "9c.private", "9c.no-rule", "9c.rule"
 DIRECT, BOTH_WAYS = "9c.direct", "9c.both-ways"
+FILTERED = ": filtered; the reason should be no-rule"
 
 RELAY = "198.51.100.11"
 LAB = "napt_lab.labs.level_9c.lab"
@@ -100,7 +101,7 @@ SABOTEURS = (
     Saboteur(
         "drop-has-another-reason",
         (Patch(f"{TRANSLATOR}._deliver", translator.another_reason),),
-        red={NO_RULE: "dropped it, reason filtered", BOTH_WAYS: "dropped it, reason filtered"},
+        red={NO_RULE: FILTERED, BOTH_WAYS: FILTERED},
     ),
     Saboteur(
         # The same time-out for curl. With a rule the SYN does not arrive either.

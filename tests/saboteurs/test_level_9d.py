@@ -83,7 +83,7 @@ SABOTEURS = (
     Saboteur(
         "inside-addresses-are-believed-outside",
         (Patch(f"{TRANSLATOR}._is_forged", anything.nothing),),
-        red={OUTSIDE: "reason no-rule"},
+        red={OUTSIDE: ": no-rule; the reason should be spoofed-source"},
     ),
     # ── 9d.lifetime: gone in time, kept by renewal ─────────────────────────────────────────────
     Saboteur(

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.saboteurs.planted import labs
 from tests.saboteurs.saboteur import (
+    Patch,
     Saboteur,
     Setting,
     assert_turns_red,
@@ -23,7 +25,11 @@ CGN = "sites.carrier.gateway"
 SABOTEURS = (
     Saboteur(
         "carrier-forgets-the-rule-of-a-closed-connection-at-once",
-        (Setting(TOPOLOGY, f"{CGN}.closing-hold", "0s"),),
+        (
+            Setting(TOPOLOGY, f"{CGN}.closing-hold", "0s"),
+            # curl ends a moment before the last ACK has passed cgn.
+            Patch("napt_lab.labs.level_9h.checks:require_two_rules", labs.once_the_rule_has_ended),
+        ),
         red={TWO_RULES: "cgn: no rule for 24.9.3.7:"},
     ),
     Saboteur(

@@ -130,7 +130,7 @@ class Is:
 
 @dataclass(frozen=True, slots=True)
 class Punches:
-    """`alice punches bob by udp`: directly, without a rule (RFC 5128, sections 3.3 and 3.4)."""
+    """`alice punches bob by udp`: directly, without an explicit rule (RFC 5128, 3.3 and 3.4)."""
 
     source: str
     target: str

@@ -191,3 +191,19 @@ def fewer(_original, start, stop):
 def leaving_out(happen, unwanted):
     """This does not happen to the network, though it is said."""
     return lambda stage, line: None if line == unwanted else happen(stage, line)
+
+
+def once_the_rule_has_ended(require_two_rules):
+    """The first time, the tables are read when the carrier has forgotten the rule."""
+    waiting = ["cgn"]
+
+    def required(stage, claim, endpoints, *, explicit):
+        while waiting:
+            stage.wait_for_event(
+                waiting.pop(),
+                "rule-ended",
+                lambda event: event.fields["rule"]["external"] == endpoints[2],
+            )
+        return require_two_rules(stage, claim, endpoints, explicit=explicit)
+
+    return required

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from napt_lab.labs.capture.packets import ACK, PSH, Packet
+from napt_lab.labs.capture.packets import ACK, PSH, RST, Packet
 from napt_lab.labs.capture.wire import Captured
-from napt_lab.labs.check import run, stun_binding
-from napt_lab.labs.check.outcome import CannotTell
+from napt_lab.labs.check import mapping_filtering, run, stun_binding, tcp_side
+from napt_lab.labs.check.keeping import has_answered_keep_alive
+from napt_lab.labs.check.outcome import CannotTell, Evidence
+from napt_lab.labs.check.tcp_side import TcpSide
 from napt_lab.labs.check.trail import Trail, classify
+from napt_lab.labs.check.vantage import Vanished
 from napt_lab.labs.verdict.verdicts import Verdict
 from napt_lab.topologies.spec.assertions import Via
 from napt_lab.topologies.spec.loader import loads
+from napt_lab.topologies.spec.napt_settings import Behavior
 
 TRANSACTION = bytes(range(12))
 
@@ -112,3 +118,77 @@ def test_the_kind_of_a_path_follows_from_what_was_rewritten(via):
 def test_a_packet_that_is_not_seen_at_both_ends_has_no_path():
     with pytest.raises(CannotTell):
         classify("pc", "b", Trail((LEFT,)))
+
+
+def segment(outgoing, flags, sequence, acknowledgment, payload=0):
+    captured = Captured("pc:eth0", 0, outgoing, 60, b"")
+    captured._packet = Packet(
+        protocol="tcp", flags=flags, sequence=sequence, acknowledgment=acknowledgment,
+        payload=payload,
+    )  # fmt: skip
+    return captured
+
+
+KEEP_ALIVE = segment(True, ACK, 999, 70)  # its next sequence number would be 1000
+ANSWER = segment(False, ACK, 70, 1000)
+PUSHED = segment(False, PSH | ACK, 70, 1000, payload=9)  # the other end speaks by itself
+PUSHED_ACKED = segment(True, ACK, 1000, 79)
+
+
+@pytest.mark.parametrize(
+    ("came", "answered"),
+    [
+        ([KEEP_ALIVE, ANSWER], True),
+        ([PUSHED, PUSHED_ACKED, KEEP_ALIVE, ANSWER], True),
+        ([segment(True, ACK, 2**32 - 1, 70), segment(False, ACK, 70, 0)], True),
+        ([KEEP_ALIVE], False),
+        ([ANSWER, KEEP_ALIVE], False),  # it answers something else
+        ([KEEP_ALIVE, PUSHED, PUSHED_ACKED], False),  # that is one direction only
+        ([PUSHED, PUSHED_ACKED, ANSWER], False),  # no keep-alive was sent
+        ([KEEP_ALIVE, segment(False, RST | ACK, 70, 1000)], False),
+    ],
+)
+def test_only_the_ack_of_a_keep_alive_answers_it(came, answered):
+    assert has_answered_keep_alive(came) is answered
+
+
+class OneWay:
+    """The public node's end of a connection on which nothing comes from the host any more."""
+
+    def __init__(self, end, nothing):
+        self.sendall, self.recv, self.fileno = end.sendall, end.recv, nothing.fileno
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_host_is_answered_if_both_directions_carry(monkeypatch, is_cut):
+    monkeypatch.setattr(tcp_side, "PATIENCE", 0.05)
+    host, node = socket.socketpair()
+    nothing, other = socket.socketpair()
+    with closing(host), closing(node), closing(nothing), closing(other):
+        side: Any = TcpSide.__new__(TcpSide)
+        side._asking, side._answering = host, OneWay(node, nothing) if is_cut else node
+        assert side.still_answered() is not is_cut
+
+
+def test_what_a_try_of_filtering_has_seen_is_forgotten_if_it_is_made_again():
+    spots: Any = [SimpleNamespace(endpoint=("198.51.100.2", port), node="a") for port in range(4)]
+    inside = SimpleNamespace(node="pc", endpoint=("10.0.0.7", 5))
+    asked = []
+
+    def seen_as(_inside, _outside):
+        asked.append(("24.9.3.7", 40_000 + len(asked)))
+        return asked[-1]
+
+    def fate(_sender, _to, receiver):
+        if len(asked) == 1:
+            raise Vanished("gone")
+        return receiver.endpoint, ""
+
+    around: Any = SimpleNamespace(four=spots, inside=lambda _: [inside], seen_as=seen_as, fate=fate)
+    evidence = Evidence()
+    evidence.add("known before")
+    found = mapping_filtering._filtering(around, evidence)
+    assert found is Behavior.ENDPOINT_INDEPENDENT
+    assert evidence.lines[0] == "known before"
+    assert len(evidence.lines) == 5
+    assert not [line for line in evidence.lines if "40000" in line]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from napt_lab.labs.capture.packets import SYN, UDP, Sum, checksum, decode_ipv4
-from napt_lab.labs.conformance import headers, written
+from napt_lab.labs.conformance import headers, tcp_checks, written
 from napt_lab.labs.conformance.chapters import CHAPTERS, REQUIREMENTS, named
 from napt_lab.labs.conformance.conformance_command import Unusable, candidates, setups
 from napt_lab.labs.conformance.requirement import Chapter, Deviation, Outcome, judge
@@ -100,6 +102,42 @@ def test_a_deviation_is_of_the_python_translator_unless_the_kernel_has_the_setti
     assert verdict_of(violates, kernel, deviation(True)).verdict is Verdict.FAILED
     both = Deviation(lambda _: True, "a reason", "a-setting: true", any_engine=True)
     assert verdict_of(violates, kernel, both).verdict is Verdict.DEVIATION
+
+
+class Napt:
+    """An exam in which segments pass a NAPT; the one of number `wrong` with another endpoint."""
+
+    def __init__(self, wrong=0, end=""):
+        self.passed, self._wrong, self._end = 0, wrong, end
+        self._ports = itertools.count(1024)
+        self.testbed = SimpleNamespace(port=lambda: next(self._ports))
+
+    def host(self, name):
+        return SimpleNamespace(name=name, address={"x1": "10.0.0.7", "y1": "151.101.1.69"}[name])
+
+    def passes(self, sender, probe, _receiver):
+        self.passed += 1
+        packet = decode_ipv4(probe.data)
+        if sender.name == "x1":
+            self.internal = packet.sender
+            packet.source, packet.source_port = "24.9.3.7", 40_000
+        else:
+            packet.destination, packet.destination_port = self.internal
+        if self.passed == self._wrong:
+            setattr(packet, self._end, 9)
+        return packet
+
+
+@pytest.mark.parametrize("check", [tcp_checks.everything_twice, tcp_checks.restarted])
+def test_every_segment_must_arrive_with_the_right_source_and_destination(check):
+    good: Any = Napt()
+    check(good)  # control
+    assert good.passed >= 10
+    for number, end in itertools.product(
+        range(2, good.passed + 1), ("source_port", "destination_port")
+    ):
+        with pytest.raises(Violation, match=r"came from .*:9, not|was delivered to .*:9, not"):
+            check(Napt(number, end))
 
 
 DEVIATIONS = [(r.id, each) for r in REQUIREMENTS for each in r.deviations]

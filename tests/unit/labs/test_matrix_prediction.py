@@ -214,6 +214,34 @@ def test_cells_of_a_capture_with_a_gap_are_tried_in_halves(monkeypatch, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["capture-udp.pcapng"]
 
 
+def test_a_capture_that_could_not_be_saved_is_left_out(monkeypatch, tmp_path):
+    class EndsOnce(NoWire):
+        ended = False
+
+        def save(self, path) -> None:
+            if not EndsOnce.ended:
+                EndsOnce.ended = True
+                raise CaptureIncomplete("the capture has ended")
+            super().save(path)
+
+    joined = []
+    monkeypatch.setattr(trying, "Wire", EndsOnce)
+    for name in ("Ground", "take_in"):
+        monkeypatch.setattr(trying, name, lambda *_: None)
+    monkeypatch.setattr(trying, "join_pcapng", lambda paths, _to: joined.extend(paths))
+    types, _ = chosen("home,symmetric", None)
+    cells = [Cell(Method.UDP, types[0], b) for b in types]
+    net: Any = SimpleNamespace(log=EventLog())
+    field = Field(types, behind_carrier=False)
+
+    def work(_ground, _field, batch, _progress):
+        return [Result(cell, Way.DIRECT, (), 0.0) for cell in batch]
+
+    results = trying.try_all(net, field, cells, tmp_path, lambda _: None, work)
+    assert [result.observed for result in results] == [Way.DIRECT, Way.DIRECT]
+    assert [path.name for path in joined] == [".0.pcapng", ".1.pcapng"]
+
+
 def test_types_are_named_and_every_name_is_one_of_them():
     usual, _ = chosen(None, None)
     assert {type_.nat for type_ in usual} == set(NATS)
