@@ -169,7 +169,6 @@ function start() {
   const entries = JSON.parse(data?.textContent ?? '[]');
   if (data && !entries.some(entry => entry.kind === 'part')) return; // there was no network
   byId('view').hidden = false;
-  document.body.classList.add('has-view');
   const view = new View();
   if (data) {
     view.add(entries);
