@@ -5,7 +5,6 @@ Set NAPT_LAB_SCREENSHOTS to a folder to look at the pages yourself.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
@@ -16,8 +15,8 @@ from napt_lab.labs.report.page import write_report
 from napt_lab.labs.view.page import report_inset
 from napt_lab.labs.view.run_data import run_records
 from tests.browser.test_report import hard_to_read
-from tests.unit.labs.report_run import BEGAN, connection, rule
-from tests.unit.labs.view_run import record_run
+from tests.unit.labs.report_run import BEGAN, rule
+from tests.unit.labs.view_run import record_run, write_many
 
 PICTURES = os.environ.get("NAPT_LAB_SCREENSHOTS")
 EVIL = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
@@ -137,6 +136,24 @@ def test_tables_are_as_they_were_then(page):
     go_to(page, page.evaluate("Number(document.getElementById('slider').max)"))
     assert page.evaluate(TABLE) == [wanted]  # the control socket's answer after the step
     assert "1 × no-rule" in page.evaluate("document.getElementById('tables').textContent")
+
+
+def test_a_new_row_is_new_for_a_while(page):
+    """Between two moments at which nothing else changes."""
+    word = "document.querySelector('#tables tbody th').textContent"
+    sign = "document.querySelector('#picture .row text').textContent.slice(0, 1)"
+    classes = "document.querySelector('#picture .row').getAttribute('class').trim()"
+    forward(page, "document.querySelector('#tables tbody tr')")
+    page.until(f"{word} !== ''")
+    added = page.evaluate(VALUE)
+    while page.evaluate(word) != "new":
+        go_to(page, added := added + 100)
+    assert page.evaluate(f"[{sign}, {classes}]") == ["▸", "row fresh"]
+    go_to(page, added + 2500)
+    assert page.evaluate(word) == ""
+    assert page.evaluate(f"[{sign}, {classes}]") == ["▸", "row"]
+    go_to(page, added)
+    assert page.evaluate(word) == "new"
 
 
 def test_a_packet_is_followed_and_its_changed_bytes_are_marked_and_named(page):
@@ -267,26 +284,9 @@ def test_without_javascript_it_is_the_report(chromium, report):
 
 
 def test_ten_thousand_packets_do_not_stutter(chromium, tmp_path):
-    entries, _ = write(tmp_path, frames=connection(segments=0))
-    packets = [e for e in entries if e["kind"] == "packet"]
-    others = [e for e in entries if e["kind"] != "packet"]
-    began = next(e["t"] for e in others if e["kind"] == "step")
-    many = []
-    for number in range(10_000):
-        packet = json.loads(json.dumps(packets[number % len(packets)]))
-        late = number * 0.001 + began - packet["t"]
-        packet["t"] += late
-        for hop in packet["hops"]:
-            hop[1] += late
-        many.append(packet)
-    end = [e | {"t": e["t"] + 600} for e in others if e["kind"] == "end"]
-    head = [e for e in others if e["t"] <= began and e["kind"] != "end"]
-    text = Path(tmp_path / "report.html").read_text(encoding="utf-8")
-    data = json.dumps([*head, *many, *end])
-    text = re.sub(r'(id="run">).*?(</script>)', lambda m: m[1] + data + m[2], text, flags=re.DOTALL)
-    (tmp_path / "many.html").write_text(text, encoding="utf-8")
+    report = write_many(tmp_path, 10_000)
     with chromium.page(1280, 900) as page:
-        page.open((tmp_path / "many.html").as_uri())
+        page.open(report.as_uri())
         worst, under_way = page.evaluate("""(async () => {
             const slider = document.getElementById('slider');
             let best = Infinity; let most = 0;  // of three tries: others use this machine, too

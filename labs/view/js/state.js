@@ -8,6 +8,8 @@
 
 const EVERY = 64; // cues from one copy to the next
 const ENDED_KEPT = 12;
+/** For so long (ms) a new row, and one that has ended, can be told from others. */
+export const FRESH = 2500;
 
 export class State {
   constructor() {
@@ -135,6 +137,21 @@ export class State {
     if (table.ports) this.ports.set(table.node, table.ports);
     else this.ports.delete(table.node);
     this.drops.set(table.node, new Map(Object.entries(table.drops)));
+  }
+}
+
+/** Knows how tables looked last, so that they are drawn only when they change. */
+export class TablesLook {
+  /** Whether they look different now. @param {State} state @param {import('./scene.js').Rewriting[]} rewritings @param {number} now */
+  changes(state, rewritings, now) {
+    let fresh = 0;
+    for (const rows of state.tables.values()) for (const { since } of rows.values()) fresh += Number(now - since < FRESH);
+    const ended = state.ended.filter(({ at }) => now - at < FRESH && now >= at).length;
+    const look = `${fresh} ${ended} ${rewritings.map(r => `${r.node} ${r.rule?.id} ${r.fresh}`)}`;
+    const same = state === this._state && look === this._look;
+    this._state = state;
+    this._look = look;
+    return !same;
   }
 }
 
