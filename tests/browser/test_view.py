@@ -90,6 +90,20 @@ def test_it_plays_and_pauses_by_keyboard(page):
     assert page.evaluate(VALUE) == there
 
 
+def test_a_frame_that_began_before_play_was_pressed_moves_nothing(page):
+    moved = page.evaluate(f"""new Promise(done => {{
+        const real = requestAnimationFrame;
+        const [pressed, before] = [performance.now(), {VALUE}];
+        window.requestAnimationFrame = show => real(() => {{
+            window.requestAnimationFrame = real;
+            show(pressed - 8);
+            done({VALUE} - before);
+        }});
+        document.getElementById('play').click();
+    }})""")
+    assert moved == 0
+
+
 def test_in_a_napt_the_row_that_rewrites_lights_up_with_both_addresses(page):
     forward(page, LIT)
     row = page.evaluate(f"{LIT}.textContent")
@@ -207,6 +221,20 @@ def test_a_prediction_is_kept_and_answered(page):
     go_to(page, page.evaluate("Number(document.getElementById('slider').max)"))
     said = page.evaluate("document.getElementById('said').textContent")
     assert said == "You predicted it: plainplain"
+
+
+def test_once_a_step_acts_only_what_was_predicted_is_shown(page):
+    shown = "[...document.querySelectorAll('#choices label')].filter(l => l.checkVisibility())"
+    texts = f"{shown}.map(label => label.textContent)"
+    begin = page.evaluate(VALUE)
+    assert page.evaluate(texts) == ["plain", "nowhere"]
+    go_to(page, begin + 1600)
+    assert page.evaluate(texts) == []
+    go_to(page, begin)
+    page.evaluate("document.querySelectorAll('#choices input')[1].click()")
+    assert page.evaluate(texts) == ["plain", "nowhere"]
+    go_to(page, begin + 1600)
+    assert page.evaluate(texts) == ["nowhere"]
 
 
 @pytest.mark.parametrize("width", [390, 1280])

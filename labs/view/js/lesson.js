@@ -19,9 +19,9 @@ export class Lesson {
     this._asked = ''; // which choices are shown
   }
 
-  /** @param {State} state */
-  show(state) {
-    this._showStep(state);
+  /** @param {State} state @param {boolean} isOpen whether its question can be answered */
+  show(state, isOpen) {
+    this._showStep(state, isOpen);
     const left = state.doings.length - DOINGS;
     replace(this._doings, ...(left > 0 ? [html('li', { class: 'quiet' }, `… ${left} before`)] : []),
       ...state.doings.slice(-DOINGS).map(doing => html('li', {}, ...lines(doing))));
@@ -31,8 +31,8 @@ export class Lesson {
       ...(state.end ? [this._end(state)] : []));
   }
 
-  /** @param {State} state */
-  _showStep(state) {
+  /** @param {State} state @param {boolean} isOpen */
+  _showStep(state, isOpen) {
     const { step, lab, part } = state;
     if (step) {
       replace(this._step, html('h3', {}, `Step ${step.number} of ${step.of}: ${step.title}`),
@@ -46,8 +46,10 @@ export class Lesson {
     if (!step?.ask) return;
     replace(byId('ask'), html('b', {}, 'Predict: '), ...withCode(visible(step.ask)));
     const own = state.predictions.get(step.number);
-    this._showChoices(step, this._said(state, step.number));
-    this._choices.hidden = own !== undefined;
+    const said = this._said(state, step.number);
+    this._showChoices(step, said, isOpen);
+    this._choices.hidden = own !== undefined || (state.acting && !said);
+    this._choices.classList.toggle('made', state.acting);
     const told = own ?? (state.doings.length ? undefined : state.predictions.get(step.number - 1));
     byId('said').hidden = !told;
     if (told) {
@@ -62,8 +64,8 @@ export class Lesson {
     return this._answers.get(number) ?? said.get(number) ?? predictions.get(number)?.said ?? '';
   }
 
-  /** @param {Step} step @param {string} said */
-  _showChoices(step, said) {
+  /** @param {Step} step @param {string} said @param {boolean} isOpen */
+  _showChoices(step, said, isOpen) {
     const asked = `${step.number} ${step.ask}`;
     if (asked !== this._asked) {
       this._asked = asked;
@@ -78,6 +80,7 @@ export class Lesson {
       this._choices.replaceChildren(...choices, ...(step.usage && !choices.length ? [number] : []));
     }
     for (const input of this._choices.querySelectorAll('input')) {
+      input.disabled = !isOpen;
       if (input.type === 'radio') input.checked = input.value === said;
       else if (said && document.activeElement !== input) input.value = said.replace(/\D/g, '');
     }

@@ -111,7 +111,8 @@ export class Player {
   /** @param {number} time */
   _tick(time) {
     if (!this.playing) return;
-    this.now += Math.min(100, time - this._frame) * this.speed;
+    // A frame's time is when it began, which may be before the button was pressed.
+    this.now += Math.max(0, Math.min(100, time - this._frame)) * this.speed;
     this._frame = time;
     if (this.now >= this._timeline.end) {
       this.now = this._timeline.end;

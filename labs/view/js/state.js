@@ -19,6 +19,8 @@ export class State {
     this.part = undefined;
     /** @type {Step | undefined} */
     this.step = undefined;
+    /** Whether the step acts: then it is too late to predict. */
+    this.acting = false;
     /** @type {Map<string, Map<number, Row>>} each NAPT's table */
     this.tables = new Map();
     /** @type {Map<string, number>} where a table was too long to be listed: how many rules */
@@ -74,8 +76,11 @@ export class State {
         this.drops = new Map();
         break;
       case 'step':
-        Object.assign(this, { step: entry, doings: [], checks: [], troubles: [] });
+        Object.assign(this, { step: entry, acting: false, doings: [], checks: [], troubles: [] });
         this.predictions.delete(entry.number);
+        break;
+      case 'working':
+        this.acting = true;
         break;
       case 'predicted':
         this.said.set(entry.step, entry.said);
