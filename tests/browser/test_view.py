@@ -257,6 +257,31 @@ def test_it_can_be_read_on_every_screen(chromium, report, width, scheme):
 MARKED = {"10.0.0.7:8080"}  # it stands on a mark; test_marks_can_be_read looks at it
 
 
+def test_on_a_phone_each_press_brings_the_packet_into_sight(chromium, report):
+    with chromium.page(390, 844) as page:
+        page.open(report[1])
+        forward(page, PACKETS)
+        places = set()
+        for _ in range(12):
+            left, right, x = page.evaluate("""(() => {
+                const {left, right} = document.getElementById('screen').getBoundingClientRect();
+                const all = document.querySelectorAll('#picture .packet > :first-child');
+                const packet = all[all.length - 1].getBoundingClientRect();
+                return [left, right, packet.x + packet.width / 2];
+            })()""")
+            assert left < x < right
+            places.add(page.evaluate("document.getElementById('screen').scrollLeft"))
+            page.evaluate("document.getElementById('forward').click()")
+        assert len(places) > 1
+
+
+def test_what_firefox_shows_otherwise_than_chromium_is_said(page):
+    """It breaks no line between labels, and shows the points of a list that has no margin."""
+    style = "getComputedStyle(document.getElementById({!r}))"
+    assert page.evaluate(style.format("protocols") + ".flexWrap") == "wrap"
+    assert page.evaluate(style.format("doings") + ".listStyleType") == "none"
+
+
 def test_without_motion_packets_stand_still_between_their_stops(chromium, report):
     with chromium.page(1280, 900) as page:
         page.set_media(prefers_reduced_motion="reduce")

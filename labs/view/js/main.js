@@ -171,7 +171,8 @@ class View {
     const { x } = place(picture, flight, now);
     const at = x * screen.scrollWidth / picture.width;
     const wanted = Math.max(0, Math.min(at - screen.clientWidth / 3, screen.scrollWidth - screen.clientWidth));
-    screen.scrollLeft += (wanted - screen.scrollLeft) * (this._still.matches ? 1 : 0.12);
+    const glides = this.player.playing && !this._still.matches;
+    screen.scrollLeft += (wanted - screen.scrollLeft) * (glides ? 0.12 : 1);
   }
 
   /** For those who hear the page: the step and its verdicts; at a pause, the packet as well. @param {State} state @param {Flight | undefined} newest */
