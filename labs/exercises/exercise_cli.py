@@ -31,8 +31,9 @@ from napt_lab.topologies.spec.errors import TopologyError
 from napt_lab.topologies.spec.napt_settings import SETTINGS
 
 HINT = "check · hint · task · reset · solve · next · ? for help · quit"
-BUTTONS = ("check", "hint", "reset", "solve", "next")  # on the page
-FROM_PAGE = {"check", "hint", "task", "progress", "transcript"}
+BUTTONS = ("why", "check", "hint", "reset", "solve", "next")  # on the page
+ALONE = {"check", "hint", "task", "progress", "transcript"}
+FROM_PAGE = ALONE | {"why"}
 ENDS = {"reset", "solve", "next"}
 LINES_KEPT = 1000
 _SHELLS_OWN = set("|&;<>()*~")
@@ -60,7 +61,7 @@ class Kept:
 class ExerciseCLI(LabCLI):
     """A prompt that knows what is to be achieved."""
 
-    alone = LabCLI.alone | FROM_PAGE | ENDS
+    alone = LabCLI.alone | ALONE | ENDS
     examples = (
         ("task", "what is to be done, once more"),
         ("check", "what holds so far, and its points"),

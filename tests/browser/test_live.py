@@ -288,6 +288,12 @@ def test_an_exercise_is_done_on_the_page(chromium, tmp_path):
             page.open(found[0])
             page.until(OPEN)
             assert page.evaluate("document.getElementById('next').hidden")
+            task = "document.querySelector('#step pre')?.textContent"
+            assert page.until(task).startswith("bob curl -m 2 -o holiday.jpg http://")
+            type_line(page, "bob curl -sS -m 1 http://24.9.3.7:8000/")
+            answers(page, "timed out")
+            page.evaluate(BUTTON.format("why"))
+            answers(page, "no-rule")
             type_line(page, "hint")
             answers(page, "1. Let bob try")
             type_line(page, "rule add napt_a tcp 8000 -> 10.0.0.7:8000")

@@ -125,6 +125,16 @@ def test_a_dropped_packet_breaks_with_its_reason(page):
         page.screenshot(Path(PICTURES) / "view-drop.png")
 
 
+def test_claims_are_seen_and_at_the_end_they_come_first(page):
+    go_to(page, page.evaluate("Number(document.getElementById('slider').max)"))
+    page.evaluate("document.querySelector('#step p').textContent = 'A long story. '.repeat(200)")
+    boxes = """['checks', 'step'].map(id => document.getElementById(id).getBoundingClientRect())
+        .map(({top, height}) => [top, height])"""
+    (checks, height), (step, _) = page.evaluate(boxes)
+    assert height > 40
+    assert checks < step
+
+
 def test_any_moment_looks_the_same_forward_and_back(page):
     end = page.evaluate("Number(document.getElementById('slider').max)")
     moments = [end * part / 20 for part in range(21)]

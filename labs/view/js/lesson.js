@@ -26,9 +26,9 @@ export class Lesson {
     replace(this._doings, ...(left > 0 ? [html('li', { class: 'quiet' }, `… ${left} before`)] : []),
       ...state.doings.slice(-DOINGS).map(doing => html('li', {}, ...lines(doing))));
     this._doings.scrollTop = this._doings.scrollHeight;
-    replace(this._checks, ...state.checks.map(check => this._check(check)),
-      ...state.troubles.map(text => html('li', { class: 'failed' }, visible(text))),
-      ...(state.end ? [this._end(state)] : []));
+    replace(this._checks, ...(state.end ? [this._end(state)] : []),
+      ...state.checks.map(check => this._check(check)),
+      ...state.troubles.map(text => html('li', { class: 'failed' }, visible(text))));
   }
 
   /** @param {State} state @param {boolean} isOpen */
@@ -36,7 +36,7 @@ export class Lesson {
     const { step, lab, part } = state;
     if (step) {
       replace(this._step, html('h3', {}, `Step ${step.number} of ${step.of}: ${step.title}`),
-        html('p', {}, ...withCode(visible(step.say))));
+        ...paragraphs(visible(step.say)));
     } else {
       replace(this._step, html('h3', {}, lab?.title ?? part?.title ?? 'The network'),
         html('p', {}, ...withCode(lab?.intro ?? 'Packets that pass are shown here.')));
@@ -106,12 +106,18 @@ export class Lesson {
       /** @type {const} */ ([prediction, this._said(state, prediction.step)])).filter(([, text]) => text);
     const wrong = said.filter(([prediction, text]) => text !== prediction.seen);
     const words = state.end?.claims ? `The end. Claims: ${state.end.claims}.` : 'The end.';
-    return html('li', { class: state.end?.passed ? 'passed' : 'failed' }, html('b', {}, words),
+    return html('li', { class: state.end?.passed ? 'end passed' : 'end failed' }, html('b', {}, words),
       html('ol', {}, ...(state.end?.learned ?? []).map(sentence => html('li', {}, ...withCode(sentence)))),
       ...(said.length ? [html('p', {}, html('b', {}, `${said.length - wrong.length} of ${said.length} predictions were right.`))] : []),
       html('ul', {}, ...wrong.map(([prediction, text]) => html('li', {}, `Step ${prediction.step}. `,
         ...outcome(prediction, text)))));
   }
+}
+
+/** Paragraphs of a text; one that is set in is a command. @param {string} text */
+function paragraphs(text) {
+  return text.trimEnd().split(/\n\s*\n/).map(part => (part.startsWith('    ')
+    ? html('pre', { tabindex: 0 }, part.replace(/^ {4,}/gm, '')) : html('p', {}, ...withCode(part))));
 }
 
 /** What was said, what was seen, and why that is so. @param {Prediction} prediction @param {string} said */

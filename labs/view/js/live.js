@@ -78,7 +78,9 @@ export function connectForms(catchUp) {
     line.value = '';
     if (!typed.trim()) return;
     const well = await ask('do', { line: typed });
-    if (!well && !line.value) line.value = typed; // to be put right
+    if (well || line.value) return;
+    line.value = typed; // to be put right, or to be typed over
+    line.select();
   });
   byId('next').addEventListener('click', () => catchUp() || ask('next'));
 }
