@@ -111,7 +111,7 @@ def test_what_is_typed_on_the_page_is_done_and_shown(chromium, running):
         until_listed(page, "ICMP echo request")
         page.until("document.getElementById('doings').textContent.includes('bob$ ping -c 1 -W 1')")
         type_line(page, "nobody ping 10.0.0.1")
-        answers(page, "nobody is not a node")
+        answers(page, "> nobody ping 10.0.0.1nobody is not a node")
         page.until("document.getElementById('line').value === 'nobody ping 10.0.0.1'")
         assert page.complaints() == []
 

@@ -56,6 +56,7 @@ async function ask(what, fields = {}) {
       method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(fields),
     });
     const { text } = await answer.json();
+    if (text && fields.line && what === 'do') show('prompt', `> ${fields.line}`); // answers may come later
     if (text) show(answer.ok ? 'quiet' : 'bad', text);
     return answer.ok;
   } catch {
