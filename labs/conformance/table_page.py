@@ -6,8 +6,6 @@ program is text and is escaped.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,11 +16,11 @@ from markupsafe import Markup
 from napt_lab.labs.conformance.chapters import CHAPTERS
 from napt_lab.labs.conformance.requirement import WORDS
 from napt_lab.labs.conformance.side_by_side import Examination
-from napt_lab.labs.report.page import visible
+from napt_lab.labs.report.page import policy, visible
+from napt_lab.labs.report.page import style as house_style
 from napt_lab.labs.verdict.verdicts import verdict_of
 
 _HERE = Path(__file__).parent
-_HOUSE_STYLE = _HERE.parent / "report" / "page.css"
 
 
 def write_page(examinations: Sequence[Examination], folder: Path) -> Path:
@@ -42,9 +40,7 @@ def render(examinations: Sequence[Examination]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = _HOUSE_STYLE.read_text(encoding="utf-8")
-    style += (_HERE / "table_page.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    style = house_style() + (_HERE / "table_page.css").read_text(encoding="utf-8")
     rows = list(zip(*(examination.outcomes for examination in examinations), strict=True))
     return environment.get_template("table_page.html").render(
         examinations=examinations,
@@ -57,6 +53,5 @@ def render(examinations: Sequence[Examination]) -> str:
         verdict=verdict_of(passed=all(examination.passed for examination in examinations)),
         when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         style=Markup(style),
-        policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; "
-        "form-action 'none'",
+        policy=policy([style], []),
     )

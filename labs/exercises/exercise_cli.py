@@ -32,7 +32,8 @@ from napt_lab.topologies.spec.napt_settings import SETTINGS
 
 OWN_VARIANT = "This is your own variant, so its solution is for you to find. hint helps."
 HINT = "check · hint · task · reset · solve · next · ? for help · quit"
-FROM_PAGE = {"check", "hint", "task", "progress", "transcript"}
+ALONE = {"check", "hint", "task", "progress", "transcript"}
+FROM_PAGE = ALONE | {"why"}
 ENDS = {"reset", "solve", "next"}
 LINES_KEPT = 1000
 _SHELLS_OWN = set("|&;<>()*~")
@@ -60,7 +61,7 @@ class CarriedOver:
 class ExerciseCLI(LabCLI):
     """A prompt that knows what is to be achieved."""
 
-    alone = LabCLI.alone | FROM_PAGE | ENDS
+    alone = LabCLI.alone | ALONE | ENDS
     examples = (
         ("task", "what is to be done, once more"),
         ("check", "what holds so far, and its points"),
@@ -305,7 +306,7 @@ class ExerciseCLI(LabCLI):
 def buttons(exercise: Exercise) -> list[str]:
     """The commands that have a button on the page: not `solve` for a variant of a student."""
     solve = ["solve"] if exercise.student is None else []
-    return ["check", "hint", "reset", *solve, "next"]
+    return ["why", "check", "hint", "reset", *solve, "next"]
 
 
 def _in_background(line: str) -> list[str]:

@@ -3,7 +3,7 @@
 
 /** @param {Element} row @returns {Promise<string[]>} */
 async function unpack(row) {
-  const packed = row.querySelector("script.pictures").textContent;
+  const packed = row.querySelector("script.pictures")?.textContent ?? "";
   const bytes = Uint8Array.from(atob(packed), character => character.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   return JSON.parse(await new Response(stream).text());
@@ -17,15 +17,18 @@ async function fill(row) {
   row.querySelectorAll(".packets").forEach((place, number) => { place.innerHTML = pictures[number]; });
 }
 
-for (const cell of document.querySelectorAll("details.cell")) {
-  cell.addEventListener("toggle", () => { if (cell.open) fill(cell.closest(".row")); });
+/** @param {Element} cell */
+const rowOf = cell => /** @type {HTMLDetailsElement} */ (cell.closest(".row"));
+
+for (const cell of /** @type {NodeListOf<HTMLDetailsElement>} */ (document.querySelectorAll("details.cell"))) {
+  cell.addEventListener("toggle", () => { if (cell.open) fill(rowOf(cell)); });
 }
 
 // A cell of the grid leads to its words: they must be open to be seen.
 function open() {
   const cell = document.getElementById(location.hash.slice(1));
-  if (!cell || !cell.matches("details.cell")) return;
-  cell.closest(".row").open = true;
+  if (!(cell instanceof HTMLDetailsElement) || !cell.matches(".cell")) return;
+  rowOf(cell).open = true;
   cell.open = true;
   cell.scrollIntoView();
 }

@@ -1,14 +1,16 @@
 "use strict";
-const all = selector => Array.from(document.querySelectorAll(selector));
-const setAll = (selector, open) => all(selector).forEach(details => { details.open = open; });
 
-for (const [id, open] of [["open", true], ["close", false]]) {
-  const button = document.getElementById(id);
+/** @param {string} selector @returns {HTMLDetailsElement[]} */
+const all = selector => Array.from(document.querySelectorAll(selector));
+
+for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (document.querySelectorAll("#open, #close"))) {
   button.hidden = false;
-  button.addEventListener("click", () => setAll("details.answer", open));
+  button.addEventListener("click", () =>
+    all("details.answer").forEach(details => { details.open = button.id === "open"; }));
 }
 
 // On paper nothing can be opened.
+/** @type {HTMLDetailsElement[]} */
 let closed = [];
 addEventListener("beforeprint", () => {
   closed = all("details:not([open])");

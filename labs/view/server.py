@@ -149,6 +149,7 @@ class Server:
         return response
 
     async def _tell(self, response: web.StreamResponse, place: int) -> None:
+        here = False  # whether the page was told that it has all that had been
         while True:
             while place < len(self._entries):
                 until = min(place + AT_ONCE, len(self._entries))
@@ -160,6 +161,9 @@ class Server:
                 if told:
                     data = f"id: {place}\ndata: [{','.join(told)}]\n\n"
                     await response.write(data.encode())
+            if not here:
+                here = True
+                await response.write(b"event: here\ndata:\n\n")
             if self._over is not None:
                 await response.write(f"event: over\ndata: {self._over}\n\n".encode())
                 return

@@ -20,6 +20,7 @@ OPEN = "!document.getElementById('line').disabled"
 BUTTON = "[...document.querySelectorAll('#words button')].find(b => b.textContent === '{}').click()"
 CONNECTION = "document.getElementById('connection').textContent"
 ENDED = "The run has ended. The report has all of it."
+FIRST_CHOICE = "'#choices label:nth-child(1) input'"
 RULES = """[...document.querySelectorAll('#tables table tbody tr:not(.ended)')]
     .map(row => [row.closest('table').dataset.node,
         ...[...row.cells].slice(1, 4).map(cell => cell.textContent)])"""
@@ -110,7 +111,8 @@ def test_what_is_typed_on_the_page_is_done_and_shown(chromium, running):
         until_listed(page, "ICMP echo request")
         page.until("document.getElementById('doings').textContent.includes('bob$ ping -c 1 -W 1')")
         type_line(page, "nobody ping 10.0.0.1")
-        answers(page, "nobody is not a node")
+        answers(page, "> nobody ping 10.0.0.1nobody is not a node")
+        page.until("document.getElementById('line').value === 'nobody ping 10.0.0.1'")
         assert page.complaints() == []
 
 
@@ -252,8 +254,19 @@ def test_the_next_step_is_a_button(chromium, tmp_path):
             terminal.expect("The belief behind it: A NAPT makes a second connection")
             terminal.expect("Step 2")
             terminal.expect("next step")
+            # The page still shows the first step, and leads to the second before that acts.
+            page.until("document.getElementById('next').textContent === 'Go to step 2'")
+            page.evaluate("document.getElementById('back-step').click()")
+            page.evaluate(f"document.querySelector({FIRST_CHOICE}).click()")  # too late
+            page.evaluate("document.getElementById('next').click()")
+            assert page.evaluate("document.getElementById('next').textContent") == "Next step"
+            step = "document.getElementById('step').textContent"
+            assert page.evaluate(step).startswith("Step 2 of 3")
+            with chromium.page(1280, 900) as late:
+                late.open(url[0])
+                late.until(f"{step}.startsWith('Step 2 of 3')")
             terminal.type("a\n")
-            terminal.expect("You predict: 198.51.100.10: the server")
+            assert "You predict" not in terminal.expect("You predict: 198.51.100.10: the server")
             page.until(at_the_end("document.querySelector('#choices input').checked"))
             told = page.evaluate("document.getElementById('said').textContent")
             assert told.startswith("Step 1: Who opens the connections")
@@ -275,6 +288,12 @@ def test_an_exercise_is_done_on_the_page(chromium, tmp_path):
             page.open(found[0])
             page.until(OPEN)
             assert page.evaluate("document.getElementById('next').hidden")
+            task = "document.querySelector('#step pre')?.textContent"
+            assert page.until(task).startswith("bob curl -m 2 -o holiday.jpg http://")
+            type_line(page, "bob curl -sS -m 1 http://24.9.3.7:8000/")
+            answers(page, "timed out")
+            page.evaluate(BUTTON.format("why"))
+            answers(page, "no-rule")
             type_line(page, "hint")
             answers(page, "1. Let bob try")
             type_line(page, "rule add napt_a tcp 8000 -> 10.0.0.7:8000")

@@ -22,8 +22,8 @@ WAY = [("a1:eth0", True, INSIDE), ("napt_a1:lan0", False, INSIDE), ("napt_a1:wan
 EVIL = "<img src=x onerror=\"document.title='owned'\">"
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory):
+def write_matrix(folder):
+    """A matrix of two cells, of which one is not as predicted."""
     types, _ = chosen("symmetric", None)
     field = Field(types, behind_carrier=False)
     packet = decode_ipv4(bytes(IP(udp(*INSIDE))))
@@ -35,7 +35,12 @@ def report(tmp_path_factory):
         Result(cells[0], Way.FAILS, [EVIL], 0.1, journeys=journeys),
         Result(cells[1], Way.DIRECT, [], 0.1),
     ]
-    return write_page(results, field, tmp_path_factory.mktemp("matrix")).as_uri()
+    return write_page(results, field, folder)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    return write_matrix(tmp_path_factory.mktemp("matrix")).as_uri()
 
 
 def test_a_click_on_a_cell_shows_its_packets(chromium, report):

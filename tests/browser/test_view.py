@@ -5,7 +5,6 @@ Set NAPT_LAB_SCREENSHOTS to a folder to look at the pages yourself.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
@@ -16,8 +15,8 @@ from napt_lab.labs.report.page import write_report
 from napt_lab.labs.view.page import report_inset
 from napt_lab.labs.view.run_data import run_records
 from tests.browser.test_report import hard_to_read
-from tests.unit.labs.report_run import BEGAN, connection, rule
-from tests.unit.labs.view_run import record_run
+from tests.unit.labs.report_run import BEGAN, rule
+from tests.unit.labs.view_run import record_run, write_many
 
 PICTURES = os.environ.get("NAPT_LAB_SCREENSHOTS")
 EVIL = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
@@ -91,6 +90,20 @@ def test_it_plays_and_pauses_by_keyboard(page):
     assert page.evaluate(VALUE) == there
 
 
+def test_a_frame_that_began_before_play_was_pressed_moves_nothing(page):
+    moved = page.evaluate(f"""new Promise(done => {{
+        const real = requestAnimationFrame;
+        const [pressed, before] = [performance.now(), {VALUE}];
+        window.requestAnimationFrame = show => real(() => {{
+            window.requestAnimationFrame = real;
+            show(pressed - 8);
+            done({VALUE} - before);
+        }});
+        document.getElementById('play').click();
+    }})""")
+    assert moved == 0
+
+
 def test_in_a_napt_the_row_that_rewrites_lights_up_with_both_addresses(page):
     forward(page, LIT)
     row = page.evaluate(f"{LIT}.textContent")
@@ -110,6 +123,16 @@ def test_a_dropped_packet_breaks_with_its_reason(page):
     assert "dropped: no-rule" in page.evaluate(f"{CROSS}.closest('.packet').textContent")
     if PICTURES:
         page.screenshot(Path(PICTURES) / "view-drop.png")
+
+
+def test_claims_are_seen_and_at_the_end_they_come_first(page):
+    go_to(page, page.evaluate("Number(document.getElementById('slider').max)"))
+    page.evaluate("document.querySelector('#step p').textContent = 'A long story. '.repeat(200)")
+    boxes = """['checks', 'step'].map(id => document.getElementById(id).getBoundingClientRect())
+        .map(({top, height}) => [top, height])"""
+    (checks, height), (step, _) = page.evaluate(boxes)
+    assert height > 40
+    assert checks < step
 
 
 def test_any_moment_looks_the_same_forward_and_back(page):
@@ -139,6 +162,24 @@ def test_tables_are_as_they_were_then(page):
     assert "1 × no-rule" in page.evaluate("document.getElementById('tables').textContent")
 
 
+def test_a_new_row_is_new_for_a_while(page):
+    """Between two moments at which nothing else changes."""
+    word = "document.querySelector('#tables tbody th').textContent"
+    sign = "document.querySelector('#picture .row text').textContent.slice(0, 1)"
+    classes = "document.querySelector('#picture .row').getAttribute('class').trim()"
+    forward(page, "document.querySelector('#tables tbody tr')")
+    page.until(f"{word} !== ''")
+    added = page.evaluate(VALUE)
+    while page.evaluate(word) != "new":
+        go_to(page, added := added + 100)
+    assert page.evaluate(f"[{sign}, {classes}]") == ["▸", "row fresh"]
+    go_to(page, added + 2500)
+    assert page.evaluate(word) == ""
+    assert page.evaluate(f"[{sign}, {classes}]") == ["▸", "row"]
+    go_to(page, added)
+    assert page.evaluate(word) == "new"
+
+
 def test_a_packet_is_followed_and_its_changed_bytes_are_marked_and_named(page):
     forward(page, LIT)
     page.evaluate("document.querySelector('#packets button.now').click()")
@@ -159,7 +200,7 @@ def test_filters(page):
     forward(page, LIT)
     page.evaluate("document.querySelector('#protocols input[value=tcp]').click()")
     assert page.evaluate(PACKETS) == 0
-    assert page.evaluate("document.querySelectorAll('#packets li').length") == 0
+    assert page.evaluate("document.getElementById('packets').textContent") == "No packet to show."
     page.evaluate("document.querySelector('#protocols input[value=tcp]').click()")
     assert page.evaluate(PACKETS) > 0
     page.evaluate("""document.querySelector('#picture [data-node="alice"]')
@@ -192,6 +233,20 @@ def test_a_prediction_is_kept_and_answered(page):
     assert said == "You predicted it: plainplain"
 
 
+def test_once_a_step_acts_only_what_was_predicted_is_shown(page):
+    shown = "[...document.querySelectorAll('#choices label')].filter(l => l.checkVisibility())"
+    texts = f"{shown}.map(label => label.textContent)"
+    begin = page.evaluate(VALUE)
+    assert page.evaluate(texts) == ["plain", "nowhere"]
+    go_to(page, begin + 1600)
+    assert page.evaluate(texts) == []
+    go_to(page, begin)
+    page.evaluate("document.querySelectorAll('#choices input')[1].click()")
+    assert page.evaluate(texts) == ["plain", "nowhere"]
+    go_to(page, begin + 1600)
+    assert page.evaluate(texts) == ["nowhere"]
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_can_be_read_on_every_screen(chromium, report, width, scheme):
@@ -210,6 +265,31 @@ def test_it_can_be_read_on_every_screen(chromium, report, width, scheme):
 
 
 MARKED = {"10.0.0.7:8080"}  # it stands on a mark; test_marks_can_be_read looks at it
+
+
+def test_on_a_phone_each_press_brings_the_packet_into_sight(chromium, report):
+    with chromium.page(390, 844) as page:
+        page.open(report[1])
+        forward(page, PACKETS)
+        places = set()
+        for _ in range(12):
+            left, right, x = page.evaluate("""(() => {
+                const {left, right} = document.getElementById('screen').getBoundingClientRect();
+                const all = document.querySelectorAll('#picture .packet > :first-child');
+                const packet = all[all.length - 1].getBoundingClientRect();
+                return [left, right, packet.x + packet.width / 2];
+            })()""")
+            assert left < x < right
+            places.add(page.evaluate("document.getElementById('screen').scrollLeft"))
+            page.evaluate("document.getElementById('forward').click()")
+        assert len(places) > 1
+
+
+def test_what_firefox_shows_otherwise_than_chromium_is_said(page):
+    """It breaks no line between labels, and shows the points of a list that has no margin."""
+    style = "getComputedStyle(document.getElementById({!r}))"
+    assert page.evaluate(style.format("protocols") + ".flexWrap") == "wrap"
+    assert page.evaluate(style.format("doings") + ".listStyleType") == "none"
 
 
 def test_without_motion_packets_stand_still_between_their_stops(chromium, report):
@@ -267,26 +347,9 @@ def test_without_javascript_it_is_the_report(chromium, report):
 
 
 def test_ten_thousand_packets_do_not_stutter(chromium, tmp_path):
-    entries, _ = write(tmp_path, frames=connection(segments=0))
-    packets = [e for e in entries if e["kind"] == "packet"]
-    others = [e for e in entries if e["kind"] != "packet"]
-    began = next(e["t"] for e in others if e["kind"] == "step")
-    many = []
-    for number in range(10_000):
-        packet = json.loads(json.dumps(packets[number % len(packets)]))
-        late = number * 0.001 + began - packet["t"]
-        packet["t"] += late
-        for hop in packet["hops"]:
-            hop[1] += late
-        many.append(packet)
-    end = [e | {"t": e["t"] + 600} for e in others if e["kind"] == "end"]
-    head = [e for e in others if e["t"] <= began and e["kind"] != "end"]
-    text = Path(tmp_path / "report.html").read_text(encoding="utf-8")
-    data = json.dumps([*head, *many, *end])
-    text = re.sub(r'(id="run">).*?(</script>)', lambda m: m[1] + data + m[2], text, flags=re.DOTALL)
-    (tmp_path / "many.html").write_text(text, encoding="utf-8")
+    report = write_many(tmp_path, 10_000)
     with chromium.page(1280, 900) as page:
-        page.open((tmp_path / "many.html").as_uri())
+        page.open(report.as_uri())
         moments = 100
         before = page.processor_time()
         under_way = page.evaluate(f"""(async () => {{

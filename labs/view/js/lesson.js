@@ -19,24 +19,24 @@ export class Lesson {
     this._asked = ''; // which choices are shown
   }
 
-  /** @param {State} state */
-  show(state) {
-    this._showStep(state);
+  /** @param {State} state @param {boolean} isOpen whether its question can be answered */
+  show(state, isOpen) {
+    this._showStep(state, isOpen);
     const left = state.doings.length - DOINGS;
     replace(this._doings, ...(left > 0 ? [html('li', { class: 'quiet' }, `… ${left} before`)] : []),
       ...state.doings.slice(-DOINGS).map(doing => html('li', {}, ...lines(doing))));
     this._doings.scrollTop = this._doings.scrollHeight;
-    replace(this._checks, ...state.checks.map(check => this._check(check)),
-      ...state.troubles.map(text => html('li', { class: 'failed' }, visible(text))),
-      ...(state.end ? [this._end(state)] : []));
+    replace(this._checks, ...(state.end ? [this._end(state)] : []),
+      ...state.checks.map(check => this._check(check)),
+      ...state.troubles.map(text => html('li', { class: 'failed' }, visible(text))));
   }
 
-  /** @param {State} state */
-  _showStep(state) {
+  /** @param {State} state @param {boolean} isOpen */
+  _showStep(state, isOpen) {
     const { step, lab, part } = state;
     if (step) {
       replace(this._step, html('h3', {}, `Step ${step.number} of ${step.of}: ${step.title}`),
-        html('p', {}, ...withCode(visible(step.say))));
+        ...paragraphs(visible(step.say)));
     } else {
       replace(this._step, html('h3', {}, lab?.title ?? part?.title ?? 'The network'),
         html('p', {}, ...withCode(lab?.intro ?? 'Packets that pass are shown here.')));
@@ -46,8 +46,10 @@ export class Lesson {
     if (!step?.ask) return;
     replace(byId('ask'), html('b', {}, 'Predict: '), ...withCode(visible(step.ask)));
     const own = state.predictions.get(step.number);
-    this._showChoices(step, this._said(state, step.number));
-    this._choices.hidden = own !== undefined;
+    const said = this._said(state, step.number);
+    this._showChoices(step, said, isOpen);
+    this._choices.hidden = own !== undefined || (state.acting && !said);
+    this._choices.classList.toggle('made', state.acting);
     const told = own ?? (state.doings.length ? undefined : state.predictions.get(step.number - 1));
     byId('said').hidden = !told;
     if (told) {
@@ -62,8 +64,8 @@ export class Lesson {
     return this._answers.get(number) ?? said.get(number) ?? predictions.get(number)?.said ?? '';
   }
 
-  /** @param {Step} step @param {string} said */
-  _showChoices(step, said) {
+  /** @param {Step} step @param {string} said @param {boolean} isOpen */
+  _showChoices(step, said, isOpen) {
     const asked = `${step.number} ${step.ask}`;
     if (asked !== this._asked) {
       this._asked = asked;
@@ -78,6 +80,7 @@ export class Lesson {
       this._choices.replaceChildren(...choices, ...(step.usage && !choices.length ? [number] : []));
     }
     for (const input of this._choices.querySelectorAll('input')) {
+      input.disabled = !isOpen;
       if (input.type === 'radio') input.checked = input.value === said;
       else if (said && document.activeElement !== input) input.value = said.replace(/\D/g, '');
     }
@@ -103,12 +106,18 @@ export class Lesson {
       /** @type {const} */ ([prediction, this._said(state, prediction.step)])).filter(([, text]) => text);
     const wrong = said.filter(([prediction, text]) => text !== prediction.seen);
     const words = state.end?.claims ? `The end. Claims: ${state.end.claims}.` : 'The end.';
-    return html('li', { class: state.end?.passed ? 'passed' : 'failed' }, html('b', {}, words),
+    return html('li', { class: state.end?.passed ? 'end passed' : 'end failed' }, html('b', {}, words),
       html('ol', {}, ...(state.end?.learned ?? []).map(sentence => html('li', {}, ...withCode(sentence)))),
       ...(said.length ? [html('p', {}, html('b', {}, `${said.length - wrong.length} of ${said.length} predictions were right.`))] : []),
       html('ul', {}, ...wrong.map(([prediction, text]) => html('li', {}, `Step ${prediction.step}. `,
         ...outcome(prediction, text)))));
   }
+}
+
+/** Paragraphs of a text; one that is set in is a command. @param {string} text */
+function paragraphs(text) {
+  return text.trimEnd().split(/\n\s*\n/).map(part => (part.startsWith('    ')
+    ? html('pre', { tabindex: 0 }, part.replace(/^ {4,}/gm, '')) : html('p', {}, ...withCode(part))));
 }
 
 /** What was said, what was seen, and why that is so. @param {Prediction} prediction @param {string} said */

@@ -5,14 +5,28 @@ import { byId, html } from './dom.js';
 
 const SHOWN = 30; // answers
 
-/** @param {(entries: Entry[]) => void} add @param {(ended: string) => void} over */
-export function listen(add, over) {
+/**
+ * `here` is called once, after all that had been when the page was opened.
+ * @param {(entries: Entry[]) => void} add @param {() => void} here @param {(ended: string) => void} over
+ */
+export function listen(add, here, over) {
   /** @type {Entry[]} */
   let come = [];
+  let isHere = false;
+  const give = () => {
+    add(come);
+    come = [];
+  };
   const stream = new EventSource('stream');
   stream.addEventListener('message', event => {
-    if (!come.length) requestAnimationFrame(() => { add(come); come = []; });
+    if (!come.length && isHere) requestAnimationFrame(give);
     come.push(...JSON.parse(event.data));
+  });
+  stream.addEventListener('here', () => {
+    if (isHere) return;
+    isHere = true;
+    give();
+    here();
   });
   stream.addEventListener('over', event => {
     stream.close();
@@ -28,7 +42,7 @@ export function say(text) {
   byId('connection').textContent = text;
 }
 
-/** Ask the lab to do something. @param {string} what @param {Record<string, string>} [fields] */
+/** Ask the lab to do something; whether it went well. @param {string} what @param {Record<string, string>} [fields] */
 async function ask(what, fields = {}) {
   const answers = byId('answers');
   /** @param {string} kind @param {string} text */
@@ -42,9 +56,12 @@ async function ask(what, fields = {}) {
       method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(fields),
     });
     const { text } = await answer.json();
+    if (text && fields.line && what === 'do') show('prompt', `> ${fields.line}`); // answers may come later
     if (text) show(answer.ok ? 'quiet' : 'bad', text);
+    return answer.ok;
   } catch {
     show('bad', 'The lab does not answer.');
+    return false;
   }
 }
 
@@ -53,19 +70,25 @@ export function predict(typed) {
   ask('predict', { line: typed });
 }
 
-/** Make the forms work. */
-export function connectForms() {
+/** Make the forms work. @param {() => boolean} catchUp goes to the newest step, if it was not shown yet */
+export function connectForms(catchUp) {
   const line = /** @type {HTMLInputElement} */ (byId('line'));
-  byId('type').addEventListener('submit', event => {
+  byId('type').addEventListener('submit', async event => {
     event.preventDefault();
-    if (line.value.trim()) ask('do', { line: line.value });
+    const typed = line.value;
     line.value = '';
+    if (!typed.trim()) return;
+    const well = await ask('do', { line: typed });
+    if (well || line.value) return;
+    line.value = typed; // to be put right, or to be typed over
+    line.select();
   });
-  byId('next').addEventListener('click', () => ask('next'));
+  byId('next').addEventListener('click', () => catchUp() || ask('next'));
 }
 
-/** What can be done now, and what the nodes are. @param {Pause} pause @param {string[]} nodes */
-export function allow({ open, next, words }, nodes) {
+/** What can be done now, what the nodes are, and which step was not shown yet. @param {Pause} pause @param {string[]} nodes @param {number} [ahead] */
+export function allow({ open, next, words }, nodes, ahead) {
+  byId('next').textContent = ahead ? `Go to step ${ahead}` : 'Next step';
   /** @type {HTMLInputElement} */ (byId('line')).disabled = !open;
   /** @type {HTMLButtonElement} */ (byId('next')).disabled = !open;
   byId('next').hidden = !next;

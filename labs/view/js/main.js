@@ -21,7 +21,7 @@ class View {
   constructor() {
     this.timeline = new Timeline();
     this._history = new History(this.timeline.cues);
-    this._lesson = new Lesson(typed => this.player.live && this._pause.next && predict(typed));
+    this._lesson = new Lesson(typed => this.player.live && predict(typed));
     this._tables = new Tables(byId('tables'));
     this.filter = new Filter(() => this.show());
     this.player = new Player(this.timeline, flight => this._isShown(flight), () => this.show());
@@ -97,15 +97,45 @@ class View {
     const rewritings = this._scene.show(state, flights, now,
       { chosen: this._chosen, node: this.filter.node, still: this._still.matches });
     this._tables.show(state, rewritings, this.player.now);
-    if (changed || state.end) this._lesson.show(state);
+    // The lab that goes on takes a prediction only for the step that it is at.
+    const isOpen = !this.player.live || (this._pause.next && this._newestStep()?.step === state.step);
+    if (changed || state.end) this._lesson.show(state, isOpen);
     const listed = this._listed(state);
     const newest = flights[flights.length - 1] ?? this.timeline.newest(this.player.now);
     const hop = this._chosen && state.part ? hopNow(state.part.picture, this._chosen, this.player.now) : 0;
     this._list.show(listed, newest, this._chosen, hop);
     byId('unfollow').hidden = byId('flow-of').hidden = !this._chosen;
-    if (this.player.live) allow(this._pause, state.part?.picture.nodes.map(n => n.name) ?? []);
+    if (this.player.live) {
+      const ahead = this._newestStep();
+      allow(this._pause, state.part?.picture.nodes.map(n => n.name) ?? [],
+        ahead && ahead.at > this.player.now ? ahead.step.number : undefined);
+    }
     this._announce(state, newest);
     if (flights.length) this._keepInSight(flights[flights.length - 1], now);
+  }
+
+  _newestStep() {
+    for (let i = this.timeline.cues.length - 1; i >= 0; i -= 1) {
+      const { at, entry } = this.timeline.cues[i];
+      if (entry.kind === 'step') return { at, step: entry };
+    }
+    return undefined;
+  }
+
+  /** Go on to the step that the lab is at, if it was not shown yet. */
+  catchUp() {
+    const newest = this._newestStep();
+    if (!newest || newest.at <= this.player.now) return false;
+    this.player.goTo(newest.at + 1);
+    this.player.toggle();
+    return true;
+  }
+
+  /** A page that is opened late begins where the lab waits. */
+  begin() {
+    if (this._pause.next) this.catchUp();
+    else if (this._pause.open) this.player.goTo(this.timeline.end);
+    if (!this.player.playing) this.player.toggle();
   }
 
   /** The packets of this part that pass the filter. @param {State} state */
@@ -141,7 +171,8 @@ class View {
     const { x } = place(picture, flight, now);
     const at = x * screen.scrollWidth / picture.width;
     const wanted = Math.max(0, Math.min(at - screen.clientWidth / 3, screen.scrollWidth - screen.clientWidth));
-    screen.scrollLeft += (wanted - screen.scrollLeft) * (this._still.matches ? 1 : 0.12);
+    const glides = this.player.playing && !this._still.matches;
+    screen.scrollLeft += (wanted - screen.scrollLeft) * (glides ? 0.12 : 1);
   }
 
   /** For those who hear the page: the step and its verdicts; at a pause, the packet as well. @param {State} state @param {Flight | undefined} newest */
@@ -169,7 +200,6 @@ function start() {
   const entries = JSON.parse(data?.textContent ?? '[]');
   if (data && !entries.some(entry => entry.kind === 'part')) return; // there was no network
   byId('view').hidden = false;
-  document.body.classList.add('has-view');
   const view = new View();
   if (data) {
     view.add(entries);
@@ -178,13 +208,12 @@ function start() {
     return;
   }
   view.player.live = true;
-  connectForms();
-  listen(entries => view.add(entries), words => {
+  connectForms(() => view.catchUp());
+  listen(entries => view.add(entries), () => view.begin(), words => {
     say(words);
     view.player.live = false;
     allow(CLOSED, []);
   });
-  view.player.toggle();
 }
 
 start();

@@ -51,6 +51,7 @@ export class PacketList {
     const start = Math.max(0, Math.min(at - BEFORE, flights.length - ROWS));
     const focused = document.activeElement?.getAttribute('data-flight');
     this._list.replaceChildren(...flights.slice(start, start + ROWS).map(flight => this._row(flight, newest, chosen)));
+    if (!flights.length) this._list.append(html('li', { class: 'quiet none' }, 'No packet to show.'));
     if (focused) this._list.querySelector(`[data-flight="${focused}"]`)?.dispatchEvent(new Event('refocus'));
     if (chosen) this._showDetail(chosen.packet, hop);
     else replace(this._detail, html('p', { class: 'quiet' }, 'Choose a packet to follow it and to see its bytes.'));

@@ -32,6 +32,7 @@ export class Player {
     for (const [id, act] of Object.entries(this._acts())) byId(id).addEventListener('click', act);
     document.addEventListener('keydown', event => this._key(event));
     this._tell();
+    this._tellButtons();
   }
 
   /** What each button does. @returns {Record<string, () => void>} */
@@ -54,7 +55,7 @@ export class Player {
   /** @param {number} change */
   setSpeed(change) {
     this._speed = Math.max(0, Math.min(SPEEDS.length - 1, this._speed + change));
-    this._tell();
+    this._tellButtons();
   }
 
   toggle() {
@@ -65,6 +66,7 @@ export class Player {
       requestAnimationFrame(time => this._tick(time));
     }
     this._tell();
+    this._tellButtons();
     this._changed();
   }
 
@@ -109,11 +111,15 @@ export class Player {
   /** @param {number} time */
   _tick(time) {
     if (!this.playing) return;
-    this.now += Math.min(100, time - this._frame) * this.speed;
+    // A frame's time is when it began, which may be before the button was pressed.
+    this.now += Math.max(0, Math.min(100, time - this._frame)) * this.speed;
     this._frame = time;
     if (this.now >= this._timeline.end) {
       this.now = this._timeline.end;
-      if (!this.live) this.playing = false;
+      if (!this.live) {
+        this.playing = false;
+        this._tellButtons();
+      }
     }
     this._tell();
     this._changed();
@@ -125,6 +131,9 @@ export class Player {
     this._slider.max = String(Math.ceil(end));
     this._slider.value = String(this.now);
     this._slider.setAttribute('aria-valuetext', `${Math.round(100 * this.now / Math.max(1, end))} % of the run`);
+  }
+
+  _tellButtons() {
     const button = byId('play');
     byId('play-sign').setAttribute('d', this.playing ? 'M5 4h5v16h-5zM14 4h5v16h-5z' : 'M6 4v16l14 -8z');
     button.setAttribute('aria-label', this.playing ? 'Pause' : 'Play');

@@ -7,11 +7,11 @@ import { svg, counted } from './dom.js';
 import { place } from './geometry.js';
 import { shape } from './shapes.js';
 import { endsAt } from './timeline.js';
+import { FRESH, TablesLook } from './state.js';
 
 const ROWS = 5; // of a table, in its NAPT
 const ROW = 15; // pixels
 const LETTER = 6.65; // width of one in a label
-const FRESH = 2500; // ms that a new row, and one that has ended, can be told from others
 const LABELLED = 4; // packets that have words beside them
 
 /** What a NAPT does to a packet just now. @typedef {{node: string, rule: Rule | undefined, old: string, fresh: string}} Rewriting */
@@ -25,6 +25,7 @@ export class Scene {
     this._picture = undefined;
     this._tables = svg('g');
     this._packets = svg('g');
+    this._look = new TablesLook();
     /** @type {Map<Flight, SVGElement>} */
     this._drawn = new Map();
   }
@@ -109,7 +110,7 @@ export class Scene {
       this._drawn.get(flight)?.remove();
       this._drawn.delete(flight);
     }
-    this._drawTables(state, rewritings, now);
+    if (this._look.changes(state, rewritings, now)) this._drawTables(state, rewritings, now);
     for (const element of this._svg.querySelectorAll('.node')) {
       element.classList.toggle('chosen', element.getAttribute('data-node') === look.node);
     }
@@ -220,8 +221,7 @@ export class Scene {
       }
       groups.push(svg('g', {}, ...lines));
     }
-    const fresh = svg('g', {}, ...groups);
-    if (fresh.innerHTML !== this._tables.innerHTML) this._tables.replaceChildren(...fresh.childNodes);
+    this._tables.replaceChildren(...groups);
   }
 }
 

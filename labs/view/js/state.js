@@ -8,6 +8,8 @@
 
 const EVERY = 64; // cues from one copy to the next
 const ENDED_KEPT = 12;
+/** For so long (ms) a new row, and one that has ended, can be told from others. */
+export const FRESH = 2500;
 
 export class State {
   constructor() {
@@ -17,6 +19,8 @@ export class State {
     this.part = undefined;
     /** @type {Step | undefined} */
     this.step = undefined;
+    /** Whether the step acts: then it is too late to predict. */
+    this.acting = false;
     /** @type {Map<string, Map<number, Row>>} each NAPT's table */
     this.tables = new Map();
     /** @type {Map<string, number>} where a table was too long to be listed: how many rules */
@@ -72,8 +76,11 @@ export class State {
         this.drops = new Map();
         break;
       case 'step':
-        Object.assign(this, { step: entry, doings: [], checks: [], troubles: [] });
+        Object.assign(this, { step: entry, acting: false, doings: [], checks: [], troubles: [] });
         this.predictions.delete(entry.number);
+        break;
+      case 'working':
+        this.acting = true;
         break;
       case 'predicted':
         this.said.set(entry.step, entry.said);
@@ -135,6 +142,21 @@ export class State {
     if (table.ports) this.ports.set(table.node, table.ports);
     else this.ports.delete(table.node);
     this.drops.set(table.node, new Map(Object.entries(table.drops)));
+  }
+}
+
+/** Knows how tables looked last, so that they are drawn only when they change. */
+export class TablesLook {
+  /** Whether they look different now. @param {State} state @param {import('./scene.js').Rewriting[]} rewritings @param {number} now */
+  changes(state, rewritings, now) {
+    let fresh = 0;
+    for (const rows of state.tables.values()) for (const { since } of rows.values()) fresh += Number(now - since < FRESH);
+    const ended = state.ended.filter(({ at }) => now - at < FRESH && now >= at).length;
+    const look = `${fresh} ${ended} ${rewritings.map(r => `${r.node} ${r.rule?.id} ${r.fresh}`)}`;
+    const same = state === this._state && look === this._look;
+    this._state = state;
+    this._look = look;
+    return !same;
   }
 }
 

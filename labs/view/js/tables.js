@@ -3,20 +3,22 @@
 /** @import {State} from './state.js' */
 /** @import {Rewriting} from './scene.js' */
 import { portMap } from './ports.js';
+import { FRESH, TablesLook } from './state.js';
 import { html, replace, counted, visible } from './dom.js';
 
 const ROWS = 8;
 const HEADS = ['', 'Protocol', 'Inside', 'Outside', 'Remote', 'Made by'];
-const FRESH = 2500;
 
 export class Tables {
   /** @param {Element} element */
   constructor(element) {
     this._element = element;
+    this._look = new TablesLook();
   }
 
   /** @param {State} state @param {Rewriting[]} rewritings @param {number} now */
   show(state, rewritings, now) {
+    if (!this._look.changes(state, rewritings, now)) return;
     const lit = new Map(rewritings.map(r => [`${r.node} ${r.rule?.id}`, r]));
     replace(this._element, ...[...state.tables].map(([node, rows]) => {
       const total = Math.max(state.totals.get(node) ?? 0, rows.size);
