@@ -189,8 +189,8 @@ def test_whose_variant_answers_fit(tmp_path):
 
 def test_the_page_of_a_variant_has_no_button_for_its_solution():
     exercise = EXERCISES[0]
-    assert buttons(exercise) == ["check", "hint", "reset", "solve", "next"]
-    assert buttons(load(exercise.path, STUDENTS[0])) == ["check", "hint", "reset", "next"]
+    assert buttons(exercise) == ["why", "check", "hint", "reset", "solve", "next"]
+    assert buttons(load(exercise.path, STUDENTS[0])) == ["why", "check", "hint", "reset", "next"]
     for student in (None, STUDENTS[0]):
         prompt = object.__new__(ExerciseCLI)
         prompt._exercise = load(exercise.path, student)
