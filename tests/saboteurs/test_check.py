@@ -364,7 +364,9 @@ def test_no_kind_is_left_out():
     text = YAML + "".join(f"  - {sentence}\n" for sentence in SABOTEURS)
     said = [e.assertion for e in loads(text.encode(), Path("t.yaml")).expect]
     kinds = set(get_args(Assertion)) - {Maps, Filters, Hairpins, Is, KeepsConnection}
-    assert {type(assertion) for assertion in said} == kinds
+    assert {type(assertion) for assertion in said} == kinds, (
+        "in SABOTEURS, give each kind a sentence and a fault"
+    )
     reached = [assertion for assertion in said if isinstance(assertion, Reaches)]
     assert {assertion.protocol for assertion in reached} == set(Protocol)
     assert {assertion.via for assertion in reached} == {None, *Via} - {Via.RELAYED}

@@ -107,7 +107,7 @@ def test_the_error_that_the_readme_shows(tmp_path, monkeypatch):
     Path("home.yaml").write_text(topology.replace("runs: [web]", "runs: [webserver]"))
     with pytest.raises(TopologyError) as caught:
         load(Path("home.yaml"))
-    assert caught.value.problems == [shown]
+    assert caught.value.problems == [shown], "README.md shows this error: change it there as well"
 
 
 def test_links(page):

@@ -314,5 +314,5 @@ def test_the_table_in_docs_has_the_words_of_today():
         assert f"## RFC {chapter.rfc}: {chapter.title}\n" in text
         for requirement in chapter.requirements:
             row = f"| {requirement.name} | {requirement.level} | {requirement.words} |"
-            assert row in text, "make it anew: the file says how"
+            assert row in text, "make docs/conformance.md anew: its head says how"
     assert len(written.verdicts(text)) == len(REQUIREMENTS)

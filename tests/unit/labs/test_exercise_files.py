@@ -52,20 +52,23 @@ def state(tmp_path, monkeypatch):
 
 
 def test_every_level_has_exercises_and_every_file_is_one_of_them():
-    assert all(names(level) for level in LEVELS)
+    without = [level for level in LEVELS if not names(level)]
+    assert not without, f"write an exercise for {without}: labs/exercises/LEVEL-NUMBER-NAME.yaml"
     assert sorted(FOLDER.glob("*.yaml")) == sorted(exercise.path for exercise in EXERCISES)
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
 def test_an_exercise_is_whole(exercise, tmp_path):
     assert exercise.hints
-    assert len(exercise.mistakes) >= 3
+    name, number = exercise.path.name, len(exercise.mistakes)
+    assert number >= 3, f"{name} has {number} of `mistakes`: think of 3 or more"
     says = [mistake.says for mistake in exercise.mistakes]
     assert len(set(says)) == len(says)
     topology = exercise.topology()
     assert sum(d.points for d in exercise.done) + sum(e.points for e in topology.expect) > 0
-    assert exercise.path.name in (FOLDER / "README.md").read_text() or (
-        f"`{exercise.name}`" in (FOLDER / "README.md").read_text()
+    page = (FOLDER / "README.md").read_text()
+    assert name in page or f"`{exercise.name}`" in page, (
+        f"put {exercise.name} into the table of exercises in labs/exercises/README.md"
     )
     for answer in (exercise.solution, *(mistake.answer for mistake in exercise.mistakes)):
         file = tmp_path / "answers.yaml"

@@ -25,7 +25,7 @@ def test_three_sentences_are_on_the_page(lab_id):
 
 @pytest.mark.parametrize("lab_id", LABS)
 def test_what_comes_next_can_be_typed(lab_id):
-    assert lab_id in LEVELS
+    assert lab_id in LEVELS, "put it into LEVELS in labs/exercises/exercise.py"
     for level in re.findall(r"`make lab-(\w+)`", what_next(lab_id)):
         assert level in LABS
     for level in re.findall(r"`make exercise-(\w+)`", what_next(lab_id)):

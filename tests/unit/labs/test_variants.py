@@ -47,12 +47,14 @@ def test_a_thousand_variants_have_hardly_anything_in_common(exercise):
     there = words_of(re.sub(r"^vary:.*(?:\n .*)*", "", exercise.path.read_text(), flags=re.M))
     drawn = [variant_values(exercise.path, student) for student in STUDENTS]
     varied = list(drawn[0])
-    assert distinctive(exercise.path)
+    name = exercise.path.name
+    assert distinctive(exercise.path), f"{name}: put addresses or ports into `vary`"
     for values in drawn:
         assert list(values) == varied
         assert len({*values.values()} | there) == len(values) + len(there), values
         networks = {(old.rpartition(".")[0], new.rpartition(".")[0])
                     for old, new in values.items() if re.fullmatch(r"[\d.]{7,}", old)}  # fmt: skip
+        assert networks, f"{name}: put an address into `vary`"
         olds, news = zip(*networks, strict=True)
         assert len(set(olds)) == len(set(news)) == len(networks)
     own = set(distinctive(exercise.path))
@@ -80,7 +82,8 @@ def test_a_variant_is_whole_and_as_hard_as_the_exercise(exercise):
         assert variant.case < len(cases(exercise))
         values = variant_values(exercise.path, student)
         assert variant.solution == tuple(replaced(line, values) for line in case.solution)
-        assert replaced(case.task, values) == variant.task != case.task
+        assert replaced(case.task, values) == variant.task
+        assert variant.task != case.task, f"{exercise.path.name}: put a word of `task` into `vary`"
         assert len(variant.mistakes) == len(case.mistakes)
         assert str(variant.topology().sites) == replaced(str(case.topology().sites), values)
         assert variant.id == exercise.id

@@ -231,7 +231,8 @@ def test_every_sentence_of_the_handbook_is_understood():
     handbook = (ROOT / "topologies" / "README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```yaml\n(title: Everything.*?)```", handbook, re.DOTALL)
     kinds = {type(e.assertion) for e in loads(example.encode(), Path("t.yaml")).expect}
-    assert kinds == set(get_args(Assertion)) - {KeepsConnection}  # this one is below `then:`
+    wanted = set(get_args(Assertion)) - {KeepsConnection}  # this one is below `then:`
+    assert kinds == wanted, "put a sentence of each kind into the example in topologies/README.md"
     for word in (*Protocol, *Via, *SEEN_REASONS):
         assert f"`{word}`" in handbook or f" {word}`" in handbook, word
 
@@ -248,4 +249,6 @@ def test_the_readme_s_examples_are_understood():
 
 
 def test_every_reason_of_the_translator_can_be_expected():
-    assert {drop.label for drop in Drop} == set(DROP_REASONS)
+    assert {drop.label for drop in Drop} == set(DROP_REASONS), (
+        "change DROP_REASONS in topologies/spec/assertions.py"
+    )

@@ -278,7 +278,10 @@ def test_bad_topology(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TopologyError) as caught:
         load(Path(path.name))
     expected = path.with_suffix(".expected").read_text(encoding="utf-8")
-    assert "".join(f"{line}\n" for line in caught.value.problems) == expected
+    assert "".join(f"{line}\n" for line in caught.value.problems) == expected, (
+        f"if these errors are right, make {path.stem}.expected anew: cd tests/bad_topologies && "
+        f"../../.venv/bin/napt-lab check {path.name} 2> {path.stem}.expected"
+    )
 
 
 def test_each_bad_topology_has_its_expected_text() -> None:

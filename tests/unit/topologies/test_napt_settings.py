@@ -107,11 +107,13 @@ def test_the_translator_is_used_for_its_declarations_and_its_words_for_a_packet_
 
 
 def test_the_readme_has_the_row_of_each_setting():
-    """To renew them: python -m napt_lab.topologies.spec.settings_rows."""
     lines = (ROOT / "topologies/README.md").read_text(encoding="utf-8").splitlines()
     wanted = settings_rows.rows()
     begin = lines.index(wanted[0])
-    assert lines[begin : begin + len(wanted)] == wanted
+    assert lines[begin : begin + len(wanted)] == wanted, (
+        "put these rows into topologies/README.md: .venv/bin/python -m "
+        "napt_lab.topologies.spec.settings_rows prints them"
+    )
 
 
 @pytest.mark.parametrize("setting", [*SETTINGS, *PORT_CONTROL], ids=lambda setting: setting.name)
