@@ -6,6 +6,8 @@ for what is not announced, such as a file that appears or a descriptor that is c
 
 from __future__ import annotations
 
+import os
+import select
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -30,3 +32,12 @@ def wait_until(
             raise AssertionError(f"timed out after {seconds:g} s waiting for {awaited}")
         time.sleep(AGAIN)  # the one place where a test polls
     return found
+
+
+def await_death(pid: int, seconds: float = SECONDS) -> None:
+    """Return when the process has ended; AssertionError after `seconds`. A kill takes a moment."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        assert select.select([descriptor], [], [], seconds)[0], f"process {pid} lives on"
+    finally:
+        os.close(descriptor)

@@ -18,6 +18,7 @@ from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.loader import loads
 from tests.network.endless_transfer import EndlessTransfer
 from tests.network.test_nat_node import run, serve, set_mtu
+from tests.waiting import await_death
 
 pytestmark = pytest.mark.network(timeout=120)
 
@@ -192,8 +193,11 @@ def test_a_transfer_outlives_the_death_of_either_translator(engine, victim):
         transfer = EndlessTransfer(net["server"], net["alice"], SERVER)
         transfer.goes_on(100_000)
         mark = net.log.mark()
-        os.kill(net.napt(victim).stats()["pid"], signal.SIGKILL)
-        if ours:
+        pid = net.napt(victim).stats()["pid"]
+        os.kill(pid, signal.SIGKILL)
+        if not ours:
+            await_death(pid)
+        else:
             net.log.wait_for(
                 lambda e: (e.node, e.name) == (victim, "ready"),
                 deadline=20, what="ready", since=mark,

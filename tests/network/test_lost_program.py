@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +31,7 @@ from napt_lab.topologies.network.build_error import ProgramLost
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load, loads
+from tests.waiting import await_death
 
 LOST = "nat_node on napt_a ended with status -9"
 network = pytest.mark.network(timeout=60)
@@ -52,6 +54,26 @@ def test_the_network_says_which_program_was_lost(node, said):
         Network(load(TOPOLOGIES / "two-sites.yaml")) as net,
     ):
         lose(net, node)
+
+
+def lose_unnoticed(net):
+    """The nursery, which is told first of a program's end, has no time to tell us."""
+    (program,) = net["napt_a"].processes
+    nursery = int(Path(f"/proc/{program.pid}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(nursery, signal.SIGSTOP)
+    os.kill(program.pid, signal.SIGKILL)
+    await_death(program.pid)
+    assert program.running
+    threading.Timer(0.5, os.kill, (nursery, signal.SIGCONT)).start()  # far more than the rest
+
+
+@network
+def test_a_program_that_ends_just_before_the_network_is_lost_as_well():
+    with (
+        pytest.raises(ProgramLost, match=LOST),
+        Network(load(TOPOLOGIES / "two-sites.yaml")) as net,
+    ):
+        lose_unnoticed(net)
 
 
 @network

@@ -20,6 +20,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 KEPT_OUTPUT = 1 << 20  # bytes that are kept of each program's stdout, and of its stderr
@@ -212,6 +213,15 @@ def start(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> Started:
     return Started(popen.pid, popen.stdout, popen.stderr, os.pidfd_open(popen.pid), popen.wait)
 
 
+def _is_dead(pid: int) -> bool:
+    """Whether a process has ended, be it that its parent has not asked for its status yet."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state in "ZX"
+
+
 class Process(ABC):
     """What runs on a node. A thread reads its output.
 
@@ -310,8 +320,15 @@ class Process(ABC):
         return f"{self.name} on {self.node} ended with status {self._status}: {self.last_words()}"
 
     def loss(self) -> str | None:
-        """The same if it should still run; None if it does, or was told to end."""
-        return None if self.told_to_end else self.obituary()
+        """The same if it should still run; None if it does, or was told to end.
+
+        It may have ended a moment ago: then this waits until that is known here as well.
+        """
+        if self.told_to_end:
+            return None
+        if _is_dead(self.pid):
+            self._ended.wait(GONE_SECONDS)
+        return self.obituary()
 
     def last_words(self) -> str:
         """The end of what it printed."""

@@ -108,8 +108,9 @@ class SlowLinks:
 
     def obituary(self) -> str | None:
         """How the process ended by itself; None while it runs."""
-        if self._reader.is_alive():
+        if self._popen.poll() is None:
             return None
+        self._reader.join()
         assert self._popen.stderr is not None
         words = self._popen.stderr.read().decode(errors="replace").strip()
         return f"the program for slow links ended with status {self._popen.wait()}: {words[-2000:]}"

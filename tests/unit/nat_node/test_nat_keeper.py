@@ -1,12 +1,12 @@
 """Who starts the translator again: when, how often, and who ends with whom."""
 
-import os
-import select
 import signal
 import subprocess
 import sys
 
 import pytest
+
+from tests.waiting import await_death
 
 DEADLINE = 60.0  # far more than it takes: a busy machine must not fail a test
 RUN = "import os, signal, sys, time\nfrom napt_lab.nat_node.persistence.keeper import keep\n"
@@ -85,9 +85,5 @@ def test_a_child_learns_that_its_keeper_is_gone(start):
     keeper = start(f"exec({gone!r}, globals() | {{'alive': alive}}); return 1")
     child = int(keeper.stdout.readline())
     keeper.send_signal(signal.SIGKILL)
-    descriptor = os.pidfd_open(child)
-    try:
-        assert select.select([descriptor], [], [], DEADLINE)[0], "it lives on"
-    finally:
-        os.close(descriptor)
+    await_death(child)
     assert keeper.stdout.read() == "gone"
