@@ -133,11 +133,9 @@ class Happenings:
 
     def _set(self, name: str, before: Topology) -> str:
         """Change a NAPT's settings while it runs. Where that cannot be it is started again."""
-        gateways = [
-            next(site.gateway for site in topology.sites if site.gateway.name == name)
-            for topology in (before, self.topology)
-        ]
-        old, new = (gateway.napt for gateway in gateways)
+        old, new = (
+            topology.by_gateway()[name].gateway.napt for topology in (before, self.topology)
+        )
         changes = {
             setting.key: setting.text(getattr(new, setting.name))
             for setting in SETTINGS
@@ -174,7 +172,7 @@ class Happenings:
         return next(host for host in self.topology.hosts() if host.name == name)
 
     def _site(self, name: str) -> Site | None:
-        return next((s for s in self.topology.sites if s.gateway.name == name), None)
+        return self.topology.by_gateway().get(name)
 
     # ── cables and addresses ───────────────────────────────────────────────────────────
 
