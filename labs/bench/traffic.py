@@ -266,7 +266,7 @@ class Traffic:
 def put_mininets_nat_in_place(net: Network) -> None:
     """Have Mininet's own rules translate on their gateway, where ours for the kernel did."""
     gateway = net["napt_mininet"]
-    (site,) = (site for site in net.topology.sites if site.gateway.name == gateway.name)
+    site = net.topology.by_gateway()[gateway.name]
     rules = (f"iptables {rule.format(inside=site.network)}" for rule in MININET_RULES)
     done = gateway.run(["sh", "-ec", "\n".join(("nft flush ruleset", *rules))])
     if done.status:
@@ -276,7 +276,7 @@ def put_mininets_nat_in_place(net: Network) -> None:
 def put_scapy_in_place(net: Network) -> None:
     """Have the NAT with scapy translate on its gateway, where the kernel did."""
     gateway = net[f"napt_{SCAPY}"]
-    (site,) = (site for site in net.topology.sites if site.gateway.name == gateway.name)
+    site = net.topology.by_gateway()[gateway.name]
     # scapy sees what the kernel sees; the kernel itself must neither forward nor refuse it.
     silence = (
         "flush ruleset; add table ip quiet; "

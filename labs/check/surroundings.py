@@ -42,7 +42,7 @@ class Surroundings:
         }
         for site in topology.sites:
             self._hosts |= {host.name: (host, site) for host in site.hosts}
-        self._sites = {site.gateway.name: site for site in topology.sites}
+        self._sites = topology.by_gateway()
         self._addresses = {
             plan.name: plan.ports[0].address.ip for plan in node_plans(topology) if plan.ports
         }

@@ -101,6 +101,8 @@ class Attempt:
         """A line is about to be done, by `do` or by the caller."""
         if self._since.left_out:  # or what it does would be taken for what a probe did
             time.sleep(max(0.0, self._since.left_out[-1][1] - time.time()))
+        if not line.startswith("rule "):
+            self._since.command = time.time()
         self._done.append(f"typed {line}")
 
     def do(self, line: Line) -> Reply:

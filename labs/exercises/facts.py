@@ -29,11 +29,13 @@ class Since:
     """Where the wires' record and the programs' log stood when an attempt began.
 
     What passed in one of the spans of `left_out` (from, to, in seconds since 1970) was not the
-    student's doing: then the exercise itself was probing.
+    student's doing: then the exercise itself was probing. `command`: when the last command on a
+    node began, in the same seconds; `why` looks no further back either.
     """
 
     wire: int
     log: int
+    command: float = 0.0
     left_out: list[tuple[float, float]] = field(default_factory=list)
 
     def counts(self, time: float) -> bool:
@@ -57,7 +59,7 @@ def gather(net: Network, wire: Wire, since: Since, asked: Iterable[Pattern]) -> 
     events = [event for event in net.log.since(since.log) if since.counts(event.time)]
     latest = {event.node: event for event in events if event.program != PROGRAM}
     facts += [f"last {_told(event)}" for event in latest.values()]
-    return facts + [fact for event in events[-MOST_FACTS:] for fact in _of_event(event)]
+    return facts + [fact for event in events[-MOST_FACTS:] for fact in _of_event(event, since)]
 
 
 def _of_rule(napt: str, rule: dict[str, Any], wire: Wire, since: Since) -> Iterator[str]:
@@ -77,10 +79,13 @@ def _of_rule(napt: str, rule: dict[str, Any], wire: Wire, since: Since) -> Itera
         yield f"{'first' if rule['created'] < began else 'late'} {external}"
 
 
-def _of_event(event: Event) -> Iterator[str]:
+def _of_event(event: Event, since: Since) -> Iterator[str]:
     told = event.fields
     if event.name == "drop":  # by a NAPT, a firewall or a link
-        yield f"drop {event.node} {told['reason']} {told['packet']}"
+        what = f"{event.node} {told['reason']} {told['packet']}"
+        yield f"dropped {what}"
+        if event.time >= since.command:
+            yield f"drop {what}"
     elif event.program != PROGRAM:
         yield f"event {_told(event)}"
 

@@ -10,8 +10,9 @@ from napt_lab.topologies.spec.errors import not_one_of, quoted
 from napt_lab.topologies.spec.model import Topology
 from napt_lab.topologies.spec.scalars import ROUTER_NAME
 
-OF_NAPTS = ("rule", "first", "late", "drop")  # kinds of facts whose second word is a NAPT
-OF_LINES = ("typed", "told")  # … whose second word begins a line
+# Kinds of facts whose second word is a NAPT, and those whose second word begins a line.
+OF_NAPTS = ("rule", "first", "late", "drop", "dropped")
+OF_LINES = ("typed", "told")
 _COMMANDS = ("rule", "set", "shell")  # with what a line may begin besides a node's name
 _ANYTHING = "*"
 

@@ -46,8 +46,12 @@ FACTS = (
     ),
     (
         "drop NAPT REASON PACKET",
-        "the NAPT, or its firewall, dropped a packet: "
+        "since the last command on a node the NAPT, or its firewall, dropped a packet: "
         "`drop napt_a no-rule tcp SYN 203.0.113.77:* > 24.9.3.7:8080`",
+    ),
+    (
+        "dropped NAPT REASON PACKET",
+        "… since the exercise began: `not dropped napt ports-exhausted *`",
     ),
     (
         "event NODE NAME KEY=VALUE …",

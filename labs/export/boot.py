@@ -47,7 +47,7 @@ rename() {  # NAME: the interface that was found
 def scripts(topology: Topology) -> dict[str, str]:
     """The script of each node, by the node's name in the topology."""
     hosts = {host.name: host for host in topology.hosts()}
-    gateways = {site.gateway.name: site for site in topology.sites}
+    gateways = topology.by_gateway()
     written = {}
     plans = list(node_plans(topology))
     mtus = mtu_commands(plans)

@@ -307,7 +307,7 @@ def neighbors(stage: Stage) -> None:
     proves=[SHARE],
 )
 def one_customer_takes_all(stage: Stage) -> None:
-    settings = next(s.gateway.napt for s in stage.net.topology.sites if s.gateway.name == "cgn")
+    settings = stage.net.topology.by_gateway()["cgn"].gateway.napt
     assert settings is not None
     limit, most = settings.ports_per_subscriber, len(settings.ports)
     log = stage.log.mark()

@@ -24,7 +24,8 @@ from napt_lab.topologies.network.slow_links import PROGRAM as LINK
 PROMPT = "prompt"  # the name in the event log
 SHOWN = 6  # of each witness
 REFUSALS = {"refused", "connection-refused", "failed"}  # how servers say that they did
-_WORD = re.compile(r"(?<!-o )(?<![\w.-])[\w.]+(?![\w.-])")  # a name or address, also in a URL
+#: A name or address, also in a URL; but not a file (curl -o) or a user (-u, --user).
+_WORD = re.compile(r"(?<!-[ou] )(?<!--user )(?<![\w.-])[\w.]+(?![\w.-])")
 _ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 HTTP_ERROR = 400  # the least status that is one (RFC 9110)
 

@@ -60,11 +60,12 @@ class Witnesses:
     def __init__(self, nodes: Iterable[Node], topology: Topology) -> None:
         nodes = list(nodes)
         self._refusing = [_Socket(node, _REFUSALS, _OUTGOING, _is_refusal) for node in nodes]
-        gateways = {site.gateway.name: site.gateway.kind for site in topology.sites}
+        sites = topology.by_gateway()
         self._ending = [
-            _Socket(node, _IPV4, _INCOMING, partial(_is_for_others, node, gateways[node.name]))
+            _Socket(node, _IPV4, _INCOMING, partial(_is_for_others, node, site.gateway.kind))
             for node in nodes
-            if gateways.get(node.name) in (GatewayKind.PROXY, GatewayKind.TRANSPARENT_PROXY)
+            if (site := sites.get(node.name)) is not None
+            and site.gateway.kind in (GatewayKind.PROXY, GatewayKind.TRANSPARENT_PROXY)
         ]
 
     def refusals(self, since: float) -> list[Seen]:

@@ -18,7 +18,7 @@ class ExplicitRules:
     """The explicit rules in a table."""
 
     def __init__(self, settings: Settings, table: Table, watchers: Watchers) -> None:
-        self._settings = settings
+        self.settings = settings
         self._table = table
         self._watchers = watchers
         self.by_hand: dict[int, Mapping] = {}  # those that no program asked for, by serial number
@@ -37,7 +37,7 @@ class ExplicitRules:
         for port in (external[1], internal[1]):
             if not 1 <= port <= 65535:
                 raise RuleRefused(f"port {port} is not between 1 and 65535")
-        settings, address, name = self._settings, internal[0], PROTOCOL_NAMES[protocol]
+        settings, address, name = self.settings, internal[0], PROTOCOL_NAMES[protocol]
         possible = settings.is_inside(address) and settings.is_host(address)
         if not possible or address == settings.internal:
             raise RuleRefused(f"{show(internal)} is not the address of a host on the inside")
@@ -76,11 +76,11 @@ class ExplicitRules:
         Raises RuleRefused if there is none, or one at several addresses.
         """
         address, port = external
-        if address not in (0, *self._settings.addresses):
-            raise RuleRefused(not_ours(address, self._settings))
+        if address not in (0, *self.settings.addresses):
+            raise RuleRefused(not_ours(address, self.settings))
         found = [
             mapping
-            for own in ([address] if address else self._settings.addresses)
+            for own in ([address] if address else self.settings.addresses)
             if (mapping := self._table.ports.rule_for_anyone(protocol, (own, port)))
             and mapping.explicit
         ]

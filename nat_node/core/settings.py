@@ -354,14 +354,23 @@ PORT_CONTROL = tuple(_declared(LeaseLimits))
 """Those of port control."""
 
 
+HOSTS = "hosts"
+
+
 def changed(settings: Settings, changes: Mapping[str, str]) -> Settings:
     """The same settings with other choices: their keys, and texts for `Setting.parse`.
 
-    Raises ValueError.
+    The key `hosts` has the addresses of hosts that came later, with spaces between. Raises
+    ValueError.
     """
     known = {setting.key: setting for setting in SETTINGS}
-    values = {}
+    values: dict[str, Any] = {}
     for key, text in changes.items():
+        if key == HOSTS:
+            # Without a list any address inside may be that of a host.
+            came = map(parse_address, text.split()) if settings.hosts else ()
+            values[key] = settings.hosts.union(came)
+            continue
         if key not in known:
             raise ValueError(f"{key} cannot be set: {', '.join(known)}")
         values[known[key].name] = known[key].parse(text)

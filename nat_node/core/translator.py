@@ -329,6 +329,7 @@ class Translator:
         """
         self.table.change(settings)
         self.sessions.change(settings)
+        self.explicit.settings = settings
         self.unsolicited.wait = settings.refuse_after
         self.settings = settings
 

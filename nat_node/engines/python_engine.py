@@ -24,7 +24,7 @@ from napt_lab.nat_node.core.behavior import Endpoint, show_address
 from napt_lab.nat_node.core.events import Dropped, Event
 from napt_lab.nat_node.core.mapping import Mapping, Session
 from napt_lab.nat_node.core.packet import Packet, Side, give_back_hop
-from napt_lab.nat_node.core.settings import SETTINGS, LeaseLimits, Settings, changed
+from napt_lab.nat_node.core.settings import HOSTS, SETTINGS, LeaseLimits, Settings, changed
 from napt_lab.nat_node.core.translator import Translator
 from napt_lab.nat_node.core.verdict import Drop
 from napt_lab.nat_node.fast_path.flow_cache import (
@@ -298,8 +298,12 @@ class Node:
         if self._memory:
             self._memory.change(settings)
             # As they are understood, not as they were sent: the file has room for all of these.
+            before = self._file.changes
             now = {s.key: s.text(getattr(settings, s.name)) for s in SETTINGS if s.key in changes}
-            self._file.change(self._file.changes | now)
+            if HOSTS in changes:
+                came = f"{before.get(HOSTS, '')} {changes[HOSTS]}".split()
+                now[HOSTS] = " ".join(dict.fromkeys(came))
+            self._file.change(before | now)
 
     def stats(self) -> dict[str, Any]:
         """Counts of the whole translator."""

@@ -23,24 +23,27 @@ and is overwritten.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import mmap
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
 
-from napt_lab.nat_node.core.settings import Settings, changed
+from napt_lab.nat_node.core.settings import HOSTS, Settings, changed
 from napt_lab.nat_node.core.translator import Translator
 from napt_lab.nat_node.persistence.memory import FEWEST, RECORD, Memory, Places, most_records
 from napt_lab.nat_node.persistence.restore import Damaged, restore
 from napt_lab.nat_node.system.announce import warn
 
+MOST_CHANGES = 2048  # bytes
 #: Magic, boot, settings given at first, settings that hold, number of records, changes as JSON.
-_HEAD = Struct("!8s36sIII2048s")
+_HEAD = Struct(f"!8s36sIII{MOST_CHANGES}s")
 _CHECKSUM = Struct("!I")
 _HEAD_SIZE = _HEAD.size + _CHECKSUM.size
 _MAGIC = b"NAPT 003"
@@ -97,11 +100,12 @@ class StateFile:
             if boot != self._boot or ours not in (given, now):
                 warn("state-not-used", f"{self._path}: of another boot, or of other settings")
                 return None
-            if ours != now:
-                try:
-                    self.changes = json.loads(changes.rstrip(b"\0"))
-                except ValueError as error:
-                    raise Damaged(f"its changes cannot be read: {error}") from None
+            try:
+                self.changes = json.loads(changes.rstrip(b"\0"))
+            except ValueError as error:
+                raise Damaged(f"its changes cannot be read: {error}") from None
+            if ours == now:  # the command line says all that was changed, but perhaps not the hosts
+                self.changes = {key: self.changes[key] for key in {HOSTS} & {*self.changes}}
             most = most_records(self.settings)
             if count > most:
                 raise Damaged(f"it has {count} records where {most} are the most")
@@ -148,12 +152,15 @@ class StateFile:
 
     def _head(self) -> bytes:
         words = json.dumps(self.changes).encode()
+        if len(words) > MOST_CHANGES:
+            raise OSError(errno.ENOSPC, f"{len(words)} bytes of changes; allowed: {MOST_CHANGES}")
         given, now = self._sum(self._given), self._sum(self.settings)
         head = _HEAD.pack(_MAGIC, self._boot, given, now, self._count, words)
         return head + _CHECKSUM.pack(crc32(head))
 
     def _sum(self, settings: Settings) -> int:
-        return crc32(repr((settings, self._rules)).encode())
+        # Which hosts there are does not matter to the rules in the file.
+        return crc32(repr((replace(settings, hosts=frozenset()), self._rules)).encode())
 
     def set_aside(self, why: str) -> None:
         """Keep a file that is damaged under another name."""

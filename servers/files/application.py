@@ -11,6 +11,7 @@ server saw: in the labs, that is what shows the address of the NAPT.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 from typing import Any
@@ -65,8 +66,10 @@ class Application:
         ended: dict[str, Any] = {}
         try:
             response = await self._respond(request, peer)
-            await response.prepare(request)
-            await response.write_eof()
+            # A file has been sent already, in its own time; the rest is small.
+            async with asyncio.timeout(self._idle):
+                await response.prepare(request)
+                await response.write_eof()
             ended = {"status": response.status} | ({"cut": True} if "cut" in request else {})
             if isinstance(response, web.Response):
                 request["sent"] = response.body_length

@@ -34,6 +34,7 @@ from napt_lab.servers.p2p.sockets import tcp_socket
 from napt_lab.servers.p2p.stun_client import ask_by_tcp
 from napt_lab.servers.shared.arriving_file import arriving_file
 from napt_lab.servers.shared.events import emit, endpoint
+from napt_lab.servers.shared.splice import fin_when_closed, reset_when_closed
 from napt_lab.servers.stun.attributes import Address
 
 PAUSES = (0.05, 0.25)  # seconds between two tries; by chance, or both sides might stay in step
@@ -42,7 +43,7 @@ MOST = 1 << 30  # bytes that are received: the peer may be anyone
 
 
 def dial(port: int, peer: Address, patience: float, tries: int) -> socket.socket:
-    """A connection from our port to the peer's endpoint. Raises OSError."""
+    """A connection from our port to the peer's endpoint, reset when closed. Raises OSError."""
     for left in reversed(range(tries)):
         sock = tcp_socket(port)
         sock.settimeout(patience)
@@ -55,6 +56,7 @@ def dial(port: int, peer: Address, patience: float, tries: int) -> socket.socket
             emit("refused", reason=error.strerror or str(error))
             time.sleep(random.uniform(*PAUSES))
         else:
+            reset_when_closed(sock)  # if we end early, the peer must not take the file for whole
             return sock
     raise AssertionError("there is at least one try")
 
@@ -74,6 +76,7 @@ def use(sock: socket.socket, options: argparse.Namespace) -> None:
             received += file.write(data)
             if received > MOST:
                 raise OSError(f"more than {MOST:,} bytes came")
+    fin_when_closed(sock)
     emit("done", bytes=received)
 
 

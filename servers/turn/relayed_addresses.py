@@ -13,7 +13,7 @@ import asyncio
 import errno
 import socket
 
-from napt_lab.servers.shared.splice import reset
+from napt_lab.servers.shared.splice import reset_when_closed
 from napt_lab.servers.stun.attributes import Address, Transport
 from napt_lab.servers.turn.allocation import Allocation
 from napt_lab.servers.turn.framing import CHANNEL_HEADER, CHANNEL_HEADER_LENGTH
@@ -161,11 +161,12 @@ class TcpRelay(_RelayedAddress):
         """A connection to the peer from the relayed transport address. Raises OSError."""
         connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
+            reset_when_closed(connection)  # a FIN would tell a peer that accepted: all was sent
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             connection.bind(self.address)
             await asyncio.get_running_loop().sock_connect(connection, peer)
         except BaseException:
-            reset(connection)  # a FIN would tell a peer that accepted that all was sent
+            connection.close()
             raise
         return connection
 
@@ -179,6 +180,7 @@ class TcpRelay(_RelayedAddress):
                 hub.loop.call_later(1.0, self._resume, hub)
             return
         connection.setblocking(False)
+        reset_when_closed(connection)  # also by the kernel, after a kill
         hub.peer_accepted(self._allocation, peer, connection)
 
     def _resume(self, hub: Hub) -> None:

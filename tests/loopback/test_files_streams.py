@@ -448,6 +448,17 @@ def test_a_client_that_does_not_read(folder):
         assert not read_all(download).endswith(bytes(30 * MEGABYTE))
 
 
+def test_a_client_that_asks_on_and_on_and_reads_no_answer(folder):
+    """Small answers fill the connection, too; then it must not keep its place for good."""
+    with running("napt_lab.servers.files", "--folder", str(folder), "--idle", "0.5") as server:
+        with connect(server) as client:
+            with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+                while True:  # without an end it runs into its deadline
+                    client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+            assert server.event("request", cut=True)["status"] is None
+        assert curl(server.url).status == 200
+
+
 def test_a_client_that_reads_too_little(folder):
     """A little now and then is progress for TCP, but the whole file has its time as well."""
     folder.mkdir()

@@ -109,6 +109,37 @@ def test_the_relay_forgets_a_waiting_party_that_was_ended(tmp_path, size, number
     assert (tmp_path / "in").read_bytes() == b"s" * size
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill"])
+def test_a_file_that_tcp_punch_has_sent_in_part_does_not_look_whole(tmp_path, number):
+    (tmp_path / "out").write_bytes(b"s" * 30_000_000)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        peer = f"127.0.0.1:{listener.getsockname()[1]}"
+        sender = typed("tcp-punch", "--port", "0", "--peer", peer, "--send", "out", folder=tmp_path)
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(20)
+            assert connection.recv(1) == b"s"
+            sender.send_signal(number)
+            sender.communicate(timeout=20)
+            with pytest.raises(ConnectionResetError):
+                read_to_end(connection)
+        sender = typed("tcp-punch", "--port", "0", "--peer", peer, "--send", "out", folder=tmp_path)
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(20)
+            assert read_to_end(connection) == 30_000_000, "the control"
+        sender.communicate(timeout=20)
+
+
+def read_to_end(connection):
+    """How many bytes come before the other side's FIN."""
+    size = 0
+    while data := connection.recv(1 << 20):
+        size += len(data)
+    return size
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

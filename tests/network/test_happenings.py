@@ -12,6 +12,7 @@ import pytest
 from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.check import run_checks
 from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.network.napt_control import ControlError
 from napt_lab.topologies.spec.assertions import Expectation
 from napt_lab.topologies.spec.loader import loads
 from napt_lab.topologies.spec.roster import Roster
@@ -34,7 +35,7 @@ sites:
               rules: ["tcp 8080 -> 10.0.0.7:80"]}
     hosts: {alice: 10.0.0.7, anna: 10.0.0.8}
   b:
-    gateway: {kind: napt, public: 203.0.113.7, private: 10.0.0.1/24}
+    gateway: {kind: napt, public: 203.0.113.7, private: 10.0.0.1/24, port-control: on}
     hosts: {bob: 10.0.0.9}
 """
 SIZE = 1_500_000
@@ -179,6 +180,36 @@ def test_a_cable_is_pulled_and_plugged_in_elsewhere():
         assert run(net["alice"], "ping -c1 -W2 10.0.0.9").status == 0
         net.plug("napt_b")
         assert run(net["alice"], FETCH).status == 0
+
+
+def test_explicit_rules_lead_to_a_host_as_soon_as_it_is_plugged_in():
+    with network() as net, Wire(net) as wire:
+        napt_b, cgn = net.napt("napt_b"), net.napt("cgn")
+        with pytest.raises(ControlError, match=r"no host 10\.0\.0\.20"):
+            napt_b.add("tcp 8080 -> 10.0.0.20:80")
+        net.plug("alice", "b", "10.0.0.20")
+        asked = run(net["alice"], "pcp map udp 5000 --external 5000")
+        assert asked.status == 0, asked.stdout + asked.stderr
+        napt_b.add("tcp 8080 -> 10.0.0.20:80")
+        serve(net["alice"], 80)
+        all_hold(net, wire, "server reaches alice:80 at 203.0.113.7:8080 via forwarded")
+
+        # The translator that follows one that was killed knows the host as well.
+        mark = net.log.mark()
+        os.kill(napt_b.stats()["pid"], signal.SIGKILL)
+        net.log.wait_for(
+            lambda e: (e.node, e.name) == ("napt_b", "ready"), deadline=20, what="it", since=mark
+        )
+        napt_b.remove("tcp 8080")
+        napt_b.add("tcp 8081 -> 10.0.0.20:80")
+        # … and so does one that is started with the table of the one before.
+        net.restart("napt_b")
+        assert "203.0.113.7:8081" in {rule["external"] for rule in napt_b.rules()}
+
+        with pytest.raises(ControlError, match=r"no host 100\.64\.0\.9"):
+            cgn.add("tcp 8080 -> 100.64.0.9:8080")
+        net.renumber("napt_a", "100.64.0.9")
+        cgn.add("tcp 8080 -> 100.64.0.9:8080")
 
 
 def test_a_link_gets_slow_that_was_none():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,45 @@ def test_each_is_shown_with_its_words_on_its_node():
         wrong.await_end()
         assert wrong.status == 2
         assert "'x' is not a port" in str(wrong.obituary())
+
+
+def test_a_program_may_have_more_words_than_a_message_has_room_for():
+    with Network(load(TOPOLOGIES / "two-sites.yaml")) as net:
+        (files,) = net["files"].processes
+        net["files"].environment["LONG"] = "x" * (1 << 20)
+        words = [*files.argv[:4], "--port", "9" * (1 << 19)]
+        refused = net["files"].start_program(words, name="long")
+        refused.await_end()
+        assert refused.status == 2
+        assert "999999' is not a port" in str(refused.obituary())
+
+
+def test_a_ctrl_c_amid_the_start_of_a_program_leaves_nothing_behind(monkeypatch):
+    """It may come to any thread: Python interrupts the main thread."""
+
+    def send_and_interrupt(*request):
+        sent = send(*request)
+        readers = [t for t in threading.enumerate() if t is not threading.main_thread()]
+        for reader in readers:
+            signal.pthread_kill(reader.ident, signal.SIGINT)
+        return sent
+
+    send = socket.send_fds
+    with Network(load(TOPOLOGIES / "two-sites.yaml")) as net:
+        (files,) = net["files"].processes
+        words = [*files.argv[:4], "--folder", "one", "--port", "9999"]
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "send_fds", send_and_interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                net["files"].start_program(words, name="interrupted")
+        *_, interrupted = net["files"].processes
+        assert interrupted.name == "interrupted"
+        interrupted.await_ready(20)
+        following = net["files"].start_program([*words[:5], "two", "--port", "9998"], name="next")
+        following.await_ready(20)
+        for process, port in ((interrupted, b"9999"), (following, b"9998")):
+            assert Path(f"/proc/{process.pid}/cmdline").read_bytes().rstrip(b"\0").endswith(port)
+    assert not any(Path(f"/proc/{p.pid}").exists() for p in (files, interrupted, following))
 
 
 def test_without_the_process_that_they_come_from_they_are_lost():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from collections import deque
 from pathlib import Path
 
@@ -260,6 +261,91 @@ def test_why_names_a_proxys_refusal_and_what_its_gateway_does_not_forward(
     assert "10.0.0.7:" in after
     assert " with 4" in after
     assert "not forwarded" not in after
+
+
+#: What no command on a node does; each must meet the error that it is told to expect.
+TURN = """
+import asyncio, contextlib, sys
+from napt_lab.servers.stun.attributes import Transport
+from napt_lab.servers.turn.client.endpoint import TurnError, connected
+from napt_lab.servers.turn.client.turn_client import Login
+
+def relay():
+    return connected(("198.51.100.11", 3478), "alice", "secret", Transport.UDP)
+
+async def no_allocation():
+    async with relay() as turn:
+        await turn.permit("203.0.113.77")
+
+async def one_too_many():
+    async with relay() as first, relay() as second:
+        await first.allocate(Transport.UDP)
+        try:
+            await second.allocate(Transport.UDP)
+        finally:
+            await first.delete()
+
+async def stale_nonce():  # the client goes on with the nonce that comes with the 438
+    learned, learn = [], Login.learn
+    Login.learn = lambda login, challenge: learned.append(challenge) or learn(login, challenge)
+    async with relay() as turn:
+        await turn.allocate(Transport.UDP)
+        turn.turn.login.nonce = b"obMatJos2AAAAstale"
+        await turn.permit("203.0.113.77")
+        await turn.delete()
+    assert len(learned) == 2, learned  # the 401, the 438
+
+async def no_permission():  # a peer connects to the relayed transport address
+    async with connected(("198.51.100.11", 3478), "alice", "secret", Transport.TCP) as turn:
+        relayed = (await turn.allocate(Transport.TCP)).relayed
+        with contextlib.suppress(ConnectionResetError):
+            reader, _ = await asyncio.open_connection(*relayed)
+            assert await reader.read() == b""
+        await turn.delete()
+
+what, code = sys.argv[1:]
+try:
+    asyncio.run(globals()[what]())
+except TurnError as error:
+    assert error.code == int(code), error
+else:
+    assert code == "0"
+"""
+
+
+def test_why_says_for_what_reason_a_turn_server_answered_with_an_error(
+    monkeypatch, keyboard, capfd, tmp_path
+):
+    script, network = tmp_path / "ask.py", tmp_path / "network.yaml"
+    script.write_text(TURN)
+    text = (TOPOLOGIES / "two-sites-relay.yaml").read_text()
+    network.write_text(
+        text.replace('{user: "alice:secret"}', '{user: "alice:secret", user-allocations: 1}')
+    )
+    client = "alice turn-client --server 198.51.100.11:3478 --receive got --permit"
+    asks = f"alice {sys.executable} {script}"
+    commands = {
+        f"{client} 203.0.113.77 --user alice:wrong": (
+            "401 Unauthenticated: no user 'alice', or a wrong password"
+        ),
+        f"{client} 10.0.0.9 --user alice:secret": (
+            "403 Forbidden: the server does not relay to 10.0.0.9"
+        ),
+        f"{asks} no_allocation 437": "437 Allocation Mismatch: the 5-tuple has no allocation",
+        f"{asks} one_too_many 486": (
+            "486 Allocation Quota Reached: alice has all allocations that a user may have"
+        ),
+        f"{asks} no_permission 0": "no permission",
+        f"{asks} stale_nonce 0": None,
+    }
+    asked = [line for command in commands for line in (command, "why")]
+    shown = typed(monkeypatch, *asked, topology=network)
+    told = [line.partition(" away: ")[2] for line in shown.splitlines() if " away: " in line]
+    assert told == [reason for reason in commands.values() if reason is not None]
+    assert shown.count("turned away:\n") == len(told), "each for its own command only"
+    assert "refused a packet of the last command" in shown, "the client went on after a 438"
+    assert shown.count("exit status") == 2, f"{capfd.readouterr().err}: they met another error"
+    assert "not sent" not in shown, "a user's name is no host's"
 
 
 def test_a_rule_is_typed_as_it_is_shown_and_a_former_name_is_told_once(

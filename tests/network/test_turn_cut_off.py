@@ -132,6 +132,33 @@ def test_the_death_of_the_server_is_a_reset_on_both_sides(sender):
         server.process.wait(DEADLINE)
 
 
+@pytest.mark.parametrize("dialed_by", ["client", "peer"])
+def test_a_peer_whose_connection_waits_is_reset_by_the_death_of_the_server(dialed_by):
+    """Before the client has bound it; else the peer would take it for a file of no bytes."""
+
+    async def cut_off(server):
+        accepted = asyncio.Queue()
+        async with connected(SERVER, USER, PASSWORD, TCP) as turn:
+            relayed = (await turn.allocate(TCP)).relayed
+            await turn.permit("127.0.0.1")
+            if dialed_by == "peer":
+                reader, _ = await asyncio.open_connection(*relayed)
+            else:
+                listener = await asyncio.start_server(
+                    lambda *streams: accepted.put_nowait(streams), "127.0.0.1", 0
+                )
+                turn.turn.connect(listener.sockets[0].getsockname(), 0.0)
+                turn._flush()
+                reader, _ = await accepted.get()
+            await asyncio.to_thread(server.event, "connection")
+            server.process.kill()
+            assert await how_it_ended(reader) == "reset"
+
+    with turn_server() as server:
+        asyncio.run(cut_off(server))
+        server.process.wait(DEADLINE)
+
+
 @SENDERS
 def test_expiry_is_a_reset_on_both_sides(sender, monkeypatch, capfd):
     """In this process, where an allocation may live shorter than RFC 8656 lets it."""

@@ -7,8 +7,9 @@ The verbs and their words are in topologies/spec/happening.py. Each is an event 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from ipaddress import IPv4Interface
 
 from napt_lab.topologies.network import namespaces
 from napt_lab.topologies.network.batch import Batch
@@ -133,11 +134,9 @@ class Happenings:
 
     def _set(self, name: str, before: Topology) -> str:
         """Change a NAPT's settings while it runs. Where that cannot be it is started again."""
-        gateways = [
-            next(site.gateway for site in topology.sites if site.gateway.name == name)
-            for topology in (before, self.topology)
-        ]
-        old, new = (gateway.napt for gateway in gateways)
+        old, new = (
+            topology.by_gateway()[name].gateway.napt for topology in (before, self.topology)
+        )
         changes = {
             setting.key: setting.text(getattr(new, setting.name))
             for setting in SETTINGS
@@ -174,7 +173,7 @@ class Happenings:
         return next(host for host in self.topology.hosts() if host.name == name)
 
     def _site(self, name: str) -> Site | None:
-        return next((s for s in self.topology.sites if s.gateway.name == name), None)
+        return self.topology.by_gateway().get(name)
 
     # ── cables and addresses ───────────────────────────────────────────────────────────
 
@@ -213,6 +212,7 @@ class Happenings:
         Batch("ip", node.entry, commands).finish(name)
         node.ports = plan.ports
         self._tell_neighbors(old, new)
+        self._tell_gateway(name, new.addresses)
 
     def _tell_neighbors(self, old: Port, new: Port) -> None:
         """The nodes that know their neighbors from the start forget the old and learn the new."""
@@ -234,6 +234,20 @@ class Happenings:
                         commands += [f"route replace {route}" for route in mtu_routes(new, port)]
             if commands:
                 Batch("ip", self.nodes[plan.name].entry, commands).finish(plan.name)
+
+    def _tell_gateway(self, name: str, addresses: Iterable[IPv4Interface]) -> None:
+        """The NAPT before a node knows it now: explicit rules may lead to it."""
+        own = self._site(name)
+        if own is not None:
+            site = self.topology.upstream(own)
+        else:
+            site = next((s for s in self.topology.sites if self._host(name) in s.hosts), None)
+        if site is None or site.gateway.engine is not Engine.PYTHON or site.gateway.translator:
+            return  # the kernel's NAT has no list of hosts
+        control = self.nodes[site.gateway.name].napt
+        if control is not None:
+            hosts = " ".join(str(address.ip) for address in addresses)
+            control.ask({"do": "set", "settings": {"hosts": hosts}})
 
     def _change_link(self, what: Happening) -> None:
         assert what.link is not None

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from napt_lab.topologies.network import own_programs
+from napt_lab.topologies.network.interrupt_waits import interrupt_waits
 from napt_lab.topologies.network.napt_control import NaptControl
 from napt_lab.topologies.network.nursery import Nursery
 from napt_lab.topologies.network.plan import Port
@@ -111,9 +112,9 @@ class Node:
         folder = folder or self.home
         environment = self.environment if environment is None else environment
         self._check_program(argv[0], folder, environment.get("PATH", os.defpath))
-        with self._limits.calls():
+        with interrupt_waits(), self._limits.calls():
             started = start([*self.entry, *argv], environment, str(folder))
-        return self._keep(Command(self.name, argv, started, name=name, ready=ready, tell=tell))
+            return self._keep(Command(self.name, argv, started, name=name, ready=ready, tell=tell))
 
     def run(self, argv: Sequence[str], *, timeout: float = 30.0) -> Completed:
         """Run a command on the node to its end; DeadlinePassed after `timeout` seconds."""
@@ -125,12 +126,12 @@ class Node:
         """Start a node program (JSON lines on stdout), named `name` in the event log."""
         argv = own_programs.renamed(argv) or argv
         where = self.environment, str(self.home)
-        with self._limits.calls():
+        with interrupt_waits(), self._limits.calls():
             if self._nursery is not None and own_programs.is_ours(argv):
                 started = self._nursery.start(self.pid, argv, *where)
             else:
                 started = start([*self.entry, *argv], *where)
-        return self._keep(NodeProgram(self.name, argv, started, name=name, log=self._log))
+            return self._keep(NodeProgram(self.name, argv, started, name=name, log=self._log))
 
     def _check_words(self, argv: object) -> None:
         if isinstance(argv, str):

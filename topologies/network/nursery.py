@@ -6,8 +6,9 @@ imports what they need, while the network is being built. For each program it fo
 enters the node's namespaces as mnexec does, and becomes `python -P -m MODULE …` but for the exec.
 A program also takes less memory, since what was imported is shared.
 
-    builder -> nursery   node, words, environment, folder; and the ends of three pipes: the
-                         program's stdout and stderr, and one for its exit status
+    builder -> nursery   a file in memory (a message has too little room) with node, words,
+                         environment, folder; and the ends of three pipes: the program's stdout
+                         and stderr, and one for its exit status
     builder <- nursery   the program's process number, or an errno
 """
 
@@ -16,7 +17,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
 import socket
 import subprocess
 import threading
@@ -51,14 +51,17 @@ class Nursery:
     ) -> Started:
         """Begin a program, as own_programs.program names it, in the namespaces of process `node`.
 
-        Raises OSError if the machine has no room for it, or the nursery has ended.
+        Not to be left by Ctrl-C: the next program would get the answer for this one. Raises
+        OSError if the machine has no room for it, or the nursery has ended.
         """
         wanted = {"node": node, "argv": argv, "environment": environment, "folder": folder}
         pipes = [os.pipe() for _ in range(3)]
         out, err, end = (ours for ours, _ in pipes)
         theirs = [written for _, written in pipes]
         try:
-            number = self._ask(json.dumps(wanted).encode(), theirs)
+            with os.fdopen(os.memfd_create("program"), "wb", 0) as words:
+                words.write(json.dumps(wanted).encode())
+                number = self._ask([words.fileno(), *theirs])
             if number < 0:
                 raise OSError(-number, f"{argv[3]}: {os.strerror(-number)}")
         except BaseException:
@@ -71,16 +74,11 @@ class Nursery:
         out_file, err_file = os.fdopen(out, "rb", 0), os.fdopen(err, "rb", 0)
         return Started(number, out_file, err_file, end, lambda: _status(end))
 
-    def _ask(self, wanted: bytes, descriptors: list[int]) -> int:
+    def _ask(self, descriptors: list[int]) -> int:
         """The process number of the program that it has begun, or an errno less than 0."""
-        # A Ctrl-C waits until the answer is there: else the next request would get it.
-        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            with self._lock:
-                socket.send_fds(self._channel, [wanted], descriptors)
-                return int(self._channel.recv(STATUS_BYTES) or -errno.EPIPE)  # it has ended
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        with self._lock:
+            socket.send_fds(self._channel, [b"+"], descriptors)
+            return int(self._channel.recv(STATUS_BYTES) or -errno.EPIPE)  # it has ended
 
     def close(self) -> None:
         """End the process."""

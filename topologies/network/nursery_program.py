@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-MESSAGE = 1 << 18  # bytes of the words and the environment of one program
 MODULE = 3  # its place in `python -P -m MODULE …`
 HIGHEST_DESCRIPTOR = 1 << 20
 ARGUMENTS_BEGIN, ARGUMENTS_END = 45, 46  # in /proc/self/stat, after the name (proc(5))
@@ -37,18 +36,18 @@ def next_program(channel: socket.socket) -> dict[str, Any]:
                 poll.unregister(descriptor)
                 _tell_end(descriptor, *children.pop(descriptor))
                 continue
-            message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE, 3)
+            message, descriptors, _, _ = socket.recv_fds(channel, 1, 4)
             if not message:
                 sys.exit(0)
-            out, err, end = descriptors
+            words, out, err, end = descriptors
             try:
                 child = os.fork()
             except OSError as error:
                 channel.send(b"-%d" % (error.errno or errno.EAGAIN))
             else:
                 if not child:
+                    wanted: dict[str, Any] = json.loads(os.pread(words, os.fstat(words).st_size, 0))
                     _take(out, err)
-                    wanted: dict[str, Any] = json.loads(message)
                     return wanted
                 os.setpgid(child, child)  # now, so that it can be killed as a group
                 pidfd = os.pidfd_open(child)

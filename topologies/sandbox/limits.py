@@ -18,6 +18,7 @@ import errno
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from subprocess import CalledProcessError
 
 from napt_lab.topologies.sandbox import neighbor_table, process_limit
 from napt_lab.topologies.sandbox.finding import Finding
@@ -67,8 +68,13 @@ class Watch:
 
     def reached(self, *, failed: bool) -> list[Finding]:
         """The limits that were reached; `failed`: something did not hold, or broke."""
-        with contextlib.suppress(OSError), self.calls():
-            table = neighbor_table.read()
+        try:
+            with self.calls():
+                table = neighbor_table.read()
+        except (OSError, CalledProcessError) as error:
+            if failed:  # a full table may be the cause
+                self._note(_unreadable_neighbor_table(error))
+        else:
             if more := table.overflows - self._overflows:
                 self._note(table.full(f"refused {more} entries during the run"))
         if dropped := sum(_connections_refused(pid) for pid in self._pids):
@@ -103,6 +109,15 @@ def _exhausted(what: str, found: str) -> Finding:
         found,
         f"this machine has run out of {what}, or this container or user has",
         "end other programs or raise the limit, then run it again",
+    )
+
+
+def _unreadable_neighbor_table(error: Exception) -> Finding:
+    return Finding(
+        neighbor_table.NAME,
+        f"cannot be read any more: {error}",
+        "it may have been full: then packets were dropped before they left their hosts",
+        "end other programs, then run it again",
     )
 
 

@@ -224,10 +224,10 @@ def check_neighbors(machine: Machine, refused: str | None) -> Finding:
     """The neighbor table. `refused`: why the trial could not add an entry, or None."""
     table = machine.neighbors()
     found = (
-        f"{table.entries} of {table.limit} used; "
-        f"the kernel has refused {table.overflows} since boot"
+        f"{table.entries} entries; those that were learned, not the permanent ones, may be "
+        f"{table.limit}; the kernel has refused {table.overflows} since boot"
     )
-    # Permanent entries do not count against the limit: only a try shows whether it is full.
+    # No figure says how many were learned: only a try shows whether the table is full.
     if refused is not None and "buffer space" in refused:
         return table.full(found)
     return Finding(neighbor_table.NAME, found)

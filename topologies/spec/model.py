@@ -207,6 +207,10 @@ class Topology:
         ]
         return ", ".join(dict.fromkeys(engines)) or Engine.PYTHON.value
 
+    def by_gateway(self) -> dict[str, Site]:
+        """The sites by the names of their gateways."""
+        return {site.gateway.name: site for site in self.sites}
+
     def upstream(self, site: Site) -> Site | None:
         """The site that `site` is behind; None if its gateway is on the Internet."""
         # Where a file has errors, the carrier may be missing.

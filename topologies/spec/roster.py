@@ -29,7 +29,7 @@ class Roster:
     ) -> None:
         self._topology = topology
         self._hosts = {host.name: host for host in topology.hosts()}
-        self._gateways = {site.gateway.name: site for site in topology.sites}
+        self._gateways = topology.by_gateway()
         self._names = [*names, ROUTER_NAME] if names is not None else topology.node_names()
         self._misread = misread
 

@@ -1,6 +1,7 @@
 """What is left of a table when its translator is killed, and what is made of it afterwards."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -363,6 +364,29 @@ def test_what_was_changed_meanwhile_holds_for_the_next_translator(path, capfd):
     again.change({"idle.udp": "40.0"})
     assert not start(path, nat)[1]  # the first command line is no longer that of this file
     assert "of other settings" in capfd.readouterr().err
+
+
+def test_hosts_that_came_later_are_known_to_the_next_translator(path, capfd):
+    """What is in the file holds whichever hosts the command line says that there are."""
+    nat = written(path)
+    given = replace(nat.settings, hosts=frozenset([parse_address(ALICE)]))
+
+    def next_of(settings):
+        file = StateFile(path, settings, "these")
+        found = recover(lambda choices: Translator(choices, lambda _: 0), file, nat.now)
+        assert found.goes_on
+        return found
+
+    next_of(given).file.change({"hosts": "10.0.0.20 10.0.0.21"})
+    translator = next_of(given).translator
+    came = {parse_address("10.0.0.20"), parse_address("10.0.0.21")}
+    assert translator.settings.hosts == given.hosts | came
+    assert picture(translator.table) == picture(nat.translator.table)
+    assert next_of(translator.settings).translator.settings == translator.settings
+    with pytest.raises(OSError, match="bytes of changes; allowed: 2048"):
+        next_of(given).file.change({"hosts": "10.0.0.20 " * 300})
+    assert next_of(given).translator.settings.hosts == given.hosts | came
+    assert capfd.readouterr().err == ""
 
 
 def test_a_larger_file_has_the_changes_too(path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
+from subprocess import CalledProcessError
 
 import pytest
 
@@ -92,6 +93,29 @@ def test_a_call_that_the_machine_refuses(machine, error, found):
     with pytest.raises(type(error)), watch.calls():
         raise error
     assert names(watch.reached(failed=False)) == found
+
+
+@pytest.mark.parametrize(
+    ("error", "noted"),
+    [
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), ["processes"]),
+        (FileNotFoundError(errno.ENOENT, "No such file", "ip"), []),
+        (CalledProcessError(1, "ip"), []),
+    ],
+)
+def test_a_table_that_cannot_be_read_may_be_why_something_failed(
+    machine, monkeypatch, error, noted
+):
+    watch = limits.Watch()
+
+    def read():
+        raise error
+
+    monkeypatch.setattr(neighbor_table, "read", read)
+    assert names(watch.reached(failed=False)) == noted
+    found = watch.reached(failed=True)
+    assert names(found) == [*noted, "neighbor table"]
+    assert found[-1].found == f"cannot be read any more: {error}"
 
 
 def test_the_real_counters_can_be_read():

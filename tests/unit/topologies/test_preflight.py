@@ -244,7 +244,10 @@ def test_what_the_kernel_refuses_inside():
 
 def test_the_size_of_the_neighbor_table_is_shown():
     (shown,) = [f for f in preflight.examine(HEALTHY) if f.name == "neighbor table"]
-    assert shown.found == "12 of 1024 used; the kernel has refused 0 since boot"
+    assert shown.found == (
+        "12 entries; those that were learned, not the permanent ones, may be 1024; "
+        "the kernel has refused 0 since boot"
+    )
 
 
 @pytest.mark.parametrize(("limit", "enough"), [(1024, 8192), (8192, 16384)])
@@ -254,7 +257,10 @@ def test_a_full_neighbor_table(limit, enough):
     assert all(finding.ok for finding in preflight.examine(machine))
     refused = Trial(refused={NEIGHBOR: "RTNETLINK answers: No buffer space available"})
     problem = only_problem(replace(machine, attempt=lambda: refused))
-    assert problem.found == f"{limit + 900} of {limit} used; the kernel has refused 7 since boot"
+    assert problem.found == (
+        f"{limit + 900} entries; those that were learned, not the permanent ones, may be {limit}; "
+        "the kernel has refused 7 since boot"
+    )
     assert problem.fix.endswith(f"sysctl -w net.ipv4.neigh.default.gc_thresh3={enough}")
 
 
