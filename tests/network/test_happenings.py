@@ -18,7 +18,7 @@ from napt_lab.topologies.spec.loader import loads
 from napt_lab.topologies.spec.roster import Roster
 from napt_lab.topologies.spec.sentences import sentence
 from tests.network.endless_transfer import EndlessTransfer
-from tests.network.test_nat_node import run
+from tests.network.test_nat_node import run, serve
 
 pytestmark = pytest.mark.network(timeout=120)
 

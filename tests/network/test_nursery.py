@@ -58,9 +58,14 @@ def test_a_ctrl_c_amid_the_start_of_a_program_leaves_nothing_behind(monkeypatch)
 
     def send_and_interrupt(*request):
         sent = send(*request)
-        readers = [t for t in threading.enumerate() if t is not threading.main_thread()]
-        for reader in readers:
+        reader = next(t for t in threading.enumerate() if t is not threading.main_thread())
+        told, tells = socket.socketpair()
+        with told, tells:
+            tells.setblocking(False)
+            before = signal.set_wakeup_fd(tells.fileno())
             signal.pthread_kill(reader.ident, signal.SIGINT)
+            assert told.recv(1)  # the signal has come: a busy machine may take its time
+            signal.set_wakeup_fd(before)
         return sent
 
     send = socket.send_fds
