@@ -64,7 +64,7 @@ def test_the_way_with_more_bytes_counts(seen, found, told):
 
 @pytest.mark.parametrize("probe", [PROBE_TO_A, PROBE_TO_B])
 def test_probes_in_one_direction_beside_what_may_be_relayed_tell_no_way(probe):
-    with pytest.raises(CannotTell, match="30 bytes came directly.* 1,000 bytes came from public"):
+    with pytest.raises(CannotTell, match=r"30 bytes came directly.* 1,000 bytes came from public"):
         way(probe, FILE_TO_RELAY, ENCRYPTED_FROM_RELAY)
 
 
