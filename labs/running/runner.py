@@ -104,8 +104,15 @@ def play(
     except OSError as error:
         return tell_unwritten(error)
     stream, story, recording = Stream(), Story(), Recording()
-    names = [part.name for part in parts]
-    stream.listen(Bookmarking(lab.id, names, questions_of(parts), pauses=pause is not None))
+    begin = Bookmark(
+        [part.name for part in parts],
+        questions_of(parts),
+        pauses=pause is not None,
+        step=first,
+        said=dict(mark.said) if mark else {},
+        found=dict(mark.found) if mark else {},
+    )
+    stream.listen(Bookmarking(lab.id, begin))
     stream.listen(results)
     stream.listen(story)
     stream.listen(recording)
