@@ -15,6 +15,7 @@ from rich.text import Text
 
 from napt_lab.labs.check.outcome import Outcome
 from napt_lab.labs.check.reports import Checked
+from napt_lab.labs.check.run import STOPPED
 from napt_lab.labs.stage.progress_line import ProgressLine
 from napt_lab.labs.verdict.verdicts import Verdict, counted
 from napt_lab.topologies.spec.assertions import Expectation
@@ -60,6 +61,15 @@ class Telling:
         style = "bold green" if checked.passed else "bold red"
         total = Text(f"{counted(outcome.verdict for outcome in checked.outcomes)}.", style)
         self._console.print(total.append(f" {checked.seconds:.1f} s.", "not bold dim"))
+
+    def stop(self, checked: Sequence[Checked]) -> None:
+        """The user stopped it: how much is known about all topologies, and how much is not."""
+        self.progress.end()
+        outcomes = [outcome for one in checked for outcome in one.outcomes]
+        known = [outcome.verdict for outcome in outcomes if outcome.evidence != (STOPPED,)]
+        left = sum(len(one.topology.expectations()) for one in checked) - len(known)
+        total = ", ".join(filter(None, (counted(known), left and f"{left} not checked")))
+        self._console.print(Text(f"You stopped the check: {total}.", "bold yellow"))
 
     def _tell(self, outcome: Outcome) -> None:
         verdict, expectation = outcome.verdict, outcome.expectation
