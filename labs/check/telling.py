@@ -68,8 +68,8 @@ class Telling:
         outcomes = [outcome for one in checked for outcome in one.outcomes]
         known = [outcome.verdict for outcome in outcomes if outcome.evidence != (STOPPED,)]
         left = sum(len(one.topology.expectations()) for one in checked) - len(known)
-        total = ", ".join(filter(None, (counted(known), left and f"{left} not checked")))
-        self._console.print(Text(f"You stopped the check: {total}.", "bold yellow"))
+        total = f"{counted(known)}, {left}" if known else f"{left}"
+        self._console.print(Text(f"You stopped the check: {total} not checked.", "bold yellow"))
 
     def _tell(self, outcome: Outcome) -> None:
         verdict, expectation = outcome.verdict, outcome.expectation
