@@ -90,4 +90,7 @@ class Telling:
             self._indented(Text(expectation.message, "yellow"))
 
     def _indented(self, text: Text) -> None:
+        if not self._console.is_terminal:  # a search in a log finds a line as a whole
+            self._console.print(Text("    ").append_text(text), soft_wrap=True)
+            return
         self._console.print(Padding(text, (0, 0, 0, 4), expand=False))

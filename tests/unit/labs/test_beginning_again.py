@@ -6,6 +6,8 @@ import io
 import json
 from collections import deque
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -189,6 +191,39 @@ def test_a_run_that_is_stopped_before_its_first_step_can_go_on_with_that(tmp_pat
     mark = read_bookmark("x", tmp_path)
     assert mark is not None
     assert (mark.step, mark.said[2]) == (2, "b")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"), [(["direct", "relayed"], ""), (["direct"], "Only these parts of lab x ran")]
+)
+def test_only_of_a_choice_of_parts_is_it_said_that_others_did_not_run(
+    tmp_path, monkeypatch, chosen, told
+):
+    class Stopped:
+        unbuilt = lost = None
+        stopped, begun = True, ("direct",)
+
+        def __init__(self, *_, **__):
+            pass
+
+        def run(self):
+            return False
+
+    monkeypatch.setattr(runner, "Play", Stopped)
+    monkeypatch.setattr(runner, "_keep", lambda *_: True)
+    for name in ("RunDirectory", "Bookmarking"):
+        monkeypatch.setattr(runner, name, partial(getattr(runner, name), runs=tmp_path))
+    lab: Any = SimpleNamespace(id="x", title="t", parts=[part("direct"), part("relayed")])
+    out = io.StringIO()
+    status = runner.play(lab, list(map(part, chosen)), Narration(Console(file=out)), None)
+    assert status == 1
+    assert "A run that was stopped counts as failed" in out.getvalue()
+    assert (told in out.getvalue()) if told else ("Only these parts" not in out.getvalue())
+
+
+def part(name):
+    unknown: Any = SimpleNamespace(name=name, steps=[])
+    return unknown
 
 
 @pytest.mark.parametrize("typed", [["x", "b", "", "quit"], ["b", ""]])
