@@ -279,6 +279,10 @@ def test_the_next_step_is_a_button(chromium, tmp_path):
             type_line(page, "alice echo $((6 * 7))")
             terminal.expect("  42")
             terminal.expect("\n> abc")  # what is typed is there again
+            type_line(page, "why")
+            answers(page, "of the last command (alice echo $((6 * 7)))")
+            type_line(page, "rules")
+            answers(page, "napt_a: ")
             page.evaluate("document.getElementById('next').click()")
             terminal.expect("The belief behind it: A NAPT makes a second connection")
             terminal.expect("Step 2")
