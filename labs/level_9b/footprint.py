@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from napt_lab.topologies.network.namespaces import visit
+from napt_lab.topologies.network.namespaces import visit, write_sysctls
 from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.sandbox.sandbox import PRIVATE_MEMORY
 
@@ -101,6 +101,14 @@ def confine(node: Node) -> None:
             done = node.run(["mount", "-o", f"remount,bind,{options}", mount.point])
             if done.status != 0:
                 raise OSError(f"{node.name}: {done.stderr.strip()}")
+
+
+def bound_buffers(node: Node) -> None:
+    """Let no TCP connection of a node hold more than 6 MiB that its program has not read.
+
+    Newer kernels allow 32 MiB, and two nodes with as much could hold half of the film.
+    """
+    visit(node.pid, lambda: write_sysctls({"ipv4/tcp_rmem": "4096 131072 6291456"}))
 
 
 def buffers(node: Node) -> int:

@@ -10,7 +10,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
-from napt_lab.labs.level_9b.footprint import Footprint, buffers, confine, footprint, open_files
+from napt_lab.labs.level_9b.footprint import (
+    Footprint,
+    bound_buffers,
+    buffers,
+    confine,
+    footprint,
+    open_files,
+)
 from napt_lab.labs.level_9b.who import NOTHING_HELD, TURN_PORT, relayed_address, rent
 from napt_lab.labs.shared_steps.commands import curl, require_success, shell, wait_until
 from napt_lab.labs.shared_steps.two_sites import (
@@ -163,6 +170,8 @@ def look_while_it_passes(
     """
     node = stage.net["relay"]
     confine(node)
+    for each in (node, stage.net["bob"]):
+        bound_buffers(each)
     since, wire_since = stage.log.mark(), stage.wire.mark()
     before, copy_before = footprint(node), space_of_copy(stage)
     receiving = begin(since)

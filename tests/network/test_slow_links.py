@@ -89,10 +89,9 @@ def test_delay_is_within_a_millisecond_and_five_percent():
         network_of(server="link: {delay: 40ms}") as net,
         Wire(net, nodes=["server", "near"]) as wire,
     ):
-        times = []
-        for _ in range(10):
-            told = run(net["near"], "ping -c1 -W2 151.101.1.69").stdout
-            times.append(float(re.search(r"time=([0-9.]+) ms", told)[1]))
+        # Many: on a busy machine most have to wait for a processor as well.
+        told = run(net["near"], "ping -c50 -i0.05 -W2 151.101.1.69").stdout
+        times = [float(time) for time in re.findall(r"time=([0-9.]+) ms", told)]
         assert 80 <= min(times) <= 80 * 1.05 + 2, times
         # One way, on the wires: a capture shows the time that a packet takes.
         asked, came = (
