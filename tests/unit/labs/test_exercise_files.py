@@ -95,7 +95,7 @@ def test_what_is_wrong_with_an_exercise_is_told_with_its_line(tmp_path):
         "1: hints: missing; required: title, task, network, hints, solution",
         "5: files.'bob:../x': not a place; allowed: NODE:FILE or NODE:FOLDER/FILE",
         "5: files.'bob:x': '2000K' is not a size; allowed: 1K to 1024K",
-        "6: done[0].fact: 'shape' is not a fact; allowed: typed, told, rule, first, late, same, "
+        "6: done[0].fact: 'shape' is not a fact; allowed: typed, told, rule, first, late, only, same, "
         "has, drop, dropped, event, last, set (did you mean 'same'?)",
         "6: done[1].fact: 'bob:../../x' is not a place; allowed: NODE:FILE",
         "7: hint: unknown key; allowed: title, task, network, hints, solution, files, may-set, "
