@@ -198,12 +198,9 @@ class ExerciseCLI(LabCLI):
             )
             return
         self._tell(marks)
-        before = read_progress().get(self._exercise.known_as, Result())
-        shown = self._shown or (before.shown and not before.solved)
+        result = Result(marks.got, marks.of, self.kept.hints, self._shown)
         try:
-            save_result(
-                self._exercise.known_as, Result(marks.got, marks.of, self.kept.hints, shown)
-            )
+            save_result(self._exercise.known_as, result)
         except OSError as error:
             self.say(f"Your progress cannot be saved: {error}")
 
@@ -273,10 +270,9 @@ class ExerciseCLI(LabCLI):
             else:
                 words = f"{known.points} of {count(known.of, 'point')}"
                 words += f", {count(known.hints, 'hint')}" if known.hints else ""
-                words += ", after its solution was shown" if known.shown else ""
-            solved = known is not None and known.solved
-            shown = known is not None and known.shown
-            sign = " " if not solved else "○" if shown else Verdict.PASSED.sign
+                words += ", solution shown" if known.shown else ""
+            solved, shown = (known.solved, known.shown) if known else (False, False)
+            sign = Verdict.PASSED.sign if solved else "○" if shown else " "
             self.show(f"  {sign} {exercise.name:14} {exercise.title}: {words}")
 
     def do_set(self, words: list[str]) -> bool:

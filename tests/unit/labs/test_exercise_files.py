@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from napt_lab.labs.exercises import progress
+from napt_lab.labs.exercises import progress, session
 from napt_lab.labs.exercises.answers import check_line, load_answers, parse_line
 from napt_lab.labs.exercises.command_line import read_tasks
 from napt_lab.labs.exercises.exercise import (
@@ -95,8 +95,8 @@ def test_what_is_wrong_with_an_exercise_is_told_with_its_line(tmp_path):
         "1: hints: missing; required: title, task, network, hints, solution",
         "5: files.'bob:../x': not a place; allowed: NODE:FILE or NODE:FOLDER/FILE",
         "5: files.'bob:x': '2000K' is not a size; allowed: 1K to 1024K",
-        "6: done[0].fact: 'shape' is not a fact; allowed: typed, told, rule, first, late, only, same, "
-        "has, drop, dropped, event, last, set (did you mean 'same'?)",
+        "6: done[0].fact: 'shape' is not a fact; allowed: typed, told, rule, first, late, only, "
+        "same, has, drop, dropped, event, last, set (did you mean 'same'?)",
         "6: done[1].fact: 'bob:../../x' is not a place; allowed: NODE:FILE",
         "7: hint: unknown key; allowed: title, task, network, hints, solution, files, may-set, "
         "done, mistakes, learned, vary, cases (did you mean 'hints'?)",
@@ -365,11 +365,32 @@ def test_the_best_result_stays():
     save_result("9c/door", Result(2, 4, hints=1))
     save_result("9c/door", Result(1, 4, hints=2))
     assert read_progress()["9c/door"].points == 2
-    save_result("9c/door", Result(4, 4, shown=True))
-    assert read_progress()["9c/door"] == Result(4, 4, shown=True)
-    save_result("9c/door", Result(4, 4))  # and then without
+    save_result("9c/door", Result(4, 4))
     save_result("9c/door", Result(0, 4))
+    save_result("9c/door", Result(4, 4, shown=True))
     assert read_progress() == {"9c/door": Result(4, 4)}
+
+
+def test_a_solution_that_is_shown_solves_nothing():
+    door, *_ = exercises = series("9c")
+    save_result("9c/door", Result(2, 4))
+    save_result("9c/door", Result(4, 4, shown=True))
+    assert read_progress() == {"9c/door": Result(2, 4, shown=True)}
+    assert session._first(exercises, None) is door
+    assert session._score([door]) == "0 of 1 solved (1 solution shown)"
+    save_result("9c/door", Result(3, 4))
+    assert read_progress() == {"9c/door": Result(3, 4, shown=True)}
+    save_result("9c/door", Result(4, 4))  # done without it
+    assert read_progress() == {"9c/door": Result(4, 4)}
+    assert session._first(exercises, None) is exercises[1]
+    assert session._score([door]) == "1 of 1 solved"
+
+
+def test_a_file_of_before_that_counts_what_was_shown_as_solved_is_read(state):
+    save_result("9c/door", Result(4, 4))
+    file = state / progress.NAME
+    file.write_text(file.read_text().replace("false", "true"))
+    assert not read_progress()["9c/door"].solved
 
 
 @pytest.mark.parametrize(
