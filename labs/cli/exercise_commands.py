@@ -172,10 +172,12 @@ def grade(
     try:
         if mine is not None:
             _tell_whose(level, rules, mine, students, known)
-        tasks = read_tasks(level, rules, mine)
+        tasks, unread = read_tasks(level, rules, mine)
     except TopologyError as error:
         refuse_file(error)
     refuse_private_places({"--json": as_json, "--junit": junit})
+    for problem in unread:
+        click.echo(f"napt-lab: {rules}: {problem}", err=True)
     enter_sandbox()
     from napt_lab.labs.exercises.grade import run_grade
 

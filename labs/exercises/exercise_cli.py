@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from napt_lab.labs.capture.wire import CaptureIncomplete
-from napt_lab.labs.exercises.answers import Line, parse_line
+from napt_lab.labs.exercises.answers import Line, only_looks, parse_line
 from napt_lab.labs.exercises.attempt import RELAYED, Attempt
 from napt_lab.labs.exercises.exercise import Exercise, Setting
 from napt_lab.labs.exercises.marking import Marks, mark
@@ -70,7 +70,7 @@ class ExerciseCLI(LabCLI):
         ("solve", "see the solution done, on a fresh network"),
         ("next", "the next exercise"),
         ("progress", "what you have solved"),
-        ("transcript", "what you have typed, also before a reset"),
+        ("transcript", "what you have done, also before a reset"),
         *EXAMPLES,
     )
 
@@ -154,7 +154,7 @@ class ExerciseCLI(LabCLI):
 
     def onecmd(self, line: str) -> bool:
         self._line = " ".join(line.split())
-        if self._line not in ("", "EOF", "transcript"):
+        if self._line not in ("", "EOF") and not only_looks(self._line):
             self.kept.transcript.append(self._line)
         return super().onecmd(line)
 
@@ -256,7 +256,7 @@ class ExerciseCLI(LabCLI):
         return True
 
     def do_transcript(self, _words: list[str]) -> None:
-        """transcript: what you have typed in this exercise, also before a reset"""
+        """transcript: what you have done in this exercise, also before a reset"""
         for line in self.kept.transcript:
             self.show(f"  {line}")
 

@@ -57,7 +57,8 @@ def test_what_students_get(folder):
             rules = [line for line in teacher.solution if line.startswith("rule ")]
             assert not [line for line in rules if line in text]
     assert load_answers(place / "answers.yaml", list(FIRST)).lines == dict.fromkeys(FIRST, ())
-    assert read_tasks(str(place / "exercises"), place / "answers.yaml", mia)
+    tasks, others = read_tasks(str(place / "exercises"), place / "answers.yaml", mia)
+    assert (len(tasks), others) == (len(FIRST), [])
     rows = run("keys", folder / "students.csv", "--secret", secret).splitlines()
     assert rows[1] == f"mia,Mia,{mia.code}"
     assert rows[2].startswith("noah,'=1+1,noah:")

@@ -24,6 +24,7 @@ from napt_lab.labs.exercises.exercise import (
     names,
     series,
 )
+from napt_lab.labs.exercises.exercise_cli import CarriedOver, ExerciseCLI
 from napt_lab.labs.exercises.grade import Graded, as_json, grade, summary
 from napt_lab.labs.exercises.grade import suite as suite_of
 from napt_lab.labs.exercises.key_rows import fact_rows, key_rows
@@ -31,7 +32,8 @@ from napt_lab.labs.exercises.keys import DONE, EXERCISE, MISTAKE
 from napt_lab.labs.exercises.marking import Mark, Marks, unanswered
 from napt_lab.labs.exercises.patterns import Pattern
 from napt_lab.labs.exercises.progress import Result, read_progress, save_result
-from napt_lab.labs.exercises.tasks import Task, prepare
+from napt_lab.labs.exercises.tasks import Task, as_far_as_possible
+from napt_lab.labs.prompt.lab_cli import LabCLI
 from napt_lab.labs.verdict.junit import write_junit
 from napt_lab.labs.verdict.verdicts import Verdict
 from napt_lab.topologies.network.programs import ProgramError
@@ -73,7 +75,9 @@ def test_an_exercise_is_whole(exercise, tmp_path):
     for answer in (exercise.solution, *(mistake.answer for mistake in exercise.mistakes)):
         file = tmp_path / "answers.yaml"
         file.write_text(json.dumps({exercise.name: answer}))
-        [task] = prepare([exercise], load_answers(file, names(exercise.level)))
+        answers = load_answers(file, names(exercise.level))
+        [task] = as_far_as_possible([exercise], answers)
+        assert answers.problems.lines() == []
         assert [line.text for line in task.lines] == list(answer)
 
 
@@ -119,7 +123,7 @@ def test_an_exercise_of_ones_own_is_called_as_its_file(tmp_path):
     file, answers = tmp_path / "my-own.yaml", tmp_path / "answers.yaml"
     file.write_text((FOLDER / "9c-1-door.yaml").read_text())
     answers.write_text("my-own: [bob ping 24.9.3.7]\n")
-    (task,) = read_tasks(str(file), answers)
+    (task,), _ = read_tasks(str(file), answers)
     assert (task.exercise.id, task.exercise.number) == ("my-own", 1)
     (line,) = task.lines
     assert line.text == "bob ping 24.9.3.7"
@@ -160,7 +164,14 @@ def test_settings_are_read_as_if_they_stood_in_the_file():
         "alice curl -O http://24.9.3.7/a/../../x",
         "alice curl file:///etc/passwd",
         "alice curl -T /etc/passwd http://24.9.3.7/",
-        "alice curl -sSo x http://24.9.3.7/",
+        "alice curl -sSo ../x http://24.9.3.7/",
+        "alice curl -sSo http://24.9.3.7/",
+        "alice curl -sSo -f http://24.9.3.7/",
+        "alice curl -os x http://24.9.3.7/",
+        "alice curl -sK x http://24.9.3.7/",
+        "alice curl -ssK x http://24.9.3.7/",
+        "alice curl --output /etc/passwd http://24.9.3.7/",
+        "alice curl --upload-file ../x http://24.9.3.7/",
         "alice curl --output-dir /tmp -O http://24.9.3.7/x",
         "alice curl -o",
         "alice python -c 'import os'",
@@ -179,6 +190,48 @@ def test_settings_are_read_as_if_they_stood_in_the_file():
 def test_lines_that_no_file_may_have(line):
     with pytest.raises(ValueError):
         check_line(parse_line(line))
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["-sSf -m 5 -o x", "-sO", "-fsS", "-sSo x", "-sS --output x", "--silent --fail -sT x"],
+)
+def test_options_of_curl_as_they_are_typed_at_the_prompt(options):
+    check_line(parse_line(f"bob curl {options} http://24.9.3.7:8000/holiday.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("shell bob", "'shell bob': what is typed in a shell cannot be marked; allowed: each"),
+        ("reset", "'reset': a file has no such command; allowed: only the lines that count"),
+        ("packets napt_a while bob ping 10.0.0.1", "allowed: the words after `while`"),
+        ("bob ping -c 100000 24.9.3.7", "ping -c: '100000' cannot stand here; allowed: 1 to 5"),
+        ("bob stun --port many files", "'many' cannot stand here; allowed: a number, as in 8000"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_told(line, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        check_line(parse_line(line))
+
+
+def test_what_only_looks_is_left_out_of_a_file_without_a_word(tmp_path):
+    file = tmp_path / "answers.yaml"
+    looks = ["why", "why all", "check", "hint", "rules napt_a", "packets", "task", "help", "?"]
+    file.write_text(json.dumps({"door": [*looks, "bob ping 24.9.3.7", "transcript"]}))
+    answers = load_answers(file, ["door"])
+    assert [line.text for line in answers.lines["door"]] == ["bob ping 24.9.3.7"]
+    assert answers.problems.lines() == []
+
+
+def test_the_transcript_has_what_was_done(monkeypatch):
+    monkeypatch.setattr(LabCLI, "onecmd", lambda _prompt, _line: False)
+    prompt = object.__new__(ExerciseCLI)
+    prompt.kept = CarriedOver()
+    for line in ("why", "bob  ping 24.9.3.7", "check", "reset", "packets while bob ping 24.9.3.7"):
+        prompt.onecmd(line)
+    done = ["bob ping 24.9.3.7", "reset", "packets while bob ping 24.9.3.7"]
+    assert list(prompt.kept.transcript) == done
 
 
 @pytest.mark.parametrize("external", ["8080", "24.9.3.7:8080"])
@@ -227,31 +280,50 @@ def test_what_is_wrong_with_a_file_of_answers_is_told_with_its_line(tmp_path):
         "  - set napt_x hairpinning true\n"
         "  - nobody ping 10.0.0.1\n"
     )
-    with pytest.raises(TopologyError) as caught:
-        read_tasks("9c", file)
-    assert [problem.removeprefix(f"{file}:") for problem in caught.value.problems] == [
-        "3: door[1]: 'add' cannot be run from a file of answers; allowed: curl, ping, stun, "
-        "punch, tcp-punch, pcp, turn-client, dial, ice",
-        "4: door[2]: 'hairpinning' cannot be set in this exercise; allowed: only rules, and "
-        "commands on nodes",
-        "4: door[2]: `set` builds the network anew, without what was done before; "
-        "allowed: set first",
-        "5: dor: there is no exercise 'dor' here; allowed: door, both-ways, two-servers, hairpin, "
-        "repair (did you mean 'door'?)",
-        "7: both-ways[0]: 'napt_x' is not a NAPT; allowed: napt_a, napt_b (did you mean 'napt_b'?)",
-        "9: hairpin[0]: 'napt_x' is not a gateway; allowed: napt_a, napt_b (did you mean "
-        "'napt_b'?)",
-        "10: hairpin[1]: 'nobody' is not a node; allowed: files, alice, carol, bob, napt_a, "
-        "napt_b, internet",
+    tasks, others = read_tasks("9c", file)
+    assert {task.exercise.name: list(task.refused) for task in tasks} == {
+        "door": [
+            "line 3: 'add' cannot be run from a file of answers; allowed: curl, ping, stun, "
+            "punch, tcp-punch, pcp, turn-client, dial, ice",
+            "line 4: 'hairpinning' cannot be set in this exercise; allowed: only rules, and "
+            "commands on nodes",
+            "line 4: `set` builds the network anew, without what was done before; "
+            "allowed: set first",
+        ],
+        "both-ways": [
+            "line 7: 'napt_x' is not a NAPT; allowed: napt_a, napt_b (did you mean 'napt_b'?)"
+        ],
+        "two-servers": [],
+        "hairpin": [
+            "line 9: 'napt_x' is not a gateway; allowed: napt_a, napt_b (did you mean 'napt_b'?)",
+            "line 10: 'nobody' is not a node; allowed: files, alice, carol, bob, napt_a, "
+            "napt_b, internet",
+        ],
+        "repair": [],
+    }
+    assert [line.text for line in tasks[0].lines] == [
+        "rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080"
     ]
+    assert others == [
+        "line 5: dor: there is no exercise 'dor' here; allowed: door, both-ways, two-servers, "
+        "hairpin, repair (did you mean 'door'?)"
+    ]
+
+
+@pytest.mark.parametrize("text", ["dor: []", "- rule add x", "door: [", ""])
+def test_a_file_with_nothing_to_mark_is_refused(text, tmp_path):
+    file = tmp_path / "answers.yaml"
+    file.write_text(text)
+    with pytest.raises(TopologyError):
+        read_tasks("9c", file)
 
 
 def test_names_that_the_exercise_does_not_have_are_told_with_their_line(tmp_path):
     file = tmp_path / "answers.yaml"
     file.write_text("door: [rule del alice tcp 24.9.3.7:8080, nobody ping 10.0.0.1]\n")
-    with pytest.raises(TopologyError) as caught:
-        prepare(series("9c")[:1], load_answers(file, names("9c")))
-    assert [problem.removeprefix(f"{file}:") for problem in caught.value.problems] == [
+    answers = load_answers(file, names("9c"))
+    as_far_as_possible(series("9c")[:1], answers)
+    assert [problem.removeprefix(f"{file}:") for problem in answers.problems.lines()] == [
         "1: door[0]: 'alice' is not a NAPT; allowed: napt_a, napt_b",
         "1: door[1]: 'nobody' is not a node; allowed: files, alice, carol, bob, napt_a, napt_b, "
         "internet",
