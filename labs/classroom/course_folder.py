@@ -127,7 +127,9 @@ def hand_out(folder: Path, secret: bytes) -> int:
         left_out = shutil.ignore_patterns(".git", *([ANSWERS] if answered else []))
         shutil.copytree(folder / TEMPLATE, place, ignore=left_out, dirs_exist_ok=True)
         (place / CODE).write_text(f"{student.code}\n", encoding="utf-8")
-        # What the student gets, not the teacher's file: what is wrong with it is told now.
+        for exercise in exercises:
+            load(exercise.path, student)  # what is wrong with it is told of the teacher's file
+        # What the student gets must be right as well.
         handed = folder / TEMPLATE / EXERCISES
         mine = [load((handed / exercise.path.name).absolute(), student) for exercise in exercises]
         (place / "TASKS.md").write_text(_tasks(name or who, mine), encoding="utf-8")

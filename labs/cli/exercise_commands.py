@@ -70,7 +70,10 @@ def exercise(
         enter_sandbox()
         from napt_lab.labs.exercises.rehearsal import run_rehearsal
 
-        sys.exit(run_rehearsal([e for e in exercises if name in (None, e.name)]))
+        try:
+            sys.exit(run_rehearsal([e for e in exercises if name in (None, e.name)]))
+        except TopologyError as error:
+            refuse_file(error)
     if not sys.stdin.isatty():
         why = "an exercise needs a terminal to type at; `grade` does without"
         click.echo(f"napt-lab: {why}", err=True)
@@ -239,6 +242,9 @@ def _grade_folder(
 
     try:
         assignments = for_class(wanted, submissions, secret)
+        assignments[submissions[0].id].variants()  # or what keeps all from having one
+    except TopologyError as error:
+        refuse_file(error)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     files = Outputs(**{option.removeprefix("--"): path for option, path in outputs.items()})

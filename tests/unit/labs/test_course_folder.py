@@ -119,6 +119,11 @@ def test_what_cannot_be_a_course(folder, tmp_path):
         (FOLDER / "8-1-proxy.yaml").read_text().replace("hints:", "hintz:")
     )
     assert "4-mine.yaml:24: hintz: unknown key" in run("hand-out", folder, status=2)
+    (folder / "exercises" / "4-mine.yaml").unlink()
+    door = folder / "exercises" / "1-door.yaml"
+    door.write_text(door.read_text().replace("vary: [", "vary: [{files: [carol]}, "))
+    said = run("hand-out", folder, status=2)  # there is a carol, so nobody can have a variant
+    assert f"{door}:1: vary: 'files': all that could take its place" in said
     assert "No such file" in run("hand-out", tmp_path / "nowhere", status=2)
     (folder / "course.secret").write_text("short\n")
     assert "5 bytes are not a secret" in run("hand-out", folder, status=2)
