@@ -120,8 +120,9 @@ def test_what_cannot_be_a_course(folder, tmp_path):
     )
     assert "4-mine.yaml:24: hintz: unknown key" in run("hand-out", folder, status=2)
     (folder / "exercises" / "4-mine.yaml").unlink()
-    door = folder / "exercises" / "1-door.yaml"
-    door.write_text(door.read_text().replace("vary: [", "vary: [{files: [carol]}, "))
+    door = folder / "exercises" / "5-door.yaml"
+    text = (FOLDER / "9c-1-door.yaml").read_text()
+    door.write_text(text.replace("vary: [", "vary: [{files: [carol]}, "))
     said = run("hand-out", folder, status=2)  # there is a carol, so nobody can have a variant
     assert f"{door}:1: vary: 'files': all that could take its place" in said
     assert "No such file" in run("hand-out", tmp_path / "nowhere", status=2)
