@@ -1,9 +1,9 @@
 """Measures the moving picture: `python -m docs.frames` (needs Chromium).
 
 Of a run with 50 packets under way: the work for each frame while it plays; 60 frames a second leave
-16.7 ms. Of one with 10,000 packets: the longest task while the slider is moved. Both are times of
-the processor, as Chromium's own tracing counts them for the page's main thread, with style, layout
-and painting; so others who use the machine count for little.
+16.7 ms. Of one with 10,000 packets: the longest task while the slider is moved. Both are
+processor time, not clock time, so that other programs on the machine change them little. Chromium's
+tracing counts it for the page's main thread, with style, layout and painting.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _tasks(browser: Chromium) -> Iterator[list[float]]:
         thread = entry["pid"], entry["tid"]
         if entry["name"] == TASK and thread in main:
             by_thread[thread].append(entry.get("tdur", 0) / 1000)
-    found += max(by_thread.values(), key=sum)  # another is that of an empty page
+    found += max(by_thread.values(), key=sum)  # the busiest; the other is an empty page's
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 run.py                all assertions of a topology, side by side where they may be
 outcome.py            what came of one assertion
-ground.py             the network as checks see it: who has an address, who is whose neighbor
+surroundings.py       a topology as checks see it: who has an address, who is whose neighbor
+ground.py             the same network while it runs, with its wires
 listeners.py          what answers where the topology runs no service of its own
 stun_binding.py       a question and an answer: "which address do I have?"
 probes.py             one try to reach a node: sockets, ping, curl, on the node itself
@@ -11,6 +12,9 @@ drops.py              what translators report
 diagnosis.py          where a packet ended, and why
 place.py              who is to be reached, and who answers there
 reaching.py           `reaches` and `cannot reach`
+round_trip.py         `within`
+losing.py             `loses at most`
+keeping.py            `keeps its connection to`
 transfer.py           `gets a file from`
 relayed.py            … `through` a relay or TURN
 vantage.py            where a NAPT is measured from

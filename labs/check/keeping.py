@@ -2,9 +2,9 @@
 
 Nothing is said on it until then: so it is the old connection that must still work, by the same
 mappings of the NAPTs on its way. A web server and our own listener are asked something. To another
-program nothing may be said: there the kernel sends a keep-alive (RFC 9293, section 3.8.4), which
+program nothing may be said: there the kernel sends keep-alives (RFC 9293, section 3.8.4), which
 the other end of the connection must acknowledge. Other segments prove less: data from the other
-end shows one direction only.
+end, and its own keep-alives, show one direction only.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from napt_lab.topologies.spec.assertions import KeepsConnection, Protocol
 
 PATIENCE = 8.0  # seconds for the connection, and for the answer on it
 POLL = 0.1  # seconds between two looks at the wires
+INTERVAL = 1.0  # seconds between two keep-alives
+TCP_REPAIR = 19  # <linux/tcp.h>
 SILENT = f"the connection does not carry any more: no answer within {PATIENCE:g} s"
 
 
@@ -78,11 +80,12 @@ class KeptConnection:
 
     def _keep_alive(self, ends: set[str]) -> str:
         since = self._ground.wire.mark()
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL):
-            self._sock.setsockopt(socket.IPPROTO_TCP, option, 1)
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until and not self._ground.stopped.is_set():
+        due = time.monotonic()
+        until = due + PATIENCE
+        while (now := time.monotonic()) < until and not self._ground.stopped.is_set():
+            if now >= due:
+                self._send_keep_alive()
+                due = now + INTERVAL
             if select.select([self._sock], [], [], POLL)[0]:
                 self._heard()  # what the program says by itself
             mine = self._ground.wire.everywhere(
@@ -95,6 +98,14 @@ class KeptConnection:
                 return "an acknowledged keep-alive"
         raise Unmet(SILENT)
 
+    def _send_keep_alive(self) -> None:
+        """Send one now. SO_KEEPALIVE sends none while the other end speaks by itself.
+
+        When a socket leaves the repair mode, the kernel sends the same segment as a keep-alive.
+        """
+        for is_in_repair in (1, 0):
+            self._sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, is_in_repair)
+
     def _heard(self) -> int:
         if not (heard := self._sock.recv(4096)):
             raise Unmet("the connection does not carry any more: it was closed")
@@ -105,15 +116,21 @@ def has_answered_keep_alive(seen: Iterable[Captured]) -> bool:
     """Whether, at the host that sends it, a keep-alive left and then its ACK came.
 
     A keep-alive repeats the sequence number before the next one, so its answer acknowledges one
-    more. No other bare ACK is answered so: on this connection the host sends no data.
+    more. The host sends no data, so the only other bare ACKs with this number are keep-alives of
+    the other end. Their sequence number is lower than what the host's keep-alive acknowledges; if
+    it is not, the other end has received a later ACK of the host.
     """
-    expected = set()
+    sent: list[tuple[int, int]] = []  # of each: its answer's acknowledgment and lowest sequence
     for captured in seen:
         packet = captured.packet
         if not packet.is_tcp(flags=ACK) or packet.payload:
             continue
+        sequence, acknowledgment = packet.sequence or 0, packet.acknowledgment or 0
         if captured.outgoing:
-            expected.add(((packet.sequence or 0) + 1) % (1 << 32))
-        elif packet.acknowledgment in expected:
+            sent.append(((sequence + 1) % (1 << 32), acknowledgment))
+        elif any(
+            acknowledgment == expected and (sequence - lowest) % (1 << 32) < 1 << 31
+            for expected, lowest in sent
+        ):
             return True
     return False

@@ -1,4 +1,4 @@
-"""`punches`, `cannot punch`: to talk without a server and without an explicit rule (RFC 5128).
+"""`punches`, `cannot punch`: two hosts talk without a server or an explicit rule (RFC 5128).
 
 A failure has its controls: after the last try the public node still answers both sides, on the
 port from which they tried. If a side did not even get an answer to its first question, it must get

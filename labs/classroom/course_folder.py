@@ -10,15 +10,17 @@ hand-out/ID/      the same for each student, with the student's key and own task
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from napt_lab.labs.classroom.submissions import ANSWERS, read_names
+from napt_lab.labs.classroom.submissions import ANSWERS, FolderError, read_names
 from napt_lab.labs.exercises.exercise import FOLDER, Exercise, load
 from napt_lab.labs.exercises.variant import Student
 from napt_lab.labs.stage.drawing import draw
@@ -53,6 +55,12 @@ jobs:
           answers: {answers}
           exercises: {exercises}
           student: ${{{{ steps.student.outputs.code }}}}
+"""
+_ANSWERS_HEAD = """\
+# For each exercise what you have typed, a line each, in the same order:
+# NAME:
+#   - rule add …
+#   - …
 """
 _README = """\
 # Exercises
@@ -101,9 +109,7 @@ def write_template(folder: Path) -> list[Exercise]:
     for exercise in exercises:
         (place / exercise.path.name).write_text(without_answers(exercise.path), encoding="utf-8")
     names = "".join(f"{exercise.name}: []\n" for exercise in exercises)
-    head = "# For each exercise what you have typed, a line each, in the same order:\n# NAME:\n"
-    head += "#   - rule add …\n#   - …\n"
-    (folder / TEMPLATE / ANSWERS).write_text(head + names, encoding="utf-8")
+    (folder / TEMPLATE / ANSWERS).write_text(_ANSWERS_HEAD + names, encoding="utf-8")
     (folder / TEMPLATE / CODE).write_text("ID:KEY\n", encoding="utf-8")
     return exercises
 
@@ -111,39 +117,63 @@ def write_template(folder: Path) -> list[Exercise]:
 def hand_out(folder: Path, secret: bytes) -> int:
     """Make the template anew, and a folder for each student; returns how many there are.
 
-    A folder that a student works in already keeps its answers, and is still its repository.
+    A folder that a student works in already keeps its answers, and is still its repository; all
+    else in it is made anew. Links in it are removed, since writing through one could change the
+    teacher's own files.
 
-    Raises FolderError for the students' file, ValueError for an ID, TopologyError for an exercise,
-    OSError.
+    Raises FolderError for the students' file or a link in place of a student's folder, ValueError
+    for an ID, TopologyError for an exercise, OSError.
     """
-    unanswered = _bytes_of(folder / TEMPLATE / ANSWERS)
-    exercises = write_template(folder)
     names = read_names(folder / STUDENTS)
+    exercises = write_template(folder)
     for who, name in names.items():
         student = Student.of(who, secret)
-        place = folder / HAND_OUT / who
-        answered = _bytes_of(place / ANSWERS) not in (b"", unanswered)
-        shutil.rmtree(place / EXERCISES, ignore_errors=True)  # one that is gone should go
-        left_out = shutil.ignore_patterns(".git", *([ANSWERS] if answered else []))
-        shutil.copytree(folder / TEMPLATE, place, ignore=left_out, dirs_exist_ok=True)
-        (place / CODE).write_text(f"{student.code}\n", encoding="utf-8")
         for exercise in exercises:
             load(exercise.path, student)  # what is wrong with it is told of the teacher's file
         # What the student gets must be right as well.
         handed = folder / TEMPLATE / EXERCISES
         mine = [load((handed / exercise.path.name).absolute(), student) for exercise in exercises]
+        place = folder / HAND_OUT / who
+        kept = _clear(place)
+        left_out = shutil.ignore_patterns(".git", *kept)
+        shutil.copytree(folder / TEMPLATE, place, ignore=left_out, dirs_exist_ok=True)
+        (place / CODE).write_text(f"{student.code}\n", encoding="utf-8")
         (place / "TASKS.md").write_text(_tasks(name or who, mine), encoding="utf-8")
     return len(names)
 
 
-def _bytes_of(path: Path) -> bytes:
-    return path.read_bytes() if path.exists() else b""
+def _clear(place: Path) -> list[str]:
+    """Empty a student's folder, except for what stays; returns the names of that.
+
+    Raises FolderError if it is a link, OSError.
+    """
+    if place.is_symlink():
+        raise FolderError(f"{place} is a link; allowed: a folder (remove the link)")
+    kept = []
+    for path in place.iterdir() if place.exists() else ():
+        mode = path.lstat().st_mode
+        if (path.name == ".git" and not stat.S_ISLNK(mode)) or (
+            path.name == ANSWERS and stat.S_ISREG(mode) and _is_answered(path)
+        ):
+            kept.append(path.name)
+        elif stat.S_ISDIR(mode):
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return kept
+
+
+def _is_answered(answers: Path) -> bool:
+    """Whether it has anything that no template has had, a comment for example."""
+    lines = answers.read_text(encoding="utf-8", errors="replace").splitlines()
+    given = {"", *_ANSWERS_HEAD.splitlines()}
+    return any(line not in given and not re.fullmatch(r"[^#]+: \[\]", line) for line in lines)
 
 
 def without_answers(path: Path) -> str:
     """The exercise in a file for students: without its solution, and without the usual mistakes.
 
-    By what a mistake is known says how it is done well.
+    The facts of a mistake give the solution away.
     """
     top: dict[str, Any] = yaml.load(read_file(path), Loader=yaml.BaseLoader)
     for part in (top, *top.get("cases", ())):

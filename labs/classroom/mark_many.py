@@ -27,7 +27,7 @@ from napt_lab.labs.verdict.exit_status import INTERRUPTED, exit_status
 from napt_lab.labs.verdict.run_errors import tell_unwritten
 
 KEPT_IN = "marked"  # in runs/
-PER_PROCESSOR = 2  # at a time: they mostly wait
+PER_PROCESSOR = 4  # at a time: they mostly wait; a translator that fails, for nearly a minute
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,7 @@ def _rows(path: Path, text: str) -> Iterator[tuple[str, str]]:
     for row in reader:
         who = unicodedata.normalize("NFC", (row[columns["id"]] or "").strip())
         if Path(who).name != who or who.startswith("."):
-            where, allowed = f"{path}:{reader.line_num}", "no / in it, and no . at its begin"
+            where, allowed = f"{path}:{reader.line_num}", "no / in it, and not beginning with a dot"
             raise FolderError(f"{where}: {who!r} cannot be the name of a file; allowed: {allowed}")
         if who:
             yield who, (row.get(columns.get("name", ""), "") or "").strip()

@@ -33,9 +33,9 @@ def words_of_variants(
 
 
 def whose(answers: Path, who: str, words: Mapping[str, frozenset[str]]) -> str:
-    """A sentence about it, if these answers of `who` have words of another variant; else "".
+    """A sentence that names another variant, if the answers of `who` fit it; else "".
 
-    Words that `who` has as well do not count, for or against: they could be added on purpose.
+    Words of the variant of `who` are not counted: a student could add them to hide a copy.
     """
     try:
         with answers.open("rb") as file:
@@ -49,6 +49,6 @@ def whose(answers: Path, who: str, words: Mapping[str, frozenset[str]]) -> str:
         return ""
     variant = best if best == WRITTEN else f"the variant of {best}"
     return (
-        f"these answers fit {variant}: they have {fits[best]} of its addresses and ports that the "
-        f"variant of {who} has not, and {len(there & own)} of those that it has"
+        f"these answers fit {variant}: {fits[best]} of their addresses and ports are found there, "
+        f"but not in the variant of {who}; {len(there & own)} are in the variant of {who}"
     )

@@ -79,11 +79,14 @@ def _round(pieces: Sequence[Piece], at_a_time: int) -> Iterator[tuple[Piece, str
     try:
         while waiting or running:
             while waiting and len(running) < at_a_time:
-                piece = waiting.pop(0)
+                piece = waiting[0]
                 try:
                     running.append(_start(piece, running, alone=at_a_time == 1))
                 except OSError as error:
+                    if running:  # when one of these has ended, there may be room
+                        break
                     yield piece, "", f"no process could be started for it: {error}"
+                del waiting[0]
             if not running:
                 return
             ended = _await_one(running)

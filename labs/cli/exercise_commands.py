@@ -190,7 +190,7 @@ def grade(
 def _tell_whose(
     level: str, rules: Path, mine: Student, students: Path | None, secret: bytes | None
 ) -> None:
-    """Say whose variant these answers fit, if not that of the one who hands them in."""
+    """Print a hint if these answers fit another variant than that of the student."""
     from napt_lab.labs.classroom.submissions import FolderError, read_names
     from napt_lab.labs.classroom.whose import whose, words_of_variants
     from napt_lab.labs.exercises.command_line import chosen, read_student

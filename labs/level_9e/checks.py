@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -16,6 +17,7 @@ from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.stage.steps import Claim
 
 HOLE = 5000  # the port of alice's and of bob's program
+MEETING = re.compile(rb"[0-9a-f]{32}\n([\d.]+:\d+\n)?")  # a word, and an endpoint (servers/p2p)
 HEAD_BYTES = 8  # before a piece of the file in its datagram: HEAD, and the piece's number
 
 
@@ -70,13 +72,21 @@ def last_seen(stage: Stage, source: str, since: int, until: float) -> Captured:
 
 
 def bytes_of_the_file_at(stage: Stage, server: str, peers: Peers) -> int:
-    """How many bytes of the file a server has received; what was sent again counts once."""
-    came = stage.wire.packets(
-        f"{server}:eth0",
-        lambda p: p.source in (NAPT_A, NAPT_B) and p.data.startswith(HEAD),
-        since=peers.wire_since,
-    )
-    pieces = {c.packet.data[:HEAD_BYTES]: c.packet.payload - HEAD_BYTES for c in came}
+    """How many bytes that may be of the file a server has received; a repeated one counts once.
+
+    These are the pieces in datagrams, and all that came by TCP, except what peers say to meet.
+    """
+    pieces: dict[object, int] = {}
+    for captured in stage.wire.packets(
+        f"{server}:eth0", lambda p: p.source in (NAPT_A, NAPT_B), since=peers.wire_since
+    ):
+        packet = captured.packet
+        if packet.protocol == "tcp" and packet.payload:
+            meeting = MEETING.match(packet.data)
+            behind = meeting.end() if meeting else 0
+            pieces[packet.from_, packet.sequence] = packet.payload - behind
+        elif packet.data.startswith(HEAD):
+            pieces[packet.data[:HEAD_BYTES]] = packet.payload - HEAD_BYTES
     return sum(pieces.values())
 
 

@@ -155,7 +155,7 @@ def one_home(stage: Stage) -> None:
     passed = pass_file(stage, "alice", "anna", *ICE)
     answer_way(stage, passed, ("turn", "napt_a"))
     went(stage, passed, "one home: the file did not leave it", Via.DIRECT, ["alice", "anna"])
-    with stage.claim(BEST, "only the questions to the servers left it (control)") as c:
+    with stage.claim(BEST, "alice's question to the STUN server left it (control)") as c:
         require_candidate(c, stage, passed, "alice", "server-reflexive", "napt_a:wan0")
 
 

@@ -61,14 +61,15 @@ def try_all(
     pending = deque(_batches(field, cells))
     while pending:
         batch, log_since = pending.popleft(), net.log.mark()
+        capture = folder / f".{len(captures)}.pcapng"
         try:
             with Wire(net) as wire:
                 found = work(Ground(net, wire), field, batch, progress)
-                capture = folder / f".{len(captures)}.pcapng"
                 wire.save(capture)
                 take_in(found, field, wire, net.log.since(log_since))
                 captures.append(capture)  # if it is incomplete, its cells are tried again
         except CaptureIncomplete as error:
+            capture.unlink(missing_ok=True)
             half = len(batch) // 2
             if half:
                 pending.extendleft((batch[half:], batch[:half]))

@@ -6,7 +6,9 @@ with status 0. The way is seen on the wires, whatever the programs are. What com
 address that no public host has is direct. What comes from a public host is relayed if a piece of it
 had left the other host before. The way with more bytes counts, for probes and signaling are few.
 What is encrypted between a host and a relay (TURN over TLS) is not recognized, nor is a relayed
-packet of less than 16 bytes. If nothing at all is recognized, the cell could not be tried.
+packet of less than 16 bytes. If nothing at all is recognized, the cell could not be tried. The
+same holds if data came directly in one direction only, nothing is recognized as relayed, and more
+bytes came from public hosts: the direct data may be probes of programs that found no direct way.
 """
 
 from __future__ import annotations
@@ -142,7 +144,7 @@ def _start(node: Node, command: str, more: Mapping[str, str], ready: str | None 
 def _way(ground: Ground, pair: tuple[str, str], began: int, ended: int) -> tuple[Way, str]:
     """By which way the data of two hosts went within that time (ns since 1970), and the bytes.
 
-    CannotTell if no data of theirs was seen to arrive.
+    CannotTell if no data of theirs was seen to arrive, or only what may be probes.
     """
     sent, came = {}, {}
     for node in pair:
@@ -159,17 +161,24 @@ def _way(ground: Ground, pair: tuple[str, str], began: int, ended: int) -> tuple
         }
         came[node] = [captured for captured in mine if not captured.outgoing]
     direct = [sum(c.packet.payload for c in came[node] if not _is_public(c)) for node in pair]
-    relayed = sum(
-        captured.packet.payload
-        for node, other in (pair, pair[::-1])
-        for captured in came[node]
-        if _is_public(captured) and _middle(captured) in sent[other]
-    )
+    relayed = unrecognized = 0
+    for node, other in (pair, pair[::-1]):
+        for captured in filter(_is_public, came[node]):
+            if _middle(captured) in sent[other]:
+                relayed += captured.packet.payload
+            else:
+                unrecognized += captured.packet.payload
     if not any(direct) and not relayed:
         raise CannotTell(
             f"both programs ended with status 0, but no data from {pair[0]} was seen to reach "
             f"{pair[1]}, nor the other way round; let them send each other 16 bytes or more, "
             "not encrypted for a relay, before they end"
+        )
+    if not relayed and not all(direct) and unrecognized > sum(direct):
+        raise CannotTell(
+            f"the way of the data is not known: {sum(direct):,} bytes came directly, in one "
+            f"direction only, and {unrecognized:,} bytes came from public hosts, perhaps relayed; "
+            "let the programs send more to each other, not encrypted for a relay"
         )
     told = f"{sum(direct):,} bytes came directly, {relayed:,} were relayed"
     # Beside relayed data, what comes directly in one direction only is probes.

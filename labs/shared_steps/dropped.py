@@ -23,7 +23,7 @@ def is_drop(event: Event, *, kind: str = "", source: str = "", destination: str 
     """Whether an event reports that such a packet was dropped.
 
     `kind`: as in `tcp SYN` or `udp`. `source` and `destination`: an
-    endpoint, or an address with any port. Empty: whatever it is.
+    endpoint, or an address with any port. Empty: any.
     """
     if event.name != "drop":
         return False

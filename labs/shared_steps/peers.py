@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from napt_lab.labs.capture.packets import Packet
-from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.shared_steps.commands import require_success
 from napt_lab.labs.shared_steps.evidence import WAIT, carries_or_opens
 from napt_lab.labs.shared_steps.two_sites import (
@@ -143,7 +142,7 @@ class Peers:
         the relay may still have to tell the other.
         """
         wire, since = self.stage.wire, self.wire_since
-        met = max(self._first(NAPT_A, NAPT_B).time, self._first(NAPT_B, NAPT_A).time)
+        met = max(self._left("napt_a", NAPT_A, NAPT_B), self._left("napt_b", NAPT_B, NAPT_A))
         for server in ("stun", "relay"):
             later = wire.captured(
                 f"{server}:eth0",
@@ -159,12 +158,12 @@ class Peers:
         total = sum(captured.packet.payload for captured in came)
         claim.require(total >= self.size, f"bob:eth0: {total} bytes from {NAPT_A}")
 
-    def _first(self, source: str, destination: str) -> Captured:
-        """The first packet from one NAPT to the other."""
+    def _left(self, napt: str, source: str, destination: str) -> float:
+        """When the first packet from one NAPT to the other left."""
         return self.stage.wire.wait_for(
-            "napt_a:wan0", lambda p: (p.source, p.destination) == (source, destination),
+            f"{napt}:wan0", lambda p: (p.source, p.destination) == (source, destination),
             deadline=WAIT, what=f"a packet from {source} to {destination}", since=self.wire_since,
-        )  # fmt: skip
+        ).time  # fmt: skip
 
     def require_path(self, claim: Claim, is_first: Callable[[Packet], bool]) -> None:
         """The first packet with data passed the two NAPTs and the router, and no other node."""

@@ -21,6 +21,13 @@ BUTTON = "[...document.querySelectorAll('#words button')].find(b => b.textConten
 CONNECTION = "document.getElementById('connection').textContent"
 ENDED = "The run has ended. The report has all of it."
 FIRST_CHOICE = "'#choices label:nth-child(1) input'"
+CHOSEN = "[...document.querySelectorAll('#choices input')].findIndex(input => input.checked)"
+#: The next answer comes to the lab as a choice that there is not.
+REFUSED = """(() => { const real = window.fetch;
+    window.fetch = (what, how) => {
+        window.fetch = real;
+        return real(what, {...how, body: JSON.stringify({line: 'z'})});
+    }; })()"""
 RULES = """[...document.querySelectorAll('#tables table tbody tr:not(.ended)')]
     .map(row => [row.closest('table').dataset.node,
         ...[...row.cells].slice(1, 4).map(cell => cell.textContent)])"""
@@ -248,6 +255,16 @@ def test_the_next_step_is_a_button(chromium, tmp_path):
             page.open(url[0])
             page.until(OPEN)
             page.until("document.querySelectorAll('#choices input').length === 3")
+            page.click("#choices label:nth-child(2)")
+            terminal.expect("You predict: the two NAPTs")
+            # What the lab has counts: also what is typed later, and when it refuses a click.
+            terminal.type("a\n")
+            terminal.expect("You predict: the server")
+            page.until(at_the_end(CHOSEN + " === 0"))
+            page.evaluate(REFUSED)
+            page.click("#choices label:nth-child(2)")
+            answers(page, "is not an answer: type a letter, a to c")
+            page.until(CHOSEN + " === 0")
             page.click("#choices label:nth-child(2)")
             terminal.expect("You predict: the two NAPTs")
             page.evaluate("document.getElementById('next').click()")

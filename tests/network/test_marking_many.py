@@ -80,7 +80,7 @@ def test_the_answers_of_a_neighbor_are_worth_nothing_and_told(tmp_path, monkeypa
         points = {row["id"]: row["points"] for row in csv.DictReader(file)}
     assert points == {"mia": "4", "noah": "0", "ada": "0"}
     said = capsys.readouterr().out
-    assert "noah: these answers fit the variant of mia: they have 3 of its addresses" in said
+    assert "noah: these answers fit the variant of mia: 3 of their addresses" in said
     assert "ada: these answers fit the exercises as they are written" in said
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,44 @@ then:
         outcomes = run_all(net, wire)
     assert [o.verdict for o in outcomes] == ["passed", "error", "passed"]
     assert "it did not happen: file-server:8080 does not run on files" in outcomes[1].evidence[0]
+
+
+# On port 5000 it speaks by itself all the time. What comes to port 5001 is lost once there is a
+# connection, but its own keep-alives leave.
+OWN_PROGRAM = """
+import selectors, socket, subprocess
+chatting, one_way = (socket.create_server(("", port)) for port in (5000, 5001))
+subprocess.run(["nft", "add table ip t; add chain ip t c { type filter hook input priority 0; }"],
+               check=True)
+print("serving", flush=True)
+deaf, _ = one_way.accept()
+subprocess.run(["nft", "add rule ip t c tcp dport 5001 drop"], check=True)
+deaf.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
+deaf.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+deaf.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+end, _ = chatting.accept()
+waiting = selectors.DefaultSelector()
+waiting.register(end, selectors.EVENT_READ)
+while not waiting.select(0.05):
+    end.sendall(b"tick")
+"""
+
+
+def test_a_connection_to_a_program_that_speaks_by_itself_must_carry_in_both_directions():
+    text = (
+        TEXT.partition("expect:")[0]
+        + """
+then:
+  - do: wait 0.1s
+    expect:
+      - alice keeps its connection to server:5001
+      - alice keeps its connection to server:5000
+"""
+    )
+    topology = loads(text.encode(), Path("then.yaml"))
+    with Network(topology) as net, Wire(net) as wire:
+        net["server"].start([sys.executable, "-c", OWN_PROGRAM], ready="serving").await_ready(10)
+        one_way, chatting = run_all(net, wire)
+    assert one_way.verdict == "failed"
+    assert "no answer within" in one_way.evidence[-1]
+    assert chatting.verdict == "passed"

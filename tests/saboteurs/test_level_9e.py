@@ -61,4 +61,7 @@ SABOTEURS = (
 
 @pytest.mark.parametrize("saboteur", shared(SABOTEURS), ids=lambda saboteur: saboteur.name)
 def test_saboteur_turns_its_claims_red(saboteur, pristine, tmp_path):
-    assert_turns_red(saboteur, run_lab("9e", pristine, tmp_path, saboteur))
+    run = run_lab("9e", pristine, tmp_path, saboteur)
+    assert_turns_red(saboteur, run)
+    # What the relay was given is also the answer to the step's question.
+    assert any("pass the relay" in ask for ask in run.unforeseen) is (PUNCH in saboteur.red)

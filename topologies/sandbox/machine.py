@@ -90,6 +90,33 @@ class Machine:
         except OSError:
             return None
 
+    def free_memory(self) -> int | None:
+        """Bytes that programs may still take; None if the kernel does not say."""
+        try:
+            lines = self.read("/proc/meminfo").splitlines()
+            kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("MemAvail"))
+        except (OSError, StopIteration):
+            return self._left_in_cgroup("memory")
+        left = self._left_in_cgroup("memory")
+        return kilobytes * 1024 if left is None else min(left, kilobytes * 1024)
+
+    def free_tasks(self) -> int | None:
+        """Processes and threads that may still begin; None if the kernel does not say."""
+        most = self._left_in_cgroup("pids")
+        threads = self.setting("kernel.threads-max")
+        every = [each for each in (most, int(threads) if threads else None) if each is not None]
+        return min(every, default=None)
+
+    def _left_in_cgroup(self, kind: str) -> int | None:
+        """What a container's limit leaves; None if it has none."""
+        try:
+            most, now = (
+                self.read(f"/sys/fs/cgroup/{kind}.{which}").strip() for which in ("max", "current")
+            )
+        except OSError:
+            return None
+        return None if most == "max" else int(most) - int(now)
+
     def mounts_on_proc(self) -> str:
         """The places in /proc with something mounted over them, except the usual one."""
         try:

@@ -22,6 +22,8 @@ from napt_lab.topologies.sandbox.trial import BUILT, NEIGHBOR, NODE, TUN
 from napt_lab.topologies.spec.checkout import DOCTOR, IN_CHECKOUT
 
 FEWEST_NAMESPACES = 64  # of each kind: a node needs one, and several labs may run at once
+# Of a lab at work. 100 networks of level 9a side by side took 9.9 GB, and 26 tasks each.
+LAB_MEMORY, LAB_TASKS = 100 << 20, 26
 PROGRAMS = {  # the programs that labs start, and their Debian packages
     "mnexec": "mininet",
     "ip": "iproute2",
@@ -54,7 +56,7 @@ def examine(machine: Machine) -> list[Finding]:
     findings = examine_fast(machine)
     if machine.system != "Linux":
         return findings
-    return [*findings, *check_trial(machine)]
+    return [*findings, *check_trial(machine), *check_room(machine)]
 
 
 def check_system(machine: Machine) -> Finding:
@@ -231,6 +233,24 @@ def check_neighbors(machine: Machine, refused: str | None) -> Finding:
     if refused is not None and "buffer space" in refused:
         return table.full(found)
     return Finding(neighbor_table.NAME, found)
+
+
+def check_room(machine: Machine) -> list[Finding]:
+    """How many labs may run side by side, and what is used up first."""
+    room = {
+        what: max(0, free) // need
+        for what, need, free in (
+            ("memory", LAB_MEMORY, machine.free_memory()),
+            ("processes", LAB_TASKS, machine.free_tasks()),
+        )
+        if free is not None
+    }
+    if not room:
+        return []
+    first = min(room, key=room.__getitem__)
+    found = f"about {room[first]} side by side; {first} would be the first limit"
+    cause = "" if room[first] else f"a lab needs {LAB_MEMORY >> 20} MiB and {LAB_TASKS} processes"
+    return [Finding("room for labs", found, cause, "end other programs" if cause else "")]
 
 
 def _node_refused(machine: Machine, found: str) -> Finding:

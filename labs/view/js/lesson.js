@@ -7,7 +7,7 @@ import { html, withCode, visible, replace, byId } from './dom.js';
 const DOINGS = 14; // that are shown; the others come before them
 
 export class Lesson {
-  /** @param {(typed: string) => void} predict gives an answer to the lab that goes on */
+  /** @param {(step: number, typed: string) => void} predict gives an answer to the lab that goes on */
   constructor(predict) {
     this._predict = predict;
     this._step = byId('step');
@@ -89,7 +89,12 @@ export class Lesson {
   /** @param {Step} step @param {string} text @param {string} typed as at the prompt */
   _answer(step, text, typed) {
     this._answers.set(step.number, text);
-    this._predict(typed);
+    this._predict(step.number, typed);
+  }
+
+  /** The lab has another answer, or refused this one: only the lab's counts. @param {number} step */
+  forget(step) {
+    this._answers.delete(step);
   }
 
   /** @param {Check} check */

@@ -65,9 +65,9 @@ async function ask(what, fields = {}) {
   }
 }
 
-/** Answer the step's question. @param {string} typed */
+/** Answer the step's question; whether the lab took it. @param {string} typed */
 export function predict(typed) {
-  ask('predict', { line: typed });
+  return ask('predict', { line: typed });
 }
 
 /** Make the forms work. @param {() => boolean} catchUp goes to the newest step, if it was not shown yet */

@@ -21,7 +21,7 @@ class View {
   constructor() {
     this.timeline = new Timeline();
     this._history = new History(this.timeline.cues);
-    this._lesson = new Lesson(typed => this.player.live && predict(typed));
+    this._lesson = new Lesson((step, typed) => this._predict(step, typed));
     this._tables = new Tables(byId('tables'));
     this.filter = new Filter(() => this.show());
     this.player = new Player(this.timeline, flight => this._isShown(flight), () => this.show());
@@ -52,10 +52,19 @@ class View {
     for (const entry of entries) {
       this.timeline.add(entry);
       if (entry.kind === 'pause') this._pause = entry;
+      if (entry.kind === 'predicted') this._lesson.forget(entry.step);
     }
     this._history.forget(before);
     this._count = -1;
     this.player.mark();
+    this.show();
+  }
+
+  /** @param {number} step @param {string} typed */
+  async _predict(step, typed) {
+    if (!this.player.live || await predict(typed)) return;
+    this._lesson.forget(step);
+    this._count = -1;
     this.show();
   }
 

@@ -13,6 +13,7 @@ from napt_lab.labs.cli.main import main
 from napt_lab.labs.course.registry import LABS
 from napt_lab.topologies.spec.errors import TopologyError
 from napt_lab.topologies.spec.loader import load
+from napt_lab.topologies.spec.services import SERVICES
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted({ROOT / "README.md", ROOT / "CONTRIBUTING.md"}
@@ -62,6 +63,29 @@ def test_maps_name_files_that_exist(path):
     missing = sorted(name for name in named if not exists(name, path.parent))
     assert not missing, f"{path.relative_to(ROOT)} names {', '.join(missing)}: not in the folder"
     check_names(text)
+
+
+def test_the_map_of_the_checks_names_every_file():
+    folder = ROOT / "labs/check"
+    named = {*FILE.findall(imported(folder / "__init__.py")), "__init__.py"}
+    missing = sorted({path.name for path in folder.glob("*.py")} - named)
+    assert not missing, (
+        f"labs/check/__init__.py does not name {', '.join(missing)}: give each a line of the map"
+    )
+
+
+def test_each_service_has_a_row():
+    page = (ROOT / "topologies/README.md").read_text(encoding="utf-8")
+    section = page.partition("\n## Services\n")[2].partition("\n#")[0]
+    rows = re.findall(r"^\| `([\w-]+)` \| (\d+) \| (.*) \|$", section, re.MULTILINE)
+    ports = {name: int(port) for name, port, _ in rows}
+    assert ports == {name: service.port for name, service in SERVICES.items()}, (
+        "topologies/README.md, Services: give each service of SERVICES "
+        "(topologies/spec/services.py) a row, with its port"
+    )
+    for name, _, words in rows:
+        missing = [key for key in SERVICES[name].options if f"`{key}" not in words]
+        assert not missing, f"topologies/README.md: the row of `{name}` lacks {', '.join(missing)}"
 
 
 def test_pages_name_files_that_exist(page):

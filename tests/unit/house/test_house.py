@@ -243,7 +243,7 @@ def test_every_room_has_its_place():
 
 
 def test_every_file_keeps_the_rules():
-    """In one pass, for to parse the files takes longer than all else."""
+    """In one pass: most of the time goes into parsing the files."""
     problems, uses = [], {}
     for source in SOURCES:
         tree = parse(source)

@@ -123,7 +123,7 @@ def test_a_file_that_no_run_has_written_is_refused(tmp_path):
 
 
 def test_a_run_goes_on_only_with_the_same_steps(tmp_path, monkeypatch, capsys):
-    """A lab that was changed meanwhile would take an answer for that to another question."""
+    """If the lab has changed, a kept answer would count as the answer to another question."""
     began: list[int] = []
 
     def play(_lab, _parts, _narration, _pause, _door, first, _mark):

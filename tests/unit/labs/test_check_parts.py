@@ -133,6 +133,7 @@ KEEP_ALIVE = segment(True, ACK, 999, 70)  # its next sequence number would be 10
 ANSWER = segment(False, ACK, 70, 1000)
 PUSHED = segment(False, PSH | ACK, 70, 1000, payload=9)  # the other end speaks by itself
 PUSHED_ACKED = segment(True, ACK, 1000, 79)
+OTHERS_KEEP_ALIVE = segment(False, ACK, 69, 1000)
 
 
 @pytest.mark.parametrize(
@@ -141,9 +142,16 @@ PUSHED_ACKED = segment(True, ACK, 1000, 79)
         ([KEEP_ALIVE, ANSWER], True),
         ([PUSHED, PUSHED_ACKED, KEEP_ALIVE, ANSWER], True),
         ([segment(True, ACK, 2**32 - 1, 70), segment(False, ACK, 70, 0)], True),
+        ([segment(True, ACK, 999, 2**32 - 1), segment(False, ACK, 2**32 - 1, 1000)], True),
+        ([segment(True, ACK, 999, 2**32 - 1), segment(False, ACK, 8, 1000)], True),
+        ([KEEP_ALIVE, PUSHED, segment(False, ACK, 79, 1000)], True),  # it spoke at the same time
+        ([OTHERS_KEEP_ALIVE, KEEP_ALIVE, ANSWER], True),
         ([KEEP_ALIVE], False),
         ([ANSWER, KEEP_ALIVE], False),  # it answers something else
         ([KEEP_ALIVE, PUSHED, PUSHED_ACKED], False),  # that is one direction only
+        ([KEEP_ALIVE, OTHERS_KEEP_ALIVE], False),  # one direction as well
+        ([segment(True, ACK, 999, 0), segment(False, ACK, 2**32 - 1, 1000)], False),
+        ([PUSHED, segment(True, ACK, 999, 79), segment(False, ACK, 78, 1000)], False),
         ([PUSHED, PUSHED_ACKED, ANSWER], False),  # no keep-alive was sent
         ([KEEP_ALIVE, segment(False, RST | ACK, 70, 1000)], False),
     ],

@@ -345,16 +345,21 @@ def test_what_the_machine_refuses_costs_only_what_needed_it(tmp_path, monkeypatc
         return child
 
     monkeypatch.setattr(sandbox, "fork_into", fork)
-    pieces = [Piece("mia", lambda alone: "mia", 60.0), Piece("noah", lambda alone: "noah", 60.0)]
+    names = ("mia", "noah", "ada")
+    pieces = [Piece(name, lambda alone: "alone" if alone else "done", 60.0) for name in names]
+    usual, not_started = ("done", ""), ("", "no process could be started for it")
     for which, ended in (
-        ({1}, {"mia": ("mia", ""), "noah": ("noah", "")}),  # it is tried once more
-        ({1, 3}, {"mia": ("", "no process could be started for it"), "noah": ("noah", "")}),
+        (set(), (usual, usual, usual)),
+        ({1}, (("alone", ""), usual, usual)),  # it is tried once more
+        ({1, 4}, (not_started, usual, usual)),
+        ({2, 4}, (usual, usual, usual)),  # another runs: it waits for that
     ):
         forked.clear()
+        refused.clear()
         refused |= which
         done = side_by_side(pieces, 2, lambda text: not text)
         told = {piece.name: (text, problem.split(":")[0]) for piece, text, problem in done}
-        assert told == ended
+        assert told == dict(zip(names, ended, strict=True))
     monkeypatch.setattr(mark_many, "RUNS", tmp_path / "runs")
     (tmp_path / "runs").touch()
     wanted = {"mia": Assignment((DOOR,))}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import stat
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -79,6 +81,69 @@ def test_handing_out_again_keeps_what_a_student_has_done(folder):
     for place in (mia, noah):
         there = sorted(path.name for path in (place / "exercises").iterdir())
         assert there == ["1-window.yaml", "2-two-servers.yaml", "3-repair.yaml"]
+
+
+def test_handing_out_again_never_writes_through_a_students_links(folder):
+    """They come with a student's repository."""
+    mia, answers = folder / "hand-out" / "mia", folder / "hand-out" / "noah" / "answers.yaml"
+    own = (*(folder / "exercises").iterdir(), folder / "course.secret")
+    teachers = {path: path.read_bytes() for path in own}
+    wanted = {path.name: path.read_bytes() for path in mia.iterdir() if path.is_file()}
+    shutil.rmtree(mia / "exercises")
+    (mia / "exercises").symlink_to("../../exercises")
+    (mia / ".git").symlink_to("../../exercises")
+    for name in ("TASKS.md", "student.txt", "answers.yaml"):
+        (mia / name).unlink()
+        (mia / name).symlink_to("../../course.secret")
+    (mia / "README.md").unlink()
+    (mia / "README.md").symlink_to("../../exercises/1-door.yaml")
+    answers.write_text("1-door: [rule add x]\n")
+    run("hand-out", folder)
+    assert {path: path.read_bytes() for path in teachers} == teachers
+    assert not [path for path in mia.rglob("*") if path.is_symlink()]
+    assert {path.name: path.read_bytes() for path in mia.iterdir() if path.is_file()} == wanted
+    assert answers.read_text() == "1-door: [rule add x]\n"  # the control: this one stays
+
+
+def test_a_students_folder_that_is_a_link_is_refused(folder):
+    mia = folder / "hand-out" / "mia"
+    mia.rename(folder / "elsewhere")
+    mia.symlink_to("../elsewhere")
+    (folder / "elsewhere" / "TASKS.md").write_text("kept\n")
+    assert "mia is a link; allowed: a folder" in run("hand-out", folder, status=2)
+    assert (folder / "elsewhere" / "TASKS.md").read_text() == "kept\n"
+
+
+def test_what_is_removed_from_the_template_is_removed_for_each_student(folder):
+    notes = (folder / "template" / "notes.txt", folder / "hand-out" / "mia" / "notes.txt")
+    notes[0].write_text("for all\n")
+    run("hand-out", folder)
+    assert notes[1].read_text() == "for all\n"
+    notes[0].unlink()
+    run("hand-out", folder)
+    assert not notes[1].exists()
+
+
+@pytest.mark.parametrize("changed", ["", "# I have tried 8080", "3-repair: [rule add x]"])
+def test_after_a_hand_out_that_failed_untouched_answers_get_the_new_exercise(
+    folder, monkeypatch, changed
+):
+    """Whether the students' file was wrong, or it was stopped on its way."""
+    answers = folder / "hand-out" / "mia" / "answers.yaml"
+    answers.write_text(answers.read_text() + changed)
+    shutil.copy(folder / "exercises" / "1-door.yaml", folder / "exercises" / "4-door.yaml")
+    students = (folder / "students.csv").read_text()
+    (folder / "students.csv").write_text("id,name\n../x,X\n")
+    assert "cannot be the name of a file" in run("hand-out", folder, status=2)
+    assert "4-door" not in (folder / "template" / "answers.yaml").read_text()
+    (folder / "students.csv").write_text(students)
+    with monkeypatch.context() as patched:
+        patched.setattr(Student, "of", Mock(side_effect=OSError("stopped")))
+        assert "stopped" in run("hand-out", folder, status=2)
+    assert "4-door: []" in (folder / "template" / "answers.yaml").read_text()
+    run("hand-out", folder)
+    assert ("4-door: []" in answers.read_text()) is not bool(changed)
+    assert changed in answers.read_text()
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)

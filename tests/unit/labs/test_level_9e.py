@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from napt_lab.labs.capture.packets import Packet
+from napt_lab.labs.capture.packets import Packet, decode_ipv4
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.level_9e import checks, pairs
 from napt_lab.labs.matrix.cell import Cell, Result
 from napt_lab.labs.matrix.napt_types import chosen
 from napt_lab.labs.matrix.prediction import Method, Way
 from napt_lab.labs.stage.steps import Claim
+from tests.packets import tcp
 
 SYMMETRIC, OPEN = chosen("symmetric,full-cone", None)[0]
 
@@ -83,6 +84,14 @@ def datagram(seconds, source, destination, data, payload=0):
     return captured
 
 
+def segment(source, data, sequence):
+    captured = Captured("relay:eth0", 0, False, 60, b"")
+    captured._packet = decode_ipv4(
+        tcp(f"{source[0]}:{source[1]}", f"{RELAY[0]}:{RELAY[1]}", "PA", data, seq=sequence)
+    )
+    return captured
+
+
 def stage_of(*seen) -> Any:
     """A stage on whose wires these packets were seen."""
     return SimpleNamespace(
@@ -105,6 +114,26 @@ def test_the_bytes_of_the_file_are_counted_and_no_others():
     )
     peers: Any = SimpleNamespace(wire_since=0)
     assert checks.bytes_of_the_file_at(stage, "relay", peers) == 1300
+
+
+def test_what_a_relay_gets_by_tcp_may_be_the_file_except_what_peers_say_to_meet():
+    word, data = b"0123456789abcdef" * 2 + b"\n", bytes(range(256))
+    again = (HOME[0], HOME[1] + 2)
+    met = [
+        segment(HOME, word + b"24.9.3.7:40001\n", 1),
+        segment(OTHER, word + b"203.0.113.77:40002\n", 1),
+        segment(HOME, b"", 49),  # an ACK
+    ]
+    passed = [
+        segment(again, word + data, 1),
+        segment(again, data, 290),
+        segment(again, data, 290),  # sent again
+        segment(OTHER, data, 290),  # of another connection
+        segment(RELAY, data, 290),  # from the server
+    ]
+    peers: Any = SimpleNamespace(wire_since=0)
+    assert checks.bytes_of_the_file_at(stage_of(*met), "relay", peers) == 0
+    assert checks.bytes_of_the_file_at(stage_of(*met, *passed), "relay", peers) == 3 * 256
 
 
 def test_a_rule_is_used_by_what_leaves_and_by_what_comes():

@@ -242,6 +242,23 @@ def test_a_capture_that_could_not_be_saved_is_left_out(monkeypatch, tmp_path):
     assert [path.name for path in joined] == [".0.pcapng", ".1.pcapng"]
 
 
+def test_a_capture_that_is_found_incomplete_is_removed(monkeypatch, tmp_path):
+    def take_in(*_) -> None:
+        assert [path.name for path in tmp_path.iterdir()] == [".0.pcapng"]
+        raise CaptureIncomplete("the capture lost 7 packets")
+
+    monkeypatch.setattr(trying, "Wire", NoWire)
+    monkeypatch.setattr(trying, "Ground", lambda *_: None)
+    monkeypatch.setattr(trying, "take_in", take_in)
+    (type_,), _ = chosen("home", None)
+    cell = Cell(Method.UDP, type_, type_)
+    net: Any = SimpleNamespace(log=EventLog())
+    field = Field([type_], behind_carrier=False)
+    (result,) = trying.try_all(net, field, [cell], tmp_path, lambda _: None, lambda *_: [])
+    assert result.trouble == "the capture lost 7 packets"
+    assert [path.name for path in tmp_path.iterdir()] == ["capture-udp.pcapng"]
+
+
 def test_types_are_named_and_every_name_is_one_of_them():
     usual, _ = chosen(None, None)
     assert {type_.nat for type_ in usual} == set(NATS)

@@ -54,7 +54,8 @@ def seen(*packets):
 TOLD_ALICE = ("relay:eth0", tcp(MEETING, A, "PA", B.encode()))
 TOLD_BOB = ("relay:eth0", tcp(MEETING, B, "PA", A.encode()))
 FROM_ALICE = ("napt_a:wan0", udp(A, B))
-FROM_BOB = ("napt_a:wan0", udp(B, A))
+FROM_BOB = ("napt_b:wan0", udp(B, A))
+BOBS_AT_ALICES = ("napt_a:wan0", udp(B, A))
 ARRIVED = (
     ("alice:eth0", udp(B, "10.0.0.7:5000")),
     ("bob:eth0", udp(A, "10.0.0.9:5000", bytes(SIZE))),
@@ -70,6 +71,10 @@ AFTERWARDS = ("relay:eth0", tcp(A, MEETING, "PA", b"the file"))
         ([TOLD_BOB, FROM_BOB, TOLD_ALICE, FROM_ALICE], []),
         (
             [TOLD_ALICE, TOLD_BOB, FROM_ALICE, FROM_BOB, AFTERWARDS],
+            ["relay:eth0: 1 packet after the meeting"],
+        ),
+        (  # bob has sent, although his packet has not arrived
+            [TOLD_ALICE, TOLD_BOB, FROM_ALICE, FROM_BOB, AFTERWARDS, BOBS_AT_ALICES],
             ["relay:eth0: 1 packet after the meeting"],
         ),
     ],

@@ -28,8 +28,11 @@ SETTINGS = "/proc/sys/"
 
 
 def files(**contents: str) -> Callable[[str], str]:
-    """A file system with only these sysctls (named with `__` for a slash)."""
-    known = {SETTINGS + name.replace("__", "/"): text for name, text in contents.items()}
+    """A file system with only these: whole paths, or sysctls with `__` for a slash."""
+    known = {
+        name if name.startswith("/") else SETTINGS + name.replace("__", "/"): text
+        for name, text in contents.items()
+    }
     known.setdefault(SETTINGS + "kernel/osrelease", "6.1.0-18-amd64\n")
 
     def read(path: str) -> str:
@@ -240,6 +243,49 @@ def test_what_the_kernel_refuses_inside():
     problem = only_problem(replace(HEALTHY, attempt=lambda: Trial(refused=refused)))
     assert problem.fix == "sudo modprobe veth"
     assert "not supported" in problem.found
+
+
+GIBIBYTE = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("there", "found"),
+    [
+        ({}, None),
+        (
+            {"/proc/meminfo": "MemTotal: 9 kB\nMemAvailable:  2097152 kB\n"},
+            "about 20 side by side; memory would be the first limit",
+        ),
+        (
+            {
+                "/proc/meminfo": "MemAvailable: 2097152 kB\n",
+                "/sys/fs/cgroup/memory.max": f"{GIBIBYTE}\n",
+                "/sys/fs/cgroup/memory.current": f"{GIBIBYTE // 2}\n",
+            },
+            "about 5 side by side; memory would be the first limit",
+        ),
+        (
+            {
+                "/proc/meminfo": "MemAvailable: 2097152 kB\n",
+                "/sys/fs/cgroup/pids.max": "100\n",
+                "/sys/fs/cgroup/pids.current": "40\n",
+                "/proc/sys/kernel/threads-max": "9000\n",
+            },
+            "about 2 side by side; processes would be the first limit",
+        ),
+        ({"/sys/fs/cgroup/memory.max": "max\n", "/sys/fs/cgroup/memory.current": "7\n"}, None),
+    ],
+)
+def test_how_many_labs_have_room(there, found):
+    machine = replace(HEALTHY, read=files(**there))
+    shown = [f.found for f in preflight.examine(machine) if f.name == "room for labs"]
+    assert shown == ([found] if found else [])
+
+
+def test_no_room_for_one_lab():
+    machine = replace(HEALTHY, read=files(**{"/proc/meminfo": "MemAvailable: 2048 kB\n"}))
+    problem = only_problem(machine)
+    assert problem.cause == "a lab needs 100 MiB and 26 processes"
 
 
 def test_the_size_of_the_neighbor_table_is_shown():
