@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from napt_lab.labs.classroom.right_secret import CODE
 from napt_lab.labs.classroom.submissions import ANSWERS, FolderError, read_names
 from napt_lab.labs.exercises.exercise import FOLDER, Exercise, load
 from napt_lab.labs.exercises.variant import Student
@@ -27,7 +28,7 @@ from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.rule_lines import count
 from napt_lab.topologies.spec.loader import read_file
 
-SECRET, STUDENTS, CODE = "course.secret", "students.csv", "student.txt"
+SECRET, STUDENTS = "course.secret", "students.csv"
 EXERCISES, TEMPLATE, HAND_OUT = "exercises", "template", "hand-out"
 #: To begin with, by their names here; the teacher changes them, or writes others.
 FIRST = {

@@ -90,7 +90,7 @@ def keys(students: Path, secret: Path | None) -> None:
         names = read_names(students)
     except FolderError as error:
         raise click.UsageError(str(error)) from error
-    rows = csv.writer(sys.stdout)
+    rows = csv.writer(sys.stdout, lineterminator="\n")
     rows.writerow(["id", "name", "student"])
     for who, name in names.items():
         try:

@@ -87,6 +87,7 @@ def read_student(text: str | None, secret: bytes | None) -> Student | None:
     """`ID:KEY`, or `ID` where the secret is known. Raises click.UsageError."""
     if text is None:
         return None
+    text = text.strip()  # a file with student.txt's line may end with CR LF
     try:
         if ":" in text:
             student = Student.from_code(text)

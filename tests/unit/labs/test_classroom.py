@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from napt_lab.labs.classroom import mark_many, marked
-from napt_lab.labs.classroom.assignment import Assignment
+from napt_lab.labs.classroom.assignment import Assignment, for_class
 from napt_lab.labs.classroom.mark_page import write_mark_page
 from napt_lab.labs.classroom.mark_tables import (
     gradescope,
@@ -37,7 +37,7 @@ from napt_lab.labs.classroom.submissions import (
 from napt_lab.labs.classroom.workers import Piece, side_by_side
 from napt_lab.labs.cli import exercise_commands
 from napt_lab.labs.exercises.answers import load_answers
-from napt_lab.labs.exercises.exercise import series
+from napt_lab.labs.exercises.exercise import load, series
 from napt_lab.labs.exercises.tasks import as_far_as_possible
 from napt_lab.labs.exercises.variant import Student
 from napt_lab.labs.report.page import policy
@@ -319,6 +319,51 @@ def test_what_is_marked_is_not_marked_again(tmp_path, monkeypatch, capsys):
     assert run() == 3
     assert asked[6:] == ["odd"]
     assert (tmp_path / "m.csv").read_text("utf-8-sig").splitlines()[1].startswith("Mia M.,mia,")
+
+
+@pytest.mark.parametrize("marked_with", ["the secret", "another", "none"])
+def test_a_class_that_is_marked_with_another_secret_is_told(
+    marked_with, tmp_path, monkeypatch, capsys
+):
+    def no_points(pieces, _at_a_time, _is_error):
+        for piece in pieces:
+            yield piece, as_text(replace(of_mia(), id=piece.name)), ""
+
+    monkeypatch.setattr(mark_many, "side_by_side", no_points)
+    monkeypatch.setattr(mark_many, "RUNS", tmp_path / "runs")
+    secret, other = b"a secret of some length", b"another secret of some length"
+    folder = tmp_path / "submissions"
+    for who in ("mia", "noah", "zoe"):
+        student = Student.of(who, secret)
+        place = folder / who
+        place.mkdir(parents=True)
+        lines = load(DOOR.path, student).solution
+        (place / "answers.yaml").write_text(json.dumps({"door": lines}))
+        (place / "student.txt").write_text(f"{student.code}\r\n")
+    (folder / "zoe" / "student.txt").write_text(f"{Student.of('noah', secret).code}\n")
+    (folder / "late").mkdir()
+    (folder / "late" / "answers.yaml").write_text("door: []\n")
+    (folder / "late" / "student.txt").write_text("ID:KEY\n")
+    submissions, _ = handed_in(folder, {})
+    given = {"the secret": secret, "another": other, "none": None}[marked_with]
+    wanted = for_class([DOOR], submissions, given)
+    assert mark_many.mark_many("9c", submissions, wanted, mark_many.Outputs()) == 0
+    said = capsys.readouterr().out.splitlines()
+    warnings = [line for line in said if line.startswith("WARNING: ")]
+    hints = [line.strip() for line in said if "student.txt" in line]
+    noahs = "zoe: student.txt has the key of noah"
+    if marked_with == "the secret":
+        assert (warnings, hints) == ([], [noahs])
+    elif marked_with == "another":
+        which = "is this the right secret?"
+        assert warnings == [f"WARNING: 3 of 3 answers do not fit anybody's variant: {which}"]
+        told = f"the key in student.txt is not of this secret: {which}"
+        assert hints == [f"mia: {told}", f"noah: {told}", noahs]
+    else:
+        which = "are these variants? Then give the course's secret (--secret FILE)"
+        exercises = "the exercises as they are written"
+        assert warnings == [f"WARNING: 3 of 3 answers do not fit {exercises}: {which}"]
+        assert hints[0] == f"mia: student.txt has a key of mia: {which}"
 
 
 def test_a_class_without_exercises_is_not_told_of_variants(tmp_path, monkeypatch, capsys):

@@ -66,6 +66,12 @@ def test_what_students_get(folder):
     assert rows[2].startswith("noah,'=1+1,noah:")
 
 
+def test_the_table_of_keys_has_the_line_ends_of_a_terminal(folder):
+    """A shell that reads it would take a CR into the key."""
+    arguments = ["keys", f"{folder / 'students.csv'}", "--secret", f"{folder / 'course.secret'}"]
+    assert CliRunner().invoke(course, arguments).stdout_bytes.count(b"\r") == 0
+
+
 def test_handing_out_again_keeps_what_a_student_has_done(folder):
     mia, noah = (folder / "hand-out" / who for who in ("mia", "noah"))
     for repository in (mia, folder / "template"):

@@ -134,9 +134,20 @@ def test_keys_of_students():
     assert mia == Student.from_code(mia.code) == Student.from_code(mia.code.lower())
     assert mia.key != Student.of("mia", SECRET + b".").key != Student.of("noah", SECRET).key
     wrong = mia.code[:-9] + ("A" if mia.code[-9] != "A" else "B") + mia.code[-8:]
-    for code in (wrong, mia.code[:-1], f"{mia.code}A", mia.code.replace("mia", "noah"), "mia:", ""):
-        with pytest.raises(ValueError, match="a letter is wrong"):
+    for code, told in (
+        (wrong, "a letter is wrong"),
+        (mia.code.replace("mia", "noah"), "a letter is wrong"),
+        (mia.code[:-1], "the key is too short (19 characters; allowed: 20)"),
+        (f"{mia.code}A", "the key is too long (21 characters; allowed: 20)"),
+        ("mia:", "too short (0 characters"),
+        ("", "too short"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(told)):
             Student.from_code(code)
+    for line in (f"{mia.code}\r", f" {mia.code}\r\n"):  # as a file of Windows has it
+        assert Student.from_code(line) == mia
+        assert read_student(line, SECRET) == mia
+    assert read_student("mia\r", SECRET) == mia
     for who in ("", " mia", "mia:x", "a\nb", "x" * 65):
         with pytest.raises(ValueError, match="not a student's ID"):
             Student.of(who, SECRET)
