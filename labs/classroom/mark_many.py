@@ -69,6 +69,7 @@ def mark_many(
     except OSError as error:
         return tell_unwritten(error, "the marks")
     failed = [one for one in marked if one.error]
+    print("\n".join(mark_tables.as_lines(marked)))
     print(f"Marked: {len(marked) - len(failed)} of {len(marked)}.")
     if warning:
         print(f"WARNING: {warning}")

@@ -12,6 +12,7 @@ from napt_lab.topologies.spec.checkout import PROGRAM
 
 secret_option = click.option(
     "--secret",
+    envvar="SECRET",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="The file with the course's secret (or NAPT_LAB_SECRET, the secret itself).",

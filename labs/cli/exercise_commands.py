@@ -106,15 +106,30 @@ def exercise(
     help="A class: a file or a folder for each student, all marked side by side.",
 )
 @click.option(
-    "--students", type=click.Path(path_type=Path), help="… their names: a CSV file with id,name."
+    "--students",
+    envvar="STUDENTS",
+    type=click.Path(path_type=Path),
+    help="… their names: a CSV file with id,name.",
 )
 @student_option
 @secret_option
 @click.option("--fresh", is_flag=True, help="… and mark all anew, also what was marked before.")
-@click.option("--csv", "as_csv", type=click.Path(path_type=Path), help="… as a table, to a file.")
-@click.option("--html", type=click.Path(path_type=Path), help="… as a page for a browser.")
+@click.option(
+    "--csv",
+    "as_csv",
+    envvar="CSV",
+    type=click.Path(path_type=Path),
+    help="… as a table, to a file.",
+)
+@click.option(
+    "--html",
+    envvar="HTML",
+    type=click.Path(path_type=Path),
+    help="… as a page for a browser.",
+)
 @click.option(
     "--gradescope",
+    envvar="GRADESCOPE",
     type=click.Path(path_type=Path),
     help="… as Gradescope's results.json; of several students, in a folder of this name.",
 )

@@ -10,6 +10,7 @@ import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -19,6 +20,7 @@ from napt_lab.labs.classroom import mark_many, marked
 from napt_lab.labs.classroom.assignment import Assignment, for_class
 from napt_lab.labs.classroom.mark_page import write_mark_page
 from napt_lab.labs.classroom.mark_tables import (
+    as_lines,
     gradescope,
     write_csv,
     write_gradescope,
@@ -241,6 +243,42 @@ def test_a_table_that_no_spreadsheet_takes_for_formulas(tmp_path):
     assert ada[5] == "9c/door: could not be marked: no more processes"
 
 
+def test_a_table_for_a_terminal():
+    marked = [of_mia(), ADA, replace(of_mia(), id="a-long-name", parts=of_mia(points=4).parts)]
+    assert as_lines(marked) == [
+        "student      9c/door  points  of",
+        "mia          2        2       4",
+        "@ada         error    error   4",
+        "a-long-name  4        4       4",
+    ]
+
+
+def test_variables_of_make_reach_the_options(tmp_path, monkeypatch):
+    (tmp_path / "mia.yaml").write_text("door: []\n")
+    (tmp_path / "students.csv").write_text("id,name\nmia,Mia\n")
+    (tmp_path / "secret").write_text("a secret of some length\n")
+    given: list[Any] = []
+
+    def mark_all(*arguments, fresh):
+        given.append(arguments)
+        return int(fresh)
+
+    monkeypatch.setattr(mark_many, "mark_many", mark_all)
+    monkeypatch.setattr(exercise_commands, "stop_unless_ready", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    variables = {
+        "LEVEL": "9c/door", "FOLDER": ".", "STUDENTS": "students.csv", "SECRET": "secret",
+        "CSV": "m.csv", "HTML": "m.html", "GRADESCOPE": "m.json",
+    }  # fmt: skip
+    done = CliRunner().invoke(exercise_commands.grade, [], env=variables)
+    assert done.exit_code == 0, done.output
+    ((_, submissions, wanted, outputs),) = given
+    assert submissions[0].name == "Mia"
+    assert wanted["mia"].student == MIA
+    files = (outputs.csv, outputs.html, outputs.gradescope)
+    assert files == (Path("m.csv"), Path("m.html"), Path("m.json"))
+
+
 def test_gradescope_has_its_published_form_and_no_marks_for_an_error(tmp_path):
     jsonschema.validate(gradescope(of_mia()), SCHEMA)
     with pytest.raises(jsonschema.ValidationError):
@@ -314,6 +352,7 @@ def test_what_is_marked_is_not_marked_again(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "All have the same exercises (no --secret)." in said
     assert "1 of them marked before" in said
+    assert "\nmia      2        " in said
     assert "odd could not be marked: killed" in said
     submissions[0] = Submission("mia", "Mia M.")  # a name is no reason to mark anew
     assert run() == 3
