@@ -142,7 +142,7 @@ def _with_hints(
     words = words_of_variants(exercises, students)
     hinted, unsolved = [], list[Path]()
     for submission, one in zip(submissions, marked, strict=True):
-        hints: list[str] = []
+        hints = [submission.note]
         if exercises and submission.answers is not None and one.points < one.of:
             own = wanted[submission.id].student
             unsolved.append(submission.answers)

@@ -22,7 +22,7 @@ _OTHER_SECRET = "is this the right secret?"
 
 def about_key(answers: Path, student: Student | None) -> str:
     """What is wrong with the key beside these answers, for this student; "" if nothing is."""
-    if answers.name != ANSWERS:
+    if answers.stem != Path(ANSWERS).stem:
         return ""
     path = answers.with_name(CODE)
     try:

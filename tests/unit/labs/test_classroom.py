@@ -87,6 +87,28 @@ def test_a_file_or_a_folder_for_each_student(tmp_path):
         handed_in(tmp_path, {})
 
 
+def test_files_under_another_name_than_expected_are_told_in_their_row(tmp_path):
+    for name in ("uma.yml", "ida.YAML", "leo.txt", "eve.yaml", "ada/answers.yml"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    names = dict.fromkeys(("uma", "ida", "leo", "ada", "mia"), "")
+    submissions, left_out = handed_in(tmp_path, names)
+    by_id = {submission.id: submission for submission in submissions}
+    answered = {who: one.answers.name for who, one in by_id.items() if one.answers}
+    assert answered == {
+        "ada": "answers.yml", "eve": "eve.yaml", "ida": "ida.YAML", "uma": "uma.yml",
+    }  # fmt: skip
+    assert left_out == ["leo.txt"]
+    assert by_id["leo"].problem == (
+        "nothing was handed in but leo.txt; allowed: leo.yaml or leo.py"
+    )
+    assert by_id["mia"].problem == "nothing was handed in"
+    notes = {who: one.note for who, one in by_id.items() if one.note}
+    assert notes == {"eve": "this ID is not in the list of students"}
+    assert not any(one.note for one in handed_in(tmp_path, {})[0])
+
+
 def test_names_as_a_mac_writes_them_and_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
     decomposed, composed = "jo\u0308rg", "j\u00f6rg"
     (tmp_path / f"{decomposed}.yaml").touch()
@@ -116,6 +138,12 @@ def test_names_of_students(tmp_path):
         read_names(file)
     with pytest.raises(FolderError, match="No such file"):
         read_names(tmp_path / "none.csv")
+    file.write_text("id,name\nmia,Mia\n\nnoah,Noah\nmia,Mia M.\n")
+    with pytest.raises(FolderError, match=r"csv:5: 'mia' is also on line 2; allowed: once"):
+        read_names(file)
+    file.write_bytes("id,name\nmia,Mia\nzoe,Zoë\n".encode("latin-1"))
+    with pytest.raises(FolderError, match=r"csv:3: the byte 0xeb is not UTF-8; allowed: UTF-8"):
+        read_names(file)
     for who in ("../mia", "a/b", ".mia", ".."):
         file.write_text(f"id\nnoah\n{who}\n")
         with pytest.raises(FolderError, match=r"csv:3: '.*' cannot be the name of a file"):
@@ -383,13 +411,14 @@ def test_a_class_that_is_marked_with_another_secret_is_told(
     (folder / "late").mkdir()
     (folder / "late" / "answers.yaml").write_text("door: []\n")
     (folder / "late" / "student.txt").write_text("ID:KEY\n")
-    submissions, _ = handed_in(folder, {})
+    submissions, _ = handed_in(folder, dict.fromkeys(("mia", "noah", "zoe"), ""))
     given = {"the secret": secret, "another": other, "none": None}[marked_with]
     wanted = for_class([DOOR], submissions, given)
     assert mark_many.mark_many("9c", submissions, wanted, mark_many.Outputs()) == 0
     said = capsys.readouterr().out.splitlines()
     warnings = [line for line in said if line.startswith("WARNING: ")]
     hints = [line.strip() for line in said if "student.txt" in line]
+    assert "  late: this ID is not in the list of students" in said
     noahs = "zoe: student.txt has the key of noah"
     if marked_with == "the secret":
         assert (warnings, hints) == ([], [noahs])
