@@ -30,7 +30,7 @@ from napt_lab.labs.prompt.rule_words import without_arrow
 from napt_lab.topologies.network import own_programs
 from napt_lab.topologies.spec.errors import Problems, TopologyError, not_one_of, quoted
 from napt_lab.topologies.spec.loader import read_file
-from napt_lab.topologies.spec.yaml_nodes import MAX_BYTES, Entry, compose
+from napt_lab.topologies.spec.yaml_nodes import MAX_BYTES, Entry, compose, is_no_yaml
 
 WHAT = "the name of an exercise, and below it a list of lines"
 MAX_LINES = 50
@@ -117,11 +117,8 @@ def load_answers(path: Path, exercises: Iterable[str], *, in_pieces: bool = Fals
 def _tops(data: bytes, problems: Problems, *, in_pieces: bool) -> list[Entry]:
     """The file's top, or that of each piece that begins at the margin and is YAML."""
     pieces = [data]
-    if in_pieces and len(data) <= MAX_BYTES and _PIECE.search(data):
-        try:
-            compose(data, Problems(""), WHAT)
-        except TopologyError:
-            pieces = _PIECE.split(data)
+    if in_pieces and len(data) <= MAX_BYTES and _PIECE.search(data) and is_no_yaml(data):
+        pieces = _PIECE.split(data)
     if not 1 < len(pieces) <= MOST_PIECES:
         return [compose(data, problems, WHAT)]
     tops, above = [], 0

@@ -159,6 +159,32 @@ def test_rubbish_is_read_once(tmp_path):
     assert len(str(told.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (
+            b"a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+            b"b: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n"
+            b"c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\n"
+            b"d: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]\n"
+            b"door: [*d, *d, *d]\n",
+            ":1: too many values, or an alias (*name) inside the value that it names; allowed: "
+            "20,000 values, those of aliases included",
+        ),
+        (
+            b"door:\n  - \xff\nhairpin:\n  - \xfe\n",
+            ":2: the byte 0xff is not UTF-8; allowed: UTF-8",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_file_as_a_whole_is_told_once(tmp_path, data, told):
+    file = tmp_path / "answers.yaml"
+    file.write_bytes(data)
+    with pytest.raises(TopologyError) as refused:
+        load_answers(file, ["door", "hairpin"], in_pieces=True)
+    assert refused.value.problems == [f"{file}{told}"]
+
+
 def test_half_a_file_is_read_as_far_as_it_can_be(tmp_path):
     file = tmp_path / "answers.yaml"
     file.write_text(
