@@ -32,7 +32,9 @@ def run(*arguments, status=0):
 @pytest.fixture
 def folder(tmp_path):
     folder = tmp_path / "networks"
-    assert "Next:" in run("new", folder, "--action", "me/napt-lab@v1")
+    said = run("new", folder, "--action", "me/napt-lab@v1")
+    assert "Next:" in said
+    assert "where this project is" not in said
     (folder / "students.csv").write_text("id,name\nmia,Mia\nnoah,=1+1\n")
     assert "2 students" in run("hand-out", folder)
     return folder
@@ -177,8 +179,28 @@ def test_the_workflow_marks_what_the_action_takes(folder):
     assert set(steps[-1]["with"]) <= set(ACTION["inputs"])
     assert (folder / "template" / steps[-1]["with"]["exercises"]).is_dir()
     assert (folder / "template" / steps[-1]["with"]["answers"]).is_file()
-    readme = (folder / "template" / "README.md").read_text()
-    assert re.search(r"actions/workflows/(.*)/badge.svg", readme)[1] == workflow.name
+
+
+def test_the_page_for_students_says_how_to_begin(folder):
+    readme = (folder / "hand-out" / "mia" / "README.md").read_text()
+    assert "git clone https://github.com/me/napt-lab napt-lab\n" in readme
+    assert "](" not in readme  # a link or a picture would lead nowhere outside GitHub
+    for name in set(re.findall(r"`([a-zA-Z]+\.[a-z]+|[a-z]+/)`", readme)):
+        assert (folder / "hand-out" / "mia" / name).exists()
+    assert "`TASKS.md`" in readme
+
+
+def test_what_is_still_to_be_done_is_told(tmp_path):
+    folder = tmp_path / "networks"
+    for action in ("foo", "me/napt-lab", "me@main", "me/napt lab@main"):
+        said = run("new", folder, "--action", action, status=2)
+        assert f"{action!r}; allowed: OWNER/REPOSITORY@REF" in said
+    assert "where this project is, instead of OWNER/REPOSITORY@main" in run("new", folder)
+    said = run("hand-out", folder)
+    assert f"{folder / 'students.csv'} has no students" in said
+    for path in (folder / "exercises").iterdir():
+        path.unlink()
+    assert "has no exercise" in run("hand-out", folder, status=2)
 
 
 def test_what_cannot_be_a_course(folder, tmp_path):
