@@ -301,7 +301,7 @@ def _varied(item: Entry) -> Varied | None:
     if not item.is_mapping():
         return item.read(parse)
     if len(item.named()) != 1:
-        item.refuse("several words; allowed: one word and its choices, as in pc: [desk, laptop]")
+        item.refuse("several words; allowed: one word and its choices, as in {pc: [desk, laptop]}")
         return None
     [(word, entry)] = item.named().items()
     choices = tuple(text for choice in entry.items() if (text := choice.read(str)))

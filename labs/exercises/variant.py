@@ -215,5 +215,5 @@ def _kind(word: str) -> _Addresses | tuple[str, ...]:
         return tuple(f"{name}{match[1]}" for name in _FILES)
     raise ValueError(
         f"{quoted(word)}: what could take its place? allowed: an IPv4 address, a port, alice, bob, "
-        "carol, a file as photo.jpg, or a list of choices, as in pc: [desk, laptop]"
+        "carol, a file as photo.jpg, or a list of choices, as in {pc: [desk, laptop]}"
     )

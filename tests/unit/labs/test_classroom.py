@@ -366,6 +366,10 @@ def test_a_page_that_students_cannot_write_to(tmp_path):
     write_mark_page(tmp_path / "m.html", "9c", [of_mia(title="<script>"), ADA])
     page = (tmp_path / "m.html").read_text()
     assert "no &lt;file&gt;" in page
+    table, _, below = page.partition("</table>")
+    assert table.count("⚠ note</a>") == 1  # mia's, not @ada's
+    assert 'href="#of-1" title="line 9: what?">⚠ note</a>' in table
+    assert "<p>line 9: what?</p>" in below
     assert "\x1b" not in page
     assert "<script" not in page
     assert "1 could not be marked: @ada" in page
