@@ -175,8 +175,9 @@ def load(path: Path, student: Student | None = None, case: int | None = None) ->
         student=student,
         case=case,
     )
+    if "network" in section:
+        read_topology(section["network"], path)  # or every error in it
     top.problems.raise_if_any()
-    exercise.topology()  # or every error in its network
     return exercise
 
 
