@@ -388,6 +388,15 @@ def graded():
     return Graded(Task(door, door.topology(), ()), marks, ("rule add …: no",), 1.5)
 
 
+def test_what_gives_no_points_costs_one_if_it_does_not_hold():
+    def marks(last):
+        return Marks((Mark("a page", 3, Verdict.PASSED), Mark("no rule", 0, last)))
+
+    kept, broken = marks(Verdict.PASSED), marks(Verdict.FAILED)
+    assert (kept.full, kept.got, kept.of) == (True, 3, 3)
+    assert (broken.full, broken.got, broken.of) == (False, 2, 3)
+
+
 def test_marks_as_json():
     told = as_json([graded()])
     assert (told["points"], told["of"], told["passed"]) == (2, 6, False)
