@@ -38,6 +38,9 @@ def check_topologies(topologies: Sequence[Topology], reports: Reports) -> int:
                     _check(one, telling)
                 for outcome in one.outcomes:
                     annotations.outcome(one.topology.path, outcome)
+    except KeyboardInterrupt:
+        telling.stop(checked)
+        raise
     finally:
         telling.progress.end()
         for one in checked:

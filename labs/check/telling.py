@@ -15,6 +15,7 @@ from rich.text import Text
 
 from napt_lab.labs.check.outcome import Outcome
 from napt_lab.labs.check.reports import Checked
+from napt_lab.labs.check.run import STOPPED
 from napt_lab.labs.stage.progress_line import ProgressLine
 from napt_lab.labs.verdict.verdicts import Verdict, counted
 from napt_lab.topologies.spec.assertions import Expectation
@@ -61,6 +62,15 @@ class Telling:
         total = Text(f"{counted(outcome.verdict for outcome in checked.outcomes)}.", style)
         self._console.print(total.append(f" {checked.seconds:.1f} s.", "not bold dim"))
 
+    def stop(self, checked: Sequence[Checked]) -> None:
+        """The user stopped it: how much is known about all topologies, and how much is not."""
+        self.progress.end()
+        outcomes = [outcome for one in checked for outcome in one.outcomes]
+        known = [outcome.verdict for outcome in outcomes if outcome.evidence != (STOPPED,)]
+        left = sum(len(one.topology.expectations()) for one in checked) - len(known)
+        total = f"{counted(known)}, {left}" if known else f"{left}"
+        self._console.print(Text(f"You stopped the check: {total} not checked.", "bold yellow"))
+
     def _tell(self, outcome: Outcome) -> None:
         verdict, expectation = outcome.verdict, outcome.expectation
         passed = verdict is Verdict.PASSED
@@ -80,4 +90,7 @@ class Telling:
             self._indented(Text(expectation.message, "yellow"))
 
     def _indented(self, text: Text) -> None:
+        if not self._console.is_terminal:  # a search in a log finds a line as a whole
+            self._console.print(Text("    ").append_text(text), soft_wrap=True)
+            return
         self._console.print(Padding(text, (0, 0, 0, 4), expand=False))

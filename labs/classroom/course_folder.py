@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from napt_lab.labs.classroom.right_secret import CODE
-from napt_lab.labs.classroom.submissions import ANSWERS, FolderError, read_names
+from napt_lab.labs.classroom.submissions import ANSWERS, TRANSLATOR, FolderError, read_names
 from napt_lab.labs.exercises.exercise import FOLDER, Exercise, load
 from napt_lab.labs.exercises.variant import Student
 from napt_lab.labs.stage.drawing import draw
@@ -165,7 +165,7 @@ def _clear(place: Path) -> list[str]:
     for path in place.iterdir() if place.exists() else ():
         mode = path.lstat().st_mode
         if (path.name == ".git" and not stat.S_ISLNK(mode)) or (
-            path.name == ANSWERS and stat.S_ISREG(mode) and _is_answered(path)
+            stat.S_ISREG(mode) and _is_students(path)
         ):
             kept.append(path.name)
         elif stat.S_ISDIR(mode):
@@ -175,9 +175,11 @@ def _clear(place: Path) -> list[str]:
     return kept
 
 
-def _is_answered(answers: Path) -> bool:
-    """Whether it has anything that no template has had, a comment for example."""
-    lines = answers.read_text(encoding="utf-8", errors="replace").splitlines()
+def _is_students(file: Path) -> bool:
+    """Whether it is a student's work: a translator, or answers with what no template has had."""
+    if file.name != ANSWERS:
+        return file.name == TRANSLATOR
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     given = {"", *_ANSWERS_HEAD.splitlines()}
     return any(line not in given and not re.fullmatch(r"[^#]+: \[\]", line) for line in lines)
 

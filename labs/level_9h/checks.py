@@ -42,10 +42,14 @@ def require_two_rules(
         )
 
 
-def ports_of(stage: Stage, home: str) -> int:
-    """How many TCP ports of cgn a home has, by the address of its NAPT."""
+def ports_of(stage: Stage, home: str) -> dict[str, str]:
+    """The TCP ports of cgn that a home has, by the address of its NAPT: external, internal end."""
     rules = stage.net.napt("cgn").rules()
-    return sum(r["protocol"] == "tcp" and r["internal"].startswith(f"{home}:") for r in rules)
+    return {
+        rule["external"]: rule["internal"]
+        for rule in rules
+        if rule["protocol"] == "tcp" and rule["internal"].startswith(f"{home}:")
+    }
 
 
 @contextmanager

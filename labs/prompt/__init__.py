@@ -27,19 +27,22 @@ class Prompt:
         self._console = console
         self._why: Why | None = None
         self._background = Background()
+        self._cli: LabCLI | None = None  # that reads now
 
     def __call__(self, net: Network, here: Here) -> Go | None:
         """Before a step, or after the last one: where to go on, None to stop."""
         if self._why is None or self._why.net is not net:  # the steps in between are seen, too
             self.close()
             self._why = Why(net)
-        cli = SteppingCLI(net, self._console, here, self._why, self._background)
+        self._cli = cli = SteppingCLI(net, self._console, here, self._why, self._background)
         try:
             return cli.go if cli.read() else None
         except KeyboardInterrupt:
             if here.is_last:
                 return here.on  # there is nothing left to stop
             raise
+        finally:
+            self._cli = None
 
     def close(self) -> None:
         """Stop looking for what goes wrong on the network."""
@@ -49,5 +52,23 @@ class Prompt:
 
     def explore(self, net: Network) -> None:
         """No lab, only a network to look at."""
-        with contextlib.closing(Why(net)) as why:
-            LabCLI(net, self._console, IN_SHELL, why).read()
+        with contextlib.closing(Why(net)) as self._why:
+            self._cli = LabCLI(net, self._console, IN_SHELL, self._why)
+            self._cli.read()
+            self._cli = None
+
+    # ── for a page that shows the same network; called in another thread ─────────────────
+
+    def look(self, line: str) -> str:
+        """What a command of LOOKS shows; nothing between two prompts."""
+        return self._cli.look(line) if self._cli is not None else ""
+
+    def begins(self, line: str) -> None:
+        """A line was typed on the page, and shown: `why` tells of that."""
+        if self._why is not None:
+            self._why.begins(line, told=True)
+
+    def again(self) -> None:
+        """Show the line that is typed at the terminal below what a lab told meanwhile."""
+        if isinstance(self._cli, SteppingCLI):  # without a lab nothing is told there
+            self._cli.prompt_again()

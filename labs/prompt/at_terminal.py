@@ -18,13 +18,20 @@ def in_shell(line: str) -> list[str]:
     return ["bash", "-c", line]
 
 
-def start(node: Node, command: Sequence[str], *, apart: bool = False) -> subprocess.Popen[bytes]:
-    """A process that has the terminal; or, `apart`, a group of processes without its keys."""
+def start(
+    node: Node, command: Sequence[str], *, apart: bool = False, output: int | None = None
+) -> subprocess.Popen[bytes]:
+    """A process that has the terminal; or, `apart`, a group of processes without its keys.
+
+    `output`: a descriptor that takes all that it prints.
+    """
     return subprocess.Popen(
         [*node.entry, *command],
         env=node.environment,
         cwd=node.home,
         stdin=subprocess.DEVNULL if apart else None,
+        stdout=output,
+        stderr=output,
         process_group=0 if apart else None,
     )
 

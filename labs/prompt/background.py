@@ -7,12 +7,18 @@ seen. So the prompt takes the `&` off, starts the rest in the background, and wa
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
+import sys
+import threading
 
 from napt_lab.labs.prompt.at_terminal import in_shell, start
+from napt_lab.labs.prompt.labeled import labeled
+from napt_lab.labs.stage.output_words import settled
 from napt_lab.topologies.network.node import Node
+from napt_lab.topologies.network.processes import Tell
 
 AT_ONCE_SECONDS = 0.2
 """Until a program is taken for one that goes on; what ends later is told later."""
@@ -44,12 +50,21 @@ class Background:
     def start(self, node: Node, line: str) -> str | None:
         """Have a shell on `node` do a line, without the terminal's keys; what can be said by then.
 
-        It may still write to the terminal. None if it has ended at once, and well.
+        What it prints is shown as it comes. None if it has ended at once, and well.
         """
         name = f"{line.split()[0]} on {node.name}"
-        process = start(node, in_shell(line), apart=True)
+        # Programs print other things into a pipe, and later, than at a terminal.
+        ours, theirs = os.openpty() if sys.stdout.isatty() else os.pipe()
+        try:
+            process = start(node, in_shell(line), apart=True, output=theirs)
+        finally:
+            os.close(theirs)
+        telling = threading.Thread(target=_pass_on, args=(ours, labeled(node.name)), daemon=True)
+        telling.start()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return _end(name, process.wait(AT_ONCE_SECONDS))
+            status = process.wait(AT_ONCE_SECONDS)
+            telling.join(AT_ONCE_SECONDS)  # first what it has printed
+            return _end(name, status)
         self._running.append((name, process))
         return f"{name} goes on in the background"
 
@@ -59,6 +74,24 @@ class Background:
         self._running = [one for one in self._running if one not in ended]
         ends = [_end(name, process.returncode) for name, process in ended]
         return [end for end in ends if end is not None]
+
+
+def _pass_on(descriptor: int, tell: Tell) -> None:
+    """Tell what is printed there, line by line, until no program is left that could."""
+    rest = b""
+    while True:
+        try:
+            came = os.read(descriptor, 65536)
+        except OSError:  # so a terminal ends
+            came = b""
+        *lines, rest = (rest + came).split(b"\n")
+        if not came and rest:
+            lines.append(rest)
+        for line in lines:
+            tell(settled(line.decode(errors="replace")), False)
+        if not came:
+            os.close(descriptor)
+            return
 
 
 def _end(name: str, status: int) -> str | None:

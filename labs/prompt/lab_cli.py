@@ -45,6 +45,7 @@ from napt_lab.topologies.spec.errors import nearest
 from napt_lab.topologies.spec.happening import USAGE
 
 SHOWN_RULES = 100
+LOOKS = frozenset({"rules", "why"})  # commands that only show something
 PATIENCE_SECONDS = 5.0  # with a command, until it is said how to end it
 ABBREVIATIONS = {"?": "help", "h": "help", "q": "quit", "n": "next"}  # unless a node is called so
 NOT_FOUND = 127  # as a shell has it
@@ -79,6 +80,7 @@ class LabCLI(SafeCLI):
         self.net = net
         self.console = console
         self.goes_on = False  # whether the last command was one to go on with
+        self._waits = True  # whether for a line, not for the end of a command
         self._hint = hint
         self._history: History | None = None
         self._why = why
@@ -107,10 +109,12 @@ class LabCLI(SafeCLI):
     def precmd(self, line: str) -> str:
         if self._history is not None and line != "EOF":
             self._history.add(line)
+        self._waits = False
         return line
 
     def postcmd(self, stop: bool, _line: str) -> bool:
         self.tell_news()
+        self._waits = True
         return stop
 
     def news(self) -> list[str]:
@@ -181,6 +185,7 @@ class LabCLI(SafeCLI):
 
     def interrupted(self) -> None:
         """Ctrl-C was typed: the line is dropped, or the command was."""
+        self._waits = True
         self.console.print()
         self.say("Ctrl-D or quit leaves.")
 
@@ -223,6 +228,13 @@ class LabCLI(SafeCLI):
         return True
 
     # ── commands ───────────────────────────────────────────────────────────────────────
+
+    def look(self, line: str) -> str:
+        """What one of LOOKS shows, for one who is not at this terminal; also in another thread."""
+        name, *words = line.split()
+        with self.console.capture() as said:
+            {"rules": self.do_rules, "why": self.do_why}[name](words)
+        return Text.from_ansi(said.get()).plain.rstrip("\n")
 
     def do_quit(self, _words: list[str]) -> bool:
         """quit: leave (so do exit, q and Ctrl-D)"""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import readline
+
 from rich.console import Console
 
 from napt_lab.labs.prompt.background import Background
@@ -37,6 +39,12 @@ class SteppingCLI(LabCLI):
         super().__init__(net, console, hint, why, background)
         self.go = here.on
         self._here = here
+
+    def prompt_again(self) -> None:
+        """Another thread has written below the line that is typed: show that once more."""
+        if self._waits:
+            self.stdout.write(f"{self.prompt}{readline.get_line_buffer()}")
+            self.stdout.flush()
 
     def emptyline(self) -> bool:
         return self.do_next([])

@@ -42,11 +42,14 @@ class Why:
     def close(self) -> None:
         self._witnesses.close()
 
-    def begins(self, command: str) -> None:
-        """From now on `command` is the last one. Those who watch the network are told of it."""
+    def begins(self, command: str, *, told: bool = False) -> None:
+        """From now on `command` is the last one.
+
+        Those who watch the network are told of it, unless they were `told`.
+        """
         self._command, self._began = command, time.time()
         node, _, line = command.partition(" ")
-        if line and node in self.net.nodes:
+        if line and node in self.net.nodes and not told:
             self.net.log.add(node, PROMPT, {"event": "typed", "command": line})
 
     def lines(self, *, everything: bool = False) -> list[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,17 +37,10 @@ class Bookmark:
 class Bookmarking:
     """Listens to a run's stream and keeps its bookmark, if it can: no claim rests on it."""
 
-    def __init__(
-        self,
-        lab: str,
-        parts: Sequence[str],
-        questions: Sequence[list[str]],
-        *,
-        pauses: bool,
-        runs: Path = RUNS,
-    ) -> None:
+    def __init__(self, lab: str, mark: Bookmark, *, runs: Path = RUNS) -> None:
+        """`mark`: where the run begins."""
         self._path = _path(lab, runs)
-        self._mark = Bookmark(list(parts), list(questions), pauses)
+        self._mark = mark
         self._again = 0  # up to this step all is done once more
         self._stopped = False
         self._text = ""  # as it was written last
@@ -72,6 +64,7 @@ class Bookmarking:
                 mark.found[record["step"]] = [record["seen"], record["evidence"]]
             case "stopped":
                 self._stopped = True
+                self._write()  # once more: another run that came to its end has removed the file
             case "end" if not (self._stopped or record["error"]):
                 with contextlib.suppress(OSError):  # it may be another run's by now
                     if self._path.read_text(encoding="utf-8") == self._text:

@@ -32,6 +32,8 @@ def main(command: list[str]) -> int:
             if status == NOT_FOUND:  # the search goes on, but this is what is told
                 status = NOT_FOUND if error.errno in NOWHERE else CANNOT_RUN
                 why = reason(error, Path(path))
+    if status == NOT_FOUND and len(word.split()) > 1:
+        why += f"; write the program and its arguments as separate words: {word}"
     print(f"napt-lab: {word}: {why}", file=sys.stderr)
     return status
 

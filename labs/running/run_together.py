@@ -42,6 +42,11 @@ def run_together(topology: Topology, wanted: Sequence[Wanted], capture: Path | N
         return _Run(net).run(wanted)
 
 
+def _name(program: str) -> str:
+    """The program's name without its folder; the whole of what is no program's name."""
+    return program if " " in program else Path(program).name
+
+
 class _Run:
     def __init__(self, net: Network) -> None:
         self._net = net
@@ -71,7 +76,7 @@ class _Run:
             [sys.executable, "-I", "-S", BECOME, *wanted.command],
             folder=Path.cwd(),
             environment={"PYTHONUNBUFFERED": "1", **environment(node, os.environ)},
-            name=Path(wanted.command[0]).name,
+            name=_name(wanted.command[0]),
             ready=wanted.ready,
             tell=labeled(node.name),
         )

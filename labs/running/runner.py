@@ -104,13 +104,21 @@ def play(
     except OSError as error:
         return tell_unwritten(error)
     stream, story, recording = Stream(), Story(), Recording()
-    names = [part.name for part in parts]
-    stream.listen(Bookmarking(lab.id, names, questions_of(parts), pauses=pause is not None))
+    begin = Bookmark(
+        [part.name for part in parts],
+        questions_of(parts),
+        pauses=pause is not None,
+        step=first,
+        said=dict(mark.said) if mark else {},
+        found=dict(mark.found) if mark else {},
+    )
+    stream.listen(Bookmarking(lab.id, begin))
     stream.listen(results)
     stream.listen(story)
     stream.listen(recording)
     stream.listen(narration)
-    live = open_page(door, lab.title, stream, narration.console)
+    prompt = pause if isinstance(pause, Prompt) else None
+    live = open_page(door, lab.title, stream, narration.console, prompt)
     if live is None:
         run = Play(lab, parts, stream, directory.path, pause, first=first, mark=mark)
     else:
@@ -124,7 +132,7 @@ def play(
         stream.silence()
         narration.progress.end()
         kept = _keep(run, results, (story, recording), directory, narration)
-        if kept and len(run.begun) < len(lab.parts):
+        if kept and len(parts) < len(lab.parts):
             only = ", ".join(run.begun)
             narration.console.print(f"Only these parts of lab {lab.id} ran: {only}.", style="dim")
         if kept and run.stopped:
@@ -137,7 +145,7 @@ def play(
         if live is not None:
             live.end("The run has ended. The report has all of it.")
             if pause is None and not run.stopped:
-                _linger(narration.console)
+                _linger(narration.console, live.url)
             live.close()
     if not kept:
         return CANNOT_RUN
@@ -152,22 +160,25 @@ def questions_of(parts: Sequence[Part]) -> list[list[str]]:
     return [step.question for part in parts for step in part.steps]
 
 
-def open_page(door: Door | None, title: str, stream: Stream, console: Console) -> Live | None:
+def open_page(
+    door: Door | None, title: str, stream: Stream, console: Console, prompt: Prompt | None = None
+) -> Live | None:
     """Show what `stream` tells from now on in a browser, if there is a door."""
     if door is None:
         return None
     from napt_lab.labs.view.live import Live  # it brings a web server, which others do not need
 
-    live = Live(door, title, stream)
+    live = Live(door, title, stream, prompt)
     stream.listen(live)
     console.print(f"See it in a browser: {door.url}", highlight=False, soft_wrap=True)
     return live
 
 
-def _linger(console: Console) -> None:
+def _linger(console: Console, url: str) -> None:
     """A run takes some seconds, a look at it takes longer."""
     if sys.stdin.isatty():
-        console.print("The page goes on showing the run, until you press Enter.", style="dim")
+        console.print(f"The page goes on showing the run: {url}", highlight=False, soft_wrap=True)
+        console.print("It ends when you press Enter.", style="dim")
         with contextlib.suppress(KeyboardInterrupt):
             sys.stdin.readline()
 
@@ -238,7 +249,7 @@ def run_shell(topology: Topology, door: Door | None = None) -> int:
 def _prompt_on(topology: Topology, prompt: Prompt, console: Console, door: Door | None) -> int:
     with contextlib.ExitStack() as stack:
         stream = Stream()
-        live = open_page(door, topology.title, stream, console)
+        live = open_page(door, topology.title, stream, console, prompt)
         net = stack.enter_context(Network(topology))
         if live is not None:
             stack.callback(live.close)

@@ -1,6 +1,7 @@
 """Tells a run on the terminal, as it goes on.
 
-Listens to the stream and prints. In a pipe: the same words, no colors, 80 columns.
+Listens to the stream and prints. In a pipe: the same words, no colors; what is
+indented (evidence, output) has each line whole.
 """
 
 from __future__ import annotations
@@ -285,6 +286,8 @@ class Narration:
         return Text.assemble(*styled)
 
     def _print(self, text: Text, *, indent: int = 0, wrap: bool = True) -> None:
+        if indent and not self.console.is_terminal:  # a search in a log finds a line as a whole
+            text, indent, wrap = Text(" " * indent).append_text(text), 0, False
         self.console.print(
             Padding(text, (0, 0, 0, indent), expand=False) if indent else text,
             no_wrap=not wrap,

@@ -47,7 +47,7 @@ class Typed:
             status=completed.status,
             seconds=completed.seconds,
             stdout=output_in_words(completed.stdout)[-SHOWN_OUTPUT:],
-            stderr=completed.stderr[-SHOWN_OUTPUT:],
+            stderr=output_in_words(completed.stderr)[-SHOWN_OUTPUT:],
         )
         return completed
 

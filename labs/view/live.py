@@ -15,13 +15,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
+from typing import Protocol
 
 from napt_lab.labs.capture.identity import SAME_SECONDS
 from napt_lab.labs.capture.wire import Wire
+from napt_lab.labs.prompt.lab_cli import LOOKS
 from napt_lab.labs.prompt.rule_words import without_arrow
 from napt_lab.labs.records.stream import Record, Stream
 from napt_lab.labs.report.capture import Frame, Window
 from napt_lab.labs.report.journey import Follower, find_drops
+from napt_lab.labs.stage.output_words import output_in_words
 from napt_lab.labs.stage.pause import Go, Here, Pause
 from napt_lab.labs.stage.play import emit_event
 from napt_lab.labs.stage.prediction import NotAnAnswer
@@ -42,6 +45,19 @@ SETTLED_SECONDS = 0.2  # after which no ring brings an older packet
 HOLD_SECONDS = SETTLED_SECONDS + SAME_SECONDS
 LINE_SECONDS = 20.0  # how long a command that is typed on the page may take
 CLOSED = "The lab is acting: commands can be typed when it waits, between two steps."
+
+
+class AtPrompt(Protocol):
+    """The prompt at the terminal, which shows the same network (labs/prompt)."""
+
+    def look(self, line: str) -> str:
+        """What a command of LOOKS shows."""
+
+    def begins(self, line: str) -> None:
+        """A line was typed on the page."""
+
+    def again(self) -> None:
+        """Something was told below the line that is typed."""
 
 
 Do = Callable[[str], tuple[bool, str]]
@@ -85,8 +101,12 @@ class _Watched:
 class Live:
     """`stream.listen(live)`, `with live.meets(net, wire):` while a network runs, `end`, `close`."""
 
-    def __init__(self, door: Door, title: str, stream: Stream) -> None:
+    def __init__(
+        self, door: Door, title: str, stream: Stream, prompt: AtPrompt | None = None
+    ) -> None:
+        """`prompt`: that at the terminal, unless the network is shown with a `do` of its own."""
         self._stream = stream
+        self._prompt = prompt
         self._waiting: list[Record] = []  # that are not old enough
         self._new: list[Record] = []
         self._recording = Recording(self._new.append)
@@ -118,7 +138,9 @@ class Live:
     def meets(self, net: Network, wire: Wire, do: Do | None = None) -> Iterator[None]:
         """Show the packets of a network while it runs; `do` does what is typed on the page."""
         with self._lock:
-            self._watched = _Watched(net, wire, do or partial(_do, Stage(net, wire, self._stream)))
+            self._watched = _Watched(
+                net, wire, do or partial(self._do, Stage(net, wire, self._stream))
+            )
         try:
             yield
         finally:
@@ -237,6 +259,7 @@ class Live:
                 raise GoOn
             if what == "predict" and here is not None:
                 here.predict(line)
+                self._prompt_again()
                 return True, ""
             return watched.do(line)
         except GoOn as wish:
@@ -248,20 +271,31 @@ class Live:
         except (ControlError, DeadlinePassed, OSError) as error:
             return False, f"That did not work: {error}"
 
+    def _do(self, stage: Stage, line: str) -> tuple[bool, str]:
+        """Do a line of the page: a rule, a look, or a command on a node."""
+        name, _, rest = line.strip().partition(" ")
+        net = stage.net
+        if name == "rule":
+            return _do_rule(net, without_arrow(rest.split()))
+        if name in LOOKS and self._prompt is not None:
+            return True, self._prompt.look(line)
+        if name not in net.nodes:
+            others = f"rule add …, {', '.join(sorted(LOOKS))}"
+            nodes = ", ".join(net.nodes)
+            return False, f"{name} is not a node. Type a node and a command, or {others}: {nodes}"
+        if not rest.strip():
+            return False, f"Type a command for {name} after its name."
+        if self._prompt is not None:
+            self._prompt.begins(line.strip())
+        try:
+            done = stage.run(name, "sh", "-c", rest.strip(), timeout=LINE_SECONDS)
+        finally:
+            self._prompt_again()
+        return done.status == 0, output_in_words(f"{done.stdout}{done.stderr}").strip()
 
-def _do(stage: Stage, line: str) -> tuple[bool, str]:
-    """Do a line of the page: a rule, or a command on a node."""
-    name, _, rest = line.strip().partition(" ")
-    net = stage.net
-    if name == "rule":
-        return _do_rule(net, without_arrow(rest.split()))
-    if name not in net.nodes:
-        nodes = ", ".join(net.nodes)
-        return False, f"{name} is not a node. Type a node and a command, or rule add …: {nodes}"
-    if not rest.strip():
-        return False, f"Type a command for {name} after its name."
-    done = stage.run(name, "sh", "-c", rest.strip(), timeout=LINE_SECONDS)
-    return done.status == 0, f"{done.stdout}{done.stderr}".strip()
+    def _prompt_again(self) -> None:
+        if self._prompt is not None:
+            self._prompt.again()
 
 
 def _do_rule(net: Network, words: list[str]) -> tuple[bool, str]:

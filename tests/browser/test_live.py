@@ -117,10 +117,32 @@ def test_what_is_typed_on_the_page_is_done_and_shown(chromium, running):
         terminal.expect("\n> ")
         until_listed(page, "ICMP echo request")
         page.until("document.getElementById('doings').textContent.includes('bob$ ping -c 1 -W 1')")
+        type_line(page, "bob curl -m 1 http://24.9.3.7:8080/")
+        answers(page, "> bob curl -m 1 http://24.9.3.7:8080/")
+        answers(page, "timed out after")
+        assert "\r" not in page.evaluate("document.getElementById('answers').textContent")
+        type_line(page, "why")
+        answers(page, "napt_a dropped")
+        type_line(page, "rules napt_b")
+        answers(page, "napt_b: ")
         type_line(page, "nobody ping 10.0.0.1")
         answers(page, "> nobody ping 10.0.0.1nobody is not a node")
         page.until("document.getElementById('line').value === 'nobody ping 10.0.0.1'")
         assert page.complaints() == []
+
+
+def test_a_line_typed_on_the_page_is_shown_while_it_runs(chromium, running):
+    _, url = running
+    with chromium.page(1280, 900) as page:
+        page.open(url)
+        page.until(OPEN)
+        type_line(page, "bob mkfifo pipe; echo made")
+        answers(page, "echo mademade")
+        type_line(page, "bob read line < pipe; echo end: $line")
+        answers(page, "$linerunning …")
+        type_line(page, "bob echo 5 > pipe")
+        answers(page, "$lineend: 5> bob echo")
+        page.until("!document.getElementById('answers').textContent.includes('running')")
 
 
 def test_two_pages_and_one_that_is_loaded_again_show_the_same(chromium, running):
@@ -234,9 +256,10 @@ def test_after_a_run_the_page_can_still_be_opened(chromium, tmp_path):
     arguments = [*LAB, "lab", "9a", "--web", "1"]
     with Terminal(arguments, {"XDG_STATE_HOME": str(tmp_path)}) as terminal:
         found = URL.search(terminal.expect("/\n") + "/")
-        terminal.expect("until you press Enter")
+        assert found
+        terminal.expect(f"The page goes on showing the run: {found[0]}")
+        terminal.expect("press Enter")
         with chromium.page(1280, 900) as page:
-            assert found
             page.open(found[0])
             page.until(f"{CONNECTION} === {json.dumps(ENDED)}")
             until_listed(page, "FIN ACK")
@@ -267,6 +290,16 @@ def test_the_next_step_is_a_button(chromium, tmp_path):
             page.until(CHOSEN + " === 0")
             page.click("#choices label:nth-child(2)")
             terminal.expect("You predict: the two NAPTs")
+            terminal.expect("\n> ")
+            terminal.type("abc")
+            terminal.expect("abc")
+            type_line(page, "alice echo $((6 * 7))")
+            terminal.expect("  42")
+            terminal.expect("\n> abc")  # what is typed is there again
+            type_line(page, "why")
+            answers(page, "of the last command (alice echo $((6 * 7)))")
+            type_line(page, "rules")
+            answers(page, "napt_a: ")
             page.evaluate("document.getElementById('next').click()")
             terminal.expect("The belief behind it: A NAPT makes a second connection")
             terminal.expect("Step 2")

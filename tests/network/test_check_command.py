@@ -103,9 +103,10 @@ def test_whoever_stops_it_finds_what_was_known_and_what_was_not(tmp_path):
         if line.startswith("✓ a cannot reach b:80"):
             break
     process.send_signal(signal.SIGINT)
-    status, _, complained = finish(process)
+    status, said, complained = finish(process)
     assert status == 130
     assert "Traceback" not in complained
+    assert "You stopped the check: 2 hold, 1 not checked." in said
     cases = list(ET.parse(junit).iter("testcase"))
     assert [case.find("error") is None for case in cases] == [True, True, False]
     assert "stopped before" in cases[2].find("error").get("message")

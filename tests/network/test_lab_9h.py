@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from napt_lab.labs.level_9h.lab import LAB
@@ -16,3 +18,10 @@ def test_all_claims_hold(tmp_path):
     ways = evidence(results, "9h.punch")
     assert "alice → napt_a → cgn → internet → napt_e → erin" in ways
     assert "alice → napt_a → cgn → napt_b → bob" in ways
+    said = re.search(
+        r"cgn: 100 ports of 100\.64\.0\.8(?:, (\d+) of them from the steps before)?; "
+        r"bob: (\d+) connections, \d+ failed",
+        evidence(results, "9h.share"),
+    )
+    assert said, evidence(results, "9h.share")
+    assert int(said[1] or 0) + int(said[2]) == 100

@@ -122,7 +122,7 @@ def test_a_nodes_line_is_done_by_a_shell_on_that_node(monkeypatch, keyboard, cap
     said = capfd.readouterr().out
     assert said.startswith("10.0.0.9/24\na;  b\na;  b\nd\nearly\n")
     assert "RTT MIN" in said
-    assert "LATER" in said
+    assert "bob: LATER\n" in said
     assert "The whole line ran on bob. Type what alice is to run in another line." in shown
     assert "false on bob ended, exit status 1" in shown
     assert shown.count("bob: exit status 1\n") == 1

@@ -54,6 +54,10 @@ def test_programs_run_where_the_user_is_until_the_last_has_ended(tmp_path):
          ["napt-lab: before a line with 'serving': echo on alice ended with status 0: no"]),
         (["--on", "alice", "no-such-program"], 127, [],
          ["alice: napt-lab: no-such-program: not found"]),
+        (["--on", "alice", "cat /etc/hosts", "--on", "bob", "sleep", "99"], 127, [],
+         ["alice: napt-lab: cat /etc/hosts: not found; write the program and its arguments as "
+          "separate words: cat /etc/hosts",
+          "napt-lab: cat /etc/hosts on alice ended with status 127"]),
     ],
 )  # fmt: skip
 def test_the_exit_status_is_that_of_the_first_that_fails(words, status, said, complained):

@@ -39,7 +39,10 @@ class Problems:
         self._found: set[tuple[int, str, str]] = set()
 
     def add(self, line: int, path: str, message: str) -> None:
-        """Note a problem at `line` (counted from 1); `path` is empty for the file as a whole."""
+        """Note a problem at `line` (counted from 1); `path` is empty for the file as a whole.
+
+        The line is 0 where there is none, because the file could not be read.
+        """
         self._found.add((line, path, message))
 
     def fatal(self, line: int, message: str) -> TopologyError:
@@ -68,7 +71,7 @@ class Problems:
     def lines(self) -> list[str]:
         """The problems noted so far, as lines to print, sorted."""
         return [
-            f"{self._file}:{line}: {path}: {message}" if path else f"{self._file}:{line}: {message}"
+            ": ".join(filter(None, (f"{self._file}:{line}" if line else self._file, path, message)))
             for line, path, message in sorted(self._found)
         ]
 
@@ -79,7 +82,9 @@ def _is_below(at: str, path: str) -> bool:
 
 
 def placed(file: Path, problem: str) -> tuple[int, str]:
-    """Split a problem of `file` into its line number and its message."""
+    """Split a problem of `file` into its line number (1 if it has none) and its message."""
+    if problem.startswith(f"{file}: "):
+        return 1, problem.removeprefix(f"{file}: ")
     line, _, message = problem.removeprefix(f"{file}:").partition(": ")
     return int(line), message
 
@@ -101,7 +106,8 @@ def not_one_of(wrong: str, given: str, choices: Iterable[str]) -> str:
 def nearest(given: str, words: Sequence[str]) -> str | None:
     """The word in `words` that the writer probably meant, or None."""
     given = given[:LONGEST_QUOTE].lower()
-    if (now := OLD_NAMES.get(given)) in words:
-        return now
+    for old in get_close_matches(given, OLD_NAMES, n=1, cutoff=0.8):
+        if given not in words and OLD_NAMES[old] in words:
+            return OLD_NAMES[old]
     begun = [word for word in words if given and (given.startswith(word) or word.startswith(given))]
     return next(iter(begun or get_close_matches(given, words, n=1)), None)

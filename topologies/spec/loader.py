@@ -70,14 +70,14 @@ def read_file(path: Path) -> bytes:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):  # opening a FIFO would wait for a writer
             what = "a directory" if stat.S_ISDIR(mode) else "not an ordinary file"
-            raise problems.fatal(1, f"this is {what}; allowed: a YAML file")
+            raise problems.fatal(0, f"this is {what}; allowed: a YAML file")
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
-        raise problems.fatal(1, _no_file(path)) from error
+        raise problems.fatal(0, _no_file(path)) from error
     except OSError as error:
         raise problems.fatal(
-            1, f"cannot be read: {error.strerror}; allowed: a YAML file"
+            0, f"cannot be read: {error.strerror}; allowed: a YAML file"
         ) from error
 
 

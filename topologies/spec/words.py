@@ -7,7 +7,7 @@ allowed.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from ipaddress import IPv4Address
 
 from napt_lab.topologies.spec.errors import not_one_of, quoted
@@ -50,8 +50,11 @@ class Words:
             raise ValueError(not_one_of(wrong, given, choices))
         return given
 
-    def clauses(self, what: Mapping[str, str]) -> dict[str, str]:
-        """The rest, as pairs of keyword and value; `what`: each keyword, and its allowed values."""
+    def clauses(self, what: Mapping[str, str], reasons: Collection[str] = ()) -> dict[str, str]:
+        """The rest, as pairs of keyword and value; `what`: each keyword, and its allowed values.
+
+        `reasons`: those that may follow `because`.
+        """
         found: dict[str, str] = {}
         while self.peek():
             keyword = self.next("a clause")
@@ -63,7 +66,10 @@ class Words:
                 )
             if keyword in found:
                 raise ValueError(f"{keyword!r} is given twice; allowed: once")
-            found[keyword] = self.next(what[keyword])
+            found[keyword] = given = self.next(what[keyword])
+            # Now, for a reason in the writer's own words goes on with words that are no clauses.
+            if keyword == "because" and given not in reasons:
+                raise ValueError(not_one_of(f"{quoted(given)} is not a reason", given, reasons))
             # In `because no-rule at napt_a`, `at` is the node where the packet was dropped.
             if (at := f"{keyword} at") in what and self.peek() == "at":
                 self.next("at")

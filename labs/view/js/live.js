@@ -47,21 +47,31 @@ async function ask(what, fields = {}) {
   const answers = byId('answers');
   /** @param {string} kind @param {string} text */
   const show = (kind, text) => {
-    answers.append(html('li', { class: kind }, text));
+    const item = html('li', { class: kind }, text);
+    if (running?.isConnected) running.replaceWith(item); // below its own line: others may run, too
+    else answers.append(item);
     while (answers.children.length > SHOWN) answers.firstChild?.remove();
     answers.scrollTop = answers.scrollHeight;
+    return item;
   };
+  /** @type {HTMLElement | undefined} */
+  let running;
+  if (fields.line && what === 'do') {
+    show('prompt', `> ${fields.line}`);
+    running = show('quiet', 'running …');
+  }
   try {
     const answer = await fetch(what, {
       method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(fields),
     });
     const { text } = await answer.json();
-    if (text && fields.line && what === 'do') show('prompt', `> ${fields.line}`); // answers may come later
     if (text) show(answer.ok ? 'quiet' : 'bad', text);
     return answer.ok;
   } catch {
     show('bad', 'The lab does not answer.');
     return false;
+  } finally {
+    running?.remove();
   }
 }
 

@@ -104,6 +104,12 @@ def test_a_command_ends_as_in_a_shell(command, status, words, folder):
         assert re.search(SHS_WORDS.get(words, words), shs.stderr.lower()), shs.stderr
 
 
+def test_a_command_that_is_one_word_is_told_how_to_write_it(folder):
+    ours = run([*OURS, "echo hi"], folder)
+    words = "not found; write the program and its arguments as separate words: echo hi"
+    assert (ours.returncode, ours.stderr) == (127, f"napt-lab: echo hi: {words}\n")
+
+
 def test_a_command_has_the_signals_of_a_shells_command(folder):
     shown = "grep -E '^Sig(Ign|Blk)' /proc/self/status"
     ours, shs = (run([*argv, "sh", "-c", shown], folder) for argv in (OURS, SHS))

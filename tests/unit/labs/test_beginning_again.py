@@ -6,12 +6,14 @@ import io
 import json
 from collections import deque
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from napt_lab.labs.course.registry import LABS
-from napt_lab.labs.records.bookmark import Bookmarking, read_bookmark
+from napt_lab.labs.records.bookmark import Bookmark, Bookmarking, read_bookmark
 from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.report.story import Story
 from napt_lab.labs.running import quiz, runner
@@ -80,7 +82,8 @@ def test_of_a_part_that_begins_again_the_last_time_counts(tmp_path):
 def test_a_bookmark_is_kept_until_the_run_has_come_to_its_end(tmp_path):
     def begin(step, *, stopped):
         run = Run()
-        run.listen(Bookmarking("x", ["one", "two"], QUESTIONS, pauses=True, runs=tmp_path))
+        mark = Bookmark(["one", "two"], QUESTIONS, pauses=True)
+        run.listen(Bookmarking("x", mark, runs=tmp_path))
         run.part("one", 1)
         run.emit("replay", first=1, last=step - 1, of=4)
         run.steps(*range(1, step))
@@ -151,13 +154,76 @@ def test_a_run_goes_on_only_with_the_same_steps(tmp_path, monkeypatch, capsys):
 
 def test_a_run_does_not_take_away_the_bookmark_of_another(tmp_path):
     run = Run()
-    run.listen(Bookmarking("x", ["one"], QUESTIONS, pauses=False, runs=tmp_path))
+    run.listen(Bookmarking("x", Bookmark(["one"], QUESTIONS, pauses=False), runs=tmp_path))
     run.steps(1)
     (tmp_path / ".x.json").write_text(json.dumps(MARK | {"step": 4}))
     run.end()
     mark = read_bookmark("x", tmp_path)
     assert mark is not None
     assert mark.step == 4
+
+
+def test_a_run_that_stops_leaves_its_bookmark_though_another_has_come_to_its_end(tmp_path):
+    first, second = Run(), Run()
+    for run, pauses in ((first, True), (second, False)):
+        mark = Bookmark(["one"], QUESTIONS, pauses=pauses)
+        run.listen(Bookmarking("x", mark, runs=tmp_path))
+    first.steps(1, 2)
+    second.steps(1, 2)
+    second.end()
+    assert read_bookmark("x", tmp_path) is None
+    first.emit("stopped", where="during step 2", unchecked=[])
+    first.end()
+    mark = read_bookmark("x", tmp_path)
+    assert mark is not None
+    assert (mark.pauses, mark.step, mark.found[1]) == (True, 2, ["a", "seen"])
+
+
+def test_a_run_that_is_stopped_before_its_first_step_can_go_on_with_that(tmp_path):
+    run = Run()
+    mark = Bookmark(["one"], QUESTIONS, pauses=False, step=2, said={2: "b"}, found={})
+    run.listen(Bookmarking("x", mark, runs=tmp_path))
+    run.part("one", 1)
+    run.emit("replay", first=1, last=1, of=2)
+    run.steps(1)
+    run.emit("stopped", where="before step 2", unchecked=[])
+    run.end()
+    mark = read_bookmark("x", tmp_path)
+    assert mark is not None
+    assert (mark.step, mark.said[2]) == (2, "b")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"), [(["direct", "relayed"], ""), (["direct"], "Only these parts of lab x ran")]
+)
+def test_only_of_a_choice_of_parts_is_it_said_that_others_did_not_run(
+    tmp_path, monkeypatch, chosen, told
+):
+    class Stopped:
+        unbuilt = lost = None
+        stopped, begun = True, ("direct",)
+
+        def __init__(self, *_, **__):
+            pass
+
+        def run(self):
+            return False
+
+    monkeypatch.setattr(runner, "Play", Stopped)
+    monkeypatch.setattr(runner, "_keep", lambda *_: True)
+    for name in ("RunDirectory", "Bookmarking"):
+        monkeypatch.setattr(runner, name, partial(getattr(runner, name), runs=tmp_path))
+    lab: Any = SimpleNamespace(id="x", title="t", parts=[part("direct"), part("relayed")])
+    out = io.StringIO()
+    status = runner.play(lab, list(map(part, chosen)), Narration(Console(file=out)), None)
+    assert status == 1
+    assert "A run that was stopped counts as failed" in out.getvalue()
+    assert (told in out.getvalue()) if told else ("Only these parts" not in out.getvalue())
+
+
+def part(name):
+    unknown: Any = SimpleNamespace(name=name, steps=[])
+    return unknown
 
 
 @pytest.mark.parametrize("typed", [["x", "b", "", "quit"], ["b", ""]])

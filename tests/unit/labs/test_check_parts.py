@@ -14,8 +14,10 @@ import pytest
 from napt_lab.labs.capture.packets import ACK, PSH, RST, Packet
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.check import mapping_filtering, run, stun_binding, tcp_side
+from napt_lab.labs.check.diagnosis import End
 from napt_lab.labs.check.keeping import has_answered_keep_alive
-from napt_lab.labs.check.outcome import CannotTell, Evidence
+from napt_lab.labs.check.outcome import CannotTell, Evidence, Unmet
+from napt_lab.labs.check.reaching import require_end
 from napt_lab.labs.check.tcp_side import TcpSide
 from napt_lab.labs.check.trail import Trail, classify
 from napt_lab.labs.check.vantage import Vanished
@@ -158,6 +160,19 @@ OTHERS_KEEP_ALIVE = segment(False, ACK, 69, 1000)
 )
 def test_only_the_ack_of_a_keep_alive_answers_it(came, answered):
     assert has_answered_keep_alive(came) is answered
+
+
+@pytest.mark.parametrize(
+    ("reason", "at", "expected"),
+    [("no-rule", None, "no-rule"), (None, "b", "at b"), ("no-rule", "b", "no-rule at b")],
+)
+def test_what_was_expected_is_only_what_the_sentence_says(reason, at, expected):
+    ground: Any = SimpleNamespace(net=[])
+    claim: Any = SimpleNamespace(reason=reason, at=at)
+    with pytest.raises(Unmet, match=rf"because of no-route at a; expected: {expected}$"):
+        require_end(ground, claim, [End("no-route", "a", ())])
+    claim.reason, claim.at = "no-route", None
+    require_end(ground, claim, [End("no-route", "a", ())])
 
 
 class OneWay:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from napt_lab.labs.check.github import Annotations
 from napt_lab.labs.check.outcome import Outcome
 from napt_lab.labs.check.reports import Checked, Reports
+from napt_lab.labs.check.run import STOPPED
+from napt_lab.labs.check.telling import Telling
 from napt_lab.labs.verdict.verdicts import Verdict
 from napt_lab.topologies.spec.loader import loads
 
@@ -109,6 +112,27 @@ def test_what_people_read_is_no_command(capsys):
     word = first.removeprefix("::stop-commands::")
     assert (said, last) == ("::error::gotcha", f"::{word}::")
     assert len(word) >= 32
+
+
+def test_into_a_pipe_no_line_of_evidence_is_broken(checked, capsys):
+    telling = Telling(on_stderr=False)
+    telling.begin(checked.topology)
+    outcome = checked.outcomes[0]
+    telling(replace(outcome, evidence=("seen " * 40 + "to the end",)))
+    assert f"    {'seen ' * 40}to the end\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("known", "told"), [(2, "1 holds, 1 does not hold, 1 not checked"), (0, "3 not checked")]
+)
+def test_a_check_that_is_stopped_says_how_much_is_known(checked, capsys, known, told):
+    checked.outcomes = checked.outcomes[:known]
+    if known:
+        checked.outcomes += [
+            replace(checked.outcomes[0], verdict=Verdict.ERROR, evidence=(STOPPED,))
+        ]
+    Telling(on_stderr=False).stop([checked])
+    assert capsys.readouterr().out == f"You stopped the check: {told}.\n"
 
 
 def test_elsewhere_there_are_no_annotations(checked, capsys):

@@ -79,8 +79,8 @@ def test_make_without_a_topology_lists_them(target):
         (["nonsense"], "No such command 'nonsense'"),
         (["check"], "Missing argument 'FILES...'"),
         (["check", "topologies/bench.yaml", "--json", "no-such-folder/x"], "no-such-folder/x"),
-        (["check", "no-such-file.yaml"], "no-such-file.yaml:1: no such file"),
-        (["shell", "no-such-file.yaml"], "no-such-file.yaml:1: no such file"),
+        (["check", "no-such-file.yaml"], "no-such-file.yaml: no such file"),
+        (["shell", "no-such-file.yaml"], "no-such-file.yaml: no such file"),
     ],
 )
 def test_wrong_usage_and_wrong_files_end_with_2(arguments, words):
@@ -88,6 +88,20 @@ def test_wrong_usage_and_wrong_files_end_with_2(arguments, words):
     assert refused.returncode == 2
     assert words in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "variable", "value"), [("lab 9e", "FROM", "x"), ("conformance", "ENGINES", "foo")]
+)
+def test_a_wrong_value_names_what_was_typed(monkeypatch, command, variable, value):
+    option = {"FROM": "--from", "ENGINES": "--engine"}[variable]
+    typed = labs(*command.split(), option, value)
+    monkeypatch.setenv(variable, value)
+    given = labs(*command.split())
+    assert typed.returncode == given.returncode == 2
+    assert f"Invalid value for '{option}': '{value}' is not" in typed.stderr
+    assert f"Invalid value for {variable}: '{value}' is not" in given.stderr
+    assert option not in given.stderr
 
 
 def test_check_lists_every_problem(tmp_path):

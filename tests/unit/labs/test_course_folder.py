@@ -80,9 +80,11 @@ def test_handing_out_again_keeps_what_a_student_has_done(folder):
         (repository / ".git").mkdir()
         (repository / ".git" / "HEAD").write_text(f"{repository.name}\n")
     (mia / "answers.yaml").write_text("1-door: [rule add x]\n")
+    (mia / "mine.py").write_text("def translate(packet, now): ...\n")
     (folder / "exercises" / "1-door.yaml").rename(folder / "exercises" / "1-window.yaml")
     run("hand-out", folder)
     assert (mia / "answers.yaml").read_text() == "1-door: [rule add x]\n"
+    assert (mia / "mine.py").read_text() == "def translate(packet, now): ...\n"
     assert "1-window: []" in (noah / "answers.yaml").read_text()
     assert (mia / ".git" / "HEAD").read_text() == "mia\n"
     assert not (noah / ".git").exists()

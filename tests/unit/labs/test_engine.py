@@ -163,13 +163,15 @@ def test_a_run_that_did_not_begin_is_written_as_failed(tmp_path):
 
 
 @pytest.mark.parametrize("passed", [True, False])
-def test_narration_in_a_pipe_is_plain_and_80_columns_wide(stream, passed):
+def test_narration_in_a_pipe_is_plain_and_breaks_no_line_of_evidence(stream, passed):
     out = io.StringIO()
     stream.listen(Narration(Console(file=out, width=80, highlight=False)))
-    tell_a_run(stream, passed=passed)
+    evidence = "seen " * 30 + "to the end"
+    tell_a_run(stream, passed=passed, evidence=evidence)
     text = out.getvalue()
     assert "\x1b" not in text
-    assert max(map(len, text.splitlines())) <= 80
+    whole = [f"  bob$ curl {'x' * 120}", f"    {evidence}"]
+    assert [line for line in text.splitlines() if len(line) > 80] == whole
     assert "[bold]" in text  # what programs print is not markup
     assert ("✓ 9c.x it works" in text) is passed
 

@@ -336,7 +336,7 @@ def test_names_that_the_exercise_does_not_have_are_told_with_their_line(tmp_path
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["grade", "9c", "--rules", "/nowhere.yaml"], "/nowhere.yaml:1: no such file"),
+        (["grade", "9c", "--rules", "/nowhere.yaml"], "/nowhere.yaml: no such file"),
         (["grade", "9z", "--rules", "/nowhere.yaml"], "there are no exercises '9z'"),
         (["exercise", "9c/dor"], "level 9c has no exercise 'dor'; there are: door"),
         (["exercise", "9c"], "an exercise needs a terminal to type at"),

@@ -16,6 +16,7 @@ from napt_lab.labs.prompt.background import Background, without_ampersand
 from napt_lab.labs.prompt.completion import vocabulary
 from napt_lab.labs.prompt.examples import EXAMPLES, suited
 from napt_lab.labs.records.state import state_folder
+from napt_lab.labs.stage.output_words import output_in_words
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.link import Link
 from napt_lab.topologies.spec.loader import load
@@ -223,3 +224,19 @@ def test_what_fails_in_the_background_is_told_once(tmp_path):
     news = wait_until(background.news, "the end of bob's loop")
     assert news == ["until on bob ended, exit status 5"]
     assert background.news() == []
+
+
+@pytest.mark.parametrize("at_terminal", [True, False])
+def test_what_is_printed_in_the_background_has_its_node(tmp_path, monkeypatch, capsys, at_terminal):
+    """Into a pipe a program prints other things than at a terminal."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: at_terminal)
+    bob = unknown(name="bob", entry=[], environment=os.environ, home=tmp_path)
+    line = "printf '10 %%\\r100 %%\\nto the end'; [ -t 1 ] && printf ' at a terminal' >&2; exit 1"
+    assert Background().start(bob, line) == "printf on bob ended, exit status 1"
+    last = "to the end at a terminal" if at_terminal else "to the end"
+    assert capsys.readouterr().out == f"bob: 100 %\nbob: {last}\n"
+
+
+def test_a_carriage_return_begins_a_line_anew():
+    meter = "  % Total\r  0  0\r100  5\n\rcurl: (28) timed out\r\nend\n"
+    assert output_in_words(meter) == "100  5\ncurl: (28) timed out\nend"
