@@ -195,7 +195,7 @@ def grade(
         refuse_file(error)
     refuse_private_places({"--json": as_json, "--junit": junit})
     for problem in unread:
-        click.echo(f"napt-lab: {rules}: {problem}", err=True)
+        click.echo(problem, err=True)
     enter_sandbox()
     from napt_lab.labs.exercises.grade import run_grade
 

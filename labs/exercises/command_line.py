@@ -59,7 +59,8 @@ def read_tasks(
     if not answers.lines:
         answers.problems.raise_if_any()
     tasks = as_far_as_possible(wanted, answers)
-    return tasks, answers.problems.outside([exercise.name for exercise in wanted])
+    others = answers.problems.outside([exercise.name for exercise in wanted])
+    return tasks, [f"{file}:{problem.removeprefix('line ')}" for problem in others]
 
 
 def read_secret(file: Path | None) -> bytes | None:

@@ -308,7 +308,7 @@ def test_what_is_wrong_with_a_file_of_answers_is_told_with_its_line(tmp_path):
         "rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080"
     ]
     assert others == [
-        "line 5: dor: there is no exercise 'dor' here; allowed: door, both-ways, two-servers, "
+        f"{file}:5: dor: there is no exercise 'dor' here; allowed: door, both-ways, two-servers, "
         "hairpin, repair (did you mean 'door'?)"
     ]
 
