@@ -26,6 +26,7 @@ help:
 	  'labs' 'run all labs, one after another' \
 	  $(foreach level,$(LABS),'exercise-$(level)' 'exercises on level $(level), by hand') \
 	  'grade LEVEL= RULES=' 'mark a file of answers to exercises' \
+	  'grade LEVEL= FOLDER=' 'mark a class (STUDENTS=, SECRET=, CSV=, HTML=, GRADESCOPE=)' \
 	  'grade TRANSLATOR=' 'mark a translator that you wrote (labs/translator/README.md)' \
 	  'test' 'run all tests (DURATIONS=20: and list the slowest)' \
 	  'test-fast' 'run the tests that need no network of their own, in under a minute' \

@@ -4,6 +4,7 @@
     assignment.py       what is marked of each: exercises in a variant, a translator's claims
     one_submission.py   the marks of one: answers as far as they can be done, and a translator
     whose.py            whether answers were written for another student's variant
+    right_secret.py     whether the class is marked with the secret its variants were drawn from
     marked.py           these marks, and the folder that keeps them: after a kill, a run goes on
     workers.py          pieces of work side by side, each in a sandbox of its own
     mark_many.py        all of it, with progress

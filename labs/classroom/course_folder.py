@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from napt_lab.labs.classroom.right_secret import CODE
 from napt_lab.labs.classroom.submissions import ANSWERS, TRANSLATOR, FolderError, read_names
 from napt_lab.labs.exercises.exercise import FOLDER, Exercise, load
 from napt_lab.labs.exercises.variant import Student
@@ -27,7 +28,7 @@ from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.rule_lines import count
 from napt_lab.topologies.spec.loader import read_file
 
-SECRET, STUDENTS, CODE = "course.secret", "students.csv", "student.txt"
+SECRET, STUDENTS, TASKS = "course.secret", "students.csv", "TASKS.md"
 EXERCISES, TEMPLATE, HAND_OUT = "exercises", "template", "hand-out"
 #: To begin with, by their names here; the teacher changes them, or writes others.
 FIRST = {
@@ -65,18 +66,26 @@ _ANSWERS_HEAD = """\
 _README = """\
 # Exercises
 
-![marks](../../actions/workflows/marks.yml/badge.svg)
+These are exercises on address translation (NAPT) and peer-to-peer networking. They run in NAPT \
+Lab, which builds a small network on your own machine: the network is up, something is missing, \
+and you add it.
 
-The network is up, something is missing, and you add it.
+1. Get NAPT Lab:
 
-1. `{code}` has one line, `ID:KEY`, as it was given to you. It makes the exercises yours: nobody \
-else has these addresses, ports and names.
-2. Do them at a prompt: `napt-lab exercise {exercises}/ --student "$(cat {code})"`. `check` says \
+       git clone {address} napt-lab
+       make -C napt-lab doctor
+
+   The second line installs what is missing, and says whether this machine can run it. Below, \
+`napt-lab` is the program `napt-lab/.venv/bin/napt-lab`.
+2. `{code}` has one line, `ID:KEY`, as it was given to you. It makes the exercises yours: nobody \
+else has these addresses, ports and names. `{tasks}`, if it was handed out to you, has your tasks.
+3. Do them at a prompt: `napt-lab exercise {exercises}/ --student "$(cat {code})"`. `check` says \
 what holds so far, `hint` and `why` help.
-3. Write what you have typed into `{answers}`, in the same order, and push. GitHub does it again \
-and marks it: the badge is green when you have all points, and the run in the tab Actions says \
-what is missing. The same on your own machine:
-   `napt-lab grade {exercises}/ --rules {answers} --student "$(cat {code})"`
+4. Write what you have typed into `{answers}`, in the same order (`transcript` shows it), and try \
+it: `napt-lab grade {exercises}/ --rules {answers} --student "$(cat {code})"`
+5. If this folder is your repository on GitHub, push it. GitHub does your answers again and marks \
+them: the sign beside your commit is green when you have all points, and the run in the tab \
+Actions says what is missing.
 """
 
 
@@ -94,7 +103,10 @@ def new_course(folder: Path, action: str) -> None:
     (folder / ".gitignore").write_text(_IGNORED, encoding="utf-8")
     workflows = folder / TEMPLATE / ".github" / "workflows"
     workflows.mkdir(parents=True)
-    words = {"code": CODE, "answers": ANSWERS, "exercises": EXERCISES, "action": action}
+    words = {
+        "code": CODE, "answers": ANSWERS, "exercises": EXERCISES, "tasks": TASKS, "action": action,
+        "address": f"https://github.com/{action.partition('@')[0]}",
+    }  # fmt: skip
     (workflows / "marks.yml").write_text(_WORKFLOW.format(**words), encoding="utf-8")
     (folder / TEMPLATE / "README.md").write_text(_README.format(**words), encoding="utf-8")
     write_template(folder)
@@ -128,7 +140,9 @@ def hand_out(folder: Path, secret: bytes) -> int:
     exercises = write_template(folder)
     for who, name in names.items():
         student = Student.of(who, secret)
-        # What the student gets, not the teacher's file: what is wrong with it is told now.
+        for exercise in exercises:
+            load(exercise.path, student)  # what is wrong with it is told of the teacher's file
+        # What the student gets must be right as well.
         handed = folder / TEMPLATE / EXERCISES
         mine = [load((handed / exercise.path.name).absolute(), student) for exercise in exercises]
         place = folder / HAND_OUT / who
@@ -136,7 +150,7 @@ def hand_out(folder: Path, secret: bytes) -> int:
         left_out = shutil.ignore_patterns(".git", *kept)
         shutil.copytree(folder / TEMPLATE, place, ignore=left_out, dirs_exist_ok=True)
         (place / CODE).write_text(f"{student.code}\n", encoding="utf-8")
-        (place / "TASKS.md").write_text(_tasks(name or who, mine), encoding="utf-8")
+        (place / TASKS).write_text(_tasks(name or who, mine), encoding="utf-8")
     return len(names)
 
 

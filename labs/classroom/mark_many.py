@@ -18,6 +18,7 @@ from napt_lab.labs.classroom.assignment import Assignment
 from napt_lab.labs.classroom.mark_page import write_mark_page
 from napt_lab.labs.classroom.marked import CannotKeep, KeptMarks, Marked, as_text, from_text, key_of
 from napt_lab.labs.classroom.one_submission import could_not_be_marked, mark_submission
+from napt_lab.labs.classroom.right_secret import about_key, about_secret
 from napt_lab.labs.classroom.submissions import Submission
 from napt_lab.labs.classroom.whose import whose, words_of_variants
 from napt_lab.labs.classroom.workers import Piece, side_by_side
@@ -56,7 +57,7 @@ def mark_many(
     try:
         kept = KeptMarks(RUNS / KEPT_IN)
         marked = _mark(submissions, wanted, kept, fresh=fresh)
-        marked = _with_hints(submissions, wanted, marked)
+        marked, warning = _with_hints(submissions, wanted, marked)
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.", file=sys.stderr)
         return INTERRUPTED
@@ -68,7 +69,10 @@ def mark_many(
     except OSError as error:
         return tell_unwritten(error, "the marks")
     failed = [one for one in marked if one.error]
+    print("\n".join(mark_tables.as_lines(marked)))
     print(f"Marked: {len(marked) - len(failed)} of {len(marked)}.")
+    if warning:
+        print(f"WARNING: {warning}")
     for one in failed:
         print(f"  {one.id} could not be marked: {one.error}")
     return exit_status(passed=True, error=bool(failed))
@@ -128,21 +132,28 @@ def _mark(
 
 def _with_hints(
     submissions: Sequence[Submission], wanted: Mapping[str, Assignment], marked: Sequence[Marked]
-) -> list[Marked]:
-    """The marks, and whose variant the answers fit that did not get full marks."""
+) -> tuple[list[Marked], str]:
+    """The marks, and whose variant the answers fit that did not get full marks; and a warning.
+
+    The warning is for an answer to "is this the right secret?"; "" if there is no doubt.
+    """
     students = [one.student for one in wanted.values() if one.student]
-    if not students:
-        return list(marked)
-    words = words_of_variants(wanted[students[0].id].exercises, students)
-    hinted = []
+    exercises = next((one.exercises for one in wanted.values()), ())
+    words = words_of_variants(exercises, students)
+    hinted, unsolved = [], list[Path]()
     for submission, one in zip(submissions, marked, strict=True):
-        hint = ""
-        if submission.answers is not None and one.points < one.of:
-            hint = whose(submission.answers, submission.id, words)
-        if hint:
+        hints = [submission.note]
+        if exercises and submission.answers is not None and one.points < one.of:
+            own = wanted[submission.id].student
+            unsolved.append(submission.answers)
+            hints.append(about_key(submission.answers, own))
+            if own is not None:
+                hints.append(whose(submission.answers, submission.id, words))
+        hints = list(filter(None, hints))
+        for hint in hints:
             print(f"  {one.id}: {hint}")
-        hinted.append(replace(one, said=(*filter(None, [hint]), *one.said)))
-    return hinted
+        hinted.append(replace(one, said=(*hints, *one.said)))
+    return hinted, about_secret(unsolved, words, secret=bool(students))
 
 
 def _key(submission: Submission, wanted: Assignment) -> str:

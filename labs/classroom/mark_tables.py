@@ -1,4 +1,4 @@
-"""The marks of a class for other programs: CSV, Gradescope's results.json, JUnit, JSON.
+"""The marks of a class as tables: lines, CSV, Gradescope's results.json, JUnit, JSON.
 
 What could not be marked has no number in any of them.
 """
@@ -9,6 +9,7 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,17 @@ from napt_lab.labs.verdict.verdicts import Verdict
 ERROR = "error"
 #: With these a cell is a formula for a spreadsheet (OWASP, "CSV injection"), which would run it.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+def as_lines(marked: Sequence[Marked]) -> list[str]:
+    """For a terminal: one line for each student."""
+    parts = [part.name for part in marked[0].parts] if marked else []
+    rows = [["student", *parts, "points", "of"]]
+    for one in marked:
+        points = [ERROR if part.error else str(part.points) for part in one.parts]
+        rows.append([one.id, *points, ERROR if one.error else str(one.points), str(one.of)])
+    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def write_csv(path: Path, marked: Sequence[Marked]) -> None:

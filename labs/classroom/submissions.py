@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 ANSWERS, TRANSLATOR = "answers.yaml", "mine.py"
-KINDS = {".yaml": "answers", ".py": "translator"}
+KINDS = {".yaml": "answers", ".yml": "answers", ".py": "translator"}
 MOST_BYTES = 1 << 20  # of one file
 
 
@@ -30,13 +30,17 @@ class FolderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One student's. `problem`: why there is nothing to mark; "" if there is something."""
+    """One student's. `problem`: why there is nothing to mark; "" if there is something.
+
+    `note`: what a teacher should know of it.
+    """
 
     id: str
     name: str = ""
     answers: Path | None = None
     translator: Path | None = None
     problem: str = ""
+    note: str = ""
 
 
 def handed_in(folder: Path, names: dict[str, str]) -> tuple[list[Submission], list[str]]:
@@ -58,19 +62,27 @@ def handed_in(folder: Path, names: dict[str, str]) -> tuple[list[Submission], li
             except OSError as error:
                 problem = f"the folder cannot be read: {error.strerror}"
                 found[who] = Submission(who, problem=problem)
-        elif path.suffix in KINDS:
+        elif path.suffix.lower() in KINDS:
             _add(found, _shown(path.stem), [path])
         else:
             left_out.append(_shown(path.name))
+    for who in found.keys() - names.keys() if names else ():
+        found[who] = replace(found[who], note="this ID is not in the list of students")
+    others = {Path(name).stem: name for name in left_out}
     for who, name in names.items():
-        submission = found.get(who, Submission(who, problem="nothing was handed in"))
-        found[who] = replace(submission, name=name)
+        if who not in found:
+            problem = "nothing was handed in"
+            if who in others:
+                problem += f" but {others[who]}; allowed: {who}.yaml or {who}.py"
+            found[who] = Submission(who, problem=problem)
+        found[who] = replace(found[who], name=name)
     return [found[who] for who in sorted(found)], left_out
 
 
 def _add_folder(found: dict[str, Submission], who: str, folder: Path) -> None:
     there = {path.name for path in folder.iterdir()}
-    _add(found, who, [folder / name for name in (ANSWERS, TRANSLATOR) if name in there])
+    wanted = (ANSWERS, "answers.yml", TRANSLATOR)
+    _add(found, who, [folder / name for name in wanted if name in there])
     if who not in found:
         wrong = f"neither {ANSWERS} nor {TRANSLATOR} is in this folder"
         found[who] = Submission(who, problem=f"{wrong}{_instead(folder)}")
@@ -79,7 +91,7 @@ def _add_folder(found: dict[str, Submission], who: str, folder: Path) -> None:
 def _add(found: dict[str, Submission], who: str, files: list[Path]) -> None:
     for path in files:
         submission = found.get(who, Submission(who))
-        kind = KINDS[path.suffix]
+        kind = KINDS[path.suffix.lower()]
         if getattr(submission, kind) is not None:
             both = f"{getattr(submission, kind)} and {path}"
             raise FolderError(f"{who} has handed in {both}: remove the one that does not count")
@@ -115,9 +127,14 @@ def _shown(name: str) -> str:
 def read_names(path: Path) -> dict[str, str]:
     """Names by ID, from a CSV file with the columns `id` and `name`. FolderError."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return dict(_rows(path, file.read(MOST_BYTES)))
-    except (OSError, ValueError, csv.Error) as error:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES)
+        return dict(_rows(path, data.decode("utf-8-sig")))
+    except UnicodeDecodeError as error:
+        line = 1 + data.count(b"\n", 0, error.start)
+        byte = f"0x{data[error.start]:02x}"
+        raise FolderError(f"{path}:{line}: the byte {byte} is not UTF-8; allowed: UTF-8") from error
+    except (OSError, csv.Error) as error:
         raise FolderError(f"{path}: {error}; allowed: a CSV file with id and name") from error
 
 
@@ -127,10 +144,15 @@ def _rows(path: Path, text: str) -> Iterator[tuple[str, str]]:
     if "id" not in columns:
         there = ", ".join(columns) or "nothing"
         raise FolderError(f"{path}:1: no column id, but: {there}; allowed: id,name")
+    lines: dict[str, int] = {}
     for row in reader:
         who = unicodedata.normalize("NFC", (row[columns["id"]] or "").strip())
         if Path(who).name != who or who.startswith("."):
             where, allowed = f"{path}:{reader.line_num}", "no / in it, and not beginning with a dot"
             raise FolderError(f"{where}: {who!r} cannot be the name of a file; allowed: {allowed}")
+        if who in lines:
+            where = f"{path}:{reader.line_num}"
+            raise FolderError(f"{where}: {who!r} is also on line {lines[who]}; allowed: once")
         if who:
+            lines[who] = reader.line_num
             yield who, (row.get(columns.get("name", ""), "") or "").strip()

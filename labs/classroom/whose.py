@@ -37,11 +37,7 @@ def whose(answers: Path, who: str, words: Mapping[str, frozenset[str]]) -> str:
 
     Words of the variant of `who` are not counted: a student could add them to hide a copy.
     """
-    try:
-        with answers.open("rb") as file:
-            there = words_of(file.read(MAX_BYTES).decode("utf-8", "replace"))
-    except OSError:
-        return ""
+    there = words_in(answers)
     own = words[who]
     fits = {other: len((there & theirs) - own) for other, theirs in words.items()}
     best = max(fits, key=lambda other: fits[other])
@@ -52,3 +48,12 @@ def whose(answers: Path, who: str, words: Mapping[str, frozenset[str]]) -> str:
         f"these answers fit {variant}: {fits[best]} of their addresses and ports are found there, "
         f"but not in the variant of {who}; {len(there & own)} are in the variant of {who}"
     )
+
+
+def words_in(answers: Path) -> set[str]:
+    """The words and addresses of a file; none if it cannot be read."""
+    try:
+        with answers.open("rb") as file:
+            return words_of(file.read(MAX_BYTES).decode("utf-8", "replace"))
+    except OSError:
+        return set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from napt_lab.topologies.spec.checkout import PROGRAM
 
 secret_option = click.option(
     "--secret",
+    envvar="SECRET",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="The file with the course's secret (or NAPT_LAB_SECRET, the secret itself).",
@@ -23,18 +25,34 @@ def course() -> None:
     """Prepare a course of your own: docs/instructor.md leads through it."""
 
 
+_ACTION = "OWNER/REPOSITORY@main"
+
+
+def _action(_context: click.Context, _option: click.Parameter, action: str) -> str:
+    if not re.fullmatch(r"[\w-]+/[\w.-]+@[\w./-]+", action, re.ASCII):
+        raise click.BadParameter(f"{action!r}; allowed: OWNER/REPOSITORY@REF, as in {_ACTION}")
+    return action
+
+
 @course.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--action",
-    default="OWNER/REPOSITORY@main",
+    default=_ACTION,
+    callback=_action,
     show_default=True,
     metavar="OWNER/REPOSITORY@REF",
     help="Where this project is on GitHub: its action marks the students' pushes.",
 )
 def new(folder: Path, action: str) -> None:
     """Make FOLDER: three exercises to begin with, the course's secret, a template for students."""
-    from napt_lab.labs.classroom.course_folder import EXERCISES, SECRET, STUDENTS, new_course
+    from napt_lab.labs.classroom.course_folder import (
+        EXERCISES,
+        SECRET,
+        STUDENTS,
+        TEMPLATE,
+        new_course,
+    )
 
     try:
         new_course(folder, action)
@@ -46,6 +64,9 @@ def new(folder: Path, action: str) -> None:
     click.echo(f"  write your students into {folder / STUDENTS}")
     click.echo(f"  make what they get: {PROGRAM} course hand-out {folder}")
     click.echo(f"  keep {folder / SECRET} to yourself: all variants are drawn from it")
+    if action == _ACTION:
+        where = f"the README.md and the workflow in {folder / TEMPLATE}"
+        click.echo(f"  write into {where} where this project is, instead of {action}")
 
 
 @course.command("hand-out")
@@ -60,6 +81,8 @@ def hand_out(folder: Path) -> None:
 
     secret = read_secret(folder / course_folder.SECRET)
     assert secret is not None
+    if not any((folder / course_folder.EXERCISES).glob("*.yaml")):
+        raise click.UsageError(f"{folder / course_folder.EXERCISES} has no exercise (*.yaml)")
     try:
         number = course_folder.hand_out(folder, secret)
     except TopologyError as error:
@@ -67,7 +90,11 @@ def hand_out(folder: Path) -> None:
     except (FolderError, ValueError, OSError) as error:
         raise click.UsageError(str(error)) from error
     click.echo(f"{folder / course_folder.TEMPLATE}: for all, without solutions")
-    click.echo(f"{folder / course_folder.HAND_OUT}: a folder for each of {number} students")
+    if number:
+        click.echo(f"{folder / course_folder.HAND_OUT}: a folder for each of {number} students")
+    else:
+        students = folder / course_folder.STUDENTS
+        click.echo(f"{students} has no students: write a line for each, as in mia,Mia Maier")
 
 
 @course.command()
@@ -90,7 +117,7 @@ def keys(students: Path, secret: Path | None) -> None:
         names = read_names(students)
     except FolderError as error:
         raise click.UsageError(str(error)) from error
-    rows = csv.writer(sys.stdout)
+    rows = csv.writer(sys.stdout, lineterminator="\n")
     rows.writerow(["id", "name", "student"])
     for who, name in names.items():
         try:

@@ -70,7 +70,10 @@ def exercise(
         enter_sandbox()
         from napt_lab.labs.exercises.rehearsal import run_rehearsal
 
-        sys.exit(run_rehearsal([e for e in exercises if name in (None, e.name)]))
+        try:
+            sys.exit(run_rehearsal([e for e in exercises if name in (None, e.name)]))
+        except TopologyError as error:
+            refuse_file(error)
     if not sys.stdin.isatty():
         why = "an exercise needs a terminal to type at; `grade` does without"
         click.echo(f"napt-lab: {why}", err=True)
@@ -103,15 +106,30 @@ def exercise(
     help="A class: a file or a folder for each student, all marked side by side.",
 )
 @click.option(
-    "--students", type=click.Path(path_type=Path), help="… their names: a CSV file with id,name."
+    "--students",
+    envvar="STUDENTS",
+    type=click.Path(path_type=Path),
+    help="… their names: a CSV file with id,name.",
 )
 @student_option
 @secret_option
 @click.option("--fresh", is_flag=True, help="… and mark all anew, also what was marked before.")
-@click.option("--csv", "as_csv", type=click.Path(path_type=Path), help="… as a table, to a file.")
-@click.option("--html", type=click.Path(path_type=Path), help="… as a page for a browser.")
+@click.option(
+    "--csv",
+    "as_csv",
+    envvar="CSV",
+    type=click.Path(path_type=Path),
+    help="… as a table, to a file.",
+)
+@click.option(
+    "--html",
+    envvar="HTML",
+    type=click.Path(path_type=Path),
+    help="… as a page for a browser.",
+)
 @click.option(
     "--gradescope",
+    envvar="GRADESCOPE",
     type=click.Path(path_type=Path),
     help="… as Gradescope's results.json; of several students, in a folder of this name.",
 )
@@ -172,10 +190,12 @@ def grade(
     try:
         if mine is not None:
             _tell_whose(level, rules, mine, students, known)
-        tasks = read_tasks(level, rules, mine)
+        tasks, unread = read_tasks(level, rules, mine)
     except TopologyError as error:
         refuse_file(error)
     refuse_private_places({"--json": as_json, "--junit": junit})
+    for problem in unread:
+        click.echo(problem, err=True)
     enter_sandbox()
     from napt_lab.labs.exercises.grade import run_grade
 
@@ -237,6 +257,9 @@ def _grade_folder(
 
     try:
         assignments = for_class(wanted, submissions, secret)
+        assignments[submissions[0].id].variants()  # or what keeps all from having one
+    except TopologyError as error:
+        refuse_file(error)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     files = Outputs(**{option.removeprefix("--"): path for option, path in outputs.items()})

@@ -12,6 +12,8 @@ added after the connection was tried is so in a file as well. A file has them by
     door:
       - rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080
       - bob curl -m 2 -o holiday.jpg http://24.9.3.7:8080/holiday.jpg
+
+Commands of the prompt that only look (`why`, `check`) are left out of a file without a word.
 """
 
 from __future__ import annotations
@@ -28,13 +30,25 @@ from napt_lab.labs.prompt.rule_words import without_arrow
 from napt_lab.topologies.network import own_programs
 from napt_lab.topologies.spec.errors import Problems, TopologyError, not_one_of, quoted
 from napt_lab.topologies.spec.loader import read_file
-from napt_lab.topologies.spec.yaml_nodes import MAX_BYTES, Entry, compose
+from napt_lab.topologies.spec.yaml_nodes import MAX_BYTES, Entry, compose, is_no_yaml
 
 WHAT = "the name of an exercise, and below it a list of lines"
 MAX_LINES = 50
 MOST_PIECES = 200  # each is read with all lines above it
 MAX_LINE = 500  # characters
 PROTOCOLS = ("tcp", "udp")
+#: What is typed at a prompt and changes nothing.
+LOOKS = frozenset({"?", "check", "draw", "h", "help", "hint", "intfs", "net", "nodes", "packets",
+                   "progress", "rules", "task", "transcript", "why"})  # fmt: skip
+_INSTEAD = {
+    "shell": "what is typed in a shell cannot be marked; allowed: each command after the name of "
+    "its node, as in: bob curl …",
+    "packets": "a file has only what is done; allowed: the words after `while`",
+    **dict.fromkeys(
+        ("reset", "solve", "next", "quit", "exit"),
+        "a file has no such command; allowed: only the lines that count, in their order",
+    ),
+}
 _ENDPOINT = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}:[0-9]{1,5}")
 _EXTERNAL = re.compile(rf"(?:{_ENDPOINT.pattern}|[0-9]{{1,5}})")  # the NAPT has one address
 _PIECE = re.compile(rb"^(?=[^\s#\]}-])", re.MULTILINE)
@@ -103,11 +117,8 @@ def load_answers(path: Path, exercises: Iterable[str], *, in_pieces: bool = Fals
 def _tops(data: bytes, problems: Problems, *, in_pieces: bool) -> list[Entry]:
     """The file's top, or that of each piece that begins at the margin and is YAML."""
     pieces = [data]
-    if in_pieces and len(data) <= MAX_BYTES and _PIECE.search(data):
-        try:
-            compose(data, Problems(""), WHAT)
-        except TopologyError:
-            pieces = _PIECE.split(data)
+    if in_pieces and len(data) <= MAX_BYTES and _PIECE.search(data) and is_no_yaml(data):
+        pieces = _PIECE.split(data)
     if not 1 < len(pieces) <= MOST_PIECES:
         return [compose(data, problems, WHAT)]
     tops, above = [], 0
@@ -122,7 +133,9 @@ def _tops(data: bytes, problems: Problems, *, in_pieces: bool) -> list[Entry]:
 
 
 def _read(item: Entry) -> Line | None:
-    def parse(text: str) -> Line:
+    def parse(text: str) -> Line | None:
+        if only_looks(text):
+            return None
         line = parse_line(text, item.line, item.path)
         check_line(line)
         return line
@@ -130,9 +143,17 @@ def _read(item: Entry) -> Line | None:
     return item.read(parse)
 
 
+def only_looks(text: str) -> bool:
+    """Whether this line of a prompt changes nothing. `packets while bob …` does what it watches."""
+    first, *words = text.split() or [""]
+    return first in LOOKS and "while" not in words
+
+
 def check_line(line: Line) -> None:
     """Raises ValueError unless this line may stand in a file that is graded."""
     match line.words:
+        case (word, *_) if word in _INSTEAD:
+            raise ValueError(f"{quoted(line.text)}: {_INSTEAD[word]}")
         case ("rule", "add" | "del" as do, _napt, protocol, *ends) if (
             protocol in PROTOCOLS
             and len(ends) == (2 if do == "add" else 1)

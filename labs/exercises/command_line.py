@@ -10,7 +10,7 @@ import click
 
 from napt_lab.labs.exercises.answers import load_answers
 from napt_lab.labs.exercises.exercise import LEVELS, Exercise, load, names, series
-from napt_lab.labs.exercises.tasks import Task, prepare
+from napt_lab.labs.exercises.tasks import Task, as_far_as_possible
 from napt_lab.labs.exercises.variant import Student
 
 SUFFIX = ".yaml"
@@ -46,11 +46,21 @@ def chosen(
     return series(level, student), name or None
 
 
-def read_tasks(text: str, answers: Path, student: Student | None = None) -> list[Task]:
-    """The exercises that `text` names, with the answers in a file. Raises TopologyError."""
+def read_tasks(
+    text: str, file: Path, student: Student | None = None
+) -> tuple[list[Task], list[str]]:
+    """The exercises that `text` names, with the answers in a file; what is wrong with other lines.
+
+    Raises TopologyError for a file that cannot be read, or has none of the exercises.
+    """
     exercises, name = chosen(text, student=student)
     wanted = [exercise for exercise in exercises if name in (None, exercise.name)]
-    return prepare(wanted, load_answers(answers, [exercise.name for exercise in exercises]))
+    answers = load_answers(file, [exercise.name for exercise in exercises])
+    if not answers.lines:
+        answers.problems.raise_if_any()
+    tasks = as_far_as_possible(wanted, answers)
+    others = answers.problems.outside([exercise.name for exercise in wanted])
+    return tasks, [f"{file}:{problem.removeprefix('line ')}" for problem in others]
 
 
 def read_secret(file: Path | None) -> bytes | None:
@@ -78,6 +88,7 @@ def read_student(text: str | None, secret: bytes | None) -> Student | None:
     """`ID:KEY`, or `ID` where the secret is known. Raises click.UsageError."""
     if text is None:
         return None
+    text = text.strip()  # a file with student.txt's line may end with CR LF
     try:
         if ":" in text:
             student = Student.from_code(text)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from napt_lab.labs.exercises.variant import (
     replaced,
     words_of,
 )
+from napt_lab.labs.stage.drawing import draw as draw_network
 from napt_lab.topologies.spec.errors import Problems, TopologyError, not_one_of, quoted
 from napt_lab.topologies.spec.loader import read_file, read_topology
 from napt_lab.topologies.spec.model import Topology
@@ -45,6 +46,7 @@ VARIANT_KEYS = ("vary", "cases")
 HANDED_OUT = ("title", "task", "network", "files", "may-set", "done", "hints", "learned")
 
 _FILE_NAME = re.compile(rf"({'|'.join(LEVELS)})-[0-9]+-([a-z][a-z-]*)\.yaml")
+_ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 _SIZE = re.compile(r"([0-9]{1,4})K")
 _PLACE = re.compile(r"[a-z][a-z0-9_]*:(?:[A-Za-z0-9_-]+/)?[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
@@ -173,8 +175,9 @@ def load(path: Path, student: Student | None = None, case: int | None = None) ->
         student=student,
         case=case,
     )
+    if "network" in section:
+        read_topology(section["network"], path)  # or every error in it
     top.problems.raise_if_any()
-    exercise.topology()  # or every error in its network
     return exercise
 
 
@@ -192,6 +195,29 @@ def cases(exercise: Exercise) -> tuple[Exercise, ...]:
             told = f"has {_hardness(each)}; allowed: as cases[0], {wanted}"
             raise problems.fatal(1, f"cases[{each.case}] {told}")
     return found
+
+
+def unnamed(exercise: Exercise) -> list[str]:
+    """Words that vary and are asked for, but that a student is not told: FILE:LINE: and the word.
+
+    They are told by the title, the task and the drawing of the network.
+    """
+    problems = Problems(str(exercise.path))
+    top = replace(_compose(exercise.path, exercise.student, exercise.case), problems=problems)
+    parts = top.named()
+    values = {} if exercise.student is None else variant_values(exercise.path, exercise.student)
+    varied = {values.get(each.word, each.word) for each in _plan(exercise.path).varied}
+    told = words_of(" ".join((exercise.title, exercise.task, *draw_network(exercise.topology()))))
+    network = parts["network"].named()
+    asked = [item.named()["fact"] for item in (parts["done"].items() if "done" in parts else ())]
+    for item in network["expect"].items() if "expect" in network else ():
+        asked.append(item.named()["check"] if item.is_mapping() else item)
+    for entry in asked:
+        text = " ".join(entry.texts())
+        if not text.startswith("not "):  # what must not be need not be told
+            for word in sorted((words_of(text) & varied) - told):
+                entry.refuse(f"the task does not name {quoted(word)}; allowed: name it there")
+    return problems.lines()
 
 
 def _hardness(exercise: Exercise) -> str:
@@ -234,8 +260,11 @@ def _plan(path: Path) -> _Plan:
     for each in varied:
         if each.word not in words:
             section["vary"].refuse(f"{quoted(each.word)} is not a word of this exercise")
-    top.problems.raise_if_any()
     parts = [there, *(case.named() for case in _items(section, "cases"))]
+    for part in parts:
+        if "network" in part:
+            _note_left_behind(part["network"], varied)
+    top.problems.raise_if_any()
     shown = _words(entry for part in parts for key, entry in part.items() if key in HANDED_OUT)
     return _Plan(data, shown, tuple(varied), len(_items(section, "cases")))
 
@@ -243,6 +272,22 @@ def _plan(path: Path) -> _Plan:
 def _words(entries: Iterable[Entry]) -> frozenset[str]:
     """All words in some parts of a file."""
     return frozenset(w for entry in entries for text in entry.texts() for w in words_of(text))
+
+
+def _note_left_behind(network: Entry, varied: Iterable[Varied]) -> None:
+    """Note addresses that stay as they are where others of their /24 vary."""
+    words = {each.word for each in varied}
+    moved = {word.rpartition(".")[0]: word for word in sorted(words) if _ADDRESS.fullmatch(word)}
+    for scalar in _scalars(network.node):
+        for address in _ADDRESS.findall(scalar.value):
+            near = address.rpartition(".")[0]
+            if near in moved and address not in words:
+                network.problems.add(
+                    scalar.start_mark.line + 1,
+                    network.path,
+                    f"{address} stays as it is, but {moved[near]} of the same network varies; "
+                    f"allowed: list {address} in vary, too",
+                )
 
 
 def _varied(item: Entry) -> Varied | None:
@@ -257,7 +302,7 @@ def _varied(item: Entry) -> Varied | None:
     if not item.is_mapping():
         return item.read(parse)
     if len(item.named()) != 1:
-        item.refuse("several words; allowed: one word and its choices, as in pc: [desk, laptop]")
+        item.refuse("several words; allowed: one word and its choices, as in {pc: [desk, laptop]}")
         return None
     [(word, entry)] = item.named().items()
     choices = tuple(text for choice in entry.items() if (text := choice.read(str)))
@@ -300,13 +345,21 @@ def _compose(path: Path, student: Student | None, case: int) -> Entry:
 
 def _replace(top: yaml.Node, values: dict[str, str]) -> None:
     """Put other words into every text of a file."""
+    for scalar in _scalars(top):
+        scalar.value = replaced(scalar.value, values)
+
+
+def _scalars(top: yaml.Node) -> Iterator[yaml.ScalarNode]:
+    """Every key and single value in it, once."""
     waiting, seen = [top], set[int]()
     while waiting:
         node = waiting.pop()
+        if id(node) in seen:  # an alias leads to a node that was there before
+            continue
+        seen.add(id(node))
         if isinstance(node, yaml.ScalarNode):
-            node.value = replaced(node.value, values)
-        elif id(node) not in seen:  # an alias leads to a node that was there before
-            seen.add(id(node))
+            yield node
+        else:
             for part in node.value:
                 waiting += part if isinstance(part, tuple) else (part,)
 

@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from napt_lab.labs.capture.wire import CaptureIncomplete
-from napt_lab.labs.exercises.answers import Line, parse_line
+from napt_lab.labs.exercises.answers import Line, only_looks, parse_line
 from napt_lab.labs.exercises.attempt import RELAYED, Attempt
 from napt_lab.labs.exercises.exercise import Exercise, Setting
 from napt_lab.labs.exercises.marking import Marks, mark
@@ -70,7 +70,7 @@ class ExerciseCLI(LabCLI):
         ("solve", "see the solution done, on a fresh network"),
         ("next", "the next exercise"),
         ("progress", "what you have solved"),
-        ("transcript", "what you have typed, also before a reset"),
+        ("transcript", "what you have done, also before a reset"),
         *EXAMPLES,
     )
 
@@ -154,7 +154,7 @@ class ExerciseCLI(LabCLI):
 
     def onecmd(self, line: str) -> bool:
         self._line = " ".join(line.split())
-        if self._line not in ("", "EOF", "transcript"):
+        if self._line not in ("", "EOF") and not only_looks(self._line):
             self.kept.transcript.append(self._line)
         return super().onecmd(line)
 
@@ -198,12 +198,9 @@ class ExerciseCLI(LabCLI):
             )
             return
         self._tell(marks)
-        before = read_progress().get(self._exercise.known_as, Result())
-        shown = self._shown or (before.shown and not before.solved)
+        result = Result(marks.got, marks.of, self.kept.hints, self._shown)
         try:
-            save_result(
-                self._exercise.known_as, Result(marks.got, marks.of, self.kept.hints, shown)
-            )
+            save_result(self._exercise.known_as, result)
         except OSError as error:
             self.say(f"Your progress cannot be saved: {error}")
 
@@ -259,7 +256,7 @@ class ExerciseCLI(LabCLI):
         return True
 
     def do_transcript(self, _words: list[str]) -> None:
-        """transcript: what you have typed in this exercise, also before a reset"""
+        """transcript: what you have done in this exercise, also before a reset"""
         for line in self.kept.transcript:
             self.show(f"  {line}")
 
@@ -273,10 +270,9 @@ class ExerciseCLI(LabCLI):
             else:
                 words = f"{known.points} of {count(known.of, 'point')}"
                 words += f", {count(known.hints, 'hint')}" if known.hints else ""
-                words += ", after its solution was shown" if known.shown else ""
-            solved = known is not None and known.solved
-            shown = known is not None and known.shown
-            sign = " " if not solved else "○" if shown else Verdict.PASSED.sign
+                words += ", solution shown" if known.shown else ""
+            solved, shown = (known.solved, known.shown) if known else (False, False)
+            sign = Verdict.PASSED.sign if solved else "○" if shown else " "
             self.show(f"  {sign} {exercise.name:14} {exercise.title}: {words}")
 
     def do_set(self, words: list[str]) -> bool:

@@ -51,9 +51,11 @@ def gather(net: Network, wire: Wire, since: Since, asked: Iterable[Pattern]) -> 
     facts: list[str] = []
     for node in net:
         if node.napt is not None:
-            for rule in node.napt.rules():
-                if rule["explicit"]:
-                    facts += _of_rule(node.name, rule, wire, since)
+            rules = [rule for rule in node.napt.rules() if rule["explicit"]]
+            for rule in rules:
+                facts += _of_rule(node.name, rule, wire, since)
+            if len(rules) == 1:
+                facts.append(f"only {_words(node.name, rules[0])} {rules[0]['internal']}")
     questions = {pattern.text for pattern in asked if pattern.kind in OF_FILES}
     facts += [text for text in sorted(questions) if _of_files(net, *text.split()[1:])]
     events = [event for event in net.log.since(since.log) if since.counts(event.time)]
@@ -63,7 +65,7 @@ def gather(net: Network, wire: Wire, since: Since, asked: Iterable[Pattern]) -> 
 
 
 def _of_rule(napt: str, rule: dict[str, Any], wire: Wire, since: Since) -> Iterator[str]:
-    external = f"{napt} {rule['protocol']} {rule['external']}"
+    external = _words(napt, rule)
     yield f"rule {external} {rule['internal']}"
     address, _, port = rule["external"].rpartition(":")
     wan, lan = f"{napt}:wan0", f"{napt}:lan0"
@@ -77,6 +79,10 @@ def _of_rule(napt: str, rule: dict[str, Any], wire: Wire, since: Since) -> Itera
         last = max(syns, key=lambda syn: syn.nanoseconds).packet.from_
         began = min(syn.time for syn in syns if syn.packet.from_ == last)
         yield f"{'first' if rule['created'] < began else 'late'} {external}"
+
+
+def _words(napt: str, rule: dict[str, Any]) -> str:
+    return f"{napt} {rule['protocol']} {rule['external']}"
 
 
 def _of_event(event: Event, since: Since) -> Iterator[str]:

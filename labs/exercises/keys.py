@@ -83,8 +83,8 @@ EXERCISE = (
         NONE,
         "a list of words of this file, each of which is another one for each student, everywhere "
         "in the file: IPv4 addresses, ports, `alice`, `bob`, `carol`, files such as `photo.jpg`; "
-        "for any other word its choices: `{pc: [desk, laptop]}`. Addresses of one /24 go on to "
-        "share one",
+        "for any other word its choices: `vary: [{pc: [desk, laptop]}]`. Addresses of one /24 go "
+        "on to share one",
     ),
     Key(
         "cases",

@@ -49,7 +49,9 @@ class Marks:
 
     @property
     def got(self) -> int:
-        return sum(mark.got for mark in self.marks)
+        """All points only if all of it holds: what gives no points costs one if it does not."""
+        points = sum(mark.got for mark in self.marks)
+        return points if self.full else min(points, max(0, self.of - 1))
 
     @property
     def of(self) -> int:

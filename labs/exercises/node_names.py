@@ -11,7 +11,7 @@ from napt_lab.topologies.spec.model import Topology
 from napt_lab.topologies.spec.scalars import ROUTER_NAME
 
 # Kinds of facts whose second word is a NAPT, and those whose second word begins a line.
-OF_NAPTS = ("rule", "first", "late", "drop", "dropped")
+OF_NAPTS = ("rule", "only", "first", "late", "drop", "dropped")
 OF_LINES = ("typed", "told")
 _COMMANDS = ("rule", "set", "shell")  # with what a line may begin besides a node's name
 _ANYTHING = "*"

@@ -36,6 +36,11 @@ FACTS = (
         "… and came after that SYN",
     ),
     (
+        "only NAPT PROTOCOL EXTERNAL INTERNAL",
+        "this explicit rule is in the table, and the NAPT has no other: "
+        "`only napt_a tcp 24.9.3.7:8080 10.0.0.7:8080`",
+    ),
+    (
         "same NODE:FILE NODE:FILE",
         "these files are the same, byte for byte, and not empty: `same bob:holiday.jpg "
         "alice:files/holiday.jpg`",

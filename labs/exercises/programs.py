@@ -23,6 +23,8 @@ _URL = rf"http://(?:{_ADDRESS})(?::[0-9]{{1,5}})?(?:/(?:{_FILE})?){{0,5}}"
 _PORT = r"[0-9]{1,5}"
 _NONE = r"(?!)"  # nothing matches it
 _SECONDS = r"[0-9]{1,2}(?:\.[0-9]{1,3})?"
+_COUNT = r"[1-5]"
+_JOINED = re.compile(r"-[A-Za-z]{2,}")
 _ACCOUNT = r"[A-Za-z0-9_.@:-]{1,80}"
 
 
@@ -36,6 +38,7 @@ class Grammar:
     options: dict[str, str]
     word: str
     background: bool = False
+    joins: bool = False  # `-sSo FILE` is `-s -S -o FILE`
 
 
 _TURN = Grammar(
@@ -87,15 +90,17 @@ _PUNCH = Grammar(
 GRAMMARS: dict[tuple[str, ...], Grammar] = {
     ("curl",): Grammar(
         {
-            **dict.fromkeys(("-s", "-S", "-sS", "-f", "-I", "-i", "-v", "-O"), ""),
+            **dict.fromkeys(("-s", "-S", "-f", "-I", "-i", "-v", "-O"), ""),
+            **dict.fromkeys(("--silent", "--show-error", "--fail", "--head", "--remote-name"), ""),
             **dict.fromkeys(("-m", "--max-time", "--connect-timeout"), _SECONDS),
-            **dict.fromkeys(("-o", "-T"), _FILE),
+            **dict.fromkeys(("-o", "--output", "-T", "--upload-file"), _FILE),
             **dict.fromkeys(("-x", "--proxy"), rf"(?:http://)?(?:{_ADDRESS})(?::[0-9]{{1,5}})?"),
         },
         _URL,
         background=True,
+        joins=True,
     ),
-    ("ping",): Grammar({"-c": r"[1-5]", "-W": _SECONDS, "-q": "", "-n": ""}, _ADDRESS),
+    ("ping",): Grammar({"-c": _COUNT, "-W": _SECONDS, "-q": "", "-n": ""}, _ADDRESS),
     ("stun",): Grammar({"--port": _PORT, "--tcp": ""}, rf"(?:{_ADDRESS})(?::[0-9]{{1,5}})?"),
     ("punch",): _PUNCH,
     ("tcp-punch",): _PUNCH,
@@ -136,6 +141,10 @@ def _check(program: str, words: Sequence[str], grammar: Grammar) -> None:
     while waiting:
         word = waiting.pop(0)
         if word.startswith("-"):
+            if grammar.joins and _JOINED.fullmatch(word):
+                *flags, word = (f"-{letter}" for letter in word[1:])
+                for flag in flags:
+                    _check_flag(program, flag, grammar)
             form = grammar.options.get(word)
             if form is None:
                 wrong = f"{program} with {quoted(word)} cannot be run from a file of answers"
@@ -149,12 +158,21 @@ def _check(program: str, words: Sequence[str], grammar: Grammar) -> None:
             _match(program, word, grammar.word)
 
 
+def _check_flag(program: str, flag: str, grammar: Grammar) -> None:
+    """One of several short options in one word, and not the last: what follows is no value."""
+    if grammar.options.get(flag):
+        raise ValueError(f"{program} {flag}: its value is missing")
+    _check(program, [flag], grammar)
+
+
 _WORDS = {
     _ENDPOINT: "an endpoint, as in 198.51.100.11:9000",
     _ADDRESS: "an address, as in 203.0.113.77",
     _FILE: "the name of a file in the node's own folder, without '/'",
     _URL: "a URL, as in http://24.9.3.7:8080/holiday.jpg",
     _SECONDS: "seconds, as in 2 or 0.5",
+    _PORT: "a number, as in 8000",
+    _COUNT: "1 to 5",
 }
 
 

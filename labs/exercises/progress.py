@@ -2,8 +2,9 @@
 
     {"9c/door": {"points": 4, "of": 4, "hints": 1, "shown": false}}
 
-`shown`: its solution was shown before it was solved. The best result stays. Several prompts may
-write at the same time: each reads, changes and replaces the file under a lock.
+`shown`: its solution was shown, and it is not solved since; a solution that is shown gives no
+points. The best result stays. Several prompts may write at the same time: each reads, changes and
+replaces the file under a lock.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ class Result:
 
     @property
     def solved(self) -> bool:
+        return self.full and not self.shown
+
+    @property
+    def full(self) -> bool:
+        """Whether it has all points."""
         return 0 < self.of == self.points
 
 
@@ -61,10 +67,13 @@ def save_result(exercise: str, result: Result) -> Result:
     with _locked():
         progress = read_progress()
         before = progress.get(exercise, Result())
-        if before.solved and not (before.shown and result.solved and not result.shown):
+        if before.solved:
             return before
-        if result.points < before.points:
+        if result.shown:
             result = replace(result, points=before.points)
+        elif not result.full:
+            best = max(before.points, result.points)
+            result = replace(result, points=best, shown=before.shown)
         progress[exercise] = result
         write_state(NAME, json.dumps({key: asdict(r) for key, r in progress.items()}, indent=2))
     return result

@@ -16,7 +16,7 @@ from typing import Self
 
 from napt_lab.labs.exercises.answers import Answers, parse_line
 from napt_lab.labs.exercises.attempt import Attempt, fresh_network
-from napt_lab.labs.exercises.exercise import Exercise, Mistake, cases, distinctive, load
+from napt_lab.labs.exercises.exercise import Exercise, Mistake, cases, distinctive, load, unnamed
 from napt_lab.labs.exercises.grade import lines_of
 from napt_lab.labs.exercises.marking import Marks, mark
 from napt_lab.labs.exercises.tasks import as_far_as_possible, settings
@@ -173,12 +173,18 @@ def rehearse_variants(exercise: Exercise) -> Iterator[Rehearsed]:
 
 
 def run_rehearsal(exercises: Sequence[Exercise]) -> int:
-    """Rehearse exercises and tell about it; returns the exit status."""
+    """Rehearse exercises and tell about it; returns the exit status.
+
+    Raises TopologyError if there can be no variant.
+    """
     sound = True
     try:
         for exercise in (case for each in exercises for case in cases(each)):
             which = f", cases[{exercise.case}]" if len(cases(exercise)) > 1 else ""
             print(f"{exercise.known_as}{which}: {exercise.title}")
+            for problem in unnamed(exercise):
+                print(f"  {Verdict.FAILED.sign} {problem}")
+                sound = False
             runs = rehearse(exercise)
             if exercise.student is None and exercise.case == 0:
                 if distinctive(exercise.path):

@@ -20,13 +20,14 @@ from napt_lab.labs.exercises.answers import Line, parse_line
 from napt_lab.labs.exercises.attempt import Attempt, fresh_network
 from napt_lab.labs.exercises.exercise import Exercise, Setting
 from napt_lab.labs.exercises.exercise_cli import CarriedOver, ExerciseCLI, Leave, buttons, show_task
-from napt_lab.labs.exercises.progress import read_progress
+from napt_lab.labs.exercises.progress import Result, read_progress
 from napt_lab.labs.prompt.interrupts import Interrupts
 from napt_lab.labs.prompt.why import Why
 from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.running.runner import open_page
 from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.narration import Narration
+from napt_lab.labs.stage.rule_lines import count
 from napt_lab.labs.verdict.exit_status import PASSED
 from napt_lab.labs.verdict.run_errors import NETWORK_ERRORS, tell_network_error
 from napt_lab.labs.view.door import Door
@@ -153,11 +154,16 @@ def _read(cli: ExerciseCLI) -> None:
 def _after(exercise: Exercise, exercises: Sequence[Exercise], console: Console) -> _Turn | None:
     if exercise.number < len(exercises):
         return _Turn(exercises[exercise.number])
-    progress = read_progress()
-    solved = [e for e in exercises if (known := progress.get(e.known_as)) and known.solved]
-    score = f"{len(solved)} of {len(exercises)} solved"
-    console.print(f"That was the last one: {score}.")
+    console.print(f"That was the last one: {_score(exercises)}.")
     return None
+
+
+def _score(exercises: Sequence[Exercise]) -> str:
+    progress = read_progress()
+    known = [progress.get(exercise.known_as, Result()) for exercise in exercises]
+    score = f"{sum(result.solved for result in known)} of {len(exercises)} solved"
+    shown = sum(result.shown for result in known)
+    return f"{score} ({count(shown, 'solution')} shown)" if shown else score
 
 
 def _present(exercise: Exercise, of: int, console: Console) -> None:

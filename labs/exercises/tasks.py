@@ -28,15 +28,8 @@ class Task:
     refused: tuple[str, ...] = ()
 
 
-def prepare(exercises: Sequence[Exercise], answers: Answers) -> list[Task]:
-    """All that is to be graded. Raises TopologyError with all that is wrong with the answers."""
-    tasks = as_far_as_possible(exercises, answers)
-    answers.problems.raise_if_any()
-    return tasks
-
-
 def as_far_as_possible(exercises: Sequence[Exercise], answers: Answers) -> list[Task]:
-    """The same, without the lines that cannot be done; the answers' problems say why."""
+    """All that is to be graded, without the lines that cannot be done: their problems say why."""
     tasks = []
     for exercise in exercises:
         lines = answers.lines.get(exercise.name)

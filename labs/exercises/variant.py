@@ -78,12 +78,15 @@ class Student:
     @staticmethod
     def from_code(code: str) -> Student:
         """The student with this ID:KEY. Raises ValueError if there is a mistake in it."""
-        who, _, key = code.partition(":")
+        who, _, key = code.strip().partition(":")
         student = Student(who, key.upper()[:KEY_LENGTH])
         if student.code != f"{who}:{key.upper()}":
-            raise ValueError(
-                f"{quoted(code)} is not ID:KEY as it was handed out: a letter is wrong"
-            )
+            length = KEY_LENGTH + CHECK_LENGTH
+            wrong = "a letter is wrong"
+            if len(key) != length:
+                how = "short" if len(key) < length else "long"
+                wrong = f"the key is too {how} ({len(key)} characters; allowed: {length})"
+            raise ValueError(f"{quoted(code)} is not ID:KEY as it was handed out: {wrong}")
         return student
 
 
@@ -212,5 +215,5 @@ def _kind(word: str) -> _Addresses | tuple[str, ...]:
         return tuple(f"{name}{match[1]}" for name in _FILES)
     raise ValueError(
         f"{quoted(word)}: what could take its place? allowed: an IPv4 address, a port, alice, bob, "
-        "carol, a file as photo.jpg, or a list of choices, as in pc: [desk, laptop]"
+        "carol, a file as photo.jpg, or a list of choices, as in {pc: [desk, laptop]}"
     )

@@ -62,10 +62,21 @@ def test_a_student_solves_an_exercise(tmp_path, state):
         terminal.type("next\n")
         terminal.expect("Exercise 9c/both-ways (2 of 5)")
         terminal.expect("both-ways> ")
+        terminal.type("solve\n")
+        terminal.expect("That was the solution.")
+        terminal.expect("both-ways> ")
+        terminal.type("transcript\n")
+        terminal.expect("  solve\n  (a fresh network)")
+        terminal.expect("both-ways> ")
+        terminal.type("progress\n")
+        terminal.expect("○ both-ways")
+        terminal.expect("solution shown")
+        terminal.expect("both-ways> ")
         terminal.type("\x04")  # Ctrl-D
         assert terminal.status() == 0
     assert json.loads((state / "progress.json").read_text()) == {
-        "9c/door": {"points": 4, "of": 4, "hints": 1, "shown": False}
+        "9c/door": {"points": 4, "of": 4, "hints": 1, "shown": False},
+        "9c/both-ways": {"points": 0, "of": 4, "hints": 0, "shown": True},
     }
     lines = (state / "history").read_text().splitlines()
     assert "rule add napt_a tcp 24.9.3.7:8000 10.0.0.7:8000" in lines

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from napt_lab.labs.exercises.exercise import FOLDER, Mistake, cases, load
-from napt_lab.labs.exercises.rehearsal import rehearse, run_rehearsal
+from napt_lab.labs.exercises.rehearsal import RehearsalNetwork, rehearse, run_rehearsal
+from napt_lab.labs.verdict.verdicts import Verdict
 
 # Not read before they are played: every worker would read them all.
 EXERCISES = sorted(FOLDER.glob("*.yaml"))
@@ -44,6 +45,28 @@ def _rehearse(exercise):
     assert len(done) == 2 + len(exercise.mistakes) + len(more)
     assert [each for each in done if each.problem] == []
     assert all(each.marks.got == each.marks.of for each in done if each.marks.full)
+
+
+@pytest.mark.network(timeout=120)
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "rule add napt_a tcp 24.9.3.7:9999 10.0.0.8:8000",  # to another PC
+        "rule add napt_a tcp 24.9.3.7:9999 10.0.0.7:22",  # to the same PC
+        "rule add napt_a udp 24.9.3.7:8000 10.0.0.7:8000",
+    ],
+)
+def test_one_rule_too_many_costs_points_and_is_told(extra):
+    exercise = load(FOLDER / "9c-5-repair.yaml")
+    with RehearsalNetwork(exercise) as network:
+        right = network.marks(exercise.solution)
+        assert right.full
+        assert right.got == right.of
+        marks = network.marks((*exercise.solution, extra))
+    (missed,) = [mark for mark in marks.marks if mark.verdict is not Verdict.PASSED]
+    assert missed.text == "napt_a has one rule for alice's server, and no other"
+    assert "the right rule and no other" in missed.message
+    assert marks.got == marks.of - missed.points < marks.of
 
 
 @pytest.mark.network(timeout=60)

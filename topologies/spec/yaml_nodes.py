@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from napt_lab.topologies.spec.errors import Problems, not_one_of, quoted
+from napt_lab.topologies.spec.errors import Problems, TopologyError, not_one_of, quoted
 from napt_lab.topologies.spec.look_alikes import odd_quote, odd_space
 from napt_lab.topologies.spec.yaml_mistakes import explain, no_space
 
@@ -240,6 +240,17 @@ def compose(data: bytes, problems: Problems, what: str = "a topology") -> Entry:
             line, f"{what}; allowed: {MAX_NODES:,} values, those of aliases included"
         )
     return Entry(root, line, "", problems)
+
+
+def is_no_yaml(data: bytes) -> bool:
+    """Whether it is text in UTF-8, but not YAML: a mistake may be in one part of it only."""
+    try:
+        _compose_text(data.decode("utf-8"), Problems(""))
+    except UnicodeDecodeError:
+        return False
+    except TopologyError:
+        return True
+    return False
 
 
 def _compose_text(text: str, problems: Problems) -> yaml.Node | None:

@@ -10,15 +10,17 @@ import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 from click.testing import CliRunner
 
 from napt_lab.labs.classroom import mark_many, marked
-from napt_lab.labs.classroom.assignment import Assignment
+from napt_lab.labs.classroom.assignment import Assignment, for_class
 from napt_lab.labs.classroom.mark_page import write_mark_page
 from napt_lab.labs.classroom.mark_tables import (
+    as_lines,
     gradescope,
     write_csv,
     write_gradescope,
@@ -37,7 +39,7 @@ from napt_lab.labs.classroom.submissions import (
 from napt_lab.labs.classroom.workers import Piece, side_by_side
 from napt_lab.labs.cli import exercise_commands
 from napt_lab.labs.exercises.answers import load_answers
-from napt_lab.labs.exercises.exercise import series
+from napt_lab.labs.exercises.exercise import load, series
 from napt_lab.labs.exercises.tasks import as_far_as_possible
 from napt_lab.labs.exercises.variant import Student
 from napt_lab.labs.report.page import policy
@@ -85,6 +87,28 @@ def test_a_file_or_a_folder_for_each_student(tmp_path):
         handed_in(tmp_path, {})
 
 
+def test_files_under_another_name_than_expected_are_told_in_their_row(tmp_path):
+    for name in ("uma.yml", "ida.YAML", "leo.txt", "eve.yaml", "ada/answers.yml"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    names = dict.fromkeys(("uma", "ida", "leo", "ada", "mia"), "")
+    submissions, left_out = handed_in(tmp_path, names)
+    by_id = {submission.id: submission for submission in submissions}
+    answered = {who: one.answers.name for who, one in by_id.items() if one.answers}
+    assert answered == {
+        "ada": "answers.yml", "eve": "eve.yaml", "ida": "ida.YAML", "uma": "uma.yml",
+    }  # fmt: skip
+    assert left_out == ["leo.txt"]
+    assert by_id["leo"].problem == (
+        "nothing was handed in but leo.txt; allowed: leo.yaml or leo.py"
+    )
+    assert by_id["mia"].problem == "nothing was handed in"
+    notes = {who: one.note for who, one in by_id.items() if one.note}
+    assert notes == {"eve": "this ID is not in the list of students"}
+    assert not any(one.note for one in handed_in(tmp_path, {})[0])
+
+
 def test_names_as_a_mac_writes_them_and_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
     decomposed, composed = "jo\u0308rg", "j\u00f6rg"
     (tmp_path / f"{decomposed}.yaml").touch()
@@ -114,6 +138,12 @@ def test_names_of_students(tmp_path):
         read_names(file)
     with pytest.raises(FolderError, match="No such file"):
         read_names(tmp_path / "none.csv")
+    file.write_text("id,name\nmia,Mia\n\nnoah,Noah\nmia,Mia M.\n")
+    with pytest.raises(FolderError, match=r"csv:5: 'mia' is also on line 2; allowed: once"):
+        read_names(file)
+    file.write_bytes("id,name\nmia,Mia\nzoe,Zoë\n".encode("latin-1"))
+    with pytest.raises(FolderError, match=r"csv:3: the byte 0xeb is not UTF-8; allowed: UTF-8"):
+        read_names(file)
     for who in ("../mia", "a/b", ".mia", ".."):
         file.write_text(f"id\nnoah\n{who}\n")
         with pytest.raises(FolderError, match=r"csv:3: '.*' cannot be the name of a file"):
@@ -127,6 +157,32 @@ def test_rubbish_is_read_once(tmp_path):
     with pytest.raises(TopologyError) as told:
         load_answers(file, ["door"], in_pieces=True)
     assert len(str(told.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (
+            b"a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+            b"b: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n"
+            b"c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\n"
+            b"d: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]\n"
+            b"door: [*d, *d, *d]\n",
+            ":1: too many values, or an alias (*name) inside the value that it names; allowed: "
+            "20,000 values, those of aliases included",
+        ),
+        (
+            b"door:\n  - \xff\nhairpin:\n  - \xfe\n",
+            ":2: the byte 0xff is not UTF-8; allowed: UTF-8",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_file_as_a_whole_is_told_once(tmp_path, data, told):
+    file = tmp_path / "answers.yaml"
+    file.write_bytes(data)
+    with pytest.raises(TopologyError) as refused:
+        load_answers(file, ["door", "hairpin"], in_pieces=True)
+    assert refused.value.problems == [f"{file}{told}"]
 
 
 def test_half_a_file_is_read_as_far_as_it_can_be(tmp_path):
@@ -241,6 +297,42 @@ def test_a_table_that_no_spreadsheet_takes_for_formulas(tmp_path):
     assert ada[5] == "9c/door: could not be marked: no more processes"
 
 
+def test_a_table_for_a_terminal():
+    marked = [of_mia(), ADA, replace(of_mia(), id="a-long-name", parts=of_mia(points=4).parts)]
+    assert as_lines(marked) == [
+        "student      9c/door  points  of",
+        "mia          2        2       4",
+        "@ada         error    error   4",
+        "a-long-name  4        4       4",
+    ]
+
+
+def test_variables_of_make_reach_the_options(tmp_path, monkeypatch):
+    (tmp_path / "mia.yaml").write_text("door: []\n")
+    (tmp_path / "students.csv").write_text("id,name\nmia,Mia\n")
+    (tmp_path / "secret").write_text("a secret of some length\n")
+    given: list[Any] = []
+
+    def mark_all(*arguments, fresh):
+        given.append(arguments)
+        return int(fresh)
+
+    monkeypatch.setattr(mark_many, "mark_many", mark_all)
+    monkeypatch.setattr(exercise_commands, "stop_unless_ready", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    variables = {
+        "LEVEL": "9c/door", "FOLDER": ".", "STUDENTS": "students.csv", "SECRET": "secret",
+        "CSV": "m.csv", "HTML": "m.html", "GRADESCOPE": "m.json",
+    }  # fmt: skip
+    done = CliRunner().invoke(exercise_commands.grade, [], env=variables)
+    assert done.exit_code == 0, done.output
+    ((_, submissions, wanted, outputs),) = given
+    assert submissions[0].name == "Mia"
+    assert wanted["mia"].student == MIA
+    files = (outputs.csv, outputs.html, outputs.gradescope)
+    assert files == (Path("m.csv"), Path("m.html"), Path("m.json"))
+
+
 def test_gradescope_has_its_published_form_and_no_marks_for_an_error(tmp_path):
     jsonschema.validate(gradescope(of_mia()), SCHEMA)
     with pytest.raises(jsonschema.ValidationError):
@@ -274,6 +366,10 @@ def test_a_page_that_students_cannot_write_to(tmp_path):
     write_mark_page(tmp_path / "m.html", "9c", [of_mia(title="<script>"), ADA])
     page = (tmp_path / "m.html").read_text()
     assert "no &lt;file&gt;" in page
+    table, _, below = page.partition("</table>")
+    assert table.count("⚠ note</a>") == 1  # mia's, not @ada's
+    assert 'href="#of-1" title="line 9: what?">⚠ note</a>' in table
+    assert "<p>line 9: what?</p>" in below
     assert "\x1b" not in page
     assert "<script" not in page
     assert "1 could not be marked: @ada" in page
@@ -314,11 +410,58 @@ def test_what_is_marked_is_not_marked_again(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "All have the same exercises (no --secret)." in said
     assert "1 of them marked before" in said
+    assert "\nmia      2        " in said
     assert "odd could not be marked: killed" in said
     submissions[0] = Submission("mia", "Mia M.")  # a name is no reason to mark anew
     assert run() == 3
     assert asked[6:] == ["odd"]
     assert (tmp_path / "m.csv").read_text("utf-8-sig").splitlines()[1].startswith("Mia M.,mia,")
+
+
+@pytest.mark.parametrize("marked_with", ["the secret", "another", "none"])
+def test_a_class_that_is_marked_with_another_secret_is_told(
+    marked_with, tmp_path, monkeypatch, capsys
+):
+    def no_points(pieces, _at_a_time, _is_error):
+        for piece in pieces:
+            yield piece, as_text(replace(of_mia(), id=piece.name)), ""
+
+    monkeypatch.setattr(mark_many, "side_by_side", no_points)
+    monkeypatch.setattr(mark_many, "RUNS", tmp_path / "runs")
+    secret, other = b"a secret of some length", b"another secret of some length"
+    folder = tmp_path / "submissions"
+    for who in ("mia", "noah", "zoe"):
+        student = Student.of(who, secret)
+        place = folder / who
+        place.mkdir(parents=True)
+        lines = load(DOOR.path, student).solution
+        (place / "answers.yaml").write_text(json.dumps({"door": lines}))
+        (place / "student.txt").write_text(f"{student.code}\r\n")
+    (folder / "zoe" / "student.txt").write_text(f"{Student.of('noah', secret).code}\n")
+    (folder / "late").mkdir()
+    (folder / "late" / "answers.yaml").write_text("door: []\n")
+    (folder / "late" / "student.txt").write_text("ID:KEY\n")
+    submissions, _ = handed_in(folder, dict.fromkeys(("mia", "noah", "zoe"), ""))
+    given = {"the secret": secret, "another": other, "none": None}[marked_with]
+    wanted = for_class([DOOR], submissions, given)
+    assert mark_many.mark_many("9c", submissions, wanted, mark_many.Outputs()) == 0
+    said = capsys.readouterr().out.splitlines()
+    warnings = [line for line in said if line.startswith("WARNING: ")]
+    hints = [line.strip() for line in said if "student.txt" in line]
+    assert "  late: this ID is not in the list of students" in said
+    noahs = "zoe: student.txt has the key of noah"
+    if marked_with == "the secret":
+        assert (warnings, hints) == ([], [noahs])
+    elif marked_with == "another":
+        which = "is this the right secret?"
+        assert warnings == [f"WARNING: 3 of 3 answers do not fit anybody's variant: {which}"]
+        told = f"the key in student.txt is not of this secret: {which}"
+        assert hints == [f"mia: {told}", f"noah: {told}", noahs]
+    else:
+        which = "are these variants? Then give the course's secret (--secret FILE)"
+        exercises = "the exercises as they are written"
+        assert warnings == [f"WARNING: 3 of 3 answers do not fit {exercises}: {which}"]
+        assert hints[0] == f"mia: student.txt has a key of mia: {which}"
 
 
 def test_a_class_without_exercises_is_not_told_of_variants(tmp_path, monkeypatch, capsys):

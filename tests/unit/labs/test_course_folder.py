@@ -32,7 +32,9 @@ def run(*arguments, status=0):
 @pytest.fixture
 def folder(tmp_path):
     folder = tmp_path / "networks"
-    assert "Next:" in run("new", folder, "--action", "me/napt-lab@v1")
+    said = run("new", folder, "--action", "me/napt-lab@v1")
+    assert "Next:" in said
+    assert "where this project is" not in said
     (folder / "students.csv").write_text("id,name\nmia,Mia\nnoah,=1+1\n")
     assert "2 students" in run("hand-out", folder)
     return folder
@@ -59,10 +61,17 @@ def test_what_students_get(folder):
             rules = [line for line in teacher.solution if line.startswith("rule ")]
             assert not [line for line in rules if line in text]
     assert load_answers(place / "answers.yaml", list(FIRST)).lines == dict.fromkeys(FIRST, ())
-    assert read_tasks(str(place / "exercises"), place / "answers.yaml", mia)
+    tasks, others = read_tasks(str(place / "exercises"), place / "answers.yaml", mia)
+    assert (len(tasks), others) == (len(FIRST), [])
     rows = run("keys", folder / "students.csv", "--secret", secret).splitlines()
     assert rows[1] == f"mia,Mia,{mia.code}"
     assert rows[2].startswith("noah,'=1+1,noah:")
+
+
+def test_the_table_of_keys_has_the_line_ends_of_a_terminal(folder):
+    """A shell that reads it would take a CR into the key."""
+    arguments = ["keys", f"{folder / 'students.csv'}", "--secret", f"{folder / 'course.secret'}"]
+    assert CliRunner().invoke(course, arguments).stdout_bytes.count(b"\r") == 0
 
 
 def test_handing_out_again_keeps_what_a_student_has_done(folder):
@@ -172,8 +181,28 @@ def test_the_workflow_marks_what_the_action_takes(folder):
     assert set(steps[-1]["with"]) <= set(ACTION["inputs"])
     assert (folder / "template" / steps[-1]["with"]["exercises"]).is_dir()
     assert (folder / "template" / steps[-1]["with"]["answers"]).is_file()
-    readme = (folder / "template" / "README.md").read_text()
-    assert re.search(r"actions/workflows/(.*)/badge.svg", readme)[1] == workflow.name
+
+
+def test_the_page_for_students_says_how_to_begin(folder):
+    readme = (folder / "hand-out" / "mia" / "README.md").read_text()
+    assert "git clone https://github.com/me/napt-lab napt-lab\n" in readme
+    assert "](" not in readme  # a link or a picture would lead nowhere outside GitHub
+    for name in set(re.findall(r"`([a-zA-Z]+\.[a-z]+|[a-z]+/)`", readme)):
+        assert (folder / "hand-out" / "mia" / name).exists()
+    assert "`TASKS.md`" in readme
+
+
+def test_what_is_still_to_be_done_is_told(tmp_path):
+    folder = tmp_path / "networks"
+    for action in ("foo", "me/napt-lab", "me@main", "me/napt lab@main"):
+        said = run("new", folder, "--action", action, status=2)
+        assert f"{action!r}; allowed: OWNER/REPOSITORY@REF" in said
+    assert "where this project is, instead of OWNER/REPOSITORY@main" in run("new", folder)
+    said = run("hand-out", folder)
+    assert f"{folder / 'students.csv'} has no students" in said
+    for path in (folder / "exercises").iterdir():
+        path.unlink()
+    assert "has no exercise" in run("hand-out", folder, status=2)
 
 
 def test_what_cannot_be_a_course(folder, tmp_path):
@@ -185,6 +214,12 @@ def test_what_cannot_be_a_course(folder, tmp_path):
         (FOLDER / "8-1-proxy.yaml").read_text().replace("hints:", "hintz:")
     )
     assert "4-mine.yaml:24: hintz: unknown key" in run("hand-out", folder, status=2)
+    (folder / "exercises" / "4-mine.yaml").unlink()
+    door = folder / "exercises" / "5-door.yaml"
+    text = (FOLDER / "9c-1-door.yaml").read_text()
+    door.write_text(text.replace("vary: [", "vary: [{files: [carol]}, "))
+    said = run("hand-out", folder, status=2)  # there is a carol, so nobody can have a variant
+    assert f"{door}:1: vary: 'files': all that could take its place" in said
     assert "No such file" in run("hand-out", tmp_path / "nowhere", status=2)
     (folder / "course.secret").write_text("short\n")
     assert "5 bytes are not a secret" in run("hand-out", folder, status=2)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from napt_lab.labs.exercises import progress
+from napt_lab.labs.exercises import progress, session
 from napt_lab.labs.exercises.answers import check_line, load_answers, parse_line
 from napt_lab.labs.exercises.command_line import read_tasks
 from napt_lab.labs.exercises.exercise import (
@@ -24,6 +24,7 @@ from napt_lab.labs.exercises.exercise import (
     names,
     series,
 )
+from napt_lab.labs.exercises.exercise_cli import CarriedOver, ExerciseCLI
 from napt_lab.labs.exercises.grade import Graded, as_json, grade, summary
 from napt_lab.labs.exercises.grade import suite as suite_of
 from napt_lab.labs.exercises.key_rows import fact_rows, key_rows
@@ -31,7 +32,8 @@ from napt_lab.labs.exercises.keys import DONE, EXERCISE, MISTAKE
 from napt_lab.labs.exercises.marking import Mark, Marks, unanswered
 from napt_lab.labs.exercises.patterns import Pattern
 from napt_lab.labs.exercises.progress import Result, read_progress, save_result
-from napt_lab.labs.exercises.tasks import Task, prepare
+from napt_lab.labs.exercises.tasks import Task, as_far_as_possible
+from napt_lab.labs.prompt.lab_cli import LabCLI
 from napt_lab.labs.verdict.junit import write_junit
 from napt_lab.labs.verdict.verdicts import Verdict
 from napt_lab.topologies.network.programs import ProgramError
@@ -73,7 +75,9 @@ def test_an_exercise_is_whole(exercise, tmp_path):
     for answer in (exercise.solution, *(mistake.answer for mistake in exercise.mistakes)):
         file = tmp_path / "answers.yaml"
         file.write_text(json.dumps({exercise.name: answer}))
-        [task] = prepare([exercise], load_answers(file, names(exercise.level)))
+        answers = load_answers(file, names(exercise.level))
+        [task] = as_far_as_possible([exercise], answers)
+        assert answers.problems.lines() == []
         assert [line.text for line in task.lines] == list(answer)
 
 
@@ -91,12 +95,15 @@ def test_what_is_wrong_with_an_exercise_is_told_with_its_line(tmp_path):
     )
     with pytest.raises(TopologyError) as caught:
         load(file)
-    assert [problem.removeprefix(f"{file}:") for problem in caught.value.problems] == [
+    told = [problem.removeprefix(f"{file}:") for problem in caught.value.problems]
+    told[1] = told[1].partition(";")[0]  # all settings of a gateway are allowed
+    assert told == [
         "1: hints: missing; required: title, task, network, hints, solution",
+        "4: network.sites.a.gateway.maping: unknown key",
         "5: files.'bob:../x': not a place; allowed: NODE:FILE or NODE:FOLDER/FILE",
         "5: files.'bob:x': '2000K' is not a size; allowed: 1K to 1024K",
-        "6: done[0].fact: 'shape' is not a fact; allowed: typed, told, rule, first, late, same, "
-        "has, drop, dropped, event, last, set (did you mean 'same'?)",
+        "6: done[0].fact: 'shape' is not a fact; allowed: typed, told, rule, first, late, only, "
+        "same, has, drop, dropped, event, last, set (did you mean 'same'?)",
         "6: done[1].fact: 'bob:../../x' is not a place; allowed: NODE:FILE",
         "7: hint: unknown key; allowed: title, task, network, hints, solution, files, may-set, "
         "done, mistakes, learned, vary, cases (did you mean 'hints'?)",
@@ -119,7 +126,7 @@ def test_an_exercise_of_ones_own_is_called_as_its_file(tmp_path):
     file, answers = tmp_path / "my-own.yaml", tmp_path / "answers.yaml"
     file.write_text((FOLDER / "9c-1-door.yaml").read_text())
     answers.write_text("my-own: [bob ping 24.9.3.7]\n")
-    (task,) = read_tasks(str(file), answers)
+    (task,), _ = read_tasks(str(file), answers)
     assert (task.exercise.id, task.exercise.number) == ("my-own", 1)
     (line,) = task.lines
     assert line.text == "bob ping 24.9.3.7"
@@ -160,7 +167,14 @@ def test_settings_are_read_as_if_they_stood_in_the_file():
         "alice curl -O http://24.9.3.7/a/../../x",
         "alice curl file:///etc/passwd",
         "alice curl -T /etc/passwd http://24.9.3.7/",
-        "alice curl -sSo x http://24.9.3.7/",
+        "alice curl -sSo ../x http://24.9.3.7/",
+        "alice curl -sSo http://24.9.3.7/",
+        "alice curl -sSo -f http://24.9.3.7/",
+        "alice curl -os x http://24.9.3.7/",
+        "alice curl -sK x http://24.9.3.7/",
+        "alice curl -ssK x http://24.9.3.7/",
+        "alice curl --output /etc/passwd http://24.9.3.7/",
+        "alice curl --upload-file ../x http://24.9.3.7/",
         "alice curl --output-dir /tmp -O http://24.9.3.7/x",
         "alice curl -o",
         "alice python -c 'import os'",
@@ -179,6 +193,48 @@ def test_settings_are_read_as_if_they_stood_in_the_file():
 def test_lines_that_no_file_may_have(line):
     with pytest.raises(ValueError):
         check_line(parse_line(line))
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["-sSf -m 5 -o x", "-sO", "-fsS", "-sSo x", "-sS --output x", "--silent --fail -sT x"],
+)
+def test_options_of_curl_as_they_are_typed_at_the_prompt(options):
+    check_line(parse_line(f"bob curl {options} http://24.9.3.7:8000/holiday.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("shell bob", "'shell bob': what is typed in a shell cannot be marked; allowed: each"),
+        ("reset", "'reset': a file has no such command; allowed: only the lines that count"),
+        ("packets napt_a while bob ping 10.0.0.1", "allowed: the words after `while`"),
+        ("bob ping -c 100000 24.9.3.7", "ping -c: '100000' cannot stand here; allowed: 1 to 5"),
+        ("bob stun --port many files", "'many' cannot stand here; allowed: a number, as in 8000"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_told(line, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        check_line(parse_line(line))
+
+
+def test_what_only_looks_is_left_out_of_a_file_without_a_word(tmp_path):
+    file = tmp_path / "answers.yaml"
+    looks = ["why", "why all", "check", "hint", "rules napt_a", "packets", "task", "help", "?"]
+    file.write_text(json.dumps({"door": [*looks, "bob ping 24.9.3.7", "transcript"]}))
+    answers = load_answers(file, ["door"])
+    assert [line.text for line in answers.lines["door"]] == ["bob ping 24.9.3.7"]
+    assert answers.problems.lines() == []
+
+
+def test_the_transcript_has_what_was_done(monkeypatch):
+    monkeypatch.setattr(LabCLI, "onecmd", lambda _prompt, _line: False)
+    prompt = object.__new__(ExerciseCLI)
+    prompt.kept = CarriedOver()
+    for line in ("why", "bob  ping 24.9.3.7", "check", "reset", "packets while bob ping 24.9.3.7"):
+        prompt.onecmd(line)
+    done = ["bob ping 24.9.3.7", "reset", "packets while bob ping 24.9.3.7"]
+    assert list(prompt.kept.transcript) == done
 
 
 @pytest.mark.parametrize("external", ["8080", "24.9.3.7:8080"])
@@ -227,31 +283,50 @@ def test_what_is_wrong_with_a_file_of_answers_is_told_with_its_line(tmp_path):
         "  - set napt_x hairpinning true\n"
         "  - nobody ping 10.0.0.1\n"
     )
-    with pytest.raises(TopologyError) as caught:
-        read_tasks("9c", file)
-    assert [problem.removeprefix(f"{file}:") for problem in caught.value.problems] == [
-        "3: door[1]: 'add' cannot be run from a file of answers; allowed: curl, ping, stun, "
-        "punch, tcp-punch, pcp, turn-client, dial, ice",
-        "4: door[2]: 'hairpinning' cannot be set in this exercise; allowed: only rules, and "
-        "commands on nodes",
-        "4: door[2]: `set` builds the network anew, without what was done before; "
-        "allowed: set first",
-        "5: dor: there is no exercise 'dor' here; allowed: door, both-ways, two-servers, hairpin, "
-        "repair (did you mean 'door'?)",
-        "7: both-ways[0]: 'napt_x' is not a NAPT; allowed: napt_a, napt_b (did you mean 'napt_b'?)",
-        "9: hairpin[0]: 'napt_x' is not a gateway; allowed: napt_a, napt_b (did you mean "
-        "'napt_b'?)",
-        "10: hairpin[1]: 'nobody' is not a node; allowed: files, alice, carol, bob, napt_a, "
-        "napt_b, internet",
+    tasks, others = read_tasks("9c", file)
+    assert {task.exercise.name: list(task.refused) for task in tasks} == {
+        "door": [
+            "line 3: 'add' cannot be run from a file of answers; allowed: curl, ping, stun, "
+            "punch, tcp-punch, pcp, turn-client, dial, ice",
+            "line 4: 'hairpinning' cannot be set in this exercise; allowed: only rules, and "
+            "commands on nodes",
+            "line 4: `set` builds the network anew, without what was done before; "
+            "allowed: set first",
+        ],
+        "both-ways": [
+            "line 7: 'napt_x' is not a NAPT; allowed: napt_a, napt_b (did you mean 'napt_b'?)"
+        ],
+        "two-servers": [],
+        "hairpin": [
+            "line 9: 'napt_x' is not a gateway; allowed: napt_a, napt_b (did you mean 'napt_b'?)",
+            "line 10: 'nobody' is not a node; allowed: files, alice, carol, bob, napt_a, "
+            "napt_b, internet",
+        ],
+        "repair": [],
+    }
+    assert [line.text for line in tasks[0].lines] == [
+        "rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080"
     ]
+    assert others == [
+        f"{file}:5: dor: there is no exercise 'dor' here; allowed: door, both-ways, two-servers, "
+        "hairpin, repair (did you mean 'door'?)"
+    ]
+
+
+@pytest.mark.parametrize("text", ["dor: []", "- rule add x", "door: [", ""])
+def test_a_file_with_nothing_to_mark_is_refused(text, tmp_path):
+    file = tmp_path / "answers.yaml"
+    file.write_text(text)
+    with pytest.raises(TopologyError):
+        read_tasks("9c", file)
 
 
 def test_names_that_the_exercise_does_not_have_are_told_with_their_line(tmp_path):
     file = tmp_path / "answers.yaml"
     file.write_text("door: [rule del alice tcp 24.9.3.7:8080, nobody ping 10.0.0.1]\n")
-    with pytest.raises(TopologyError) as caught:
-        prepare(series("9c")[:1], load_answers(file, names("9c")))
-    assert [problem.removeprefix(f"{file}:") for problem in caught.value.problems] == [
+    answers = load_answers(file, names("9c"))
+    as_far_as_possible(series("9c")[:1], answers)
+    assert [problem.removeprefix(f"{file}:") for problem in answers.problems.lines()] == [
         "1: door[0]: 'alice' is not a NAPT; allowed: napt_a, napt_b",
         "1: door[1]: 'nobody' is not a node; allowed: files, alice, carol, bob, napt_a, napt_b, "
         "internet",
@@ -313,6 +388,15 @@ def graded():
     return Graded(Task(door, door.topology(), ()), marks, ("rule add …: no",), 1.5)
 
 
+def test_what_gives_no_points_costs_one_if_it_does_not_hold():
+    def marks(last):
+        return Marks((Mark("a page", 3, Verdict.PASSED), Mark("no rule", 0, last)))
+
+    kept, broken = marks(Verdict.PASSED), marks(Verdict.FAILED)
+    assert (kept.full, kept.got, kept.of) == (True, 3, 3)
+    assert (broken.full, broken.got, broken.of) == (False, 2, 3)
+
+
 def test_marks_as_json():
     told = as_json([graded()])
     assert (told["points"], told["of"], told["passed"]) == (2, 6, False)
@@ -365,11 +449,32 @@ def test_the_best_result_stays():
     save_result("9c/door", Result(2, 4, hints=1))
     save_result("9c/door", Result(1, 4, hints=2))
     assert read_progress()["9c/door"].points == 2
-    save_result("9c/door", Result(4, 4, shown=True))
-    assert read_progress()["9c/door"] == Result(4, 4, shown=True)
-    save_result("9c/door", Result(4, 4))  # and then without
+    save_result("9c/door", Result(4, 4))
     save_result("9c/door", Result(0, 4))
+    save_result("9c/door", Result(4, 4, shown=True))
     assert read_progress() == {"9c/door": Result(4, 4)}
+
+
+def test_a_solution_that_is_shown_solves_nothing():
+    door, *_ = exercises = series("9c")
+    save_result("9c/door", Result(2, 4))
+    save_result("9c/door", Result(4, 4, shown=True))
+    assert read_progress() == {"9c/door": Result(2, 4, shown=True)}
+    assert session._first(exercises, None) is door
+    assert session._score([door]) == "0 of 1 solved (1 solution shown)"
+    save_result("9c/door", Result(3, 4))
+    assert read_progress() == {"9c/door": Result(3, 4, shown=True)}
+    save_result("9c/door", Result(4, 4))  # done without it
+    assert read_progress() == {"9c/door": Result(4, 4)}
+    assert session._first(exercises, None) is exercises[1]
+    assert session._score([door]) == "1 of 1 solved"
+
+
+def test_a_file_of_before_that_counts_what_was_shown_as_solved_is_read(state):
+    save_result("9c/door", Result(4, 4))
+    file = state / progress.NAME
+    file.write_text(file.read_text().replace("false", "true"))
+    assert not read_progress()["9c/door"].solved
 
 
 @pytest.mark.parametrize(

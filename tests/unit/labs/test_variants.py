@@ -14,6 +14,7 @@ import pytest
 from napt_lab.labs.classroom.assignment import for_class
 from napt_lab.labs.classroom.submissions import Submission
 from napt_lab.labs.classroom.whose import whose, words_of_variants
+from napt_lab.labs.exercises import rehearsal
 from napt_lab.labs.exercises.answers import parse_line
 from napt_lab.labs.exercises.command_line import read_student
 from napt_lab.labs.exercises.exercise import (
@@ -23,6 +24,7 @@ from napt_lab.labs.exercises.exercise import (
     distinctive,
     load,
     series,
+    unnamed,
     variant_values,
 )
 from napt_lab.labs.exercises.exercise_cli import OWN_VARIANT, ExerciseCLI, buttons
@@ -132,9 +134,20 @@ def test_keys_of_students():
     assert mia == Student.from_code(mia.code) == Student.from_code(mia.code.lower())
     assert mia.key != Student.of("mia", SECRET + b".").key != Student.of("noah", SECRET).key
     wrong = mia.code[:-9] + ("A" if mia.code[-9] != "A" else "B") + mia.code[-8:]
-    for code in (wrong, mia.code[:-1], f"{mia.code}A", mia.code.replace("mia", "noah"), "mia:", ""):
-        with pytest.raises(ValueError, match="a letter is wrong"):
+    for code, told in (
+        (wrong, "a letter is wrong"),
+        (mia.code.replace("mia", "noah"), "a letter is wrong"),
+        (mia.code[:-1], "the key is too short (19 characters; allowed: 20)"),
+        (f"{mia.code}A", "the key is too long (21 characters; allowed: 20)"),
+        ("mia:", "too short (0 characters"),
+        ("", "too short"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(told)):
             Student.from_code(code)
+    for line in (f"{mia.code}\r", f" {mia.code}\r\n"):  # as a file of Windows has it
+        assert Student.from_code(line) == mia
+        assert read_student(line, SECRET) == mia
+    assert read_student("mia\r", SECRET) == mia
     for who in ("", " mia", "mia:x", "a\nb", "x" * 65):
         with pytest.raises(ValueError, match="not a student's ID"):
             Student.of(who, SECRET)
@@ -163,6 +176,54 @@ def test_what_is_wrong_with_variants_is_told(tmp_path, old, new, problem):
 
 
 # ── whose it is ────────────────────────────────────────────────────────────────────────────
+
+
+def window(tmp_path, old="", new=""):
+    """The exercise of docs/instructor.md, with a change."""
+    page = (ROOT / "docs" / "instructor.md").read_text()
+    text = page.partition("```yaml window.yaml\n")[2].partition("```")[0]
+    assert old in text
+    file = tmp_path / ("other.yaml" if old else "window.yaml")
+    file.write_text(text.replace(old, new))
+    return file
+
+
+@each_exercise
+def test_what_is_asked_for_is_told(exercise):
+    assert [problem for case in cases(exercise) for problem in unnamed(case)] == []
+
+
+@pytest.mark.parametrize("student", [None, STUDENTS[0]])
+def test_what_is_asked_for_and_not_told_is_a_mistake_of_the_exercise(tmp_path, student):
+    assert unnamed(load(window(tmp_path), student)) == []
+    file = window(tmp_path, " and save it as page.html")
+    where = 1 + file.read_text()[: file.read_text().index("has visitor:page")].count("\n")
+    variant_of = {"page.html": "page.html"} if student is None else variant_values(file, student)
+    assert unnamed(load(file, student)) == [
+        f"{file}:{where}: done[0].fact: the task does not name '{variant_of['page.html']}'; "
+        "allowed: name it there"
+    ]
+
+
+def test_a_rehearsal_tells_what_is_asked_for_and_not_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(rehearsal, "rehearse", lambda _exercise: [])
+    monkeypatch.setattr(rehearsal, "rehearse_variants", lambda _exercise: [])
+    assert rehearsal.run_rehearsal([load(window(tmp_path))]) == 0
+    file = window(tmp_path, " and save it as page.html")
+    capsys.readouterr()
+    assert rehearsal.run_rehearsal([load(file)]) == 1
+    assert "the task does not name 'page.html'; allowed: name it" in capsys.readouterr().out
+
+
+def test_an_address_that_stays_where_others_of_its_network_vary_is_told(tmp_path):
+    file = window(tmp_path, "10.0.0.7, 8080, page", "8080, page")
+    line = 1 + file.read_text().partition("pc: {address")[0].count("\n")
+    with pytest.raises(TopologyError) as told:
+        load(file)
+    assert told.value.problems == [
+        f"{file}:{line}: network: 10.0.0.7 stays as it is, but 10.0.0.1 of the same network "
+        "varies; allowed: list 10.0.0.7 in vary, too"
+    ]
 
 
 def test_whose_variant_answers_fit(tmp_path):
