@@ -21,7 +21,7 @@ from napt_lab.topologies.spec.scalars import duration, one_line
 from napt_lab.topologies.spec.sentences import sentence
 from napt_lab.topologies.spec.yaml_nodes import Entry
 
-MAX_EXPECTATIONS = 100
+MAX_EXPECTATIONS = 400
 MAX_POINTS = 100
 
 _wait = duration(0, 300)
