@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from napt_lab.labs.capture import wire as wire_module
 from napt_lab.labs.capture.wire import Wire
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.loader import loads
@@ -121,11 +122,12 @@ def carried(wire, where, ends, since):
     return sum(captured.packet.payload for captured in seen)
 
 
-def test_a_megabyte_from_browser_to_browser(tmp_path):
+def test_a_megabyte_from_browser_to_browser(tmp_path, monkeypatch):
+    # Browsers send 10,000 small packets a second: there is room for all until they are read.
+    monkeypatch.setattr(wire_module, "FRAMES", 1 << 15)
     topology = loads(YAML.encode(), Path("t.yaml"))
     with (
         Network(topology) as net,
-        # Not all wires: browsers send 10,000 small packets a second past each.
         Wire(net, nodes=["napt_b", "turn"]) as wire,
         browsers(net, tmp_path) as (alice, bob),
     ):

