@@ -29,7 +29,7 @@ help:
 	  'grade LEVEL= FOLDER=' 'mark a class (STUDENTS=, SECRET=, CSV=, HTML=, GRADESCOPE=)' \
 	  'grade TRANSLATOR=' 'mark a translator that you wrote (labs/translator/README.md)' \
 	  'test' 'run all tests (DURATIONS=20: and list the slowest)' \
-	  'test-fast' 'run the tests that need no network of their own, in under a minute' \
+	  'test-fast' 'run the tests that need no network of their own, in about a minute' \
 	  'coverage' 'run the unit tests and say which lines and branches they did not reach' \
 	  'lint' 'check style and types' \
 	  'bench' 'compare the translator with the kernel'\''s own' \
