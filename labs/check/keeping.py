@@ -102,9 +102,13 @@ class KeptConnection:
         """Send one now. SO_KEEPALIVE sends none while the other end speaks by itself.
 
         When a socket leaves the repair mode, the kernel sends the same segment as a keep-alive.
+        Raises CannotTell where the kernel refuses that mode: nothing is wrong with the connection.
         """
-        for is_in_repair in (1, 0):
-            self._sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, is_in_repair)
+        try:
+            for is_in_repair in (1, 0):
+                self._sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, is_in_repair)
+        except PermissionError as error:
+            raise CannotTell("the kernel refuses to send a keep-alive (TCP_REPAIR)") from error
 
     def _heard(self) -> int:
         if not (heard := self._sock.recv(4096)):

@@ -15,7 +15,7 @@ from napt_lab.labs.capture.packets import ACK, PSH, RST, Packet
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.check import mapping_filtering, run, stun_binding, tcp_side
 from napt_lab.labs.check.diagnosis import End
-from napt_lab.labs.check.keeping import has_answered_keep_alive
+from napt_lab.labs.check.keeping import KeptConnection, has_answered_keep_alive
 from napt_lab.labs.check.outcome import CannotTell, Evidence, Unmet
 from napt_lab.labs.check.reaching import require_end
 from napt_lab.labs.check.tcp_side import TcpSide
@@ -215,3 +215,17 @@ def test_what_a_try_of_filtering_has_seen_is_forgotten_if_it_is_made_again():
     assert evidence.lines[0] == "known before"
     assert len(evidence.lines) == 5
     assert not [line for line in evidence.lines if "40000" in line]
+
+
+class WithoutRights:
+    """A socket of a process that may not use TCP_REPAIR."""
+
+    def setsockopt(self, *_):
+        raise PermissionError(1, "Operation not permitted")
+
+
+def test_a_keep_alive_that_the_kernel_refuses_says_nothing_about_the_connection():
+    kept: Any = object.__new__(KeptConnection)
+    kept._sock = WithoutRights()
+    with pytest.raises(CannotTell, match="refuses to send a keep-alive"):
+        kept._send_keep_alive()
