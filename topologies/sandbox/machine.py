@@ -6,6 +6,7 @@ and show it any broken machine.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import platform
@@ -92,20 +93,18 @@ class Machine:
 
     def free_memory(self) -> int | None:
         """Bytes that programs may still take; None if the kernel does not say."""
-        try:
+        found = []
+        with contextlib.suppress(OSError):  # a system without /proc/meminfo
             lines = self.read("/proc/meminfo").splitlines()
-            kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("MemAvail"))
-        except (OSError, StopIteration):
-            return self._left_in_cgroup("memory")
+            found = [int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvail")]
         left = self._left_in_cgroup("memory")
-        return kilobytes * 1024 if left is None else min(left, kilobytes * 1024)
+        return min([*found, *([] if left is None else [left])], default=None)
 
     def free_tasks(self) -> int | None:
         """Processes and threads that may still begin; None if the kernel does not say."""
-        most = self._left_in_cgroup("pids")
-        threads = self.setting("kernel.threads-max")
-        every = [each for each in (most, int(threads) if threads else None) if each is not None]
-        return min(every, default=None)
+        threads, left = self.setting("kernel.threads-max"), self._left_in_cgroup("pids")
+        found = [int(threads)] if threads else []
+        return min([*found, *([] if left is None else [left])], default=None)
 
     def _left_in_cgroup(self, kind: str) -> int | None:
         """What a container's limit leaves; None if it has none."""
