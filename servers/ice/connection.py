@@ -7,6 +7,11 @@ than the others.
 The first check from one side often dies at the other's NAPT, which it has not opened yet. When the
 other's own check arrives, the way is open, so ours is sent again at once (RFC 8445, section
 7.3.1.4). aioice alone would wait for its retransmission, half a second.
+
+If both NAPTs use a new port for each destination and filter nothing, every check comes from a port
+that nobody has heard of, and the check that it triggers does so again at the other side, without
+end. So only a few such pairs are made for each of our sockets. RFC 8445 (section 6.1.2.5) asks for
+a limit; aioice has none.
 """
 
 from __future__ import annotations
@@ -20,11 +25,12 @@ from aioice.stun import Message
 
 RELAY_SECONDS = 1.0  # for which the direct ways are tried alone
 EITHER = "either"  # by UDP if the TURN server answers, or else by TCP
+MOST_REFLEXIVE = 10  # pairs of one socket whose remote candidate only a check has told
 GATHERING_SECONDS = 2  # for the answers of the STUN and TURN servers
 
 
 class Connection(aioice.Connection):
-    """aioice's, with the two rules above."""
+    """aioice's, with the three rules above."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -60,6 +66,8 @@ class Connection(aioice.Connection):
 
         Only once: if both peers did so each time, each would drop the other's answer for ever.
         """
+        if self._is_one_too_many(addr, protocol):
+            return
         super().check_incoming(message, addr, protocol)
         for pair in set(self._check_list) - self._repeated:
             is_it = (pair.protocol, pair.remote_addr) == (protocol, addr)
@@ -69,6 +77,16 @@ class Connection(aioice.Connection):
                 pair.task = None
                 self.check_state(pair, CandidatePair.State.WAITING)
                 self.check_start_task(pair)
+
+    def _is_one_too_many(self, addr: tuple[str, int], protocol: StunProtocol) -> bool:
+        """Whether a check from this endpoint would make one pair more than the limit allows."""
+        if any((each.host, each.port) == addr for each in self.remote_candidates):
+            return False
+        reflexive = sum(
+            pair.protocol is protocol and pair.remote_candidate.type == "prflx"
+            for pair in self._check_list
+        )
+        return reflexive >= MOST_REFLEXIVE
 
     def selected(self) -> CandidatePair:
         """The pair that carries the data, once connected."""

@@ -12,6 +12,7 @@ from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.check import run_checks
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.ice import connect_by_ice
+from napt_lab.servers.ice.connection import MOST_REFLEXIVE
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.assertions import Via
 from napt_lab.topologies.spec.loader import loads
@@ -41,8 +42,8 @@ STUN = ("--stun", "198.51.100.11:3478")
 
 
 @contextmanager
-def built():
-    topology = loads(YAML.encode(), Path("t.yaml"))
+def built(text=YAML):
+    topology = loads(text.encode(), Path("t.yaml"))
     with Network(topology) as net, Wire(net) as wire:
         yield net, wire
 
@@ -65,6 +66,17 @@ def test_many_pairs_at_once_each_by_its_best_way():
     assert [one.failure for one in found.values() if one.failure] == []
     assert (relayed.verdict, any_way.verdict) == ("failed", "passed")
     assert relayed.evidence[-1] == "the path is direct; expected: relayed"
+
+
+def test_checks_that_always_come_from_a_new_port_have_an_end():
+    """Each triggers another one; there were hundreds, and the relay had no chance beside them."""
+    nat = "mapping: address-and-port-dependent, filtering: endpoint-independent"
+    text = YAML.replace("preset: symmetric", nat).replace("preset: port-restricted-cone", nat)
+    with built(text) as (net, wire):
+        found = connect_by_ice(Ground(net, wire), [("alice", "bob")])["alice", "bob"]
+        mappings = [len(net.napt(name).rules()) for name in ("napt_a", "napt_b")]
+    assert (found.via, found.failure) == (Via.RELAYED, ""), found
+    assert max(mappings) < 3 * MOST_REFLEXIVE, mappings
 
 
 def test_losses_are_repeated_and_failures_say_why():
