@@ -117,7 +117,7 @@ class Sessions:
         refusal = self._refusal(host)
         if refusal is not None:
             return refusal
-        if self._table.clashes(mapping, remote):
+        if self._table.outgoing(protocol, mapping.internal, remote) is not None:
             return Drop.SESSION_CLASH
         return self._enter(mapping, remote, now, state)
 

@@ -228,7 +228,7 @@ def check_table(translator: Translator) -> None:
     sharing = settings.mapping.looser(settings.filtering)
 
     _same_ends(table, mappings, sharing, settings.ports)
-    assert len(table._outgoing) == len(table._incoming) == len(sessions) <= settings.session_limit
+    assert len(table._outgoing) == len(sessions) <= settings.session_limit
     for session in sessions:
         mapping = session.mapping
         assert table.outgoing(mapping.protocol, mapping.internal, session.remote) is session
@@ -325,7 +325,7 @@ def assert_empty(translator: Translator) -> None:
     table, sessions = translator.table, translator.sessions
     shared = table.ports._shared
     for holder in (
-        table._by_internal, table.ports, table._outgoing, table._incoming, table._addresses,
+        table._by_internal, table.ports, table._outgoing, table._addresses,
         table.ports._taken, table.ports._of_host, sessions.by_host, sessions.deadlines,
         sessions.half_open,
         sessions.half_open._by_host, translator.fragments, translator.fragments._taken,

@@ -49,8 +49,11 @@ class Changing(Nat):
         mappings = list(table)
         assert len(table) == len(table.ports) == len(mappings)
         sessions = {s for mapping in mappings for s in mapping.sessions.values()}
-        assert len(table._outgoing) == len(table._incoming) == len(sessions)
+        assert len(table._outgoing) == len(sessions)
         for session in sessions:
+            mapping, remote = session.mapping, session.remote
+            assert table.outgoing(mapping.protocol, mapping.internal, remote) is session
+            assert table.incoming(mapping.protocol, mapping.external, remote) is session
             assert session.look_again_at is not None
             assert session.look_again_at <= session.deadline
 

@@ -223,6 +223,15 @@ def test_a_table_takes_back_what_fits_together_only():
         table.put_back(second, twice)
 
 
+def test_a_session_comes_back_only_by_a_rule_that_is_for_its_remote_endpoint():
+    here, web, other = (parse_endpoint(text) for text in (FILES, WEB, f"{OTHER}:1"))
+    external = parse_endpoint(f"{EXTERNAL}:2000")
+    rule = Mapping(1, UDP, here, external, web, 0.0, "UDP datagram", False)
+    table = Nat(mapping=APD, filtering=APD).translator.table
+    with pytest.raises(KeyError, match=f"{OTHER}:1 has a session by a rule that is not for it"):
+        table.put_back(rule, [Session(2, rule, other, 0.0, 300.0)])
+
+
 def test_an_external_address_that_is_not_ours_is_refused():
     nat = Nat()
     inside, theirs = parse_endpoint("10.0.0.7:80"), parse_endpoint("24.9.3.8:8080")
