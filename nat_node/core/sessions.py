@@ -44,7 +44,7 @@ class Sessions:
         """Go on with other settings: times hold for all sessions, limits for new ones."""
         self._follow(settings)
         for mapping in self._table:
-            for session in mapping.sessions.values():
+            for session in mapping.sessions:
                 lifetime = self.lifetime(mapping.protocol, session.state)
                 if lifetime != session.lifetime:
                     session.lifetime = lifetime
@@ -135,7 +135,7 @@ class Sessions:
     def adopt(self) -> None:
         """Go on with the sessions of a table that was put back."""
         for mapping in self._table:
-            for session in mapping.sessions.values():
+            for session in mapping.sessions:
                 self._count(session)
 
     def _refusal(self, host: int) -> Drop | None:

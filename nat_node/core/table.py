@@ -148,8 +148,8 @@ class Table:
     def insert_session(self, session: Session) -> None:
         """Enter a session; its keys must be free."""
         mapping, remote = session.mapping, session.remote
-        mapping.sessions[remote] = session
-        # Mostly a rule's only session has its key: one tuple for both saves 80 bytes.
+        mapping.begin(session)
+        # Mostly a rule's only session has its key: one tuple for both saves 64 bytes.
         same = remote == mapping.remote
         key = mapping.key if same else (mapping.protocol, mapping.internal, remote)
         self._outgoing[key] = session
@@ -159,7 +159,7 @@ class Table:
     def remove_session(self, session: Session) -> None:
         """Take out a session that has ended."""
         mapping, remote = session.mapping, session.remote
-        del mapping.sessions[remote]
+        mapping.end(session)
         del self._outgoing[(mapping.protocol, mapping.internal, remote)]
         if self._counts_addresses:
             key = (mapping.serial, remote[0])

@@ -340,7 +340,7 @@ class Translator:
 
     def flush(self) -> int:
         """End all sessions now, and with them all rules but the explicit ones; how many."""
-        sessions = [session for mapping in self.table for session in mapping.sessions.values()]
+        sessions = [session for mapping in self.table for session in mapping.sessions]
         for session in sessions:
             self.sessions.close(session, "flushed")
         return len(sessions)
@@ -359,7 +359,7 @@ class Translator:
     def remove_rule(self, protocol: int, external: Endpoint) -> Mapping:
         """Remove an explicit rule and end its sessions. Raises explicit_rules.RuleRefused."""
         mapping = self.explicit.find(protocol, external)
-        for session in list(mapping.sessions.values()):
+        for session in list(mapping.sessions):
             self.sessions.close(session, "removed")
         self.explicit.remove(mapping)
         if mapping.lease:

@@ -224,7 +224,7 @@ def check_table(translator: Translator) -> None:
     """Both directories agree, no port is given twice, and nothing is counted wrongly."""
     table, settings = translator.table, translator.settings
     mappings = list(table)
-    sessions = [session for mapping in mappings for session in mapping.sessions.values()]
+    sessions = [session for mapping in mappings for session in mapping.sessions]
     sharing = settings.mapping.looser(settings.filtering)
 
     _same_ends(table, mappings, sharing, settings.ports)
@@ -289,7 +289,7 @@ def check_table(translator: Translator) -> None:
 
 def check_flows(translator: Translator, flows: FlowCache) -> None:
     """The fast path has flows of living sessions only."""
-    living = {session for mapping in translator.table for session in mapping.sessions.values()}
+    living = {session for mapping in translator.table for session in mapping.sessions}
     for side in (flows.inside, flows.outside):
         for flow in (*side.tcp.values(), *side.udp.values()):
             assert flow.session in living, "a flow outlived its session"
