@@ -69,7 +69,7 @@ def state(nat):
         (
             mapping.protocol, mapping.internal, mapping.external[1], mapping.packets_out,
             mapping.bytes_out, mapping.packets_in, mapping.bytes_in,
-            [(s.remote, s.last_used, s.lifetime, s.state) for s in mapping.sessions.values()],
+            [(s.remote, s.last_used, s.lifetime, s.state) for s in mapping.sessions],
         )
         for mapping in nat.rules
     ] + [dict(nat.translator.drops)]  # fmt: skip
