@@ -120,7 +120,9 @@ def test_what_is_typed_on_the_page_is_done_and_shown(chromium, running):
         type_line(page, "bob curl -m 1 http://24.9.3.7:8080/")
         answers(page, "> bob curl -m 1 http://24.9.3.7:8080/")
         answers(page, "timed out after")
-        assert "\r" not in page.evaluate("document.getElementById('answers').textContent")
+        shown = page.evaluate("document.getElementById('answers').textContent")
+        assert "\r" not in shown
+        assert "% Total" not in shown  # curl's progress meter
         type_line(page, "why")
         answers(page, "napt_a dropped")
         type_line(page, "rules napt_b")
