@@ -109,10 +109,9 @@ class View {
     // The lab that goes on takes a prediction only for the step that it is at.
     const isOpen = !this.player.live || (this._pause.next && this._newestStep()?.step === state.step);
     if (changed || state.end) this._lesson.show(state, isOpen);
-    const listed = this._listed(state);
     const newest = flights[flights.length - 1] ?? this.timeline.newest(this.player.now);
     const hop = this._chosen && state.part ? hopNow(state.part.picture, this._chosen, this.player.now) : 0;
-    this._list.show(listed, newest, this._chosen, hop);
+    this._list.show(this._listed(state), this.player.now, this._chosen, hop);
     byId('unfollow').hidden = byId('flow-of').hidden = !this._chosen;
     if (this.player.live) {
       const ahead = this._newestStep();
