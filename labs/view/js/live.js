@@ -93,7 +93,7 @@ export function connectForms(catchUp) {
     line.value = typed; // to be put right, or to be typed over
     line.select();
   });
-  byId('next').addEventListener('click', () => catchUp() || ask('next'));
+  byId('next').addEventListener('click', () => catchUp() || ask('next', { line: '' }));
 }
 
 /** What can be done now, what the nodes are, and which step was not shown yet. @param {Pause} pause @param {string[]} nodes @param {number} [ahead] */

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -187,6 +188,16 @@ def test_only_what_cannot_be_an_answer_is_told_as_that(monkeypatch):
             else:
                 with pytest.raises(ValueError, match="a fault"):
                     live._act(what, "x")
+
+
+def test_the_live_page_needs_no_web_framework():
+    """To import one costs a short run more than all that the page does."""
+    script = "import sys, napt_lab.labs.view.live; print(*sys.modules)"
+    imported = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "h11" in imported
+    assert "aiohttp" not in imported
 
 
 def test_hostile_text_cannot_end_the_data(tmp_path):
