@@ -175,7 +175,7 @@ class Live:
             self._stream.emit("step", **step, ask="", choices=[], usage="")
         net.log.listen(partial(emit_event, self._stream))
         with self.meets(net, wire, do):
-            self._stream.emit("pause", next=False, words=list(words))
+            self._stream.emit("pause", step=0, words=list(words))
             yield
 
     def observe(self, text: str) -> None:
@@ -232,7 +232,7 @@ class Live:
 
     # ── what is typed on the page ────────────────────────────────────────────────────────
 
-    def _act(self, what: str, line: str) -> tuple[bool, str]:
+    def _act(self, what: str, line: str, step: int) -> tuple[bool, str]:
         watched = self._watched
         if watched is None or not self._open:
             return False, CLOSED
@@ -242,6 +242,8 @@ class Live:
             here = self._here
             if here is None:
                 return False, "There are no steps here."
+            if here.step != step:  # the page did not know yet when the button was pressed
+                return False, f"The lab has gone on: that was for step {step}."
             if what == "next":
                 raise GoOn
             here.predict(line)

@@ -30,9 +30,9 @@ BEHIND = 4_000  # entries: a browser that is further behind gets no packets of t
 AT_ONCE = 400  # entries in one message
 END_SECONDS = 2.0  # that browsers have at the end to get the rest
 
-Act = Callable[[str, str], tuple[bool, str]]
-"""Does something ("do" with a line, "next", "predict" with an answer): whether it went well, and
-what came of it, in words."""
+Act = Callable[[str, str, int], tuple[bool, str]]
+"""Does something ("do" with a line, "next", "predict" with an answer), meant for the step of this
+number (0: for none): whether it went well, and what came of it, in words."""
 
 
 class Server:
@@ -110,7 +110,8 @@ class Server:
             case "GET", "stream":
                 await self._answer_stream(exchange, request)
             case "POST", ("do" | "next" | "predict") as what:
-                well, text = await asyncio.to_thread(self._act, what, _read(request))
+                line, step = _read(request)
+                well, text = await asyncio.to_thread(self._act, what, line, step)
                 status = HTTPStatus.OK if well else HTTPStatus.CONFLICT
                 answer = json.dumps({"text": text})
                 await self._answer_text(exchange, status, answer, "application/json")
@@ -197,15 +198,15 @@ class Server:
             await asyncio.wait(self._behind, timeout=END_SECONDS)
 
 
-def _read(request: Request) -> str:
-    """The line. Raises Refusal."""
+def _read(request: Request) -> tuple[str, int]:
+    """The line, and the step that it is meant for. Raises Refusal."""
     if request.headers.get("content-type") != "application/json":  # another page cannot send it
         raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A request is JSON.")
     with contextlib.suppress(ValueError, RecursionError):
         match json.loads(request.body):
-            case {"line": str(line)}:
-                return line
-    raise Refusal(HTTPStatus.BAD_REQUEST, "A request has a line.")
+            case {"line": str(line), "step": int(step)}:
+                return line, step
+    raise Refusal(HTTPStatus.BAD_REQUEST, "A request has a line and the number of a step.")
 
 
 def _place(text: str) -> int:

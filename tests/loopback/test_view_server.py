@@ -19,7 +19,7 @@ MANY = 4 * BEHIND
 @pytest.fixture
 def server():
     door = open_door(1)
-    server = Server(door, "A title", lambda what, line: (True, f"{what} {line}"))
+    server = Server(door, "A title", lambda what, line, step: (True, f"{what} {line} {step}"))
     server.start()
     yield server, door
     server.end("over")
@@ -47,15 +47,16 @@ def posted(door, body, what="do"):
 
 def test_a_request_may_come_in_pieces(server):
     _, door = server
-    request = posted(door, '{"line": "b"}', what="predict")
+    request = posted(door, '{"line": "b", "step": 2}', what="predict")
     pieces = [request[at : at + 7] for at in range(0, len(request), 7)]
-    assert answer_to(door, *pieces) == (200, '{"text": "predict b"}')
+    assert answer_to(door, *pieces) == (200, '{"text": "predict b 2"}')
 
 
 @pytest.mark.parametrize(
     "body",
-    ["", "{", "[1]", '{"line": 5}', "[" * BODY_LIMIT],
-)
+    ["", "{", "[1]", '{"line": 5, "step": 2}', '{"line": "b"}', '{"line": "b", "step": 1e999}',
+     "[" * BODY_LIMIT],
+)  # fmt: skip
 def test_what_is_no_request_of_the_page_is_refused(server, body):
     _, door = server
     assert answer_to(door, posted(door, body))[0] == 400
