@@ -8,7 +8,8 @@ it; what was reached is kept.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -112,7 +113,6 @@ def _play(
                 net, wire, cli.do_from_page, buttons(exercise), say=exercise.task, **step
             )
             stack.enter_context(shown)
-            stack.enter_context(live.prompt_ending.allowed())
         if turn.again:
             cli.say("A fresh network is up.")
         try:
@@ -123,7 +123,7 @@ def _play(
                 live.observe(said)
         except KeyboardInterrupt:
             cli.interrupted()
-        _read(cli)
+        _read(cli, contextlib.nullcontext if live is None else live.prompt_ending.allowed)
         interrupts.hold()
     lines = [] if cli.leaving is Leave.RESET else sets
     match cli.leaving:
@@ -140,11 +140,12 @@ def _play(
     return _Turn(exercise, lines, turn.kept, again=True)
 
 
-def _read(cli: ExerciseCLI) -> None:
+def _read(cli: ExerciseCLI, by_button: Callable[[], AbstractContextManager[None]]) -> None:
     """The prompt, until it is left: by what is typed, or by a button on the page."""
     while True:
         try:
-            cli.read()
+            with by_button():
+                cli.read()
         except GoOn as wish:
             if not cli.onecmd(str(wish)):
                 continue

@@ -7,6 +7,7 @@ framework would do the rest as well, but importing one takes longer than a short
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -16,6 +17,8 @@ import h11
 REQUEST_SECONDS = 10.0  # until a request has come as a whole
 BODY_LIMIT = 4096  # bytes
 AT_ONCE = 4096  # bytes of one read
+#: Of a target all but the path: scheme and host (RFC 9112, 3.2.2), and the query.
+_PATH = re.compile(r"^http://[^/?]*|\?.*$", re.IGNORECASE)
 
 
 class Refusal(Exception):
@@ -31,7 +34,7 @@ class Request:
     """What a browser asks for. The names of headers are in lower case."""
 
     method: str
-    target: str
+    path: str
     headers: Mapping[str, str]
     body: bytes
 
@@ -46,27 +49,32 @@ class Exchange:
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(h11.SERVER)
+        self._only_head = False  # that is what HEAD asks for
 
     async def receive(self) -> Request:
-        """The request. Raises Refusal, or TimeoutError after REQUEST_SECONDS."""
+        """The request. Raises Refusal, or TimeoutError if it is not whole in REQUEST_SECONDS."""
         body = bytearray()
         async with asyncio.timeout(REQUEST_SECONDS):
             head = await self._event()
             if not isinstance(head, h11.Request):
                 raise ConnectionError("the browser asked for nothing")
+            self._only_head = head.method == b"HEAD"
+            if self._http.they_are_waiting_for_100_continue:
+                await self._send(h11.InformationalResponse(status_code=100, headers=[]))
             while isinstance(event := await self._event(), h11.Data):
                 body += event.data[: BODY_LIMIT + 1 - len(body)]
         if len(body) > BODY_LIMIT:  # read to its end, or the answer could be lost in a reset
             raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"At most {BODY_LIMIT} bytes.")
         headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
-        return Request(head.method.decode(), head.target.decode(), headers, bytes(body))
+        path = _PATH.sub("", head.target.decode())
+        return Request(head.method.decode(), path, headers, bytes(body))
 
     async def _event(self) -> object:
         try:
             while (event := self._http.next_event()) is h11.NEED_DATA:
                 self._http.receive_data(await self._reader.read(AT_ONCE))
         except h11.RemoteProtocolError as error:
-            raise Refusal(error.error_status_hint, f"{error}.") from None
+            raise Refusal(error.error_status_hint, "That is not HTTP.") from None
         return event
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
@@ -77,7 +85,8 @@ class Exchange:
 
     async def send(self, data: bytes) -> None:
         """Send a part of the body. Waits while the browser reads too slowly."""
-        await self._send(h11.Data(data=data))
+        if not self._only_head:
+            await self._send(h11.Data(data=data))
 
     async def end(self) -> None:
         """The answer is whole: wait until all of it has been sent."""

@@ -43,7 +43,6 @@ SETTLED_SECONDS = 0.2  # after which no ring brings an older packet
 HOLD_SECONDS = SETTLED_SECONDS + SAME_SECONDS
 LINE_SECONDS = 20.0  # how long a command that is typed on the page may take
 CLOSED = "The lab is acting: commands can be typed when it waits, between two steps."
-BUSY = "A command runs at the terminal: try again when that has ended."
 
 
 class AtPrompt(Protocol):
@@ -250,7 +249,8 @@ class Live:
             self._prompt_again()
             return True, ""
         except GoOn as wish:
-            return (True, "") if self.prompt_ending.end(str(wish)) else (False, BUSY)
+            refused = self.prompt_ending.end(str(wish))
+            return not refused, refused
         except NotAnAnswer as error:
             return False, str(error)
         except (ControlError, DeadlinePassed, OSError) as error:

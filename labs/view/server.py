@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import hmac
 import json
+import re
 import threading
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -105,7 +106,7 @@ class Server:
 
     async def _answer(self, exchange: Exchange, request: Request) -> None:
         match request.method, self._admit(request):
-            case "GET", "":
+            case "GET" | "HEAD", "":
                 await self._answer_text(exchange, HTTPStatus.OK, self._page, "text/html")
             case "GET", "stream":
                 await self._answer_stream(exchange, request)
@@ -131,13 +132,14 @@ class Server:
         host = request.headers.get("host", "")
         if host not in {f"{name}:{self._door.port}" for name in (LOCAL, "localhost")}:
             raise Refusal(HTTPStatus.FORBIDDEN, "This page has another address.")
-        before, _, what = request.target.rpartition("/")
+        before, _, what = request.path.rpartition("/")
         if not hmac.compare_digest(before, f"/{self._door.secret}"):
             raise Refusal(
                 HTTPStatus.FORBIDDEN, "The address lacks its secret: use the one that was printed."
             )
         origin = request.headers.get("origin")
-        foreign = origin != f"http://{host}" and (origin is not None or request.method != "GET")
+        may_lack_it = request.method in ("GET", "HEAD")
+        foreign = origin != f"http://{host}" and not (origin is None and may_lack_it)
         site = request.headers.get("sec-fetch-site", "none")
         if foreign or site not in ("none", "same-origin"):
             raise Refusal(HTTPStatus.FORBIDDEN, "Another page may not ask this.")
@@ -150,7 +152,8 @@ class Server:
         assert task is not None
         self._behind.add(task)
         try:
-            await self._tell(exchange, _place(request.headers.get("last-event-id", "")))
+            place = _number(request.headers.get("last-event-id", ""))
+            await self._tell(exchange, min(place, len(self._entries)))
             await exchange.end()
         finally:
             self._behind.discard(task)
@@ -200,14 +203,15 @@ class Server:
 
 def _read(request: Request) -> tuple[str, int]:
     """The line, and the step that it is meant for. Raises Refusal."""
-    if request.headers.get("content-type") != "application/json":  # another page cannot send it
+    kind = request.headers.get("content-type", "").partition(";")[0]
+    if kind.strip().lower() != "application/json":  # another page cannot send it
         raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A request is JSON.")
     with contextlib.suppress(ValueError, RecursionError):
         match json.loads(request.body):
-            case {"line": str(line), "step": int(step)}:
+            case {"line": str(line), "step": int(step)} if line.isprintable():
                 return line, step
     raise Refusal(HTTPStatus.BAD_REQUEST, "A request has a line and the number of a step.")
 
 
-def _place(text: str) -> int:
-    return int(text) if text.isascii() and text.isdecimal() else 0
+def _number(text: str) -> int:
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else 0

@@ -53,7 +53,7 @@ def terminal(tmp_path):
         terminal.expect("> ")
         yield terminal
         terminal.expect("the wish: solve")
-        terminal.expect("answered: [True]")
+        terminal.expect("answered: ['']")
         assert terminal.status() == 0
 
 
@@ -63,6 +63,49 @@ def test_a_wish_that_comes_while_a_key_is_handled_is_not_lost(terminal):
 
 def test_a_command_that_runs_is_not_ended_and_the_page_is_told(terminal):
     terminal.type("work\n")
-    terminal.expect("ended: False")
+    terminal.expect("ended: A command runs at the terminal")
     terminal.expect("> ")
     terminal.type("a\t")
+
+
+TWO_AT_ONCE = """
+import readline, threading
+from cmd import Cmd
+from napt_lab.labs.view import go_on
+
+class At(Cmd):
+    prompt = "> "
+
+ending = go_on.PromptEnding()
+together = threading.Barrier(3)
+answers = []
+
+def press(wish):
+    together.wait()
+    answers.append(ending.end(wish))
+
+for _ in range(60):
+    answers.clear()
+    pressed = [threading.Thread(target=press, args=(wish,)) for wish in ("a", "b")]
+    for each in pressed:
+        each.start()
+    threading.Timer(0.01, together.wait).start()
+    try:
+        with ending.allowed():
+            At().cmdloop()
+    except go_on.GoOn:
+        pass
+    for each in pressed:
+        each.join()
+    ended, refused = sorted(answers)
+    assert (ended, refused in (go_on.ANOTHER, go_on.BUSY)) == ("", True), answers
+print("all well")
+"""
+
+
+def test_of_two_buttons_at_the_same_moment_one_ends_the_prompt(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(TWO_AT_ONCE)
+    with Terminal([str(program)], {}) as terminal:
+        terminal.expect("all well")
+        assert terminal.status() == 0

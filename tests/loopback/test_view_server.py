@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from napt_lab.labs.view import exchange
 from napt_lab.labs.view.door import open_door
 from napt_lab.labs.view.exchange import BODY_LIMIT
 from napt_lab.labs.view.server import BEHIND, Server
@@ -55,7 +56,7 @@ def test_a_request_may_come_in_pieces(server):
 @pytest.mark.parametrize(
     "body",
     ["", "{", "[1]", '{"line": 5, "step": 2}', '{"line": "b"}', '{"line": "b", "step": 1e999}',
-     "[" * BODY_LIMIT],
+     '{"line": "b\\u0000", "step": 2}', '{"line": "\\ud800", "step": 2}', "[" * BODY_LIMIT],
 )  # fmt: skip
 def test_what_is_no_request_of_the_page_is_refused(server, body):
     _, door = server
@@ -72,6 +73,41 @@ def test_what_http_forbids_is_refused(server, head):
     _, door = server
     fields = head.format(f"127.0.0.1:{door.port}")
     assert answer_to(door, f"GET /{door.secret}/ HTTP/1.1\r\n{fields}\r\n".encode())[0] == 400
+
+
+@pytest.mark.parametrize("target", ["/{secret}/?x=/", "http://{host}/{secret}/"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_forms_of_a_request_that_http_allows(server, method, target):
+    _, door = server
+    host = f"127.0.0.1:{door.port}"
+    asked = target.format(secret=door.secret, host=host)
+    with socket.create_connection(("127.0.0.1", door.port), timeout=30) as connection:
+        connection.sendall(f"{method} {asked} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        answer = http.client.HTTPResponse(connection, method=method)
+        answer.begin()
+        assert (answer.status, bool(answer.read())) == (200, method == "GET")
+        assert connection.recv(1) == b"", "one request on each connection"
+
+
+def test_a_body_is_sent_for_when_the_browser_waits_with_it(server):
+    _, door = server
+    request = posted(door, '{"line": "b", "step": 2}')
+    head, body = request.replace(b"json\r", b"json; charset=utf-8\r").split(b"\r\n\r\n")
+    with socket.create_connection(("127.0.0.1", door.port), timeout=5) as connection:
+        connection.sendall(head + b"\r\nExpect: 100-continue\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(body)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert (answer.status, answer.read()) == (200, b'{"text": "do b 2"}')
+
+
+def test_a_request_that_never_ends_has_its_time(server, monkeypatch):
+    _, door = server
+    monkeypatch.setattr(exchange, "REQUEST_SECONDS", 0.1)
+    with socket.create_connection(("127.0.0.1", door.port), timeout=30) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: ")
+        assert connection.recv(1) == b""
 
 
 def test_a_browser_that_asks_for_nothing_delays_no_end():
@@ -93,11 +129,11 @@ def entries(start, count):
     ]
 
 
-def listen(door):
+def listen(door, field=""):
     """A browser that has asked for the stream and has read nothing of it."""
     connection = socket.create_connection(("127.0.0.1", door.port), timeout=30)
-    head = f"GET /{door.secret}/stream HTTP/1.1\r\nHost: 127.0.0.1:{door.port}\r\n\r\n"
-    connection.sendall(head.encode())
+    head = f"GET /{door.secret}/stream HTTP/1.1\r\nHost: 127.0.0.1:{door.port}\r\n{field}\r\n"
+    connection.sendall(head.encode("latin-1"))
     return connection
 
 
@@ -130,11 +166,20 @@ def test_a_browser_that_does_not_read_slows_nobody_down(server):
         assert len(told) < MANY  # but old packets are
 
 
+@pytest.mark.parametrize("place", ["7", "9" * 5000, "-1", "½"])
+def test_a_place_that_there_is_not(server, place):
+    server, door = server
+    server.publish(entries(0, 3))
+    with listen(door, f"Last-Event-ID: {place}\r\n") as lost, listen(door) as other:
+        server.publish(entries(3, 3))
+        server.end("over")
+        assert [entry["t"] for entry in read_all(other)] == list(range(6))
+        assert {entry["t"] for entry in read_all(lost)} <= set(range(6))
+
+
 def test_one_that_comes_back_gets_what_it_missed(server):
     server, door = server
     server.publish(entries(0, 50))
     server.end("over")
-    with socket.create_connection(("127.0.0.1", door.port), timeout=30) as connection:
-        head = f"GET /{door.secret}/stream HTTP/1.1\r\nHost: 127.0.0.1:{door.port}\r\n"
-        connection.sendall(f"{head}Last-Event-ID: 40\r\n\r\n".encode())
+    with listen(door, "Last-Event-ID: 40\r\n") as connection:
         assert [entry["t"] for entry in read_all(connection)] == list(range(40, 50))

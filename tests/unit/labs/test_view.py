@@ -197,7 +197,7 @@ def test_what_was_clicked_at_an_earlier_step_is_refused(monkeypatch):
 
     def end(wish):
         ended.append(wish)
-        return True
+        return ""
 
     for name, value in {
         "_watched": SimpleNamespace(),
