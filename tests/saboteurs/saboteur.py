@@ -48,6 +48,7 @@ import yaml
 
 from tests import installed
 from tests.saboteurs import planting
+from tests.saboteurs.planted import anything
 
 PACKAGE = "napt_lab"
 DEADLINE = 120.0  # seconds, for a lab that takes four on an idle machine
@@ -152,6 +153,10 @@ class Setting:
 
 Fault = Edit | Patch | Setting
 
+# No verdict depends on report.html (a page that fails costs only the page), and it takes a third
+# of a run's time. tests/network/test_lab_*.py have it written.
+NO_REPORT = Patch("napt_lab.labs.running.runner:_write_report", anything.nothing)
+
 
 @dataclass(frozen=True, slots=True)
 class Saboteur:
@@ -241,6 +246,7 @@ def run_lab(lab: str, source: Path, folder: Path, saboteur: Saboteur | None = No
     """
     root = folder / "copy"
     copy(source, root)
+    NO_REPORT.apply(root)
     command = [sys.executable, "-m", "napt_lab.labs", "lab", lab]
     if saboteur is not None:
         for fault in saboteur.faults:
