@@ -31,7 +31,7 @@ the setting's parent as well, and a text exactly once.
 from __future__ import annotations
 
 import compileall
-import importlib
+import importlib.util
 import json
 import os
 import py_compile
@@ -78,6 +78,8 @@ class Edit:
         )
         path.unlink()  # all copies share this file
         path.write_text(source.replace(self.text, self.replacement), encoding="utf-8")
+        if path.suffix == ".py":
+            Path(importlib.util.cache_from_source(str(path))).unlink()
 
 
 class Patch:
@@ -228,8 +230,8 @@ def copy_source(root: Path) -> Path:
     here = Path(__file__).parent
     shutil.copy(planting.__file__, root / "sitecustomize.py")
     shutil.copytree(here / "planted", root / "planted", ignore=shutil.ignore_patterns("__py*"))
-    # Not by time of change: a fault may be put in within the same second.
-    mode = py_compile.PycInvalidationMode.CHECKED_HASH
+    # An edit deletes what was compiled, so that no process need compare it with the source.
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
     compileall.compile_dir(package, quiet=2, invalidation_mode=mode)
     return root
 
