@@ -22,7 +22,7 @@ The same NAPT, as the RFCs want it. `core/` does no I/O, reads no clock (the tim
     behavior.py        the three mapping and filtering behaviors, as one small function
     mapping.py         a rule and its sessions, which were one thing on the page
     translator.py      what happens to one packet: `_outbound`, `_inbound`, `_deliver`
-    table.py           the two dictionaries, and two more for the sessions
+    table.py           the two dictionaries, and one more for the sessions
     external_ports.py  which external port leads to which rule, and which is free; ports.py chooses
     pooling.py         several external addresses, and blocks of ports for each inside host
     sessions.py        how sessions begin, go on and end, and their limits; half_open.py
@@ -60,8 +60,9 @@ policy rule (system/routing.py) sends it to the device nat-in.
 3. `Packet.rewrite_source` writes 24.9.3.7 and the new port, and carries the difference into every
    checksum (`checksum.update`).
 4. `Node._send` gives one hop back and writes the packet to nat-in. The kernel sends it on.
-5. The answer comes up through nat-out. `Translator._inbound` and `_deliver` find the session by
-   `table.Table.incoming` and put 10.0.0.7:40000 back; `tcp_state.follow` sees it established.
+5. The answer comes up through nat-out. `Translator._inbound` and `_deliver` find the rule by
+   `ExternalPorts.rule` and its session by `table.Table.session`, and put 10.0.0.7:40000 back;
+   `tcp_state.follow` sees it established.
 6. After the handshake `flow_cache.FlowCache.learn` keeps both directions: 12 bytes to find, 12 to
    write.
 

@@ -13,14 +13,13 @@ traffic_load.py, scapy_nat.py, start.py
 from __future__ import annotations
 
 
-def run_bench(seconds: float = 1.0, rounds: int = 3, whole_labs: bool = False) -> int:
+def run_bench(seconds: float = 1.0, rounds: int = 3) -> int:
     """Measure everything, in the sandbox; write bench.json and print the table.
 
-    Each measurement takes `seconds`, and each is made `rounds` times. `whole_labs` adds every lab
-    from its command to its end, which replaces runs/latest. Returns the exit status:
-    1 if something could not be measured. A target that is missed is shown, and no failure: the
-    machine may be busy.
+    Each measurement takes `seconds`, and each is made `rounds` times. The labs are played as well,
+    so runs/latest is another run afterwards. Returns the exit status: 1 if something could not be
+    measured. A target that is missed is shown, and no failure: the machine may be busy.
     """
     from napt_lab.labs.bench.suite import run  # `import labs.bench` costs nothing
 
-    return run(seconds, rounds, whole_labs)
+    return run(seconds, rounds)

@@ -9,14 +9,26 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
+from napt_lab.labs.bench.start import available_memory
 from napt_lab.labs.bench.traffic import BenchError
 from napt_lab.topologies.spec.checkout import ROOT, TOPOLOGIES
 
-PATIENCE = 120.0  # seconds
+PATIENCE = 300.0  # seconds; `mn` may need 170 for 1,000 hosts
+REST = 0.5
+"""Seconds without memory coming back after which an earlier network is gone."""
+
+
+class Built(NamedTuple):
+    """Seconds for building a network and taking it down, and the MB of memory that it held."""
+
+    seconds: float
+    megabytes: float
 
 
 def timed(*argv: str) -> float:
@@ -33,17 +45,16 @@ def first_packet(topology: Path) -> float:
     return answer["first_packet"]
 
 
-def many_hosts(count: int, napts: int = 0) -> float:
-    """Seconds to build a network of `count` hosts and take it down, as a command.
+def many_hosts(count: int, napts: int = 0) -> Built:
+    """Build a network of `count` hosts and take it down, as a command.
 
     All are on one segment, behind the kernel's NAT; or behind so many NAPTs of ours.
     """
     with TemporaryDirectory() as folder:
         topology = Path(folder) / "many.yaml"
         topology.write_text(many_hosts_topology(count, napts))
-        return timed(
-            sys.executable, "-m", "napt_lab.labs.bench.start", str(topology), str(time.time())
-        )
+        argv = [sys.executable, "-m", "napt_lab.labs.bench.start", str(topology), str(time.time())]
+        return _build(argv, lambda out: float(json.loads(out)["available_memory"]))
 
 
 def many_hosts_topology(count: int, napts: int = 0) -> str:
@@ -77,12 +88,25 @@ def sentences_topology(count: int) -> str:
     return f"{text}\nexpect:\n" + "".join(pair[number % 2] for number in range(count))
 
 
-def many_hosts_of_mininet(count: int) -> float:
+def many_hosts_of_mininet(count: int) -> Built:
     """The same for `mn` and a Linux bridge."""
-    return timed(
-        "mn", "--topo", f"single,{count}", "--switch", "lxbr", "--controller", "none",
-        "--test", "none",
-    )  # fmt: skip
+    with TemporaryDirectory() as folder:
+        look = Path(folder) / "look"
+        look.write_text("sh cat /proc/meminfo\n")
+        argv = ["mn", "--topo", f"single,{count}", "--switch", "lxbr", "--controller", "none",
+                "--test", "none", "--post", str(look)]  # fmt: skip
+        return _build(argv, available_memory)
+
+
+def _build(argv: list[str], available: Callable[[str], float]) -> Built:
+    """Run a command; `available` finds in what it printed the MB that were left beside it."""
+    free = 0.0
+    while (now := available_memory()) > free + 1:  # the kernel still takes an earlier one down
+        free = now
+        time.sleep(REST)
+    begin = time.monotonic()
+    out = _run(argv)
+    return Built(time.monotonic() - begin, now - available(out))
 
 
 def _run(argv: list[str] | tuple[str, ...]) -> str:

@@ -40,6 +40,7 @@ from napt_lab.labs.bench.figures import (
     Target,
 )
 from napt_lab.labs.bench.relaying import SERVERS, Relaying
+from napt_lab.labs.bench.starting import Built
 from napt_lab.labs.bench.traffic import (
     MANY_RULES,
     BenchError,
@@ -54,13 +55,13 @@ from napt_lab.topologies.network.build_error import BuildError
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
 from napt_lab.topologies.spec.checkout import ROOT, TOPOLOGIES
-from napt_lab.topologies.spec.loader import load
+from napt_lab.topologies.spec.loader import MAX_NODES, load
 
 RESULT = ROOT / "bench.json"
 FEW = "python, few rules"
 OWN, IN_KERNEL = "python, its own code", "the kernel, on its behalf"
-HOSTS = (10, 100, 500)
-NAPTS = 50  # before the largest number of hosts
+HOSTS = (10, 100, 500, MAX_NODES - 3)  # the last with a gateway, a server and the router
+NAPTS, BEHIND = 50, 500
 FLOODS = (20_000, 80_000)  # unauthenticated requests a second
 SENTENCES = (10, 100, 400)
 PEERS = ("passt", "slirp4netns", "iptables", "mininet", "coturn")  # packages
@@ -259,27 +260,31 @@ class Suite:
                 f"hosts-{count}", f"{count} hosts, built and taken down", "s",
                 Target(Bound.RATIO_AT_MOST, 1.0, MININET), less=True,
             )  # fmt: skip
-            ways: dict[str, Callable[[int], float]] = {OURS: starting.many_hosts}
+            memory = self.row(f"memory-{count}", f"memory of {count} hosts", "MB", less=True)
+            ways: dict[str, Callable[[int], Built]] = {OURS: starting.many_hosts}
             if shutil.which("mn") and shutil.which("brctl"):  # its Linux bridge needs both
                 ways[MININET] = starting.many_hosts_of_mininet
 
             def build(
                 engine: str,
                 row: Row = row,
+                memory: Row = memory,
                 count: int = count,
-                ways: dict[str, Callable[[int], float]] = ways,
+                ways: dict[str, Callable[[int], Built]] = ways,
             ) -> None:
-                row.add(engine, ways[engine](count))
+                seconds, megabytes = ways[engine](count)
+                row.add(engine, seconds)
+                memory.add(engine, megabytes)
 
             yield from self._in_turns(row, list(ways), build, rounds=1)
         behind = self.row(
-            f"napts-{NAPTS}", f"{max(HOSTS)} hosts behind {NAPTS} NAPTs, built and taken down", "s",
+            f"napts-{NAPTS}", f"{BEHIND} hosts behind {NAPTS} NAPTs, built and taken down", "s",
             Target(Bound.VALUE_AT_MOST, 8), less=True,
         )  # fmt: skip
         yield from self._in_turns(
             behind,
             [OURS],
-            lambda engine: behind.add(engine, starting.many_hosts(max(HOSTS), NAPTS)),
+            lambda engine: behind.add(engine, starting.many_hosts(BEHIND, NAPTS).seconds),
             rounds=1,
         )
 
@@ -295,15 +300,17 @@ class Suite:
             yield from self._in_turns(row, [OURS], check, rounds=1)
 
     def lab_steps(self) -> Iterator[Step]:
-        """Every lab from its command to its end."""
-        for lab_id in LABS:
-            row = self.row(f"lab-{lab_id}", f"whole lab {lab_id}", "s", less=True)
-            whole = (sys.executable, "-m", "napt_lab.labs", "lab", lab_id)
+        """Every level from its command to its end, as `make labs` plays them."""
+        row = self.row("labs", "all levels, one after another", "s", less=True)
+        took: dict[str, float] = {}
 
-            def play(engine: str, row: Row = row, whole: Sequence[str] = whole) -> None:
-                row.add(engine, starting.timed(*whole))
+        def play(lab: str) -> None:
+            took[lab] = starting.timed(sys.executable, "-m", "napt_lab.labs", "lab", lab)
+            if len(took) == len(LABS):
+                row.add(OURS, sum(took.values()))
+                row.notes[OURS] = ", ".join(f"{id}: {took[id]:.1f} s" for id in LABS)
 
-            yield from self._in_turns(row, [OURS], play, rounds=1)
+        yield from self._in_turns(row, list(LABS), play, rounds=1)
 
     def _in_turns(
         self,
@@ -319,7 +326,7 @@ class Suite:
                 yield Step(title, partial(work, engine))
 
 
-def run(seconds: float, rounds: int, whole_labs: bool) -> int:
+def run(seconds: float, rounds: int) -> int:
     """Measure, write bench.json, print the table. See run_bench."""
     console = Console()
     suite = Suite(seconds, rounds)
@@ -335,12 +342,11 @@ def run(seconds: float, rounds: int, whole_labs: bool) -> int:
         except BuildError as error:  # a limit from outside, such as a container's
             problems.append(f"all traffic: {error}; `make doctor` may know why")
         problems += _carry_out(list(suite.starting_steps()), progress)
-        if whole_labs:
-            problems += _carry_out(list(suite.lab_steps()), progress)
+        problems += _carry_out(list(suite.lab_steps()), progress)
     measured = [row for row in suite.rows if row.samples]
     result = {
         "machine": machine,
-        "command": f"make bench SECONDS={seconds:g} ROUNDS={rounds}{' WHOLE_LABS=1' * whole_labs}",
+        "command": f"make bench SECONDS={seconds:g} ROUNDS={rounds}",
         "seconds": time.monotonic() - begin,
         "problems": problems,
         "rows": [row.as_json() for row in measured],

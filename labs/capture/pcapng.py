@@ -18,6 +18,9 @@ _SECTION, _INTERFACE, _PACKET = 0x0A0D0D0A, 1, 6
 _ETHERNET = 1
 _OPTION_NAME, _OPTION_RESOLUTION, _OPTION_FLAGS = 2, 9, 2
 _INBOUND, _OUTBOUND = 1, 2
+# Of a packet's block: what stands before its bytes, and after them.
+_HEAD = struct.Struct("<IIIIIII")  # type, size, interface, time (2), bytes here, on the wire
+_FOOT = struct.Struct("<HHII")  # the option with its direction (number, size, value), size
 
 
 def write_pcapng(
@@ -32,10 +35,13 @@ def write_pcapng(
             options = _option(_OPTION_NAME, name.encode()) + _option(_OPTION_RESOLUTION, b"\x09")
             file.write(_block(_INTERFACE, struct.pack("<HHI", _ETHERNET, 0, FRAME) + options))
         for index, nanoseconds, outgoing, length, data in packets:
+            padding = -len(data) % 4
+            size = _HEAD.size + len(data) + padding + _FOOT.size
             stamp = (nanoseconds >> 32, nanoseconds & 0xFFFFFFFF)
-            head = struct.pack("<IIIII", index, *stamp, len(data), length)
-            flags = struct.pack("<I", _OUTBOUND if outgoing else _INBOUND)
-            file.write(_block(_PACKET, head + _padded(data) + _option(_OPTION_FLAGS, flags)))
+            head = _HEAD.pack(_PACKET, size, index, *stamp, len(data), length)
+            flags = _OUTBOUND if outgoing else _INBOUND
+            foot = _FOOT.pack(_OPTION_FLAGS, 4, flags, size)
+            file.write(head + data + bytes(padding) + foot)
 
 
 def join_pcapng(captures: Sequence[Path], whole: Path) -> None:

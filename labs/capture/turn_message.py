@@ -36,6 +36,11 @@ def turn_message(frame: bytes) -> str | None:
     return CHANNEL_DATA if frame[23] == UDP and kind in _CHANNELS else None
 
 
+def has_turn_port(frame: bytes) -> bool:
+    """Whether a TCP segment or UDP datagram is to or from port 3478."""
+    return PORT in struct.unpack_from("!HH", frame, 14 + (frame[14] & 0x0F) * 4)
+
+
 def relayed_address(frame: bytes) -> Endpoint | None:
     """The relayed transport address in the success response to an Allocate request."""
     if turn_message(frame) != "Allocate success":
@@ -53,9 +58,9 @@ def _payload(frame: bytes) -> bytes | None:
     """What the packet carries, if it is to or from the port of STUN and TURN."""
     if len(frame) < 46 or frame[12:14] != b"\x08\x00":
         return None
-    above = 14 + (frame[14] & 0x0F) * 4
-    if PORT not in struct.unpack_from("!HH", frame, above):
+    if not has_turn_port(frame):
         return None
+    above = 14 + (frame[14] & 0x0F) * 4
     if frame[23] == UDP:
         message = frame[above + 8 :]
     elif frame[23] == TCP and len(frame) > above + 12:

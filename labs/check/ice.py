@@ -40,7 +40,7 @@ Pair = tuple[str, str]  # the peer that sends, and the one that receives
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """What came of one pair: the way, or why there was none.
+    """What came of one pair: the way, or why there was none, or why that cannot be told.
 
     `sockets`: the nodes and the endpoints from which they sent their checks.
     """
@@ -48,6 +48,7 @@ class Connected:
     via: Via | None
     evidence: tuple[str, ...]
     failure: str = ""
+    trouble: str = ""
     sockets: tuple[tuple[str, str], ...] = ()
 
 
@@ -71,7 +72,7 @@ class _Meeting:
 
 
 def connect_by_ice(ground: Ground, pairs: Collection[Pair]) -> dict[Pair, Connected]:
-    """Connect these pairs of hosts, all at once. CannotTell if a program could not be run.
+    """Connect these pairs of hosts, all at once. OSError if a program could not be started.
 
     The topology must have a relay, where they meet; STUN and TURN servers are used if there are.
     """
@@ -143,20 +144,22 @@ def _outcome(
     for node in meeting.pair:
         if (failed := events.get((node, "failed"))) is not None:
             failure = f"{node} did not connect: {failed['reason']}"
-            return Connected(None, tuple(evidence), failure, sockets)
+            return Connected(None, tuple(evidence), failure, sockets=sockets)
         if (node, "done") not in events:
-            raise CannotTell(processes[node].obituary() or f"{PROGRAM} on {node} did not end")
+            trouble = processes[node].obituary() or f"{PROGRAM} on {node} did not end"
+            return Connected(None, tuple(evidence), trouble=trouble, sockets=sockets)
     forth, back = (
         Trail(tuple(captured for captured in seen.seen if token in captured.data))
         for token in meeting.tokens
     )
-    via, via_back = (
-        way_between(ground, *meeting.pair, forth),
-        way_between(ground, target, source, back),
-    )
     evidence += [f"the file went {forth}", f"the answer went {back}"]
+    try:
+        via = way_between(ground, source, target, forth)
+        via_back = way_between(ground, target, source, back)
+    except CannotTell as error:
+        return Connected(None, tuple(evidence), trouble=str(error), sockets=sockets)
     failure = "" if via is via_back else f"the way back is another: {via_back.value}"
-    return Connected(via, tuple(evidence), failure, sockets)
+    return Connected(via, tuple(evidence), failure, sockets=sockets)
 
 
 def _drops(
@@ -188,6 +191,8 @@ def check_connects_by_ice(ground: Ground, claim: ConnectsByIce, evidence: Eviden
     pair = (claim.source, claim.target)
     connected = connect_by_ice(ground, [pair])[pair]
     evidence.lines += connected.evidence
+    if connected.trouble:
+        raise CannotTell(connected.trouble)
     if connected.via is None or connected.failure:
         raise Unmet(connected.failure)
     if claim.via is not None:

@@ -36,13 +36,12 @@ PROCESSORS = len(os.sched_getaffinity(0))
     show_default=True,
     help="How often each is made.",
 )
-@click.option("--whole-labs", is_flag=True, envvar="WHOLE_LABS", help="Time every lab as well.")
-def bench(seconds: float, rounds: int, whole_labs: bool) -> None:
+def bench(seconds: float, rounds: int) -> None:
     """Compare the translator with the kernel's own masquerade."""
     enter_sandbox()
     from napt_lab.labs.bench import run_bench
 
-    sys.exit(run_bench(seconds, rounds, whole_labs))
+    sys.exit(run_bench(seconds, rounds))
 
 
 @click.command(context_settings={"ignore_unknown_options": True})

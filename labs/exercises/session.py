@@ -112,7 +112,7 @@ def _play(
                 net, wire, cli.do_from_page, buttons(exercise), say=exercise.task, **step
             )
             stack.enter_context(shown)
-            stack.enter_context(live.may_end_prompt())
+            stack.enter_context(live.prompt_ending.allowed())
         if turn.again:
             cli.say("A fresh network is up.")
         try:

@@ -1,9 +1,10 @@
 """All cells, tried in one network: many at a time, each with sockets of its own.
 
 A port that is chosen at random is once in 64,512 times the one that was told, and then a hole opens
-that could not be predicted. With ICE, a direct way that takes more than a second comes after the
-relay (servers/ice/connection.py). So a cell that is not as predicted for one of these two reasons
-is tried again.
+that could not be predicted. ICE goes by the clock: a direct way that takes more than a second comes
+after the relay (servers/ice/connection.py), and after eight seconds nothing does; on a busy machine
+that is too short for many at once. So a cell is tried again if a port may have been met by chance,
+or if ICE found less than was predicted.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from napt_lab.topologies.spec.assertions import FIREWALL_REASONS, Protocol, Via
 AT_ONCE = 8  # cells, by UDP and TCP
 IN_ONE_CAPTURE = 360  # cells: a capture has room for 200,000 packets
 ICE_AT_ONCE = 84  # cells, which have some 800 captured packets each
-TRIES = 3  # of a cell that is not as predicted for one of the two reasons above
+TRIES = 3  # of a cell that is not as predicted for one of the reasons above
 
 Progress = Callable[[Result], None]
 Work = Callable[[Ground, Field, Sequence[Cell], Progress], list[Result]]
@@ -169,15 +170,23 @@ def _connect_some(
 ) -> list[Result]:
     results = dict(_connect(ground, field, cells))
     for _ in range(TRIES - 1):
-        late = [
-            cell
-            for cell, result in results.items()
-            if (cell.predicted.way, result.observed) == (Way.DIRECT, Way.RELAYED)
-        ]
-        results.update(_connect(ground, field, late) if late else ())
+        before = {cell: result for cell, result in results.items() if _found_too_little(result)}
+        if not before:
+            break
+        for cell, result in _connect(ground, field, list(before)):
+            earlier = before[cell]
+            seen = earlier.observed or earlier.trouble
+            result.evidence = [*result.evidence, f"tried again; before: {seen}"]
+            results[cell] = result
     for result in results.values():
         progress(result)
     return list(results.values())
+
+
+def _found_too_little(result: Result) -> bool:
+    """Nothing where a way was predicted, or the relay where a direct one was, or no answer."""
+    by_merit = (Way.DIRECT, Way.RELAYED, Way.FAILS, None)
+    return by_merit.index(result.observed) > by_merit.index(result.cell.predicted.way)
 
 
 def _connect(ground: Ground, field: Field, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Result]]:
@@ -194,5 +203,5 @@ def _connect(ground: Ground, field: Field, cells: Sequence[Cell]) -> Iterator[tu
         found = connected[pair]
         observed = _WAYS[found.via] if found.via and not found.failure else Way.FAILS
         evidence = [*found.evidence, *([found.failure] if found.failure else [])]
-        seconds = time.time() - began
-        yield cell, Result(cell, observed, evidence, seconds, "", began, found.sockets)
+        way, seconds = None if found.trouble else observed, time.time() - began
+        yield cell, Result(cell, way, evidence, seconds, found.trouble, began, found.sockets)

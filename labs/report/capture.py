@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from napt_lab.labs.capture.packets import TCP, UDP
-from napt_lab.labs.capture.turn_message import turn_message
+from napt_lab.labs.capture.turn_message import has_turn_port, turn_message
 
 HEAD, TAIL = 2400, 800  # packets of a step that are looked at, from its two ends
 UDP_KEPT = 6  # datagrams of each direction
@@ -43,10 +43,10 @@ class Frame(NamedTuple):
 
 @dataclass(slots=True)
 class Counted:
-    """Packets of one kind and direction at one place, and the data of those not kept."""
+    """Packets of one kind and direction at one place: how many are still kept, and the others."""
 
-    packets: int = 0
-    messages: int = 0
+    allowed: int = 0
+    messages: int = 0  # of TURN's, which are kept beyond `allowed`
     folded: int = 0
     folded_bytes: int = 0
 
@@ -94,41 +94,41 @@ class Window:
     def take_folded(self, where: str, data: bytes) -> int:
         """How many packets like this one were only counted; asked once, for then it is told."""
         kind = _kind(where, data)
-        counted = self._counted.get(kind.key) if kind is not None else None
+        counted = self._counted.get(kind[0]) if kind is not None else None
         if counted is None:
             return 0
         folded, counted.folded = counted.folded, 0
         return folded
 
     def is_more_of_the_same(self, where: str, data: bytes) -> bool:
-        """Whether a frame tells nothing new; then it is only counted."""
+        """Whether a frame tells nothing new; then it is only counted.
+
+        Called for every frame of a transfer, also while the lab runs.
+        """
         kind = _kind(where, data)
         if kind is None:
             return False
-        counted = self._counted.get(kind.key)
+        key, allowed, payload = kind
+        counted = self._counted.get(key)
         if counted is None:
-            counted = self._counted[kind.key] = Counted()
-        counted.packets += 1
-        if counted.packets <= kind.allowed:
+            turn = payload and has_turn_port(data)
+            counted = self._counted[key] = Counted(allowed, MESSAGES_KEPT if turn else 0)
+        if counted.allowed:
+            counted.allowed -= 1
             return False
-        if kind.payload and counted.messages < MESSAGES_KEPT and turn_message(data):
-            counted.messages += 1
+        if counted.messages and turn_message(data):
+            counted.messages -= 1
             return False
         counted.folded += 1
-        counted.folded_bytes += kind.payload
+        counted.folded_bytes += payload
         return True
 
 
-class _Kind(NamedTuple):
-    """What is alike: the key of such packets, how many are kept, the data of this one."""
+def _kind(where: str, data: bytes) -> tuple[tuple[str, bytes, bool], int, int] | None:
+    """What is alike: a key of such packets, how many are kept, and the bytes of this one's data.
 
-    key: tuple[str, bytes, bool]
-    allowed: int
-    payload: int
-
-
-def _kind(where: str, data: bytes) -> _Kind | None:
-    """The kind of a segment or datagram; None for what is always kept."""
+    None for what is always kept.
+    """
     if len(data) < 48 or data[12:15] != b"\x08\x00\x45":  # IPv4 without options
         return None
     protocol = data[23]
@@ -140,7 +140,7 @@ def _kind(where: str, data: bytes) -> _Kind | None:
         allowed = UDP_KEPT
     else:
         return None
-    return _Kind((where, data[26:38], payload > 0), allowed, payload)
+    return (where, data[26:38], payload > 0), allowed, payload
 
 
 def pick(path: Path, windows: Sequence[tuple[float, float]]) -> list[Window]:

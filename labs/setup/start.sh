@@ -173,8 +173,9 @@ run_in_container() {
   if [ -z "$rootless" ]; then set -- --security-opt apparmor=unconfined "$@"; fi
   if [ -e /sys/fs/selinux/enforce ]; then set -- --security-opt label=disable "$@"; fi
   for variable in $(passed_on); do set -- --env "$variable" "$@"; done
-  for file in "${TOPOLOGY:-}" "${TRANSLATOR:-}" "${RULES:-}" "${LEVEL:-}"; do
-    [ -f "$file" ] || continue
+  for file in "${TOPOLOGY:-}" "${TRANSLATOR:-}" "${RULES:-}" "${LEVEL:-}" \
+    "${FOLDER:-}" "${STUDENTS:-}" "${SECRET:-}"; do
+    [ -e "$file" ] || continue
     file=$(cd "$(dirname "$file")" && pwd)/$(basename "$file")
     case $file in "$PWD"/*) continue ;; esac
     can_be_shown "$file"

@@ -204,20 +204,23 @@ class Play:
         assert self._pause is not None
         of, last = len(self._steps), self._at > len(self._steps)
         asked = None if last else self._steps[self._at - 1].predict
-        here = Here(self._at, of, asked.usage if asked else "", self._predict)
-        self._stream.emit("pause")
+        usage = asked.usage if asked else ""
+        here = Here(self._at, of, usage, partial(self._predict, self._at))
+        self._stream.emit("pause", step=self._at)
         go = self._pause(stage.net, here)
         if go is None and not last:
             raise Quit
         return go or Go(self._at)
 
-    def _predict(self, typed: str) -> None:
+    def _predict(self, step: int, typed: str) -> None:
         """Keep an answer to the question of the step that comes; also from another thread."""
-        asked = self._steps[self._at - 1].predict if self._at <= len(self._steps) else None
+        if self._acting or step != self._at:
+            raise NotAnAnswer(f"step {step} does not wait for an answer any more")
+        asked = self._steps[step - 1].predict if step <= len(self._steps) else None
         if asked is None:
             raise NotAnAnswer("nothing is asked here")
-        self._said[self._at] = asked.read(typed)
-        self._stream.emit("predicted", step=self._at, said=self._said[self._at])
+        self._said[step] = asked.read(typed)
+        self._stream.emit("predicted", step=step, said=self._said[step])
 
     def _act(self, stage: Stage) -> None:
         step = self._steps[self._at - 1]

@@ -8,13 +8,11 @@ its way, and all can be put in the order of time. The lab never waits for the pa
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from types import FrameType
 from typing import Protocol
 
 from napt_lab.labs.capture.identity import SAME_SECONDS
@@ -30,7 +28,7 @@ from napt_lab.labs.stage.play import emit_event
 from napt_lab.labs.stage.prediction import NotAnAnswer
 from napt_lab.labs.stage.stage import Stage
 from napt_lab.labs.view.door import Door
-from napt_lab.labs.view.go_on import GoOn
+from napt_lab.labs.view.go_on import GoOn, PromptEnding
 from napt_lab.labs.view.layout import picture_of
 from napt_lab.labs.view.packets import Flows, own_addresses, packet_record
 from napt_lab.labs.view.recording import Recording
@@ -45,6 +43,7 @@ SETTLED_SECONDS = 0.2  # after which no ring brings an older packet
 HOLD_SECONDS = SETTLED_SECONDS + SAME_SECONDS
 LINE_SECONDS = 20.0  # how long a command that is typed on the page may take
 CLOSED = "The lab is acting: commands can be typed when it waits, between two steps."
+BUSY = "A command runs at the terminal: try again when that has ended."
 
 
 class AtPrompt(Protocol):
@@ -114,12 +113,11 @@ class Live:
         self._lock = threading.Lock()  # of the network that is watched, and of its packets
         self._open = False  # whether commands can be typed
         self._here: Here | None = None  # where a student stands, between two steps
-        self._wish = ""  # what the page wants the prompt to end with
         self._said: dict[str, object] = {}  # the step that the page tells of
         self._stop = threading.Event()
         self._server = Server(door, title, self._act)
         self._thread = threading.Thread(target=self._look, name="live", daemon=True)
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until a prompt may be ended so
+        self.prompt_ending = PromptEnding()
         self._server.start()
         self._thread.start()
         self.url = door.url
@@ -177,7 +175,7 @@ class Live:
             self._stream.emit("step", **step, ask="", choices=[], usage="")
         net.log.listen(partial(emit_event, self._stream))
         with self.meets(net, wire, do):
-            self._stream.emit("pause", next=False, words=list(words))
+            self._stream.emit("pause", step=0, words=list(words))
             yield
 
     def observe(self, text: str) -> None:
@@ -188,9 +186,9 @@ class Live:
         """The pause between two steps, which a button on the page ends as well."""
 
         def wait(net: Network, here: Here) -> Go | None:
-            self._here = here
             try:
-                with self.may_end_prompt():
+                with self.prompt_ending.allowed():
+                    self._here = here
                     return pause(net, here)
             except GoOn:
                 return here.on
@@ -198,19 +196,6 @@ class Live:
                 self._here = None
 
         return wait
-
-    @contextlib.contextmanager
-    def may_end_prompt(self) -> Iterator[None]:
-        """Within, a prompt that waits for a line may be ended by the page: GoOn is raised."""
-        signal.signal(signal.SIGUSR1, self._end_prompt)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # one that comes late is lost
-
-    def _end_prompt(self, _number: int, frame: FrameType | None) -> None:
-        if frame is not None and frame.f_code.co_name == "cmdloop":  # no command runs
-            raise GoOn(self._wish)
 
     def end(self, words: str) -> None:
         """Nothing more comes; the page says why. It is served until `close`."""
@@ -247,25 +232,25 @@ class Live:
 
     # ── what is typed on the page ────────────────────────────────────────────────────────
 
-    def _act(self, what: str, line: str) -> tuple[bool, str]:
+    def _act(self, what: str, line: str, step: int) -> tuple[bool, str]:
         watched = self._watched
         if watched is None or not self._open:
             return False, CLOSED
-        here = self._here
-        if what != "do" and here is None:
-            return False, "There are no steps here."
         try:
+            if what == "do":
+                return watched.do(line)
+            here = self._here
+            if here is None:
+                return False, "There are no steps here."
+            if here.step != step:  # the page did not know yet when the button was pressed
+                return False, f"The lab has gone on: that was for step {step}."
             if what == "next":
                 raise GoOn
-            if what == "predict" and here is not None:
-                here.predict(line)
-                self._prompt_again()
-                return True, ""
-            return watched.do(line)
-        except GoOn as wish:
-            self._wish = str(wish)
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+            here.predict(line)
+            self._prompt_again()
             return True, ""
+        except GoOn as wish:
+            return (True, "") if self.prompt_ending.end(str(wish)) else (False, BUSY)
         except NotAnAnswer as error:
             return False, str(error)
         except (ControlError, DeadlinePassed, OSError) as error:

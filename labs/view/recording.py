@@ -120,11 +120,11 @@ class Recording:
 
     def _of_pause(self, record: Record) -> list[tuple[str, Record]]:
         words = record.get("words", [])
-        return [("pause", {"open": True, "next": record.get("next", True), "words": words})]
+        return [("pause", {"open": True, "step": record["step"], "words": words})]
 
     def _of_working(self, record: Record) -> list[tuple[str, Record]]:
         return [
-            ("pause", {"open": False, "next": False, "words": []}),
+            ("pause", {"open": False, "step": 0, "words": []}),
             ("working", {"what": record["what"]}),
         ]
 

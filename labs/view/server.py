@@ -1,9 +1,9 @@
 """Serves the live page to this user's browser, and to nobody else.
 
-Theory of operation. A thread of its own runs aiohttp on the door's socket. The page and all it
-asks for lie below a secret path. The Host must be this machine's loopback address (DNS rebinding),
-an Origin must be the page's own, and a request that changes something must have one. There are no
-CORS headers, and the page's policy lets it load nothing.
+Theory of operation. A thread of its own serves on the door's socket, one request on each connection
+(exchange.py). The page and all it asks for lie below a secret path. The Host must be this machine's
+loopback address (DNS rebinding), an Origin must be the page's own, and a request that changes
+something must have one. There are no CORS headers, and the page's policy lets it load nothing.
 
 The entries of the run are kept in one list, and each browser has its place in it. So a slow
 browser slows nobody down: it comes late, and if it is far behind, the packets that it missed are
@@ -15,24 +15,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+import json
 import threading
-from collections.abc import Awaitable, Callable, Sequence
-
-from aiohttp import web
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
 
 from napt_lab.labs.records.stream import Record
 from napt_lab.labs.view.door import LOCAL, Door
+from napt_lab.labs.view.exchange import Exchange, Refusal, Request
 from napt_lab.labs.view.page import as_json, live_page, live_policy
 
 PACKETS_KEPT = 20_000
 BEHIND = 4_000  # entries: a browser that is further behind gets no packets of them
 AT_ONCE = 400  # entries in one message
-LINE_LIMIT = 4096  # bytes of a request
 END_SECONDS = 2.0  # that browsers have at the end to get the rest
 
-Act = Callable[[str, str], tuple[bool, str]]
-"""Does something ("do" with a line, "next", "predict" with an answer): whether it went well, and
-what came of it, in words."""
+Act = Callable[[str, str, int], tuple[bool, str]]
+"""Does something ("do" with a line, "next", "predict" with an answer), meant for the step of this
+number (0: for none): whether it went well, and what came of it, in words."""
 
 
 class Server:
@@ -41,11 +41,20 @@ class Server:
     def __init__(self, door: Door, title: str, act: Act) -> None:
         self._door = door
         self._page = live_page(title)
+        self._headers = {
+            "Content-Security-Policy": f"{live_policy()}; frame-ancestors 'none'",
+            "Cache-Control": "no-store",
+            "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff",
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "Cross-Origin-Opener-Policy": "same-origin",
+        }
         self._act = act
         self._entries: list[tuple[bool, str]] = []  # whether it is a packet; as JSON
         self._packets = 0
         self._over: str | None = None
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop  # from `start` on
+        self._stopped = asyncio.Event()
         self._news = asyncio.Condition()
         self._behind: set[asyncio.Task[None]] = set()  # browsers that listen
         self._thread = threading.Thread(target=self._run, name="view", daemon=True)
@@ -68,87 +77,85 @@ class Server:
 
     def stop(self) -> None:
         """End the server."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()
 
     # ── in the server's thread ───────────────────────────────────────────────────────────
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        runner = self._loop.run_until_complete(self._open())
+        asyncio.run(self._serve())  # which ends what is still being answered
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        listening = await asyncio.start_server(self._exchange, sock=self._door.listener)
         self._ready.set()
-        self._loop.run_forever()
-        self._loop.run_until_complete(runner.cleanup())
+        await self._stopped.wait()
+        listening.close()
 
-    async def _open(self) -> web.AppRunner:
-        application = web.Application(
-            middlewares=[self._guard], client_max_size=LINE_LIMIT
-        )  # fmt: skip
-        application.router.add_get("/{secret}/", self._answer_page)
-        application.router.add_get("/{secret}/stream", self._answer_stream)
-        application.router.add_post("/{secret}/{what:do|next|predict}", self._answer_act)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=END_SECONDS)
-        await runner.setup()
-        await web.SockSite(runner, self._door.listener).start()
-        return runner
-
-    @web.middleware
-    async def _guard(
-        self,
-        request: web.Request,
-        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
-    ) -> web.StreamResponse:
-        """Only requests of the page itself go through."""
-        hosts = {f"{name}:{self._door.port}" for name in (LOCAL, "localhost")}
-        if request.host not in hosts:
-            raise web.HTTPForbidden(text="This page has another address.")
-        secret = request.match_info.get("secret", "")
-        if not hmac.compare_digest(secret.encode(), self._door.secret.encode()):
-            raise web.HTTPForbidden(
-                text="The address lacks its secret: use the one that was printed."
-            )
-        origin = request.headers.get("Origin")
-        own = origin == f"http://{request.host}"
-        if (origin is not None or request.method != "GET") and not own:
-            raise web.HTTPForbidden(text="Another page may not ask this.")
-        if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-            raise web.HTTPForbidden(text="Another page may not ask this.")
-        return await handler(request)
-
-    async def _answer_page(self, _request: web.Request) -> web.StreamResponse:
-        policy = f"{live_policy()}; frame-ancestors 'none'"
-        return web.Response(
-            text=self._page,
-            content_type="text/html",
-            headers=_HEADERS | {"Content-Security-Policy": policy},
-        )
-
-    async def _answer_act(self, request: web.Request) -> web.StreamResponse:
-        if request.content_type != "application/json":
-            raise web.HTTPUnsupportedMediaType
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        exchange = Exchange(reader, writer)
         try:
-            line = str((await request.json()).get("line", ""))
-        except (ValueError, AttributeError):
-            raise web.HTTPBadRequest from None
-        well, text = await asyncio.to_thread(self._act, request.match_info["what"], line)
-        return web.json_response({"text": text}, status=200 if well else 409, headers=_HEADERS)
+            with contextlib.suppress(ConnectionError, TimeoutError):  # the browser has gone
+                try:
+                    await self._answer(exchange, await exchange.receive())
+                except Refusal as refusal:
+                    await self._answer_text(exchange, refusal.status, str(refusal))
+        finally:
+            exchange.close()
 
-    async def _answer_stream(self, request: web.Request) -> web.StreamResponse:
+    async def _answer(self, exchange: Exchange, request: Request) -> None:
+        match request.method, self._admit(request):
+            case "GET", "":
+                await self._answer_text(exchange, HTTPStatus.OK, self._page, "text/html")
+            case "GET", "stream":
+                await self._answer_stream(exchange, request)
+            case "POST", ("do" | "next" | "predict") as what:
+                line, step = _read(request)
+                well, text = await asyncio.to_thread(self._act, what, line, step)
+                status = HTTPStatus.OK if well else HTTPStatus.CONFLICT
+                answer = json.dumps({"text": text})
+                await self._answer_text(exchange, status, answer, "application/json")
+            case _:
+                raise Refusal(HTTPStatus.NOT_FOUND, "There is nothing here.")
+
+    async def _answer_text(
+        self, exchange: Exchange, status: int, text: str, kind: str = "text/plain"
+    ) -> None:
+        content = {"Content-Type": f"{kind}; charset=utf-8"}
+        await exchange.begin(status, self._headers | content)
+        await exchange.send(text.encode())
+        await exchange.end()
+
+    def _admit(self, request: Request) -> str:
+        """What is asked for, below the secret. Only requests of the page itself go through."""
+        host = request.headers.get("host", "")
+        if host not in {f"{name}:{self._door.port}" for name in (LOCAL, "localhost")}:
+            raise Refusal(HTTPStatus.FORBIDDEN, "This page has another address.")
+        before, _, what = request.target.rpartition("/")
+        if not hmac.compare_digest(before, f"/{self._door.secret}"):
+            raise Refusal(
+                HTTPStatus.FORBIDDEN, "The address lacks its secret: use the one that was printed."
+            )
+        origin = request.headers.get("origin")
+        foreign = origin != f"http://{host}" and (origin is not None or request.method != "GET")
+        site = request.headers.get("sec-fetch-site", "none")
+        if foreign or site not in ("none", "same-origin"):
+            raise Refusal(HTTPStatus.FORBIDDEN, "Another page may not ask this.")
+        return what
+
+    async def _answer_stream(self, exchange: Exchange, request: Request) -> None:
         """Server-sent events (HTML, section 9.2); each has its place in the list as its id."""
-        response = web.StreamResponse(headers=_HEADERS | {"Content-Type": "text/event-stream"})
-        await response.prepare(request)
+        await exchange.begin(HTTPStatus.OK, self._headers | {"Content-Type": "text/event-stream"})
         task = asyncio.current_task()
         assert task is not None
         self._behind.add(task)
         try:
-            await self._tell(response, _place(request.headers.get("Last-Event-ID", "")))
-        except ConnectionError:
-            pass  # the page was closed
+            await self._tell(exchange, _place(request.headers.get("last-event-id", "")))
+            await exchange.end()
         finally:
             self._behind.discard(task)
-        return response
 
-    async def _tell(self, response: web.StreamResponse, place: int) -> None:
+    async def _tell(self, exchange: Exchange, place: int) -> None:
         here = False  # whether the page was told that it has all that had been
         while True:
             while place < len(self._entries):
@@ -160,12 +167,12 @@ class Server:
                 place = until
                 if told:
                     data = f"id: {place}\ndata: [{','.join(told)}]\n\n"
-                    await response.write(data.encode())
+                    await exchange.send(data.encode())
             if not here:
                 here = True
-                await response.write(b"event: here\ndata:\n\n")
+                await exchange.send(b"event: here\ndata:\n\n")
             if self._over is not None:
-                await response.write(f"event: over\ndata: {self._over}\n\n".encode())
+                await exchange.send(f"event: over\ndata: {self._over}\n\n".encode())
                 return
             async with self._news:
                 if place == len(self._entries) and self._over is None:
@@ -191,13 +198,15 @@ class Server:
             await asyncio.wait(self._behind, timeout=END_SECONDS)
 
 
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
+def _read(request: Request) -> tuple[str, int]:
+    """The line, and the step that it is meant for. Raises Refusal."""
+    if request.headers.get("content-type") != "application/json":  # another page cannot send it
+        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A request is JSON.")
+    with contextlib.suppress(ValueError, RecursionError):
+        match json.loads(request.body):
+            case {"line": str(line), "step": int(step)}:
+                return line, step
+    raise Refusal(HTTPStatus.BAD_REQUEST, "A request has a line and the number of a step.")
 
 
 def _place(text: str) -> int:

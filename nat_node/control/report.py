@@ -58,7 +58,7 @@ def rule(mapping: Mapping, now: float, wall: Wall, carried: Carried) -> dict[str
                 "expires_in": round(session.deadline - now, 6),
                 "carried_by": "kernel" if carried(session) else "python",
             }
-            for session in islice(mapping.sessions.values(), SESSIONS_SHOWN)
+            for session in islice(mapping.sessions, SESSIONS_SHOWN)
         ],
     }
 

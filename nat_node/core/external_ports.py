@@ -129,7 +129,8 @@ class ExternalPorts:
                 raise ValueError(f"several rules share {show(mapping.external)}")
             # Else the port would seem free for a rule towards one of the others.
             shared_by = self._share(mapping.remote)
-            if shared_by != ANY and {*map(self._share, mapping.sessions)} - {shared_by}:
+            towards = {self._share(session.remote) for session in mapping.sessions}
+            if shared_by != ANY and towards - {shared_by}:
                 raise ValueError(
                     f"the rule on {show(mapping.external)} is for several remote endpoints"
                 )

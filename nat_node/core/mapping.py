@@ -11,6 +11,8 @@ removed, or until the lease ends by which a program asked for it (lease.py).
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from napt_lab.nat_node.core.behavior import Endpoint
 from napt_lab.nat_node.core.lease import Lease
 from napt_lab.nat_node.core.packet import ICMP, TCP, UDP
@@ -25,9 +27,9 @@ class Mapping:
     """A rule and its counters. Counters are packets and bytes of IPv4; times are in seconds."""
 
     __slots__ = (
-        "bytes_in", "bytes_out", "created", "explicit", "external", "first_remote",
-        "internal", "key", "lease", "made_by", "packets_in", "packets_out", "protocol", "remote",
-        "serial", "sessions",
+        "_only", "_several", "bytes_in", "bytes_out", "created", "explicit", "external",
+        "first_remote", "internal", "key", "lease", "made_by", "packets_in", "packets_out",
+        "protocol", "remote", "serial",
     )  # fmt: skip
 
     def __init__(
@@ -52,8 +54,33 @@ class Mapping:
         self.lease: Lease | None = None  # stays when it has ended, as long as the mapping does
         self.made_by = made_by  # the kind of packet, "hand", or the kind of request
         self.first_remote: Endpoint | None = None  # the destination of the packet that made it
-        self.sessions: dict[Endpoint, Session] = {}
+        # Most rules never have a second session: a dictionary for each would take 240 bytes.
+        self._only: Session | None = None
+        self._several: dict[Endpoint, Session] | None = None
         self.packets_out = self.packets_in = self.bytes_out = self.bytes_in = 0
+
+    @property
+    def sessions(self) -> Collection[Session]:
+        """The sessions that use it, the oldest first."""
+        if self._several is None:
+            return () if self._only is None else (self._only,)
+        return self._several.values()
+
+    def begin(self, session: Session) -> None:
+        """Add a session that uses it from now on."""
+        if self._several is None:
+            if self._only is None:
+                self._only = session
+                return
+            self._several, self._only = {self._only.remote: self._only}, None
+        self._several[session.remote] = session
+
+    def end(self, session: Session) -> None:
+        """Take out a session that has ended."""
+        if self._several is None:
+            self._only = None
+        else:
+            del self._several[session.remote]
 
 
 class Session:

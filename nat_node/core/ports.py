@@ -127,7 +127,7 @@ class HeldPorts:
     def __init__(self, wait: float = 0.0) -> None:
         self._wait = wait  # seconds
         self._since: deque[tuple[float, int, Endpoint]] = deque()
-        self._held: set[tuple[int, Endpoint]] = set()
+        self._held: dict[tuple[int, Endpoint], float] = {}  # since when, at last
         self.count: Counter[tuple[int, int, int]] = Counter()
         """How many are held: by protocol, external address and part of the pool."""
 
@@ -139,17 +139,19 @@ class HeldPorts:
 
     def hold(self, protocol: int, external: Endpoint, since: float) -> None:
         """Keep a port from being used. `since` must not be earlier than in the call before."""
-        if (protocol, external) in self._held:
-            return  # a rule by hand may have had it meanwhile
+        # An explicit rule may have had it meanwhile: then it is held already.
+        if (protocol, external) not in self._held:
+            self.count[(protocol, external[0], part_of(external[1]))] += 1
         self._since.append((since, protocol, external))
-        self._held.add((protocol, external))
-        self.count[(protocol, external[0], part_of(external[1]))] += 1
+        self._held[(protocol, external)] = since
 
     def release(self, now: float) -> None:
         """Give back the ports whose time has passed."""
         while self._since and self._since[0][0] + self._wait <= now:
-            _, protocol, external = self._since.popleft()
-            self._held.remove((protocol, external))
+            since, protocol, external = self._since.popleft()
+            if self._held.get((protocol, external)) != since:
+                continue  # it was held anew
+            del self._held[(protocol, external)]
             self.count[(protocol, external[0], part_of(external[1]))] -= 1
 
     def within(self, pool: range, wait: float) -> HeldPorts:

@@ -44,7 +44,7 @@ class Sessions:
         """Go on with other settings: times hold for all sessions, limits for new ones."""
         self._follow(settings)
         for mapping in self._table:
-            for session in mapping.sessions.values():
+            for session in mapping.sessions:
                 lifetime = self.lifetime(mapping.protocol, session.state)
                 if lifetime != session.lifetime:
                     session.lifetime = lifetime
@@ -117,7 +117,7 @@ class Sessions:
         refusal = self._refusal(host)
         if refusal is not None:
             return refusal
-        if self._table.clashes(mapping, remote):
+        if self._table.outgoing(protocol, mapping.internal, remote) is not None:
             return Drop.SESSION_CLASH
         return self._enter(mapping, remote, now, state)
 
@@ -135,7 +135,7 @@ class Sessions:
     def adopt(self) -> None:
         """Go on with the sessions of a table that was put back."""
         for mapping in self._table:
-            for session in mapping.sessions.values():
+            for session in mapping.sessions:
                 self._count(session)
 
     def _refusal(self, host: int) -> Drop | None:

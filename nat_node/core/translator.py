@@ -262,7 +262,8 @@ class Translator:
         protocol = packet.protocol
         external: Endpoint = (packet.destination, packet.destination_port)
         remote: Endpoint = (packet.source, packet.source_port)
-        session = self.table.incoming(protocol, external, remote)
+        rule = self.table.ports.rule(protocol, external, remote)
+        session = None if rule is None else self.table.session(rule, remote)
         if session is not None:
             mapping = session.mapping
             if protocol == TCP:
@@ -271,7 +272,6 @@ class Translator:
             if packet.side is OUTSIDE and self._is_forged(packet):
                 return Drop.SPOOFED_SOURCE
             opens = protocol == TCP and packet.tcp_flags & _OPENS == SYN
-            rule = self.table.ports.rule(protocol, external, remote)
             if rule is None or not self.table.admits(rule, remote):
                 if opens and self.settings.refuse_syn and packet.side is OUTSIDE:
                     self.unsolicited.note(packet, now)
@@ -340,7 +340,7 @@ class Translator:
 
     def flush(self) -> int:
         """End all sessions now, and with them all rules but the explicit ones; how many."""
-        sessions = [session for mapping in self.table for session in mapping.sessions.values()]
+        sessions = [session for mapping in self.table for session in mapping.sessions]
         for session in sessions:
             self.sessions.close(session, "flushed")
         return len(sessions)
@@ -359,7 +359,7 @@ class Translator:
     def remove_rule(self, protocol: int, external: Endpoint) -> Mapping:
         """Remove an explicit rule and end its sessions. Raises explicit_rules.RuleRefused."""
         mapping = self.explicit.find(protocol, external)
-        for session in list(mapping.sessions.values()):
+        for session in list(mapping.sessions):
             self.sessions.close(session, "removed")
         self.explicit.remove(mapping)
         if mapping.lease:

@@ -293,7 +293,7 @@ class Node:
         self.translator.change(settings)
         if self._carrier:  # a flow that may be idle for a few seconds only is not carried
             for mapping in self.translator.table:
-                for session in mapping.sessions.values():
+                for session in mapping.sessions:
                     self._flows.forget(session)
         if self._memory:
             self._memory.change(settings)

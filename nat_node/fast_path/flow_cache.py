@@ -53,7 +53,7 @@ _NO_OPTIONS = 0x45
 _SHORTEST = VNET_HEADER + 20 + 8
 _SHORTEST_TCP = VNET_HEADER + 20 + 20
 _QUESTION, _HANDSHAKE = 1, 3  # packets; many a flow has no more
-_WORTH_CARRYING = 16  # packets; most connections are over before
+_WORTH_CARRYING = 8  # packets on the slow path; most connections have fewer
 _ONE_HOP_BACK = 0x0100  # the time to live is the high byte of its word
 
 

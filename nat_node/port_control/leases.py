@@ -264,5 +264,5 @@ def _filters(wish: Wish, before: tuple[Filter, ...]) -> tuple[Filter, ...]:
 
 def _idle_time(mapping: Mapping, now: float) -> int:
     """Seconds for which a rule will live on if it is not used."""
-    deadlines = (session.deadline for session in mapping.sessions.values())
+    deadlines = (session.deadline for session in mapping.sessions)
     return max(0, round(max(deadlines, default=now) - now))

@@ -26,7 +26,13 @@ CHOSEN = "[...document.querySelectorAll('#choices input')].findIndex(input => in
 REFUSED = """(() => { const real = window.fetch;
     window.fetch = (what, how) => {
         window.fetch = real;
-        return real(what, {...how, body: JSON.stringify({line: 'z'})});
+        return real(what, {...how, body: JSON.stringify({...JSON.parse(how.body), line: 'z'})});
+    }; })()"""
+#: The next request comes to the lab when `release()` is called.
+HELD = """(() => { const real = window.fetch;
+    window.fetch = (what, how) => {
+        window.fetch = real;
+        return new Promise(done => { window.release = () => done(real(what, how)); });
     }; })()"""
 RULES = """[...document.querySelectorAll('#tables table tbody tr:not(.ended)')]
     .map(row => [row.closest('table').dataset.node,
@@ -120,7 +126,9 @@ def test_what_is_typed_on_the_page_is_done_and_shown(chromium, running):
         type_line(page, "bob curl -m 1 http://24.9.3.7:8080/")
         answers(page, "> bob curl -m 1 http://24.9.3.7:8080/")
         answers(page, "timed out after")
-        assert "\r" not in page.evaluate("document.getElementById('answers').textContent")
+        shown = page.evaluate("document.getElementById('answers').textContent")
+        assert "\r" not in shown
+        assert "% Total" not in shown  # curl's progress meter
         type_line(page, "why")
         answers(page, "napt_a dropped")
         type_line(page, "rules napt_b")
@@ -174,7 +182,11 @@ def ask(url, *, path=None, method="GET", body=None, **headers):
     return answer.status, found
 
 
-DO = {"method": "POST", "body": '{"line": "bob true"}', "Content_Type": "application/json"}
+DO = {
+    "method": "POST",
+    "body": '{"line": "bob true", "step": 0}',
+    "Content_Type": "application/json",
+}
 
 
 def test_only_this_users_page_gets_in(running):
@@ -300,10 +312,14 @@ def test_the_next_step_is_a_button(chromium, tmp_path):
             answers(page, "of the last command (alice echo $((6 * 7)))")
             type_line(page, "rules")
             answers(page, "napt_a: ")
+            page.evaluate(HELD)
+            page.click("#choices label:nth-child(3)")
             page.evaluate("document.getElementById('next').click()")
             terminal.expect("The belief behind it: A NAPT makes a second connection")
             terminal.expect("Step 2")
             terminal.expect("next step")
+            page.evaluate("window.release()")
+            answers(page, "The lab has gone on: that was for step 1.")
             # The page still shows the first step, and leads to the second before that acts.
             page.until("document.getElementById('next').textContent === 'Go to step 2'")
             page.evaluate("document.getElementById('back-step').click()")

@@ -15,7 +15,7 @@ from napt_lab.labs.report.page import write_report
 from napt_lab.labs.view.page import report_inset
 from napt_lab.labs.view.run_data import run_records
 from tests.browser.test_report import hard_to_read
-from tests.unit.labs.report_run import BEGAN, rule
+from tests.unit.labs.report_run import BEGAN, BOB_TO_ALICE, rule, segment
 from tests.unit.labs.view_run import record_run, write_many
 
 PICTURES = os.environ.get("NAPT_LAB_SCREENSHOTS")
@@ -178,6 +178,23 @@ def test_a_new_row_is_new_for_a_while(page):
     assert page.evaluate(f"[{sign}, {classes}]") == ["▸", "row"]
     go_to(page, added)
     assert page.evaluate(word) == "new"
+
+
+def test_the_list_has_what_has_been_and_nothing_of_what_comes(chromium, tmp_path):
+    rows = "[...document.querySelectorAll('#packets button')].map(row => row.textContent)"
+    frames = [each for ms in (10, 20) for each in segment(BOB_TO_ALICE, ms, stop="napt_b:lan0")]
+    _, url = write(tmp_path, frames=frames)
+    with chromium.page(1280, 900) as page:
+        page.open(url)
+        assert page.evaluate(rows) == []
+        forward(page, f"{PACKETS} > 0")
+        (row,) = page.evaluate(rows)
+        assert "10.0.0.9:4711 → 24.9.3.7:8080" in row
+        assert "last seen" not in row  # it is still under way
+        go_to(page, page.evaluate("Number(document.getElementById('slider').max)"))
+        told = page.evaluate(rows)
+        assert len(told) == 2
+        assert all("last seen at napt_b:lan0" in row for row in told)
 
 
 def test_a_packet_is_followed_and_its_changed_bytes_are_marked_and_named(page):

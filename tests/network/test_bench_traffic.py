@@ -8,6 +8,7 @@ import pytest
 
 from napt_lab.labs.bench.figures import COTURN, KERNEL, MININET_NAT, OURS, PASTA, SCAPY, SLIRP
 from napt_lab.labs.bench.relaying import SERVERS, Relaying
+from napt_lab.labs.bench.starting import many_hosts, many_hosts_of_mininet
 from napt_lab.labs.bench.traffic import (
     Traffic,
     put_mininets_nat_in_place,
@@ -49,3 +50,9 @@ def test_datagrams_and_streams_pass_through_both_turn_servers():
             arrived, rate = relaying.under_flood(engine, 0.2, 1000)
             assert 0 < arrived <= 1
             assert rate > 100
+
+
+def test_a_network_of_many_hosts_is_built_and_its_memory_found():
+    for built in (many_hosts(3), many_hosts(4, napts=2), many_hosts_of_mininet(3)):
+        assert built.seconds > 0
+        assert abs(built.megabytes) < 10_000  # others take and give back memory meanwhile

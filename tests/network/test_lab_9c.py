@@ -12,6 +12,7 @@ from napt_lab.labs.level_9c.lab import LAB
 from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.stage.pause import Go
 from napt_lab.labs.stage.play import Play
+from napt_lab.labs.stage.prediction import Choice, NotAnAnswer, choose
 from napt_lab.labs.stage.steps import Lab, Part
 from tests.network.lab_run import assert_all_hold, checks, play
 
@@ -117,6 +118,30 @@ def test_a_rule_that_a_student_has_added_by_hand_is_as_good(tmp_path):
     already = "You have already added the rule 24.9.3.7:8080 → 10.0.0.7:8080."
     aside = f"{already} It is taken out of napt_a's table for this step, and put back at its end."
     assert [line for line in observed if already in line] == [aside, already]
+
+
+def test_an_answer_that_comes_after_its_step_has_begun_is_refused(tmp_path):
+    predict = []
+
+    def late(stage):
+        for answer in predict:
+            with pytest.raises(NotAnAnswer, match="does not wait for an answer any more"):
+                answer("a")
+        good(len(predict))(stage)
+
+    def pause(net, here):
+        predict.append(here.predict)
+        if here.step == 2:
+            with pytest.raises(NotAnAnswer, match="step 1 does not wait"):
+                predict[0]("a")
+        return here.on
+
+    part = Part("p", topology="two-sites.yaml")
+    asked = choose(Choice("yes", "yes"), Choice("no", "no", "a belief"))
+    for number in (1, 2):
+        part.step("s", say="s", proves=[f"x.{number}"], ask="?", predict=asked)(late)
+    results, _ = play(Lab("x", "a lab", "", (part,)), tmp_path, pause)
+    assert verdicts(results) == {"x.1": True, "x.2": True}
 
 
 def test_quit_at_the_prompt_is_not_a_pass(tmp_path):

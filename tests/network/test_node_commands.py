@@ -54,6 +54,17 @@ def test_what_is_wrong_with_a_command_or_a_name():
             net.napt("napt_c")
 
 
+def test_curl_shows_its_errors_but_no_progress():
+    with Network(load(TOPOLOGIES / "two-sites.yaml")) as net:
+        fetch = ["curl", "-o", "got", "-m", "5"]
+        fetched = net["alice"].run([*fetch, "http://198.51.100.10:8080/"])
+        assert (fetched.status, fetched.stderr) == (0, "")
+        refused = net["alice"].run([*fetch, "http://198.51.100.10:81/"])
+        assert refused.stderr.startswith("curl: (7) Failed to connect")
+        metered = net["alice"].run([*fetch, "--progress-meter", "http://198.51.100.10:8080/"])
+        assert "% Total" in metered.stderr  # the control
+
+
 def test_output_that_is_cut_says_so():
     with Network(load(TOPOLOGIES / "two-sites.yaml")) as net:
         script = f"head -c {KEPT_OUTPUT} /dev/zero; printf '12345'"

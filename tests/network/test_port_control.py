@@ -47,6 +47,7 @@ while len(mapped) < 2:
     for alert in session.pop_alerts():
         if isinstance(alert, libtorrent.portmap_alert):
             mapped.add((str(alert.map_protocol).lower(), alert.external_port))
+print("knows both", flush=True)
 try:
     signal.pause()
 except KeyboardInterrupt:
@@ -110,7 +111,8 @@ def test_real_clients():
 
         torrent = alice.start(["/usr/bin/python3", "-c", LIBTORRENT])
         both = [("tcp", "24.9.3.7:6881", "PCP"), ("udp", "24.9.3.7:6881", "PCP")]
-        wait_until(lambda: leases(net) == both, "libtorrent's two rules", 20)
+        torrent.wait_for("knows both")  # what it does not know of it does not give back
+        assert leases(net) == both
         torrent.terminate()
         wait_until(lambda: leases(net) == [], "libtorrent to give them back", 10)
 

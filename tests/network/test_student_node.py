@@ -58,6 +58,20 @@ def test_a_few_lines_are_a_napt(tmp_path):
         assert net["stackoverflow"].run(["ping", "-c", "1", "-W", "2", "24.9.3.7"]).status == 0
 
 
+def test_explicit_rules_lead_to_a_host_as_soon_as_it_is_plugged_in(tmp_path):
+    with_rules = SHORT + "def add_rule(rule, now):\n    pass\n"
+    (tmp_path / "mine.py").write_text(with_rules)
+    (tmp_path / "home.yaml").write_text(TOPOLOGY)
+    with Network(load(tmp_path / "home.yaml")) as net:
+        with pytest.raises(ControlError, match=r"no host 10\.0\.0\.20"):
+            net.napt("napt").add("tcp 8080 -> 10.0.0.20:80")
+        net.unplug("pc")
+        net.plug("pc", "home", "10.0.0.20")
+        net.napt("napt").add("tcp 8080 -> 10.0.0.20:80")
+        with pytest.raises(ControlError, match="cannot change filtering"):
+            net.napt("napt").ask({"do": "set", "settings": {"filtering": "none"}})
+
+
 #: The same, but one packet is its end.
 MORTAL = """
 import os

@@ -242,7 +242,7 @@ class Happenings:
             site = self.topology.upstream(own)
         else:
             site = next((s for s in self.topology.sites if self._host(name) in s.hosts), None)
-        if site is None or site.gateway.engine is not Engine.PYTHON or site.gateway.translator:
+        if site is None or site.gateway.engine is not Engine.PYTHON:
             return  # the kernel's NAT has no list of hosts
         control = self.nodes[site.gateway.name].napt
         if control is not None:

@@ -133,12 +133,14 @@ class NaptControl:
         return answer
 
     def _follow(self, events: BufferedReader, log: EventLog) -> None:
-        while not self._closed:
+        while True:
             with contextlib.suppress(OSError, ValueError), events:  # closed by `close`
                 while line := events.readline(LINE_LIMIT):
                     fields = parse_line(line)
                     if fields is not None and "event" in fields:
                         log.add(self.node, PROGRAM, fields)
+            if self._closed:
+                return
             try:
                 events = self._subscribe()
             except ControlError:  # the translator has ended

@@ -88,6 +88,7 @@ class Node:
             "PATH": f"{own_programs.FOLDER}:{_user_path()}:/usr/local/sbin:/usr/sbin:/sbin:"
             "/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.home),
+            "CURL_HOME": str(own_programs.FOLDER),
             "TERM": os.environ.get("TERM", "dumb"),
             "PS1": f"{self.name}$ ",
         }

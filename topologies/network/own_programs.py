@@ -86,8 +86,13 @@ def environment() -> dict[str, str]:
 
 
 def install(folder: Path = FOLDER) -> None:
-    """Write the scripts, for the nodes of this sandbox."""
+    """Write the scripts, for the nodes of this sandbox, and settings of curl's (CURL_HOME).
+
+    On a node curl shows no progress meter, but its errors as always: where its output is shown
+    again (on the page, in a report) the meter would look like output.
+    """
     folder.mkdir(exist_ok=True)
+    (folder / ".curlrc").write_text("no-progress-meter\n", encoding="utf-8")
     for name in COMMANDS:
         script = folder / name
         words = shlex.join(launched(name))

@@ -42,8 +42,11 @@ export function say(text) {
   byId('connection').textContent = text;
 }
 
-/** Ask the lab to do something; whether it went well. @param {string} what @param {Record<string, string>} [fields] */
-async function ask(what, fields = {}) {
+/**
+ * Ask the lab to do something; whether it went well. It refuses what is meant for a step that it is not at any more.
+ * @param {string} what @param {string} typed @param {number} [step]
+ */
+async function ask(what, typed, step = 0) {
   const answers = byId('answers');
   /** @param {string} kind @param {string} text */
   const show = (kind, text) => {
@@ -56,13 +59,13 @@ async function ask(what, fields = {}) {
   };
   /** @type {HTMLElement | undefined} */
   let running;
-  if (fields.line && what === 'do') {
-    show('prompt', `> ${fields.line}`);
+  if (what === 'do') {
+    show('prompt', `> ${typed}`);
     running = show('quiet', 'running …');
   }
   try {
     const answer = await fetch(what, {
-      method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(fields),
+      method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ line: typed, step }),
     });
     const { text } = await answer.json();
     if (text) show(answer.ok ? 'quiet' : 'bad', text);
@@ -75,37 +78,42 @@ async function ask(what, fields = {}) {
   }
 }
 
-/** Answer the step's question; whether the lab took it. @param {string} typed */
-export function predict(typed) {
-  return ask('predict', { line: typed });
+/** Answer a step's question; whether the lab took it. @param {number} step @param {string} typed */
+export function predict(step, typed) {
+  return ask('predict', typed, step);
 }
 
-/** Make the forms work. @param {() => boolean} catchUp goes to the newest step, if it was not shown yet */
-export function connectForms(catchUp) {
+/** Go on with a step. @param {number} step */
+export function next(step) {
+  return ask('next', '', step);
+}
+
+/** Make the forms work. @param {() => void} goOn what `Next step` does */
+export function connectForms(goOn) {
   const line = /** @type {HTMLInputElement} */ (byId('line'));
   byId('type').addEventListener('submit', async event => {
     event.preventDefault();
     const typed = line.value;
     line.value = '';
     if (!typed.trim()) return;
-    const well = await ask('do', { line: typed });
+    const well = await ask('do', typed);
     if (well || line.value) return;
     line.value = typed; // to be put right, or to be typed over
     line.select();
   });
-  byId('next').addEventListener('click', () => catchUp() || ask('next'));
+  byId('next').addEventListener('click', goOn);
 }
 
 /** What can be done now, what the nodes are, and which step was not shown yet. @param {Pause} pause @param {string[]} nodes @param {number} [ahead] */
-export function allow({ open, next, words }, nodes, ahead) {
+export function allow({ open, step, words }, nodes, ahead) {
   byId('next').textContent = ahead ? `Go to step ${ahead}` : 'Next step';
   /** @type {HTMLInputElement} */ (byId('line')).disabled = !open;
   /** @type {HTMLButtonElement} */ (byId('next')).disabled = !open;
-  byId('next').hidden = !next;
+  byId('next').hidden = !step;
   const buttons = byId('words');
   if (buttons.childElementCount !== words.length) {
     buttons.replaceChildren(...words.map(word =>
-      html('button', { type: 'button', click: () => ask('do', { line: word }) }, word)));
+      html('button', { type: 'button', click: () => ask('do', word) }, word)));
   }
   const list = byId('nodes');
   if (list.childElementCount !== nodes.length) {

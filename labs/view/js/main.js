@@ -12,10 +12,10 @@ import { Tables } from './tables.js';
 import { PacketList, sentence } from './packets.js';
 import { Filter } from './filter.js';
 import { Player } from './player.js';
-import { listen, connectForms, predict, allow, say } from './live.js';
+import { listen, connectForms, predict, next, allow, say } from './live.js';
 
 /** @type {Pause} */
-const CLOSED = { kind: 'pause', t: 0, open: false, next: false, words: [] };
+const CLOSED = { kind: 'pause', t: 0, open: false, step: 0, words: [] };
 
 class View {
   constructor() {
@@ -62,7 +62,7 @@ class View {
 
   /** @param {number} step @param {string} typed */
   async _predict(step, typed) {
-    if (!this.player.live || await predict(typed)) return;
+    if (!this.player.live || await predict(step, typed)) return;
     this._lesson.forget(step);
     this._count = -1;
     this.show();
@@ -107,12 +107,11 @@ class View {
       { chosen: this._chosen, node: this.filter.node, still: this._still.matches });
     this._tables.show(state, rewritings, this.player.now);
     // The lab that goes on takes a prediction only for the step that it is at.
-    const isOpen = !this.player.live || (this._pause.next && this._newestStep()?.step === state.step);
+    const isOpen = !this.player.live || (this._pause.step > 0 && this._newestStep()?.step === state.step);
     if (changed || state.end) this._lesson.show(state, isOpen);
-    const listed = this._listed(state);
     const newest = flights[flights.length - 1] ?? this.timeline.newest(this.player.now);
     const hop = this._chosen && state.part ? hopNow(state.part.picture, this._chosen, this.player.now) : 0;
-    this._list.show(listed, newest, this._chosen, hop);
+    this._list.show(this._listed(state), this.player.now, this._chosen, hop);
     byId('unfollow').hidden = byId('flow-of').hidden = !this._chosen;
     if (this.player.live) {
       const ahead = this._newestStep();
@@ -140,9 +139,14 @@ class View {
     return true;
   }
 
+  /** The button leads to a step that was not shown yet; then it lets the lab go on. */
+  goOn() {
+    if (!this.catchUp()) next(this._pause.step);
+  }
+
   /** A page that is opened late begins where the lab waits. */
   begin() {
-    if (this._pause.next) this.catchUp();
+    if (this._pause.step) this.catchUp();
     else if (this._pause.open) this.player.goTo(this.timeline.end);
     if (!this.player.playing) this.player.toggle();
   }
@@ -217,7 +221,7 @@ function start() {
     return;
   }
   view.player.live = true;
-  connectForms(() => view.catchUp());
+  connectForms(() => view.goOn());
   listen(entries => view.add(entries), () => view.begin(), words => {
     say(words);
     view.player.live = false;

@@ -1,12 +1,11 @@
-// The packets around the moment as a list, and one of them in full.
+// The packets up to the moment as a list, and one of them in full.
 
 /** @import {Flight, Packet} from './types.js' */
 import { html, replace, counted } from './dom.js';
 import { icon } from './shapes.js';
 import { hexDump } from './bytes.js';
-import { endsAt, isRewritten } from './timeline.js';
+import { endsAt, firstAfter, isRewritten } from './timeline.js';
 
-const BEFORE = 6; // rows above the newest packet
 const ROWS = 11;
 
 /** How it went, in words. @param {Packet} packet */
@@ -14,6 +13,11 @@ export function outcome(packet) {
   if (packet.drop) return `✗ dropped: ${packet.drop[0]}`;
   const last = packet.hops[packet.hops.length - 1][0];
   return packet.unseen ? `last seen at ${last}` : '';
+}
+
+/** Whether it has come to the end of its way. @param {Flight} flight @param {number} now */
+function isOver({ at }, now) {
+  return at[at.length - 1] <= now;
 }
 
 /** A packet as a sentence. @param {Packet} packet */
@@ -40,35 +44,37 @@ export class PacketList {
   }
 
   /**
-   * @param {Flight[]} flights those that pass the filter @param {Flight | undefined} newest
+   * The newest packet is the last row: what is to come would answer what a step asks.
+   * @param {Flight[]} flights those that pass the filter @param {number} now
    * @param {Flight | undefined} chosen @param {number} hop of the chosen one
    */
-  show(flights, newest, chosen, hop) {
-    const key = `${flights.length} ${newest?.number} ${chosen?.number} ${hop}`;
+  show(flights, now, chosen, hop) {
+    const begun = firstAfter(flights.length, i => flights[i].from, now);
+    const rows = flights.slice(Math.max(0, begun - ROWS), begun);
+    const key = `${rows.map(flight => [flight.number, isOver(flight, now)])} ${chosen?.number} ${hop}`;
     if (key === this._shown) return;
     this._shown = key;
-    const at = newest ? flights.indexOf(newest) : -1;
-    const start = Math.max(0, Math.min(at - BEFORE, flights.length - ROWS));
     const focused = document.activeElement?.getAttribute('data-flight');
-    this._list.replaceChildren(...flights.slice(start, start + ROWS).map(flight => this._row(flight, newest, chosen)));
-    if (!flights.length) this._list.append(html('li', { class: 'quiet none' }, 'No packet to show.'));
+    this._list.replaceChildren(...rows.map(flight => this._row(flight, now, rows[rows.length - 1], chosen)));
+    if (!rows.length) this._list.append(html('li', { class: 'quiet none' }, 'No packet to show.'));
     if (focused) this._list.querySelector(`[data-flight="${focused}"]`)?.dispatchEvent(new Event('refocus'));
     if (chosen) this._showDetail(chosen.packet, hop);
     else replace(this._detail, html('p', { class: 'quiet' }, 'Choose a packet to follow it and to see its bytes.'));
   }
 
-  /** @param {Flight} flight @param {Flight | undefined} newest @param {Flight | undefined} chosen */
-  _row(flight, newest, chosen) {
+  /** @param {Flight} flight @param {number} now @param {Flight} newest @param {Flight | undefined} chosen */
+  _row(flight, now, newest, chosen) {
     const { packet } = flight;
     const [source, destination] = endsAt(packet, 0);
-    const classes = [flight === newest ? 'now' : '', flight === chosen ? 'chosen' : '', packet.drop ? 'bad' : ''];
+    const over = isOver(flight, now);
+    const classes = [flight === newest ? 'now' : '', flight === chosen ? 'chosen' : '', over && packet.drop ? 'bad' : ''];
     const button = html('button', {
       type: 'button', class: classes.join(' '), 'data-flight': flight.number,
       'aria-pressed': String(flight === chosen), click: () => this._choose(flight),
     }, icon(packet.protocol), html('span', { class: 'quiet time' }, `${(packet.t / 1000).toFixed(3)} s`),
     html('b', {}, packet.name), packet.more ? html('span', { class: 'quiet' }, ` +${packet.more.toLocaleString('en')}`) : '',
     html('span', { class: 'mono' }, `${source} → ${destination}`),
-    html('span', { class: 'outcome' }, outcome(packet)));
+    html('span', { class: 'outcome' }, over ? outcome(packet) : ''));
     button.addEventListener('refocus', () => button.focus());
     return html('li', flight === newest ? { 'aria-current': 'true' } : {}, button);
   }

@@ -46,7 +46,7 @@
 /** @typedef {{kind: 'step', t: number, number: number, of: number, title: string, say: string, ask: string, choices: string[], usage: string}} Step  without choices, but with a usage: a number is asked for */
 /** @typedef {{kind: 'predicted', t: number, step: number, said: string}} Predicted */
 /** @typedef {{kind: 'prediction', t: number, step: number, ask: string, said: string, seen: string, evidence: string, choices: string[], beliefs: string[], exercise: string}} Prediction  what became of it; each choice has the belief behind it */
-/** @typedef {{kind: 'pause', t: number, open: boolean, next: boolean, words: string[]}} Pause  whether a command can be typed, and the next step asked for; commands with a button */
+/** @typedef {{kind: 'pause', t: number, open: boolean, step: number, words: string[]}} Pause  whether a command can be typed; the step that comes, 0 if there is none to ask for; commands with a button */
 /** @typedef {{kind: 'working', t: number, what: string}} Working */
 /** @typedef {{kind: 'command', t: number, node: string, command: string}} Command */
 /** @typedef {{kind: 'output', t: number, node: string, command: string, status: number, lines: string[]}} Output */

@@ -195,7 +195,8 @@ class KernelNat:
         """Explicit rules with the sessions that they let in, and every other session."""
         now, explicit = time.monotonic(), {}
         for mapping in self._table:
-            mapping.sessions = {}
+            for session in list(mapping.sessions):
+                mapping.end(session)
             mapping.packets_out = mapping.bytes_out = mapping.packets_in = mapping.bytes_in = 0
             explicit[(mapping.protocol, mapping.external)] = mapping
         others = []
@@ -277,7 +278,7 @@ def _use(mapping: Mapping, entry: Entry, now: float) -> None:
     lifetime = _lifetime(entry)
     last_used = now - lifetime + entry.expires_in
     session = Session(entry.id, mapping, entry.remote, last_used, lifetime, entry.state)
-    mapping.sessions[entry.remote] = session
+    mapping.begin(session)
     mapping.packets_out += entry.sent[0]
     mapping.bytes_out += entry.sent[1]
     mapping.packets_in += entry.received[0]

@@ -31,7 +31,7 @@ from napt_lab.nat_node.control.server import Control, bind
 from napt_lab.nat_node.core.behavior import Endpoint, show, show_address
 from napt_lab.nat_node.core.events import describe
 from napt_lab.nat_node.core.packet import PROTOCOL_NAMES, Malformed, Packet, give_back_hop
-from napt_lab.nat_node.core.settings import Settings
+from napt_lab.nat_node.core.settings import HOSTS, Settings, changed
 from napt_lab.nat_node.core.verdict import Drop
 from napt_lab.nat_node.engines.student import channel, listing
 from napt_lab.nat_node.engines.student.channel import Frame
@@ -67,7 +67,7 @@ class StudentNode:
         rules: Iterable[Rule],
         file: Path,
     ) -> None:
-        self._external = settings.external
+        self._settings = settings
         self._file = file
         self._path = control
         self._drops: Counter[str] = Counter()
@@ -96,7 +96,8 @@ class StudentNode:
         signal.signal(signal.SIGTERM, _stop)
         signal.signal(signal.SIGINT, _stop)
         assert self._control is not None
-        announce("ready", external=show_address(self._external), translator=str(self._file))
+        external = show_address(self._settings.external)
+        announce("ready", external=external, translator=str(self._file))
         try:
             next_tick = time.monotonic()
             while True:
@@ -285,6 +286,9 @@ class StudentNode:
 
     def add_rule(self, protocol: int, external: Endpoint, internal: Endpoint) -> Described:
         """Have the translator add an explicit rule. Raises ValueError."""
+        address, hosts = internal[0], self._settings.hosts
+        if not self._settings.is_inside(address) or (hosts and address not in hosts):
+            raise ValueError(f"there is no host {show(internal)} on the inside")
         return self._about_rule("add", protocol, external, internal=show(internal))
 
     def remove_rule(self, protocol: int, external: Endpoint) -> Described:
@@ -296,8 +300,14 @@ class StudentNode:
         return int(self._request({"do": "flush"})["ended"])
 
     def change(self, changes: dict[str, str]) -> None:
-        """Ask the translator, which refuses. Raises ValueError."""
-        self._request({"do": "set", "settings": changes})
+        """Know of hosts that came later; for all else ask the translator, which refuses.
+
+        Raises ValueError.
+        """
+        if changes.keys() == {HOSTS}:
+            self._settings = changed(self._settings, changes)
+        else:
+            self._request({"do": "set", "settings": changes})
 
     def stats(self) -> dict[str, Any]:
         """Counts of the translator's rules and drops. Raises ValueError."""
@@ -306,7 +316,7 @@ class StudentNode:
         return answer | {"pid": self._worker.pid, "drops": dict(self._drops)}
 
     def _about_rule(self, verb: str, protocol: int, to: Endpoint, **more: str) -> Described:
-        name, external = PROTOCOL_NAMES[protocol], show((to[0] or self._external, to[1]))
+        name, external = PROTOCOL_NAMES[protocol], show((to[0] or self._settings.external, to[1]))
         request = {"do": verb, "protocol": name, "external": external, **more}
         rule: Described = self._request(request)["rule"]
         return rule

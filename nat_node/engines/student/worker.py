@@ -26,7 +26,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from napt_lab.nat_node.control.control_protocol import Described, answer
-from napt_lab.nat_node.core.behavior import show, show_address
+from napt_lab.nat_node.core.behavior import show_address
 from napt_lab.nat_node.core.events import describe
 from napt_lab.nat_node.core.mapping import MADE_BY
 from napt_lab.nat_node.core.packet import PROTOCOL_NAMES, TCP, Malformed, Side
@@ -289,12 +289,9 @@ class Worker:
     ) -> Described:
         """Have the student's translator add an explicit rule. Raises ValueError."""
         self._must_be_ours(external)
-        address, hosts = internal[0], self._settings.hosts
-        if not self._settings.is_inside(address) or (hosts and address not in hosts):
-            raise ValueError(f"there is no host {show(internal)} on the inside")
         outside = Endpoint(napt.external, external[1])
         rule = Rule(PROTOCOL_NAMES[protocol], outside, outside, explicit=True)
-        rule.internal = Endpoint(show_address(address), internal[1])
+        rule.internal = Endpoint(show_address(internal[0]), internal[1])
         self._must(self._call("add_rule", rule, self._times[0])[0])
         if rule not in napt.rules:
             napt.rules.add(rule)

@@ -302,7 +302,7 @@ def giving_the_oldest_port(begin):
         session = begin(sessions, *arguments)
         if getattr(session, "name", "") == "PORTS_EXHAUSTED":
             oldest = next(iter(sessions._table))
-            sessions.close(next(iter(oldest.sessions.values())), "evicted")
+            sessions.close(next(iter(oldest.sessions)), "evicted")
             session = begin(sessions, *arguments)
         return session
 
@@ -316,7 +316,7 @@ def ending_the_oldest_for_nothing(begin):
         session = begin(sessions, *arguments)
         if getattr(session, "name", "") == "PORTS_EXHAUSTED":
             oldest = next(mapping for mapping in sessions._table if mapping.protocol == _UDP)
-            for other in list(oldest.sessions.values()):
+            for other in list(oldest.sessions):
                 sessions.close(other, "evicted")
         return session
 
@@ -358,7 +358,7 @@ def any_rule_will_do(rule_for_external):
 
 def strangers_by_address(_admits):
     """The filter admits the addresses that the inside has called."""
-    return lambda _self, mapping, remote: any(remote[0] == known[0] for known in mapping.sessions)
+    return lambda _self, mapping, remote: any(remote[0] == s.remote[0] for s in mapping.sessions)
 
 
 def everyone(_admits):

@@ -331,7 +331,9 @@ def test_what_the_lab_knows_of_a_person_outlives_the_container(machine, tmp_path
     assert state.is_dir()
 
 
-@pytest.mark.parametrize("variable", ["TOPOLOGY", "LEVEL", "RULES", "TRANSLATOR"])
+@pytest.mark.parametrize(
+    "variable", ["TOPOLOGY", "LEVEL", "RULES", "TRANSLATOR", "FOLDER", "STUDENTS", "SECRET"]
+)
 def test_a_file_elsewhere_is_shown_to_the_container_alone_and_read_only(
     machine, tmp_path, variable
 ):
@@ -346,6 +348,14 @@ def test_a_file_elsewhere_is_shown_to_the_container_alone_and_read_only(
     machine.log.unlink()
     shown = machine.start("check", ENGINE="docker", **{variable: str(inside)}).given("--volume")
     assert shown == own
+
+
+def test_a_folder_of_answers_elsewhere_is_shown_as_well(machine, tmp_path):
+    machine.has_engine("docker")
+    answers = tmp_path / "submissions"
+    answers.mkdir()
+    shown = machine.start("grade", ENGINE="docker", FOLDER=str(answers)).given("--volume")
+    assert f"{answers}:{answers}:ro" in shown
 
 
 def test_without_a_terminal_none_is_asked_for(machine):

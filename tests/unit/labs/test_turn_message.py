@@ -7,7 +7,8 @@ from functools import partial
 
 import pytest
 
-from napt_lab.labs.capture.turn_message import turn_message
+from napt_lab.labs.capture.turn_message import PORT, turn_message
+from napt_lab.labs.report.capture import MESSAGES_KEPT, UDP_KEPT, Window
 from tests.packets import ethernet, tcp, udp
 
 COOKIE = 0x2112A442
@@ -63,3 +64,17 @@ def test_channel_data_is_a_datagrams_and_other_ports_are_not_turns():
     assert turn_message(over_udp(9, data)) is None
     assert turn_message(over_udp(9, stun(0x0003))) is None
     assert turn_message(bytes(60)) is None
+
+
+@pytest.mark.parametrize(("over", "others"), [(over_tcp, 1), (over_udp, UDP_KEPT)])
+def test_in_a_transfer_messages_are_kept_up_to_a_bound(over, others):
+    """Of what is no message only the first tell something (labs/report/capture.py)."""
+
+    def kept(port, payload):
+        window = Window(0, 0)
+        frames = [over(port, payload)] * (2 * MESSAGES_KEPT)
+        return sum(not window.is_more_of_the_same("relay:eth0", frame) for frame in frames)
+
+    assert kept(PORT, stun(0x0017)) == others + MESSAGES_KEPT
+    assert kept(PORT, b"a file's bytes") == others
+    assert kept(9, stun(0x0017)) == others

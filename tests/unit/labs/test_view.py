@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -177,16 +178,51 @@ def test_only_what_cannot_be_an_answer_is_told_as_that(monkeypatch):
     for error in (NotAnAnswer("type a letter, a to b"), ValueError("a fault")):
         for name, value in {
             "_watched": SimpleNamespace(do=refuse(error)),
-            "_here": SimpleNamespace(predict=refuse(error)),
+            "_here": SimpleNamespace(step=2, predict=refuse(error)),
             "_open": True,
         }.items():
             monkeypatch.setattr(live, name, value, raising=False)
         for what in ("predict", "do"):
             if isinstance(error, NotAnAnswer):
-                assert live._act(what, "x") == (False, "type a letter, a to b")
+                assert live._act(what, "x", 2) == (False, "type a letter, a to b")
             else:
                 with pytest.raises(ValueError, match="a fault"):
-                    live._act(what, "x")
+                    live._act(what, "x", 2)
+
+
+def test_what_was_clicked_at_an_earlier_step_is_refused(monkeypatch):
+    live = object.__new__(Live)
+    predicted: list[str] = []
+    ended: list[str] = []
+
+    def end(wish):
+        ended.append(wish)
+        return True
+
+    for name, value in {
+        "_watched": SimpleNamespace(),
+        "_here": SimpleNamespace(step=2, predict=predicted.append),
+        "_open": True,
+        "_prompt": None,
+        "prompt_ending": SimpleNamespace(end=end),
+    }.items():
+        monkeypatch.setattr(live, name, value, raising=False)
+    for what in ("predict", "next"):
+        assert live._act(what, "a", 1) == (False, "The lab has gone on: that was for step 1.")
+    assert (predicted, ended) == ([], [])
+    assert live._act("predict", "a", 2) == (True, "")
+    assert live._act("next", "", 2) == (True, "")
+    assert (predicted, ended) == (["a"], [""])
+
+
+def test_the_live_page_needs_no_web_framework():
+    """To import one costs a short run more than all that the page does."""
+    script = "import sys, napt_lab.labs.view.live; print(*sys.modules)"
+    imported = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "h11" in imported
+    assert "aiohttp" not in imported
 
 
 def test_hostile_text_cannot_end_the_data(tmp_path):

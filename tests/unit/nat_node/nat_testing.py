@@ -224,11 +224,11 @@ def check_table(translator: Translator) -> None:
     """Both directories agree, no port is given twice, and nothing is counted wrongly."""
     table, settings = translator.table, translator.settings
     mappings = list(table)
-    sessions = [session for mapping in mappings for session in mapping.sessions.values()]
+    sessions = [session for mapping in mappings for session in mapping.sessions]
     sharing = settings.mapping.looser(settings.filtering)
 
     _same_ends(table, mappings, sharing, settings.ports)
-    assert len(table._outgoing) == len(table._incoming) == len(sessions) <= settings.session_limit
+    assert len(table._outgoing) == len(sessions) <= settings.session_limit
     for session in sessions:
         mapping = session.mapping
         assert table.outgoing(mapping.protocol, mapping.internal, session.remote) is session
@@ -289,7 +289,7 @@ def check_table(translator: Translator) -> None:
 
 def check_flows(translator: Translator, flows: FlowCache) -> None:
     """The fast path has flows of living sessions only."""
-    living = {session for mapping in translator.table for session in mapping.sessions.values()}
+    living = {session for mapping in translator.table for session in mapping.sessions}
     for side in (flows.inside, flows.outside):
         for flow in (*side.tcp.values(), *side.udp.values()):
             assert flow.session in living, "a flow outlived its session"
@@ -325,7 +325,7 @@ def assert_empty(translator: Translator) -> None:
     table, sessions = translator.table, translator.sessions
     shared = table.ports._shared
     for holder in (
-        table._by_internal, table.ports, table._outgoing, table._incoming, table._addresses,
+        table._by_internal, table.ports, table._outgoing, table._addresses,
         table.ports._taken, table.ports._of_host, sessions.by_host, sessions.deadlines,
         sessions.half_open,
         sessions.half_open._by_host, translator.fragments, translator.fragments._taken,

@@ -48,9 +48,12 @@ class Changing(Nat):
         table = self.translator.table
         mappings = list(table)
         assert len(table) == len(table.ports) == len(mappings)
-        sessions = {s for mapping in mappings for s in mapping.sessions.values()}
-        assert len(table._outgoing) == len(table._incoming) == len(sessions)
+        sessions = {s for mapping in mappings for s in mapping.sessions}
+        assert len(table._outgoing) == len(sessions)
         for session in sessions:
+            mapping, remote = session.mapping, session.remote
+            assert table.outgoing(mapping.protocol, mapping.internal, remote) is session
+            assert table.incoming(mapping.protocol, mapping.external, remote) is session
             assert session.look_again_at is not None
             assert session.look_again_at <= session.deadline
 
@@ -128,7 +131,7 @@ def test_times_hold_for_what_there_is():
     nat.wait(10)
     assert nat.sessions == 0
     nat.begin(memoryview(records))
-    assert {s.lifetime for m in nat.rules for s in m.sessions.values()} == {10.0, 20.0}
+    assert {s.lifetime for m in nat.rules for s in m.sessions} == {10.0, 20.0}
     nat.change(udp_idle=50.0)
     assert nat.wait(30) == []
     assert nat.sessions == 1  # of what was longer, the end comes later
@@ -232,7 +235,7 @@ def test_leases_and_explicit_rules_stay():
     assert nat.outside(tcp(f"{SERVER}:1", f"{EXTERNAL}:8080"))
     nat.change(mapping=APD, filtering=AD)
     assert nat.outside(tcp(f"{OTHER}:1", f"{EXTERNAL}:8080"))
-    assert [session.state for session in rule.sessions.values()] == [TcpState.OPENING_IN] * 2
+    assert [session.state for session in rule.sessions] == [TcpState.OPENING_IN] * 2
     nat.remove_rule(6, 8080)
     nat.wait(8000)
     assert_empty(nat.translator)

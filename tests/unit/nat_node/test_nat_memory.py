@@ -66,7 +66,7 @@ def picture(table):
         (
             m.serial, m.protocol, m.internal, m.external, m.remote, m.created, m.explicit,
             m.made_by, m.first_remote,
-            tuple((s.serial, s.remote, s.state, s.lifetime) for s in m.sessions.values()),
+            tuple((s.serial, s.remote, s.state, s.lifetime) for s in m.sessions),
         )
         for m in table
     ]  # fmt: skip
@@ -215,7 +215,7 @@ def test_a_time_that_is_yet_to_come_is_now():
     nat = busy()
     nat.now -= 1
     table = restored(nat, records_of(nat))
-    sessions = [session for mapping in table for session in mapping.sessions.values()]
+    sessions = [session for mapping in table for session in mapping.sessions]
     assert sessions
     assert {session.last_used for session in sessions} == {nat.now}
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from napt_lab.nat_node.core.behavior import show
-from napt_lab.nat_node.core.ports import PortPool
+from napt_lab.nat_node.core.packet import UDP
+from napt_lab.nat_node.core.ports import HeldPorts, PortPool
 from napt_lab.nat_node.core.settings import PortAssignment
 from napt_lab.nat_node.core.verdict import Drop
 from tests.packets import ping, split, tcp, udp
@@ -144,6 +145,20 @@ def test_a_port_that_was_left_is_held_where_anyone_may_send_to_it(make):
         exempt.wait(300)
         exempt.out(out[make](BOB, 6))
         exempt.out(out[make](BOB, 7))
+
+
+def test_a_port_that_an_explicit_rule_had_meanwhile_is_held_from_the_end_of_that_rule():
+    port, other = (1, 2000), (1, 2001)
+    held = HeldPorts(120)
+    held.hold(UDP, port, 0.0)
+    held.hold(UDP, other, 10.0)
+    held.hold(UDP, port, 60.0)
+    held.hold(UDP, port, 60.0)
+    assert (len(held), held.count.total()) == (2, 2)
+    held.release(130.0)
+    assert ((UDP, port) in held, (UDP, other) in held) == (True, False)
+    held.release(180.0)
+    assert (len(held), held.count.total()) == (0, 0)
 
 
 def test_tcp_ports_are_held_by_the_closing_hold_alone():

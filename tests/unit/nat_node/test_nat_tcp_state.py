@@ -115,7 +115,7 @@ def test_states(segments, state):
         )
         assert len(passed) == 1
     assert now.name == state
-    (session,) = nat.rules[0].sessions.values()
+    (session,) = nat.rules[0].sessions
     assert session.state.name == state
 
 
