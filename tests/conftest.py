@@ -8,8 +8,10 @@ The plugin that others use for their tests does it: labs/pytest_plugin/.
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     for marker in item.iter_markers("network"):
         item.add_marker(getattr(pytest.mark, pytest_plugin.NAME)(*marker.args, **marker.kwargs))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    """Of several workers one compiles a module; the others wait for it, and find it compiled."""
+    if not isinstance(collector, pytest.Module):
+        yield
+        return
+    with collector.path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -195,6 +195,7 @@ class _Addresses:
         return str(block[0] + 256 * number).rpartition(".")[0]
 
 
+@functools.cache
 def _kind(word: str) -> _Addresses | tuple[str, ...]:
     """What may take the place of a word. Raises ValueError if nothing is known."""
     try:

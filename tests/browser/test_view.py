@@ -367,7 +367,7 @@ def test_ten_thousand_packets_do_not_stutter(chromium, tmp_path):
     report = write_many(tmp_path, 10_000)
     with chromium.page(1280, 900) as page:
         page.open(report.as_uri())
-        took, under_way = move_through(page, 100)
+        took, under_way = move_through(page, 40)
         print(f"10,000 packets: {took * 1000:.1f} ms of processor time a moment, drawing included")
         assert under_way >= 5
         assert 0 < took < 0.05

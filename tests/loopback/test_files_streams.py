@@ -22,7 +22,7 @@ from tests.server_program import DEADLINE
 from tests.waiting import wait_until
 
 MEGABYTE = 1_000_000
-LARGE = int(os.environ.get("NAPT_LAB_LARGE", "300")) * MEGABYTE
+LARGE = int(os.environ.get("NAPT_LAB_LARGE", "128")) * MEGABYTE
 PATIENCE = 10 + LARGE / (10 * MEGABYTE)  # seconds, for one transfer of it
 
 

@@ -11,7 +11,6 @@ from shlex import quote
 
 import pytest
 import yaml
-from Kathara.parser.netkit.LabParser import LabParser
 
 from napt_lab.labs.export import boot, export
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
@@ -102,6 +101,8 @@ def kathara(topology, folder, interface, *, cluster):
     `cluster`: each device has an eth0 and a default route to the cluster's network as well.
     """
     export(topology, "kathara", "napt-lab", folder)
+    from Kathara.parser.netkit.LabParser import LabParser  # slow, and only one test needs it
+
     lab = LabParser.parse(str(folder))
     wires = [*lab.links, "cluster"]
     containers = Containers(folder, [*lab.machines, *wires])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from napt_lab.topologies.network import own_programs
 from napt_lab.topologies.network.build_error import ProgramLost
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
@@ -40,6 +41,18 @@ def test_each_is_shown_with_its_words_on_its_node():
         wrong.await_end()
         assert wrong.status == 2
         assert "'x' is not a port" in str(wrong.obituary())
+
+
+def test_what_is_typed_by_its_short_name_comes_from_there_as_well():
+    with Network(load(TOPOLOGIES / "two-sites.yaml")) as net:
+        (files,) = net["files"].processes
+        typed = net["alice"].start(["web-server", "--port", "8000"])
+        typed.wait_for("ready")
+        assert parent(typed.pid) == parent(files.pid)
+        words = own_programs.launched("web-server", ["--port", "8000"])
+        shown = Path(f"/proc/{typed.pid}/cmdline").read_bytes()
+        assert shown.rstrip(b"\0") == " ".join(words).encode()
+        assert Path(f"/proc/{typed.pid}/cwd").readlink() == net["alice"].home
 
 
 def test_a_program_may_have_more_words_than_a_message_has_room_for():

@@ -118,7 +118,8 @@ def test_small(number): assert number < 1000
 @given(strategies.booleans())
 def test_all(it): pass
 """
-    done = run(tmp_path, {"test_theirs.py": tests}, "--hypothesis-show-statistics")
+    options = ("-p", "hypothesispytest", "--hypothesis-show-statistics")
+    done = run(tmp_path, {"test_theirs.py": tests}, *options)
     assert their_project.counts(done) == "1 failed, 1 passed", done.stdout + done.stderr
     assert "number=1000" in done.stdout.replace("n=1000", "number=1000")
     assert "test_theirs.py::test_all:" in done.stdout

@@ -13,7 +13,8 @@ from pathlib import Path
 # Where the package is installed, pytest finds the plugin by itself.
 INSTALLED = bool(metadata.entry_points(group="pytest11", name="napt_lab"))
 LOADED = [] if INSTALLED else ["-p", "napt_lab.labs.pytest_plugin.plugin"]
-PYTEST = ["-m", "pytest", *LOADED, "-p", "no:cacheprovider"]
+# At its end, hypothesis' own plugin takes a processor 0.2 s to import what no other test needs.
+PYTEST = ["-m", "pytest", *LOADED, "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
 # With a folder of its own for temporary files it does not tidy up after earlier runs.
 SETTINGS = """\
 [pytest]

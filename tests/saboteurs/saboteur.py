@@ -31,7 +31,7 @@ the setting's parent as well, and a text exactly once.
 from __future__ import annotations
 
 import compileall
-import importlib
+import importlib.util
 import json
 import os
 import py_compile
@@ -48,6 +48,7 @@ import yaml
 
 from tests import installed
 from tests.saboteurs import planting
+from tests.saboteurs.planted import anything
 
 PACKAGE = "napt_lab"
 DEADLINE = 120.0  # seconds, for a lab that takes four on an idle machine
@@ -77,6 +78,8 @@ class Edit:
         )
         path.unlink()  # all copies share this file
         path.write_text(source.replace(self.text, self.replacement), encoding="utf-8")
+        if path.suffix == ".py":
+            Path(importlib.util.cache_from_source(str(path))).unlink()
 
 
 class Patch:
@@ -152,6 +155,10 @@ class Setting:
 
 Fault = Edit | Patch | Setting
 
+# No verdict depends on report.html (a page that fails costs only the page), and it takes a third
+# of a run's time. tests/network/test_lab_*.py have it written.
+NO_REPORT = Patch("napt_lab.labs.running.runner:_write_report", anything.nothing)
+
 
 @dataclass(frozen=True, slots=True)
 class Saboteur:
@@ -223,8 +230,8 @@ def copy_source(root: Path) -> Path:
     here = Path(__file__).parent
     shutil.copy(planting.__file__, root / "sitecustomize.py")
     shutil.copytree(here / "planted", root / "planted", ignore=shutil.ignore_patterns("__py*"))
-    # Not by time of change: a fault may be put in within the same second.
-    mode = py_compile.PycInvalidationMode.CHECKED_HASH
+    # An edit deletes what was compiled, so that no process need compare it with the source.
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
     compileall.compile_dir(package, quiet=2, invalidation_mode=mode)
     return root
 
@@ -241,6 +248,7 @@ def run_lab(lab: str, source: Path, folder: Path, saboteur: Saboteur | None = No
     """
     root = folder / "copy"
     copy(source, root)
+    NO_REPORT.apply(root)
     command = [sys.executable, "-m", "napt_lab.labs", "lab", lab]
     if saboteur is not None:
         for fault in saboteur.faults:

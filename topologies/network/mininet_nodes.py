@@ -24,7 +24,7 @@ class LabNode(MininetNode):  # type: ignore[misc]  # Mininet has no types
     def startShell(self, **_options: Any) -> None:  # noqa: N802  # Mininet's name
         """Make the namespaces, without a shell."""
         self.holder = subprocess.Popen(
-            ["mnexec", "-cnp", "sleep", "infinity"],
+            ["mnexec", "-np", "sleep", "infinity"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C at a prompt must not end the node

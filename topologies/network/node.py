@@ -27,6 +27,7 @@ from napt_lab.topologies.network.processes import (
     EventLog,
     NodeProgram,
     Process,
+    Started,
     Tell,
     start,
 )
@@ -111,10 +112,12 @@ class Node:
         self._check_words(argv)
         argv = own_programs.renamed(argv) or argv
         folder = folder or self.home
+        usual = environment is None  # else Python may be told what the nursery was not
         environment = self.environment if environment is None else environment
         self._check_program(argv[0], folder, environment.get("PATH", os.defpath))
         with interrupt_waits(), self._limits.calls():
-            started = start([*self.entry, *argv], environment, str(folder))
+            begin = self._begin if usual else self._begin_by_exec
+            started = begin(argv, environment, str(folder))
             return self._keep(Command(self.name, argv, started, name=name, ready=ready, tell=tell))
 
     def run(self, argv: Sequence[str], *, timeout: float = 30.0) -> Completed:
@@ -126,12 +129,8 @@ class Node:
     def start_program(self, argv: Sequence[str], *, name: str) -> NodeProgram:
         """Start a node program (JSON lines on stdout), named `name` in the event log."""
         argv = own_programs.renamed(argv) or argv
-        where = self.environment, str(self.home)
         with interrupt_waits(), self._limits.calls():
-            if self._nursery is not None and own_programs.is_ours(argv):
-                started = self._nursery.start(self.pid, argv, *where)
-            else:
-                started = start([*self.entry, *argv], *where)
+            started = self._begin(argv, self.environment, str(self.home))
             return self._keep(NodeProgram(self.name, argv, started, name=name, log=self._log))
 
     def _check_words(self, argv: object) -> None:
@@ -148,6 +147,18 @@ class Node:
                 raise TypeError(
                     f"{self.name}: {word!r} in {argv!r} is not a text; write {str(word)!r}"
                 )
+
+    def _begin(self, argv: Sequence[str], environment: Mapping[str, str], folder: str) -> Started:
+        """Start a program: one of our own, also under its short name, from the nursery."""
+        words = own_programs.words_of(argv)
+        if self._nursery is None or words is None:
+            return self._begin_by_exec(argv, environment, folder)
+        return self._nursery.start(self.pid, words, environment, folder)
+
+    def _begin_by_exec(
+        self, argv: Sequence[str], environment: Mapping[str, str], folder: str
+    ) -> Started:
+        return start([*self.entry, *argv], environment, folder)
 
     def _check_program(self, word: str, folder: Path, path: str) -> None:
         """mnexec would say that there is no such program by status 1, as programs say no."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from napt_lab.topologies.sandbox.sandbox import RUN_DIRECTORY
@@ -58,9 +58,16 @@ def program(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
-def is_ours(argv: Sequence[str]) -> bool:
-    """Whether these words are such as `program` gives."""
-    return list(argv[:3]) == program("")[:3]
+def launched(name: str, arguments: Iterable[str] = ()) -> list[str]:
+    """The words that run the program with this short name as if it were typed."""
+    return program("napt_lab.topologies.network.launch", COMMANDS[name], *arguments)
+
+
+def words_of(argv: Sequence[str]) -> list[str] | None:
+    """The words of `program` for a command that runs one of ours: these, or by its short name."""
+    if list(argv[:3]) == program("")[:3]:
+        return list(argv)
+    return launched(argv[0], argv[1:]) if argv[0] in COMMANDS else None
 
 
 def environment() -> dict[str, str]:
@@ -86,9 +93,9 @@ def install(folder: Path = FOLDER) -> None:
     """
     folder.mkdir(exist_ok=True)
     (folder / ".curlrc").write_text("no-progress-meter\n", encoding="utf-8")
-    for name, module in COMMANDS.items():
+    for name in COMMANDS:
         script = folder / name
-        words = shlex.join(program("napt_lab.topologies.network.launch", module))
+        words = shlex.join(launched(name))
         script.write_text(f'#!/bin/sh\nexec {words} "$@"\n', encoding="utf-8")
         script.chmod(0o755)
 

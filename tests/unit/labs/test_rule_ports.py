@@ -18,7 +18,6 @@ OF_LEVELS = {
     "two-sites-pcp.yaml": {"napt_a": [PORT, KEPT_PORT]},
     "level-9h.yaml": {"napt_a": [PORT], "cgn": [PORT]},
 }
-EXERCISES = [case for level in LEVELS for each in series(level) for case in cases(each)]
 STUDENTS = [None, *(Student.of(f"student-{n}", b"only for this test") for n in range(20))]
 
 
@@ -38,7 +37,7 @@ def test_the_rules_of_a_level_have_ports_of_their_own(file):
 @pytest.mark.parametrize("student", STUDENTS, ids=lambda student: student and student.id)
 def test_the_rules_of_an_answer_have_ports_of_their_own(student):
     looked_at = set()
-    for path in {exercise.path for exercise in EXERCISES}:
+    for path in (exercise.path for level in LEVELS for exercise in series(level)):
         for exercise in cases(load(path, student)) if student is None else [load(path, student)]:
             pool = pools(exercise.topology())
             for answer in (exercise.solution, *(each.answer for each in exercise.mistakes)):

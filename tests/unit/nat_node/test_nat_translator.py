@@ -326,11 +326,11 @@ def test_by_default_one_host_cannot_take_every_port(make, behavior):
     templates = {host: make(f"{host}:1", WEB) for host in (ALICE, BOB)}
 
     def send(host, port):
-        packet = bytearray(templates[host])  # scapy takes long to make 65,535
+        packet = bytearray(templates[host])  # scapy takes long to make so many
         packet[20:22] = port.to_bytes(2, "big")
         return translator.receive(packet, INSIDE, 1000.0)
 
-    for port in range(1, 65536):
+    for port in range(1, 20_000):  # a limit that holds for thousands holds for the rest
         last = send(ALICE, port)
     assert last.drop is Drop.HOST_LIMIT
     assert len(translator.table) == 16_384
