@@ -102,7 +102,7 @@ class Exam:
         return None, self.fate(sender, probe, since, told)
 
     def await_at(
-        self, where: str, test: Callable[[Captured], bool], since: int, wait: float = WAIT
+        self, where: str, test: Callable[[Captured], bool], since: int, *, wait: float = WAIT
     ) -> Captured | None:
         """The first packet to come in at `where`; None if there is none within `wait` seconds."""
         try:
@@ -230,6 +230,7 @@ class Exam:
         kind: int,
         code: int | None = None,
         since: int = 0,
+        *,
         wait: float = WAIT,
     ) -> Packet | None:
         """An ICMP error that came to `sender` and quotes `probe`."""
@@ -242,7 +243,7 @@ class Exam:
             # Identification and offset: an error about another piece of a datagram is another's.
             return right and packet.quoted.raw[4:8] == probe.data[4:8]
 
-        found = self.await_at(sender.where, is_it, since, wait)
+        found = self.await_at(sender.where, is_it, since, wait=wait)
         return None if found is None else read(found)
 
     # -- UDP ----------------------------------------------------------------------------------

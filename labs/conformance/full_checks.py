@@ -66,7 +66,7 @@ def _fill(t: Exam) -> Full:
     test = carries(probe)
     came = t.testbed.wire.captured(server.where, lambda c: not c.outgoing and test(c), since=since)
     seen = "the ninth passed" if came else t.fate(two, probe, since, log)
-    told = t.error_about(two, probe, UNREACHABLE, None, since, TELLING)
+    told = t.error_about(two, probe, UNREACHABLE, None, since, wait=TELLING)
     drops = [e for e in t.testbed.net.log.since(log) if e.name == "drop"]
     reasons = [str(e.fields["reason"]) for e in drops if e.node == t.napt("small").node.name]
     # From outside: from inside one that is gone would be made again.
@@ -192,8 +192,8 @@ def use_up(t: Exam, greedy: str, limit: int) -> tuple[int, str]:
 
 
 def rate_is_limited(t: Exam) -> None:
-    """Of many new sessions of one host at once, not all leave."""
-    greedy, server = t.host("x3"), t.host("y2")
+    """Of many new sessions of one host, which no other row uses, not all leave at once."""
+    greedy, server = t.host("b2"), t.host("y2")
     since = t.testbed.wire.mark()
     probes = [
         UdpFlow(t, greedy, t.testbed.port(), server, t.testbed.port()).outward()

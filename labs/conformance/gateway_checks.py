@@ -118,7 +118,7 @@ def knows_when_to_be_silent(t: Exam) -> None:
     must_be_told(t, inside, some_datagram(t, inside, outside, LAST_HOP), TIME_EXCEEDED, 0)
     flow.send()
     for probe, kind in silent:
-        if t.error_about(inside, probe, kind, None, since, 0) is not None:
+        if t.error_about(inside, probe, kind, None, since, wait=0) is not None:
             raise Violation(f"{probe.what} was answered by an error")
     t.observe("about ICMP errors and later fragments that died likewise: silence")
 
@@ -169,23 +169,24 @@ def no_information_reply(t: Exam) -> None:
         since = t.testbed.wire.mark()
         inside.send(Probe(request, data[:8], "information request"))
         inside.send(control)
-        if not _came_from(t, inside, address, control.mark, since):
+        if not _came_from(t, inside, address, control.mark, since, wait=WAIT):
             raise NotProbed(f"{address} does not even answer a ping")
         t.require(
-            not _came_from(t, inside, address, data[:8], since, 0),
+            not _came_from(t, inside, address, data[:8], since, wait=0),
             f"no reply from {address}, where the ping after it has one",
             f"{address} answered it",
         )
 
 
 def _came_from(
-    t: Exam, receiver: Host, source: str, mark: bytes, since: int, wait: float = WAIT
+    t: Exam, receiver: Host, source: str, mark: bytes, since: int, *, wait: float
 ) -> bool:
     """Whether something with this mark has come from this address."""
-    found = t.await_at(
-        receiver.where, lambda c: c.packet.source == source and mark in c.data, since, wait
-    )
-    return found is not None
+
+    def is_it(captured: Captured) -> bool:
+        return captured.packet.source == source and mark in captured.data
+
+    return t.await_at(receiver.where, is_it, since, wait=wait) is not None
 
 
 def other_messages_do_not_pass(t: Exam) -> None:
