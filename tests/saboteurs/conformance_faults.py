@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from napt_lab.labs.capture.packets import ACK, ECHO, FIN, SYN
+from napt_lab.nat_node.core.tcp_state import TcpState
 from tests.saboteurs.planted import anything, gateway, headers, icmp, rules, translator
 from tests.saboteurs.saboteur import Patch
 
@@ -25,15 +27,17 @@ class Fault:
     red: Mapping[str, str]
     keys: Mapping[str, object] | None = None
     planted: Patch | None = None
-    also: Patch | None = None
+    also: Patch | None = None  # where two guard against the same, the other one
 
     @property
-    def patches(self) -> tuple[Patch, ...]:
-        """What is planted."""
-        return tuple(patch for patch in (self.planted, self.also) if patch is not None)
+    def patches(self) -> list[Patch]:
+        """All that is planted."""
+        return [patch for patch in (self.planted, self.also) if patch is not None]
 
 
-SETTINGS = (
+Faults = tuple[Fault, ...]
+
+SETTINGS: tuple[Faults, ...] = (
     (
         Fault(
             # With a mapping for each remote endpoint, a peer inside knows an external endpoint by
@@ -112,10 +116,8 @@ ERRORS, SESSIONS = f"{CORE}.icmp_errors:IcmpErrors", f"{CORE}.sessions:Sessions"
 ADMITS, SET_UP = f"{CORE}.table:Table.admits", f"{NODE}:set_up"
 FORWARD = "napt_lab.nat_node.fast_path.flow_cache:Flows.forward"
 NEW_FLOW = "napt_lab.nat_node.fast_path.flow_cache:Flow.__init__"
-FIN, SYN, ACK = 0x01, 0x02, 0x10
-ECHO_REQUEST = 8
-OPENING, ESTABLISHED = 0, 2
-RESET, REFUSED = 6, 7
+OPENING, ESTABLISHED = TcpState.OPENING_OUT, TcpState.ESTABLISHED
+HALF_CLOSED = TcpState.HALF_CLOSED_OUT, TcpState.HALF_CLOSED_IN
 
 #: What is awaited in vain need not be awaited for as long as a user would.
 IMPATIENT = (
@@ -130,7 +132,7 @@ def chosen_otherwise(setting: str, value: object) -> Patch:
     return Patch(f"{TRANSLATOR}.__init__", translator.set_otherwise, setting, value)
 
 
-PLANTED = (
+PLANTED: tuple[Faults, ...] = (
     (
         Fault(
             # The limit, its number, and that each protocol has its own: all need a limit.
@@ -146,9 +148,7 @@ PLANTED = (
         Fault(
             "a-napt-is-two-hops",
             {"3022.TTL": "at napt_main:"},
-            planted=Patch(
-                "napt_lab.nat_node.engines.python_engine:give_back_hop", anything.nothing
-            ),
+            planted=Patch(f"{NODE}:give_back_hop", anything.nothing),
         ),
         Fault(
             # The rows that send a later fragment first, from outside and from inside.
@@ -175,7 +175,7 @@ PLANTED = (
         Fault(
             "only-echo-is-a-query",
             {"5508.REQ-1-timestamp": "icmp-unsupported"},
-            planted=Patch(f"{CORE}.translator:ICMP_QUERIES", anything.instead, [ECHO_REQUEST]),
+            planted=Patch(f"{CORE}.translator:ICMP_QUERIES", anything.instead, [ECHO]),
         ),
         Fault(
             "damaged-quotations-pass",
@@ -272,12 +272,7 @@ PLANTED = (
             planted=Patch(f"{ERRORS}._outbound", icmp.only_from_the_receiver),
         ),
         Fault(
-            "pings-from-outside-are-not-answered",
-            {"5508.REQ-10a3": "24.9.3.7 is silent to y1"},
-            planted=Patch(f"{CORE}.icmp:answer_echo", icmp.refusing_pings_from_outside),
-        ),
-        Fault(
-            # The gateway's kernel would drop such a packet as well.
+            # The gateway's kernel drops such packets as well.
             "source-routes-leave",
             {"5508.REQ-10b3": "left napt_main:wan0"},
             planted=Patch(f"{PACKET}.has_source_route", anything.giving, False),
@@ -318,7 +313,9 @@ PLANTED = (
         Fault(
             "closed-is-like-opening",
             {"7857.2-closed": "was let through"},
-            planted=Patch(f"{CORE}.sessions:OVER", anything.instead, [RESET, REFUSED]),
+            planted=Patch(
+                f"{CORE}.sessions:OVER", anything.instead, [TcpState.RESET, TcpState.REFUSED]
+            ),
         ),
         Fault(
             # The mapping and its filter: UDP is let in by what TCP has opened.
@@ -472,7 +469,7 @@ PLANTED = (
             "opening-is-like-established",
             {"7857.2.1": "was let through"},
             planted=Patch(
-                f"{CORE}.sessions:STEADY", anything.instead, [OPENING, ESTABLISHED, 3, 4]
+                f"{CORE}.sessions:STEADY", anything.instead, [OPENING, ESTABLISHED, *HALF_CLOSED]
             ),
         ),
         Fault(
@@ -575,7 +572,7 @@ PLANTED = (
     ),
     (
         Fault(
-            # What is refused keeps UDP's mapping, and TCP's.
+            # What is refused keeps UDP's mapping, and TCP's. Without a filter no UDP is refused.
             "what-is-dropped-keeps-a-rule",
             {"7857.7": "was let through", "7857.7-TCP": "was let through"},
             {"filtering": "address-dependent"},
@@ -630,6 +627,11 @@ PLANTED = (
             planted=Patch(f"{CORE}.ports:PortPool.choose", rules.leaving_out, 40007),
         ),
         Fault(
+            "pings-from-outside-are-not-answered",
+            {"5508.REQ-10a3": "24.9.3.7 is silent to y1"},
+            planted=Patch(f"{CORE}.icmp:answer_echo", icmp.refusing_pings_from_outside),
+        ),
+        Fault(
             "a-flood-of-fragments-stops-the-others",
             {"4787.REQ-14a": "in pieces"},
             planted=Patch(f"{CORE}.fragments:Fragments.first", headers.losing_who_comes_in_a_flood),
@@ -648,7 +650,7 @@ PLANTED = (
 )
 
 #: These disturb most rows, or could be disturbed by them: only their own rows are tried.
-PLANTED_FOR_FEW = (
+PLANTED_FOR_FEW: Faults = (
     Fault(
         # UDP and TCP.
         "a-client-finds-another-mapping",

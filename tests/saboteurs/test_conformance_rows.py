@@ -91,8 +91,8 @@ def test_faults_in_the_translator(pristine, tmp_path):
         root = sabotaged(pristine, tmp_path / faults[0].name, [*IMPATIENT, *patches])
         return examine(root, *options("--set", keys), *options("--only", only))
 
-    runs = [(faults, ()) for faults in PLANTED]
-    runs.append((PLANTED_FOR_FEW, [row for fault in PLANTED_FOR_FEW for row in fault.red]))
+    few = [row for fault in PLANTED_FOR_FEW for row in fault.red]
+    runs = [*((faults, []) for faults in PLANTED), (PLANTED_FOR_FEW, few)]
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         examined = list(pool.map(work, runs))
     for (faults, only), rows in zip(runs, examined, strict=True):
