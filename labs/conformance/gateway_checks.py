@@ -137,6 +137,7 @@ def errors_are_limited(t: Exam) -> None:
         is_ours = about is not None and about.source_port == source[1]
         return packet.icmp == (TIME_EXCEEDED, 0) and is_ours
 
+    t.await_at(inside.where, is_error, since)
     found = await_all(
         t.testbed.wire, inside.where, is_error, lambda seen: len(seen) >= BURST, since, SETTLED
     )

@@ -119,7 +119,7 @@ NEW_FLOW = "napt_lab.nat_node.fast_path.flow_cache:Flow.__init__"
 OPENING, ESTABLISHED = TcpState.OPENING_OUT, TcpState.ESTABLISHED
 HALF_CLOSED = TcpState.HALF_CLOSED_OUT, TcpState.HALF_CLOSED_IN
 
-#: What is awaited in vain need not be awaited for as long as a user would.
+#: What does not come need not be awaited for as long as a user would.
 IMPATIENT = (
     Patch("napt_lab.labs.conformance.exam:WAIT", anything.instead, 2.0),
     Patch("napt_lab.labs.conformance.exam:Exam.await_at", anything.default, "wait", 2.0),
@@ -234,11 +234,11 @@ PLANTED: tuple[Faults, ...] = (
         ),
         Fault(
             # The other row has a flood before the fragments that come in order.
-            "who-begins-with-the-first-fragment-is-lost",
+            "fragments-in-order-are-lost",
             {"4787.REQ-14": "in pieces", "4787.REQ-14a": "in pieces"},
             planted=Patch(
                 f"{CORE}.fragments:Fragments.first",
-                headers.losing_who_begins_with_the_first_fragment,
+                headers.losing_fragments_in_order,
             ),
         ),
         Fault(
@@ -435,7 +435,7 @@ PLANTED: tuple[Faults, ...] = (
         ),
         Fault(
             # All six rows ask which filter there is.
-            "only-whom-the-inside-has-called",
+            "only-endpoints-that-were-called",
             {
                 "4787.REQ-8": "filtering is address-and-port-dependent",
                 "4787.REQ-8a": "but it is address-and-port-dependent",
@@ -444,7 +444,7 @@ PLANTED: tuple[Faults, ...] = (
                 "5780.4.4": "but it is address-and-port-dependent",
                 "6888.REQ-7": "filtering is address-and-port-dependent",
             },
-            planted=Patch(ADMITS, rules.only_whom_it_has_called),
+            planted=Patch(ADMITS, rules.only_called_endpoints),
         ),
         Fault(
             # UDP, TCP and queries.
@@ -484,13 +484,13 @@ PLANTED: tuple[Faults, ...] = (
         ),
         Fault(
             # All that come in by an explicit rule: from outside, from inside, by one asked for.
-            "explicit-rules-admit-nobody",
+            "explicit-rules-admit-none",
             {
                 "5382.REQ-2-inbound": "died there: filtered",
                 "5382.REQ-8-rule": "died there: filtered",
                 "6888.REQ-9": "died there: filtered",
             },
-            planted=Patch(ADMITS, rules.nobody_by_explicit_rules),
+            planted=Patch(ADMITS, rules.not_by_explicit_rules),
         ),
         Fault(
             "ip-options-are-removed",
@@ -634,7 +634,7 @@ PLANTED: tuple[Faults, ...] = (
         Fault(
             "a-flood-of-fragments-stops-the-others",
             {"4787.REQ-14a": "in pieces"},
-            planted=Patch(f"{CORE}.fragments:Fragments.first", headers.losing_who_comes_in_a_flood),
+            planted=Patch(f"{CORE}.fragments:Fragments.first", headers.losing_fragments_in_a_flood),
         ),
         Fault(
             "options-in-quotations-are-not-skipped",

@@ -152,7 +152,7 @@ def letting_out_what_it_cannot_translate(decide):
     return decided
 
 
-def losing_who_begins_with_the_first_fragment(first):
+def losing_fragments_in_order(first):
     """The later fragments from outside do not follow a first one for which none has waited."""
 
     def noted(fragments, original, verdict, now):
@@ -164,7 +164,7 @@ def losing_who_begins_with_the_first_fragment(first):
     return noted
 
 
-def losing_who_comes_in_a_flood(first):
+def losing_fragments_in_a_flood(first):
     """While many fragments wait, no later fragment follows its first one."""
 
     def noted(fragments, original, verdict, now):

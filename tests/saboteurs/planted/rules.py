@@ -46,7 +46,7 @@ def leaving_out(choose, left_out):
 # ── who gets in ────────────────────────────────────────────────────────────────────────────
 
 
-def only_whom_it_has_called(admits):
+def only_called_endpoints(admits):
     """The filter admits the endpoints that the inside has called."""
 
     def admitted(table, mapping, remote):
@@ -56,8 +56,8 @@ def only_whom_it_has_called(admits):
     return admitted
 
 
-def nobody_by_explicit_rules(admits):
-    """Explicit rules admit nobody."""
+def not_by_explicit_rules(admits):
+    """Explicit rules admit no remote endpoint."""
     return lambda table, mapping, remote: not mapping.explicit and admits(table, mapping, remote)
 
 
