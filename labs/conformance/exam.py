@@ -102,7 +102,7 @@ class Exam:
         return None, self.fate(sender, probe, since, told)
 
     def await_at(
-        self, where: str, test: Callable[[Captured], bool], since: int, wait: float = WAIT
+        self, where: str, test: Callable[[Captured], bool], since: int, *, wait: float = WAIT
     ) -> Captured | None:
         """The first packet to come in at `where`; None if there is none within `wait` seconds."""
         try:
@@ -121,15 +121,18 @@ class Exam:
     def refused(
         self, sender: Host, probe: Probe, receiver: Host, control: Probe, by: Host | None = None
     ) -> str:
-        """Send it, and the control after it (`by` another host). Violation if it arrives.
+        """Send it, then the control (`by` another host). Violation unless the NAPT drops the first.
 
-        Returns where and why it died.
+        What leaves the NAPT may be stopped by a router behind it; that is no refusal. Returns where
+        and why it died.
         """
         since, told = self.testbed.wire.mark(), self.testbed.net.log.mark()
         came = self.let_in(sender, probe, receiver, control, by)
         if came is not None:
             raise Violation(f"{probe.what} was let through to {receiver.name}: {came}")
         died = self.fate(sender, probe, since, told)
+        if self._departure(self._on_the_way(sender, probe), probe, since) is not None:
+            raise Violation(died)
         self.observe(f"{died}; the control sent after it passed")
         return died
 
@@ -155,17 +158,23 @@ class Exam:
     def fate(self, sender: Host, probe: Probe, since: int, told: int) -> str:
         """Where a packet was stopped on its way. NotProbed if it never reached the NAPT."""
         napt = self._on_the_way(sender, probe)
-        entry, exits = napt.outside, (napt.inside, napt.outside)
-        if sender.site is not None:
-            entry = napt.inside
+        entry = napt.outside if sender.site is None else napt.inside
         wire, test = self.testbed.wire, carries(probe)
         if not wire.captured(entry, lambda c: not c.outgoing and test(c), since=since):
             raise NotProbed(f"{probe.what} never reached {entry}")
-        for place in exits:
-            left = wire.captured(place, lambda c: c.outgoing and test(c), since=since)
-            if left:
-                return f"{probe.what} left {place} as {read(left[0])}, and did not arrive"
+        left = self._departure(napt, probe, since)
+        if left is not None:
+            return f"{probe.what} left {left.where} as {read(left)}, and did not arrive"
         return f"{probe.what} reached {entry} and died there{self._reason(napt, probe, told)}"
+
+    def _departure(self, napt: Napt, probe: Probe, since: int) -> Captured | None:
+        """The packet as it left the NAPT, by either interface."""
+        test = carries(probe)
+        for place in (napt.inside, napt.outside):
+            left = self.testbed.wire.captured(place, lambda c: c.outgoing and test(c), since=since)
+            if left:
+                return left[0]
+        return None
 
     def trail(self, probe: Probe, since: int) -> str:
         """Every interface where a packet, or an error that quotes it, was seen."""
@@ -221,6 +230,7 @@ class Exam:
         kind: int,
         code: int | None = None,
         since: int = 0,
+        *,
         wait: float = WAIT,
     ) -> Packet | None:
         """An ICMP error that came to `sender` and quotes `probe`."""
@@ -230,9 +240,10 @@ class Exam:
             if packet.icmp is None or packet.quoted is None:
                 return False
             right = packet.icmp[0] == kind and code in (None, packet.icmp[1])
-            return right and packet.quoted.raw[4:6] == probe.data[4:6]
+            # Identification and offset: an error about another piece of a datagram is another's.
+            return right and packet.quoted.raw[4:8] == probe.data[4:8]
 
-        found = self.await_at(sender.where, is_it, since, wait)
+        found = self.await_at(sender.where, is_it, since, wait=wait)
         return None if found is None else read(found)
 
     # -- UDP ----------------------------------------------------------------------------------

@@ -14,19 +14,19 @@ from napt_lab.labs.conformance.headers import (
     fresh,
     icmp,
     icmp_error,
-    ipv4,
     udp,
 )
 from napt_lab.labs.conformance.icmp_checks import quotes
 from napt_lab.labs.conformance.testbed import Host
 from napt_lab.labs.conformance.topology import FAR_MTU
-from napt_lab.labs.conformance.violation import Violation
+from napt_lab.labs.conformance.violation import NotProbed, Violation
 from napt_lab.labs.conformance.wires import await_all
 
 LAST_HOP = IpFields(ttl=1)
 EXPEDITED = 0xB8  # a class of service (RFC 3246)
 BURST = 400
 INFORMATION_REQUEST = 15
+ELSEWHERE = "192.168.0.9"  # private, and not of the inside network
 SETTLED = 0.5  # seconds in which the rest of a burst's errors come
 
 
@@ -95,28 +95,32 @@ def class_is_copied(t: Exam) -> None:
 
 
 def knows_when_to_be_silent(t: Exam) -> None:
-    """No error about an ICMP error, nor about a later fragment."""
+    """No error about an ICMP error, nor about a later fragment.
+
+    They die at the gateway's kernel (of their time to live) and at the translator (since there is
+    no way to a private address), for each writes errors.
+    """
     inside, outside = t.host("x1"), t.host("y1")
     flow = t.open_udp(inside, outside)
     arrived = flow.answer()
-    about_error = icmp_error(
-        inside.address, outside.address, arrived.raw, arrived.data[:8], fields=LAST_HOP
-    )
-    later = cut(flow.internal, flow.remote)[0][1]
-    fields = IpFields(ttl=1, dont_fragment=False, offset=32)
-    later = Probe(
-        ipv4(inside.address, outside.address, later.protocol, later.data[20:], fields),
-        later.mark,
-        "a later fragment",
-    )
     since = t.testbed.wire.mark()
-    for silent in (about_error, later):
-        inside.send(silent)
+    silent = []
+    for to, ttl, kind in ((outside.address, 1, TIME_EXCEEDED), (ELSEWHERE, 64, UNREACHABLE)):
+        (first, later, _), _ = cut(flow.internal, (to, 7), IpFields(ttl=ttl, dont_fragment=False))
+        about_error = icmp_error(
+            inside.address, to, arrived.raw, arrived.data[:8], fields=IpFields(ttl=ttl)
+        )
+        if to == ELSEWHERE:
+            inside.send(first)  # which decides about the later ones
+        for probe in (later, about_error):
+            inside.send(probe)
+            silent.append((probe, kind))
     must_be_told(t, inside, some_datagram(t, inside, outside, LAST_HOP), TIME_EXCEEDED, 0)
-    for silent in (about_error, later):
-        if t.error_about(inside, silent, TIME_EXCEEDED, None, since, 0) is not None:
-            raise Violation(f"{silent.what} with a time to live of 1 was answered by an error")
-    t.observe("about an ICMP error and a later fragment that died likewise: silence")
+    flow.send()
+    for probe, kind in silent:
+        if t.error_about(inside, probe, kind, None, since, wait=0) is not None:
+            raise Violation(f"{probe.what} was answered by an error")
+    t.observe("about ICMP errors and later fragments that died likewise: silence")
 
 
 def errors_are_limited(t: Exam) -> None:
@@ -133,6 +137,7 @@ def errors_are_limited(t: Exam) -> None:
         is_ours = about is not None and about.source_port == source[1]
         return packet.icmp == (TIME_EXCEEDED, 0) and is_ours
 
+    t.await_at(inside.where, is_error, since)
     found = await_all(
         t.testbed.wire, inside.where, is_error, lambda seen: len(seen) >= BURST, since, SETTLED
     )
@@ -153,22 +158,36 @@ def no_source_route(t: Exam) -> None:
 
 
 def no_information_reply(t: Exam) -> None:
-    """An information request (obsolete) is not answered by the NAPT, where a ping is."""
+    """An information request (obsolete) is not answered by the NAPT, where a ping is.
+
+    Who answers at its inside address is the gateway's kernel, at the other the translator.
+    """
     inside, napt = t.host("x1"), t.napt("main")
-    data, control = fresh(), echo(inside.address, napt.internal, t.testbed.port())
-    rest = t.testbed.port() << 16
-    request = icmp(inside.address, napt.internal, INFORMATION_REQUEST, 0, rest, data)
-    since = t.testbed.wire.mark()
-    inside.send(Probe(request, data[:8], "information request"))
-    inside.send(control)
-    if t.await_at(inside.where, lambda c: control.mark in c.data, since) is None:
-        raise Violation("not even a ping is answered")
-    came = t.testbed.wire.captured(
-        inside.where,
-        lambda c: not c.outgoing and c.packet.icmp is not None and c.packet.icmp[0] in (4, 16),
-        since=since,
-    )
-    t.require(not came, "no reply, where the ping after it has one", "it was answered")
+    for address in (napt.internal, napt.external):
+        data, control = fresh(), echo(inside.address, address, t.testbed.port())
+        rest = t.testbed.port() << 16
+        request = icmp(inside.address, address, INFORMATION_REQUEST, 0, rest, data)
+        since = t.testbed.wire.mark()
+        inside.send(Probe(request, data[:8], "information request"))
+        inside.send(control)
+        if not _came_from(t, inside, address, control.mark, since, wait=WAIT):
+            raise NotProbed(f"{address} does not even answer a ping")
+        t.require(
+            not _came_from(t, inside, address, data[:8], since, wait=0),
+            f"no reply from {address}, where the ping after it has one",
+            f"{address} answered it",
+        )
+
+
+def _came_from(
+    t: Exam, receiver: Host, source: str, mark: bytes, since: int, *, wait: float
+) -> bool:
+    """Whether something with this mark has come from this address."""
+
+    def is_it(captured: Captured) -> bool:
+        return captured.packet.source == source and mark in captured.data
+
+    return t.await_at(receiver.where, is_it, since, wait=wait) is not None
 
 
 def other_messages_do_not_pass(t: Exam) -> None:

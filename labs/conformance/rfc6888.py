@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from napt_lab.labs.capture.packets import show
 from napt_lab.labs.conformance import full_checks, pool_checks, port_checks, udp_checks
 from napt_lab.labs.conformance.exam import Exam
 from napt_lab.labs.conformance.requirement import AT_ONCE, Chapter, Deviation
@@ -111,8 +112,20 @@ def managed(t: Exam) -> None:
     control = t.napt("main").node.napt
     if control is None:
         raise NotApplicable("this engine has the system's own tools for that")
+    flow = t.open_udp(t.host("x1"), t.host("y1"))
+    flow.answer()
+    shown = [
+        (rule["packets_out"], rule["packets_in"])
+        for rule in control.rules()
+        if rule["internal"] == show(flow.internal) and rule["external"] == show(flow.external)
+    ]
+    t.require(
+        shown == [(1, 1)],
+        f"of {show(flow.internal)} it shows the rule, and a packet each way",
+        f"of {show(flow.internal)}, with a packet each way, it shows {shown}",
+    )
     stats = control.stats()
-    t.observe(f"{stats['rules']} rules, {stats['sessions']} sessions, {stats['drops']} dropped")
+    t.note(f"{stats['rules']} rules, {stats['sessions']} sessions, {stats['drops']} dropped")
 
 
 @test("REQ-11a", "MUST", "a packet without room for its mapping is dropped")

@@ -1,7 +1,7 @@
 """What several RFCs ask of TCP: mapping, filtering, hairpinning, and how connections begin and end.
 
 Unsolicited SYNs are tried once for all requirements, because the answer takes 6 seconds: y1 calls
-every port of the *small* NAPT. At once s1 calls y1 from behind it, and 3 seconds later s2 does. So
+every port of the *small* NAPT. Then s1 calls y1 from behind it, and 3 seconds later s2 does. So
 two of the ports are those of a simultaneous open, and no other port is in use.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from napt_lab.labs.capture.packets import ACK, FIN, PSH, RST, SYN, Endpoint, Packet, show
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.conformance.conversation import TcpFlow, open_tcp
-from napt_lab.labs.conformance.exam import Exam
-from napt_lab.labs.conformance.headers import fresh, tcp
+from napt_lab.labs.conformance.exam import Exam, carries
+from napt_lab.labs.conformance.headers import echo, fresh, tcp
 from napt_lab.labs.conformance.testbed import Host
 from napt_lab.labs.conformance.topology import SMALL_POOL
 from napt_lab.labs.conformance.udp_checks import (
@@ -28,6 +28,7 @@ from napt_lab.labs.conformance.violation import NotApplicable, NotProbed, Violat
 SILENCE = 6.0  # seconds (RFC 5382, REQ-4)
 LATE = 3.0  # seconds until the inside dials what was refused
 ANSWERED_WITHIN = 3.0  # seconds after that
+DECIDED_WITHIN = 1.0  # seconds that a NAPT without an answer to pings is given for the SYNs
 CLOCKS_APART = 0.05  # seconds: two interfaces, two time-stamps
 
 
@@ -212,6 +213,10 @@ def _unsolicited(t: Exam) -> Unsolicited:
     calls = [Call(y1.name, port) for port in SMALL_POOL]
     for call in calls:
         _dial(t, call, napt.external, remote_port)
+    # When the ping that was sent behind them is answered, they have been decided about.
+    behind = echo(y1.address, napt.external, t.testbed.port())
+    y1.send(behind)
+    t.await_at(y1.where, carries(behind), since, wait=DECIDED_WITHIN)
     inside, dialed = _dialed_from(t, "s1", remote_port)
     # For another remote host, whom the filter keeps out, a port in use must look unused too.
     stranger = Call(y2.name, dialed)

@@ -111,13 +111,14 @@ def udp_outbound_refreshes(t: Exam) -> None:
 
 
 def udp_inbound_refresh(t: Exam) -> None:
-    """Sent to from outside only: alive or not, both are allowed; which it is, is noted."""
+    """Sent to from outside only, the mapping is there still."""
     flow, inside, outside = udp_pair(t)
     flow.answer()
     keep_busy(lambda: outside.send(flow.inward()), UDP + MARGIN, UDP)
     control = t.open_udp(inside, outside)
     came = t.let_in(outside, flow.inward(), inside, control.inward())
-    t.observe(f"inbound refresh is {came is not None}: both are allowed")
+    t.require(came is not None, f"alive after {UDP + MARGIN:g} s in which only the outside sent",
+              f"gone after {UDP + MARGIN:g} s in which only the outside sent")  # fmt: skip
 
 
 def udp_not_refreshed_by(t: Exam, flow: UdpFlow, send: Callable[[], object], what: str) -> None:

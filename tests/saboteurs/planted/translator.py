@@ -166,21 +166,6 @@ def keeping_the_number(give):
     return given
 
 
-def dropping_crossed_syns(deliver):
-    """A SYN for a connection that the inside is opening as well is dropped."""
-
-    def delivered(self, packet, now):
-        from napt_lab.nat_node.core.verdict import Drop
-
-        known = self.table.incoming(_TCP, packet.destination_endpoint, packet.source_endpoint)
-        is_syn = packet.protocol == _TCP and packet.tcp_flags == _SYN
-        if is_syn and known is not None and packet.side.value == "outside":
-            return Drop.NO_CONNECTION
-        return deliver(self, packet, now)
-
-    return delivered
-
-
 def dropping_crossed_fins(translate):
     """A FIN that does not acknowledge the inside's FIN is dropped."""
     fins = {}  # the sequence number after the inside's FIN, by the connection's two ends outside
@@ -202,22 +187,6 @@ def dropping_crossed_fins(translate):
         return translate(self, packet, now)
 
     return translated
-
-
-def dropping_syns_of_connections(outbound):
-    """A SYN of the inside on an established connection is dropped."""
-
-    def sent(self, packet, now):
-        from napt_lab.nat_node.core.verdict import Drop
-
-        known = self.table.outgoing(packet.protocol, packet.source_endpoint,
-                                    packet.destination_endpoint)  # fmt: skip
-        is_syn = packet.protocol == _TCP and packet.tcp_flags == _SYN
-        if is_syn and known is not None and known.state.name == "ESTABLISHED":
-            return Drop.NO_CONNECTION
-        return outbound(self, packet, now)
-
-    return sent
 
 
 def set_otherwise(init, name, value):
@@ -296,12 +265,12 @@ def the_first_address(places):
 
 
 def giving_the_oldest_port(begin):
-    """Who finds no free port takes that of the oldest rule."""
+    """Who finds no free port takes that of the protocol's oldest rule."""
 
     def begun(sessions, *arguments):
         session = begin(sessions, *arguments)
         if getattr(session, "name", "") == "PORTS_EXHAUSTED":
-            oldest = next(iter(sessions._table))
+            oldest = next(rule for rule in sessions._table if rule.protocol == arguments[0])
             sessions.close(next(iter(oldest.sessions)), "evicted")
             session = begin(sessions, *arguments)
         return session
