@@ -34,6 +34,7 @@ from napt_lab.topologies.spec.assertions import FIREWALL_REASONS, Protocol, Via
 AT_ONCE = 8  # cells, by UDP and TCP
 IN_ONE_CAPTURE = 360  # cells: a capture has room for 200,000 packets
 ICE_AT_ONCE = 84  # cells, which have some 800 captured packets each
+ANOTHER_TRY = "another try: "  # how a line of evidence begins that tells of it
 TRIES = 3  # of a cell that is not as predicted for one of the reasons above
 
 Progress = Callable[[Result], None]
@@ -174,13 +175,22 @@ def _connect_some(
         if not before:
             break
         for cell, result in _connect(ground, field, list(before)):
-            earlier = before[cell]
-            seen = earlier.observed or earlier.trouble
-            result.evidence = [*result.evidence, f"tried again; before: {seen}"]
-            results[cell] = result
+            results[cell] = _after_another_try(before[cell], result)
     for result in results.values():
         progress(result)
     return list(results.values())
+
+
+def _after_another_try(earlier: Result, later: Result) -> Result:
+    """What counts of two tries; its evidence says what came of the other, and of those before."""
+    counts, other = later, earlier
+    if later.observed is None and earlier.observed is not None:
+        counts, other = earlier, later  # a trouble of the machine takes back nothing that was seen
+    before = [line for line in earlier.evidence if line.startswith(ANOTHER_TRY)]
+    own = [line for line in counts.evidence if line not in before]
+    line = f"{ANOTHER_TRY}{other.observed or other.trouble}"
+    counts.evidence = [*own, *before, line]
+    return counts
 
 
 def _found_too_little(result: Result) -> bool:

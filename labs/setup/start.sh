@@ -175,9 +175,11 @@ run_in_container() {
   for variable in $(passed_on); do set -- --env "$variable" "$@"; done
   for file in "${TOPOLOGY:-}" "${TRANSLATOR:-}" "${RULES:-}" "${LEVEL:-}" \
     "${FOLDER:-}" "${STUDENTS:-}" "${SECRET:-}"; do
-    [ -e "$file" ] || continue
-    file=$(cd "$(dirname "$file")" && pwd)/$(basename "$file")
-    case $file in "$PWD"/*) continue ;; esac
+    if [ -d "$file" ]; then file=$(cd "$file" && pwd)
+    elif [ -f "$file" ]; then file=$(cd "$(dirname "$file")" && pwd)/$(basename "$file")
+    else continue
+    fi
+    case $file/ in "$PWD"/*) continue ;; esac
     can_be_shown "$file"
     set -- --volume "$file:$file:ro" "$@"
   done

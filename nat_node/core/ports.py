@@ -127,7 +127,7 @@ class HeldPorts:
     def __init__(self, wait: float = 0.0) -> None:
         self._wait = wait  # seconds
         self._since: deque[tuple[float, int, Endpoint]] = deque()
-        self._held: dict[tuple[int, Endpoint], float] = {}  # since when, at last
+        self._held: dict[tuple[int, Endpoint], float] = {}  # since when
         self.count: Counter[tuple[int, int, int]] = Counter()
         """How many are held: by protocol, external address and part of the pool."""
 

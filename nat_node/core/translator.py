@@ -356,12 +356,13 @@ class Translator:
             self.watchers.notify(RuleAdded(mapping))
         return mapping
 
-    def remove_rule(self, protocol: int, external: Endpoint) -> Mapping:
+    def remove_rule(self, protocol: int, external: Endpoint, now: float) -> Mapping:
         """Remove an explicit rule and end its sessions. Raises explicit_rules.RuleRefused."""
         mapping = self.explicit.find(protocol, external)
         for session in list(mapping.sessions):
             self.sessions.close(session, "removed")
         self.explicit.remove(mapping)
+        self.table.ports.hold(mapping, now)
         if mapping.lease:
             mapping.lease.ended = "removed"
         if self.watchers.notify:

@@ -280,7 +280,8 @@ class Node:
 
     def remove_rule(self, protocol: int, external: Endpoint) -> Described:
         """Remove an explicit rule. Raises RuleRefused."""
-        return self._describe(self.translator.remove_rule(protocol, external))
+        now = time.monotonic()
+        return self._describe(self.translator.remove_rule(protocol, external, now))
 
     def flush(self) -> int:
         """End all sessions."""

@@ -8,10 +8,10 @@ The first check from one side often dies at the other's NAPT, which it has not o
 other's own check arrives, the way is open, so ours is sent again at once (RFC 8445, section
 7.3.1.4). aioice alone would wait for its retransmission, half a second.
 
-If both NAPTs use a new port for each destination and filter nothing, every check comes from a port
-that nobody has heard of, and the check that it triggers does so again at the other side, without
-end. So only a few such pairs are made for each of our sockets. RFC 8445 (section 6.1.2.5) asks for
-a limit; aioice has none.
+If both NAPTs use a new port for each destination and filter nothing, every check comes from a new
+port, and the check that it triggers does so again at the other side, without end. So each of our
+sockets checks only a few endpoints that the other peer did not list. RFC 8445 (section 6.1.2.5)
+asks for a limit; aioice has none.
 """
 
 from __future__ import annotations
@@ -80,13 +80,13 @@ class Connection(aioice.Connection):
 
     def _is_one_too_many(self, addr: tuple[str, int], protocol: StunProtocol) -> bool:
         """Whether a check from this endpoint would make one pair more than the limit allows."""
-        if any((each.host, each.port) == addr for each in self.remote_candidates):
-            return False
-        reflexive = sum(
-            pair.protocol is protocol and pair.remote_candidate.type == "prflx"
+        told = {(e.host, e.port) for e in self.remote_candidates if e.type != "prflx"}
+        found = {
+            pair.remote_addr
             for pair in self._check_list
-        )
-        return reflexive >= MOST_REFLEXIVE
+            if pair.protocol is protocol and pair.remote_candidate.type == "prflx"
+        }
+        return addr not in told | found and len(found) >= MOST_REFLEXIVE
 
     def selected(self) -> CandidatePair:
         """The pair that carries the data, once connected."""

@@ -164,7 +164,7 @@ class Bench:
                     rule = translator.add_rule(*key, step.internal, self.now)
                     self.model.add((rule.protocol, rule.external), step.internal)
                 else:
-                    translator.remove_rule(*key)
+                    translator.remove_rule(*key, self.now)
                     self.model.explicit.setdefault(key, step.internal)
                     self.model.remove(key)
 

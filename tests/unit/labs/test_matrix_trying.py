@@ -49,7 +49,7 @@ def test_only_cells_that_found_less_than_predicted_are_tried_again(tried):
     found, asked = tried({DIRECT: [BY_RELAY, Connected(Via.DIRECT, ())], RELAYED: [BY_RELAY]})
     assert asked == [[names(DIRECT), names(RELAYED)], [names(DIRECT)]]
     assert [result.observed for result in found] == [Way.DIRECT, Way.RELAYED]
-    assert list(found[0].evidence) == ["tried again; before: relayed"]
+    assert list(found[0].evidence) == ["another try: relayed"]
 
 
 def test_a_better_way_than_predicted_is_no_reason_to_try_again(tried):
@@ -68,4 +68,13 @@ def test_one_pair_that_cannot_be_told_does_not_spoil_the_others(tried):
 def test_what_fails_every_time_has_failed(tried):
     (result,), asked = tried({RELAYED: [NO_WAY]})
     assert (result.observed, len(asked)) == (Way.FAILS, trying.TRIES)
-    assert "timed out" in result.evidence
+    assert list(result.evidence) == ["timed out", "another try: fails", "another try: fails"]
+
+
+def test_a_trouble_takes_back_nothing_that_was_seen(tried):
+    (result,), asked = tried({DIRECT: [BY_RELAY, UNTOLD, NO_WAY]})
+    assert (result.observed, len(asked)) == (Way.FAILS, 3)
+    told = "another try: not seen at both ends"
+    assert list(result.evidence) == ["timed out", told, "another try: relayed"]
+    (result,), _ = tried({DIRECT: [BY_RELAY, UNTOLD]})
+    assert (result.observed, list(result.evidence)) == (Way.RELAYED, [told, told])

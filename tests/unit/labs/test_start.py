@@ -356,6 +356,13 @@ def test_a_folder_of_answers_elsewhere_is_shown_as_well(machine, tmp_path):
     answers.mkdir()
     shown = machine.start("grade", ENGINE="docker", FOLDER=str(answers)).given("--volume")
     assert f"{answers}:{answers}:ro" in shown
+    machine.log.unlink()
+    shown = machine.start("grade", ENGINE="docker", FOLDER="..").given("--volume")
+    assert f"{machine.clone.parent}:{machine.clone.parent}:ro" in shown
+    for own in (str(machine.clone), "."):
+        machine.log.unlink()
+        shown = machine.start("grade", ENGINE="docker", FOLDER=own).given("--volume")
+        assert shown == {"/sys:/sys", f"{machine.clone}:{machine.clone}"}
 
 
 def test_without_a_terminal_none_is_asked_for(machine):

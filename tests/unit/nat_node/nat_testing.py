@@ -198,7 +198,7 @@ class Nat:
         return mapping
 
     def remove_rule(self, protocol: int, port: int) -> None:
-        self.translator.remove_rule(protocol, (0, port))
+        self.translator.remove_rule(protocol, (0, port), self.now)
         self.check()
 
     @property

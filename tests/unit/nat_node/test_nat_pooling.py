@@ -209,7 +209,7 @@ def test_explicit_rules_at_the_hosts_own_address_or_another():
         assert destination(came) == f"{host}:80"
     with pytest.raises(RuleRefused, match=r"24.9.3.7:8080 and 24.9.3.8:8080 have rules: say"):
         nat.remove_rule(TCP_NUMBER, 8080)
-    nat.translator.remove_rule(TCP_NUMBER, other)
+    nat.translator.remove_rule(TCP_NUMBER, other, nat.now)
     nat.remove_rule(TCP_NUMBER, 8080)  # there is only one left
     assert not nat.rules
     arbitrary = Nat(**ARBITRARY)

@@ -8,7 +8,7 @@ import pytest
 
 from napt_lab.nat_node.core.behavior import show
 from napt_lab.nat_node.core.packet import UDP
-from napt_lab.nat_node.core.ports import HeldPorts, PortPool
+from napt_lab.nat_node.core.ports import PortPool
 from napt_lab.nat_node.core.settings import PortAssignment
 from napt_lab.nat_node.core.verdict import Drop
 from tests.packets import ping, split, tcp, udp
@@ -147,18 +147,21 @@ def test_a_port_that_was_left_is_held_where_anyone_may_send_to_it(make):
         exempt.out(out[make](BOB, 7))
 
 
-def test_a_port_that_an_explicit_rule_had_meanwhile_is_held_from_the_end_of_that_rule():
-    port, other = (1, 2000), (1, 2001)
-    held = HeldPorts(120)
-    held.hold(UDP, port, 0.0)
-    held.hold(UDP, other, 10.0)
-    held.hold(UDP, port, 60.0)
-    held.hold(UDP, port, 60.0)
-    assert (len(held), held.count.total()) == (2, 2)
-    held.release(130.0)
-    assert ((UDP, port) in held, (UDP, other) in held) == (True, False)
-    held.release(180.0)
-    assert (len(held), held.count.total()) == (0, 0)
+def test_the_port_of_an_explicit_rule_is_held_from_its_end():
+    """Even one that was held when the rule took it."""
+    nat = Nat(filtering=EI, ports=range(2000, 2001), udp_idle=300, port_hold=120)
+    nat.out(udp(f"{ALICE}:5", WEB))
+    nat.wait(300)
+    assert nat.rules == []
+    nat.add_rule(UDP, 2000, f"{ALICE}:80")
+    nat.wait(100)
+    nat.remove_rule(UDP, 2000)
+    for seconds in (20, 99):  # 120 after the first one's end, 119 after that of the explicit one
+        nat.wait(seconds)
+        assert nat.inside(udp(f"{BOB}:6", WEB)), "told that there is no port"
+        assert nat.drop is Drop.PORTS_EXHAUSTED
+    nat.wait(1)
+    nat.out(udp(f"{BOB}:6", WEB))
 
 
 def test_tcp_ports_are_held_by_the_closing_hold_alone():

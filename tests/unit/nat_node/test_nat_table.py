@@ -281,6 +281,6 @@ def test_an_external_address_that_is_not_ours_is_refused():
     with pytest.raises(RuleRefused, match=why):
         nat.translator.add_rule(TCP, theirs, inside, 0.0)
     with pytest.raises(RuleRefused, match=why):
-        nat.translator.remove_rule(TCP, theirs)
+        nat.translator.remove_rule(TCP, theirs, 0.0)
     rule = nat.translator.add_rule(TCP, parse_endpoint(f"{EXTERNAL}:8080"), inside, 0.0)
-    assert nat.translator.remove_rule(TCP, (0, 8080)) is rule
+    assert nat.translator.remove_rule(TCP, (0, 8080), 0.0) is rule

@@ -436,7 +436,7 @@ def test_a_translator_whose_events_are_not_followed_decides_the_same():
         assert nat.outside(udp(f"{SERVER}:53", f"{EXTERNAL}:4000")) == []
         assert nat.drop is Drop.NO_RULE
         assert show(nat.outside(tcp(f"{SERVER}:9", f"{EXTERNAL}:8080"))[0]).endswith(f"{ALICE}:80")
-        assert nat.translator.remove_rule(6, (0, 8080)) is rule
+        assert nat.translator.remove_rule(6, (0, 8080), nat.now) is rule
     assert followed.events
     assert alone.events == []
     assert alone.translator.drops == followed.translator.drops
