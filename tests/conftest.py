@@ -8,6 +8,7 @@ The plugin that others use for their tests does it: labs/pytest_plugin/.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gc
 import signal
@@ -51,7 +52,8 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
         yield
         return
     with collector.path.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # some file systems cannot; then each compiles it
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

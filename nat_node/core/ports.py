@@ -121,7 +121,7 @@ class HeldPorts:
     """Ports that stay unused for a while after their rule (RFC 6888, REQ-8).
 
     Packets that are still on their way to the old owner must not reach a new one. At most every
-    port of the pool is held, once for UDP and once for ICMP.
+    port of the pool is held, once for UDP and once for ICMP; what is held anew is held longer.
     """
 
     def __init__(self, wait: float = 0.0) -> None:
