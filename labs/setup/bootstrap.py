@@ -71,8 +71,9 @@ FOR_BENCH = {  # its peers
     "iptables": "iptables",
 }
 FOR_LAB = {"9d": {"natpmpc": "natpmpc"}}  # what one lab needs, and no other
+BROWSER = "chromium-headless-shell"  # takes half of chromium's processor time
 FOR_TESTS = {
-    "chromium|google-chrome": "chromium",
+    "chromium-headless-shell|chromium|google-chrome": BROWSER,
     "openssl": "openssl",  # a page of docs/ makes a certificate with it
     "/var/lib/dpkg/info/python3-libtorrent.list": "python3-libtorrent",
 }
@@ -84,6 +85,11 @@ PODMAN = {  # how each family of distributions installs it
     "alpine": "apk add podman",
     "suse": "zypper install podman",
 }
+WITHOUT_BROWSER = (
+    f"If there is no {BROWSER} (Ubuntu has its browser as a snap, which no sandbox can run),\n"
+    "install Google's package google-chrome-stable, or add ENGINE=podman (or docker) to your make\n"
+    "command"
+)
 SERVICES = {"coturn"}  # packages that start a server of that name at boot; ours need it not
 ADMIN_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where an ordinary user has no PATH to
 
@@ -207,18 +213,15 @@ def install_packages(needed: dict[str, str], environment: dict[str, str]) -> Non
             run("updating the list of system packages", [*apt, "update"], environment)
         except CannotRun as problem:  # one source out of reach need not matter
             say(f"{problem}going on with the lists there are")
-        run(f"installing {' '.join(packages)}", [*apt, *install[1:]], environment)
+        try:
+            run(f"installing {' '.join(packages)}", [*apt, *install[1:]], environment)
+        except CannotRun as problem:
+            raise CannotRun(f"{problem}{WITHOUT_BROWSER * (BROWSER in packages)}") from None
         for service in SERVICES.intersection(packages):
             disable = [*become_root, "update-rc.d", service, "disable"]
             subprocess.run(disable, env=environment, check=False, capture_output=True)
     if lacking := missing(needed, environment):
-        hint = ""
-        if "chromium" in lacking:
-            hint = (
-                "\nUbuntu's chromium is a snap, which no sandbox can run. Install Google's package"
-                "\ngoogle-chrome-stable, or add ENGINE=podman (or docker) to your make command"
-            )
-        raise CannotRun(f"installed, but not where expected: {' '.join(lacking)}{hint}")
+        raise CannotRun(f"installed, but not where expected: {' '.join(lacking)}")
 
 
 def how_to_get_a_container() -> str:

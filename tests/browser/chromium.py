@@ -22,6 +22,7 @@ from typing import Any
 from tests.waiting import wait_until
 
 DEADLINE = 30.0  # seconds
+PROGRAMS = ("chromium-headless-shell", "chromium", "google-chrome")
 FLAGS = (
     "--headless",
     "--no-sandbox",  # it refuses to have one as root
@@ -41,8 +42,8 @@ class Chromium:
 
     def __init__(self, profile: Path, prefix: Sequence[str] = ()) -> None:
         """`prefix`: the words that enter the node on which it runs."""
-        program = shutil.which("chromium") or shutil.which("google-chrome")
-        assert program, "chromium is missing: apt-get install chromium (make test does it)"
+        program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+        assert program, f"apt-get install {PROGRAMS[0]} (make test does it)"
         read, self._to_browser = os.pipe()
         self._from_browser, write = os.pipe()
         self._process = subprocess.Popen(
