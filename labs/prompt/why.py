@@ -2,9 +2,9 @@
 
 The witnesses: NAPTs and firewalls report each packet that they drop, slow links each packet that
 they lose, and servers each client that they turn away or answer with an error. Nodes refuse
-connections (RST), say what they cannot forward (ICMP), or forward nothing (witnesses.py). And each
-node is asked for its links and for the neighbors that did not answer its ARP requests. The node of
-the last command is asked whether it knows the names in it, and routes to the addresses.
+connections (RST), say what they cannot forward (ICMP), forward nothing, or get no answer to ARP
+(witnesses.py). And each node is asked for its links. The node of the last command is asked whether
+it knows the names in it, and routes to the addresses.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from napt_lab.labs.prompt.witnesses import Seen, Witnesses
 from napt_lab.topologies.network.builder import Network
-from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.processes import Event
 from napt_lab.topologies.network.slow_links import PROGRAM as LINK
 
@@ -72,7 +70,11 @@ class Why:
             for s in self._witnesses.not_forwarded(since)
         ]
         lines += _said("not forwarded (a proxy's gateway forwards no packets)", ended)
-        lines += _said("no neighbor answered (ARP)", list(self._unanswered(since)))
+        asked = [
+            f"{_ago(s.time)} {s.node} asked its own network for {s.packet.destination}"
+            for s in self._witnesses.unanswered(since)
+        ]
+        lines += _said("no neighbor answered (ARP)", asked)
         if lines:
             return lines
         of = f" of the last command ({self._command})" if self._began and not everything else ""
@@ -110,25 +112,11 @@ class Why:
                     yield f"{name} has no route to {address}: {route.stderr.strip()}"
 
     def _links(self) -> Iterator[str]:
-        for node, links in self._ask("link"):
-            for link in links:
+        asked = [(n, n.start(["ip", "-json", "link", "show"])) for n in self.net]
+        for node, process in asked:
+            for link in json.loads(process.wait(5.0).stdout or "[]"):
                 if link["ifname"] in node.interfaces and "UP" not in link["flags"]:
                     yield f"{node.name}: {link['ifname']}"
-
-    def _unanswered(self, since: float) -> Iterator[str]:
-        now = time.time()
-        for node, neighbors in self._ask("neigh"):
-            for neighbor in neighbors:
-                asked = now - float(neighbor.get("updated", 0))  # whole seconds ago
-                unanswered = {"FAILED", "INCOMPLETE"} & set(neighbor.get("state", ()))
-                if unanswered and asked >= since - 1:
-                    yield f"{_ago(asked)} {node.name} asked its own network for {neighbor['dst']}"
-
-    def _ask(self, what: str) -> Iterator[tuple[Node, list[dict[str, Any]]]]:
-        """What `ip` shows on each node, all asked at the same time."""
-        asked = [(n, n.start(["ip", "-statistics", "-json", what, "show"])) for n in self.net]
-        for node, process in asked:
-            yield node, json.loads(process.wait(5.0).stdout or "[]")
 
 
 def _drop(event: Event) -> str:

@@ -1,10 +1,14 @@
-"""What nodes refuse or let die without a report: TCP resets, ICMP errors, packets not forwarded.
+"""What nodes refuse, or let die without a report.
+
+TCP resets, ICMP errors, packets that are not forwarded, neighbors that do not answer.
 
 Theory of operation. Each node has a packet socket that sees all its interfaces. A filter in the
 kernel lets through only what it sends as a RST (RFC 9293) or an ICMP error (RFC 792), so that it
-costs nothing while others pass. At a gateway that forwards no packets, a second one sees what
-arrives for another host. The sockets' own buffers keep all that until `why` is typed. A
-packet that passes several nodes is known again (labs/capture/identity.py): the first one sent it.
+costs nothing while others pass. A second one sees ARP (RFC 826): what was asked, and is not
+answered. (The kernel's own table forgets it as soon as it holds many neighbors of any network of
+the machine.) At a gateway that forwards no packets, a third one sees what arrives for another host.
+The sockets' own buffers keep all that until `why` is typed. A packet that passes several nodes is
+known again (labs/capture/identity.py): the first one sent it.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from napt_lab.topologies.spec.model import GatewayKind, Topology
 
 KEPT = 50
 _INCOMING, _OUTGOING = 0, 4
+_BOTH = (_INCOMING, _OUTGOING)
 _FRAME = 256  # bytes that are read of each: the error and what it quotes
 _ETH_P_ALL = 3
 _SO_ATTACH_FILTER, _SO_TIMESTAMPNS = 26, 35
@@ -42,6 +47,7 @@ _REFUSALS = (
     (_JEQ, 0, 3, 6), (_LDB, 0, 0, 47), (_JSET, 0, 1, 4),  # TCP: RST
     (_RET, 0, 0, _FRAME), (_RET, 0, 0, 0),
 )  # fmt: skip
+_ARP = ((_LDH, 0, 0, 12), (_JEQ, 0, 1, 0x0806), (_RET, 0, 0, _FRAME), (_RET, 0, 0, 0))
 _IPV4 = ((_LDH, 0, 0, 12), (_JEQ, 0, 1, 0x0800), (_RET, 0, 0, _FRAME), (_RET, 0, 0, 0))
 
 
@@ -59,10 +65,11 @@ class Witnesses:
 
     def __init__(self, nodes: Iterable[Node], topology: Topology) -> None:
         nodes = list(nodes)
-        self._refusing = [_Socket(node, _REFUSALS, _OUTGOING, _is_refusal) for node in nodes]
+        self._refusing = [_Socket(node, _REFUSALS, (_OUTGOING,), _is_refusal) for node in nodes]
+        self._asking = [_Socket(node, _ARP, _BOTH, partial(_is_about, node)) for node in nodes]
         sites = topology.by_gateway()
         self._ending = [
-            _Socket(node, _IPV4, _INCOMING, partial(_is_for_others, node, site.gateway.kind))
+            _Socket(node, _IPV4, (_INCOMING,), partial(_is_for_others, node, site.gateway.kind))
             for node in nodes
             if (site := sites.get(node.name)) is not None
             and site.gateway.kind in (GatewayKind.PROXY, GatewayKind.TRANSPARENT_PROXY)
@@ -79,8 +86,18 @@ class Witnesses:
         """Packets that ended at a gateway, in order."""
         return [seen for _, seen in self._all(self._ending) if seen.time >= since]
 
+    def unanswered(self, since: float) -> list[Seen]:
+        """What each node asked its own networks for, the last time, and got no answer."""
+        asked: dict[tuple[str, str | None], Seen] = {}
+        for _, seen in self._all(self._asking):
+            if seen.packet.arp == "who-has":
+                asked[seen.node, seen.packet.destination] = seen
+            else:
+                asked.pop((seen.node, seen.packet.source), None)
+        return [seen for seen in asked.values() if seen.time >= since]
+
     def close(self) -> None:
-        for each in (*self._refusing, *self._ending):
+        for each in (*self._refusing, *self._asking, *self._ending):
             each.close()
 
     @staticmethod
@@ -96,12 +113,12 @@ class _Socket:
         self,
         node: Node,
         program: tuple[tuple[int, int, int, int], ...],
-        direction: int,
+        directions: tuple[int, ...],
         matters: Callable[[Packet], bool],
     ) -> None:
         self._node = node.name
         self._socket = visit(node.pid, lambda: _open(program))
-        self._direction = direction
+        self._directions = directions
         self._matters = matters
         self._kept: deque[tuple[Hashable, Seen]] = deque(maxlen=KEPT)
 
@@ -116,7 +133,7 @@ class _Socket:
             seconds, nanoseconds = stamps[0] if stamps else (int(time.time()), 0)
             packet = decode_frame(data)
             # What a node says to itself (lo) is no news. The filter came after the socket.
-            if address[2] == self._direction and address[0] != "lo" and self._matters(packet):
+            if address[2] in self._directions and address[0] != "lo" and self._matters(packet):
                 seen = Seen(seconds + nanoseconds / 1e9, self._node, packet)
                 self._kept.append((identity(packet, ""), seen))
 
@@ -128,9 +145,19 @@ def _is_refusal(packet: Packet) -> bool:
     return packet.quoted is not None or bool(packet.protocol == "tcp" and packet.flags & 4)
 
 
+def _is_about(node: Node, packet: Packet) -> bool:
+    """Whether this is a question of the node, or the answer to one."""
+    asks = packet.arp == "who-has"
+    return (packet.source if asks else packet.destination) in _addresses(node)
+
+
+def _addresses(node: Node) -> set[str]:
+    return {str(address.ip) for port in node.ports for address in port.addresses}
+
+
 def _is_for_others(node: Node, kind: GatewayKind, packet: Packet) -> bool:
     """Whether a packet is for none of the gateway's own addresses, nor for its proxy."""
-    own = {str(address.ip) for port in node.ports for address in port.addresses}
+    own = _addresses(node)
     intercepted = (
         kind is GatewayKind.TRANSPARENT_PROXY
         and packet.protocol == "tcp"
