@@ -31,7 +31,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # What is collected stays: the garbage collector has nothing to find there, now or in a test.
 gc.disable()
 
-SLOW_FIRST = ("saboteurs", "network", "browser", "loopback", "unit")
+WAITING = ("package", "saboteurs", "browser", "network")  # mostly for packets; the slowest first
+BEGUN = 0.9  # the part of a run in which the last of these begins: small tests fill the rest
 LONGEST_NAME = 16  # bytes of a parameter that may stand in a test's name
 
 
@@ -58,9 +59,17 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow ones first: at the end, small ones keep all processors busy until the last."""
+    """Mix tests that wait with tests that compute, so that no processor is ever idle."""
     tests = Path(__file__).parent
-    items.sort(key=lambda item: SLOW_FIRST.index(item.path.relative_to(tests).parts[0]))
+    waiting: list[pytest.Item] = []
+    computing: list[pytest.Item] = []
+    for item in items:
+        folder = item.path.relative_to(tests).parts[0]
+        (waiting if folder in WAITING else computing).append(item)
+    waiting.sort(key=lambda item: WAITING.index(item.path.relative_to(tests).parts[0]))
+    places = {item: BEGUN * n / len(waiting) for n, item in enumerate(waiting)}
+    places |= {item: n / len(computing) for n, item in enumerate(computing)}
+    items.sort(key=places.__getitem__)
 
 
 def pytest_collection_finish() -> None:

@@ -51,7 +51,7 @@ def test(durations: int | None, pytest_arguments: tuple[str, ...]) -> NoReturn:
     """Run the tests, several at a time; PYTEST_ARGUMENTS are passed on."""
     stop_unless_ready()
     listed = [] if durations is None else [f"--durations={durations}"]
-    _pytest(3 * PROCESSORS, *listed, *pytest_arguments)  # a test often waits for a packet
+    _pytest(4 * PROCESSORS, *listed, *pytest_arguments)  # a test often waits for a packet
 
 
 @click.command("test-fast")
