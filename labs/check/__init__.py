@@ -30,9 +30,3 @@ telling.py            what it says to a person …
 reports.py            … to CI systems: JUnit, JSON …
 github.py             … and to GitHub: annotations
 """
-
-from napt_lab.labs.check.outcome import Outcome
-from napt_lab.labs.check.run import run_checks
-from napt_lab.labs.verdict.verdicts import Verdict
-
-__all__ = ["Outcome", "Verdict", "run_checks"]

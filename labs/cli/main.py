@@ -9,6 +9,8 @@ wrong YAML; 3 an error of this machine or of a program of the network; 130 ended
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from pathlib import Path
 from typing import ClassVar, NoReturn
@@ -54,6 +56,7 @@ def main() -> None:
 def run() -> NoReturn:
     """Run the command line and exit; Ctrl-C gives the status that shells expect."""
     make_sturdy()
+    atexit.register(gc.freeze)  # at the end all is garbage: looking for it takes 0.1 s
     name = "napt-lab" if Path(sys.argv[0]).name == "__main__.py" else None
     try:
         sys.exit(main(prog_name=name, standalone_mode=False))
@@ -177,7 +180,7 @@ def check(files: tuple[Path, ...], programs: bool, junit: str | None, json_: str
         click.echo(f"napt-lab: cannot write the report: {error}", err=True)
         sys.exit(CANNOT_RUN)
     enter_sandbox()
-    from napt_lab.labs.running.runner import run_check
+    from napt_lab.labs.running.on_topology import run_check
 
     sys.exit(run_check(topologies, reports))
 
@@ -195,7 +198,7 @@ def shell(file: Path, programs: bool, web: int | None) -> None:
     topology = load(file, programs=programs)
     door = open_door(web)
     enter_sandbox()
-    from napt_lab.labs.running.runner import run_shell
+    from napt_lab.labs.running.on_topology import run_shell
 
     sys.exit(run_shell(topology, door))
 
@@ -222,7 +225,7 @@ def run_in(
         raise click.UsageError(not_one_of(f"{file} has no node {node!r}", node, names))
     refuse_private_places({"--capture": capture})
     enter_sandbox()
-    from napt_lab.labs.running.runner import run_command
+    from napt_lab.labs.running.on_topology import run_command
 
     sys.exit(run_command(topology, node, command, capture))
 
@@ -259,7 +262,7 @@ def run_(file: Path, words: tuple[str, ...], capture: Path | None, programs: boo
         raise click.UsageError(f"{file}: {error}") from None
     refuse_private_places({"--capture": capture})
     enter_sandbox()
-    from napt_lab.labs.running.runner import run_programs
+    from napt_lab.labs.running.on_topology import run_programs
 
     sys.exit(run_programs(topology, wanted, capture))
 
@@ -280,8 +283,8 @@ def run_(file: Path, words: tuple[str, ...], capture: Path | None, programs: boo
 def export(file: Path, form: str, image: str, output: Path | None) -> None:
     """Write the topology in FILE for containerlab or Kathara."""
     topology = load(file, programs=True)  # which are left out
-    from napt_lab.labs.export import ExportError, warnings
-    from napt_lab.labs.export import export as write
+    from napt_lab.labs.export.export import ExportError, warnings
+    from napt_lab.labs.export.export import export as write
 
     try:
         written = write(topology, form, image, output or Path(f"{topology.path.stem}-{form}"))

@@ -25,7 +25,7 @@ from napt_lab.labs.exercises.progress import Result, read_progress
 from napt_lab.labs.prompt.interrupts import Interrupts
 from napt_lab.labs.prompt.why import Why
 from napt_lab.labs.records.stream import Stream
-from napt_lab.labs.running.runner import open_page
+from napt_lab.labs.running.open_page import open_page
 from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.narration import Narration
 from napt_lab.labs.stage.rule_lines import count

@@ -1,54 +1,40 @@
-"""What the command line calls, inside the sandbox: run a lab, or give a prompt on a topology."""
+"""Run a lab, inside the sandbox, and write everything down."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from napt_lab.labs.capture.pcapng import join_pcapng
-from napt_lab.labs.capture.wire import Wire
-from napt_lab.labs.check.check_command import check_topologies
-from napt_lab.labs.check.reports import CannotReport, Reports
 from napt_lab.labs.course.registry import LABS, parts_of, resume_command, what_next
-from napt_lab.labs.prompt import Prompt
-from napt_lab.labs.prompt.script import ScriptCLI
-from napt_lab.labs.prompt.why import Why
 from napt_lab.labs.records.bookmark import Bookmark, Bookmarking, read_bookmark
 from napt_lab.labs.records.rundir import RunDirectory
 from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.report.story import Story
-from napt_lab.labs.running.run_in import run_in
-from napt_lab.labs.running.run_together import run_together
-from napt_lab.labs.running.wanted_programs import Wanted
-from napt_lab.labs.stage.drawing import draw
+from napt_lab.labs.running.open_page import open_page
 from napt_lab.labs.stage.narration import Narration
-from napt_lab.labs.stage.pause import Pause
 from napt_lab.labs.stage.play import Play
 from napt_lab.labs.stage.steps import Lab, Part
 from napt_lab.labs.verdict.exit_status import (
     CANNOT_RUN,
     FAILED,
     INTERRUPTED,
-    PASSED,
     WRONG_USAGE,
     exit_status,
 )
 from napt_lab.labs.verdict.results import Results
-from napt_lab.labs.verdict.run_errors import NETWORK_ERRORS, tell_network_error, tell_unwritten
+from napt_lab.labs.verdict.run_errors import tell_network_error, tell_unwritten
 from napt_lab.labs.view.door import Door
 from napt_lab.labs.view.recording import Recording
-from napt_lab.topologies.network.build_error import BuildError
-from napt_lab.topologies.network.builder import Network
-from napt_lab.topologies.spec.model import Topology
 
 if TYPE_CHECKING:
-    from napt_lab.labs.view.live import Live
+    from napt_lab.labs.prompt.prompt import Prompt
 
 
 def run_lab(
@@ -81,7 +67,11 @@ def run_lab(
     if step and not sys.stdin.isatty():
         return _refuse("STEP needs a terminal to type at; run it without STEP")
     narration = Narration()
-    pause = Prompt(narration.console) if step else None
+    pause = None
+    if step:
+        from napt_lab.labs.prompt.prompt import Prompt  # slow to import
+
+        pause = Prompt(narration.console)
     return play(lab, parts, narration, pause, door, first, mark)
 
 
@@ -89,7 +79,7 @@ def play(
     lab: Lab,
     parts: Sequence[Part],
     narration: Narration,
-    pause: Pause | None,
+    pause: Prompt | None,
     door: Door | None = None,
     first: int = 1,
     mark: Bookmark | None = None,
@@ -117,8 +107,7 @@ def play(
     stream.listen(story)
     stream.listen(recording)
     stream.listen(narration)
-    prompt = pause if isinstance(pause, Prompt) else None
-    live = open_page(door, lab.title, stream, narration.console, prompt)
+    live = open_page(door, lab.title, stream, narration.console, pause)
     if live is None:
         run = Play(lab, parts, stream, directory.path, pause, first=first, mark=mark)
     else:
@@ -158,20 +147,6 @@ def play(
 def questions_of(parts: Sequence[Part]) -> list[list[str]]:
     """What the steps of these parts ask."""
     return [step.question for part in parts for step in part.steps]
-
-
-def open_page(
-    door: Door | None, title: str, stream: Stream, console: Console, prompt: Prompt | None = None
-) -> Live | None:
-    """Show what `stream` tells from now on in a browser, if there is a door."""
-    if door is None:
-        return None
-    from napt_lab.labs.view.live import Live  # it brings a web server, which others do not need
-
-    live = Live(door, title, stream, prompt)
-    stream.listen(live)
-    console.print(f"See it in a browser: {door.url}", highlight=False, soft_wrap=True)
-    return live
 
 
 def _linger(console: Console, url: str) -> None:
@@ -228,70 +203,6 @@ def _write_report(told: tuple[Story, Recording], folder: Path, narration: Narrat
     except Exception as error:  # noqa: BLE001  # a report is never the reason to fail a run; shown
         (folder / "report.html").unlink(missing_ok=True)  # a half-written one
         narration.console.print(f"There is no report.html: {type(error).__name__}: {error}")
-
-
-def run_shell(topology: Topology, door: Door | None = None) -> int:
-    """Build a topology and give a prompt on it, or run the script on standard input.
-
-    `door`: where a browser sees it.
-    """
-    if not sys.stdin.isatty():
-        lines = sys.stdin.readlines()
-        if not lines:
-            return _refuse("a prompt needs a terminal to type at, or a script on standard input")
-        return _on_network(lambda: _script_on(topology, lines))
-    console = Narration().console
-    for line in draw(topology):
-        console.print(line, markup=False, no_wrap=True, overflow="ignore", crop=False)
-    return _on_network(lambda: _prompt_on(topology, Prompt(console), console, door))
-
-
-def _prompt_on(topology: Topology, prompt: Prompt, console: Console, door: Door | None) -> int:
-    with contextlib.ExitStack() as stack:
-        stream = Stream()
-        live = open_page(door, topology.title, stream, console, prompt)
-        net = stack.enter_context(Network(topology))
-        if live is not None:
-            stack.callback(live.close)
-            stack.callback(live.end, "The prompt has ended, and with it the network.")
-            wire = stack.enter_context(Wire(net))
-            stack.enter_context(live.shows(net, wire))
-        prompt.explore(net)
-    return PASSED
-
-
-def _script_on(topology: Topology, lines: Sequence[str]) -> int:
-    console = Console(highlight=False)
-    with Network(topology) as net, contextlib.closing(Why(net)) as why:
-        return ScriptCLI(net, console, why).run(lines)
-
-
-def run_command(topology: Topology, node: str, command: Sequence[str], capture: Path | None) -> int:
-    """Run one command on one node of a topology; its exit status."""
-    return _on_network(lambda: run_in(topology, node, command, capture))
-
-
-def run_programs(topology: Topology, wanted: Sequence[Wanted], capture: Path | None) -> int:
-    """Run programs on several nodes of a topology; the exit status."""
-    return _on_network(lambda: run_together(topology, wanted, capture))
-
-
-def _on_network(use: Callable[[], int]) -> int:
-    """Build a network and use it; the exit status, also where it could not be built."""
-    try:
-        return use()
-    except NETWORK_ERRORS as error:
-        return tell_network_error(error)
-
-
-def run_check(topologies: Sequence[Topology], reports: Reports) -> int:
-    """Build topologies and test what they expect. Returns the exit status."""
-    try:
-        return check_topologies(topologies, reports)
-    except BuildError as error:
-        return tell_network_error(error)
-    except CannotReport as error:
-        return tell_unwritten(error.error, "the report")
 
 
 def _refuse(why: str) -> int:

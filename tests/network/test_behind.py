@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from napt_lab.labs.capture.wire import Wire
-from napt_lab.labs.check import run_checks
+from napt_lab.labs.check.run import run_checks
 from napt_lab.topologies.network.build_error import ProgramLost
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.loader import loads

@@ -17,7 +17,7 @@ from napt_lab.labs.capture.wire import CaptureIncomplete, Wire
 from napt_lab.labs.check.reports import Reports
 from napt_lab.labs.course.registry import LABS
 from napt_lab.labs.records.stream import Stream
-from napt_lab.labs.running.runner import run_check
+from napt_lab.labs.running.on_topology import run_check
 from napt_lab.labs.stage.play import Play
 from napt_lab.labs.verdict.results import Results
 from napt_lab.topologies.network.build_error import LimitReached

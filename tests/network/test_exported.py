@@ -12,7 +12,8 @@ from shlex import quote
 import pytest
 import yaml
 
-from napt_lab.labs.export import boot, export
+from napt_lab.labs.export import boot
+from napt_lab.labs.export.export import export
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load, loads
 from tests.waiting import wait_until

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from napt_lab.labs.capture.wire import Wire
-from napt_lab.labs.check import run_checks
+from napt_lab.labs.check.run import run_checks
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.napt_control import ControlError
 from napt_lab.topologies.spec.assertions import Expectation

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from napt_lab.labs.capture.wire import Wire
-from napt_lab.labs.check import run_checks
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.ice import connect_by_ice
+from napt_lab.labs.check.run import run_checks
 from napt_lab.servers.ice.connection import MOST_REFLEXIVE
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.assertions import Via

@@ -24,7 +24,7 @@ from napt_lab.labs.exercises import session
 from napt_lab.labs.exercises.command_line import chosen
 from napt_lab.labs.exercises.exercise_cli import ExerciseCLI
 from napt_lab.labs.records.rundir import RunDirectory
-from napt_lab.labs.running import runner
+from napt_lab.labs.running import on_topology, runner
 from napt_lab.labs.stage.narration import Narration
 from napt_lab.labs.stage.steps import Lab, Part
 from napt_lab.topologies.network.build_error import ProgramLost
@@ -145,7 +145,7 @@ def test_check(loses, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(check_command, "run_all", checks)
     report = tmp_path / "report.json"
     topology = loads(EXPECTS.encode(), Path("x.yaml"))
-    status = runner.run_check([topology], Reports(as_json=str(report)))
+    status = on_topology.run_check([topology], Reports(as_json=str(report)))
     (told,) = json.loads(report.read_text())["files"]
     (check,) = told["checks"]
     if loses:
@@ -159,8 +159,8 @@ def test_check(loses, tmp_path, monkeypatch, capfd):
 @network
 def test_shell(monkeypatch, capfd):
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(runner, "Prompt", lambda _console: SimpleNamespace(explore=lose))
-    assert runner.run_shell(load(TOPOLOGIES / "two-sites.yaml")) == 3
+    monkeypatch.setattr(on_topology, "Prompt", lambda _console: SimpleNamespace(explore=lose))
+    assert on_topology.run_shell(load(TOPOLOGIES / "two-sites.yaml")) == 3
     assert LOST in capfd.readouterr().err
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from napt_lab.labs.prompt import Prompt
+from napt_lab.labs.prompt.prompt import Prompt
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load

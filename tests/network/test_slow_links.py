@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from napt_lab.labs.capture.wire import Wire
-from napt_lab.labs.check import run_checks
+from napt_lab.labs.check.run import run_checks
 from napt_lab.labs.prompt.why import Why
 from napt_lab.topologies.network.build_error import BuildError, ProgramLost
 from napt_lab.topologies.network.builder import Network

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from napt_lab.labs.capture.wire import Wire
-from napt_lab.labs.check import run_checks
+from napt_lab.labs.check.run import run_checks
 from napt_lab.labs.matrix.napt_types import KERNEL, USUAL_TYPES, chosen
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.assertions import Expectation

@@ -5,6 +5,7 @@ python -P -m napt_lab.topologies.network.nursery_program DESCRIPTOR MODULE… RO
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import errno
 import gc
@@ -84,6 +85,8 @@ def become(node: int, argv: Sequence[str], environment: dict[str, str], folder: 
     os.environ.clear()
     os.environ.update(environment)
     _show_as(argv)
+    gc.enable()
+    atexit.register(gc.freeze)  # at its end all is garbage: nothing need be looked for
     sys.argv = list(argv[MODULE:])
     runpy.run_module(argv[MODULE], run_name="__main__", alter_sys=True)
 
@@ -99,9 +102,9 @@ def _show_as(argv: Sequence[str]) -> None:
 
 def main(descriptor: int, modules: Sequence[str]) -> None:
     """Import the modules, and fork; in a child, be the program."""
+    gc.disable()  # imports leave hardly any garbage
     for module in modules:
         importlib.import_module(module)
-    gc.collect()
     gc.freeze()  # what is imported stays shared
     become(**next_program(socket.socket(fileno=descriptor)))
 

@@ -97,6 +97,7 @@ USES_ALSO = {
     "labs/level_8": {"servers/shared"},
 }
 LEVELS = "labs/level_"
+STUDENTS_API = "nat_node/student/__init__.py"  # what is handed out is imported as one
 IMPORTER_OF_MININET = "topologies/network/mininet_import.py"
 CORE = "nat_node/core"
 KEPT_FROM_CORE = {
@@ -206,8 +207,24 @@ def bare_sleeps(text: str) -> list[int]:
     return [call.lineno for call in calls if "#" not in lines[call.lineno - 1]]
 
 
+def imports_of_a_room(tree: ast.Module, source: str) -> list[str]:
+    """What comes along with every module of a room, wanted or not: each start waits for it."""
+    used = {
+        name
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in imports(ast.Module([node], [])) & FILES.keys()
+    }
+    return [
+        f"{source} imports {name}: whoever needs one module of the room would get that as well; "
+        "move the code into a file of its own"
+        for name in sorted(used)
+        if PurePosixPath(source).name == "__init__.py" and source != STUDENTS_API
+    ]
+
+
 def problems_of_source(tree: ast.Module, source: str) -> list[str]:
-    problems = wrong_imports(tree, source)
+    problems = wrong_imports(tree, source) + imports_of_a_room(tree, source)
     if source.startswith(f"{CORE}/"):
         problems += problems_of_core(tree, source)
     if source != IMPORTER_OF_MININET and "mininet" in top_levels(imports(tree)):
@@ -295,6 +312,9 @@ def test_the_other_rules_can_fail():
         ast.parse("def f():\n    from mininet.net import Mininet"), "labs/a.py"
     )
     assert without_docstring(ast.parse("x = 1"), "a.py")
+    assert problems_of_source(
+        ast.parse("from napt_lab.labs.check import run"), "labs/check/__init__.py"
+    )
     first, second, *_ = (source for source in SOURCES if room_of(source) == CORE)
     alone = {source: set() for source in SOURCES}
     assert not circles(alone | {first: {second}})

@@ -12,7 +12,8 @@ import pytest
 import yaml
 from Kathara.parser.netkit.LabParser import LabParser
 
-from napt_lab.labs.export import FORMATS, ExportError, boot, export, warnings
+from napt_lab.labs.export import boot
+from napt_lab.labs.export.export import FORMATS, ExportError, export, warnings
 from napt_lab.labs.export.node_names import node_names, switch_names
 from napt_lab.topologies.network.plan import node_plans, segments
 from napt_lab.topologies.spec.checkout import TOPOLOGIES

@@ -15,11 +15,10 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from napt_lab.labs import prompt
 from napt_lab.labs.exercises import session
 from napt_lab.labs.exercises.exercise import series
 from napt_lab.labs.exercises.exercise_cli import Leave
-from napt_lab.labs.prompt import at_terminal
+from napt_lab.labs.prompt import at_terminal, prompt
 from napt_lab.labs.prompt.background import Background
 from napt_lab.labs.prompt.lab_cli import LabCLI
 from napt_lab.labs.prompt.stepping_cli import SteppingCLI
