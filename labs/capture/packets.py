@@ -16,7 +16,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
+from socket import inet_aton, inet_ntoa
 
 ICMP, TCP, UDP = 1, 6, 17
 PROTOCOLS = {ICMP: "icmp", TCP: "tcp", UDP: "udp"}
@@ -83,8 +84,9 @@ class Packet:
 
     def names_any_of(self, network: IPv4Network) -> bool:
         """Whether an address of `network` is in the headers, or in those that it quotes."""
+        among, mask = int(network.network_address), int(network.netmask)
         addresses = (self.source, self.destination)
-        return any(a is not None and IPv4Address(a) in network for a in addresses) or (
+        return any(a and int.from_bytes(inet_aton(a)) & mask == among for a in addresses) or (
             self.quoted is not None and self.quoted.names_any_of(network)
         )
 
@@ -249,8 +251,8 @@ def decode_frame(data: bytes) -> Packet:
 def _read_arp(packet: Packet, data: bytes) -> None:
     (operation,) = struct.unpack_from("!H", data, 20)
     packet.arp = {1: "who-has", 2: "is-at"}.get(operation)
-    packet.source = str(IPv4Address(data[28:32]))
-    packet.destination = str(IPv4Address(data[38:42]))
+    packet.source = inet_ntoa(data[28:32])
+    packet.destination = inet_ntoa(data[38:42])
 
 
 def decode_ipv4(data: bytes) -> Packet:
@@ -263,8 +265,8 @@ def decode_ipv4(data: bytes) -> Packet:
         return packet
     total, fragment, packet.ttl, protocol = struct.unpack_from("!2xH2xHBB", data)
     packet.raw = data[: max(total, header)]  # short frames are padded
-    packet.source = str(IPv4Address(data[12:16]))
-    packet.destination = str(IPv4Address(data[16:20]))
+    packet.source = inet_ntoa(data[12:16])
+    packet.destination = inet_ntoa(data[16:20])
     packet.protocol = PROTOCOLS.get(protocol, str(protocol))
     if fragment & 0x1FFF:  # a later fragment has no header of the next layer
         return packet
