@@ -80,7 +80,9 @@ def test_a_client_that_waits_ends_quietly(tmp_path, silent_server, name, words):
 
 
 def test_it_is_quiet_while_it_is_still_being_imported(tmp_path, monkeypatch):
-    (tmp_path / "slow.py").write_text("import time\nprint('x', flush=True)\ntime.sleep(20)\n")
+    # Short sleeps: Python does not hear a Ctrl-C that comes just before it begins to sleep.
+    slow = "import time\nprint('x', flush=True)\nfor _ in range(400):\n    time.sleep(0.05)\n"
+    (tmp_path / "slow.py").write_text(slow)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     process = typed("slow", folder=tmp_path)
     assert process.stdout is not None
