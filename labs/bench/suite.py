@@ -218,7 +218,7 @@ class Suite:
         )  # fmt: skip
 
         def measure_cost(engine: str) -> None:
-            cost.add(engine, traffic.processor_time(OURS, self.seconds))
+            cost.add(engine, traffic.processor_time(self.seconds))
 
         def connect(engine: str) -> None:
             many.add(engine, traffic.connections(OURS if engine == FEW else engine, self.seconds))

@@ -36,6 +36,7 @@ from napt_lab.nat_node.fast_path.flow_cache import (
 )
 from napt_lab.nat_node.persistence.state_file import StateFile, recover
 from napt_lab.nat_node.system.announce import announce
+from napt_lab.nat_node.system.busy_poll import BusyPoll
 from napt_lab.nat_node.system.queue_drops import QueueDrops
 from napt_lab.nat_node.system.routing import NAT_IN, NAT_OUT, Interfaces, set_up
 from napt_lab.nat_node.system.tun import FRAME_SIZE, PLAIN, DeviceGone, open_tun
@@ -127,17 +128,18 @@ class Node:
         self._frame = bytearray(FRAME_SIZE)
         self._view = memoryview(self._frame)
         self._buffers = [self._frame]
-        self._poll = select.epoll()
+        self._epoll = select.epoll()
+        self._poll = BusyPoll(self._epoll)
         for descriptor in (self._inside, self._outside, keeper):
-            self._poll.register(descriptor, select.EPOLLIN)
-        self._control = Control(devices.control, self._poll, self, self._subscribed)
+            self._epoll.register(descriptor, select.EPOLLIN)
+        self._control = Control(devices.control, self._epoll, self, self._subscribed)
         self._port_control: Listener | None = None
         if limits is not None and devices.port_control is not None:
             from napt_lab.nat_node.port_control.listener import Listener
             from napt_lab.nat_node.port_control.server import PortControl
 
             server = PortControl(self.translator, limits, now)
-            self._port_control = Listener(server, devices.port_control, self._poll)
+            self._port_control = Listener(server, devices.port_control, self._epoll)
         self._queue_drops = QueueDrops(NAT_IN, NAT_OUT)
         self._overload_at: float | None = None  # when to look whether packets were lost
         self._deadlines: list[Callable[[], float | None]] = [
@@ -179,7 +181,7 @@ class Node:
         wait = -1.0
         if deadline is not None:
             wait = max(0.0, deadline - time.monotonic())
-        for descriptor, events in self._poll.poll(wait):
+        for descriptor, events in self._poll.wait(wait):
             if descriptor == self._inside:
                 self._drain(descriptor, Side.INSIDE, self._flows.inside)
             elif descriptor == self._outside:
