@@ -31,7 +31,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # What is collected stays: the garbage collector has nothing to find there, now or in a test.
 gc.disable()
 
-WAITING = ("package", "saboteurs", "browser", "network")  # mostly for packets; the slowest first
+WAITING = ("package", "saboteurs", "browser", "network", "loopback")  # the slowest first
 BEGUN = 0.9  # the part of a run in which the last of these begins: small tests fill the rest
 LONGEST_NAME = 16  # bytes of a parameter that may stand in a test's name
 

@@ -17,6 +17,9 @@ FAST = ("tests/unit", "tests/loopback")
 CORE = "nat_node/core/*"
 TYPESCRIPT = "typescript@5.9.3"
 PROCESSORS = len(os.sched_getaffinity(0))
+# A test often waits for a packet. Each worker takes 200 MB, and networks of so many at a time have
+# room in the kernel's table of neighbors.
+WORKERS = min(4 * PROCESSORS, max(16, PROCESSORS))
 
 
 @click.command()
@@ -51,13 +54,13 @@ def test(durations: int | None, pytest_arguments: tuple[str, ...]) -> NoReturn:
     """Run the tests, several at a time; PYTEST_ARGUMENTS are passed on."""
     stop_unless_ready()
     listed = [] if durations is None else [f"--durations={durations}"]
-    _pytest(4 * PROCESSORS, *listed, *pytest_arguments)  # a test often waits for a packet
+    _pytest(WORKERS, *listed, *pytest_arguments)
 
 
 @click.command("test-fast")
 def test_fast() -> NoReturn:
     """Run the tests that need no network of their own."""
-    _pytest(PROCESSORS, *FAST)
+    _pytest(2 * PROCESSORS, *FAST)  # these compute more than they wait
 
 
 @click.command()
