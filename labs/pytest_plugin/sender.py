@@ -119,10 +119,12 @@ class Sender:
         # What pytest's process has made is no garbage of the test's: looking at it would copy it.
         gc.freeze()
         # Pytest's process tears down what it has set up (a fixture of the session, for instance).
-        for finalizers, _ in session._setupstate.stack.values():
-            finalizers.clear()
-        for fixture in self._set_up:
-            fixture._finalizers.clear()
+        # What would do that is kept: a generator that nothing refers to runs its `finally` blocks.
+        finalizers = [found for found, _ in session._setupstate.stack.values()]
+        finalizers += [fixture._finalizers for fixture in self._set_up]
+        self._not_ours = [list(each) for each in finalizers]
+        for each in finalizers:
+            each.clear()
         if self._lines is not None:
             self._lines._no_disk = True  # otherwise it would delete the file of pytest's process
         config.pluginmanager.register(self, SENDER)

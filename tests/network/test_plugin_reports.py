@@ -339,8 +339,10 @@ def note(word):
 @pytest.fixture(scope="session")
 def resource():
     note("up")
-    yield
-    note("down")
+    try:
+        yield
+    finally:  # also where its generator is closed
+        note("down")
 
 @pytest.fixture(scope="module", params=[1, 2])
 def module(request):
