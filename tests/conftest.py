@@ -59,7 +59,10 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mix tests that wait with tests that compute, so that no processor is ever idle."""
+    """Mix tests that wait with tests that compute, so that no processor is ever idle.
+
+    So what takes time to set up lasts for the session: a module's would be set up for each test.
+    """
     tests = Path(__file__).parent
     waiting: list[pytest.Item] = []
     computing: list[pytest.Item] = []

@@ -1,4 +1,4 @@
-"""One browser for all these tests."""
+"""One browser for all tests of a worker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from tests.browser.chromium import Chromium
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def chromium(tmp_path_factory):
     browser = Chromium(tmp_path_factory.mktemp("profile"))
     yield browser

@@ -50,7 +50,7 @@ def shell(tmp_path):
         yield terminal, url
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running(tmp_path_factory):
     with shell(tmp_path_factory.mktemp("state")) as (terminal, url):
         yield terminal, url

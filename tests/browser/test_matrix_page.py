@@ -38,7 +38,7 @@ def write_matrix(folder):
     return write_page(results, field, folder)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def report(tmp_path_factory):
     return write_matrix(tmp_path_factory.mktemp("matrix")).as_uri()
 

@@ -38,7 +38,7 @@ def write_conformance(folder):
     return write_page([Examination(setup, rows, 1.0, 0) for setup in setups], folder)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lab_page(tmp_path_factory):
     return write_run(tmp_path_factory.mktemp("lab"))[1]
 

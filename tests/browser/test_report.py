@@ -21,7 +21,7 @@ SEEN = "document.querySelector('.deeds').checkVisibility({contentVisibilityAuto:
 OPEN_STEPS = "document.querySelectorAll('details.answer[open]').length"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     return write_report(tell(folder), folder).as_uri()

@@ -40,7 +40,7 @@ def write(folder, text="plain", **how):
     return run_records(recording, folder), path.as_uri()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def report(tmp_path_factory):
     return write(tmp_path_factory.mktemp("view"))
 

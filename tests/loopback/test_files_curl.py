@@ -15,7 +15,7 @@ CONTENT = os.urandom(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory):
     with running(
         "napt_lab.servers.files", "--folder", str(tmp_path_factory.mktemp("files"))

@@ -13,7 +13,7 @@ from tests.server_program import Program
 REQUEST = encode(Message(Method.BINDING, Class.REQUEST, bytes(12)))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server():
     with Program("napt_lab.servers.stun", "--address", "127.0.0.1", "--port", 0) as program:
         host, _, port = program.ready["listening"][0].partition(":")

@@ -21,7 +21,7 @@ from tests.waiting import wait_until
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server():
     with running("napt_lab.servers.web") as server:
         yield server

@@ -34,7 +34,7 @@ TYPES = [*RANDOM, *chosen(KERNEL, None)[0]]
 KERNELS = 10 + len(RANDOM)  # its number
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def net():
     text = "internet:\n  stun: {address: [198.51.100.2, 198.51.100.3], runs: [stun]}\n"
     text += "  outside: 203.0.113.5\nsites:"

@@ -223,6 +223,17 @@ def imports_of_a_room(tree: ast.Module, source: str) -> list[str]:
     ]
 
 
+def repeated_fixtures(tree: ast.Module, source: str) -> list[str]:
+    """Fixtures that are set up again and again: tests of other modules come in between."""
+    return [
+        f"{source}:{node.lineno}: scope={node.value!r}: write scope='session', which lasts"
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "pytest.fixture"
+        for node in (keyword.value for keyword in call.keywords if keyword.arg == "scope")
+        if isinstance(node, ast.Constant) and node.value not in ("function", "session")
+    ]
+
+
 def problems_of_source(tree: ast.Module, source: str) -> list[str]:
     problems = wrong_imports(tree, source) + imports_of_a_room(tree, source)
     if source.startswith(f"{CORE}/"):
@@ -270,11 +281,15 @@ def test_every_file_keeps_the_rules():
 
 
 def test_every_test_file_keeps_the_rules():
-    """Await a condition (tests/waiting.py). A span that a test measures says so in a comment."""
+    """Await a condition (tests/waiting.py). A span that a test measures says so in a comment.
+
+    What takes long to set up lasts (tests/conftest.py mixes the tests of all modules).
+    """
     problems = []
     for source in sources("tests"):
         text = (ROOT / source).read_text(encoding="utf-8")
-        problems += without_docstring(ast.parse(text), source)
+        tree = ast.parse(text)
+        problems += without_docstring(tree, source) + repeated_fixtures(tree, source)
         problems += [f"{source}:{line} sleeps to wait" for line in bare_sleeps(text)]
     assert problems == []
 
@@ -338,6 +353,12 @@ def test_the_rule_on_imports_can_fail(source, line):
     (problem,) = wrong_imports(ast.parse(line), source)
     assert source in problem
     assert "FLOORS" in problem
+
+
+def test_the_rule_on_fixtures_can_fail():
+    made = "@pytest.fixture(scope={})\ndef a(): pass\n"
+    assert repeated_fixtures(ast.parse(made.format("'module'")), "tests/a.py")
+    assert not repeated_fixtures(ast.parse(made.format("'session'")), "tests/a.py")
 
 
 def test_the_rule_on_sleeping_can_fail():

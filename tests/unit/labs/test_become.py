@@ -72,7 +72,7 @@ SHS_WORDS = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("commands")
     for name, (content, may_run) in FILES.items():

@@ -39,7 +39,7 @@ class Notes:
         self.note(text)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def setup():
     return read_setup(Candidate("python", {"preset": "rfc"}))
 

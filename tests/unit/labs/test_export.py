@@ -23,7 +23,7 @@ SHIPPED = sorted(TOPOLOGIES.glob("*.yaml"))
 SCHEMA = Path(__file__).parent / "schemas" / "clab.schema.json"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def validator():
     schema = json.loads(SCHEMA.read_text())
     return jsonschema.validators.validator_for(schema)(schema)

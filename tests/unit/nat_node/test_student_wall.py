@@ -194,7 +194,7 @@ VICTIM = (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tries(tmp_path_factory):
     """What came of each attack: behind the wall, and without it."""
     folder = tmp_path_factory.mktemp("hostile")
