@@ -45,6 +45,8 @@ class Why:
 
         Those who watch the network are told of it, unless they were `told`.
         """
+        if not told:  # else another thread may be reading
+            self._witnesses.look()
         self._command, self._began = command, time.time()
         node, _, line = command.partition(" ")
         if line and node in self.net.nodes and not told:
@@ -53,6 +55,7 @@ class Why:
     def lines(self, *, everything: bool = False) -> list[str]:
         """What all witnesses tell of the last command, or of all that they still know."""
         since = 0.0 if everything else self._began
+        self._witnesses.look()
         lines = [] if everything else _said("not sent", list(self._not_sent()))
         lines += _said("a link is down", list(self._links()))
         for node in self.net:
@@ -75,6 +78,7 @@ class Why:
             for s in self._witnesses.unanswered(since)
         ]
         lines += _said("no neighbor answered (ARP)", asked)
+        lines += _said("so much came that not all was seen", self._witnesses.overrun(since))
         if lines:
             return lines
         of = f" of the last command ({self._command})" if self._began and not everything else ""

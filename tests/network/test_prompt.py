@@ -210,6 +210,25 @@ def test_why_says_where_packets_died_and_rules_are_written_by_hand(monkeypatch, 
     assert "napt_a wan0:isp.2-eth2 lan0:site.1-eth1" in shown
 
 
+def test_why_tells_only_what_a_node_asked_and_nobody_answered(monkeypatch, keyboard, capfd):
+    many = "for n in {20..170}; do ping -q -c 1 -W 1 10.0.0.$n & done; wait"
+    *told, last = typed(
+        monkeypatch,
+        "bob bash -c 'ip addr add 10.0.5.1/24 dev eth0; ping -q -c 1 -W 2 10.0.5.9'",
+        "why",
+        f"bob bash -c '{many}'",  # more than its socket has room for
+        "why",
+        "bob ping -q -c 1 -W 2 10.0.0.7",
+        "why",
+        "bob bash -c 'ping -q -c 1 10.0.0.1; sysctl -qw net.ipv4.conf.eth0.arp_notify=1;"
+        " ip link set eth0 down; ip link set eth0 up'",  # it tells all its own address
+        "why",
+    ).split("asked its own network for ")
+    assert [line.split()[0] for line in (*told[1:], last)] == ["10.0.5.9", "10.0.0.7"]
+    assert "so much came that not all was seen:\n  bob\n" in told[1]
+    assert "No node dropped or refused a packet of the last command" in last
+
+
 def test_why_answers_for_the_last_command(monkeypatch, keyboard, capfd):
     shown = typed(
         monkeypatch,
