@@ -147,7 +147,8 @@ class Traffic:
     def connection_cost(self, seconds: float) -> tuple[float, float]:
         """Microseconds of processor time that a connection takes of our translator.
 
-        Those in its own code, and those in the kernel on its behalf.
+        Those in its own code, with what it spends on looking for the next packet, and those in the
+        kernel on its behalf.
         """
         before = self._processor_seconds()
         with self.receiver("accept", seconds) as (_, port):

@@ -17,9 +17,7 @@ FAST = ("tests/unit", "tests/loopback")
 CORE = "nat_node/core/*"
 TYPESCRIPT = "typescript@5.9.3"
 PROCESSORS = len(os.sched_getaffinity(0))
-# A test often waits for a packet. Each worker takes 200 MB, and networks of so many at a time have
-# room in the kernel's table of neighbors.
-WORKERS = min(4 * PROCESSORS, max(16, PROCESSORS))
+WORKERS = min(4 * PROCESSORS, 16)  # a test often waits for a packet; each worker takes 200 MB
 
 
 @click.command()
@@ -83,7 +81,7 @@ def _pytest(workers: int, *arguments: str) -> NoReturn:
 
 
 def _pytest_command(workers: int, *arguments: str) -> list[str]:
-    # One test at a time to each free worker, the slow ones first (tests/conftest.py).
+    # One test at a time to each free worker; tests/conftest.py has their order.
     spread = ["-n", str(workers), "--dist", "load", "--maxschedchunk", "1"]
     return [sys.executable, "-m", "pytest", *spread, *arguments]
 

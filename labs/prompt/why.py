@@ -15,11 +15,11 @@ import time
 from collections.abc import Iterator
 
 from napt_lab.labs.prompt.witnesses import Seen, Witnesses
+from napt_lab.labs.records.stream import PROMPT
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.processes import Event
 from napt_lab.topologies.network.slow_links import PROGRAM as LINK
 
-PROMPT = "prompt"  # the name in the event log
 SHOWN = 6  # of each witness
 REFUSALS = {"refused", "connection-refused", "failed"}  # how servers say that they did
 #: A name or address, also in a URL; but not a file (curl -o) or a user (-u, --user).

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+PROMPT = "prompt"  # the program whose lines a person has typed
+
 Record = dict[str, Any]
 Listener = Callable[[Record], None]
 

@@ -85,11 +85,6 @@ PODMAN = {  # how each family of distributions installs it
     "alpine": "apk add podman",
     "suse": "zypper install podman",
 }
-WITHOUT_BROWSER = (
-    f"If there is no {BROWSER} (Ubuntu has its browser as a snap, which no sandbox can run),\n"
-    "install Google's package google-chrome-stable, or add ENGINE=podman (or docker) to your make\n"
-    "command"
-)
 SERVICES = {"coturn"}  # packages that start a server of that name at boot; ours need it not
 ADMIN_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where an ordinary user has no PATH to
 
@@ -205,6 +200,7 @@ def install_packages(needed: dict[str, str], environment: dict[str, str]) -> Non
             f"    sudo apt-get update && sudo {shlex.join(install)}\n"
             "(as root: the same without sudo), then try again. If you may not, a container may do\n"
             "without: add ENGINE=podman (or docker) to your make command"
+            f"{about_the_browser(install)}"
         )
     apt = [*become_root, "env", "DEBIAN_FRONTEND=noninteractive", install[0]]
     apt += ["-o", f"DPkg::Lock::Timeout={APT_LOCK_PATIENCE}"]
@@ -216,12 +212,22 @@ def install_packages(needed: dict[str, str], environment: dict[str, str]) -> Non
         try:
             run(f"installing {' '.join(packages)}", [*apt, *install[1:]], environment)
         except CannotRun as problem:
-            raise CannotRun(f"{problem}{WITHOUT_BROWSER * (BROWSER in packages)}") from None
+            raise CannotRun(f"{problem}{about_the_browser(packages)}") from None
         for service in SERVICES.intersection(packages):
             disable = [*become_root, "update-rc.d", service, "disable"]
             subprocess.run(disable, env=environment, check=False, capture_output=True)
     if lacking := missing(needed, environment):
         raise CannotRun(f"installed, but not where expected: {' '.join(lacking)}")
+
+
+def about_the_browser(packages: list[str]) -> str:
+    """What to do where apt does not have it."""
+    if BROWSER not in packages:
+        return ""
+    return (
+        f"\nIf there is no {BROWSER} (Ubuntu has its browser as a snap, which no sandbox can\n"
+        "run), install Google's package google-chrome-stable, or use a container (ENGINE=podman)"
+    )
 
 
 def how_to_get_a_container() -> str:

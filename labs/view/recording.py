@@ -12,8 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from napt_lab.labs.prompt.why import PROMPT
-from napt_lab.labs.records.stream import Record
+from napt_lab.labs.records.stream import PROMPT, Record
 from napt_lab.labs.report.story import Drop
 from napt_lab.labs.stage.prediction import exercise_command
 from napt_lab.labs.verdict.verdicts import Verdict, counted, verdict_of, worst_of_each

@@ -38,5 +38,5 @@ class BusyPoll:
                 return ready
             os.sched_yield()
         ready = poll(seconds)
-        self._awake = clock() - began < SHORT
+        self._awake = bool(ready) and clock() - began < SHORT
         return ready

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -24,9 +23,6 @@ from tests.browser.chromium import Chromium
 pytestmark = [
     pytest.mark.network(timeout=180),
     pytest.mark.slow,
-    pytest.mark.skipif(
-        not (shutil.which("chromium") or shutil.which("google-chrome")), reason="no Chromium here"
-    ),
 ]
 
 YAML = """

@@ -8,6 +8,8 @@ no clock and takes its randomness from outside, is a folder that uses no other.
 from __future__ import annotations
 
 import ast
+import sys
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -209,18 +211,30 @@ def bare_sleeps(text: str) -> list[int]:
 
 def imports_of_a_room(tree: ast.Module, source: str) -> list[str]:
     """What comes along with every module of a room, wanted or not: each start waits for it."""
+    if PurePosixPath(source).name != "__init__.py" or source == STUDENTS_API:
+        return []
     used = {
         name
-        for node in tree.body
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in imports(ast.Module([node], [])) & FILES.keys()
+        for node in at_import(tree)
+        for name in imports(ast.Module([node], []))
+        if name.partition(".")[0] not in sys.stdlib_module_names
     }
     return [
         f"{source} imports {name}: whoever needs one module of the room would get that as well; "
         "move the code into a file of its own"
         for name in sorted(used)
-        if PurePosixPath(source).name == "__init__.py" and source != STUDENTS_API
     ]
+
+
+def at_import(tree: ast.AST) -> Iterator[ast.stmt]:
+    """The import statements that are run when a file is imported."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            yield from at_import(ast.Module(node.orelse, []))
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from at_import(node)
 
 
 def repeated_fixtures(tree: ast.Module, source: str) -> list[str]:
@@ -327,9 +341,13 @@ def test_the_other_rules_can_fail():
         ast.parse("def f():\n    from mininet.net import Mininet"), "labs/a.py"
     )
     assert without_docstring(ast.parse("x = 1"), "a.py")
-    assert problems_of_source(
-        ast.parse("from napt_lab.labs.check import run"), "labs/check/__init__.py"
-    )
+    for line in (
+        "import rich.table",
+        "try:\n    from napt_lab.labs.check import run\nfinally: pass",
+    ):
+        assert problems_of_source(ast.parse(line), "labs/check/__init__.py")
+    later = "import os\nif TYPE_CHECKING:\n    import rich\ndef f():\n    import rich"
+    assert not problems_of_source(ast.parse(later), "labs/check/__init__.py")
     first, second, *_ = (source for source in SOURCES if room_of(source) == CORE)
     alone = {source: set() for source in SOURCES}
     assert not circles(alone | {first: {second}})

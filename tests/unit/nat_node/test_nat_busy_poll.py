@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from napt_lab.nat_node.system.busy_poll import SHORT, BusyPoll
@@ -17,12 +19,15 @@ class World:
         self.now = 0.0
         self.arrivals = list(arrivals)
         self.slept = []  # when, and for how many seconds at most
+        self.looks = 0
 
     def clock(self):
         return self.now
 
     def poll(self, seconds):
         if seconds == 0:
+            self.looks += 1
+            assert self.looks < 1000, "it looks without end"
             self.now += LOOK
         else:
             self.slept.append((self.now, seconds))
@@ -47,6 +52,35 @@ def test_where_packets_follow_one_another_it_sleeps_only_once():
     assert [ready for ready, _ in found] == [PACKET] * 4
     assert [when for _, when in found] == pytest.approx(arrivals, abs=LOOK)
     assert world.slept == [(0.0, -1)]
+
+
+def test_after_each_look_in_vain_others_get_the_processor(monkeypatch):
+    yielded: list[int] = []
+    world = World(0.5 * SHORT, 0.8 * SHORT)
+    monkeypatch.setattr(os, "sched_yield", lambda: yielded.append(world.looks))
+    waits(world, -1, -1)
+    assert yielded == list(range(1, world.looks)), "but for the last look, which found something"
+    assert len(yielded) > 5
+
+
+def test_it_looks_for_less_than_it_takes_a_person_to_notice():
+    """Many translators share a processor, and each packet may be followed by so much looking."""
+    assert SHORT <= 200e-6
+
+
+def test_a_gap_that_is_a_little_too_long_is_not_looked_through_again():
+    world = World(0.5 * SHORT, 1.8 * SHORT, 3.1 * SHORT)
+    waits(world, -1, -1, -1)
+    assert [when for when, _ in world.slept] == pytest.approx(
+        [0.0, 1.5 * SHORT, 1.8 * SHORT], abs=2 * LOOK
+    )
+
+
+def test_a_deadline_alone_is_no_packet():
+    """Even if it comes soon: nothing says that a packet follows."""
+    world = World(1.0)
+    waits(world, 0.5 * SHORT, -1)
+    assert [when for when, _ in world.slept] == [0.0, 0.5 * SHORT]
 
 
 def test_where_packets_come_seldom_it_sleeps_at_once():
