@@ -192,9 +192,14 @@ class Exam:
         return found[0]
 
     def _reason(self, napt: Napt, probe: Probe, told: int) -> str:
-        """The reason that the NAPT reports, if it does."""
+        """The reason that the NAPT reports, if it does, to be read in a sentence."""
         if napt.node.napt is None:
             return " (this engine reports no reasons)"
+        reason = self.reason(napt, probe, told)
+        return f": {reason}" if reason else " (no reason was reported)"
+
+    def reason(self, napt: Napt, probe: Probe, told: int) -> str:
+        """Why this packet was dropped, as the NAPT reports after `told`; empty if it does not."""
         packet = decode_ipv4(probe.data)
         way = f"{packet.source} > {packet.destination}"
         if packet.source_port:
@@ -210,8 +215,8 @@ class Exam:
                 since=told,
             )
         except DeadlinePassed:
-            return " (no reason was reported)"
-        return f": {event.fields.get('reason')}"
+            return ""
+        return str(event.fields["reason"])
 
     # -- what is answered ---------------------------------------------------------------------
 

@@ -67,8 +67,7 @@ def _fill(t: Exam) -> Full:
     came = t.testbed.wire.captured(server.where, lambda c: not c.outgoing and test(c), since=since)
     seen = "the ninth passed" if came else t.fate(two, probe, since, log)
     told = t.error_about(two, probe, UNREACHABLE, None, since, wait=TELLING)
-    drops = [e for e in t.testbed.net.log.since(log) if e.name == "drop"]
-    reasons = [str(e.fields["reason"]) for e in drops if e.node == t.napt("small").node.name]
+    reason = "" if came else t.reason(t.napt("small"), probe, log)
     # From outside: from inside one that is gone would be made again.
     inward = {flow.external[1]: flow.inward() for flow in flows}
     since = t.testbed.wire.mark()
@@ -90,7 +89,7 @@ def _fill(t: Exam) -> Full:
         one.send(flow.outward())
     return Full(
         tuple(flow.external[1] for flow in flows), bool(came), seen, told, tuple(alive),
-        time.monotonic(), reasons[0] if reasons else "",
+        time.monotonic(), reason,
     )  # fmt: skip
 
 
