@@ -131,9 +131,9 @@ def test_settings_change_while_connections_go_on(engine):
             lambda e: (e.node, e.name) == ("cgn", "ready"), deadline=20, what="it", since=mark
         )
         assert run(net["anna"], FETCH).status == 0
-        ports = {int(rule["external"].split(":")[1]) for rule in dynamic(net, "cgn")}
-        assert len(ports) == 2
-        assert len(ports & {*range(2000, 3000)}) == 1
+        # By chance the first one's port may be among the new ones.
+        (new,) = (r["external"] for r in dynamic(net, "cgn") if r["external"] != before["external"])
+        assert int(new.split(":")[1]) in range(2000, 3000)
         all_hold(net, wire, "cgn filters endpoint-independent")
         transfer.goes_on()
         transfer.end()
