@@ -31,8 +31,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # What is collected stays: the garbage collector has nothing to find there, now or in a test.
 gc.disable()
 
-WAITING = ("package", "saboteurs", "browser", "network", "loopback")  # the slowest first
-BEGUN = 0.9  # the part of a run in which the last of these begins: small tests fill the rest
+# Which part of all tests has begun when the last of a folder begins: the small ones fill the rest.
+LAST = {
+    "package": 0.1, "saboteurs": 0.8, "browser": 0.8, "network": 0.9, "loopback": 0.9, "unit": 1,
+}  # fmt: skip
 LONGEST_NAME = 16  # bytes of a parameter that may stand in a test's name
 
 
@@ -64,14 +66,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     So what takes time to set up lasts for the session: a module's would be set up for each test.
     """
     tests = Path(__file__).parent
-    waiting: list[pytest.Item] = []
-    computing: list[pytest.Item] = []
+    folders: dict[str, list[pytest.Item]] = {}
     for item in items:
-        folder = item.path.relative_to(tests).parts[0]
-        (waiting if folder in WAITING else computing).append(item)
-    waiting.sort(key=lambda item: WAITING.index(item.path.relative_to(tests).parts[0]))
-    places = {item: BEGUN * n / len(waiting) for n, item in enumerate(waiting)}
-    places |= {item: n / len(computing) for n, item in enumerate(computing)}
+        folders.setdefault(item.path.relative_to(tests).parts[0], []).append(item)
+    places = {
+        item: LAST[folder] * n / len(found)
+        for folder, found in folders.items()
+        for n, item in enumerate(found)
+    }
     items.sort(key=places.__getitem__)
 
 
