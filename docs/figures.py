@@ -21,7 +21,7 @@ SUMMARY = re.compile("(?<=<!-- figures -->\n).*?(?=<!-- end of figures -->)", re
 SENTENCES = (
     ("A download moves at {} % of the speed that the Linux kernel's own NAT reaches on the same "
      "machine.", "tcp-down", (OURS, KERNEL)),
-    ("Small packets, such as a telephone call's, pass at {} % of the kernel's rate.",
+    ("Flooded with small packets, it passes {} % as many as the kernel's NAT does.",
      "udp-64", (OURS, KERNEL)),
     ("It opens {} % as many new connections a second as the kernel's NAT does.",
      "connections", (OURS, KERNEL, DIRECT)),

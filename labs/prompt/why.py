@@ -119,8 +119,11 @@ class Why:
         asked = [(n, n.start(["ip", "-json", "link", "show"])) for n in self.net]
         for node, process in asked:
             for link in json.loads(process.wait(5.0).stdout or "[]"):
-                if link["ifname"] in node.interfaces and "UP" not in link["flags"]:
+                flags = link["flags"]
+                if link["ifname"] in node.interfaces and "UP" not in flags:
                     yield f"{node.name}: {link['ifname']}"
+                elif link["ifname"] in node.interfaces and "NO-CARRIER" in flags:
+                    yield f"{node.name}: {link['ifname']}, its cable is unplugged"
 
 
 def _drop(event: Event) -> str:

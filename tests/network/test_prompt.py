@@ -210,6 +210,11 @@ def test_why_says_where_packets_died_and_rules_are_written_by_hand(monkeypatch, 
     assert "napt_a wan0:isp.2-eth2 lan0:site.1-eth1" in shown
 
 
+def test_why_sees_an_unplugged_cable(monkeypatch, keyboard, capfd):
+    shown = typed(monkeypatch, "event unplug alice", "alice ping -q -c 1 -W 1 10.0.0.1", "why")
+    assert "a link is down:\n  alice: eth0, its cable is unplugged\n" in shown
+
+
 def test_why_tells_only_what_a_node_asked_and_nobody_answered(monkeypatch, keyboard, capfd):
     many = "for n in {20..170}; do ping -q -c 1 -W 1 10.0.0.$n & done; wait"
     *told, last = typed(
