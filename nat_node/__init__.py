@@ -42,7 +42,7 @@ Read last: the rest
     offload/           flows that the kernel carries, where speed is asked for
     port_control/      programs ask for rules: PCP and NAT-PMP
     control/           the control socket: one protocol for all engines, its client, the reports
-    system/            TUN devices, routing, netlink, standard output
+    system/            waiting, TUN devices, routing, netlink, standard output
     engines/           the loops: our translator's, the kernel's NAT (nftables), a student's file
     student/           what a student's file imports
     startup.py, __main__.py    the command line

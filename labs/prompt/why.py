@@ -119,11 +119,10 @@ class Why:
         asked = [(n, n.start(["ip", "-json", "link", "show"])) for n in self.net]
         for node, process in asked:
             for link in json.loads(process.wait(5.0).stdout or "[]"):
-                flags = link["flags"]
-                if link["ifname"] in node.interfaces and "UP" not in flags:
-                    yield f"{node.name}: {link['ifname']}"
-                elif link["ifname"] in node.interfaces and "NO-CARRIER" in flags:
-                    yield f"{node.name}: {link['ifname']}, its cable is unplugged"
+                name, flags = link["ifname"], link["flags"]
+                if name in node.interfaces and ("UP" not in flags or "NO-CARRIER" in flags):
+                    unplugged = ", its cable is unplugged" if "NO-CARRIER" in flags else ""
+                    yield f"{node.name}: {name}{unplugged}"
 
 
 def _drop(event: Event) -> str:

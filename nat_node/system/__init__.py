@@ -1,1 +1,1 @@
-"""How the translator talks to the machine: TUN devices, routing, netlink, stdout."""
+"""How the translator talks to the machine: waiting, TUN devices, routing, netlink, stdout."""

@@ -89,7 +89,18 @@ def test_without_root_it_says_what_to_type(monkeypatch, commands):
         bootstrap.install_packages({"nor-this": "curl"}, dict(os.environ))
     expected = "sudo apt-get install --yes --no-install-recommends curl mininet\n"
     assert expected in str(stopped.value)
+    assert "google-chrome" not in str(stopped.value)
     assert commands == []
+    with pytest.raises(bootstrap.CannotRun, match="google-chrome-stable"):
+        bootstrap.install_packages({"nor-this": bootstrap.BROWSER}, dict(os.environ))
+
+
+def test_what_is_installed_and_not_there_is_told(monkeypatch, commands):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(bootstrap, "POLICY", Path(os.devnull))
+    with pytest.raises(bootstrap.CannotRun, match="not where expected: curl"):
+        bootstrap.install_packages({"no-such-command": "curl"}, dict(os.environ))
+    assert [command[-1] for command in commands] == ["update", "curl"]
 
 
 @pytest.mark.parametrize(

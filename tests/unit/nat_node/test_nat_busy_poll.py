@@ -63,8 +63,8 @@ def test_after_each_look_in_vain_others_get_the_processor(monkeypatch):
     assert len(yielded) > 5
 
 
-def test_it_looks_for_less_than_it_takes_a_person_to_notice():
-    """Many translators share a processor, and each packet may be followed by so much looking."""
+def test_a_look_is_short_enough_for_many_translators_on_one_processor():
+    """Each packet may be followed by one."""
     assert SHORT <= 200e-6
 
 
