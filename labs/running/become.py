@@ -23,7 +23,8 @@ def main(command: list[str]) -> int:
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, other programs do not
         signal.signal(number, signal.SIG_DFL)
     word = command[0]
-    paths = [f"{folder or '.'}/{word}" for folder in os.get_exec_path() if word]
+    searched = [f"{folder or '.'}/{word}" for folder in os.get_exec_path() if word]
+    paths = filter(os.path.lexists, searched)  # there may be folders that are closed to this user
     status, why = NOT_FOUND, "not found"
     for path in [word] if "/" in word else paths:
         try:
@@ -62,7 +63,7 @@ def is_binary(line: bytes) -> bool:
 
 def reason(error: OSError, path: Path) -> str:
     """Why a file could not be run."""
-    if error.errno == errno.EACCES and path.is_dir():
+    if error.errno == errno.EACCES and os.path.isdir(path):  # noqa: PTH112  # raises nothing
         return "is a directory"
     if error.errno == errno.ENOENT:
         return "its interpreter is not found" if path.exists() else "not found"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -310,6 +311,16 @@ def test_the_death_of_one_process_is_an_error():
     wait_until(lambda: all(map(gone, others)), "the others' end")
 
 
+@pytest.fixture
+def many_files():
+    """As many as this user may have open; by default it is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
 def test_many_idle_connections_cost_little():
     with running("napt_lab.servers.web", "--quiet-requests") as server:
         at_rest = server.peak_memory()

@@ -104,6 +104,26 @@ def test_a_command_ends_as_in_a_shell(command, status, words, folder):
         assert re.search(SHS_WORDS.get(words, words), shs.stderr.lower()), shs.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "status", "words"),
+    [
+        ("true", 0, ""),
+        ("no-such-command", 127, "napt-lab: no-such-command: not found\n"),
+        ("closed/x", 126, "napt-lab: closed/x: permission denied\n"),
+    ],
+)
+def test_a_folder_that_is_closed_to_the_user_ends_no_search(command, status, words, tmp_path):
+    """As after `su`, which keeps root's PATH. Without these rights root is like any user."""
+    (tmp_path / "closed").mkdir(mode=0)
+    rights = "--bounding-set=-dac_override,-dac_read_search"
+    like_any_user = ["setpriv", rights] if os.geteuid() == 0 else []
+    ours = subprocess.run(
+        [*like_any_user, *OURS, command], cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"PATH": f"{tmp_path}/closed:{os.environ['PATH']}"}, check=False,
+    )  # fmt: skip
+    assert (ours.returncode, ours.stderr) == (status, words)
+
+
 def test_a_command_that_is_one_word_is_told_how_to_write_it(folder):
     ours = run([*OURS, "echo hi"], folder)
     words = "not found; write the program and its arguments as separate words: echo hi"
