@@ -373,10 +373,12 @@ def test_ten_thousand_packets_do_not_stutter(chromium, tmp_path):
         assert 0 < took < 0.05
         page.evaluate("""(() => { let moves = 0;
             document.getElementById('slider').addEventListener('input', () => {
-                const until = performance.now() + (++moves % 10 ? 0 : 300);
-                while (performance.now() < until);
+                // So much work, not so much time: a busy machine gives little of it to Chromium.
+                for (let left = ++moves % 10 ? 0 : 1e9; left; left--) Math.sqrt(left);
             }); })()""")
-        assert move_through(page, 20)[0] > 0.05  # the control: one stutter in ten
+        stutter = move_through(page, 20)[0]
+        print(f"with a stutter every ten moments: {stutter * 1000:.1f} ms")
+        assert stutter > 0.05  # the control
         assert page.complaints() == []
 
 
