@@ -65,10 +65,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     So what takes time to set up lasts for the session: a module's would be set up for each test.
     """
-    tests = Path(__file__).parent
+    depth = len(Path(__file__).parent.parts)
     folders: dict[str, list[pytest.Item]] = {}
     for item in items:
-        folders.setdefault(item.path.relative_to(tests).parts[0], []).append(item)
+        folders.setdefault(item.path.parts[depth], []).append(item)
     places = {
         item: LAST[folder] * n / len(found)
         for folder, found in folders.items()

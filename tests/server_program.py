@@ -68,16 +68,15 @@ class Program(Events):
         module: str,
         *arguments: object,
         prefix: tuple[str, ...] = (),
-        stderr: int | None = None,
     ) -> None:
-        self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", module, *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-        )
-        assert self.process.stdout is not None
+        self.process = self._start(module, *map(str, arguments), prefix=prefix)
         super().__init__(self.process.stdout)
         self.ready = self.event("ready")
+
+    def _start(self, module: str, *arguments: str, prefix: tuple[str, ...] = ()) -> Any:
+        """A subprocess.Popen, or what has its methods."""
+        words = [*prefix, sys.executable, "-m", module, *arguments]
+        return subprocess.Popen(words, stdout=subprocess.PIPE)
 
     def status(self, field: str) -> int:
         """A figure of /proc/PID/status; sizes are in KiB."""
@@ -98,7 +97,6 @@ class Program(Events):
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self.process.stdout
         if self.process.poll() is None:
             assert self.stop() == 0
         self.read_to_end()

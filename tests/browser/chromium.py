@@ -33,6 +33,8 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--in-process-gpu",  # fewer processes: a launch takes half the time
+    "--renderer-process-limit=1",
     "--remote-debugging-pipe",
 )
 

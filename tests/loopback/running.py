@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.loopback.forked import Forked
 from tests.server_program import DEADLINE, Program
 
 
@@ -17,10 +18,12 @@ class Server(Program):
     """`python -m MODULE` on an ephemeral port, from its ready event to its end."""
 
     def __init__(self, module: str, *flags: str) -> None:
-        super().__init__(
-            module, "--listen", "127.0.0.1", "--port", "0", *flags, stderr=subprocess.PIPE
-        )
+        super().__init__(module, "--listen", "127.0.0.1", "--port", "0", *flags)
         self.port = int(self.ready["listening"][0].rpartition(":")[2])
+
+    def _start(self, module: str, *arguments: str, prefix: tuple[str, ...] = ()) -> Forked:
+        assert not prefix
+        return Forked(module, *arguments)
 
     @property
     def url(self) -> str:
@@ -32,7 +35,6 @@ class Server(Program):
 
     def end(self) -> str:
         """SIGTERM; what it had to complain about."""
-        assert self.process.stderr is not None
         self.process.terminate()
         complaints = self.process.stderr.read().decode()
         assert self.stop() == 0, complaints

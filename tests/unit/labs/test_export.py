@@ -10,7 +10,6 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from Kathara.parser.netkit.LabParser import LabParser
 
 from napt_lab.labs.export import boot
 from napt_lab.labs.export.export import FORMATS, ExportError, export, warnings
@@ -27,6 +26,12 @@ SCHEMA = Path(__file__).parent / "schemas" / "clab.schema.json"
 def validator():
     schema = json.loads(SCHEMA.read_text())
     return jsonschema.validators.validator_for(schema)(schema)
+
+
+def read_by_kathara(folder):
+    from Kathara.parser.netkit.LabParser import LabParser  # slow; each of pytest's workers is here
+
+    return LabParser.parse(str(folder))
 
 
 def ports(topology):
@@ -83,7 +88,7 @@ def test_the_schema_is_one_that_can_say_no(validator):
 def test_kathara(path, tmp_path):
     topology = load(path)
     export(topology, "kathara", "napt-lab", tmp_path / "lab")
-    lab = LabParser.parse(str(tmp_path / "lab"))
+    lab = read_by_kathara(tmp_path / "lab")
     assert lab.description == topology.title
     assert len(lab.links) == len(segments(topology))
     names = node_names(topology, "")
@@ -121,7 +126,7 @@ def test_a_title_is_only_a_title_and_a_file_may_have_any_name(tmp_path, validato
     document = yaml.safe_load((tmp_path / "containerlab/my--home--x.clab.yml").read_text())
     assert set(document) == {"name", "topology"}
     assert [error.message for error in validator.iter_errors(document)] == []
-    lab = LabParser.parse(str(tmp_path / "kathara"))
+    lab = read_by_kathara(tmp_path / "kathara")
     assert lab.name == document["name"] == "my--home--x"
     assert lab.description == "a quoted $(reboot) `reboot` x:1"
 
