@@ -210,8 +210,7 @@ def own_rules_set_aside(stage: Stage, *napts: str) -> Iterator[None]:
         (napt, rule)
         for napt, site in SITES.items()
         if napt in napts and napt not in from_the_start
-        for rule in stage.net.napt(napt).rules()
-        if rule["explicit"] and (rule["protocol"], rule["external"]) == ("tcp", site.door)
+        for rule in rules_for(stage, napt, site.door)
     ]
     for napt, rule in doors:
         stage.see(
@@ -288,6 +287,7 @@ def exchange(stage: Stage, claim_id: str, napt: str) -> None:
     since, log_since = stage.wire.mark(), stage.log.mark()
     endpoint, inside = site.door, f"{site.private}:{PORT}"
     added = None
+    remove_other_rules(stage, napt, endpoint, inside)
     if explicit_rules(stage, napt, endpoint, inside):
         stage.see(f"You have already added the rule {endpoint} → {inside}.")
     else:
@@ -348,13 +348,28 @@ def exchange(stage: Stage, claim_id: str, napt: str) -> None:
         )
 
 
+def remove_other_rules(stage: Stage, napt: str, external: str, internal: str) -> None:
+    """Remove the rule of a student that leads from this endpoint to another place."""
+    for rule in rules_for(stage, napt, external):
+        if rule["internal"] != internal:
+            stage.see(
+                f"You have added the rule {external} → {rule['internal']}, which does not lead to "
+                f"{internal}. It is removed from {napt}'s table."
+            )
+            stage.net.napt(napt).remove("tcp", external)
+
+
 def explicit_rules(stage: Stage, napt: str, external: str, internal: str) -> list[dict[str, Any]]:
     """The rules that lead from one endpoint to the other. A student may have added one."""
-    return [
-        rule
-        for rule in stage.net.napt(napt).rules()
-        if rule["explicit"] and (rule["external"], rule["internal"]) == (external, internal)
-    ]
+    rules = rules_for(stage, napt, external)
+    return [rule for rule in rules if rule["internal"] == internal]
+
+
+def rules_for(stage: Stage, napt: str, external: str) -> list[dict[str, Any]]:
+    """The explicit rules for a TCP endpoint outside."""
+    rules = stage.net.napt(napt).rules()
+    wanted = (True, "tcp", external)
+    return [r for r in rules if (r["explicit"], r["protocol"], r["external"]) == wanted]
 
 
 # ── 5 ──────────────────────────────────────────────────────────────────────────────────────
@@ -550,10 +565,12 @@ def both_ways(stage: Stage) -> None:
     with stage.claim("9c.both-ways", "both rules are removed") as claim:
         for removal in removals:
             require_success(claim, removal.finish(), "removing the rule")
-        for napt in SITES:
-            left = [rule for rule in stage.net.napt(napt).rules() if rule["explicit"]]
+        for napt, site in SITES.items():
+            left = rules_for(stage, napt, site.door)
             claim.require(
-                not left, f"{len(left)} explicit rules in {napt}'s table", "it should be 0"
+                not left,
+                f"{count(len(left), 'rule')} for {site.door} in {napt}'s table",
+                "it should be none",
             )
     knocked = stage.wire.mark()
     knock_at_both(stage, "9c.both-ways")

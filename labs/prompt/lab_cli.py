@@ -32,6 +32,7 @@ from napt_lab.labs.prompt.history import History, history
 from napt_lab.labs.prompt.pingall import pingall
 from napt_lab.labs.prompt.rule_words import ARROWS, without_arrow
 from napt_lab.labs.prompt.why import Why
+from napt_lab.labs.records.stream import PROMPT
 from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.rule_lines import count, rule_lines
 from napt_lab.topologies.network import own_programs
@@ -382,6 +383,7 @@ class LabCLI(SafeCLI):
         elif self._has_nodes(words[0]):
             self.say(f"You are on {words[0]}; `exit` or Ctrl-D leads back.")
             self._why.begins(f"shell {words[0]}")
+            self.net.log.add(words[0], PROMPT, {"event": "shell"})
             with terminal_as_it_was():
                 start(self.net[words[0]], ["bash", "--norc", "--noprofile", "-i"]).wait()
 

@@ -100,7 +100,7 @@ class Narration:
         self.console.print()
         self.console.print(Rule())
         claims = worst_of_each((claim, verdict) for _, claim, verdict in self._checks)
-        in_part = self._take_out_unfinished(claims)
+        unchecked = self._take_out_unfinished(claims)
         for claim, verdict in claims.items():
             self._print(Text.assemble(_sign(verdict), (claim, "bold")))
             if claim in CLAIMS:
@@ -116,21 +116,22 @@ class Narration:
                 self._print(self._with_code(f"{number}. {sentence}"), indent=2)
         self._tell_beliefs()
         if self._stopped is not None:
-            unchecked = ", ".join(
-                f"{claim} (the rest of it)" if claim in in_part else claim
-                for claim in self._stopped["unchecked"]
-            )
-            self._print(
-                Text(f"You stopped {self._stopped['where']}. Not checked: {unchecked}.", "yellow")
-            )
+            rest = f" Not checked: {', '.join(unchecked)}." if unchecked else ""
+            self._print(Text(f"You stopped {self._stopped['where']}.{rest}", "yellow"))
 
-    def _take_out_unfinished(self, claims: dict[str, Verdict]) -> set[str]:
-        """Claims that have held so far, but whose last step was not played."""
-        to_come = set(self._stopped["unchecked"]) if self._stopped is not None else set()
-        unfinished = {claim for claim in to_come if claims.get(claim) is Verdict.PASSED}
-        for claim in unfinished:
-            del claims[claim]
-        return unfinished
+    def _take_out_unfinished(self, claims: dict[str, Verdict]) -> list[str]:
+        """What a run that was stopped has not checked; a claim that has failed is not of them.
+
+        Claims that have held so far, but whose last step was not played, are taken out.
+        """
+        told: list[str] = []
+        for claim in self._stopped["unchecked"] if self._stopped is not None else ():
+            if claim not in claims:
+                told.append(claim)
+            elif claims[claim] is Verdict.PASSED:
+                told.append(f"{claim} (the rest of it)")
+                del claims[claim]
+        return told
 
     def _tell_beliefs(self) -> None:
         """What was predicted in the whole run: how much of it was right, and what the rest was."""
@@ -236,6 +237,8 @@ class Narration:
             self._print(Text(line), indent=4)
 
     def _tell_observed(self, record: Record) -> None:
+        if self._last == "check":  # it is no evidence of that check
+            self.console.print()
         for line in record["lines"]:
             self._print(Text(line, style="dim"), indent=4)
 

@@ -23,6 +23,7 @@ from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.records.bookmark import Bookmark
 from napt_lab.labs.records.stream import Record, Stream
 from napt_lab.labs.stage.drawing import draw
+from napt_lab.labs.stage.own_changes import OwnChanges
 from napt_lab.labs.stage.pause import Go, Here, Pause
 from napt_lab.labs.stage.prediction import NotAnAnswer, Prediction, Value, outcome
 from napt_lab.labs.stage.stage import Stage
@@ -95,6 +96,8 @@ class Play:
         self.lost: ProgramLost | None = None  # which programs of the network have ended
         self.captures: list[Path] = []  # one for each part that was played
         self.unsaved: OSError | None = None  # why a capture is missing
+        self._own = OwnChanges()
+        stream.listen(self._own)
         stream.listen(self._note)
 
     def run(self) -> bool:
@@ -241,6 +244,8 @@ class Play:
             self._tell_tables(stage.net, "after")
             # An exception goes on to `run`, which reports what this step did not check.
             if self._at in self._failed:
+                if lines := self._own.lines():
+                    stage.see(*lines)
                 self._show_tables(stage.net)
         for claim in step.proves:
             if broken_off or claim not in self._checked:

@@ -120,6 +120,39 @@ def test_a_rule_that_a_student_has_added_by_hand_is_as_good(tmp_path):
     assert [line for line in observed if already in line] == [aside, already]
 
 
+def test_a_rule_of_a_student_that_leads_elsewhere_is_told_and_replaced(tmp_path):
+    def pause(net, here):
+        if here.step == 4:
+            net.napt("napt_a").add("tcp", "24.9.3.7:8080", "10.0.0.7:80")
+            net.napt("napt_a").add("udp", "24.9.3.7:8080", "10.0.0.7:8080")
+        return here.on
+
+    results, records = play(LAB, tmp_path, pause)
+    assert_all_hold(results, CLAIMS)
+    observed = [line for r in records if r["event"] == "observed" for line in r["lines"]]
+    assert (
+        "You have added the rule 24.9.3.7:8080 → 10.0.0.7:80, which does not lead to "
+        "10.0.0.7:8080. It is removed from napt_a's table."
+    ) in observed
+
+
+def test_a_step_that_fails_tells_what_the_student_did_before(tmp_path):
+    def bad(stage):
+        with stage.claim("x.2", "holds") as claim:
+            claim.require(False, "it does not")
+
+    def pause(net, here):
+        if here.step == 2:
+            net.napt("napt_a").add("tcp", "24.9.3.7:8081", "10.0.0.7:80")
+            net.happen("unplug bob")
+            net.log.wait_for(lambda e: e.name == "rule-added", deadline=5.0, what="the rule")
+        return here.on
+
+    _, records = play(small_lab(good(1), bad), tmp_path, pause)
+    (told,) = [r["lines"] for r in records if r["event"] == "observed"]
+    assert told[1:3] == ["  rule add napt_a tcp 24.9.3.7:8081 10.0.0.7:80", "  event unplug bob"]
+
+
 def test_an_answer_that_comes_after_its_step_has_begun_is_refused(tmp_path):
     predict = []
 

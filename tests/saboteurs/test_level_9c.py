@@ -233,7 +233,7 @@ SABOTEURS = (
     Saboteur(
         "removal-is-answered-but-not-done",
         (Patch(REMOVE_EXPLICIT, anything.nothing),),
-        red={BOTH_WAYS: "1 explicit rules in napt_a's table"},
+        red={BOTH_WAYS: "1 rule for 24.9.3.7:8080 in napt_a's table"},
     ),
     Saboteur(
         "removed-rule-is-not-listed-but-still-in-force",

@@ -200,6 +200,17 @@ def test_a_run_that_was_stopped_says_so_in_one_line(stream):
     assert "Claims: 1 holds." in text
 
 
+def test_a_claim_that_failed_before_the_stop_is_told_once(stream):
+    out = io.StringIO()
+    stream.listen(Narration(Console(file=out, width=80, highlight=False)))
+    check = {"text": "t", "evidence": ["e"]}
+    stream.emit("check", claim="9c.a", passed=False, broken=False, **check)
+    stream.emit("stopped", where="before step 2", unchecked=["9c.a"])
+    stream.emit("end", passed=False, seconds=1.0, error="", learned=[])
+    assert "Claims: 1 does not hold." in out.getvalue()
+    assert out.getvalue().endswith("You stopped before step 2.\n")
+
+
 def test_what_stands_between_backticks_is_bold_on_a_terminal(stream):
     pipe, terminal = io.StringIO(), io.StringIO()
     stream.listen(Narration(Console(file=pipe, width=80)))
