@@ -51,9 +51,13 @@ class SteppingCLI(LabCLI):
 
     def default(self, name: str) -> None:
         typed = f"{name} {self.rest}".strip()
-        is_answer = self._here.usage and (len(typed) == 1 or typed[0].isdigit())
-        if name in self.net.nodes or not is_answer:
+        is_answer = len(typed) == 1 or typed[0].isdigit() or typed[0] in "+-"
+        if name in self.net.nodes or not self._here.usage:
             super().default(name)
+            return
+        if not is_answer:  # it may have been meant as one
+            super().default(name)
+            self.say(f"The step's question wants {self._here.usage}.")
             return
         try:
             self._here.predict(typed)

@@ -75,7 +75,8 @@ class Prediction:
                 return f"{int(digits):,}"
         elif len(word) == 1 and word in LETTERS[: len(self.choices)]:
             return self.texts[LETTERS.index(word)]
-        raise NotAnAnswer(f"{typed.strip()[:40]!r} is not an answer: type {self.usage}")
+        wanted = "a whole number, as in 12" if self.number else self.usage
+        raise NotAnAnswer(f"{typed.strip()[:40]!r} is not an answer: type {wanted}")
 
     def text_of(self, value: Value) -> str:
         """What a step found, in the words of the choice that says so."""

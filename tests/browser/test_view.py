@@ -397,3 +397,30 @@ def move_through(page, moments):
         took.append(page.processor_time() - before)
         under_way = max(under_way, seen)
     return sorted(took)[moments * 95 // 100 - 1], under_way
+
+
+def test_a_question_for_a_number_takes_nothing_else(chromium, tmp_path):
+    story, recording = record_run(tmp_path)
+    for record in recording.records:
+        if record["kind"] == "step":
+            record |= {"choices": [], "usage": "a number"}
+    url = write_report(story, tmp_path, report_inset(recording, tmp_path)).as_uri()
+    with chromium.page(1280, 900) as page:
+        page.open(url)
+        forward(page, FIELD)
+        assert type_number(page, "many") == (
+            "'many' is not an answer: type a whole number, as in 12"
+        )
+        assert type_number(page, "65,535") == ""
+        assert page.complaints() == []
+
+
+FIELD = "document.querySelector('#choices input')"
+
+
+def type_number(page, typed):
+    """What is said of it."""
+    page.evaluate(
+        f"{FIELD}.value = '{typed}'; {FIELD}.dispatchEvent(new Event('change', {{bubbles: true}}))"
+    )
+    return page.evaluate("document.querySelector('#choices p').textContent")

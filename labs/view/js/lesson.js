@@ -72,18 +72,27 @@ export class Lesson {
       const choices = step.choices.map((text, i) => html('label', {},
         html('input', { type: 'radio', name: 'choice', value: text, change: () => this._answer(step, text, 'abcdefgh'[i]) }),
         html('span', {}, ...withCode(visible(text)))));
-      const number = html('input', { type: 'number', min: 0, step: 1, 'aria-labelledby': 'ask', placeholder: 'a number',
-        change: event => {
-          const { value } = /** @type {HTMLInputElement} */ (event.target);
-          if (value) this._answer(step, Number(value).toLocaleString('en'), value);
-        } });
-      this._choices.replaceChildren(...choices, ...(step.usage && !choices.length ? [number] : []));
+      this._choices.replaceChildren(...choices, ...(step.usage && !choices.length ? this._number(step) : []));
     }
     for (const input of this._choices.querySelectorAll('input')) {
       input.disabled = !isOpen;
       if (input.type === 'radio') input.checked = input.value === said;
       else if (said && document.activeElement !== input) input.value = said.replace(/\D/g, '');
     }
+  }
+
+  /** A field for a number, and what is said of anything else. @param {Step} step @returns {Node[]} */
+  _number(step) {
+    const remark = html('p', { class: 'bad', role: 'status' });
+    const change = (/** @type {Event} */ event) => {
+      const input = /** @type {HTMLInputElement} */ (event.target);
+      const digits = input.value.trim().replaceAll(',', '');
+      const isNumber = /^\d{1,9}$/.test(digits); // as at the prompt
+      remark.textContent = isNumber || !digits ? '' : `'${visible(input.value.trim())}' is not an answer: type a whole number, as in 12`;
+      if (isNumber) this._answer(step, Number(digits).toLocaleString('en'), digits);
+      else input.select();
+    };
+    return [html('input', { type: 'text', inputmode: 'numeric', autocomplete: 'off', 'aria-labelledby': 'ask', placeholder: 'a number', change }), remark];
   }
 
   /** @param {Step} step @param {string} text @param {string} typed as at the prompt */

@@ -26,7 +26,7 @@ def test_an_answer_is_a_letter_or_a_number():
         with pytest.raises(ValueError, match="type a letter, a to b"):
             WHO.read(typed)
     for typed in ("many", "-1", "1" * 10):
-        with pytest.raises(ValueError, match="type a number"):
+        with pytest.raises(ValueError, match="type a whole number, as in 12"):
             MANY.read(typed)
 
 

@@ -107,7 +107,9 @@ def test_where_there_is_no_lab_to_end_it_drops_the_line(ctrl_c):
         ("goto x", None, "Type the number of a step after it, 1 to 3, as in: goto 4"),
         ("b", None, "b is not an answer"),
         ("7", None, "7 is not an answer"),
+        ("-1", None, "-1 is not an answer"),
         ("maybe", None, "maybe is neither a command (? shows them) nor a node"),
+        ("about three", None, "The step's question wants a letter, a to c."),
     ],
 )
 def test_where_to_go_on(line, go, said):
