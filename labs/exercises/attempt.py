@@ -15,7 +15,7 @@ from napt_lab.labs.exercises.answers import Line
 from napt_lab.labs.exercises.exercise import Exercise
 from napt_lab.labs.exercises.facts import Since, gather, place
 from napt_lab.labs.exercises.patterns import Pattern
-from napt_lab.labs.prompt.background import AT_ONCE_SECONDS
+from napt_lab.labs.prompt.background import AT_ONCE_SECONDS, IN_PYTHON
 from napt_lab.labs.stage.output_words import output_in_words
 from napt_lab.servers.shared.events import in_words
 from napt_lab.topologies.network.builder import Network
@@ -31,6 +31,7 @@ from napt_lab.topologies.spec.model import Topology
 
 LINE_SECONDS = 20.0  # how long a command in the foreground may take
 BEGUN_SECONDS = 5.0  # … and one in the background until it says that it serves
+USAGE_SECONDS = 1.0  # … of ours, until it has read its arguments
 ECHO_SECONDS = 0.3  # until all programs have reported what a probe did to them
 RELAYED = "$relayed"
 _ENDPOINT = re.compile(r"[0-9.]{7,15}:[0-9]{1,5}")
@@ -183,7 +184,8 @@ class Attempt:
                     since=since,
                     give_up=over,
                 )
-        at_once = process.ends_within(AT_ONCE_SECONDS)
+        starts_slowly = name in IN_PYTHON and not reports
+        at_once = process.ends_within(USAGE_SECONDS if starts_slowly else AT_ONCE_SECONDS)
         said = [in_words(event.fields) for event in self.net.log.since(since) if is_its(event)]
         if at_once:
             return Reply("\n".join([*said, _end(name, process)]), process.wait(1.0).status == 0)

@@ -17,11 +17,15 @@ import threading
 from napt_lab.labs.prompt.at_terminal import in_shell, start
 from napt_lab.labs.prompt.labeled import labeled
 from napt_lab.labs.stage.output_words import settled
+from napt_lab.topologies.network import own_programs
 from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.processes import Tell
 
 AT_ONCE_SECONDS = 0.2
 """Until a program is taken for one that goes on; what ends later is told later."""
+BEGINS_SECONDS = 2.0
+"""Until a Python program is expected to say something: that it serves, or why it does not."""
+IN_PYTHON = frozenset({*own_programs.COMMANDS, "python", "python3"})
 _QUOTED = re.compile(r"""\\.|'[^']*(?:'|$)|"(?:\\.|[^"\\])*(?:"|$)""")
 _LAST = re.compile(r"(?<![&|<>])&\s*$")
 _COMMENT = re.compile(r"(?:^|\s)#")
@@ -52,15 +56,20 @@ class Background:
 
         What it prints is shown as it comes. None if it has ended at once, and well.
         """
-        name = f"{line.split()[0]} on {node.name}"
+        word = line.split()[0]
+        name = f"{word} on {node.name}"
         # Programs print other things into a pipe, and later, than at a terminal.
         ours, theirs = os.openpty() if sys.stdout.isatty() else os.pipe()
         try:
             process = start(node, in_shell(line), apart=True, output=theirs)
         finally:
             os.close(theirs)
-        telling = threading.Thread(target=_pass_on, args=(ours, labeled(node.name)), daemon=True)
+        begun = threading.Event()
+        told = labeled(node.name)
+        telling = threading.Thread(target=_pass_on, args=(ours, told, begun), daemon=True)
         telling.start()
+        if word in IN_PYTHON:
+            begun.wait(BEGINS_SECONDS)
         with contextlib.suppress(subprocess.TimeoutExpired):
             status = process.wait(AT_ONCE_SECONDS)
             telling.join(AT_ONCE_SECONDS)  # first what it has printed
@@ -76,14 +85,18 @@ class Background:
         return [end for end in ends if end is not None]
 
 
-def _pass_on(descriptor: int, tell: Tell) -> None:
-    """Tell what is printed there, line by line, until no program is left that could."""
+def _pass_on(descriptor: int, tell: Tell, begun: threading.Event) -> None:
+    """Tell what is printed there, line by line, until no program is left that could.
+
+    `begun` is set at the first of it, or at the end if there was none.
+    """
     rest = b""
     while True:
         try:
             came = os.read(descriptor, 65536)
         except OSError:  # so a terminal ends
             came = b""
+        begun.set()
         *lines, rest = (rest + came).split(b"\n")
         if not came and rest:
             lines.append(rest)

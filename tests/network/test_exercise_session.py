@@ -31,6 +31,8 @@ def test_a_student_solves_an_exercise(tmp_path, state):
         terminal.expect("bob: exit status 28")
         terminal.type("bob nosuch --word &\n")
         terminal.expect("bob cannot run 'nosuch': no such file or directory")
+        terminal.type("bob file-server --port abc &\n")
+        terminal.expect("file-server on bob ended, exit status 2: file-server: error")
         terminal.type("bob timeout 0.5 sleep 99 &\n")
         terminal.expect("timeout goes on in the background on bob")
         terminal.type("bob sleep 1\n")

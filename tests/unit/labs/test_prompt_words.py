@@ -226,6 +226,20 @@ def test_what_fails_in_the_background_is_told_once(tmp_path):
     assert background.news() == []
 
 
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [("exit 2", "file-server on bob ended, exit status 2"),
+     ("sleep 9", "file-server on bob goes on in the background")],
+)  # fmt: skip
+def test_a_python_program_that_refuses_its_arguments_does_not_go_on(tmp_path, what, said):
+    program = tmp_path / "file-server"
+    program.write_text(f"#!/bin/sh\nsleep 0.5\necho usage\n{what}\n")
+    program.chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    bob = unknown(name="bob", entry=[], environment=os.environ | path, home=tmp_path)
+    assert Background().start(bob, "file-server --port abc") == said
+
+
 @pytest.mark.parametrize("at_terminal", [True, False])
 def test_what_is_printed_in_the_background_has_its_node(tmp_path, monkeypatch, capsys, at_terminal):
     """Into a pipe a program prints other things than at a terminal."""
