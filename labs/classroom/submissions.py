@@ -135,7 +135,8 @@ def read_names(path: Path) -> dict[str, str]:
         byte = f"0x{data[error.start]:02x}"
         raise FolderError(f"{path}:{line}: the byte {byte} is not UTF-8; allowed: UTF-8") from error
     except (OSError, csv.Error) as error:
-        raise FolderError(f"{path}: {error}; allowed: a CSV file with id and name") from error
+        why = getattr(error, "strerror", error)
+        raise FolderError(f"{path}: {why}; allowed: a CSV file with id and name") from error
 
 
 def _rows(path: Path, text: str) -> Iterator[tuple[str, str]]:

@@ -46,7 +46,12 @@ def bench(seconds: float, rounds: int) -> None:
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.option("--durations", type=int, envvar="DURATIONS", help="List so many of the slowest.")
+@click.option(
+    "--durations",
+    type=click.IntRange(0),
+    envvar="DURATIONS",
+    help="List so many of the slowest.",
+)
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 def test(durations: int | None, pytest_arguments: tuple[str, ...]) -> NoReturn:
     """Run the tests, several at a time; PYTEST_ARGUMENTS are passed on."""
@@ -87,7 +92,12 @@ def _pytest_command(workers: int, *arguments: str) -> list[str]:
 
 
 @click.command()
-@click.option("--packets", type=int, envvar="PACKETS", help="How many (default: 1,000,000).")
+@click.option(
+    "--packets",
+    type=click.IntRange(1),
+    envvar="PACKETS",
+    help="How many (default: 1,000,000).",
+)
 @click.option("--seed", type=int, envvar="SEED", help="To have the same packets again.")
 @click.option("--story", type=int, envvar="STORY", help="Only this story of the seed's.")
 def fuzz(packets: int | None, seed: int | None, story: int | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -23,9 +23,26 @@ if TYPE_CHECKING:
     from napt_lab.topologies.spec.errors import TopologyError
     from napt_lab.topologies.spec.model import Topology
 
+
+class WebPort(click.IntRange):
+    """1, which stands for any free port, or a port that needs no rights."""
+
+    allowed = "1 (any free port), or a port, 1024 to 65535"
+
+    def __init__(self) -> None:
+        super().__init__(1, 65535)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The port; click.BadParameter for anything else."""
+        port = super().convert(value, param, ctx)
+        if 1 < port < 1024:
+            self.fail(f"{port} is not {self.allowed}", param, ctx)
+        return int(port)
+
+
 web_option = click.option(
     "--web",
-    type=click.IntRange(1, 65535),
+    type=WebPort(),
     envvar="WEB",
     metavar="PORT",
     help="Show it in a browser of this machine, at this port (1: at any that is free).",

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import ClassVar, NoReturn
 
 import click
-from click.core import ParameterSource
 
 from napt_lab.labs.cli.contributors import CONTRIBUTORS
 from napt_lab.labs.cli.course_commands import course
@@ -31,6 +30,7 @@ from napt_lab.labs.cli.gate import (
     web_option,
 )
 from napt_lab.labs.cli.standard_streams import make_sturdy
+from napt_lab.labs.cli.variables import wrong_variable
 from napt_lab.labs.course.topology_files import find
 
 # Everything else is imported by the command that needs it, so that `--help` stays fast.
@@ -61,20 +61,14 @@ def run() -> NoReturn:
     try:
         sys.exit(main(prog_name=name, standalone_mode=False))
     except click.ClickException as error:
-        _name_variable(error)
-        error.show()
+        wrong = wrong_variable(error)
+        if wrong is None:
+            error.show()
+        else:
+            click.echo(f"napt-lab: {wrong}", err=True)
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(INTERRUPTED)
-
-
-def _name_variable(error: click.ClickException) -> None:
-    """If a wrong value came from the environment, name the variable: no option was typed."""
-    if not isinstance(error, click.BadParameter) or error.ctx is None or error.param is None:
-        return
-    source = error.ctx.get_parameter_source(error.param.name or "")
-    if source is ParameterSource.ENVIRONMENT:
-        error.param_hint = str(error.param.envvar)
 
 
 programs_option = click.option(

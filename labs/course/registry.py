@@ -97,9 +97,9 @@ def parts_of(lab: Lab, part: str | None, first: int) -> list[Part]:
     for name in wanted:
         if name not in names:
             there = ", ".join(names)
-            raise ValueError(f"lab {lab.id} has no part {name!r}; there are: {there}")
+            raise ValueError(f"lab {lab.id} has no part {name!r} (PART); there are: {there}")
     parts = [p for p in lab.parts if p.name in wanted]
     steps = sum(len(p.steps) for p in parts)
     if not 1 <= first <= steps:
-        raise ValueError(f"there is no step {first}; there are 1 to {steps}")
+        raise ValueError(f"there is no step {first} (FROM); there are 1 to {steps}")
     return parts

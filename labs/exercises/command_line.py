@@ -98,8 +98,8 @@ def read_student(text: str | None, secret: bytes | None) -> Student | None:
         if secret is not None:
             return Student.of(text, secret)
     except ValueError as error:
-        raise click.UsageError(f"--student: {error}") from error
+        raise click.UsageError(f"--student (STUDENT): {error}") from error
     raise click.UsageError(
-        f"--student {text}: write ID:KEY, as you were given it, or give the course's secret "
-        f"(--secret FILE, or {SECRET})"
+        f"--student {text} (STUDENT): write ID:KEY, as you were given it, or give the course's "
+        f"secret (--secret FILE, or {SECRET})"
     )
