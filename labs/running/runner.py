@@ -65,6 +65,9 @@ def run_lab(
         changed = f"lab {lab_id} has other steps or questions now than when the run was stopped"
         return _refuse(f"{changed}: run it without RESUME")
     if step and not sys.stdin.isatty():
+        if mark is not None and mark.pauses:
+            how = f"the run was begun with STEP, and goes on so: type `{resume_command(lab_id)}`"
+            return _refuse(f"{how} at a terminal, or run the lab anew without STEP and RESUME")
         return _refuse("STEP needs a terminal to type at; run it without STEP")
     narration = Narration()
     pause = None
