@@ -20,31 +20,42 @@ FOLDERS := docs nat_node servers tests topologies
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
+# No line is longer than 80 columns: a terminal would break it within a word.
 help:
 	@printf '  make %-22s%s\n' \
 	  $(foreach lab,$(LABS),'lab-$(lab)' 'run lab $(lab) (STEP=1: one step at a time)') \
 	  'labs' 'run all labs, one after another' \
 	  $(foreach level,$(LABS),'exercise-$(level)' 'exercises on level $(level), by hand') \
 	  'grade LEVEL= RULES=' 'mark a file of answers to exercises' \
-	  'grade LEVEL= FOLDER=' 'mark a class (STUDENTS=, SECRET=, CSV=, HTML=, GRADESCOPE=)' \
-	  'grade TRANSLATOR=' 'mark a translator that you wrote (labs/translator/README.md)' \
-	  'test' 'run all tests (DURATIONS=20: and list the slowest)' \
-	  'test-fast' 'run the tests that need no network of their own, in about a minute' \
-	  'coverage' 'run the unit tests and say which lines and branches they did not reach' \
+	  'grade LEVEL= FOLDER=' 'mark a class (STUDENTS=, SECRET=, CSV=, HTML=,' \
+	  '' 'GRADESCOPE=)' \
+	  'grade TRANSLATOR=' 'mark a translator that you wrote' \
+	  '' '(labs/translator/README.md)' \
+	  'test' 'run all tests (DURATIONS=20: list the slowest)' \
+	  'test-fast' 'run the tests that build no network, in a minute' \
+	  'coverage' 'list lines and branches that no unit test reached' \
 	  'lint' 'check style and types' \
 	  'bench' 'compare the translator with the kernel'\''s own' \
-	  'fuzz' 'send the translator a million random packets (PACKETS=…, SEED=…, STORY=…)' \
-	  'conformance' 'try what the RFCs ask of a NAPT (ENGINES="python nftables", PRESET=…, TRANSLATOR=FILE, ONLY=5382)' \
-	  'matrix' 'try all pairs of NAPT types: who can talk to whom directly (TYPES=…, METHODS=…, CARRIER=1)' \
-	  'doctor' 'show whether this machine can run the labs, and what to do' \
+	  'fuzz' 'send the translator a million random packets' \
+	  '' '(PACKETS=…, SEED=…, STORY=…)' \
+	  'conformance' 'try what the RFCs ask of a NAPT (ONLY=5382,' \
+	  '' 'ENGINES="python nftables", PRESET=…,' \
+	  '' 'TRANSLATOR=FILE)' \
+	  'matrix' 'try all pairs of NAPT types: who can talk' \
+	  '' 'directly (TYPES=…, METHODS=…, CARRIER=1)' \
+	  'doctor' 'show what this machine lacks, and what to do' \
 	  'check TOPOLOGY=FILE' 'check a topology, and what it expects' \
-	  'shell TOPOLOGY=FILE' 'build a topology and get a prompt on its nodes' \
-	  'clean' 'remove what running, testing and pip left in this folder' \
-	  'distclean' 'remove the installed Python packages (.venv) as well'
-	@printf '%s\n' '' '  With a lab: FROM=4: begin with step 4; RESUME=1: go on where a run was stopped;' \
-	  '    QUIZ=1: only its questions, without a network; PART=name: one part' \
-	  '  WEB=1 with a lab, an exercise or shell: watch its packets in a browser' \
-	  '  ENGINE=docker or ENGINE=podman with any of them: run it in a container'
+	  'shell TOPOLOGY=FILE' 'build a network and get a prompt on its nodes' \
+	  'clean' 'remove what runs, tests and pip left in this folder' \
+	  'distclean' 'remove the installed Python packages (.venv), too' \
+	  | sed 's/^  make  /        /'
+	@printf '%s\n' '' '  With a lab:' \
+	  '    FROM=4: begin with step 4;  RESUME=1: go on where a run was stopped' \
+	  '    QUIZ=1: only its questions, without a network;  PART=name: one part' \
+	  '  With a lab, an exercise or shell:' \
+	  '    WEB=1: watch its packets in a browser' \
+	  '  With any of them:' \
+	  '    ENGINE=docker or ENGINE=podman: run it in a container'
 
 $(LABS:%=lab-%): lab-%:
 	$(NAPT) lab $*

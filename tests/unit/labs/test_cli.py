@@ -47,6 +47,16 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_make_lists_what_there_is_in_80_columns():
+    listed = make().stdout.splitlines()
+    assert [line for line in listed if len(line) > 80] == []
+    named = {line.split()[1] for line in listed if line.startswith("  make ")}
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    (others,) = re.findall(r"^TARGETS := .* (grade .*) help$", makefile, re.MULTILINE)
+    each = {f"{what}-{lab}" for what in ("lab", "exercise") for lab in LABS}
+    assert named == {"labs", *each, *others.split()}
+
+
 @pytest.mark.parametrize(("typed", "meant"), [("lab9c", "lab-9c"), ("tests", "test")])
 def test_make_knows_what_a_misspelt_target_was_meant_to_be(typed, meant):
     made = make(typed)
