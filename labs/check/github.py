@@ -58,7 +58,7 @@ class Annotations:
             return
         expectation = outcome.expectation
         failed = outcome.verdict is Verdict.FAILED
-        title = "does not hold" if failed else "could not be checked"
+        title = "does not hold" if failed else "was not checked"
         words = [expectation.text, outcome.evidence[-1], expectation.message]
         self._error(file, expectation.line, title, "\n".join(filter(None, words)))
 

@@ -30,6 +30,7 @@ from napt_lab.labs.report.tables import Comparison, compare
 from napt_lab.labs.report.topology_drawing import draw_topology, kind_of
 from napt_lab.labs.stage.code_in_text import pieces
 from napt_lab.labs.stage.prediction import exercise_command
+from napt_lab.labs.verdict.claims import CLAIMS
 from napt_lab.labs.verdict.verdicts import Verdict, verdict_of, worst
 from napt_lab.topologies.network.plan import node_plans
 from napt_lab.topologies.spec.loader import load
@@ -236,6 +237,7 @@ def _claims(story: Story, parts: list[PartPage]) -> list[dict[str, Any]]:
         claims.append(
             {
                 "claim": claim,
+                "text": CLAIMS.get(claim, ""),
                 "verdict": verdict,
                 "checks": len(checks),
                 "held": sum(check.verdict is Verdict.PASSED for _, check in checks),

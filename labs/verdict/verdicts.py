@@ -51,7 +51,7 @@ _WORDS = {  # of one, of several
     Verdict.PASSED: ("holds", "hold"),
     Verdict.DEVIATION: ("deviates deliberately", "deviate deliberately"),
     Verdict.NOT_APPLICABLE: ("does not apply", "do not apply"),
-    Verdict.ERROR: ("could not be checked", "could not be checked"),
+    Verdict.ERROR: ("was not checked", "were not checked"),
     Verdict.FAILED: ("does not hold", "do not hold"),
 }
 

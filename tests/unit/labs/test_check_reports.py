@@ -98,7 +98,7 @@ def test_annotations_name_file_and_line(checked, tmp_path, capsys):
     where = "::error file=a%2C b%3Ac/home.yaml,line="
     assert capsys.readouterr().out.splitlines() == [
         f"{where}6,title=does not hold::files reaches stackoverflow:80%0Abecause",
-        f"{where}7,title=could not be checked::files reaches stackoverflow%0A::error::gotcha"
+        f"{where}7,title=was not checked::files reaches stackoverflow%0A::error::gotcha"
         "%0Alook, 100%25",
         f"{where}3,title=wrong topology::sites: wrong; 5%25",
     ]

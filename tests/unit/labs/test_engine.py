@@ -181,7 +181,7 @@ def test_an_unchecked_claim_is_not_shown_as_held(stream):
     stream.listen(Narration(Console(file=out, width=80, highlight=False)))
     tell_a_run(stream, passed=False, broken=True)
     assert "! 9c.x" in out.getvalue()
-    assert "1 could not be checked" in out.getvalue()
+    assert "1 was not checked" in out.getvalue()
 
 
 def test_a_run_that_was_stopped_says_so_in_one_line(stream):

@@ -18,6 +18,7 @@ from napt_lab.labs.report.tables import ROWS_SHOWN, compare
 from napt_lab.labs.report.topology_drawing import draw_topology
 from napt_lab.labs.running import runner
 from napt_lab.labs.stage.narration import Narration
+from napt_lab.labs.verdict.claims import CLAIMS
 from napt_lab.labs.view.recording import Recording
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
@@ -172,7 +173,7 @@ def test_a_run_that_was_ended_is_written_as_far_as_it_came(tmp_path):
                 evidence=["it was not: the run was ended"])  # fmt: skip
     text = render(story, tmp_path)
     assert "This step was not reached." in text
-    assert "could not be checked" in text
+    assert "! was not checked" in text
     assert "✗ Not all claims hold." in text
 
 
@@ -254,3 +255,14 @@ def test_a_run_that_was_stopped_is_called_so(tmp_path):
     assert "Not all claims hold" not in page_text
     code = "Port 80 of <code>files</code>, by <code>curl &lt;URL&gt;</code>"
     assert code in page_text
+
+
+def test_the_claims_are_there_with_their_text(tmp_path):
+    story = tell(tmp_path, end=False)
+    stream = listened(story)
+    checks = [("9c.rule", True, False), ("9c.rule", False, True), ("9c.direct", False, True)]
+    for claim, passed, broken in checks:
+        stream.emit("check", claim=claim, text="t", passed=passed, broken=broken, evidence=["e"])
+    words = " ".join(Elements(render(story, tmp_path)).words.split())
+    assert f"9c.rule{CLAIMS['9c.rule']}! was not checked (the rest of it)1 of 2" in words
+    assert f"9c.direct{CLAIMS['9c.direct']}! was not checked0 of 1" in words

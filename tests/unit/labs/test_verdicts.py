@@ -42,7 +42,7 @@ def test_every_verdict_has_a_sign_of_its_own():
 
 def test_counts_say_one_and_several():
     several = [Verdict.PASSED, Verdict.FAILED, Verdict.PASSED, Verdict.ERROR]
-    assert counted(several) == "2 hold, 1 could not be checked, 1 does not hold"
+    assert counted(several) == "2 hold, 1 was not checked, 1 does not hold"
     assert counted([]) == ""
 
 
