@@ -424,3 +424,19 @@ def type_number(page, typed):
         f"{FIELD}.value = '{typed}'; {FIELD}.dispatchEvent(new Event('change', {{bubbles: true}}))"
     )
     return page.evaluate("document.querySelector('#choices p').textContent")
+
+
+@pytest.mark.parametrize("width", [800, 1024, 1280, 1440])
+@pytest.mark.parametrize("height", [600, 900])
+def test_the_choices_are_in_sight(chromium, tmp_path, width, height):
+    story, recording = record_run(tmp_path)
+    for record in recording.records:
+        if record["kind"] == "step":
+            record |= {"say": "The Internet knows one address. " * 12, "choices": ["a PC"] * 4}
+    url = write_report(story, tmp_path, report_inset(recording, tmp_path)).as_uri()
+    bottom = "document.querySelector('{}').getBoundingClientRect().bottom"
+    with chromium.page(width, height) as page:
+        page.open(url)
+        forward(page, FIELD)
+        last = page.evaluate(bottom.format("#choices label:last-child"))
+        assert last <= page.evaluate(bottom.format(".lesson"))

@@ -14,6 +14,8 @@ export class Lesson {
     this._doings = byId('doings');
     this._checks = byId('checks');
     this._choices = byId('choices');
+    this._room = 0; // pixels that a question has needed so far
+    this._roomFor = '';
     /** @type {Map<number, string>} what the reader of this page predicts, by the step */
     this._answers = new Map();
     this._asked = ''; // which choices are shown
@@ -29,6 +31,17 @@ export class Lesson {
     replace(this._checks, ...(state.end ? [this._end(state)] : []),
       ...state.checks.map(check => this._check(check)),
       ...state.troubles.map(text => html('li', { class: 'failed' }, visible(text))));
+    if (!byId('predict').hidden && !this._choices.hidden && this._roomFor !== this._asked) this._makeRoom();
+  }
+
+  /** The stage grows until all choices are in sight, and stays so: what is below moves seldom. */
+  _makeRoom() {
+    this._roomFor = this._asked;
+    const lesson = /** @type {HTMLElement} */ (this._step.parentElement);
+    const bottom = this._choices.getBoundingClientRect().bottom + lesson.scrollTop;
+    this._room = Math.max(this._room, Math.ceil(bottom - lesson.getBoundingClientRect().top) + 4);
+    lesson.parentElement?.style.setProperty('--room', `${this._room}px`);
+    lesson.scrollTop = this._room - lesson.clientHeight; // of a low window
   }
 
   /** @param {State} state @param {boolean} isOpen */
