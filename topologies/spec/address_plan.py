@@ -12,7 +12,12 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from napt_lab.topologies.spec.errors import quoted
 from napt_lab.topologies.spec.model import Isp
-from napt_lab.topologies.spec.scalars import interface, public_interface, usable
+from napt_lab.topologies.spec.scalars import (
+    free_addresses,
+    interface,
+    public_interface,
+    usable,
+)
 from napt_lab.topologies.spec.yaml_nodes import Entry
 
 
@@ -35,7 +40,7 @@ class PublicPlan:
         if address.ip == router:
             entry.refuse(
                 f"{address.ip} is the internet router's address in {network}; "
-                f"allowed: {network[2]} to {network[-2]}"
+                f"allowed: {free_addresses(network, router)}"
             )
         elif address.ip in self._holders:
             entry.refuse(_taken(address.ip, self._holders[address.ip]))
@@ -81,11 +86,11 @@ class SitePlan:
         if value.ip not in network:
             raise ValueError(
                 f"{value.ip} is outside {network}, the network of site {self._name}; "
-                f"allowed: {network[1]} to {network[-2]}"
+                f"allowed: {free_addresses(network, self._gateway.ip)}"
             )
         if "/" in text and value.network != network:
             raise ValueError(f"{quoted(text)} is not in {network}; allowed: {value.ip}")
-        return usable(IPv4Interface((value.ip, network.prefixlen)))
+        return usable(IPv4Interface((value.ip, network.prefixlen)), self._gateway.ip)
 
     def claim(self, address: IPv4Interface, entry: Entry) -> None:
         """Give `address` to the host at `entry`, or note there which node has it already."""

@@ -88,16 +88,17 @@ class GatewayDraft:
                     "allowed: a network that does not overlap it"
                 )
 
-    def finish(self, hosts: set[IPv4Address]) -> Gateway | None:
+    def finish(self, hosts: set[IPv4Address], *, known: bool) -> Gateway | None:
         """The gateway of a site with these hosts; None if a required key is missing or wrong.
 
-        `hosts`: also the gateways of the sites behind this one.
+        `hosts`: also the gateways of the sites behind this one. `known`: whether these are all,
+        for an address with an error, which is reported, is not among them.
         """
         settings, engine, datapath, translator = None, Engine.PYTHON, None, None
         has_pool = len(self.addresses) > 1
         if self.kind in (GatewayKind.NAPT, None):
             engine = self.section.value_or("engine", one_of(Engine), Engine.PYTHON)
-            settings = self._settings(engine, hosts)
+            settings = self._settings(engine, hosts, known=known)
             translator = self.section.value("translator", _program_beside(self._folder))
             if translator and engine is not Engine.PYTHON:
                 self.section["translator"].refuse(
@@ -144,7 +145,7 @@ class GatewayDraft:
             tuple(self.addresses[1:]),
         )
 
-    def _settings(self, engine: Engine, hosts: set[IPv4Address]) -> NaptSettings:
+    def _settings(self, engine: Engine, hosts: set[IPv4Address], *, known: bool) -> NaptSettings:
         section = self.section
         settings = _settings(section, engine)
         pool = None
@@ -154,7 +155,9 @@ class GatewayDraft:
         elif self.addresses and self.private:
             pool = AddressPool(self.addresses, self.private, settings)
         if "rules" in section:
-            settings = replace(settings, rules=_rules(section["rules"], hosts, pool))
+            settings = replace(
+                settings, rules=_rules(section["rules"], hosts if known else None, pool)
+            )
         for key, why in pool.wrong(sorted(hosts), settings.rules) if pool else ():
             section.at(key).refuse(why)
         return settings
@@ -274,8 +277,9 @@ def _port_control(entry: Entry) -> LeaseLimits | None:
 
 
 def _rules(
-    entry: Entry, hosts: set[IPv4Address], pool: AddressPool | None
+    entry: Entry, hosts: set[IPv4Address] | None, pool: AddressPool | None
 ) -> tuple[StaticRule, ...]:
+    """The explicit rules; `hosts` that they may lead to, None if these are not known."""
     rules: dict[tuple[str, IPv4Address | None, int], tuple[StaticRule, Entry]] = {}
     inside: dict[tuple[str, IPv4Address, int], Entry] = {}
     for item in entry.items():
@@ -297,7 +301,7 @@ def _rules(
                 f"(line {first.line}); allowed: another port"
             )
             continue
-        if rule.internal_address not in hosts:
+        if hosts is not None and rule.internal_address not in hosts:
             item.refuse(
                 f"no host of this site has the address {quoted(str(rule.internal_address))}; "
                 f"allowed: {_some(hosts)}"

@@ -31,7 +31,13 @@ from napt_lab.topologies.spec.link import Link, bits_per_second, seconds, share
 from napt_lab.topologies.spec.model import Engine, Gateway, Host, Site, Topology
 from napt_lab.topologies.spec.napt_settings import SETTINGS, NaptSettings
 from napt_lab.topologies.spec.roster import Roster
-from napt_lab.topologies.spec.scalars import count, duration, interface, usable
+from napt_lab.topologies.spec.scalars import (
+    count,
+    duration,
+    free_addresses,
+    interface,
+    usable,
+)
 
 USAGE = {
     "reboot": "reboot NODE",
@@ -148,6 +154,8 @@ def _renumber(text: str, words: list[str], topology: Topology) -> Happening | No
         return None
     site = _site_of_gateway(name, topology)
     gateway, network = site.gateway, site.gateway.public.network
+    carrier = topology.upstream(site)
+    router = carrier.gateway.private.ip if carrier is not None else network[1]
     taken = {address.ip for host in topology.hosts() for address in host.addresses}
     taken |= {isp.router for isp in topology.isps}
     for each in topology.sites:
@@ -158,8 +166,9 @@ def _renumber(text: str, words: list[str], topology: Topology) -> Happening | No
     for word in given:
         ip = interface(word).ip
         if ip not in network:
-            raise ValueError(f"{ip} is outside {network}; allowed: {network[2]} to {network[-2]}")
-        new.append(usable(IPv4Interface((ip, network.prefixlen))))
+            allowed = free_addresses(network, router)
+            raise ValueError(f"{ip} is outside {network}; allowed: {allowed}")
+        new.append(usable(IPv4Interface((ip, network.prefixlen)), router))
         if ip in taken:
             raise ValueError(f"{ip} belongs to a node already; allowed: another address")
         taken.add(ip)
@@ -199,7 +208,7 @@ def _plug(text: str, words: list[str], topology: Topology) -> Happening | None:
     if ip not in site.network:
         raise ValueError(
             f"{ip} is outside {site.network}, the network of site {site.name}; "
-            f"allowed: {site.network[1]} to {site.network[-2]}"
+            f"allowed: {free_addresses(site.network, site.gateway.private.ip)}"
         )
     others = {
         each.ip for other in site.hosts if other.name != host.name for each in other.addresses
@@ -207,7 +216,7 @@ def _plug(text: str, words: list[str], topology: Topology) -> Happening | None:
     others |= {a.ip for each in topology.behind(site) for a in each.gateway.addresses}
     if ip in others | {site.gateway.private.ip}:
         raise ValueError(f"{ip} belongs to a node already; allowed: another address")
-    address = usable(IPv4Interface((ip, site.network.prefixlen)))
+    address = usable(IPv4Interface((ip, site.network.prefixlen)), site.gateway.private.ip)
     if (napt := site.gateway.napt) is not None:
         _must_fit(AddressPool(site.gateway.addresses, site.gateway.private, napt), [ip], napt)
     return Happening(text, "plug", host.name, address=address, site=site.name)

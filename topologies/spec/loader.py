@@ -113,6 +113,7 @@ class _SiteDraft:
     gateway: GatewayDraft
     plan: SitePlan
     hosts: tuple[Host, ...]
+    hosts_known: bool  # whether none of them has an error
 
 
 class _Reader:
@@ -185,11 +186,14 @@ class _Reader:
         for name, draft in drafts.items():
             draft.gateway.read_public(self._outside(name, drafts, named))
         sites = []
+        lost = [entry for name, entry in named.items() if name not in drafts]
         for name, draft in drafts.items():
             inside = {address.ip for host in draft.hosts for address in host.addresses}
             behind = [d.gateway for d in drafts.values() if d.gateway.behind == name]
             inside |= {address.ip for each in behind for address in each.addresses}
-            if gateway := draft.gateway.finish(inside):
+            known = draft.hosts_known and all(each.addresses for each in behind)
+            known &= not any(name in entry.texts() for entry in lost)
+            if gateway := draft.gateway.finish(inside, known=known):
                 sites.append(Site(name, gateway, draft.hosts))
         return tuple(sites)
 
@@ -209,7 +213,9 @@ class _Reader:
         if gateway.private and gateway.kind is GatewayKind.ROUTER:
             self._public.claim_routed(gateway.private.network, gateway.section["private"])
         plan = SitePlan(name, gateway.private, gateway.section.at("private"))
-        return _SiteDraft(gateway, plan, self._hosts(section.get("hosts"), plan))
+        hosts = self._hosts(section.get("hosts"), plan)
+        known = not section.unknown and not entry.problems.within(section.at("hosts").path)
+        return _SiteDraft(gateway, plan, hosts, known)
 
     def _outside(
         self, name: str, drafts: Mapping[str, _SiteDraft], names: Container[str]

@@ -242,7 +242,8 @@ def interface(text: str) -> IPv4Interface:
 
 def public_interface(text: str) -> IPv4Interface:
     """A public address of one node, and its network."""
-    return usable(_public(text, "198.51.100.10"), first=2)
+    value = _public(text, "198.51.100.10")
+    return usable(value, value.network[1])  # the internet router's
 
 
 def _public(text: str, example: str) -> IPv4Interface:
@@ -253,12 +254,12 @@ def _public(text: str, example: str) -> IPv4Interface:
                 f"{text} is not public: {network} is {use}; allowed: a public address, as in "
                 f"{example}"
             )
-    return usable(value)
+    return value
 
 
 def routed_interface(text: str) -> IPv4Interface:
     """A router's address inside, and its network: a public one."""
-    return _public(text, "198.51.100.1/24")
+    return usable(_public(text, "198.51.100.1/24"))
 
 
 def private_interface(text: str) -> IPv4Interface:
@@ -283,16 +284,27 @@ def not_beyond(outside: IPv4Address) -> tuple[IPv4Network, ...]:
     return PRIVATE if outside in SHARED else (*PRIVATE, SHARED)
 
 
-def usable(value: IPv4Interface, first: int = 1) -> IPv4Interface:
-    """`value`, unless it is the network or broadcast address; `first` is the first free host."""
+def usable(value: IPv4Interface, router: IPv4Address | None = None) -> IPv4Interface:
+    """`value`, unless it is the network or broadcast address; the `router` has one of the rest."""
     network = value.network
     if value.ip in (network.network_address, network.broadcast_address):
         which = "network" if value.ip == network.network_address else "broadcast"
         raise ValueError(
             f"{value.ip} is the {which} address of {network}; "
-            f"allowed: {network[first]} to {network[-2]}"
+            f"allowed: {free_addresses(network, router)}"
         )
     return value
+
+
+def free_addresses(network: IPv4Network, router: IPv4Address | None = None) -> str:
+    """The addresses that hosts can have, in words, without that of the `router`."""
+    first, last = network[1], network[-2]
+    if router == first:
+        first += 1
+    elif router == last:
+        last -= 1
+    between = f", but not {router}" if router is not None and first < router < last else ""
+    return f"{first} to {last}{between}" if first != last else str(first)
 
 
 def static_rule(text: str) -> StaticRule:

@@ -28,7 +28,13 @@ try:
 except ImportError:  # PyYAML was built without libyaml
     from yaml import SafeLoader as QuickLoader  # type: ignore[assignment]
 
-from napt_lab.topologies.spec.errors import Problems, TopologyError, not_one_of, quoted
+from napt_lab.topologies.spec.errors import (
+    Problems,
+    TopologyError,
+    nearest,
+    not_one_of,
+    quoted,
+)
 from napt_lab.topologies.spec.look_alikes import odd_quote, odd_space
 from napt_lab.topologies.spec.yaml_mistakes import explain, no_space
 
@@ -159,16 +165,18 @@ class Entry:
     def section(self, *known: str, required: tuple[str, ...] = ()) -> Section:
         """The entries of a mapping with fixed keys; unknown and missing keys are noted."""
         section = Section(self)
+        meant: set[str | None] = set()  # keys that are there, but misspelled
         for key, entry in self.named().items():
             if key in known:
                 section[key] = entry
             else:
                 section.unknown.append(entry)
+                meant.add(nearest(key, known))
                 entry.refuse(not_one_of("unknown key", key, known))
         needed = ", ".join(required)
         if self.is_mapping():
             for key in required:
-                if key not in section:
+                if key not in section and key not in meant:
                     self.problems.add(self.line, self.join(key), f"missing; required: {needed}")
         return section
 
