@@ -45,6 +45,11 @@ class Problems:
         """
         self._found.add((line, path, message))
 
+    @property
+    def count(self) -> int:
+        """How many there are so far."""
+        return len(self._found)
+
     def fatal(self, line: int, message: str) -> TopologyError:
         """The error to raise where the file cannot be read any further."""
         self.add(line, "", message)

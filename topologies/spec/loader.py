@@ -186,13 +186,15 @@ class _Reader:
         for name, draft in drafts.items():
             draft.gateway.read_public(self._outside(name, drafts, named))
         sites = []
-        lost = [entry for name, entry in named.items() if name not in drafts]
+        # A site whose gateway cannot be read may be behind any that its text names.
+        lost = [entry.texts() for name, entry in named.items() if name not in drafts]
+        carriers: set[str] = set().union(*lost)
         for name, draft in drafts.items():
             inside = {address.ip for host in draft.hosts for address in host.addresses}
             behind = [d.gateway for d in drafts.values() if d.gateway.behind == name]
             inside |= {address.ip for each in behind for address in each.addresses}
             known = draft.hosts_known and all(each.addresses for each in behind)
-            known &= not any(name in entry.texts() for entry in lost)
+            known &= name not in carriers
             if gateway := draft.gateway.finish(inside, known=known):
                 sites.append(Site(name, gateway, draft.hosts))
         return tuple(sites)
@@ -213,8 +215,9 @@ class _Reader:
         if gateway.private and gateway.kind is GatewayKind.ROUTER:
             self._public.claim_routed(gateway.private.network, gateway.section["private"])
         plan = SitePlan(name, gateway.private, gateway.section.at("private"))
+        before = entry.problems.count
         hosts = self._hosts(section.get("hosts"), plan)
-        known = not section.unknown and not entry.problems.within(section.at("hosts").path)
+        known = not section.unknown and entry.problems.count == before
         return _SiteDraft(gateway, plan, hosts, known)
 
     def _outside(
