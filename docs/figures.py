@@ -26,7 +26,8 @@ SENTENCES = (
     ("It opens {} % as many new connections a second as the kernel's NAT does.",
      "connections", (OURS, KERNEL, DIRECT)),
     ("With `datapath: kernel`, packets of a connection that Python has let in stay in the kernel, "
-     "and a download runs at {} % of its own NAT's speed.", "tcp-down", (CARRIED, KERNEL)),
+     "and a download moves at {} % of the speed of the kernel's own NAT.",
+     "tcp-down", (CARRIED, KERNEL)),
     ("While a stranger floods the TURN server, an honest client gets {} % of what coturn, the "
      "usual server, lets through.", "turn-flood-80000", (OURS, COTURN)),
 )  # fmt: skip

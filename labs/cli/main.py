@@ -96,7 +96,7 @@ capture_option = click.option(
     default=1,
     envvar="FROM",
     metavar="STEP",
-    help="Begin with this step: those before it are done without a word.",
+    help="Begin with this step; those before it are done first, without narration.",
 )
 @click.option("--resume", is_flag=True, envvar="RESUME", help="Go on where a run was stopped.")
 @click.option("--quiz", is_flag=True, envvar="QUIZ", help="Only ask the steps' questions.")

@@ -92,7 +92,7 @@ def require_two_connections(claim: Claim, near: Handshake, far: Handshake) -> No
     apart = all(a != b for a, b in zip(near.numbers, far.numbers, strict=True))
     claim.require(
         apart,
-        f"initial sequence numbers {near.numbers} here, {far.numbers} there",
+        f"{near.told}; {far.told}",
         "they should differ",
     )
 
@@ -103,7 +103,7 @@ def require_one_connection(claim: Claim, near: Handshake, far: Handshake) -> Non
         claim.require(True, f"{handshake.syn.where}: {handshake.syn.packet}")
     claim.require(
         near.numbers == far.numbers,
-        f"initial {near.numbers} here, {far.numbers} there",
+        f"{near.told}; {far.told}",
         "they should be the same",
     )
 

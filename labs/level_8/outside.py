@@ -108,9 +108,9 @@ def stackoverflow_calls(stage: Stage) -> None:
     with stage.claim(
         "8.inbound", "the same request succeeds where nothing is in the way (control)"
     ) as claim:
-        require_success(claim, other.finish(), "stackoverflow to files, a public server")
-        require_success(claim, neighbor.finish(), "the PC's neighbor to the PC")
-        require_success(claim, ping.finish(), f"stackoverflow's ping to {PUBLIC}")
+        require_success(claim, other.finish(), "curl to files, a public server")
+        require_success(claim, neighbor.finish(), "curl to the PC, from its own network")
+        require_success(claim, ping.finish(), f"ping to {PUBLIC}")
         same = sha256(shared / FILE) == sha256(stage.net["pc2"].home / FILE)
         claim.require(same, "the PC's server gives its neighbor the file, byte for byte")
 
@@ -162,10 +162,10 @@ def upload_it(stage: Stage) -> None:
     stage.answer(len(holders), f"SHA-256 {original[:16]}… on {', '.join(holders)}")
     with stage.claim("8.upload", "every host can fetch the PC's file from the server") as claim:
         require_failure(claim, before, CURL_HTTP_ERROR)  # there was no such file before
-        require_success(claim, sent, "the PC's upload")
+        require_success(claim, sent, "the upload")
         claim.require(True, f"SHA-256 {original[:16]}… at the PC")
         for node, completed in fetched.items():
-            require_success(claim, completed, f"{node}'s download")
+            require_success(claim, completed, "the download")
             copy = sha256(stage.net[node].home / "copy.jpg")
             claim.require(
                 copy == original, f"SHA-256 {copy[:16]}… at {node}", "it differs from the PC's file"

@@ -219,7 +219,7 @@ def what_stays_behind(stage: Stage) -> None:
     words = f"sha256sum on files {'lists' if kept else 'does not list'} it"
     stage.answer(where, f"{words}; curl on relay, a stranger: exit status {fetched.status}")
     with stage.claim(HOLDS, "any host can fetch alice's photograph from the server") as claim:
-        require_success(claim, fetched, "curl on relay, which is a stranger here")
+        require_success(claim, fetched, "curl, on a host that is a stranger here")
         copied = sha256(stage.net["relay"].home / "copy")
         claim.require(copied == digests[SENT["alice"]], f"SHA-256 {copied[:16]}… on relay")
         for napt in PUBLIC:

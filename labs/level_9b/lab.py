@@ -128,9 +128,7 @@ def passes_the_relay(stage: Stage, claim: Claim, port: int, far_port: int, since
     require_path(stage, claim, received, far_port, since, ["relay", "internet", "napt_b", "bob"])
     near = find_handshake(stage.wire, "alice:eth0", port, since)
     far = find_handshake(stage.wire, "bob:eth0", far_port, since)
-    claim.require(
-        near.numbers != far.numbers, f"two connections: initial {near.numbers} and {far.numbers}"
-    )
+    claim.require(near.numbers != far.numbers, f"two connections: {near.told}; {far.told}")
 
 
 # ── 2 ──────────────────────────────────────────────────────────────────────────────────────

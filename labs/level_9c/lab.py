@@ -86,7 +86,7 @@ direct = Part("direct", topology="two-sites.yaml")
         Choice(BOB, "10.0.0.9: his own", "A server sees the address that a PC has."),
         Choice(
             ROUTER_AT_FILES,
-            "198.51.100.1: that of the router before it",
+            "198.51.100.1: that of the router next to the server",
             "Every router puts its own address into what it passes on.",
         ),
     ),
@@ -114,8 +114,8 @@ def both_are_online(stage: Stage) -> None:
 
 @direct.step(
     "A private address means nothing outside",
-    say="bob knows alice's address, 10.0.0.7, and dials it. The public server `files` dials it, "
-    "too. alice dials bob's address, 10.0.0.9.",
+    say="bob knows alice's address, 10.0.0.7, and dials it. alice dials bob's address, 10.0.0.9. "
+    "The public server `files` dials both addresses from the Internet.",
     ask="bob dials 10.0.0.7. Where does his attempt end?",
     predict=choose(
         Choice("alice", "at alice's PC: it is her address", "An address like 10.0.0.7 is unique."),
@@ -331,7 +331,7 @@ def exchange(stage: Stage, claim_id: str, napt: str) -> None:
         )
         claim.require(
             near.numbers == far.numbers,
-            f"initial {near.numbers} and {far.numbers}",
+            f"{near.told}; {far.told}",
             "they should be the same",
         )
         none_was_dropped(stage, claim, napt, log_since)
@@ -493,7 +493,8 @@ def no_server_in_between(stage: Stage) -> None:
         "9c.direct", "the same captures do see traffic of these servers (control)"
     ) as claim:
         for control, (where, earlier) in zip(controls, known.items(), strict=True):
-            require_success(claim, control.finish(), where)
+            completed = control.finish()
+            require_success(claim, completed, f"{completed.argv[0]} {completed.argv[-1]}")
             seen = stage.wire.packets(where, is_new(earlier), since=now)
             claim.require(bool(seen), f"{where}: {len(seen)} packets", "it should be 1 or more")
     stage.see(f"The transfer of {SIZE} bytes took {fetched.seconds * 1000:.0f} ms.")

@@ -32,6 +32,7 @@ CLAIM = "9c.direct"
 FILM = "film.mkv"
 LENGTH = 1 << 19  # bytes
 SERVERS = ("files", "relay")
+NONE = "no server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def three_ways(stage: Stage) -> list[str]:
 
     Returns the servers that have a copy in the end.
     """
-    told: list[tuple[str, ...]] = [("way", "passes it on", "sees it", "holds a copy")]
+    told: list[tuple[str, ...]] = [("way", "passed on by", "seen by", "a copy is left on")]
     sent = make_file(stage, "alice", f"shared/{FILM}", LENGTH)
     for number, way in enumerate(WAYS):
         since = stage.wire.mark()
@@ -94,8 +95,9 @@ def three_ways(stage: Stage) -> list[str]:
                 f"on a server's disk: {', '.join(holders) or 'none'}",
                 f"it should be: {', '.join(wanted) or 'none'}",
             )
-            told.append((way.name, way.via or "no one", way.via or "no one", *holders, "no one"))
-    stage.see(*("{:<18}{:<15}{:<10}{}".format(*row) for row in told))
+            via = way.via or NONE
+            told.append((way.name, via, via, ", ".join(holders) or NONE))
+    stage.see(*("{:<18}{:<14}{:<13}{}".format(*row) for row in told))
     return [name for name in SERVERS if holds(stage, name, sent)]
 
 

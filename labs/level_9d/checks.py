@@ -105,7 +105,7 @@ def direct_fetch(stage: Stage, claim_id: str, fetched: Completed, since: int, lo
         far = find_handshake(stage.wire, "alice:eth0", PORT, since)
         claim.require(near.syn.packet.destination == NAPT_A, f"bob:eth0: {near.syn.packet}")
         claim.require(far.syn.packet.destination == ALICE, f"alice:eth0: {far.syn.packet}")
-        claim.require(near.numbers == far.numbers, f"initial {near.numbers} and {far.numbers}")
+        claim.require(near.numbers == far.numbers, f"{near.told}; {far.told}")
         none_was_dropped(stage, claim, "napt_a", log)
     with stage.claim(claim_id, "alice's file is at bob's, byte for byte") as claim:
         require_success(claim, fetched, "curl")

@@ -328,7 +328,7 @@ def outside(stage: Stage) -> None:
         rules = leased(stage, 22)
         claim.require(not rules, f"{count(len(rules), 'rule')} for port 22 in napt_a's table")
     with stage.claim("9d.outside", "the same question from inside is answered (control)") as claim:
-        require_success(claim, own.finish(), "alice's PCP client")
+        require_success(claim, own.finish(), "the PCP client")
         last_answer(stage, claim, "alice:eth0", since, ALICE)
     with stage.claim("9d.outside", "napt_a has sent no answer to the outside") as claim:
         passed = stage.wire.packets("napt_a:wan0", lambda p: p.protocol == "udp", since=since)

@@ -85,8 +85,8 @@ def who(stage: Stage) -> None:
 
 @punching.step(
     "The same for all?",
-    say="The server sees alice at this endpoint. Will bob see her there, too? The server has a "
-    "second address. alice asks at both addresses, from the same port 5000. Then her NAPT is set "
+    say="The server sees alice at this endpoint. Will bob see her at the same one? The server has "
+    "a second address. alice asks at both addresses, from the same port 5000. Then her NAPT is set "
     "to address-and-port-dependent mapping and rebooted, and she asks again at both.",
     ask="How many external ports does alice's port 5000 have at first, towards both addresses?",
     predict=number(

@@ -27,6 +27,12 @@ class Handshake:
         """The two initial sequence numbers. One connection end to end has the same everywhere."""
         return self.syn.packet.sequence, self.syn_ack.packet.sequence
 
+    @property
+    def told(self) -> str:
+        """The two numbers, and where they were seen."""
+        syn, answer = self.numbers
+        return f"{self.syn.where}: SYN seq {syn}, SYN ACK seq {answer}"
+
 
 def is_syn_to(port: int, address: str | None = None) -> Callable[[Packet], bool]:
     """Whether a packet asks for a connection to `port` (of `address`)."""

@@ -230,7 +230,7 @@ SABOTEURS = (
     Saboteur(
         "server-keeps-no-copy",
         (Patch("napt_lab.servers.files.receiving:Receiver.put", servers.forgetting_what_it_got),),
-        red={UPLOAD: "stackoverflow's download"},
+        red={UPLOAD: "stackoverflow: the download"},
         part="upload",
     ),
 )

@@ -226,8 +226,8 @@ def check_neighbors(machine: Machine, refused: str | None) -> Finding:
     """The neighbor table. `refused`: why the trial could not add an entry, or None."""
     table = machine.neighbors()
     found = (
-        f"{table.entries} entries; those that were learned, not the permanent ones, may be "
-        f"{table.limit}; the kernel has refused {table.overflows} since boot"
+        f"{table.entries} entries, permanent ones included; at most {table.limit} may be "
+        f"learned; {table.overflows} were refused since boot"
     )
     # No figure says how many were learned: only a try shows whether the table is full.
     if refused is not None and "buffer space" in refused:

@@ -291,8 +291,8 @@ def test_no_room_for_one_lab():
 def test_the_size_of_the_neighbor_table_is_shown():
     (shown,) = [f for f in preflight.examine(HEALTHY) if f.name == "neighbor table"]
     assert shown.found == (
-        "12 entries; those that were learned, not the permanent ones, may be 1024; "
-        "the kernel has refused 0 since boot"
+        "12 entries, permanent ones included; at most 1024 may be learned; "
+        "0 were refused since boot"
     )
 
 
@@ -304,8 +304,8 @@ def test_a_full_neighbor_table(limit, enough):
     refused = Trial(refused={NEIGHBOR: "RTNETLINK answers: No buffer space available"})
     problem = only_problem(replace(machine, attempt=lambda: refused))
     assert problem.found == (
-        f"{limit + 900} entries; those that were learned, not the permanent ones, may be {limit}; "
-        "the kernel has refused 7 since boot"
+        f"{limit + 900} entries, permanent ones included; at most {limit} may be learned; "
+        "7 were refused since boot"
     )
     assert problem.fix.endswith(f"sysctl -w net.ipv4.neigh.default.gc_thresh3={enough}")
 
