@@ -1,7 +1,7 @@
 """`napt-lab check`: build each topology in turn, and check what it expects.
 
 Every assertion is in the reports, also if the run was stopped or a network did not come up: then
-as one that could not be checked.
+as one that was not checked.
 """
 
 from __future__ import annotations

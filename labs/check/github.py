@@ -53,7 +53,7 @@ class Annotations:
         self._error(file, line, "wrong topology", message)
 
     def outcome(self, file: Path, outcome: Outcome) -> None:
-        """An expectation that was not met, or could not be checked."""
+        """An expectation that was not met, or was not checked."""
         if outcome.verdict is Verdict.PASSED:
             return
         expectation = outcome.expectation

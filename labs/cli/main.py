@@ -87,7 +87,12 @@ capture_option = click.option(
 
 @main.command()
 @click.argument("lab_id", metavar="ID")
-@click.option("--step", is_flag=True, envvar="STEP", help="Pause before each step.")
+@click.option(
+    "--step/--no-step",
+    default=None,
+    envvar="STEP",
+    help="Pause before each step (with --resume: or not, as the run was begun).",
+)
 @click.option("--part", envvar="PART", help="Run only this part of the lab.")
 @click.option(
     "--from",
@@ -103,7 +108,7 @@ capture_option = click.option(
 @web_option
 def lab(
     lab_id: str,
-    step: bool,
+    step: bool | None,
     part: str | None,
     first: int,
     resume: bool,

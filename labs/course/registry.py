@@ -85,9 +85,11 @@ def what_next(lab_id: str) -> str:
     return f"Next: {' or '.join(words)}."
 
 
-def resume_command(lab_id: str) -> str:
-    """What is typed to go on with a run that was stopped."""
-    return f"make lab-{lab_id} RESUME=1" if IN_CHECKOUT else f"napt-lab lab {lab_id} --resume"
+def resume_command(lab_id: str, *, step: bool = True) -> str:
+    """What is typed to go on with a run that was stopped; not `step`: without its pauses."""
+    if IN_CHECKOUT:
+        return f"make lab-{lab_id} RESUME=1{'' if step else ' STEP=0'}"
+    return f"napt-lab lab {lab_id} --resume{'' if step else ' --no-step'}"
 
 
 def parts_of(lab: Lab, part: str | None, first: int) -> list[Part]:

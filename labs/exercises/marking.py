@@ -2,7 +2,7 @@
 
 First what the student's own doing has led to (`done:`), for probing leaves traces of its own; then
 what must hold from now on (`expect:`, by labs/check). If not all of it holds, each known mistake
-whose facts are there says its message. What could not be checked gives no points, and is an error,
+whose facts are there says its message. What was not checked gives no points, and is an error,
 not a failure of the student.
 """
 
@@ -64,7 +64,7 @@ class Marks:
 
     @property
     def unknown(self) -> bool:
-        """Whether something could not be checked."""
+        """Whether something was not checked."""
         return any(mark.verdict is Verdict.ERROR for mark in self.marks)
 
 

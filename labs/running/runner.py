@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def run_lab(
     lab_id: str,
     *,
-    step: bool,
+    step: bool | None,
     part: str | None,
     first: int = 1,
     resume: bool = False,
@@ -48,6 +48,7 @@ def run_lab(
 ) -> int:
     """Run a lab with narration. Returns the exit status; what it produced is in runs/.
 
+    `step`: whether it pauses before each step; None: as the run with which it goes on, or not.
     `first`: the step to begin with. `resume`: go on where the last run was stopped. `door`: where
     a browser sees it while it goes on.
     """
@@ -55,7 +56,8 @@ def run_lab(
     try:
         mark = read_bookmark(lab_id) if resume else None
         if mark is not None:
-            step, part, first = step or mark.pauses, ",".join(mark.parts), mark.step
+            step = mark.pauses if step is None else step
+            part, first = ",".join(mark.parts), mark.step
         elif resume:
             return _refuse(f"no run of lab {lab_id} was stopped: run it without RESUME")
         parts = parts_of(lab, part, first)
@@ -66,8 +68,10 @@ def run_lab(
         return _refuse(f"{changed}: run it without RESUME")
     if step and not sys.stdin.isatty():
         if mark is not None and mark.pauses:
-            how = f"the run was begun with STEP, and goes on so: type `{resume_command(lab_id)}`"
-            return _refuse(f"{how} at a terminal, or run the lab anew without STEP and RESUME")
+            how = f"the run was begun with STEP: type `{resume_command(lab_id)}` at a terminal"
+            return _refuse(
+                f"{how}, or go on without pauses: `{resume_command(lab_id, step=False)}`"
+            )
         return _refuse("STEP needs a terminal to type at; run it without STEP")
     narration = Narration()
     pause = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 PASSED = 0  # all held
-FAILED = 1  # something does not hold or could not be checked, or the run was left before its end
+FAILED = 1  # something does not hold or was not checked, or the run was left before its end
 WRONG_USAGE = 2  # wrong usage, or a file that must be corrected first
 CANNOT_RUN = 3  # an error of this machine, or of a program of the network: nothing is proven
 INTERRUPTED = 130  # ended by Ctrl-C

@@ -151,11 +151,13 @@ def test_a_run_goes_on_only_with_the_same_steps(tmp_path, monkeypatch, capsys):
         assert (status, said in capsys.readouterr().err) == (2 if said else 0, True)
     assert began == [2]
     (tmp_path / ".9c.json").write_text(json.dumps(MARK | {"questions": same, "pauses": True}))
-    assert runner.run_lab("9c", step=False, part=None, resume=True) == 2
+    assert runner.run_lab("9c", step=None, part=None, resume=True) == 2
     assert capsys.readouterr().err == (
-        "napt-lab: the run was begun with STEP, and goes on so: type `make lab-9c RESUME=1` at a "
-        "terminal, or run the lab anew without STEP and RESUME\n"
+        "napt-lab: the run was begun with STEP: type `make lab-9c RESUME=1` at a terminal, "
+        "or go on without pauses: `make lab-9c RESUME=1 STEP=0`\n"
     )
+    assert runner.run_lab("9c", step=False, part=None, resume=True) == 0
+    assert began == [2, 2]
 
 
 def test_a_run_does_not_take_away_the_bookmark_of_another(tmp_path):
