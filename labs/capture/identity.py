@@ -2,7 +2,8 @@
 
 Theory of operation. A NAPT rewrites addresses, ports and checksums. It does not change the
 IPv4 identification, and of TCP the sequence and acknowledgment numbers, flags and length; of
-ICMP and UDP, the data.
+ICMP and UDP, the data. In an ICMP error it also rewrites the packet that is quoted, up to its
+Identification (a NAPT gives some packets one of its own); the quoted length stays the same.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def identity(packet: Packet, segment: str) -> Hashable:
         return *known, packet.sequence, packet.acknowledgment, packet.flags, packet.payload
     if packet.quoted is not None:
         quoted = packet.quoted
-        return *known, packet.icmp, quoted.raw[4:6], quoted.sequence
+        return *known, packet.icmp, quoted.protocol, quoted.length, quoted.sequence
     if packet.icmp is not None:
         return *known, packet.icmp, packet.body[6:24]  # from the sequence number on
     return *known, packet.payload, packet.body[8:40]

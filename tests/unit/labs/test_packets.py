@@ -11,6 +11,7 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import ARP, Ether
 from scapy.utils import PcapNgReader
 
+from napt_lab.labs.capture.identity import identity
 from napt_lab.labs.capture.packets import ACK, SYN, decode_frame
 from napt_lab.labs.capture.pcapng import join_pcapng, write_pcapng
 from tests.packets import error, ethernet, tcp, udp
@@ -55,6 +56,15 @@ def test_an_icmp_error_quotes_the_packet_it_is_about():
     assert (packet.quoted.destination_port, packet.quoted.sequence) == (8080, 9)
     assert packet.names_any_of(IPv4Network("10.0.0.0/24"))
     assert not packet.names_any_of(IPv4Network("172.16.0.0/12"))
+
+
+@pytest.mark.parametrize("kind", [(11, 0), (3, 3)])
+def test_an_icmp_error_is_known_again_behind_a_napt_that_had_numbered_the_datagram(kind):
+    before = error("1.2.3.4", "24.9.3.7", udp("24.9.3.7:40000", "1.2.3.4:9", id=9), kind, id=5)
+    behind = error("1.2.3.4", "10.0.0.7", udp("10.0.0.7:4711", "1.2.3.4:9", id=77), kind, id=5)
+    later = error("1.2.3.4", "10.0.0.7", udp("10.0.0.7:4711", "1.2.3.4:9", id=78), kind, id=6)
+    keys = [identity(decode_frame(ethernet(each)), "") for each in (before, behind, later)]
+    assert keys[0] == keys[1] != keys[2]
 
 
 @given(st.binary(max_size=120), st.integers(0, 120))
