@@ -24,7 +24,36 @@ PROTOCOLS = {ICMP: "icmp", TCP: "tcp", UDP: "udp"}
 FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
 _FLAG_NAMES = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"), (PSH, "PSH"), (ACK, "ACK"))
 ECHO_REPLY, UNREACHABLE, ECHO, TIME_EXCEEDED = 0, 3, 8, 11
-_ICMP_ERRORS = {UNREACHABLE, 4, 5, TIME_EXCEEDED, 12}
+SOURCE_QUENCH, REDIRECT, PARAMETER_PROBLEM = 4, 5, 12
+_ICMP_ERRORS = {UNREACHABLE, SOURCE_QUENCH, REDIRECT, TIME_EXCEEDED, PARAMETER_PROBLEM}
+_TYPES = {
+    ECHO_REPLY: "echo reply",
+    UNREACHABLE: "destination unreachable",
+    SOURCE_QUENCH: "source quench",
+    REDIRECT: "redirect",
+    ECHO: "echo request",
+    TIME_EXCEEDED: "time exceeded",
+    PARAMETER_PROBLEM: "parameter problem",
+}
+_CODES = {
+    (UNREACHABLE, 0): "network",
+    (UNREACHABLE, 1): "host",
+    (UNREACHABLE, 2): "protocol",
+    (UNREACHABLE, 3): "port",
+    (UNREACHABLE, 4): "fragmentation needed",
+    (UNREACHABLE, 5): "source route failed",
+    (UNREACHABLE, 6): "network unknown",
+    (UNREACHABLE, 7): "host unknown",
+    (UNREACHABLE, 8): "source host isolated",
+    (UNREACHABLE, 9): "network administratively prohibited",
+    (UNREACHABLE, 10): "host administratively prohibited",
+    (UNREACHABLE, 11): "network, for this type of service",
+    (UNREACHABLE, 12): "host, for this type of service",
+    (UNREACHABLE, 13): "communication administratively prohibited",
+    (UNREACHABLE, 14): "host precedence violation",
+    (UNREACHABLE, 15): "precedence cutoff in effect",
+    (TIME_EXCEEDED, 1): "fragment reassembly",
+}
 _ETHERTYPE_IPV4, _ETHERTYPE_ARP = 0x0800, 0x0806
 _DONT_FRAGMENT, _MORE_FRAGMENTS = 0x4000, 0x2000
 _SUM_AT = {"icmp": 2, "tcp": 16, "udp": 6}  # in the header behind IPv4's
@@ -227,12 +256,12 @@ class Packet:
 
 
 def icmp_name(kind: int, code: int) -> str:
-    """What an ICMP type and code say (RFC 792)."""
-    if kind == UNREACHABLE:
-        codes = {0: "network", 1: "host", 2: "protocol", 3: "port", 4: "fragmentation needed"}
-        return f"destination unreachable ({codes.get(code, code)})"
-    names = {ECHO: "echo request", ECHO_REPLY: "echo reply", TIME_EXCEEDED: "time exceeded"}
-    return names.get(kind, f"type {kind}")
+    """What an ICMP type and code say (RFC 792, RFC 1122, section 3.2.2.1, RFC 1812, 5.2.7.1)."""
+    meaning = _CODES.get((kind, code))
+    if kind in (UNREACHABLE, PARAMETER_PROBLEM):
+        meaning = meaning or f"code {code}"
+    name = _TYPES.get(kind, f"type {kind}")
+    return f"{name} ({meaning})" if meaning else name
 
 
 def decode_frame(data: bytes) -> Packet:

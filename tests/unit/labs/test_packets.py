@@ -12,7 +12,7 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.utils import PcapNgReader
 
 from napt_lab.labs.capture.identity import identity
-from napt_lab.labs.capture.packets import ACK, SYN, decode_frame
+from napt_lab.labs.capture.packets import ACK, SYN, decode_frame, icmp_name
 from napt_lab.labs.capture.pcapng import join_pcapng, write_pcapng
 from tests.packets import error, ethernet, tcp, udp
 
@@ -56,6 +56,23 @@ def test_an_icmp_error_quotes_the_packet_it_is_about():
     assert (packet.quoted.destination_port, packet.quoted.sequence) == (8080, 9)
     assert packet.names_any_of(IPv4Network("10.0.0.0/24"))
     assert not packet.names_any_of(IPv4Network("172.16.0.0/12"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ((3, 1), "destination unreachable (host)"),
+        ((3, 13), "destination unreachable (communication administratively prohibited)"),
+        ((3, 99), "destination unreachable (code 99)"),
+        ((8, 0), "echo request"),
+        ((11, 0), "time exceeded"),
+        ((11, 1), "time exceeded (fragment reassembly)"),
+        ((12, 7), "parameter problem (code 7)"),
+        ((42, 0), "type 42"),
+    ],
+)
+def test_an_icmp_message_has_the_name_that_its_rfc_gives_it(kind, name):
+    assert icmp_name(*kind) == name
 
 
 @pytest.mark.parametrize("kind", [(11, 0), (3, 3)])
