@@ -109,7 +109,7 @@ class ExerciseCLI(LabCLI):
         self.console.record = False
         return said
 
-    def do_from_page(self, text: str) -> tuple[bool, str]:
+    def from_page(self, text: str) -> tuple[bool, str]:
         """Do a line of the page in the browser; whether it went well, and what there is to say."""
         if text.strip() == "solve" and self._exercise.student is not None:
             return False, OWN_VARIANT

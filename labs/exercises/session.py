@@ -110,7 +110,7 @@ def _play(
         if live is not None:
             step = {"number": exercise.number, "of": len(exercises), "title": exercise.title}
             shown = live.shows(
-                net, wire, cli.do_from_page, buttons(exercise), say=exercise.task, **step
+                net, wire, cli.from_page, buttons(exercise), say=exercise.task, **step
             )
             stack.enter_context(shown)
         if turn.again:

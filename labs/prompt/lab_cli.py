@@ -147,7 +147,7 @@ class LabCLI(SafeCLI):
         elif self.rest:
             self.rest = self.under_new_name(self.rest)
             self._why.begins(f"{name} {self.rest}")
-            self.do_line(self.net[name], self.rest)
+            self.run_line(self.net[name], self.rest)
         else:
             self.say(f"Type a command for {name} after its name, or: shell {name}")
 
@@ -387,7 +387,7 @@ class LabCLI(SafeCLI):
             with terminal_as_it_was():
                 start(self.net[words[0]], ["bash", "--norc", "--noprofile", "-i"]).wait()
 
-    def do_line(self, node: Node, line: str) -> None:
+    def run_line(self, node: Node, line: str) -> None:
         """A line in a shell on a node: here until its end, or in the background."""
         program = without_ampersand(line)
         if program is None:

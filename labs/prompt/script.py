@@ -61,7 +61,7 @@ class ScriptCLI(LabCLI):
         """Take the line as it is: a script has no reader for a hint."""
         return line
 
-    def do_line(self, node: Node, line: str) -> None:
+    def run_line(self, node: Node, line: str) -> None:
         """Run a line in a shell on a node, to its end or in the background."""
         program = without_ampersand(line)
         process = node.start(in_shell(program or line), tell=labeled(node.name))

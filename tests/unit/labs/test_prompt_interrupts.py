@@ -108,6 +108,7 @@ def test_where_there_is_no_lab_to_end_it_drops_the_line(ctrl_c):
         ("b", None, "b is not an answer"),
         ("7", None, "7 is not an answer"),
         ("-1", None, "-1 is not an answer"),
+        ("line", None, "line is neither a command (? shows them) nor a node"),
         ("maybe", None, "maybe is neither a command (? shows them) nor a node"),
         ("about three", None, "The step's question wants a letter, a to c."),
     ],

@@ -260,9 +260,9 @@ def test_the_page_of_a_variant_has_no_button_for_its_solution():
         prompt._exercise = load(exercise.path, student)
         if student is None:
             with pytest.raises(GoOn, match="solve"):
-                prompt.do_from_page("solve")
+                prompt.from_page("solve")
         else:
-            assert prompt.do_from_page(" solve") == (False, OWN_VARIANT)
+            assert prompt.from_page(" solve") == (False, OWN_VARIANT)
 
 
 # ── nobody's solution ──────────────────────────────────────────────────────────────────────
