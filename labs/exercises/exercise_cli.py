@@ -71,6 +71,7 @@ class ExerciseCLI(LabCLI):
         ("next", "the next exercise"),
         ("progress", "what you have solved"),
         ("transcript", "what you have done, also before a reset"),
+        ("set GATEWAY KEY VALUE", "another setting, on a fresh network, where the task allows it"),
         *EXAMPLES,
     )
 

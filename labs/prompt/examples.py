@@ -17,15 +17,19 @@ EXAMPLES: Examples = (  # what is typed, what it does
     ("nodes", "the nodes and their interfaces"),
     ("rules napt_a", "list a NAPT's rules (all NAPTs' without a name)"),
     ("rule add napt_a tcp 24.9.3.7:8080 10.0.0.7:8080", "add an explicit rule"),
-    ("rule del napt_a tcp 24.9.3.7:8080", "… and take it away"),
+    ("rule add napt_a tcp 8080 10.0.0.7:8080", "… the same, without the NAPT's address"),
+    ("rule del napt_a tcp 24.9.3.7:8080", "… and take it away (8080 alone will do)"),
     ("packets", "the NAPTs' packets, live, until Enter"),
     ("packets while bob COMMAND", "… until the command ends"),
     ("packets bob eth0", "a node's packets"),
     ("watch bob eth0", "… (the same as packets)"),
     ("packets bob while alice COMMAND", "… until the command on the other node ends"),
     ("why", "what went wrong with the last command, and where"),
+    ("why all", "… with all commands so far"),
+    ("why napt_a", "what one NAPT has dropped so far"),
     ("pingall", "each node pings each other node"),
     ("event reboot napt_a", "something happens (`event` alone lists what can)"),
+    ("quit", "leave (so do exit, q and Ctrl-D)"),
 )
 
 

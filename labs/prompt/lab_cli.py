@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from textwrap import wrap
 from typing import Any, ClassVar, TextIO, cast
 
 from rich.console import Console
@@ -247,13 +248,16 @@ class LabCLI(SafeCLI):
     def do_help(self, _words: list[str]) -> None:
         """help: this list"""
         column = 34 if self.console.width >= 80 else 0  # else the meaning stands below
+        indent = column or 4
+        room = self.console.width - indent - 3 if self.console.is_terminal else sys.maxsize
         for usual, meaning in self.examples:
             example = suited(usual, self.net.topology)
-            if len(example) <= column:
-                self.show(f"  {example.ljust(column)} {meaning}")
-            else:
+            if len(example) > column:
                 self.show(f"  {example}")
-                self.show(f"  {' ' * (column or 4)} {meaning}")
+                example = ""
+            for part in wrap(meaning, room):
+                self.show(f"  {example.ljust(indent)} {part}")
+                example = ""
         self.say("From Mininet there are also net, intfs and time COMMAND.")
         self._list_nodes()
         self.say("Only this prompt knows all these names. In a command use addresses (`draw` shows")
