@@ -14,10 +14,7 @@ begins, and when `why` is typed. A packet that passes several nodes is known aga
 
 from __future__ import annotations
 
-import ctypes
 import math
-import socket
-import struct
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
@@ -25,38 +22,40 @@ from dataclasses import dataclass
 from functools import partial
 
 from napt_lab.labs.capture.identity import identity
-from napt_lab.labs.capture.packets import Packet, decode_frame
-from napt_lab.topologies.network.namespaces import visit
+from napt_lab.labs.capture.packets import RST, Packet, decode_frame
+from napt_lab.labs.prompt.packet_socket import (
+    DIRECTION,
+    FRAME,
+    INCOMING,
+    JEQ,
+    JSET,
+    LDB,
+    LDH,
+    OUTGOING,
+    RET,
+    Filter,
+    PacketSocket,
+)
 from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.programs import INTERCEPTED_PORT
 from napt_lab.topologies.spec.model import GatewayKind, Topology
 
 KEPT = 50
-_INCOMING, _OUTGOING = 0, 4
-_FRAME = 256  # bytes that are read of each: the error and what it quotes
-_ETH_P_ALL = 3
-_SO_ATTACH_FILTER, _SO_TIMESTAMPNS = 26, 35
-_TIMESPEC = struct.Struct("=qq")
 
-_SOL_PACKET, _PACKET_STATISTICS = 263, 6
-_STATISTICS = struct.Struct("=II")  # packets, and those that were lost
-
-# Classic BPF (bpf(4)): ARP, and IPv4 without options.
-_LDH, _LDB, _JEQ, _JSET, _RET = 0x28, 0x30, 0x15, 0x45, 0x06
-_DIRECTION = 0xFFFFF004  # where the kernel has it: SKF_AD_OFF + SKF_AD_PKTTYPE
+# ARP, and IPv4 without options.
 _WITNESSED = (
-    (_LDH, 0, 0, 12), (_JEQ, 0, 6, 0x0806),
-    (_LDH, 0, 0, 20), (_JEQ, 0, 2, 1),
-    (_LDB, 0, 0, _DIRECTION), (_JEQ, 13, 14, _OUTGOING),  # a question
-    (_LDB, 0, 0, _DIRECTION), (_JEQ, 11, 12, _INCOMING),  # an answer
-    (_JEQ, 0, 11, 0x0800),
-    (_LDB, 0, 0, 14), (_JEQ, 0, 9, 0x45),
-    (_LDB, 0, 0, 23), (_JEQ, 0, 3, 1),
-    (_LDB, 0, 0, 34), (_JEQ, 4, 0, 3), (_JEQ, 3, 4, 11),  # ICMP: unreachable, time exceeded
-    (_JEQ, 0, 3, 6), (_LDB, 0, 0, 47), (_JSET, 0, 1, 4),  # TCP: RST
-    (_RET, 0, 0, _FRAME), (_RET, 0, 0, 0),
+    (LDH, 0, 0, 12), (JEQ, 0, 6, 0x0806),
+    (LDH, 0, 0, 20), (JEQ, 0, 2, 1),
+    (LDB, 0, 0, DIRECTION), (JEQ, 13, 14, OUTGOING),  # a question
+    (LDB, 0, 0, DIRECTION), (JEQ, 11, 12, INCOMING),  # an answer
+    (JEQ, 0, 11, 0x0800),
+    (LDB, 0, 0, 14), (JEQ, 0, 9, 0x45),
+    (LDB, 0, 0, 23), (JEQ, 0, 3, 1),
+    (LDB, 0, 0, 34), (JEQ, 4, 0, 3), (JEQ, 3, 4, 11),  # ICMP: unreachable, time exceeded
+    (JEQ, 0, 3, 6), (LDB, 0, 0, 47), (JSET, 0, 1, RST),
+    (RET, 0, 0, FRAME), (RET, 0, 0, 0),
 )  # fmt: skip
-_IPV4 = ((_LDH, 0, 0, 12), (_JEQ, 0, 1, 0x0800), (_RET, 0, 0, _FRAME), (_RET, 0, 0, 0))
+_IPV4 = ((LDH, 0, 0, 12), (JEQ, 0, 1, 0x0800), (RET, 0, 0, FRAME), (RET, 0, 0, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +72,10 @@ class Witnesses:
 
     def __init__(self, nodes: Iterable[Node], topology: Topology) -> None:
         nodes = list(nodes)
-        self._witnessing = [_Socket(node, _WITNESSED, _OUTGOING, _is_refusal) for node in nodes]
+        self._witnessing = [_Socket(node, _WITNESSED, OUTGOING, _is_refusal) for node in nodes]
         sites = topology.by_gateway()
         self._ending = [
-            _Socket(node, _IPV4, _INCOMING, partial(_is_for_others, node, site.gateway.kind))
+            _Socket(node, _IPV4, INCOMING, partial(_is_for_others, node, site.gateway.kind))
             for node in nodes
             if (site := sites.get(node.name)) is not None
             and site.gateway.kind in (GatewayKind.PROXY, GatewayKind.TRANSPARENT_PROXY)
@@ -123,12 +122,12 @@ class _Socket:
     def __init__(
         self,
         node: Node,
-        program: tuple[tuple[int, int, int, int], ...],
+        steps: Filter,
         direction: int,
         matters: Callable[[Packet], bool],
     ) -> None:
         self.node = node.name
-        self._socket = visit(node.pid, lambda: _open(program))
+        self._socket = PacketSocket(node, steps)
         self._direction = direction
         self._matters = matters
         self.kept: deque[tuple[Hashable, Seen]] = deque(maxlen=KEPT)
@@ -137,23 +136,13 @@ class _Socket:
 
     def read(self) -> None:
         """Keep what has come."""
-        _, lost = _STATISTICS.unpack(
-            self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size)
-        )
-        while True:
-            try:
-                data, ancillary, _, address = self._socket.recvmsg(_FRAME, 64)
-            except BlockingIOError:
-                break
-            stamps = [_TIMESPEC.unpack(v) for _, kind, v in ancillary if kind == _SO_TIMESTAMPNS]
-            seconds, nanoseconds = stamps[0] if stamps else (int(time.time()), 0)
-            seen = Seen(seconds + nanoseconds / 1e9, self.node, packet := decode_frame(data))
-            if address[0] == "lo":  # what a node says to itself is no news
-                continue
+        lost = self._socket.lost()
+        for frame in self._socket.read():
+            seen = Seen(frame.time, self.node, packet := decode_frame(frame.data))
             if packet.arp is not None:
                 self._ask(seen)
             # The filter came after the socket.
-            elif address[2] == self._direction and self._matters(packet):
+            elif frame.direction == self._direction and self._matters(packet):
                 self.kept.append((identity(packet, ""), seen))
         if lost:
             self.lost_at = time.time()
@@ -175,7 +164,7 @@ class _Socket:
 
 
 def _is_refusal(packet: Packet) -> bool:
-    return packet.quoted is not None or bool(packet.protocol == "tcp" and packet.flags & 4)
+    return packet.quoted is not None or bool(packet.protocol == "tcp" and packet.flags & RST)
 
 
 def _is_for_others(node: Node, kind: GatewayKind, packet: Packet) -> bool:
@@ -189,14 +178,3 @@ def _is_for_others(node: Node, kind: GatewayKind, packet: Packet) -> bool:
     return packet.arp is None and packet.source is not None and not (
         packet.destination in own or intercepted
     )  # fmt: skip
-
-
-def _open(steps: tuple[tuple[int, int, int, int], ...]) -> socket.socket:
-    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
-    program = b"".join(struct.pack("=HBBI", *step) for step in steps)
-    buffer = ctypes.create_string_buffer(program)
-    filter_ = struct.pack("HP", len(steps), ctypes.addressof(buffer))
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_)
-    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-    sock.setblocking(False)
-    return sock
