@@ -5,6 +5,8 @@ they lose, and servers each client that they turn away or answer with an error. 
 connections (RST), say what they cannot forward (ICMP), forward nothing, or get no answer to ARP
 (witnesses.py). And each node is asked for its links. The node of the last command is asked whether
 it knows the names in it, and routes to the addresses.
+
+An answer belongs to the command that has sent what it answers, also if it comes later.
 """
 
 from __future__ import annotations
@@ -75,7 +77,7 @@ class Why:
         lines += _said("not forwarded (a proxy's gateway forwards no packets)", ended)
         asked = [
             f"{_ago(s.time)} {s.node} asked its own network for {s.packet.destination}"
-            for s in self._witnesses.unanswered(since)
+            for s in self._witnesses.unanswered(since, self._words())
         ]
         lines += _said("no neighbor answered (ARP)", asked)
         lines += _said("so much came that not all was seen", self._witnesses.overrun(since))
@@ -94,22 +96,30 @@ class Why:
             for event in self.net.log.since()
             if (event.node, event.name) == (name, "drop")
             and (event.program == LINK) is by_link
-            and event.time >= since
+            and self._caused(event) >= since
         ]
         who = f"the link of {name} lost" if by_link else f"{name} dropped"
         return _said(who, [_drop(event) for event in drops])
 
+    def _caused(self, drop: Event) -> float:
+        """When the packet was sent, if that is known; of a SYN, when it was sent first."""
+        sent = self._witnesses.sent.when_reported(str(drop.fields.get("packet")))
+        return drop.time if sent is None else sent
+
+    def _words(self) -> set[str]:
+        """Names and addresses in the last command, and what looks like one."""
+        return set(_WORD.findall(self._command.partition(" ")[2]))
+
     def _not_sent(self) -> Iterator[str]:
         """Names and addresses in the last command for which its node can send no packet."""
-        name, _, line = self._command.partition(" ")
+        name = self._command.partition(" ")[0]
         if name not in self.net.nodes:
             return
-        node, words = self.net[name], set(_WORD.findall(line))
+        node, words = self.net[name], sorted(self._words())
         for host in self.net.topology.hosts():
             if host.name in words and node.run(["getent", "hosts", host.name]).status != 0:
-                address = host.address.ip
-                yield f"{host.name} is a name of this prompt only; its address is {address}"
-        for address in sorted(words):
+                yield f"{host.name} is a name of this prompt only; its address is {host.address.ip}"
+        for address in words:
             if _ADDRESS.fullmatch(address):
                 route = node.run(["ip", "route", "get", address])
                 if route.status != 0:

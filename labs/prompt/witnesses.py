@@ -9,16 +9,17 @@ pass. (The kernel's table of neighbors forgets who did not answer as soon as it 
 network of the machine.) At a gateway that forwards no packets, a second socket sees what arrives
 for another host. The sockets' own buffers keep all that until it is looked at: when a command
 begins, and when `why` is typed. A packet that passes several nodes is known again
-(labs/capture/identity.py): the first one sent it.
+(labs/capture/identity.py): the first one sent it. What answers a packet counts as of the time when
+that was sent (sent.py); so do a node's repeated questions to its networks.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Container, Hashable, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
 
 from napt_lab.labs.capture.identity import identity
@@ -36,11 +37,15 @@ from napt_lab.labs.prompt.packet_socket import (
     Filter,
     PacketSocket,
 )
+from napt_lab.labs.prompt.sent import Sent
 from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.programs import INTERCEPTED_PORT
 from napt_lab.topologies.spec.model import GatewayKind, Topology
 
 KEPT = 50
+QUESTIONS = 3  # by ARP, until a neighbor counts as unreachable (ucast_solicit, mcast_solicit)
+QUESTIONS_SECONDS = 5.0  # the most between two of these, over the slowest links
+PROBE_SECONDS = 5.0  # from a packet to a known neighbor until it is asked (RFC 4861, section 7.3.3)
 
 # ARP, and IPv4 without options.
 _WITNESSED = (
@@ -60,11 +65,15 @@ _IPV4 = ((LDH, 0, 0, 12), (JEQ, 0, 1, 0x0800), (RET, 0, 0, FRAME), (RET, 0, 0, 0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A packet that `node` sent, or that ended there, at `time` (seconds since 1970)."""
+    """A packet that `node` sent, or that ended there, at `time` (seconds since 1970).
+
+    `cause` is when the packet was sent that it answers, or `time` where that is not known.
+    """
 
     time: float
     node: str
     packet: Packet
+    cause: float
 
 
 class Witnesses:
@@ -72,10 +81,13 @@ class Witnesses:
 
     def __init__(self, nodes: Iterable[Node], topology: Topology) -> None:
         nodes = list(nodes)
-        self._witnessing = [_Socket(node, _WITNESSED, OUTGOING, _is_refusal) for node in nodes]
+        self.sent = sent = Sent(nodes)
+        self._witnessing = [
+            _Socket(node, _WITNESSED, OUTGOING, _is_refusal, sent) for node in nodes
+        ]
         sites = topology.by_gateway()
         self._ending = [
-            _Socket(node, _IPV4, INCOMING, partial(_is_for_others, node, site.gateway.kind))
+            _Socket(node, _IPV4, INCOMING, partial(_is_for_others, node, site.gateway.kind), sent)
             for node in nodes
             if (site := sites.get(node.name)) is not None
             and site.gateway.kind in (GatewayKind.PROXY, GatewayKind.TRANSPARENT_PROXY)
@@ -83,25 +95,41 @@ class Witnesses:
 
     def look(self) -> None:
         """Read what the sockets hold. What comes to a full one is lost."""
+        self.sent.look()  # first: the others ask it
         for each in (*self._witnessing, *self._ending):
             each.read()
 
     def refusals(self, since: float) -> list[Seen]:
-        """RSTs and ICMP errors since then, each with the node that sent it first, in order."""
-        firsts: dict[Hashable, Seen] = {}
+        """RSTs and ICMP errors, each with the node that sent it first, in order.
+
+        Only those that answer what was sent since then.
+        """
+        times: Counter[tuple[str, Hashable]] = Counter()
+        firsts: dict[tuple[Hashable, int], Seen] = {}
         kept = (entry for each in self._witnessing for entry in each.kept)
         for key, seen in sorted(kept, key=lambda entry: entry[1].time):
-            firsts.setdefault(key, seen)
-        return [seen for seen in firsts.values() if seen.time >= since]
+            times[seen.node, key] += 1  # a node sends each packet once: more are more packets
+            firsts.setdefault((key, times[seen.node, key]), seen)
+        return [seen for seen in firsts.values() if seen.cause >= since]
 
     def not_forwarded(self, since: float) -> list[Seen]:
-        """Packets that ended at a gateway, in order."""
-        return [seen for each in self._ending for _, seen in each.kept if seen.time >= since]
+        """Packets that ended at a gateway, in order; of those that were sent since then."""
+        return [seen for each in self._ending for _, seen in each.kept if seen.cause >= since]
 
-    def unanswered(self, since: float) -> list[Seen]:
-        """What each node asked its own networks for, the last time, and got no answer; in order."""
-        asked = [seen for each in self._witnessing for seen in each.asked.values()]
-        return sorted((s for s in asked if s.time >= since), key=lambda seen: seen.time)
+    def unanswered(self, since: float, named: Container[str] = ()) -> list[Seen]:
+        """What each node asked its own networks for, the last time, and got no answer; in order.
+
+        Only what it began to ask since then; an address of `named` also if it asked for it since.
+        """
+        asked = [seen for each in self._witnessing for _, seen in each.asked.values()]
+        return sorted(
+            (
+                seen
+                for seen in asked
+                if seen.cause >= since or (seen.time >= since and seen.packet.destination in named)
+            ),
+            key=lambda seen: seen.time,
+        )
 
     def overrun(self, since: float) -> list[str]:
         """The nodes at which more packets came than could be kept."""
@@ -109,6 +137,7 @@ class Witnesses:
         return sorted({each.node for each in sockets if each.lost_at >= since})
 
     def close(self) -> None:
+        self.sent.close()
         for each in (*self._witnessing, *self._ending):
             each.close()
 
@@ -125,37 +154,45 @@ class _Socket:
         steps: Filter,
         direction: int,
         matters: Callable[[Packet], bool],
+        sent: Sent,
     ) -> None:
         self.node = node.name
         self._socket = PacketSocket(node, steps)
         self._direction = direction
         self._matters = matters
+        self._sent = sent
         self.kept: deque[tuple[Hashable, Seen]] = deque(maxlen=KEPT)
-        self.asked: dict[str | None, Seen] = {}
+        self.asked: dict[str | None, tuple[int, Seen]] = {}  # how often in a row, and the last time
         self.lost_at = -math.inf  # when packets were lost, at the latest; seconds since 1970
 
     def read(self) -> None:
         """Keep what has come."""
         lost = self._socket.lost()
         for frame in self._socket.read():
-            seen = Seen(frame.time, self.node, packet := decode_frame(frame.data))
+            packet = decode_frame(frame.data)
             if packet.arp is not None:
-                self._ask(seen)
+                self._ask(Seen(frame.time, self.node, packet, frame.time), not frame.data[0] & 1)
             # The filter came after the socket.
             elif frame.direction == self._direction and self._matters(packet):
+                cause = self._sent.when(packet) or frame.time
+                seen = Seen(frame.time, self.node, packet, cause)
                 self.kept.append((identity(packet, ""), seen))
         if lost:
             self.lost_at = time.time()
             self.asked.clear()  # the answer may be among what was lost
 
-    def _ask(self, seen: Seen) -> None:
-        """Keep a question until its answer comes."""
+    def _ask(self, seen: Seen, known: bool) -> None:
+        """Keep a question until its answer comes. `known`: it went to one Ethernet address."""
         packet = seen.packet
         if packet.arp != "who-has":
             self.asked.pop(packet.source, None)
         elif packet.source not in (packet.destination, "0.0.0.0"):  # else it tells of itself
-            self.asked.pop(packet.destination, None)
-            self.asked[packet.destination] = seen
+            times, before = self.asked.pop(packet.destination, (QUESTIONS, seen))
+            if times < QUESTIONS and seen.time - before.time < QUESTIONS_SECONDS:
+                times, cause = times + 1, before.cause
+            else:  # a packet is the reason to ask again
+                times, cause = 1, seen.time - PROBE_SECONDS if known else seen.time
+            self.asked[packet.destination] = times, replace(seen, cause=cause)
             if len(self.asked) > KEPT:
                 del self.asked[next(iter(self.asked))]
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
-from collections import deque
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from napt_lab.labs.prompt.prompt import Prompt
-from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
-from napt_lab.topologies.spec.loader import load
+from tests.network.typed_lines import typed
 
 pytestmark = pytest.mark.network(timeout=30)
 
@@ -31,22 +26,6 @@ def keyboard(monkeypatch):
     with os.fdopen(here) as stdin, os.fdopen(there, "w") as keys:
         monkeypatch.setattr("sys.stdin", stdin)
         yield keys
-
-
-def typed(monkeypatch, *lines, topology="two-sites.yaml"):
-    """What the prompt shows for these lines, in a shell on a topology."""
-    waiting = deque(lines)
-
-    def read(_prompt):
-        if not waiting:
-            raise EOFError
-        return waiting.popleft()
-
-    monkeypatch.setattr("builtins.input", read)
-    out = io.StringIO()
-    with Network(load(TOPOLOGIES / topology)) as net:
-        Prompt(Console(file=out, width=80, highlight=False)).explore(net)
-    return out.getvalue()
 
 
 def test_watch_shows_each_packet_until_the_command_ends(monkeypatch, keyboard):
@@ -166,7 +145,6 @@ def test_why_says_where_packets_died_and_rules_are_written_by_hand(monkeypatch, 
         "packets while bob curl -sS -m 0.5 http://24.9.3.7:8080/",
         "bob ping -q -c 1 -W 1 198.51.100.10",
         "files ping -q -c 1 -W 1 10.0.0.7",
-        # It ends when the refusal has come, which would else be that of the next command.
         "bob bash -c 'exec 3<> /dev/udp/198.51.100.10/9; echo anybody >&3; read -t 5 <&3'",
         # The kernel forgets what did not answer when it holds many neighbors of any network.
         "bob bash -c 'ping -q -c 1 -W 2 10.0.0.7; ip neigh flush all'",
