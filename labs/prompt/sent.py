@@ -91,6 +91,10 @@ class Sent:
                 return self._syns.get((source, destination))
         return None
 
+    def opened(self, packet: Packet) -> bool:
+        """Whether the sender of a TCP segment is the one that has opened the connection."""
+        return (packet.from_, packet.to) in self._syns
+
     def _add(self, packet: Packet, time: float) -> None:
         if packet.source is None or (packet.protocol == "tcp" and packet.flags & ACK):
             return

@@ -16,6 +16,7 @@ import re
 import time
 from collections.abc import Iterator
 
+from napt_lab.labs.capture.packets import TIME_EXCEEDED, UNREACHABLE
 from napt_lab.labs.prompt.witnesses import Seen, Witnesses
 from napt_lab.labs.records.stream import PROMPT
 from napt_lab.topologies.network.builder import Network
@@ -28,6 +29,9 @@ REFUSALS = {"refused", "connection-refused", "failed"}  # how servers say that t
 _WORD = re.compile(r"(?<!-[ou] )(?<!--user )(?<![\w.-])[\w.]+(?![\w.-])")
 _ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 HTTP_ERROR = 400  # the least status that is one (RFC 9110)
+#: Codes of "destination unreachable" by which a node refuses; by the others it cannot deliver.
+REFUSING_CODES = {2, 3, 9, 10, 13, 14, 15}
+TOO_LONG_CODE = 4
 
 
 class Why:
@@ -65,18 +69,18 @@ class Why:
             lines += self._drops(node.name, since, by_link=True)
         events = [event for event in self.net.log.since() if event.time >= since]
         lines += _said("turned away", [told for e in events if (told := _turned_away(e))])
-        by_node: dict[str, list[str]] = {}
+        by_deed: dict[str, list[str]] = {}
         for seen in self._witnesses.refusals(since):
-            by_node.setdefault(seen.node, []).append(_refusal(seen))
-        for name, said in by_node.items():
-            lines += _said(f"{name} refused", said)
+            by_deed.setdefault(_deed(seen), []).append(_refusal(seen))
+        for deed, said in by_deed.items():
+            lines += _said(deed, said)
         ended = [
             f"{_ago(s.time)} {s.packet} ended at {s.node}"
             for s in self._witnesses.not_forwarded(since)
         ]
         lines += _said("not forwarded (a proxy's gateway forwards no packets)", ended)
         asked = [
-            f"{_ago(s.time)} {s.node} asked its own network for {s.packet.destination}"
+            f"{_ago(s.time)} {s.node}, as {s.packet.source}, asked who has {s.packet.destination}"
             for s in self._witnesses.unanswered(since, self._words())
         ]
         lines += _said("no neighbor answered (ARP)", asked)
@@ -154,6 +158,21 @@ def _turned_away(event: Event) -> str | None:
         why = f" ({told['reason']})" if "reason" in told else ""
         return f"{_ago(event.time)} {event.node} answered {peer} with {status}: {asked}{why}"
     return None
+
+
+def _deed(seen: Seen) -> str:
+    """What the sender of a RST or an ICMP error has done."""
+    kind, code = seen.packet.icmp or (None, None)
+    if kind == TIME_EXCEEDED:
+        what = "the TTL of a packet ended at" if code == 0 else "fragments were missing at"
+        return f"{what} {seen.node}"
+    if kind == UNREACHABLE and code == TOO_LONG_CODE:
+        return f"too long for the next link of {seen.node}"
+    if kind == UNREACHABLE and code not in REFUSING_CODES:
+        return f"{seen.node} could not deliver"
+    if kind is None and seen.packet.sequence != 0:
+        return f"{seen.node} reset {'its own' if seen.opener else 'a'} connection"
+    return f"{seen.node} refused"
 
 
 def _refusal(seen: Seen) -> str:

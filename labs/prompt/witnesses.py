@@ -68,12 +68,14 @@ class Seen:
     """A packet that `node` sent, or that ended there, at `time` (seconds since 1970).
 
     `cause` is when the packet was sent that it answers, or `time` where that is not known.
+    `opener`: whether the sender of a RST has opened the connection itself.
     """
 
     time: float
     node: str
     packet: Packet
     cause: float
+    opener: bool = False
 
 
 class Witnesses:
@@ -175,7 +177,8 @@ class _Socket:
             # The filter came after the socket.
             elif frame.direction == self._direction and self._matters(packet):
                 cause = self._sent.when(packet) or frame.time
-                seen = Seen(frame.time, self.node, packet, cause)
+                opener = self._sent.opened(packet)
+                seen = Seen(frame.time, self.node, packet, cause, opener)
                 self.kept.append((identity(packet, ""), seen))
         if lost:
             self.lost_at = time.time()

@@ -171,11 +171,12 @@ def test_why_says_where_packets_died_and_rules_are_written_by_hand(monkeypatch, 
     assert "napt_a:wan0 ✗   tcp SYN 203.0.113.77:" in dropped
     assert dropped.endswith(" > 24.9.3.7:8080 dropped: no-rule")
     answered = [n for n, line in enumerate(lines) if line.endswith(" refused:")]
-    assert [lines[n] for n in answered] == ["internet refused:", "files refused:"]
-    host, port = (lines[n + 1] for n in answered)
+    assert [lines[n] for n in answered] == ["files refused:"]
+    answered.append(lines.index("internet could not deliver:"))
+    port, host = (lines[n + 1] for n in answered)
     assert "198.51.100.10 → 203.0.113.77 icmp destination unreachable (port)" in port
     assert "198.51.100.1 → 198.51.100.10 icmp destination unreachable (host)" in host
-    assert shown.count("bob asked its own network for 10.0.0.7") == 2
+    assert shown.count("bob, as 10.0.0.9, asked who has 10.0.0.7") == 2
     assert shown.count("> 24.9.3.7:8080: no-rule") == 1, "`why all` only: it was an earlier command"
     assert "napt_b has dropped nothing so far" in shown
     assert "napt_a added: tcp 24.9.3.7:8080 → 10.0.0.7:8080" in shown
@@ -206,7 +207,7 @@ def test_why_tells_only_what_a_node_asked_and_nobody_answered(monkeypatch, keybo
         "bob bash -c 'ping -q -c 1 10.0.0.1; sysctl -qw net.ipv4.conf.eth0.arp_notify=1;"
         " ip link set eth0 down; ip link set eth0 up'",  # it tells all its own address
         "why",
-    ).split("asked its own network for ")
+    ).split("asked who has ")
     assert [line.split()[0] for line in (*told[1:], last)] == ["10.0.5.9", "10.0.0.7"]
     assert "so much came that not all was seen:\n  bob\n" in told[1]
     assert "No node dropped or refused a packet of the last command" in last

@@ -1,4 +1,4 @@
-"""`why` on a running network: of which command, and what went wrong."""
+"""`why` on a running network: whose fault it was, of which command, and in the right words."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ pytestmark = pytest.mark.network(timeout=30)
 SLOW = """
 internet:
   files: {address: 198.51.100.10, runs: [{file-server: {port: 8080}}], link: {delay: 700ms}}
+sites:
+  a:
+    gateway: {name: napt_a, kind: napt, public: 24.9.3.7, private: 10.0.0.1/24}
+    hosts: {alice: 10.0.0.7}
+"""
+NAMES = """
+internet:
+  ns: {address: 198.51.100.53, runs: [dns]}
+  far: {address: 198.51.100.20, link: {mtu: 1300}}
 sites:
   a:
     gateway: {name: napt_a, kind: napt, public: 24.9.3.7, private: 10.0.0.1/24}
@@ -61,14 +70,14 @@ def test_a_late_answer_belongs_to_the_command_that_asked(monkeypatch, capfd):
     assert said(first) == {}
     everything, control = (said(part) for part in rest.split("alice: exit status 7\n"))
     assert set(everything) == {
-        "napt_a dropped", "internet refused", "no neighbor answered (ARP)"
+        "napt_a dropped", "internet could not deliver", "no neighbor answered (ARP)"
     }  # fmt: skip
-    assert len(everything["internet refused"]) == 2
-    assert "bob asked its own network for 10.0.0.44" in everything["no neighbor answered (ARP)"]
-    (unreachable,) = control["internet refused"]
+    assert len(everything["internet could not deliver"]) == 2
+    assert "bob, as 10.0.0.9, asked who has 10.0.0.44" in everything["no neighbor answered (ARP)"]
+    (unreachable,) = control["internet could not deliver"]
     assert "destination unreachable (host) [about 24.9.3.7:" in unreachable
     assert control["no neighbor answered (ARP)"] == [
-        "internet asked its own network for 198.51.100.77"
+        "internet, as 198.51.100.1, asked who has 198.51.100.77"
     ]
 
 
@@ -103,5 +112,37 @@ def test_a_neighbor_that_is_asked_late_belongs_to_the_command_that_used_it(monke
     )
     before, _, after = shown.partition(f"{NOTHING} (alice sleep 4.8).\n")
     assert said(before) == {}
-    asked = ["alice asked its own network for 10.0.0.9"]
+    asked = ["alice, as 10.0.0.7, asked who has 10.0.0.9"]
     assert said(after) == {"no neighbor answered (ARP)": asked}
+
+
+@pytest.mark.parametrize("options", ["", "-U", "-T -p 81"])
+def test_what_a_napt_only_forwards_it_has_not_refused(monkeypatch, capfd, options):
+    trace = f"alice traceroute -n -q 1 -m 4 -w 1 {options} 198.51.100.10"
+    found = said(typed(monkeypatch, trace, "why"))
+    inside, router = (f"the TTL of a packet ended at {name}" for name in ("napt_a", "internet"))
+    assert list(found) == [inside, router, "files refused"]
+    assert [line.split(" [")[0] for line in found[inside]] == [
+        "10.0.0.1 → 10.0.0.7 icmp time exceeded"
+    ]
+    assert [line.split(" [")[0] for line in found[router]] == [
+        "24.9.3.1 → 24.9.3.7 icmp time exceeded"
+    ]
+    assert all("10.0.0.7" not in line for line in found["files refused"])
+
+
+def test_a_caller_that_resets_its_own_connection_refuses_nothing(monkeypatch, capfd):
+    found = said(
+        typed(monkeypatch, "alice traceroute -n -q 1 -f 3 -m 3 -T -p 8080 198.51.100.10", "why")
+    )
+    assert list(found) == ["alice reset its own connection"]
+
+
+def test_a_ping_that_is_too_long_for_the_path_says_where(monkeypatch, capfd, tmp_path):
+    topology = tmp_path / "names.yaml"
+    topology.write_text(NAMES)
+    ping = "alice ping -q -c 1 -W 1 -M do -s 1350 198.51.100.20"
+    (told,) = said(typed(monkeypatch, ping, "why", topology=topology))[
+        "too long for the next link of internet"
+    ]
+    assert "destination unreachable (fragmentation needed)" in told
