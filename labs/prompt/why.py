@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from napt_lab.labs.capture.packets import TIME_EXCEEDED, UNREACHABLE
 from napt_lab.labs.prompt.witnesses import Seen, Witnesses
@@ -32,6 +32,8 @@ HTTP_ERROR = 400  # the least status that is one (RFC 9110)
 #: Codes of "destination unreachable" by which a node refuses; by the others it cannot deliver.
 REFUSING_CODES = {2, 3, 9, 10, 13, 14, 15}
 TOO_LONG_CODE = 4
+
+Told = tuple[float, str]  # when, in seconds since 1970, and what
 
 
 class Why:
@@ -68,22 +70,21 @@ class Why:
             lines += self._drops(node.name, since)
             lines += self._drops(node.name, since, by_link=True)
         events = [event for event in self.net.log.since() if event.time >= since]
-        lines += _said("turned away", [told for e in events if (told := _turned_away(e))])
-        by_deed: dict[str, list[str]] = {}
+        lines += _said("turned away", _counted(_turned_away(events)))
+        by_deed: dict[str, list[Told]] = {}
         for seen in self._witnesses.refusals(since):
-            by_deed.setdefault(_deed(seen), []).append(_refusal(seen))
-        for deed, said in by_deed.items():
-            lines += _said(deed, said)
+            by_deed.setdefault(_deed(seen), []).append((seen.time, _refusal(seen)))
+        for deed, told in by_deed.items():
+            lines += _said(deed, _counted(told))
         ended = [
-            f"{_ago(s.time)} {s.packet} ended at {s.node}"
-            for s in self._witnesses.not_forwarded(since)
+            (s.time, f"{s.packet} ended at {s.node}") for s in self._witnesses.not_forwarded(since)
         ]
-        lines += _said("not forwarded (a proxy's gateway forwards no packets)", ended)
+        lines += _said("not forwarded (a proxy's gateway forwards no packets)", _counted(ended))
         asked = [
-            f"{_ago(s.time)} {s.node}, as {s.packet.source}, asked who has {s.packet.destination}"
+            (s.time, f"{s.node}, as {s.packet.source}, asked who has {s.packet.destination}")
             for s in self._witnesses.unanswered(since, self._words())
         ]
-        lines += _said("no neighbor answered (ARP)", asked)
+        lines += _said("no neighbor answered (ARP)", _counted(asked))
         lines += _said("so much came that not all was seen", self._witnesses.overrun(since))
         if lines:
             return lines
@@ -103,7 +104,7 @@ class Why:
             and self._caused(event) >= since
         ]
         who = f"the link of {name} lost" if by_link else f"{name} dropped"
-        return _said(who, [_drop(event) for event in drops])
+        return _said(who, _counted((event.time, _drop(event)) for event in drops))
 
     def _caused(self, drop: Event) -> float:
         """When the packet was sent, if that is known; of a SYN, when it was sent first."""
@@ -143,21 +144,21 @@ def _drop(event: Event) -> str:
     told = event.fields
     more = int(told.get("packets", 1)) - 1
     others = f" (and {more} more)" if more else ""
-    return f"{_ago(event.time)} {told['packet']}{others}: {told['reason']}, {told['meaning']}"
+    return f"{told['packet']}{others}: {told['reason']}, {told['meaning']}"
 
 
-def _turned_away(event: Event) -> str | None:
-    """What a server reported, if it did not do what it was asked for."""
-    told = event.fields
-    peer = told.get("peer") or told.get("client") or "a client"
-    if event.name in REFUSALS and "reason" in told:
-        return f"{_ago(event.time)} {event.node} turned {peer} away: {told['reason']}"
-    status = told.get("status")
-    if event.name == "request" and isinstance(status, int) and status >= HTTP_ERROR:
-        asked = " ".join(str(told[key]) for key in ("method", "path", "target") if key in told)
-        why = f" ({told['reason']})" if "reason" in told else ""
-        return f"{_ago(event.time)} {event.node} answered {peer} with {status}: {asked}{why}"
-    return None
+def _turned_away(events: Iterable[Event]) -> Iterator[Told]:
+    """What servers reported, if they did not do what they were asked for."""
+    for event in events:
+        told = event.fields
+        peer = told.get("peer") or told.get("client") or "a client"
+        status = told.get("status")
+        if event.name in REFUSALS and "reason" in told:
+            yield event.time, f"{event.node} turned {peer} away: {told['reason']}"
+        elif event.name == "request" and isinstance(status, int) and status >= HTTP_ERROR:
+            asked = " ".join(str(told[key]) for key in ("method", "path", "target") if key in told)
+            why = f" ({told['reason']})" if "reason" in told else ""
+            yield event.time, f"{event.node} answered {peer} with {status}: {asked}{why}"
 
 
 def _deed(seen: Seen) -> str:
@@ -178,9 +179,21 @@ def _deed(seen: Seen) -> str:
 def _refusal(seen: Seen) -> str:
     packet = seen.packet
     if packet.quoted is not None:
-        return f"{_ago(seen.time)} {packet}"
+        return str(packet)
     how = "refused the connection (RST)" if packet.sequence == 0 else "broke it off (RST)"
-    return f"{_ago(seen.time)} {packet.from_} to {packet.to}: {how}"
+    return f"{packet.from_} to {packet.to}: {how}"
+
+
+def _counted(told: Iterable[Told]) -> list[str]:
+    """A line for each different thing, with the time when it happened last, in order."""
+    times: dict[str, list[float]] = {}
+    for when, what in told:
+        times.setdefault(what, []).append(when)
+    latest = sorted(times.items(), key=lambda entry: max(entry[1]))
+    return [
+        f"{_ago(max(when))} {what}" + (f" ({len(when)} times)" if len(when) > 1 else "")
+        for what, when in latest
+    ]
 
 
 def _ago(then: float) -> str:

@@ -74,6 +74,8 @@ def test_a_late_answer_belongs_to_the_command_that_asked(monkeypatch, capfd):
     }  # fmt: skip
     assert len(everything["internet could not deliver"]) == 2
     assert "bob, as 10.0.0.9, asked who has 10.0.0.44" in everything["no neighbor answered (ARP)"]
+    (syn,) = everything["napt_a dropped"]
+    assert syn.endswith(" times)")
     (unreachable,) = control["internet could not deliver"]
     assert "destination unreachable (host) [about 24.9.3.7:" in unreachable
     assert control["no neighbor answered (ARP)"] == [
