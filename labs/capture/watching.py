@@ -74,11 +74,11 @@ def watch(
     log: EventLog,
     say: Callable[[Text], None],
     start: Callable[[], subprocess.Popen[bytes]] | None = None,
-) -> None:
+) -> int | None:
     """Print each packet that passes, and from `log` the drops, until Enter or Ctrl-C.
 
     `start` starts a command once the interfaces are watched, in a process group of its own; its
-    end is the end of watching.
+    end is the end of watching. Returns its exit status then, else None.
     """
     with contextlib.ExitStack() as stack:
         rings = [(place, stack.enter_context(contextlib.closing(_open(place)))) for place in where]
@@ -95,11 +95,12 @@ def watch(
                 _tell(drops.read(), rings, teller)
                 if sys.stdin in ready:
                     sys.stdin.readline()
-                    return
-                if time.monotonic() > until:
-                    return
+                    return None
+                if command is not None and time.monotonic() > until:
+                    return command.returncode
         except KeyboardInterrupt:
             say(Text())  # the terminal has shown ^C, without a new line
+            return None
 
 
 def _open(place: Place) -> Ring:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 
 from napt_lab.labs.prompt.at_terminal import in_shell, start
 from napt_lab.labs.prompt.labeled import labeled
@@ -51,10 +52,11 @@ class Background:
     def __init__(self) -> None:
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []  # "PROGRAM on NODE"
 
-    def start(self, node: Node, line: str) -> str | None:
+    def start(self, node: Node, line: str, ended: Callable[[int], None]) -> str | None:
         """Have a shell on `node` do a line, without the terminal's keys; what can be said by then.
 
-        What it prints is shown as it comes. None if it has ended at once, and well.
+        What it prints is shown as it comes. If it ends at once, `ended` is called with its exit
+        status; None if that is 0.
         """
         word = line.split()[0]
         name = f"{word} on {node.name}"
@@ -73,6 +75,7 @@ class Background:
         with contextlib.suppress(subprocess.TimeoutExpired):
             status = process.wait(AT_ONCE_SECONDS)
             telling.join(AT_ONCE_SECONDS)  # first what it has printed
+            ended(status)
             return _end(name, status)
         self._running.append((name, process))
         return f"{name} goes on in the background"

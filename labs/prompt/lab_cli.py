@@ -29,6 +29,7 @@ from napt_lab.labs.prompt.at_terminal import in_shell, is_drawn_on, start, termi
 from napt_lab.labs.prompt.background import Background, unquoted, without_ampersand
 from napt_lab.labs.prompt.completion import vocabulary
 from napt_lab.labs.prompt.examples import EXAMPLES, Examples, suited
+from napt_lab.labs.prompt.failed import NOT_FOUND
 from napt_lab.labs.prompt.history import History, history
 from napt_lab.labs.prompt.pingall import pingall
 from napt_lab.labs.prompt.rule_words import ARROWS, without_arrow
@@ -50,7 +51,6 @@ SHOWN_RULES = 100
 LOOKS = frozenset({"rules", "why"})  # commands that only show something
 PATIENCE_SECONDS = 5.0  # with a command, until it is said how to end it
 ABBREVIATIONS = {"?": "help", "h": "help", "q": "quit", "n": "next"}  # unless a node is called so
-NOT_FOUND = 127  # as a shell has it
 SHELLS_OWN = set("|&;<>")
 _FORMER = re.compile(r"\s*(python3?)\s+(-m)\s+(\S+)(.*)", re.DOTALL)
 _LATER_PROGRAMS = re.compile(r"[|&;]\s*(\w+)")
@@ -396,7 +396,7 @@ class LabCLI(SafeCLI):
         program = without_ampersand(line)
         if program is None:
             self.run_on(node, line)
-        elif said := self._background.start(node, program):
+        elif said := self._background.start(node, program, self._why.ended):
             self.say(said)
 
     def run_on(self, node: Node, line: str) -> None:
@@ -404,6 +404,7 @@ class LabCLI(SafeCLI):
         process = start(node, in_shell(line))
         with terminal_as_it_was():
             status = wait(process, PATIENCE_SECONDS, self._tell_how_to_end)
+        self._why.ended(status)
         if status != 0:
             how = f"exit status {status}" if status > 0 else signal.strsignal(-status)
             self.say(f"{node.name}: {how}")
@@ -451,7 +452,9 @@ class LabCLI(SafeCLI):
             names = [place.label.strip() for place in places(nodes, where[1:])]
             at_node = f" at {where[0]}" if where else ""
             self.say(f"Packets{at_node} ({', '.join(names)}), until Enter.")
-        watch(places(nodes, where[1:]), self.net.log, self.show, begin)
+        status = watch(places(nodes, where[1:]), self.net.log, self.show, begin)
+        if status is not None:
+            self._why.ended(status)
 
     def do_watch(self, words: list[str]) -> None:
         """watch NODE …: as packets"""

@@ -64,6 +64,11 @@ class Prompt:
         if self._why is not None:
             self._why.begins(line, told=True)
 
+    def ended(self, status: int) -> None:
+        """That line has ended with this exit status."""
+        if self._why is not None:
+            self._why.ended(status)
+
     def again(self) -> None:
         """Show the line that is typed at the terminal below what a lab told meanwhile."""
         if isinstance(self._cli, SteppingCLI):  # without a lab nothing is told there

@@ -60,12 +60,14 @@ class Sent:
         self._times: dict[Sending, float] = {}
         self._firsts: dict[Hashable, float] = {}  # of a packet with whatever endpoints
         self._syns: dict[tuple[str, str], float] = {}  # from one endpoint to another
+        self._last: dict[str, float] = {}  # when each node sent a packet, at the latest
 
     def look(self) -> None:
         """Read what the sockets hold."""
         for each in self._sockets:
             for frame in each.read():
                 if frame.direction == OUTGOING:  # the filter came after the socket
+                    self._last[each.node] = frame.time
                     self._add(decode_frame(frame.data), frame.time)
 
     def close(self) -> None:
@@ -94,6 +96,10 @@ class Sent:
     def opened(self, packet: Packet) -> bool:
         """Whether the sender of a TCP segment is the one that has opened the connection."""
         return (packet.from_, packet.to) in self._syns
+
+    def last_of(self, node: str) -> float:
+        """When a node sent something, at the latest; 0 if it has not."""
+        return self._last.get(node, 0.0)
 
     def _add(self, packet: Packet, time: float) -> None:
         if packet.source is None or (packet.protocol == "tcp" and packet.flags & ACK):

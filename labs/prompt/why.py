@@ -3,8 +3,8 @@
 The witnesses: NAPTs and firewalls report each packet that they drop, slow links each packet that
 they lose, and servers each client that they turn away or answer with an error. Nodes refuse
 connections (RST), say what they cannot forward (ICMP), forward nothing, or get no answer to ARP
-(witnesses.py). And each node is asked for its links. The node of the last command is asked whether
-it knows the names in it, and routes to the addresses.
+(witnesses.py). And each node is asked for its links. If the command itself has failed, its node
+tells what it knows of that (failed.py).
 
 An answer belongs to the command that has sent what it answers, also if it comes later.
 """
@@ -12,11 +12,12 @@ An answer belongs to the command that has sent what it answers, also if it comes
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from napt_lab.labs.capture.packets import TIME_EXCEEDED, UNREACHABLE
+from napt_lab.labs.prompt.failed import Typed, not_run, not_sent
 from napt_lab.labs.prompt.witnesses import Seen, Witnesses
 from napt_lab.labs.records.stream import PROMPT
 from napt_lab.topologies.network.builder import Network
@@ -25,9 +26,6 @@ from napt_lab.topologies.network.slow_links import PROGRAM as LINK
 
 SHOWN = 6  # of each witness
 REFUSALS = {"refused", "connection-refused", "failed"}  # how servers say that they did
-#: A name or address, also in a URL; but not a file (curl -o) or a user (-u, --user).
-_WORD = re.compile(r"(?<!-[ou] )(?<!--user )(?<![\w.-])[\w.]+(?![\w.-])")
-_ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 HTTP_ERROR = 400  # the least status that is one (RFC 9110)
 #: Codes of "destination unreachable" by which a node refuses; by the others it cannot deliver.
 REFUSING_CODES = {2, 3, 9, 10, 13, 14, 15}
@@ -42,8 +40,7 @@ class Why:
     def __init__(self, net: Network) -> None:
         self.net = net
         self._witnesses = Witnesses(net, net.topology)
-        self._command = ""
-        self._began = 0.0  # seconds since 1970
+        self._typed = Typed()
 
     def close(self) -> None:
         self._witnesses.close()
@@ -55,21 +52,25 @@ class Why:
         """
         if not told:  # else another thread may be reading
             self._witnesses.look()
-        self._command, self._began = command, time.time()
-        node, _, line = command.partition(" ")
-        if line and node in self.net.nodes and not told:
-            self.net.log.add(node, PROMPT, {"event": "typed", "command": line})
+        self._typed = typed = Typed(command, time.time())
+        if typed.line and typed.node in self.net.nodes and not told:
+            self.net.log.add(typed.node, PROMPT, {"event": "typed", "command": typed.line})
+
+    def ended(self, status: int) -> None:
+        """The last command has ended with this exit status."""
+        self._typed = replace(self._typed, status=status)
 
     def lines(self, *, everything: bool = False) -> list[str]:
         """What all witnesses tell of the last command, or of all that they still know."""
-        since = 0.0 if everything else self._began
+        since = 0.0 if everything else self._typed.began
         self._witnesses.look()
-        lines = [] if everything else _said("not sent", list(self._not_sent()))
+        lines = [] if everything else self._failure()
         lines += _said("a link is down", list(self._links()))
         for node in self.net:
             lines += self._drops(node.name, since)
             lines += self._drops(node.name, since, by_link=True)
         events = [event for event in self.net.log.since() if event.time >= since]
+        lines += _said("not resolved", _counted(_unresolved(events)))
         lines += _said("turned away", _counted(_turned_away(events)))
         by_deed: dict[str, list[Told]] = {}
         for seen in self._witnesses.refusals(since):
@@ -82,14 +83,11 @@ class Why:
         lines += _said("not forwarded (a proxy's gateway forwards no packets)", _counted(ended))
         asked = [
             (s.time, f"{s.node}, as {s.packet.source}, asked who has {s.packet.destination}")
-            for s in self._witnesses.unanswered(since, self._words())
+            for s in self._witnesses.unanswered(since, self._typed.words)
         ]
         lines += _said("no neighbor answered (ARP)", _counted(asked))
         lines += _said("so much came that not all was seen", self._witnesses.overrun(since))
-        if lines:
-            return lines
-        of = f" of the last command ({self._command})" if self._began and not everything else ""
-        return [f"No node dropped or refused a packet{of}."]
+        return lines or [self._nothing(everything=everything)]
 
     def of_napt(self, name: str) -> list[str]:
         """All that one NAPT has dropped so far."""
@@ -111,24 +109,29 @@ class Why:
         sent = self._witnesses.sent.when_reported(str(drop.fields.get("packet")))
         return drop.time if sent is None else sent
 
-    def _words(self) -> set[str]:
-        """Names and addresses in the last command, and what looks like one."""
-        return set(_WORD.findall(self._command.partition(" ")[2]))
+    def _failure(self) -> list[str]:
+        """What the node of the last command knows of its failure."""
+        typed = self._typed
+        if typed.node not in self.net.nodes or not typed.line:
+            return []
+        node, sent = self.net[typed.node], self._has_sent()
+        lines = _said("not run", list(not_run(node, typed)))
+        return lines + _said("not sent", list(not_sent(self.net, node, typed, sent=sent)))
 
-    def _not_sent(self) -> Iterator[str]:
-        """Names and addresses in the last command for which its node can send no packet."""
-        name = self._command.partition(" ")[0]
-        if name not in self.net.nodes:
-            return
-        node, words = self.net[name], sorted(self._words())
-        for host in self.net.topology.hosts():
-            if host.name in words and node.run(["getent", "hosts", host.name]).status != 0:
-                yield f"{host.name} is a name of this prompt only; its address is {host.address.ip}"
-        for address in words:
-            if _ADDRESS.fullmatch(address):
-                route = node.run(["ip", "route", "get", address])
-                if route.status != 0:
-                    yield f"{name} has no route to {address}: {route.stderr.strip()}"
+    def _has_sent(self) -> bool:
+        """Whether the node has sent a packet since the last command began."""
+        return self._witnesses.sent.last_of(self._typed.node) >= self._typed.began
+
+    def _nothing(self, *, everything: bool) -> str:
+        typed = self._typed
+        if everything or not typed.began:
+            return "No node dropped or refused a packet."
+        if not typed.failed:
+            return f"No node dropped or refused a packet of the last command ({typed.text})."
+        end = f"It ended with exit status {typed.status}; what it printed may say why."
+        if self._has_sent():
+            return f"No node dropped or refused a packet of the last command ({typed.text}). {end}"
+        return f"No packet of the last command ({typed.text}) left {typed.node}. {end}"
 
     def _links(self) -> Iterator[str]:
         asked = [(n, n.start(["ip", "-json", "link", "show"])) for n in self.net]
@@ -145,6 +148,17 @@ def _drop(event: Event) -> str:
     more = int(told.get("packets", 1)) - 1
     others = f" (and {more} more)" if more else ""
     return f"{told['packet']}{others}: {told['reason']}, {told['meaning']}"
+
+
+def _unresolved(events: Iterable[Event]) -> Iterator[Told]:
+    """The names for which a name server had no address, with its answer (RFC 1035)."""
+    for event in events:
+        told = event.fields
+        answer = told.get("answer")
+        if event.name == "asked" and isinstance(answer, str) and answer != "NOERROR":
+            meaning = f"there is no {told['name']}" if answer == "NXDOMAIN" else told["name"]
+            host = str(told["peer"]).rpartition(":")[0]
+            yield event.time, f"{event.node} answered {host} with {answer}: {meaning}"
 
 
 def _turned_away(events: Iterable[Event]) -> Iterator[Told]:

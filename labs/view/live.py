@@ -54,6 +54,9 @@ class AtPrompt(Protocol):
     def begins(self, line: str) -> None:
         """A line was typed on the page."""
 
+    def ended(self, status: int) -> None:
+        """That line has ended with this exit status."""
+
     def again(self) -> None:
         """Something was told below the line that is typed."""
 
@@ -276,6 +279,8 @@ class Live:
             done = stage.run(name, "sh", "-c", rest.strip(), timeout=LINE_SECONDS)
         finally:
             self._prompt_again()
+        if self._prompt is not None:
+            self._prompt.ended(done.status)
         return done.status == 0, output_in_words(f"{done.stdout}{done.stderr}").strip()
 
     def _prompt_again(self) -> None:

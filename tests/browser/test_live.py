@@ -310,6 +310,10 @@ def test_the_next_step_is_a_button(chromium, tmp_path):
             terminal.expect("\n> abc")  # what is typed is there again
             type_line(page, "why")
             answers(page, "of the last command (alice echo $((6 * 7)))")
+            type_line(page, "alice curll")
+            answers(page, "not found")
+            type_line(page, "why")
+            answers(page, "alice has no program curll")
             type_line(page, "rules")
             answers(page, "napt_a: ")
             page.evaluate(HELD)

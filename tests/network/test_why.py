@@ -144,7 +144,53 @@ def test_a_ping_that_is_too_long_for_the_path_says_where(monkeypatch, capfd, tmp
     topology = tmp_path / "names.yaml"
     topology.write_text(NAMES)
     ping = "alice ping -q -c 1 -W 1 -M do -s 1350 198.51.100.20"
-    (told,) = said(typed(monkeypatch, ping, "why", topology=topology))[
-        "too long for the next link of internet"
-    ]
+    shown = typed(monkeypatch, ping, "why", ping, "why", topology=topology)
+    first, _, second = shown.partition("not sent:\n")
+    (told,) = said(first)["too long for the next link of internet"]
     assert "destination unreachable (fragmentation needed)" in told
+    assert second.startswith(
+        "  the packet is 1378 bytes long and may not be fragmented (-M do), but the MTU of the path"
+    )
+
+
+def test_why_says_what_kept_a_command_from_sending(monkeypatch, capfd, tmp_path):
+    topology = tmp_path / "names.yaml"
+    topology.write_text(NAMES)
+    answered = {
+        "alice curll": "not run:\n  alice has no program curll (exit status 127)\n",
+        "alice curll &": "not run:\n  alice has no program curll (exit status 127)\n",
+        "packets alice while alice curll": (
+            "not run:\n  alice has no program curll (exit status 127)\n"
+        ),
+        "alice true | 'cur'll": "not run:\n  alice has no program curll (exit status 127)\n",
+        "alice bash -c curll": "not run:\n  a program that the command was to start was not found ",
+        "alice /etc/hosts": "not run:\n  what the command was to run is no program, or may not ",
+        "alice curl -sS http://nosuch.lab/": (
+            "not sent:\n  alice does not know the name nosuch.lab: it is not in /etc/hosts, and "
+        ),
+        "alice ping -c 1 nosuch": "not sent:\n  alice does not know the name nosuch: ",
+        "alice ping -q -c 1 -M do -s 3000 far": (
+            "not sent:\n  the packet is 3028 bytes long and may not be fragmented (-M do), "
+            "but the MTU of alice:eth0 is 1500\n"
+        ),
+        "alice ls /nosuch": (
+            "No packet of the last command (alice ls /nosuch) left alice. It ended with exit "
+            "status 2; "
+        ),
+        "alice bash -c 'ping -q -c 1 24.9.3.7; exit 9'": (
+            f"{NOTHING} (alice bash -c 'ping -q -c 1 24.9.3.7; exit 9'). It ended with exit "
+            "status 9; "
+        ),
+        "alice bash -c 'echo nameserver 198.51.100.53 > /etc/resolv.conf'": NOTHING,
+        "alice ping -c 1 nosuch.lab": (
+            " s ago: ns answered 24.9.3.7 with NXDOMAIN: there is no nosuch.lab"
+        ),
+    }
+    lines = [line for command in answered for line in (command, "why", "next")]
+    parts = typed(monkeypatch, *lines, topology=topology).split("next is neither a command")
+    missing = [
+        (command, part)
+        for (command, answer), part in zip(answered.items(), parts, strict=False)
+        if answer not in part
+    ]
+    assert missing == []

@@ -216,14 +216,17 @@ def test_a_last_ampersand_is_the_prompts_unless_it_is_quoted(line, program, word
 
 def test_what_fails_in_the_background_is_told_once(tmp_path):
     bob = unknown(name="bob", entry=[], environment=os.environ, home=tmp_path)
-    background = Background()
-    waits = background.start(bob, "until [ -e go ]; do sleep 0.01; done; exit 5")
+    background, statuses = Background(), []
+    line = "until [ -e go ]; do sleep 0.01; done; exit 5"
+    waits = background.start(bob, line, statuses.append)
     assert waits == "until on bob goes on in the background"
     assert background.news() == []
     (tmp_path / "go").touch()
     news = wait_until(background.news, "the end of bob's loop")
     assert news == ["until on bob ended, exit status 5"]
     assert background.news() == []
+    assert background.start(bob, "exit 4", statuses.append) == "exit on bob ended, exit status 4"
+    assert statuses == [4], "only of what ends at once"
 
 
 @pytest.mark.parametrize(
@@ -237,7 +240,7 @@ def test_a_python_program_that_refuses_its_arguments_does_not_go_on(tmp_path, wh
     program.chmod(0o755)
     path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     bob = unknown(name="bob", entry=[], environment=os.environ | path, home=tmp_path)
-    assert Background().start(bob, "file-server --port abc") == said
+    assert Background().start(bob, "file-server --port abc", lambda _: None) == said
 
 
 @pytest.mark.parametrize("at_terminal", [True, False])
@@ -246,7 +249,8 @@ def test_what_is_printed_in_the_background_has_its_node(tmp_path, monkeypatch, c
     monkeypatch.setattr("sys.stdout.isatty", lambda: at_terminal)
     bob = unknown(name="bob", entry=[], environment=os.environ, home=tmp_path)
     line = "printf '10 %%\\r100 %%\\nto the end'; [ -t 1 ] && printf ' at a terminal' >&2; exit 1"
-    assert Background().start(bob, line) == "printf on bob ended, exit status 1"
+    ended = Background().start(bob, line, lambda _: None)
+    assert ended == "printf on bob ended, exit status 1"
     last = "to the end at a terminal" if at_terminal else "to the end"
     assert capsys.readouterr().out == f"bob: 100 %\nbob: {last}\n"
 
