@@ -16,6 +16,7 @@ from napt_lab.labs.exercises.exercise import Exercise
 from napt_lab.labs.exercises.facts import Since, gather, place
 from napt_lab.labs.exercises.patterns import Pattern
 from napt_lab.labs.prompt.background import AT_ONCE_SECONDS, IN_PYTHON
+from napt_lab.labs.prompt.failed import CANNOT_RUN, NOT_FOUND
 from napt_lab.labs.stage.output_words import output_in_words
 from napt_lab.servers.shared.events import in_words
 from napt_lab.topologies.network.builder import Network
@@ -45,10 +46,14 @@ BEGUN = {
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a line led to, in words; `well` is whether it did what it should."""
+    """What a line led to, in words; `well` is whether it did what it should.
+
+    `status` is the exit status of a command that has ended, as shells have it.
+    """
 
     text: str
     well: bool = True
+    status: int | None = None
 
 
 @contextlib.contextmanager
@@ -114,7 +119,8 @@ class Attempt:
         except (ControlError, DeadlinePassed, ProgramEnded) as error:
             reply = Reply(str(error), well=False)
         except OSError as error:  # the program cannot be run
-            reply = Reply(error.strerror or str(error), well=False)
+            status = NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_RUN
+            reply = Reply(error.strerror or str(error), well=False, status=status)
         if reply.well and line.words[0] == "rule":
             told = f"told rule add {line.words[2]} "
             self._done = [fact for fact in self._done if not fact.startswith(told)]
@@ -140,8 +146,9 @@ class Attempt:
                 completed = self.net[node].run(words, timeout=LINE_SECONDS)
                 said = output_in_words(completed.stdout + completed.stderr).strip()
                 if completed.status == 0:
-                    return Reply(said)
-                return Reply(f"{said}\nexit status {completed.status}".strip(), well=False)
+                    return Reply(said, status=0)
+                ended = f"{said}\nexit status {completed.status}".strip()
+                return Reply(ended, well=False, status=completed.status)
         raise ValueError(line.text)  # parse_line lets no such line through
 
     def news(self) -> list[str]:
@@ -188,7 +195,8 @@ class Attempt:
         at_once = process.ends_within(USAGE_SECONDS if starts_slowly else AT_ONCE_SECONDS)
         said = [in_words(event.fields) for event in self.net.log.since(since) if is_its(event)]
         if at_once:
-            return Reply("\n".join([*said, _end(name, process)]), process.wait(1.0).status == 0)
+            status = process.wait(1.0).status
+            return Reply("\n".join([*said, _end(name, process)]), status == 0, status)
         self._background.append((line.text, name, process))
         return Reply("\n".join([*said, f"{name} goes on in the background on {node}"]))
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from napt_lab.labs.capture.wire import CaptureIncomplete
 from napt_lab.labs.exercises.answers import Line, only_looks, parse_line
-from napt_lab.labs.exercises.attempt import RELAYED, Attempt
+from napt_lab.labs.exercises.attempt import RELAYED, Attempt, Reply
 from napt_lab.labs.exercises.exercise import Exercise, Setting
 from napt_lab.labs.exercises.marking import Marks, mark
 from napt_lab.labs.exercises.progress import Result, read_progress, save_result
@@ -132,7 +132,7 @@ class ExerciseCLI(LabCLI):
         self.kept.transcript.append(line.text)
         self._why.begins(line.text)
         try:
-            reply = self._attempt.do(line)
+            reply = self._reply(line)
         except ValueError as error:
             return False, f"That cannot be done: {error}"
         return reply.well, reply.text
@@ -179,9 +179,15 @@ class ExerciseCLI(LabCLI):
     def _do(self, line: Line) -> None:
         if line.words[0] in self.net.nodes:
             self._why.begins(line.text)
-        reply = self._attempt.do(line)
+        reply = self._reply(line)
         for text in reply.text.splitlines():
             self.show(Text(text) if reply.well else Text(text, style="red"))
+
+    def _reply(self, line: Line) -> Reply:
+        reply = self._attempt.do(line)
+        if reply.status is not None:
+            self._why.ended(reply.status)
+        return reply
 
     # ── the exercise ───────────────────────────────────────────────────────────────────
 
