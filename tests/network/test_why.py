@@ -140,6 +140,15 @@ def test_a_caller_that_resets_its_own_connection_refuses_nothing(monkeypatch, ca
     assert list(found) == ["alice reset its own connection"]
 
 
+def test_each_of_two_equal_refusals_is_told(monkeypatch, capfd):
+    """A NAPT gives its own errors the Identification 0."""
+    # It ends when the refusal has come.
+    ask = "bash -c 'exec 3<> /dev/udp/192.168.9.9/9; echo anybody >&3; read -t 5 <&3'"
+    found = said(typed(monkeypatch, f"alice {ask}", f"alice {ask}", "why"))
+    (refused,) = found["napt_a refused"]
+    assert "(communication administratively prohibited)" in refused
+
+
 def test_a_ping_that_is_too_long_for_the_path_says_where(monkeypatch, capfd, tmp_path):
     topology = tmp_path / "names.yaml"
     topology.write_text(NAMES)
