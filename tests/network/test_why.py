@@ -54,20 +54,23 @@ def said(shown):
 
 
 def test_a_late_answer_belongs_to_the_command_that_asked(monkeypatch, capfd):
+    at_nobody = "ping -q -c 1 198.51.100.78 & curl -sS http://198.51.100.77/"
     shown = typed(
         monkeypatch,
-        "alice timeout 0.3 curl -sS http://198.51.100.77/",  # the router's answer takes 0.6 s
-        "alice timeout 0.3 ping -q -c 1 198.51.100.78",
-        "bob timeout 0.3 ping -q -c 1 10.0.0.44",  # it goes on asking for 0.4 s
+        "bob timeout 0.3 ping -q -c 1 10.0.0.44",  # it asks once more after 0.4 s
+        "bob sleep 0.2",
+        "why",
         "bob curl -sS -m 9 http://24.9.3.7:8080/ &",  # repeats its SYN after 1 s
-        "alice sleep 1.5",
+        f"alice timeout 0.3 bash -c '{at_nobody}'",  # the router's answers take 0.6 s
+        "alice sleep 1",
         "why",
         "why all",
         "alice curl -sS -m 2 http://198.51.100.77/",  # the control
         "why",
     )
-    first, _, rest = shown.partition(f"{NOTHING} (alice sleep 1.5).\n")
-    assert said(first) == {}
+    first, _, second = shown.partition(f"{NOTHING} (bob sleep 0.2).\n")
+    second, _, rest = second.partition(f"{NOTHING} (alice sleep 1).\n")
+    assert said(first) == said(second) == {}
     everything, control = (said(part) for part in rest.split("alice: exit status 7\n"))
     assert set(everything) == {
         "napt_a dropped", "internet could not deliver", "no neighbor answered (ARP)"
