@@ -35,6 +35,7 @@ gc.disable()
 LAST = {
     "package": 0.1, "saboteurs": 0.8, "browser": 0.8, "network": 0.9, "loopback": 0.9, "unit": 1,
 }  # fmt: skip
+GOLDEN_RATIO = 0.618034
 LONGEST_NAME = 16  # bytes of a parameter that may stand in a test's name
 
 
@@ -63,14 +64,16 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mix tests that wait with tests that compute, so that no processor is ever idle.
 
-    So what takes time to set up lasts for the session: a module's would be set up for each test.
+    Those of one module are alike. Steps of the golden ratio put each far from those before it, and
+    all of a folder evenly. So what takes time to set up lasts for the session: a module's would be
+    set up for each test.
     """
     depth = len(Path(__file__).parent.parts)
     folders: dict[str, list[pytest.Item]] = {}
     for item in items:
         folders.setdefault(item.path.parts[depth], []).append(item)
     places = {
-        item: LAST[folder] * n / len(found)
+        item: LAST[folder] * (n * GOLDEN_RATIO % 1)
         for folder, found in folders.items()
         for n, item in enumerate(found)
     }
