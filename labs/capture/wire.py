@@ -99,7 +99,12 @@ class Wire:
                 for node in self._nodes
                 for interface in node.interfaces
             }
-        self._rings = {where: future.result() for where, future in opened.items()}
+        failures = [error for future in opened.values() if (error := future.exception())]
+        self._rings = {w: future.result() for w, future in opened.items() if not future.exception()}
+        if failures:
+            for ring in self._rings.values():
+                ring.close()
+            raise failures[0]
         self._thread.start()
         return self
 

@@ -11,7 +11,7 @@ known time.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple, TypeVar
 
 from napt_lab.labs.capture.identity import identity
@@ -26,14 +26,13 @@ from napt_lab.labs.prompt.packet_socket import (
     RET,
     PacketSocket,
 )
-from napt_lab.topologies.network.node import Node
 
 REMEMBERED = 5000  # packets
 K = TypeVar("K")
 _SNAP = 128  # bytes that are kept of each
 
 # What the node sends by IPv4, but of TCP only SYNs.
-_SENT = (
+SENT = (
     (LDB, 0, 0, DIRECTION), (JEQ, 0, 9, OUTGOING),
     (LDH, 0, 0, 12), (JEQ, 0, 7, 0x0800),
     (LDB, 0, 0, 23), (JEQ, 0, 4, 6),
@@ -55,8 +54,9 @@ class Sending(NamedTuple):
 class Sent:
     """The packets that nodes have sent, from now on."""
 
-    def __init__(self, nodes: Iterable[Node]) -> None:
-        self._sockets = [PacketSocket(node, _SENT) for node in nodes]
+    def __init__(self, sockets: Sequence[PacketSocket]) -> None:
+        """`sockets`: one of each node, with the filter SENT."""
+        self._sockets = sockets
         self._times: dict[Sending, float] = {}
         self._firsts: dict[Hashable, float] = {}  # of a packet with whatever endpoints
         self._syns: dict[tuple[str, str], float] = {}  # from one endpoint to another
@@ -69,10 +69,6 @@ class Sent:
                 if frame.direction == OUTGOING:  # the filter came after the socket
                     self._last[each.node] = frame.time
                     self._add(decode_frame(frame.data), frame.time)
-
-    def close(self) -> None:
-        for each in self._sockets:
-            each.close()
 
     def when(self, packet: Packet) -> float | None:
         """When the packet was sent that this one answers, in seconds since 1970; None: unknown.

@@ -15,6 +15,7 @@ that was sent (sent.py); so do a node's repeated questions to its networks.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections import Counter, deque
@@ -37,7 +38,7 @@ from napt_lab.labs.prompt.packet_socket import (
     Filter,
     PacketSocket,
 )
-from napt_lab.labs.prompt.sent import Sent
+from napt_lab.labs.prompt.sent import SENT, Sent
 from napt_lab.topologies.network.node import Node
 from napt_lab.topologies.network.programs import INTERCEPTED_PORT
 from napt_lab.topologies.spec.model import GatewayKind, Topology
@@ -83,17 +84,24 @@ class Witnesses:
 
     def __init__(self, nodes: Iterable[Node], topology: Topology) -> None:
         nodes = list(nodes)
-        self.sent = sent = Sent(nodes)
-        self._witnessing = [
-            _Socket(node, _WITNESSED, OUTGOING, _is_refusal, sent) for node in nodes
-        ]
         sites = topology.by_gateway()
-        self._ending = [
-            _Socket(node, _IPV4, INCOMING, partial(_is_for_others, node, site.gateway.kind), sent)
-            for node in nodes
-            if (site := sites.get(node.name)) is not None
-            and site.gateway.kind in (GatewayKind.PROXY, GatewayKind.TRANSPARENT_PROXY)
-        ]
+        with contextlib.ExitStack() as opened:
+
+            def see(node: Node, steps: Filter) -> PacketSocket:
+                return opened.enter_context(contextlib.closing(PacketSocket(node, steps)))
+
+            self.sent = sent = Sent([see(node, SENT) for node in nodes])
+            self._witnessing = [
+                _Socket(see(node, _WITNESSED), OUTGOING, _is_refusal, sent) for node in nodes
+            ]
+            self._ending = [
+                _Socket(see(node, _IPV4), INCOMING, partial(_is_for_others, node, kind), sent)
+                for node in nodes
+                if (site := sites.get(node.name)) is not None
+                and (kind := site.gateway.kind)
+                in (GatewayKind.PROXY, GatewayKind.TRANSPARENT_PROXY)
+            ]
+            self._opened = opened.pop_all()
 
     def look(self) -> None:
         """Read what the sockets hold. What comes to a full one is lost."""
@@ -139,9 +147,7 @@ class Witnesses:
         return sorted({each.node for each in sockets if each.lost_at >= since})
 
     def close(self) -> None:
-        self.sent.close()
-        for each in (*self._witnessing, *self._ending):
-            each.close()
+        self._opened.close()
 
 
 class _Socket:
@@ -152,14 +158,13 @@ class _Socket:
 
     def __init__(
         self,
-        node: Node,
-        steps: Filter,
+        packet_socket: PacketSocket,
         direction: int,
         matters: Callable[[Packet], bool],
         sent: Sent,
     ) -> None:
-        self.node = node.name
-        self._socket = PacketSocket(node, steps)
+        self.node = packet_socket.node
+        self._socket = packet_socket
         self._direction = direction
         self._matters = matters
         self._sent = sent
@@ -198,9 +203,6 @@ class _Socket:
             self.asked[packet.destination] = times, replace(seen, cause=cause)
             if len(self.asked) > KEPT:
                 del self.asked[next(iter(self.asked))]
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 def _is_refusal(packet: Packet) -> bool:

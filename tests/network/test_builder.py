@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
 import subprocess
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -16,6 +18,7 @@ from scapy.layers.l2 import Ether
 from napt_lab.labs.capture.wire import CaptureIncomplete, Wire
 from napt_lab.labs.check.reports import Reports
 from napt_lab.labs.course.registry import LABS
+from napt_lab.labs.prompt.why import Why
 from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.running.on_topology import run_check
 from napt_lab.labs.stage.play import Play
@@ -48,6 +51,10 @@ def topology(*, engine=Engine.NFTABLES, rules=(), runs=()):
 def links():
     listed = subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True)
     return sorted(line.split()[0] for line in listed.stdout.splitlines())
+
+
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def processes():
@@ -279,3 +286,17 @@ def test_two_sites_are_up_in_no_time():
     with Network(topology()):
         pass
     assert sum(os.times()[:4]) - sum(before[:4]) < 2
+
+
+@pytest.mark.parametrize("left", [0, 8])
+@pytest.mark.parametrize("watch", [Wire, lambda net: contextlib.closing(Why(net))])
+def test_without_files_for_those_who_watch_it_is_the_machines_error(watch, left):
+    def run():
+        with Network(topology()) as net:
+            most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (open_files() - 1 + left, most))
+            with watch(net):
+                pass
+
+    with pytest.raises(LimitReached, match="open files of one process"):
+        run()

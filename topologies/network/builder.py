@@ -120,17 +120,24 @@ class Network(Happenings):
         return limits.describe(self._limits.reached(failed=True))
 
     def _end(self, error: BaseException | None) -> None:
-        reached = self._limits.reached(failed=error is not None)
-        lost = [loss for program in self._programs if (loss := program.loss())]
-        if self.links is not None and (obituary := self.links.obituary()):
-            lost.append(obituary)
-        self._cleanup.close()
+        self._limits.ended_by(error)
+        try:
+            reached = self._limits.reached(failed=error is not None)
+            lost = [] if reached else self._losses()
+        finally:
+            self._cleanup.close()
         if error is not None and not isinstance(error, Exception):
             return  # Ctrl-C and the like
         if reached:
             raise LimitReached(reached) from error
         if lost:
             raise ProgramLost("; ".join(lost)) from error
+
+    def _losses(self) -> list[str]:
+        lost = [loss for program in self._programs if (loss := program.loss())]
+        if self.links is not None and (obituary := self.links.obituary()):
+            lost.append(obituary)
+        return lost
 
     def _build(self) -> None:
         # Mininet's initialization would write settings that the whole machine shares.

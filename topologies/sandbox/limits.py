@@ -22,6 +22,7 @@ from subprocess import CalledProcessError
 
 from napt_lab.topologies.sandbox import neighbor_table, process_limit
 from napt_lab.topologies.sandbox.finding import Finding
+from napt_lab.topologies.sandbox.sandbox import MOST_OPEN_FILES
 
 CLOCK_STEP = 1.0  # seconds by which the clock may be corrected during a run
 CLOCK_SLEW = 0.001  # … and the part of a run's time: NTP corrects by 500 ppm at most
@@ -66,6 +67,11 @@ class Watch:
                 self._note(_exhausted(_OUT_OF[errno.EAGAIN], str(error)))
             raise
 
+    def ended_by(self, error: BaseException | None) -> None:
+        """Note an error that has ended the use of a network, if it was for want of open files."""
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            self._note(_exhausted(_OUT_OF[error.errno], str(error)))
+
     def reached(self, *, failed: bool) -> list[Finding]:
         """The limits that were reached; `failed`: something did not hold, or broke."""
         try:
@@ -79,10 +85,15 @@ class Watch:
                 self._note(table.full(f"refused {more} entries during the run"))
         if dropped := sum(_connections_refused(pid) for pid in self._pids):
             self._note(_full_connection_table(dropped))
-        if more := process_limit.refused() - self._refused:
-            self._note(_exhausted(_OUT_OF[errno.EAGAIN], f"{more} refused during the run"))
-        if failed:
-            self._note_possible_causes()
+        try:
+            with self.calls():
+                if more := process_limit.refused() - self._refused:
+                    self._note(_exhausted(_OUT_OF[errno.EAGAIN], f"{more} refused during the run"))
+                if failed:
+                    self._note_possible_causes()
+        except OSError:
+            if not self._found:  # else it is known already why nothing can be read any more
+                raise
         return list(self._found.values())
 
     def _note_possible_causes(self) -> None:
@@ -104,12 +115,13 @@ class Watch:
 
 
 def _exhausted(what: str, found: str) -> Finding:
-    return Finding(
-        what,
-        found,
-        f"this machine has run out of {what}, or this container or user has",
-        "end other programs or raise the limit, then run it again",
-    )
+    fix = "end other programs or raise the limit, then run it again"
+    if what == _OUT_OF[errno.EMFILE]:
+        fix = (
+            f"sudo prlimit --pid $$ --nofile={MOST_OPEN_FILES}:{MOST_OPEN_FILES}, and run it again"
+        )
+    cause = f"this machine has run out of {what}, or this container or user has"
+    return Finding(what, found, cause, fix)
 
 
 def _unreadable_neighbor_table(error: Exception) -> Finding:

@@ -95,6 +95,25 @@ def test_a_call_that_the_machine_refuses(machine, error, found):
     assert names(watch.reached(failed=False)) == found
 
 
+def test_without_files_it_is_known_why_nothing_can_be_read(machine, monkeypatch):
+    def out_of_files():
+        raise OSError(errno.EMFILE, "Too many open files", "/proc/vmstat")
+
+    watch = limits.Watch()
+    monkeypatch.setattr(limits, "_killed_for_memory", out_of_files)
+    watch.ended_by(OSError(errno.EMFILE, "Too many open files", "/proc/416/ns/net"))
+    (found,) = watch.reached(failed=True)
+    assert found.name == "open files of one process"
+    assert "--nofile=4096:4096" in found.fix
+
+
+def test_what_else_ends_a_run_is_no_limit(machine):
+    watch = limits.Watch()
+    for error in (None, OSError(errno.EAGAIN, "nothing to read"), ValueError("a test's own")):
+        watch.ended_by(error)
+    assert watch.reached(failed=True) == []
+
+
 @pytest.mark.parametrize(
     ("error", "noted"),
     [
