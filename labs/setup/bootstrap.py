@@ -287,11 +287,14 @@ def stamp(lock: Path) -> Path:
 
 
 def key(lock: Path) -> str:
-    """What an installed lock is known by: its content, this file's, and Python's version."""
+    """What an installed lock is known by: its content, this file's, Python's version, and where.
+
+    Programs in a venv name its path, so in a folder that was copied or moved they are another's.
+    """
     content = lock.read_bytes() + Path(__file__).read_bytes()
     # Not the whole sys.version: apt may just have renewed the very Python that runs this.
     python = ".".join(map(str, sys.version_info[:3]))
-    return f"{hashlib.sha256(content).hexdigest()} {python}\n"
+    return f"{hashlib.sha256(content).hexdigest()} {python} {VENV}\n"
 
 
 def stamped(lock: Path) -> bool:
@@ -316,7 +319,9 @@ def install_python_packages(lock: Path, environment: dict[str, str]) -> None:
         (found,) = VENV.glob("lib/python3*/site-packages")
         # Mininet alone, not all that the distribution has: the rest is the lock file's to say.
         (found / "mininet").symlink_to(DISTRIBUTION / "mininet")
-        (found / "napt_lab.pth").write_text(f"{IMPORTS}\n", encoding="utf-8")
+        # From there, so that it is true in a copy as well.
+        pth = f"{os.path.relpath(IMPORTS, found)}\n"
+        (found / "napt_lab.pth").write_text(pth, encoding="utf-8")
         write_command()
     pip = [str(VENV / "bin/python"), "-m", "pip", "install", "--quiet", "--require-hashes"]
     pip += ["--disable-pip-version-check", "--no-deps", "--requirement", str(lock)]

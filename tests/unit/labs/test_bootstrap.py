@@ -232,6 +232,18 @@ def test_a_changed_lock_makes_all_anew(clone, commands):
     assert not old.exists()
 
 
+def test_a_copied_clone_has_packages_of_its_own(clone, commands, monkeypatch):
+    bootstrap.install_python_packages(bootstrap.RUNTIME_LOCK, {})
+    copied = clone.with_name("copy")
+    shutil.copytree(clone, copied)
+    monkeypatch.setattr(bootstrap, "VENV", copied / ".venv")
+    assert not bootstrap.stamped(bootstrap.RUNTIME_LOCK)
+    # Its command runs the copy's code even so.
+    found = copied / ".venv/lib/python3.11/site-packages"
+    path = found / (found / "napt_lab.pth").read_text().strip()
+    assert path.resolve() == copied / ".venv/import"
+
+
 def test_a_venv_that_was_never_finished_is_made_anew(clone, commands, monkeypatch):
     def killed(what, command, environment):
         raise KeyboardInterrupt
