@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,7 +26,7 @@ from napt_lab.topologies.network.processes import Command, DeadlinePassed, Progr
 from napt_lab.topologies.network.programs import READY_SECONDS
 from napt_lab.topologies.spec.model import Topology
 
-GRACE = 2.0  # seconds from SIGTERM to SIGKILL
+GRACE = 2.0  # seconds from SIGTERM to SIGKILL; the sandbox waits for all of them, sandbox.GRACE
 POLL = 0.05  # seconds between two looks which programs have ended
 
 
@@ -88,9 +89,10 @@ class _Run:
         while not self._signal:
             over = self._programs[-1].ends_within(POLL)
             for program in self._programs:
-                if status := program.status:
+                if (status := program.status) and not self._signal:
                     if program is not self._programs[-1]:
-                        words = f"{program.name} on {program.node} ended with status {status}"
+                        how = f"by signal {-status}" if status < 0 else f"with status {status}"
+                        words = f"{program.name} on {program.node} ended {how}"
                         print(f"napt-lab: {words}", file=sys.stderr)
                     return status if status > 0 else 128 - status
             if over:
@@ -101,8 +103,9 @@ class _Run:
         for program in self._programs:
             if program.running and not self._signal:
                 program.terminate()
+        end = time.monotonic() + GRACE
         for program in self._programs:
-            if not program.ends_within(GRACE):
+            if not program.ends_within(max(0.0, end - time.monotonic())):
                 program.kill()
                 program.await_end()
 

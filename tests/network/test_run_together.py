@@ -79,6 +79,23 @@ def test_a_signal_reaches_all_of_them():
     assert process.returncode == 130
 
 
+def test_a_signal_that_nobody_heeds_is_why_it_ended():
+    deaf = ["sh", "-c", "trap '' INT TERM; echo serving; while :; do sleep 0.2; done"]
+    words = [word for node in ("alice", "bob") for word in ("--on", node, *deaf)]
+    process = subprocess.Popen(
+        program("napt_lab.labs", "run", "two-sites", *words),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for _ in range(2):
+            assert process.stdout.readline().endswith("serving\n")
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(20) == 130
+        assert process.stderr.read() == ""
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
