@@ -42,6 +42,7 @@ MAX_BYTES = 128 * 1024
 MAX_DEPTH = 20
 MAX_NODES = 20_000
 
+MERGE = "<<"  # a key of YAML 1.1, which later versions do not have
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 T = TypeVar("T")
@@ -166,15 +167,21 @@ class Entry:
         """The entries of a mapping with fixed keys; unknown and missing keys are noted."""
         section = Section(self)
         meant: set[str | None] = set()  # keys that are there, but misspelled
+        merged = False  # then nobody knows what is missing
         for key, entry in self.named().items():
             if key in known:
                 section[key] = entry
+            elif key == MERGE:
+                merged = True
+                entry.refuse(
+                    "a merge key; allowed: the keys themselves, or an alias in place of all of them"
+                )
             else:
                 section.unknown.append(entry)
                 meant.add(nearest(key, known))
                 entry.refuse(not_one_of("unknown key", key, known))
         needed = ", ".join(required)
-        if self.is_mapping():
+        if self.is_mapping() and not merged:
             for key in required:
                 if key not in section and key not in meant:
                     self.problems.add(self.line, self.join(key), f"missing; required: {needed}")
