@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 
 from napt_lab.labs.capture.packets import ACK, RST, SYN, UNREACHABLE
 from napt_lab.labs.capture.wire import Captured
-from napt_lab.labs.check.drops import drop_at, dropped, lost
+from napt_lab.labs.check.drops import BY_CHANCE, drop_at, dropped, lost, lost_frame
 from napt_lab.labs.check.probes import Prober, Tried
 from napt_lab.labs.check.trail import Match, Trail, node_of
 from napt_lab.topologies.network.processes import Event
@@ -32,6 +32,11 @@ class End:
     reason: str
     node: str
     evidence: tuple[str, ...]
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether another packet may not end there."""
+        return self.reason in BY_CHANCE
 
     def __str__(self) -> str:
         return f"{self.reason} at {self.node}"
@@ -59,6 +64,8 @@ def _signs(prober: Prober, tried: Tried, trail: Trail, address: IPv4Address) -> 
         yield _said(reset, "refused")
     if (question := _open_question(prober, tried, trail, address)) is not None:
         words = f"{question.where}: {question.packet}: no answer"
+        if (loss := lost_frame(ground, log_since)) is not None:
+            yield _lost(loss, words)
         yield End("no-neighbor", node_of(question), (words,))
     if error is not None and error.packet.icmp is not None:
         kind, code = error.packet.icmp
@@ -67,8 +74,7 @@ def _signs(prober: Prober, tried: Tried, trail: Trail, address: IPv4Address) -> 
         elif kind == UNREACHABLE:
             yield _said(error, "prohibited" if code in PROHIBITED_CODES else "no-route")
     if (loss := lost(ground, trail, log_since)) is not None:
-        words = f"the link of {loss.node} lost {loss.fields['packet']}: {loss.fields['meaning']}"
-        yield End(str(loss.fields["reason"]), loss.node, (words,))
+        yield _lost(loss)
     yield _last_place(prober, tried, trail)
 
 
@@ -83,6 +89,11 @@ def _silent_node(trail: Trail, error: Captured | None) -> str | None:
 def _drop(event: Event) -> End:
     words = f"{event.node} dropped {event.fields['packet']}: {event.fields['meaning']}"
     return End(str(event.fields["reason"]), event.node, (words,))
+
+
+def _lost(event: Event, *words: str) -> End:
+    told = f"the link of {event.node} lost {event.fields['packet']}: {event.fields['meaning']}"
+    return End(str(event.fields["reason"]), event.node, (*words, told))
 
 
 def _said(captured: Captured, reason: str) -> End:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.trail import Trail, node_of
+from napt_lab.topologies.links.line import Loss
 from napt_lab.topologies.network.processes import DeadlinePassed, Event
 from napt_lab.topologies.network.programs import FIREWALL
 from napt_lab.topologies.network.slow_links import PROGRAM as LINK
 
 DROP_SECONDS = 5.0  # until a translator has reported a drop
+BY_CHANCE = frozenset({Loss.CHANCE.label, Loss.QUEUE_FULL.label, Loss.OVERRUN.label})
+"""Why a link loses one packet, but not the next."""
 
 
 def dropped(ground: Ground, trail: Trail, log_since: int) -> Event | None:
@@ -21,17 +24,30 @@ def dropped(ground: Ground, trail: Trail, log_since: int) -> Event | None:
 
 
 def lost(ground: Ground, trail: Trail, log_since: int) -> Event | None:
-    """The report that a slow link lost this packet, if one has come: the last of them.
+    """The report that a slow link lost this packet or an answer to it, if one has come: the last.
 
     Its sender may have sent it again; so this says why there is no answer only if there is none.
     """
     if not trail:
         return None
-    last = trail.seen[-1]
-    for event in reversed(ground.net.log.since(log_since)):
-        if (event.program, event.name) == (LINK, "drop") and names(event, last):
+    for event in reversed(_losses(ground, log_since)):
+        answers = any(names(event, captured, answer=True) for captured in trail.seen)
+        if answers or names(event, trail.seen[-1]):
             return event
     return None
+
+
+def lost_frame(ground: Ground, log_since: int) -> Event | None:
+    """The last report that a slow link lost by chance what carries no IP packet, as ARP does."""
+    for event in reversed(_losses(ground, log_since)):
+        if event.fields["reason"] in BY_CHANCE and " > " not in str(event.fields["packet"]):
+            return event
+    return None
+
+
+def _losses(ground: Ground, log_since: int) -> list[Event]:
+    events = ground.net.log.since(log_since)
+    return [event for event in events if (event.program, event.name) == (LINK, "drop")]
 
 
 def drop_at(ground: Ground, node: str, trail: Trail, log_since: int) -> Event | None:
@@ -64,9 +80,14 @@ def _is_about(event: Event, trail: Trail) -> bool:
     return False
 
 
-def names(event: Event, captured: Captured) -> bool:
-    """Whether a report names the endpoints that the packet had where it was captured."""
+def names(event: Event, captured: Captured, *, answer: bool = False) -> bool:
+    """Whether a report names the endpoints that the packet had where it was captured.
+
+    `answer`: those of a packet that goes back.
+    """
     packet = captured.packet
     ports = packet.source_port is not None
     ends = (packet.from_, packet.to) if ports else (packet.source, packet.destination)
+    if answer:
+        ends = ends[::-1]
     return str(event.fields["packet"]).endswith("{} > {}".format(*ends))

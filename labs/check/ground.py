@@ -5,6 +5,7 @@ What a NAPT's explicit rules lead to is asked of the NAPT at that moment, for ru
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -47,6 +48,13 @@ class Ground(Surroundings):
                 process.await_end()
                 return False
         return True
+
+    def is_unplugged(self, node: str) -> bool:
+        """Whether all interfaces of a node are without a link."""
+        asked = self.net[node].run(["ip", "-json", "link", "show"])
+        own = self.net[node].interfaces
+        flags = [link["flags"] for link in json.loads(asked.stdout) if link["ifname"] in own]
+        return all("NO-CARRIER" in each or "UP" not in each for each in flags)
 
     def mac(self, where: str) -> bytes:
         """The Ethernet address of an interface, `node:interface`."""

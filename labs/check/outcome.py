@@ -18,11 +18,19 @@ class Outcome:
     seconds: float
 
 
-class Unmet(Exception):
+class _NotPassed(Exception):
+    """Why a try did not pass; `by_chance`: a link lost a packet of it, so another one may."""
+
+    def __init__(self, message: str, *, by_chance: bool = False) -> None:
+        super().__init__(message)
+        self.by_chance = by_chance
+
+
+class Unmet(_NotPassed):
     """An expectation does not hold; the message says what was seen instead."""
 
 
-class CannotTell(Exception):
+class CannotTell(_NotPassed):
     """The probe or its control failed, so the result would prove nothing."""
 
 

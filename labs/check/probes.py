@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from napt_lab.labs.check import stun_binding
-from napt_lab.labs.check.drops import dropped
+from napt_lab.labs.check.drops import dropped, lost
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.outcome import CannotTell
 from napt_lab.labs.check.trail import Match, Trail, carries, follow, is_syn, node_of
@@ -194,12 +194,19 @@ class Prober:
             tried.opening = is_syn(tried.sequence)
 
     def _is_dead(self, tried: Tried, local: int = 0) -> bool:
-        """Whether a translator says that it dropped the first packet."""
+        """Whether a translator says that it dropped the first packet.
+
+        Or a link that it lost it, or the answer, and nobody sends it again, as TCP does from a
+        `local` port.
+        """
         if not any(event.name == "drop" for event in self.ground.net.log.since(self.log_since)):
             return False
         if local:
             self._find_syn(tried, local)
-        return dropped(self.ground, self.trail(tried.opening), self.log_since) is not None
+        trail = self.trail(tried.opening)
+        if not local and lost(self.ground, trail, self.log_since) is not None:
+            return True
+        return dropped(self.ground, trail, self.log_since) is not None
 
     def _wait(self, sock: socket.socket, event: int, is_dead: Callable[[], bool]) -> bool:
         """Wait until the socket is ready; False if the packet was dropped, or after `patience`."""

@@ -35,6 +35,11 @@ class Attempt:
     ends: tuple[End, ...] = ()
     untold: Side | None = None
 
+    @property
+    def by_chance(self) -> bool:
+        """Whether a link lost what ended: one side's loss may be why the other's was filtered."""
+        return any(end.by_chance for end in self.ends)
+
 
 def check_punches(ground: Ground, claim: Punches, evidence: Evidence) -> None:
     """Raises Unmet if the two do not hear each other, or by another path."""
@@ -42,9 +47,12 @@ def check_punches(ground: Ground, claim: Punches, evidence: Evidence) -> None:
         tried = attempt(one, other, evidence)
         ends = ", and ".join(map(str, tried.ends))
         if tried.untold:
-            raise Unmet(f"{tried.untold.node} gets no answer from {tried.untold.place[0]}: {ends}")
+            server = tried.untold.place[0]
+            words = f"{tried.untold.node} gets no answer from {server}: {ends}"
+            raise Unmet(words, by_chance=tried.by_chance)
         if tried.ends:
-            raise Unmet(f"no hole after {TURNS} tries of each: {ends}")
+            words = f"no hole after {TURNS} tries of each: {ends}"
+            raise Unmet(words, by_chance=tried.by_chance)
     if claim.via is not None:
         seen = " and ".join(sorted(tried.paths))
         evidence.require(tried.paths == {claim.via}, f"the path is {seen}", claim.via)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from ipaddress import IPv4Address
 
 from napt_lab.labs.check.diagnosis import End, diagnose
+from napt_lab.labs.check.drops import BY_CHANCE, lost
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.listeners import Listeners
 from napt_lab.labs.check.outcome import CannotTell, Evidence, Unmet
@@ -45,7 +47,7 @@ def check_reaches(ground: Ground, listeners: Listeners, claim: Reaches, evidence
         if not tried.answered:
             end = diagnose(prober, tried, claim.target.address)
             evidence.lines += end.evidence
-            raise Unmet(f"{tried.words}: {end}")
+            raise Unmet(f"{tried.words}: {end}", by_chance=end.by_chance)
         if claim.within is not None:
             again = partial(try_to_reach, prober, claim.target, claim.protocol, place)
             require_round_trip(
@@ -140,10 +142,12 @@ def _answered_by_another(prober: Prober, tried: Tried, place: Place) -> End:
 def require_end(ground: Ground, claim: CannotReach | CannotPunch, ends: Sequence[End]) -> None:
     """Require that packets end where and why the claim says, at one of these ends.
 
-    CannotTell if a NAPT has ended, or a user's own translator failed.
+    CannotTell if a NAPT has ended, a user's own translator failed, or a packet was lost by chance.
     """
     _all_at_work(ground)
     for end in ends:
+        if end.by_chance and claim.reason != end.reason:
+            raise CannotTell(f"it ends because of {end}: the next packet may pass", by_chance=True)
         if end.reason in BROKEN and claim.reason != end.reason:
             raise CannotTell(
                 f"it ends because of {end}: the translator has failed, which proves nothing"
@@ -166,19 +170,21 @@ def _control_target(
         evidence.add(f"no control: no node has {claim.target.address}")
         return
     others = [name for name in ground.neighbors(place.node) if name != claim.source]
-    asker = Prober(ground, others[0] if others else place.node, PATIENCE)
     host = ground.host(place.node)
-    if host is None:  # a gateway or the router, which answers a ping
-        tried = asker.ping(str(claim.target.address))
-    elif claim.reason == REFUSED and place.port is not None:
-        transport = transport_of(claim.protocol)
-        own = str(host.address.ip)
-        with listeners.at(ground.net[place.node], transport, own) as port:
-            there = Place(place.node, port, Speech.LINE)
-            tried = try_to_reach(asker, Target(host.address.ip, port), claim.protocol, there)
-    else:
-        tried = try_to_reach(asker, Target(host.address.ip, place.port), claim.protocol, place)
-    _require_control(tried, asker.source, place.node, evidence)
+
+    def ask(node: str) -> tuple[Prober, Tried]:
+        asker = Prober(ground, node, PATIENCE)
+        if host is None:  # a gateway or the router, which answers a ping
+            return asker, asker.ping(str(claim.target.address))
+        own = host.address.ip
+        if claim.reason == REFUSED and place.port is not None:
+            return asker, _at_a_listener(ground, listeners, asker, place.node, own, claim.protocol)
+        return asker, try_to_reach(asker, Target(own, place.port), claim.protocol, place)
+
+    asker, tried = ask(others[0] if others else place.node)
+    if not tried.answered and host is not None and ground.is_unplugged(place.node):
+        asker, tried = ask(place.node)
+    _require_control(asker, tried, place.node, evidence)
 
 
 def control_prober(
@@ -187,21 +193,48 @@ def control_prober(
     """The prober gets an answer to the same probe from its own segment; CannotTell if not."""
     prober = Prober(ground, source, PATIENCE)
     hop = ground.next_hop(source)
-    if hop is None or protocol is Protocol.PING:
-        node = hop.node if hop else ground.neighbors(source)[0]
-        tried = prober.ping(str(hop.address if hop else ground.address(node)))
-    else:
-        node, transport = hop.node, transport_of(protocol)
-        with listeners.at(ground.net[node], transport, str(hop.address)) as port:
-            there = Place(node, port, Speech.LINE)
-            tried = try_to_reach(prober, Target(hop.address, port), protocol, there)
-    _require_control(tried, source, node, evidence)
+    node = hop.node if hop else ground.neighbors(source)[0]
+    address = hop.address if hop else ground.address(node)
+    pings = hop is None or protocol is Protocol.PING
+
+    def ask(node: str, address: IPv4Address) -> Tried:
+        if pings:
+            return prober.ping(str(address))
+        return _at_a_listener(ground, listeners, prober, node, address, protocol)
+
+    tried = ask(node, address)
+    if not tried.answered and ground.is_unplugged(source):
+        node = source
+        tried = ask(source, ground.address(source))
+    _require_control(prober, tried, node, evidence)
 
 
-def _require_control(tried: Tried, asker: str, node: str, evidence: Evidence) -> None:
+def _at_a_listener(
+    ground: Ground,
+    listeners: Listeners,
+    prober: Prober,
+    node: str,
+    address: IPv4Address,
+    protocol: Protocol,
+) -> Tried:
+    """Try to reach a listener that is opened for this at an address of a node."""
+    with listeners.at(ground.net[node], transport_of(protocol), str(address)) as port:
+        there = Place(node, port, Speech.LINE)
+        return try_to_reach(prober, Target(address, port), protocol, there)
+
+
+def _require_control(asker: Prober, tried: Tried, node: str, evidence: Evidence) -> None:
+    """CannotTell if it was not answered. What has no neighbor, or is unplugged, asks itself."""
     if not tried.answered:
+        loss = lost(asker.ground, asker.trail(tried.opening), asker.log_since)
         raise CannotTell(
-            f"the control failed, so this proves nothing: {asker} does not reach {node} on their "
-            f"own segment: {tried.words}"
+            f"the control failed, so this proves nothing: {asker.source} does not reach {node} on "
+            f"their own segment: {tried.words}",
+            by_chance=loss is not None and loss.fields["reason"] in BY_CHANCE,
         )
-    evidence.add(f"control: {asker} reaches {node} by the same probe on their own segment")
+    if asker.source == node:
+        evidence.add(f"control: {node} answers itself by the same probe")
+    else:
+        evidence.add(
+            f"control: {asker.source} reaches {node} by the same probe on their own segment"
+        )

@@ -16,7 +16,7 @@ from napt_lab.labs.capture.packets import Endpoint
 from napt_lab.labs.check import stun_binding
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.probes import Tried
-from napt_lab.labs.check.punch_side import POLL, NotTold, Place, Side
+from napt_lab.labs.check.punch_side import POLL, TURNS, NotTold, Place, Side
 from napt_lab.labs.check.trail import carries
 from napt_lab.labs.check.vantage import UDP_BYTES, udp_socket
 
@@ -43,7 +43,7 @@ class UdpSide(Side):
         self.told = told
 
     def still_answered(self) -> bool:
-        return self._question(_request()) is not None
+        return any(self._question(_request()) is not None for _ in range(TURNS))
 
     def call(self, peer: Side) -> None:
         assert isinstance(peer, UdpSide)

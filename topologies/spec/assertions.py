@@ -44,6 +44,8 @@ SEEN_REASONS = (
 )
 #: The reason that a gateway's firewall reports for its drops (firewall.py).
 FIREWALL_REASONS = ("blocked",)
+#: The reasons that a slow link reports for what it loses (topologies/links/line.py).
+LINK_REASONS = ("lost", "queue-full", "black-hole", "link-down")
 #: The reasons that the Python translator reports for its drops (nat_node/core/verdict.py).
 DROP_REASONS = (
     "no-rule", "filtered", "unanswered", "not-for-us", "private-destination", "ports-exhausted",

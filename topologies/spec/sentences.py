@@ -29,6 +29,7 @@ from ipaddress import IPv4Address
 from napt_lab.topologies.spec.assertions import (
     DROP_REASONS,
     FIREWALL_REASONS,
+    LINK_REASONS,
     SEEN_REASONS,
     Assertion,
     CannotPunch,
@@ -82,7 +83,7 @@ VERBS = (
 _ENDPOINT = "the address and port to dial, as in 24.9.3.7:8080"
 
 _WAY = {"as": "an address or a node", "via": ", ".join(Via), "via at": "a node"}
-_REASONS = (*SEEN_REASONS, *FIREWALL_REASONS, *DROP_REASONS)
+_REASONS = (*SEEN_REASONS, *FIREWALL_REASONS, *LINK_REASONS, *DROP_REASONS)
 _BECAUSE = {"because": "a reason, as in no-rule", "because at": "a node"}
 _PUNCHED_BY, _PUNCHED_VIA = (Protocol.UDP, Protocol.TCP), (Via.DIRECT, Via.HAIRPINNED)
 

@@ -66,10 +66,32 @@ def expectation(wait):
 def test_an_assertion_may_take_its_time_and_no_longer(monkeypatch, wait, verdicts, outcome, tries):
     monkeypatch.setattr(run, "PAUSE", 0.02)
     coming = iter(verdicts)
-    monkeypatch.setattr(run, "_try", lambda *_: (Verdict(next(coming)), ["seen"]))
+    monkeypatch.setattr(run, "_try", lambda *_: (Verdict(next(coming)), ["seen"], False))
     ground: Any = SimpleNamespace(stopped=threading.Event())
     assert run._check(ground, None, expectation(wait), {}).verdict == outcome
     assert len(list(coming)) == len(verdicts) - tries
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "outcome", "tries"),
+    [
+        (["failed", "error", "passed"], "passed", 3),
+        (["error"] * 20, "error", run.CHANCES),
+        (["failed"] * 20, "failed", run.CHANCES),
+    ],
+)
+def test_what_is_so_by_chance_is_tried_again(monkeypatch, verdicts, outcome, tries):
+    made = []
+
+    def one_try(*_):
+        made.append(Verdict(verdicts[len(made)]))
+        return made[-1], ["seen"], made[-1] is not Verdict.PASSED
+
+    monkeypatch.setattr(run, "_try", one_try)
+    ground: Any = SimpleNamespace(stopped=threading.Event())
+    told = run._check(ground, None, expectation("0s"), {})
+    assert (told.verdict, len(made)) == (outcome, tries)
+    assert told.evidence == (f"seen ({tries} tries)" if outcome != "passed" else "seen",)
 
 
 def seen(where, outgoing, source, destination, sequence=1):
