@@ -40,6 +40,7 @@ MAX_HEAD = 8192  # bytes: request line and header fields together
 MAX_SHOWN = 200  # characters of what a client sent, in an event
 CRLF = "\r\n"
 BACKLOG = 4096  # connections that the kernel completes before we accept them
+AT_ONCE = 8  # accepted in one turn of the loop; those that give way are closed some turns later
 SPARE_DESCRIPTORS = 64  # kept for everything that is not a client's connection
 LINGER_SECONDS = 2.0  # to read on after the last answer, so that a reset does not destroy it
 HEAD_END = re.compile(rb"\r?\n\r?\n")
@@ -342,8 +343,9 @@ async def serve(listener: socket.socket, settings: Settings, orphaned: int | Non
     else:
         server.loop.add_reader(orphaned, stop.set)
     listening = await server.loop.create_server(
-        lambda: Connection(server), sock=listener, backlog=BACKLOG
+        lambda: Connection(server), sock=listener, backlog=AT_ONCE
     )
+    listener.listen(BACKLOG)  # for asyncio both are one number
     if orphaned is None:
         emit("ready", listening=[endpoint(listener.getsockname())])
     await stop.wait()

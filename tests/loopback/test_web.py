@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.loopback.running import Server, curl, running
-from tests.server_program import DEADLINE, ROOT
+from tests.server_program import DEADLINE, ROOT, Program
 from tests.waiting import wait_until
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -192,6 +192,19 @@ def test_idle_connections_from_as_many_addresses_as_there_are_places_keep_no_one
         assert read_all(crowd[0]) == b""  # the oldest
         crowd[1].sendall(GET)
         assert b"You are" in crowd[1].recv(65536)
+
+
+def test_few_descriptors_are_shared_like_few_places(capfd):
+    limited = ("prlimit", "--nofile=192:192")
+    words = ("napt_lab.servers.web", "--listen", "127.0.0.1", "--port", 0)
+    with contextlib.ExitStack() as stack, Program(*words, prefix=limited) as program:
+        port = int(program.ready["listening"][0].rpartition(":")[2])
+        for source in ("127.0.0.2", "127.0.0.3"):
+            for _ in range(150):
+                held = socket.create_connection(("127.0.0.1", port), DEADLINE, (source, 0))
+                stack.enter_context(held).sendall(GET[:20])
+        assert curl(f"http://127.0.0.1:{port}/").status == 200
+    assert capfd.readouterr().err == ""  # else it had none left for a second
 
 
 def test_a_patient_client_is_served():
