@@ -13,6 +13,7 @@ steer a terminal is shown as text.
 from __future__ import annotations
 
 import csv
+import io
 import stat
 import unicodedata
 from collections.abc import Iterator
@@ -140,7 +141,7 @@ def read_names(path: Path) -> dict[str, str]:
 
 
 def _rows(path: Path, text: str) -> Iterator[tuple[str, str]]:
-    reader = csv.DictReader(text.splitlines())
+    reader = csv.DictReader(io.StringIO(text, newline=""))
     columns = {str(column).strip().lower(): column for column in reader.fieldnames or ()}
     if "id" not in columns:
         there = ", ".join(columns) or "nothing"
@@ -148,8 +149,9 @@ def _rows(path: Path, text: str) -> Iterator[tuple[str, str]]:
     lines: dict[str, int] = {}
     for row in reader:
         who = unicodedata.normalize("NFC", (row[columns["id"]] or "").strip())
-        if Path(who).name != who or who.startswith("."):
-            where, allowed = f"{path}:{reader.line_num}", "no / in it, and not beginning with a dot"
+        if Path(who).name != who or who.startswith(".") or not who.isprintable():
+            where = f"{path}:{reader.line_num}"
+            allowed = "printable characters, no / among them, and not beginning with a dot"
             raise FolderError(f"{where}: {who!r} cannot be the name of a file; allowed: {allowed}")
         if who in lines:
             where = f"{path}:{reader.line_num}"

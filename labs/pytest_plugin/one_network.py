@@ -65,7 +65,8 @@ class OneNetwork(ExitStack):
             source = text.encode() if text else read_file(path)
             plan = loads(source, path, programs=True)  # as the test itself runs
         except TopologyError as error:
-            pytest.fail("\n".join(map(str, error.problems)), pytrace=False)
+            told = "\n".join(map(str, error.problems))
+            raise pytest.fail.Exception(told, pytrace=False) from None  # it is told once
         OneNetwork.running = path.name
         self.callback(setattr, OneNetwork, "running", "")
         self._net = self.enter_context(Network(plan))

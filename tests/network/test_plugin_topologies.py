@@ -41,3 +41,4 @@ def test_its_errors_have_a_place(tmp_path: Path):
         network.build(wrong)
     assert "topology.yaml:" in str(failed.value)
     assert "internett: unknown key" in str(failed.value)
+    assert failed.value.__suppress_context__  # else pytest would show it twice

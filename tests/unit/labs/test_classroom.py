@@ -148,6 +148,9 @@ def test_names_of_students(tmp_path):
         file.write_text(f"id\nnoah\n{who}\n")
         with pytest.raises(FolderError, match=r"csv:3: '.*' cannot be the name of a file"):
             read_names(file)
+    file.write_text('id,name\n"no\nah",Noah\n')
+    with pytest.raises(FolderError, match=r"csv:3: 'no\\nah' cannot be the name of a file"):
+        read_names(file)
 
 
 def test_rubbish_is_read_once(tmp_path):
