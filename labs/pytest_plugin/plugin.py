@@ -83,12 +83,21 @@ def _builder(request: pytest.FixtureRequest, folder: Path) -> Iterator[Builder]:
             pytrace=False,
         )
     from napt_lab.labs.pytest_plugin.one_network import OneNetwork
+    from napt_lab.topologies.network.build_error import BuildError, ProgramLost
 
     marker = request.node.get_closest_marker(NAME)
     capture = marker is None or marker.kwargs.get("capture", True)
-    with OneNetwork(folder, capture=capture) as network:
-        sender.network = network
-        yield network.build
+    told = ""  # what went wrong while the network ran, in words: no line of ours explains it
+    try:
+        with OneNetwork(folder, capture=capture) as network:
+            sender.network = network
+            yield network.build
+    except ProgramLost as error:
+        told = f"{error}; so what this test has seen proves nothing"
+    except BuildError as error:
+        told = error.explain()
+    if told:
+        pytest.fail(told, pytrace=False)
 
 
 class _First:

@@ -123,7 +123,7 @@ def test_the_end_of_a_session_ends_its_network(more, tmp_path):
 
 
 FAILS = """
-import pytest, sys
+import os, pytest, sys
 CRASHES = "import sys; print('listening'); print('so long', file=sys.stderr); sys.exit(4)"
 
 def start(net):
@@ -143,13 +143,21 @@ def test_without_capture(napt_lab):
 
 def test_passes(napt_lab):
     start(napt_lab("two-sites"))
+
+@pytest.mark.napt_lab(capture=False)
+def test_loses_its_napt(napt_lab):
+    net = napt_lab("two-sites")
+    os.killpg(net["napt_a"].processes[0].pid, 9)
 """
 
 
 def test_a_failure_shows_what_has_fallen_and_keeps_the_packets(tmp_path):
     their_project.write(tmp_path, {"test_three.py": FAILS})
     done = their_project.run(tmp_path)
-    assert their_project.counts(done) == "2 failed, 1 passed", done.stdout
+    assert their_project.counts(done) == "2 failed, 2 passed, 1 error", done.stdout
+    lost = "nat_node on napt_a ended with status -9: its stderr is empty"
+    assert f"{lost}; so what this test has seen proves nothing" in done.stdout
+    assert "builder.py" not in done.stdout  # our own lines explain nothing
     assert done.stdout.count("ended with status 4: listening\nso long") == 2, done.stdout
     assert "status 9" not in done.stdout
     (kept,) = re.findall(
