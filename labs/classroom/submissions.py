@@ -104,7 +104,7 @@ def _add(found: dict[str, Submission], who: str, files: list[Path]) -> None:
 def _problem(path: Path) -> str:
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
-        return "is a link or a folder; allowed: a file"
+        return "is a link, a folder or a pipe; allowed: a file"
     if status.st_size > MOST_BYTES:
         return f"is too large; allowed: at most {MOST_BYTES:,} bytes"
     return ""

@@ -76,8 +76,8 @@ def test_a_file_or_a_folder_for_each_student(tmp_path):
     assert {who: one.problem for who, one in by_id.items() if one.problem} == {
         "eve": "neither answers.yaml nor mine.py is in this folder; there is: homework.yaml",
         "zoe": "nothing was handed in",
-        "link": "link.yaml is a link or a folder; allowed: a file",
-        "pipe": "pipe.yaml is a link or a folder; allowed: a file",
+        "link": "link.yaml is a link, a folder or a pipe; allowed: a file",
+        "pipe": "pipe.yaml is a link, a folder or a pipe; allowed: a file",
         "big": "big.py is too large; allowed: at most 1,048,576 bytes",
     }
     assert {"\\x1b[2J", "\\xff"} < by_id.keys()
