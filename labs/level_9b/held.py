@@ -182,11 +182,11 @@ def look_while_it_passes(
     with stage.claim(NOTHING_HELD, "the film arrives, and all of it crossed the relay") as claim:
         require_success(claim, receiving.finish(), "nc")
         passed = stage.wait_for_event("relay", end, since=since).fields[count]
-        after, copy_after = footprint(node), space_of_copy(stage)
         claim.require(passed == LARGE, f"{name}: {passed} bytes passed on")
-        came = after.came_in - before.came_in
+        came = footprint(node).came_in - before.came_in
         claim.require(came >= LARGE, f"relay:eth0: {came} bytes came in")
         require_same(claim, stage.net["alice"].home / FILE, stage.net["bob"].home / COPY)
+    after, copy_after = footprint(node), space_of_copy(stage)
     with stage.claim(
         NOTHING_HELD, "while bob did not read, most of the film waited on alice's PC"
     ) as claim:

@@ -27,7 +27,7 @@ from napt_lab.labs.stage.own_changes import OwnChanges
 from napt_lab.labs.stage.pause import Go, Here, Pause
 from napt_lab.labs.stage.prediction import NotAnAnswer, Prediction, Value, outcome
 from napt_lab.labs.stage.stage import Stage
-from napt_lab.labs.stage.steps import Lab, Part, emit_check
+from napt_lab.labs.stage.steps import Lab, Part, emit_check, why_broken
 from napt_lab.topologies.network.build_error import BuildError, ProgramLost
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.napt_control import ControlError
@@ -239,7 +239,7 @@ class Play:
             if not self._persistent:
                 raise
             self._stream.emit("trouble", text=str(error), trace=traceback.format_exc())
-            broken_off = f"{type(error).__name__}: {error}"
+            broken_off = why_broken(error)
         finally:
             self._tell_tables(stage.net, "after")
             # An exception goes on to `run`, which reports what this step did not check.

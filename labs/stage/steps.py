@@ -171,7 +171,7 @@ class Claim:
             self.evidence.append(str(error))
         elif isinstance(error, Exception) and not isinstance(error, ClaimFailed):
             broken = True
-            self.evidence.append(f"could not be checked: {type(error).__name__}: {error}")
+            self.evidence.append(f"could not be checked: {why_broken(error)}")
         elif error is None and not self.evidence:
             broken = True
             self.evidence.append("could not be checked: nothing was required")
@@ -189,6 +189,13 @@ class Claim:
             broken=broken,
         )
         return isinstance(error, Exception)
+
+
+def why_broken(error: Exception) -> str:
+    """Why something could not be checked, in words."""
+    if isinstance(error, UnboundLocalError):
+        return "it needs what an earlier claim of this step, which does not hold, was to find"
+    return f"{type(error).__name__}: {error}"
 
 
 def emit_check(

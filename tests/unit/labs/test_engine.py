@@ -16,7 +16,7 @@ from napt_lab.labs.records.rundir import RunDirectory
 from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.stage.drawing import draw
 from napt_lab.labs.stage.narration import Narration
-from napt_lab.labs.stage.steps import Claim
+from napt_lab.labs.stage.steps import Claim, ClaimFailed
 from napt_lab.labs.verdict.claims import CLAIMS
 from napt_lab.labs.verdict.results import Results
 from napt_lab.nat_node.control import rule_lines
@@ -68,6 +68,16 @@ def test_a_check_that_cannot_be_made_is_broken_and_the_lab_goes_on(stream, recor
         raise OSError("no such device")
     assert (records[0]["passed"], records[0]["broken"]) == (False, True)
     assert "could not be checked: OSError: no such device" in records[0]["evidence"]
+
+
+def test_a_claim_that_needs_what_a_failed_one_was_to_find_says_so(stream, records):
+    with Claim(stream, "1.a", "found"):
+        raise ClaimFailed("nothing came")
+        packet = 1
+    with Claim(stream, "1.b", "looked at"):
+        print(packet)
+    assert (records[1]["passed"], records[1]["broken"]) == (False, True)
+    assert "needs what an earlier claim of this step" in records[1]["evidence"][0]
 
 
 def test_ctrl_c_is_not_a_verdict(stream, records):
