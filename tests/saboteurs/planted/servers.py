@@ -67,14 +67,18 @@ class _Peeking:
         return getattr(self._original, name)
 
     def splice(self, source, goal, count, *arguments):
-        """Keep what is about to come, and pass on no more than that."""
+        """Have a look at what is about to come, and keep what of it is passed on.
+
+        That may be less: pipes of a user who has many of them hold only a page or two.
+        """
         if not stat.S_ISSOCK(os.fstat(source).st_mode):
             return self._original.splice(source, goal, count, *arguments)
         with socket.socket(fileno=os.dup(source)) as looking:
             data = looking.recv(count, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        if data:
-            self._keep(data)
-        return self._original.splice(source, goal, len(data) or 1, *arguments)
+        passed = self._original.splice(source, goal, len(data) or 1, *arguments)
+        if passed:
+            self._keep(data[:passed])
+        return passed
 
 
 def keeping(original, how):
