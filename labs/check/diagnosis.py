@@ -9,12 +9,12 @@ the last interface where the packet was seen.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from napt_lab.labs.capture.packets import ACK, RST, SYN, UNREACHABLE
 from napt_lab.labs.capture.wire import Captured
-from napt_lab.labs.check.drops import BY_CHANCE, drop_at, dropped, lost, lost_frame
+from napt_lab.labs.check.drops import by_chance, drop_at, dropped, lost, lost_frame
 from napt_lab.labs.check.probes import Prober, Tried
 from napt_lab.labs.check.trail import Match, Trail, node_of
 from napt_lab.topologies.network.processes import Event
@@ -32,11 +32,7 @@ class End:
     reason: str
     node: str
     evidence: tuple[str, ...]
-
-    @property
-    def by_chance(self) -> bool:
-        """Whether another packet may not end there."""
-        return self.reason in BY_CHANCE
+    by_chance: bool = False  # another packet may not end there
 
     def __str__(self) -> str:
         return f"{self.reason} at {self.node}"
@@ -47,7 +43,7 @@ def diagnose(prober: Prober, tried: Tried, address: IPv4Address) -> End:
     trail = prober.trail(tried.opening)
     way = f"the first packet went {trail}" if trail else f"nothing left {prober.source}"
     for end in _signs(prober, tried, trail, address):
-        return End(end.reason, end.node, (way, *end.evidence))
+        return replace(end, evidence=(way, *end.evidence))
     raise AssertionError("the last sign is always there")
 
 
@@ -64,7 +60,8 @@ def _signs(prober: Prober, tried: Tried, trail: Trail, address: IPv4Address) -> 
         yield _said(reset, "refused")
     if (question := _open_question(prober, tried, trail, address)) is not None:
         words = f"{question.where}: {question.packet}: no answer"
-        if (loss := lost_frame(ground, log_since)) is not None:
+        asked = ground.holder(IPv4Address(str(question.packet.destination)), prober.source)
+        if (loss := lost_frame(ground, (node_of(question), asked), log_since)) is not None:
             yield _lost(loss, words)
         yield End("no-neighbor", node_of(question), (words,))
     if error is not None and error.packet.icmp is not None:
@@ -93,7 +90,7 @@ def _drop(event: Event) -> End:
 
 def _lost(event: Event, *words: str) -> End:
     told = f"the link of {event.node} lost {event.fields['packet']}: {event.fields['meaning']}"
-    return End(str(event.fields["reason"]), event.node, (*words, told))
+    return End(str(event.fields["reason"]), event.node, (*words, told), by_chance(event))
 
 
 def _said(captured: Captured, reason: str) -> End:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
+
+from napt_lab.labs.capture.packets import Endpoint, show
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.trail import Trail, node_of
@@ -28,19 +31,28 @@ def lost(ground: Ground, trail: Trail, log_since: int) -> Event | None:
 
     Its sender may have sent it again; so this says why there is no answer only if there is none.
     """
-    if not trail:
-        return None
     for event in reversed(_losses(ground, log_since)):
-        answers = any(names(event, captured, answer=True) for captured in trail.seen)
-        if answers or names(event, trail.seen[-1]):
+        if any(names(event, c) or names(event, c, answer=True) for c in trail.seen):
             return event
     return None
 
 
-def lost_frame(ground: Ground, log_since: int) -> Event | None:
-    """The last report that a slow link lost by chance what carries no IP packet, as ARP does."""
+def by_chance(event: Event) -> bool:
+    """Whether the link that has lost this does not lose all."""
+    return event.fields["reason"] in BY_CHANCE and event.fields["meaning"] != Loss.ALWAYS.meaning
+
+
+def lost_of(ground: Ground, endpoints: Iterable[Endpoint], log_since: int) -> bool:
+    """Whether a slow link has by chance lost something to or from one of these endpoints."""
+    shown = set(map(show, endpoints))
+    losses = filter(by_chance, _losses(ground, log_since))
+    return any(shown.intersection(str(event.fields["packet"]).split()) for event in losses)
+
+
+def lost_frame(ground: Ground, nodes: Container[str | None], log_since: int) -> Event | None:
+    """The last report that the slow link of one of these nodes lost no IP packet, but ARP's."""
     for event in reversed(_losses(ground, log_since)):
-        if event.fields["reason"] in BY_CHANCE and " > " not in str(event.fields["packet"]):
+        if event.node in nodes and " > " not in str(event.fields["packet"]):
             return event
     return None
 
@@ -90,4 +102,6 @@ def names(event: Event, captured: Captured, *, answer: bool = False) -> bool:
     ends = (packet.from_, packet.to) if ports else (packet.source, packet.destination)
     if answer:
         ends = ends[::-1]
+    if event.fields.get("echo", packet.rest) != packet.rest:
+        return False  # another ping between the same addresses
     return str(event.fields["packet"]).endswith("{} > {}".format(*ends))

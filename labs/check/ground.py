@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the builder brings all of Mininet
     from napt_lab.topologies.network.builder import Network
 
 POLL = 0.05  # seconds between two looks whether the checks are to end
+MOST_LINKS = 6  # slow ones that a packet passes: of two hosts, their NAPTs, and a carrier's
 
 
 class Ground(Surroundings):
@@ -49,8 +50,18 @@ class Ground(Surroundings):
                 return False
         return True
 
-    def is_unplugged(self, node: str) -> bool:
-        """Whether all interfaces of a node are without a link."""
+    @property
+    def slowness(self) -> float:
+        """How many seconds slow links may add until an answer comes, and ARP's before it."""
+        links = self.net.links.settings.values() if self.net.links is not None else ()
+        slowest = sorted((link.longest for link in links), reverse=True)[:MOST_LINKS]
+        return 4 * sum(slowest)
+
+    def is_cut_off(self, node: str) -> bool:
+        """Whether a node is unplugged, or has a link that loses all."""
+        links = self.net.links.settings if self.net.links is not None else {}
+        if node in links and links[node].loss >= 1:
+            return True
         asked = self.net[node].run(["ip", "-json", "link", "show"])
         own = self.net[node].interfaces
         flags = [link["flags"] for link in json.loads(asked.stdout) if link["ifname"] in own]

@@ -70,7 +70,7 @@ class Prober:
     def __init__(self, ground: Ground, source: str, patience: float) -> None:
         self.ground = ground
         self.source = source
-        self.patience = patience
+        self.patience = patience + ground.slowness
         self.since = ground.wire.mark()
         self.log_since = ground.net.log.mark()
         self._node = ground.net[source]

@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from ipaddress import IPv4Address
+from typing import ClassVar
 
 from napt_lab.labs.capture.packets import Endpoint, show
 from napt_lab.labs.check.diagnosis import End, diagnose
@@ -45,6 +46,9 @@ class NotTold(Exception):
 class Side(ABC):
     """One of the two hosts, with its sockets; `told` is its external endpoint."""
 
+    settles_at: ClassVar[int] = 0
+    """The turn from which on a loss may be why all tries have failed."""
+
     def __init__(self, ground: Ground, node: str, place: Place, sockets: ExitStack) -> None:
         self.ground = ground
         self.node = node
@@ -53,6 +57,7 @@ class Side(ABC):
         self.told: Endpoint = ("", 0)
         self.tried: Tried | None = None  # its latest packet to the endpoint that the other was told
         self.through: Tried | None = None  # what the other side has got from it
+        self.settled_since = 0  # in the log: a loss since then may be why the tries have failed
         self._sockets = sockets
 
     @property
@@ -99,7 +104,7 @@ class Side(ABC):
 
     def _moments(self) -> Iterator[None]:
         """The time until it must be known what became of a packet, in pieces."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + PATIENCE + self.ground.slowness
         while time.monotonic() < end and not self.ground.stopped.is_set():
             yield
 
@@ -115,7 +120,9 @@ class Side(ABC):
 
 def punch(one: Side, other: Side) -> bool:
     """Try in turns; whether each side has heard the other."""
-    for _ in range(TURNS):
+    for turn in range(TURNS):
+        if turn == one.settles_at:
+            one.settled_since = other.settled_since = one.ground.net.log.mark()
         for side, peer in ((one, other), (other, one)):
             side.prober.log_since = side.ground.net.log.mark()
             side.call(peer)

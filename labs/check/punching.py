@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from napt_lab.labs.capture.packets import show
 from napt_lab.labs.check.diagnosis import End
+from napt_lab.labs.check.drops import lost_of
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.listeners import Listeners
 from napt_lab.labs.check.outcome import CannotTell, Evidence, Unmet
@@ -21,7 +22,13 @@ from napt_lab.labs.check.reaching import control_prober, require_end
 from napt_lab.labs.check.tcp_side import TcpSide
 from napt_lab.labs.check.trail import classify
 from napt_lab.labs.check.udp_side import UdpSide
-from napt_lab.topologies.spec.assertions import CannotPunch, Protocol, Punches, Via
+from napt_lab.topologies.spec.assertions import (
+    LINK_REASONS,
+    CannotPunch,
+    Protocol,
+    Punches,
+    Via,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +41,7 @@ class Attempt:
     paths: frozenset[Via] = frozenset()
     ends: tuple[End, ...] = ()
     untold: Side | None = None
-
-    @property
-    def by_chance(self) -> bool:
-        """Whether a link lost what ended: one side's loss may be why the other's was filtered."""
-        return any(end.by_chance for end in self.ends)
+    by_chance: bool = False  # a link lost something that may have led to the ends
 
 
 def check_punches(ground: Ground, claim: Punches, evidence: Evidence) -> None:
@@ -68,6 +71,9 @@ def check_cannot_punch(
             raise Unmet(f"{one.node} and {other.node} hear each other")
         if tried.untold:
             control_prober(ground, listeners, tried.untold.node, claim.protocol, evidence)
+        if tried.by_chance and claim.reason not in LINK_REASONS:
+            words = "a link lost a packet of the last tries: the next ones may come through"
+            raise CannotTell(words, by_chance=True)
     require_end(ground, claim, tried.ends)
 
 
@@ -75,7 +81,8 @@ def _control(side: Side, evidence: Evidence) -> None:
     if not side.still_answered():
         raise CannotTell(
             "the control failed, so this proves nothing: "
-            f"{side.place[0]} does not answer {side.node} any more"
+            f"{side.place[0]} does not answer {side.node} any more",
+            by_chance=lost_of(side.ground, (side.local, side.told), side.prober.log_since),
         )
     evidence.add(f"control: {side.place[0]} still answers {side.node} on the same port")
 
@@ -90,13 +97,15 @@ def attempt(one: Side, other: Side, evidence: Evidence) -> Attempt:
             side.ask()
         except NotTold as error:
             evidence.lines += error.end.evidence
-            return Attempt(ends=(error.end,), untold=side)
+            return Attempt(ends=(error.end,), untold=side, by_chance=error.end.by_chance)
         evidence.add(f"{side.place[0]} tells {side.node} that it is {show(side.told)}")
     if not punch(one, other):
         ends = tuple(_ends(one, other, evidence))
+        endpoints = {each for side in (one, other) for each in (side.local, side.told)}
+        by_chance = lost_of(one.ground, endpoints, one.settled_since)
         _control(one, evidence)
         _control(other, evidence)
-        return Attempt(ends=ends)
+        return Attempt(ends=ends, by_chance=by_chance)
     paths = frozenset(_path(x, y, evidence) for x, y in ((one, other), (other, one)))
     if isinstance(one, TcpSide) and isinstance(other, TcpSide):
         evidence.add(one.met(other))

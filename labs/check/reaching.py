@@ -12,7 +12,7 @@ from functools import partial
 from ipaddress import IPv4Address
 
 from napt_lab.labs.check.diagnosis import End, diagnose
-from napt_lab.labs.check.drops import BY_CHANCE, lost
+from napt_lab.labs.check.drops import by_chance, lost, lost_frame
 from napt_lab.labs.check.ground import Ground
 from napt_lab.labs.check.listeners import Listeners
 from napt_lab.labs.check.outcome import CannotTell, Evidence, Unmet
@@ -182,7 +182,7 @@ def _control_target(
         return asker, try_to_reach(asker, Target(own, place.port), claim.protocol, place)
 
     asker, tried = ask(others[0] if others else place.node)
-    if not tried.answered and host is not None and ground.is_unplugged(place.node):
+    if not tried.answered and host is not None and ground.is_cut_off(place.node):
         asker, tried = ask(place.node)
     _require_control(asker, tried, place.node, evidence)
 
@@ -203,7 +203,7 @@ def control_prober(
         return _at_a_listener(ground, listeners, prober, node, address, protocol)
 
     tried = ask(node, address)
-    if not tried.answered and ground.is_unplugged(source):
+    if not tried.answered and ground.is_cut_off(source):
         node = source
         tried = ask(source, ground.address(source))
     _require_control(prober, tried, node, evidence)
@@ -224,13 +224,15 @@ def _at_a_listener(
 
 
 def _require_control(asker: Prober, tried: Tried, node: str, evidence: Evidence) -> None:
-    """CannotTell if it was not answered. What has no neighbor, or is unplugged, asks itself."""
+    """CannotTell if it was not answered. What has no neighbor, or is cut off, asks itself."""
     if not tried.answered:
-        loss = lost(asker.ground, asker.trail(tried.opening), asker.log_since)
+        loss = lost(asker.ground, asker.trail(tried.opening), asker.log_since) or lost_frame(
+            asker.ground, (asker.source, node), asker.log_since
+        )
         raise CannotTell(
             f"the control failed, so this proves nothing: {asker.source} does not reach {node} on "
             f"their own segment: {tried.words}",
-            by_chance=loss is not None and loss.fields["reason"] in BY_CHANCE,
+            by_chance=loss is not None and by_chance(loss),
         )
     if asker.source == node:
         evidence.add(f"control: {node} answers itself by the same probe")

@@ -91,7 +91,7 @@ def run_all(net: Network, wire: Wire, listen: Listener = lambda _outcome: None) 
                     listen(outcome)
                 outcomes += lost
                 continue
-            outcomes += run_checks(net, wire, then.expect, listen, kept)
+            outcomes += run_checks(net, wire, then.expect, listen, kept, listeners)
     return outcomes
 
 
@@ -101,9 +101,11 @@ def run_checks(
     expectations: Sequence[Expectation],
     listen: Listener = lambda _outcome: None,
     kept: Connections = MappingProxyType({}),
+    theirs: Listeners | None = None,
 ) -> list[Outcome]:
     """The outcome of each expectation, in their order. `wire` must watch all nodes of `net`.
 
+    `kept` are connections that lead to listeners of `theirs`; then other checks share these.
     `listen` gets each as soon as it is known, one at a time, from any thread. Ctrl-C in the
     caller ends the checks as well.
     """
@@ -117,7 +119,9 @@ def run_checks(
             outcomes[number] = outcome
             listen(outcome)
 
-    with Listeners() as listeners, ThreadPoolExecutor(AT_ONCE) as pool:
+    with ExitStack() as stack:
+        listeners = theirs or stack.enter_context(Listeners())
+        pool = stack.enter_context(ThreadPoolExecutor(AT_ONCE))
         try:
             for numbers in _rounds(ground, expectations):
                 list(pool.map(check, numbers))
@@ -145,6 +149,8 @@ def _rounds(ground: Ground, expectations: Sequence[Expectation]) -> list[list[in
                 listened.add(_place(ground, source, target, protocol))
             case Loses(source, _, _, target):
                 listened.add(_place(ground, source, target, Protocol.UDP))
+            case KeepsConnection(source, target):
+                listened.add(_place(ground, source, target, Protocol.TCP))
             case GetsFile(receiver, target):
                 listened.add(_place(ground, receiver, target, Protocol.HTTP))
     second = [number for number, place in silent.items() if place in listened]
@@ -174,7 +180,7 @@ def _check(
     while True:
         verdict, evidence, by_chance = _try(ground, listeners, expectation.assertion, kept)
         seconds = time.monotonic() - began
-        chances -= by_chance
+        chances = max(0, chances - by_chance)
         again = by_chance and chances and seconds < CHANCE_SECONDS
         if verdict is Verdict.PASSED or not (again or seconds < expectation.wait):
             if by_chance:

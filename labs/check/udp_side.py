@@ -24,6 +24,8 @@ from napt_lab.labs.check.vantage import UDP_BYTES, udp_socket
 class UdpSide(Side):
     """One host and its UDP socket."""
 
+    settles_at = TURNS - 2  # what two turns show does not depend on those before
+
     def __init__(self, ground: Ground, node: str, place: Place, sockets: ExitStack) -> None:
         super().__init__(ground, node, place, sockets)
         self.sock = self._open(node, lambda: udp_socket(str(ground.address(node))))

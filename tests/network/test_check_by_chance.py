@@ -15,7 +15,7 @@ from napt_lab.topologies.spec.loader import loads
 pytestmark = pytest.mark.network(timeout=150)
 
 
-def verdicts(link, *sentences, gateway=""):
+def verdicts(link, *sentences, gateway="", far=""):
     """Of each sentence, with its evidence; `link`: that of the NAPT."""
     text = f"""
 internet: {{server: 151.101.1.69, near: 151.101.1.70, other: 151.101.2.69}}
@@ -25,7 +25,7 @@ sites:
               {gateway}}}
     hosts: {{alice: 10.0.0.7, anna: 10.0.0.8}}
   away:
-    gateway: {{name: far, kind: napt, public: 203.0.113.77, private: 10.0.0.1/24}}
+    gateway: {{name: far, kind: napt, public: 203.0.113.77, private: 10.0.0.1/24 {far}}}
     hosts: {{bob: 10.0.0.9}}
 expect:
 """ + "".join(f"  - {sentence}\n" for sentence in sentences)
@@ -73,6 +73,56 @@ def test_true_sentences_hold_although_packets_are_lost():
         assert verdict is Verdict.PASSED, evidence
 
 
+@pytest.mark.parametrize(
+    ("protocol", "link", "gateway", "far"),
+    [
+        ("udp", "{loss: 30%}", "", ""),
+        ("tcp", "{loss: 30%}", "", ""),
+        ("udp", "{delay: 1ms}", ", preset: symmetric",
+         ", preset: restricted-cone, link: {loss: 60%}"),
+    ],
+)  # fmt: skip
+def test_no_hole_is_missed_by_chance(protocol, link, gateway, far):
+    """One loss may be why what follows is filtered; and TCP's ends seldom are the loss itself."""
+    sentence = f"alice cannot punch bob by {protocol}"
+    for verdict, evidence in verdicts(link, *[sentence] * 16, gateway=gateway, far=far):
+        assert verdict is not Verdict.PASSED, evidence
+
+
+def test_each_ping_is_lost_for_itself():
+    sentences = ["alice reaches server", "anna reaches server"] * 6
+    for verdict, evidence in verdicts("{delay: 50ms, loss: 20%}", *sentences):
+        assert verdict is Verdict.PASSED, evidence
+
+
+def test_a_slow_answer_is_one():
+    false = ("alice cannot reach server", "alice cannot reach server:80",
+             "alice cannot reach server:3478 by udp", "alice cannot punch bob by udp")  # fmt: skip
+    for verdict, evidence in verdicts("{delay: 3s}", *false):
+        assert verdict is Verdict.FAILED, evidence
+
+
+def test_what_is_lost_always_is_not_lost_by_chance():
+    seen = verdicts("{loss: 100%}", "alice cannot reach server", "alice reaches server")
+    assert [verdict for verdict, _ in seen] == [Verdict.PASSED, Verdict.FAILED], seen
+    assert "the link loses all packets (loss)" in str(seen[0])
+
+
+def test_a_host_whose_link_loses_all_answers_itself():
+    text = """
+internet: {server: 151.101.1.69}
+sites:
+  home:
+    gateway: {name: napt, kind: napt, public: 24.9.3.7, private: 10.0.0.1/24}
+    hosts: {alice: {address: 10.0.0.7, link: {loss: 100%}}, anna: 10.0.0.8}
+expect: [alice cannot reach server because lost at alice, anna cannot reach alice]
+"""
+    topology = loads(text.encode(), Path("lost.yaml"))
+    with Network(topology) as net, Wire(net) as wire:
+        outcomes = run_checks(net, wire, topology.expect)
+    assert all(each.verdict is Verdict.PASSED for each in outcomes), outcomes
+
+
 def test_all_that_is_lost_proves_nothing():
     ((verdict, evidence),) = verdicts("{loss: 99%}", "alice cannot reach server:3478 by udp")
     assert verdict is Verdict.ERROR
@@ -105,3 +155,23 @@ def test_what_is_measured_has_the_link_for_itself():
     others = ["bob reaches server:80"] * 4
     seen = verdicts("{loss: {every: 10}}", *[sentence, *others] * 4)
     assert all(verdict is Verdict.PASSED for verdict, _ in seen), seen
+
+
+def test_a_kept_connection_shares_its_listener():
+    text = """
+internet: {server: 151.101.1.69}
+sites:
+  home:
+    gateway: {name: napt, kind: napt, public: 24.9.3.7, private: 10.0.0.1/24}
+    hosts: {alice: 10.0.0.7}
+then:
+  - do: [wait 0s]
+    expect:
+      - alice keeps its connection to server:90
+      - alice gets a file from server:90
+      - alice cannot reach server:91 because refused at server
+"""
+    topology = loads(text.encode(), Path("kept.yaml"))
+    with Network(topology) as net, Wire(net) as wire:
+        outcomes = run_all(net, wire)
+    assert all(each.verdict is Verdict.PASSED for each in outcomes), outcomes

@@ -16,6 +16,7 @@ with its standard input.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -37,6 +38,7 @@ SOL_PACKET, PACKET_STATISTICS, PACKET_IGNORE_OUTGOING = 263, 6, 23  # packet(7)
 SO_RCVBUFFORCE = 33  # socket(7)
 EVERY_PROTOCOL = 0x0003
 IPV4 = b"\x08\x00"  # in an Ethernet header
+ICMP = 1
 EVENTS_A_SECOND = 200  # losses reported one by one; the rest is counted in `packets`
 BUFFER = 4 << 20  # bytes that may wait at an interface
 
@@ -119,8 +121,9 @@ class Carrier:
                     half.goal.send(frame)
                 except BlockingIOError:
                     self._report(half, Loss.OVERRUN, frame)
-                except OSError:
-                    self._report(half, Loss.DOWN, frame)
+                except OSError as error:
+                    down = error.errno in (errno.ENETDOWN, errno.ENXIO, errno.ENODEV)
+                    self._report(half, Loss.DOWN if down else Loss.OVERRUN, frame)
             if half.line.next_arrival is None:
                 self.waiting.discard(descriptor)
 
@@ -156,6 +159,7 @@ class Carrier:
                 "meaning": loss.meaning,
                 "packet": _describe(frame),
                 "packets": half.unreported,
+                **_echo(frame),
             }
         )
         half.unreported = 0
@@ -169,6 +173,17 @@ def _describe(frame: bytes) -> str:
         return describe(Packet(bytearray(frame[ETHERNET:]), Side.INSIDE))
     except Malformed as error:
         return str(error)
+
+
+def _echo(frame: bytes) -> dict[str, int]:
+    """Identifier and sequence number of a ping, as one number: nothing else tells it from others.
+
+    An echo request or reply (RFC 792); empty for anything else.
+    """
+    at = ETHERNET + 4 * (frame[ETHERNET] & 15) if frame[ETHERNET - 2 : ETHERNET] == IPV4 else 0
+    if not at or frame[ETHERNET + 9] != ICMP or frame[at : at + 1] not in (b"\0", b"\x08"):
+        return {}
+    return {"echo": int.from_bytes(frame[at + 4 : at + 8], "big")}
 
 
 def _attach(interface: str) -> socket.socket:

@@ -26,6 +26,7 @@ class Loss(Enum):
         self.meaning = meaning
 
     CHANCE = "lost", "the link loses some packets (loss)"
+    ALWAYS = "lost", "the link loses all packets (loss)"
     QUEUE_FULL = "queue-full", "the queue of the link is full (rate, queue)"
     BLACK_HOLE = "black-hole", "it is longer than the link's mtu, and no router reports this"
     DOWN = "link-down", "the link is unplugged"
@@ -63,9 +64,9 @@ class Line:
             return Loss.BLACK_HOLE
         self._seen += 1
         if settings.every and self._seen % settings.every == 0:
-            return Loss.CHANCE
+            return Loss.CHANCE if settings.every > 1 else Loss.ALWAYS
         if settings.loss and self._chance.random() < settings.loss:
-            return Loss.CHANCE
+            return Loss.CHANCE if settings.loss < 1 else Loss.ALWAYS
         sent = now
         if settings.rate:
             while self._starts and self._starts[0] <= now:

@@ -150,6 +150,12 @@ class Entry:
             if not isinstance(key, yaml.ScalarNode):
                 self.problems.add(line, self.path, "this key is not a text; allowed: key: value")
                 continue
+            if key.value == MERGE:
+                entry = Entry(value, line, self.join(MERGE), self.problems)
+                entry.refuse(
+                    "a merge key; allowed: the keys themselves, or an alias in place of all of them"
+                )
+                continue
             if key.style is None and (odd := odd_space(key.value)):
                 self.problems.add(line, self.path, odd)
                 continue
@@ -163,25 +169,24 @@ class Entry:
             entries[key.value] = entry
         return entries
 
+    def merges(self) -> bool:
+        """Whether a merge key stands for some of its keys: then nobody knows what is missing."""
+        keys = (key for key, _ in self.node.value) if self.is_mapping() else ()
+        return any(getattr(key, "value", None) == MERGE for key in keys)
+
     def section(self, *known: str, required: tuple[str, ...] = ()) -> Section:
         """The entries of a mapping with fixed keys; unknown and missing keys are noted."""
         section = Section(self)
         meant: set[str | None] = set()  # keys that are there, but misspelled
-        merged = False  # then nobody knows what is missing
         for key, entry in self.named().items():
             if key in known:
                 section[key] = entry
-            elif key == MERGE:
-                merged = True
-                entry.refuse(
-                    "a merge key; allowed: the keys themselves, or an alias in place of all of them"
-                )
             else:
                 section.unknown.append(entry)
                 meant.add(nearest(key, known))
                 entry.refuse(not_one_of("unknown key", key, known))
         needed = ", ".join(required)
-        if self.is_mapping() and not merged:
+        if self.is_mapping() and not self.merges():
             for key in required:
                 if key not in section and key not in meant:
                     self.problems.add(self.line, self.join(key), f"missing; required: {needed}")

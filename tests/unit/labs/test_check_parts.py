@@ -94,6 +94,21 @@ def test_what_is_so_by_chance_is_tried_again(monkeypatch, verdicts, outcome, tri
     assert told.evidence == (f"seen ({tries} tries)" if outcome != "passed" else "seen",)
 
 
+def test_chances_that_are_used_up_stay_so(monkeypatch):
+    """While it may still come to hold it is tried with pauses, as without a loss."""
+    pauses: list[float] = []
+
+    def wait(seconds):
+        pauses.append(seconds)
+        return len(pauses) > 20
+
+    stopped = SimpleNamespace(wait=wait)
+    monkeypatch.setattr(run, "_try", lambda *_: (Verdict.ERROR, ["seen"], True))
+    ground: Any = SimpleNamespace(stopped=stopped)
+    run._check(ground, None, expectation("1m"), {})
+    assert pauses == [0] * (run.CHANCES - 1) + [run.PAUSE] * (22 - run.CHANCES)
+
+
 def seen(where, outgoing, source, destination, sequence=1):
     packet = Packet(
         source=source, destination=destination, protocol="tcp", source_port=5,
