@@ -164,7 +164,10 @@ class _Reader:
             do = section["do"]
             lines = do.items() if do.is_list() else [do]
             happened = []
+            doubtful = {*self._nodes, *self._misread}.difference(topology.node_names())
             for line in lines:
+                if doubtful.intersection(word for text in line.texts() for word in text.split()):
+                    continue  # what is wrong there is told already
                 made = line.read(lambda text: happening(text, topology))  # noqa: B023
                 if made is not None:
                     topology = after(topology, made)
@@ -210,6 +213,7 @@ class _Reader:
             self._hosts(section.get("hosts"), SitePlan(name, None, entry))
             return None
         gateway = GatewayDraft(section["gateway"], name, self._folder)
+        self._note_misread(gateway.section)
         if named or "name" in gateway.section:  # a bad name of the site is reported already
             self._add_node(gateway.name, gateway.section.at("name"))
         if gateway.private and gateway.kind is GatewayKind.ROUTER:
