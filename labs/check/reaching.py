@@ -182,8 +182,12 @@ def _control_target(
         return asker, try_to_reach(asker, Target(own, place.port), claim.protocol, place)
 
     asker, tried = ask(others[0] if others else place.node)
-    if not tried.answered and host is not None and ground.is_cut_off(place.node):
-        asker, tried = ask(place.node)
+    if not tried.answered:
+        site = ground.site_of(place.node)
+        if host is None and site is not None and site.hosts:  # its outside may be unplugged
+            asker, tried = ask(site.hosts[0].name)
+        elif host is not None and ground.is_cut_off(place.node):
+            asker, tried = ask(place.node)
     _require_control(asker, tried, place.node, evidence)
 
 

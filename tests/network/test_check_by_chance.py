@@ -47,6 +47,8 @@ then:
       - server cannot reach alice:80 at 24.9.3.7
       - anna cannot reach alice
       - alice cannot reach anna:80
+  - do: [plug alice, unplug napt]
+    expect: [server cannot reach napt]
 """
 
 FALSE = (
@@ -145,9 +147,11 @@ def test_an_unplugged_host_is_out_of_reach():
     topology = loads(UNPLUGGED.encode(), Path("unplugged.yaml"))
     with Network(topology) as net, Wire(net) as wire:
         outcomes = run_all(net, wire)
-    for each in outcomes:
-        assert each.verdict is Verdict.PASSED, outcomes
+    *of_alice, of_napt = outcomes
+    assert all(each.verdict is Verdict.PASSED for each in outcomes), outcomes
+    for each in of_alice:
         assert "control: alice answers itself by the same probe" in each.evidence
+    assert "control: alice reaches napt by the same probe on their own segment" in of_napt.evidence
 
 
 def test_what_is_measured_has_the_link_for_itself():
