@@ -5,7 +5,6 @@ What a NAPT's explicit rules lead to is asked of the NAPT at that moment, for ru
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from napt_lab.labs.capture.wire import Wire
 from napt_lab.labs.check.surroundings import Surroundings
+from napt_lab.topologies.network.node import LIST_LINKS, without_link
 from napt_lab.topologies.network.processes import Process
 from napt_lab.topologies.spec.model import Site
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # the builder brings all of Mininet
     from napt_lab.topologies.network.builder import Network
 
 POLL = 0.05  # seconds between two looks whether the checks are to end
-MOST_LINKS = 6  # slow ones that a packet passes: of two hosts, their NAPTs, and a carrier's
+MOST_LINKS = 6  # slow ones that a packet passes: of two hosts, their NAPTs, their carriers'
 
 
 class Ground(Surroundings):
@@ -52,9 +52,9 @@ class Ground(Surroundings):
 
     @property
     def slowness(self) -> float:
-        """How many seconds slow links may add until an answer comes, and ARP's before it."""
+        """How many seconds the delays of links may add until an answer comes, after ARP's."""
         links = self.net.links.settings.values() if self.net.links is not None else ()
-        slowest = sorted((link.longest for link in links), reverse=True)[:MOST_LINKS]
+        slowest = sorted((link.delay + link.jitter for link in links), reverse=True)[:MOST_LINKS]
         return 4 * sum(slowest)
 
     def is_cut_off(self, node: str) -> bool:
@@ -62,10 +62,9 @@ class Ground(Surroundings):
         links = self.net.links.settings if self.net.links is not None else {}
         if node in links and links[node].loss >= 1:
             return True
-        asked = self.net[node].run(["ip", "-json", "link", "show"])
+        asked = self.net[node].run(LIST_LINKS)
         own = self.net[node].interfaces
-        flags = [link["flags"] for link in json.loads(asked.stdout) if link["ifname"] in own]
-        return all("NO-CARRIER" in each or "UP" not in each for each in flags)
+        return len(without_link(asked.stdout, own)) == len(own)
 
     def mac(self, where: str) -> bytes:
         """The Ethernet address of an interface, `node:interface`."""

@@ -194,10 +194,9 @@ class Prober:
             tried.opening = is_syn(tried.sequence)
 
     def _is_dead(self, tried: Tried, local: int = 0) -> bool:
-        """Whether a translator says that it dropped the first packet.
+        """Whether nothing more can come of a try: its first packet was dropped, or lost for good.
 
-        Or a link that it lost it, or the answer, and nobody sends it again, as TCP does from a
-        `local` port.
+        TCP sends again what a link has lost; then `local` is its port.
         """
         if not any(event.name == "drop" for event in self.ground.net.log.since(self.log_since)):
             return False

@@ -184,8 +184,9 @@ def _control_target(
     asker, tried = ask(others[0] if others else place.node)
     if not tried.answered:
         site = ground.site_of(place.node)
-        if host is None and site is not None and site.hosts:  # its outside may be unplugged
-            asker, tried = ask(site.hosts[0].name)
+        inside = [each.name for each in site.hosts if each.name != claim.source] if site else []
+        if host is None and inside:  # a gateway's outside may be unplugged
+            asker, tried = ask(inside[0])
         elif host is not None and ground.is_cut_off(place.node):
             asker, tried = ask(place.node)
     _require_control(asker, tried, place.node, evidence)

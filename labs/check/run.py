@@ -176,15 +176,15 @@ def _check(
     A try in which a link lost something by chance has shown nothing, and is made again.
     """
     began = time.monotonic()
-    chances = CHANCES
+    losses = 0  # tries that were lost by chance
     while True:
         verdict, evidence, by_chance = _try(ground, listeners, expectation.assertion, kept)
         seconds = time.monotonic() - began
-        chances = max(0, chances - by_chance)
-        again = by_chance and chances and seconds < CHANCE_SECONDS
+        losses += by_chance
+        again = by_chance and losses < CHANCES and seconds < CHANCE_SECONDS
         if verdict is Verdict.PASSED or not (again or seconds < expectation.wait):
             if by_chance:
-                evidence[-1] += f" ({CHANCES - chances} tries)"
+                evidence[-1] += f" (so in {losses} tries)" if losses > 1 else ""
             return Outcome(expectation, verdict, tuple(evidence), seconds)
         if ground.stopped.wait(0 if again else PAUSE):
             return Outcome(expectation, Verdict.ERROR, (STOPPED,), seconds)

@@ -11,7 +11,6 @@ An answer belongs to the command that has sent what it answers, also if it comes
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -21,6 +20,7 @@ from napt_lab.labs.prompt.failed import Typed, not_run, not_sent
 from napt_lab.labs.prompt.witnesses import Seen, Witnesses
 from napt_lab.labs.records.stream import PROMPT
 from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.network.node import LIST_LINKS, without_link
 from napt_lab.topologies.network.processes import Event
 from napt_lab.topologies.network.slow_links import PROGRAM as LINK
 
@@ -134,13 +134,11 @@ class Why:
         return f"No packet of the last command ({typed.text}) left {typed.node}. {end}"
 
     def _links(self) -> Iterator[str]:
-        asked = [(n, n.start(["ip", "-json", "link", "show"])) for n in self.net]
+        asked = [(node, node.start(LIST_LINKS)) for node in self.net]
         for node, process in asked:
-            for link in json.loads(process.wait(5.0).stdout or "[]"):
-                name, flags = link["ifname"], link["flags"]
-                if name in node.interfaces and ("UP" not in flags or "NO-CARRIER" in flags):
-                    unplugged = ", its cable is unplugged" if "NO-CARRIER" in flags else ""
-                    yield f"{node.name}: {name}{unplugged}"
+            for link in without_link(process.wait(5.0).stdout or "[]", node.interfaces):
+                unplugged = ", its cable is unplugged" if "NO-CARRIER" in link["flags"] else ""
+                yield f"{node.name}: {link['ifname']}{unplugged}"
 
 
 def _drop(event: Event) -> str:

@@ -26,7 +26,7 @@ from napt_lab.topologies.network.processes import Command, DeadlinePassed, Progr
 from napt_lab.topologies.network.programs import READY_SECONDS
 from napt_lab.topologies.spec.model import Topology
 
-GRACE = 2.0  # seconds from SIGTERM to SIGKILL; the sandbox waits for all of them, sandbox.GRACE
+GRACE = 2.0  # seconds from SIGTERM to SIGKILL, for all together: less than sandbox.GRACE
 POLL = 0.05  # seconds between two looks which programs have ended
 
 

@@ -194,7 +194,7 @@ class Claim:
 def why_broken(error: Exception) -> str:
     """Why something could not be checked, in words."""
     if isinstance(error, UnboundLocalError):
-        return "it needs what an earlier claim of this step, which does not hold, was to find"
+        return f"it needs what an earlier claim of this step was to find ({error})"
     return f"{type(error).__name__}: {error}"
 
 

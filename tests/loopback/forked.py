@@ -1,6 +1,6 @@
 """Servers forked from a process that has imported what they need, as a network's nursery does.
 
-Their imports would be a quarter of a second for each of some 150. Here no namespace is entered,
+Their imports would be a quarter of a second for each of some 130. Here no namespace is entered,
 for which an ordinary user would have no right.
 """
 
@@ -15,7 +15,7 @@ import sys
 from multiprocessing.connection import Connection
 
 _SERVERS = multiprocessing.get_context("forkserver")
-_SERVERS.set_forkserver_preload(["napt_lab.servers.files.application", "napt_lab.servers.shared"])
+_SERVERS.set_forkserver_preload(["napt_lab.servers.files.application"])
 
 
 def _become(

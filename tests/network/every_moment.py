@@ -1,6 +1,6 @@
 """Kills a process of a sandbox at every moment of the sandbox's life; what is left is told.
 
-A program of its own, for pytest's process takes ten times as long to fork.
+A program of its own, for pytest's process, which is larger, takes much longer to fork.
 """
 
 from __future__ import annotations

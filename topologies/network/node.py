@@ -7,14 +7,15 @@ enters them and becomes the command, whose words are passed as they are: no shel
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from napt_lab.topologies.network import own_programs
 from napt_lab.topologies.network.interrupt_waits import interrupt_waits
@@ -37,6 +38,7 @@ from napt_lab.topologies.spec.checkout import IN_CHECKOUT
 
 P = TypeVar("P", bound=Process)
 MOST_TOLD = 5  # programs that have failed
+LIST_LINKS = ("ip", "-json", "link", "show")
 
 
 class Node:
@@ -186,6 +188,16 @@ class Node:
         """What was started here and still runs."""
         with self._lock:
             return [process for process in self._processes if process.running]
+
+
+def without_link(listed: str, interfaces: Container[str]) -> list[dict[str, Any]]:
+    """Those of a node's interfaces that LIST_LINKS lists as down, or as unplugged."""
+    return [
+        link
+        for link in json.loads(listed)
+        if link["ifname"] in interfaces
+        and ("UP" not in link["flags"] or "NO-CARRIER" in link["flags"])
+    ]
 
 
 def _user_path() -> str:

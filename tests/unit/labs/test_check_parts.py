@@ -91,7 +91,7 @@ def test_what_is_so_by_chance_is_tried_again(monkeypatch, verdicts, outcome, tri
     ground: Any = SimpleNamespace(stopped=threading.Event())
     told = run._check(ground, None, expectation("0s"), {})
     assert (told.verdict, len(made)) == (outcome, tries)
-    assert told.evidence == (f"seen ({tries} tries)" if outcome != "passed" else "seen",)
+    assert told.evidence == (f"seen (so in {tries} tries)" if outcome != "passed" else "seen",)
 
 
 def test_chances_that_are_used_up_stay_so(monkeypatch):
