@@ -47,6 +47,10 @@ class Exam:
         """The NAPT's filtering behavior as configured."""
         return self.testbed.setup.settings.filtering.value
 
+    def machine_fault(self) -> str:
+        """Why it may be the machine's fault that something failed; empty if it is not."""
+        return self.testbed.net.machine_fault()
+
     def note(self, text: str) -> None:
         """Add a line of evidence."""
         self._notes.append(text)

@@ -9,7 +9,8 @@ tries it on real packets. The function raises
     NotProbed       the test could not be carried out                      -> error
 
 If it raises nothing and has observed something, the requirement is met. A test without an
-observation is an error as well: silence proves nothing.
+observation is an error as well: silence proves nothing. So is a violation while the machine was at
+one of its limits: it may have lost the packet, not the NAPT.
 
 A *deliberate deviation* is declared beside the requirement, as data: for which settings, for
 which reason, and which setting removes it. It must also be observed: if the NAPT conforms, the
@@ -137,14 +138,15 @@ def judge(
         if requirement.level == "MAY" and not setup.is_ours:
             return outcome(Verdict.NOT_APPLICABLE, f"allowed, not required: {violation}")
         if declared is None:
-            return outcome(Verdict.FAILED, str(violation))
+            fault = _fault(exam)
+            return outcome(Verdict.ERROR if fault else Verdict.FAILED, f"{violation}{fault}")
         exam.note(str(violation))
         return outcome(Verdict.DEVIATION, declared.reason, declared.removed_by)
     except NotApplicable as why:
         return outcome(Verdict.NOT_APPLICABLE, str(why))
     except Exception as error:  # noqa: BLE001  # shown as an error
         name = "" if isinstance(error, NotProbed) else f"{type(error).__name__}: "
-        return outcome(Verdict.ERROR, f"{name}{error}")
+        return outcome(Verdict.ERROR, f"{name}{error}{_fault(exam)}")
     if not exam.observations:
         return outcome(Verdict.ERROR, "the test ended without an observation")
     if declared is not None:
@@ -152,3 +154,9 @@ def judge(
             Verdict.FAILED, f"declared as a deviation, but not observed: {declared.reason}"
         )
     return outcome(Verdict.PASSED, "")
+
+
+def _fault(exam: Exam) -> str:
+    """The machine's part in what went wrong, to follow the NAPT's; empty if it has none."""
+    fault = exam.machine_fault()
+    return f"; error of this machine: {fault}" if fault else ""

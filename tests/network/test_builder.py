@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import resource
+import socket
 import subprocess
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -25,6 +26,7 @@ from napt_lab.labs.stage.play import Play
 from napt_lab.labs.verdict.results import Results
 from napt_lab.topologies.network.build_error import LimitReached
 from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.network.namespaces import visit
 from napt_lab.topologies.network.processes import DeadlinePassed, ProgramEnded
 from napt_lab.topologies.sandbox import neighbor_table
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
@@ -35,6 +37,8 @@ from napt_lab.topologies.spec.services import Service
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.network(timeout=30)
+
+ETH_P_ALL = socket.htons(3)  # linux/if_ether.h
 
 
 def topology(*, engine=Engine.NFTABLES, rules=(), runs=()):
@@ -100,6 +104,37 @@ def test_nothing_is_left_and_another_network_can_follow():
             assert len(links()) > len(links_before)
         assert links() == links_before
         wait_until(lambda: processes() == processes_before, "the end of its processes")
+
+
+def test_no_connection_says_goodbye():
+    """The FINs of ten thousand connections would fill a queue that all networks share."""
+    with contextlib.ExitStack() as stack:
+        net = stack.enter_context(Network(topology()))
+        sniffer = visit(
+            net["alice"].pid, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, ETH_P_ALL)
+        )
+        server = net["files"].start(["python", "-u", "-m", "http.server", "8000"])
+        until_open(net["files"], "198.51.100.10", 8000)
+        call = "exec 3<>/dev/tcp/198.51.100.10/8000; echo called; sleep 1000"
+        net["alice"].start(["bash", "-c", call], ready="called").await_ready(5)
+        before = flags(sniffer)
+        stack.pop_all().close()
+        assert before == ["S", "SA", "A"]  # so it would see a FIN
+        assert flags(sniffer) == []
+        assert not server.running
+        sniffer.close()
+
+
+def flags(sniffer):
+    """Those of the segments that have come."""
+    sniffer.setblocking(False)
+    seen = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            frame = Ether(sniffer.recv(2000))
+            if TCP in frame:
+                seen.append(str(frame[TCP].flags))
+    return seen
 
 
 def test_a_program_that_dies_is_reported_with_its_last_words():

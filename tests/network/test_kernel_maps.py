@@ -5,6 +5,7 @@ The clock is invented, and the sessions are made by hand.
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from pathlib import Path
@@ -26,6 +27,7 @@ from napt_lab.nat_node.offload.kernel_datapath import (
 )
 from napt_lab.nat_node.offload.next_hops import NextHops
 from napt_lab.nat_node.system.routing import Interfaces
+from tests.waiting import wait_until
 
 EXTERNAL = (parse_address("24.9.3.7"), 1025)
 
@@ -47,7 +49,14 @@ def devices():
         for name, value in (("forwarding", 1), ("accept_local", 1), ("rp_filter", 0)):
             (conf / name).write_text(str(value))
     Path("/proc/sys/net/ipv4/conf/all/rp_filter").write_text("0")
+    # The kernel tells up to a second later that a device is up, which would be news to NextHops.
+    wait_until(lambda: not devices_that_are("DOWN") - {"lo", "nat-out"}, "devices to be up")
     return Interfaces("lan0", "wan0", ("24.9.3.7",), "10.0.0.1", "10.0.0.0/24")
+
+
+def devices_that_are(state):
+    shown = subprocess.run(["ip", "-j", "link"], check=True, capture_output=True).stdout
+    return {device["ifname"] for device in json.loads(shown) if device["operstate"] == state}
 
 
 def test_next_hops():

@@ -46,6 +46,5 @@ def test_the_terminal_follows_into_the_sandbox(terminal):
 
 def test_ctrl_c_ends_the_work(terminal):
     terminal.expect("prompt")
-    terminal.type("\x03")
-    terminal.expect("KeyboardInterrupt")
+    terminal.interrupt("KeyboardInterrupt")
     assert terminal.status() == 128 + signal.SIGINT

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -68,6 +69,7 @@ class Network(Happenings):
         self._programs: list[Process] = []  # that must run until the end
         self.links: SlowLinks | None = None
         self._cables: dict[str, tuple[str, str]] = {}  # see Happenings
+        self._linked = False  # whether there are links
         self._cleanup = contextlib.ExitStack()
 
     def __getitem__(self, name: str) -> Node:
@@ -95,6 +97,7 @@ class Network(Happenings):
             with self._limits.calls():
                 self._build()
             self._cleanup.callback(self._end_processes)
+            self._cleanup.callback(self._fall_silent)
             self._programs = start_programs(self.topology, self.nodes)
             self._listen_to_napts()
         except BaseException as error:
@@ -227,10 +230,8 @@ class Network(Happenings):
                 ports.append(f"fdb add {port.mac} dev {link.intf2} master static")
         # Ask for one more entry of the neighbor table: if it is full, results are not reliable.
         make.append(neighbor_table.one_more(segments(self.topology)[0]))
-        # The end of a namespace deletes its links as well, but only some time later.
-        self._cleanup.callback(
-            lambda: Batch("ip", [], [f"link del group {GROUP}"]).finish("sandbox")
-        )
+        self._cleanup.callback(self._delete_links)
+        self._linked = True
         Batch("ip", [], make).finish("sandbox")
         Batch("bridge", [], ports).finish("sandbox")
         for interface in whole:
@@ -277,6 +278,25 @@ class Network(Happenings):
         for node in self:
             if node.napt is not None:
                 node.napt.close()
+
+    def _fall_silent(self) -> None:
+        """Take the links away before the programs end, and let none of them notice.
+
+        The kernel closes the connections of a program that has ended. The FINs of some ten thousand
+        would fill the queues that a processor has for all networks of the machine.
+        """
+        for node in self:
+            for process in node.processes:
+                process.send_signal(signal.SIGSTOP)
+        self._end_links()
+        with contextlib.suppress(OSError):  # no more open files: some are free when programs end
+            self._delete_links()
+
+    def _delete_links(self) -> None:
+        # The end of a namespace deletes its links as well, but only some time later.
+        if self._linked:
+            Batch("ip", [], [f"link del group {GROUP}"]).finish("sandbox")
+            self._linked = False
 
     def _end_links(self) -> None:
         if self.links is not None:

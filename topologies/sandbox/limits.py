@@ -7,8 +7,8 @@ kernel's counters when a network is built, and again when something fails and wh
 A limit that was reached is an error of the machine, never a verdict.
 
 Some limits always count: full tables, a process that was refused. Others (the clock was set, the
-kernel killed a process because memory ran out) do not harm most runs. They count only if something
-failed, because they may be the cause.
+kernel killed a process because memory ran out, a processor's queue of packets was full) do not harm
+most runs. They count only if something failed, because they may be the cause.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Watch:
         self._overflows = neighbor_table.read().overflows
         self._refused = process_limit.refused()
         self._killed = _killed_for_memory()
+        self._unqueued = _packets_without_queue()
         self._began, self._offset = time.monotonic(), _clock_offset()
 
     def add(self, pid: int) -> None:
@@ -109,6 +110,8 @@ class Watch:
             )
         if more := _killed_for_memory() - self._killed:
             self._note(_exhausted("memory", f"the kernel killed {more} processes during the run"))
+        if more := _packets_without_queue() - self._unqueued:
+            self._note(_full_queue(more))
 
     def _note(self, finding: Finding) -> None:
         self._found[finding.name] = finding
@@ -144,6 +147,18 @@ def _full_connection_table(dropped: int) -> Finding:
     )
 
 
+def _full_queue(dropped: int) -> Finding:
+    setting = Path("/proc/sys/net/core/netdev_max_backlog")  # not there in a container's namespace
+    limit = int(setting.read_text()) if setting.exists() else 1000
+    return Finding(
+        "queue of packets",
+        f"{dropped} packets dropped during the run",
+        "each processor has one queue for the packets of all networks, and one was full",
+        f"end what sends so much, or {_ON_THE_MACHINE}: sysctl -w "
+        f"net.core.netdev_max_backlog={max(10_000, 2 * limit)}; then run it again",
+    )
+
+
 def _connections_refused(pid: int) -> int:
     """How many packets found no room in the connection table of the namespace of `pid`."""
     try:
@@ -167,6 +182,12 @@ def _killed_for_memory() -> int:
     """How many processes the kernel has killed because memory ran out, since its start."""
     counters: Iterable[str] = Path("/proc/vmstat").read_text().splitlines()
     return sum(int(line.split()[1]) for line in counters if line.startswith("oom_kill "))
+
+
+def _packets_without_queue() -> int:
+    """How many packets of any network found their processor's queue full, since the start."""
+    rows = Path("/proc/net/softnet_stat").read_text().splitlines()
+    return sum(int(row.split()[1], 16) for row in rows)
 
 
 def _clock_offset() -> float:

@@ -27,9 +27,13 @@ INSIDE, OUTSIDE = ("10.0.0.7", 4711), ("151.101.1.69", 80)
 class Notes:
     """What a test is given, as far as a verdict needs it."""
 
-    def __init__(self):
+    def __init__(self, fault=""):
         self.observations = 0
         self.evidence: tuple[str, ...] = ()
+        self.fault = fault
+
+    def machine_fault(self):
+        return self.fault
 
     def note(self, text):
         self.evidence += (text,)
@@ -44,10 +48,10 @@ def setup():
     return read_setup(Candidate("python", {"preset": "rfc"}))
 
 
-def verdict_of(check, setup, *deviations):
+def verdict_of(check, setup, *deviations, fault=""):
     chapter = Chapter(1, "one")
     chapter.test("REQ-1", "MUST", "words", *deviations)(check)
-    notes: Any = Notes()
+    notes: Any = Notes(fault)
     return judge(chapter.requirements[0], notes, setup, lambda: 0.0)
 
 
@@ -95,6 +99,15 @@ def test_what_cannot_be_tried_is_no_pass(error, verdict, setup):
 
     outcome = verdict_of(check, setup)
     assert (outcome.verdict, outcome.why) == (verdict, str(error))
+
+
+def test_what_the_machine_may_have_lost_is_no_failure(setup):
+    fault = "queue of packets: 40 packets dropped during the run"
+    outcome = verdict_of(violates, setup, fault=fault)
+    assert outcome.verdict is Verdict.ERROR
+    assert outcome.why == f"it was let in; error of this machine: {fault}"
+    assert verdict_of(violates, setup, deviation(True), fault=fault).verdict is Verdict.DEVIATION
+    assert verdict_of(meets, setup, fault=fault).verdict is Verdict.PASSED
 
 
 def test_a_deviation_is_of_the_python_translator_unless_the_kernel_has_the_setting_too():

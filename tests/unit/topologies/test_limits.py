@@ -19,10 +19,11 @@ def machine(monkeypatch, tmp_path):
     """A machine whose counters the test sets."""
 
     class Machine:
-        overflows, killed, offset, tracked, forks = 3, 1, 0.0, 0, 5
+        overflows, killed, offset, tracked, forks, unqueued = 3, 1, 0.0, 0, 5, 700
 
     monkeypatch.setattr(neighbor_table, "read", lambda: NeighborTable(500, 1024, Machine.overflows))
     monkeypatch.setattr(limits, "_killed_for_memory", lambda: Machine.killed)
+    monkeypatch.setattr(limits, "_packets_without_queue", lambda: Machine.unqueued)
     monkeypatch.setattr(limits, "_clock_offset", lambda: Machine.offset)
     monkeypatch.setattr(process_limit, "refused", lambda: Machine.forks)
     monkeypatch.setattr(limits, "_connections_refused", lambda pid: Machine.tracked)
@@ -63,10 +64,14 @@ def test_what_most_runs_survive_counts_where_something_failed(machine):
     watch = limits.Watch()
     machine.killed += 1
     machine.offset -= 1.5
+    machine.unqueued += 40
     assert watch.reached(failed=False) == []
-    assert names(watch.reached(failed=True)) == ["clock", "memory"]
+    causes = ["clock", "memory", "queue of packets"]
+    assert names(found := watch.reached(failed=True)) == causes
+    assert found[-1].found == "40 packets dropped during the run"
+    assert "sysctl -w net.core.netdev_max_backlog=10000" in found[-1].fix
     # A failure was excused with it, so the run is no pass.
-    assert names(watch.reached(failed=False)) == ["clock", "memory"]
+    assert names(watch.reached(failed=False)) == causes
 
 
 def test_a_clock_that_is_corrected_slowly_is_not_set(machine, monkeypatch):
