@@ -28,6 +28,9 @@ import pytest
 from napt_lab.labs.pytest_plugin import one_network  # noqa: F401  once here, not in each child
 from napt_lab.labs.pytest_plugin.receiver import Receiver
 from napt_lab.labs.pytest_plugin.sender import Following, Request, Sender
+from napt_lab.topologies.network import own_programs
+from napt_lab.topologies.network.nursery import Nursery
+from napt_lab.topologies.network.nursery_template import Template
 from napt_lab.topologies.sandbox import sandbox
 
 DEADLINE = 60.0  # seconds
@@ -45,6 +48,8 @@ class Child:
         # Made here once: otherwise each child would make its own and remove the others'.
         if (temporary := getattr(item.config, "_tmp_path_factory", None)) is not None:
             temporary.getbasetemp()
+        if Nursery.template is None:
+            Nursery.template = Template(own_programs.environment())
         self._terminal = sandbox.foreground_terminal()
         self._stacks = os.memfd_create("stacks")
         self._channel, there = Pipe()
@@ -127,6 +132,13 @@ class Child:
         if self._terminal is not None:
             os.close(self._terminal)
         return status
+
+
+def forget() -> None:
+    """End what this process has started for its children."""
+    if Nursery.template is not None:
+        Nursery.template.close()
+        Nursery.template = None
 
 
 def _how(status: int) -> str:

@@ -109,6 +109,7 @@ class _First:
     def __init__(self) -> None:
         self._set_up: set[pytest.FixtureDef[Any]] = set()  # fixtures, in pytest's process
         self._children: dict[str, Child] = {}  # those that several tests share, by sandbox_of
+        self._had_children = False
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> None:
@@ -131,6 +132,7 @@ class _First:
     def _run(self, item: pytest.Item, nextitem: pytest.Item | None, where: str) -> None:
         from napt_lab.labs.pytest_plugin.child import Child
 
+        self._had_children = True
         child = self._children.get(where) or Child(item, self._set_up)
         following: Following = None
         if where and is_in(where, nextitem):
@@ -155,6 +157,10 @@ class _First:
     def pytest_unconfigure(self) -> None:
         for child in self._children.values():  # after Ctrl-C
             child.kill()
+        if self._had_children:
+            from napt_lab.labs.pytest_plugin.child import forget
+
+            forget()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import threading
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from napt_lab.topologies.network import own_programs
+from napt_lab.topologies.network import nursery_template, own_programs
 from napt_lab.topologies.network.build_error import ProgramLost
 from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.network.nursery import Nursery
+from napt_lab.topologies.network.nursery_template import Template
 from napt_lab.topologies.spec.checkout import TOPOLOGIES
 from napt_lab.topologies.spec.loader import load
 from tests.waiting import wait_until
@@ -107,3 +110,47 @@ def test_without_the_process_that_they_come_from_they_are_lost():
         (napt,) = net["napt_a"].processes
         os.kill(parent(napt.pid), signal.SIGKILL)
         wait_until(lambda: not napt.running, "the news")
+
+
+def nursery_of(net):
+    """The process that the network's programs come from, and its words."""
+    (napt,) = net["napt_a"].processes
+    found = parent(napt.pid)
+    return found, Path(f"/proc/{found}/cmdline").read_bytes().decode()
+
+
+def test_pytests_template_forks_it_into_the_sandbox():
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1234, hard))
+    with Network(load(TOPOLOGIES / "two-sites.yaml")) as net:
+        nursery, words = nursery_of(net)
+        assert nursery_template.PROGRAM in words
+        for kind in nursery_template.NAMESPACES:
+            theirs, ours = (Path(f"/proc/{who}/ns/{kind}").readlink() for who in (nursery, "self"))
+            assert theirs == ours
+        assert resource.prlimit(nursery, resource.RLIMIT_NOFILE) == (1234, hard)
+    wait_until(lambda: not Path(f"/proc/{nursery}").exists(), "its parent to hear of its end")
+
+
+def test_in_another_environment_it_is_a_process_of_its_own(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/somewhere/else")
+    with Network(load(TOPOLOGIES / "two-sites.yaml")) as net:
+        nursery, words = nursery_of(net)
+        assert nursery_template.PROGRAM not in words
+        assert parent(nursery) == os.getpid()
+
+
+@pytest.mark.parametrize("dead", [True, False])
+def test_without_a_template_it_is_a_process_of_its_own(monkeypatch, dead):
+    template = Template(own_programs.environment())
+    if dead:
+        template._popen.kill()
+        template._popen.wait()
+    else:  # it may not enter
+        monkeypatch.setattr(nursery_template, "NAMESPACES", ("net",))
+    monkeypatch.setattr(Nursery, "template", template)
+    with Network(load(TOPOLOGIES / "two-sites.yaml")) as net:
+        nursery, words = nursery_of(net)
+        assert nursery_template.PROGRAM not in words
+        assert parent(nursery) == os.getpid()
+    template.close()

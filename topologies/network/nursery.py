@@ -10,6 +10,8 @@ A program also takes less memory, since what was imported is shared.
                          environment, folder; and the ends of three pipes: the program's stdout
                          and stderr, and one for its exit status
     builder <- nursery   the program's process number, or an errno
+
+Where many networks are built one after another, the nursery itself is forked (nursery_template.py).
 """
 
 from __future__ import annotations
@@ -21,30 +23,45 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar
 
-from napt_lab.topologies.network.own_programs import program
+from napt_lab.topologies.network.nursery_template import Template
+from napt_lab.topologies.network.own_programs import ROOM, program
 from napt_lab.topologies.network.processes import Started
 
 PROGRAM = "napt_lab.topologies.network.nursery_program"
-ROOM = " " * 8192  # in the nursery's command line, where its children write theirs
 STATUS_BYTES = 8
 
 
 class Nursery:
     """The process. To be closed when the programs have ended."""
 
+    template: ClassVar[Template | None] = None
+    """Where it comes from, if there is one."""
+
     def __init__(self, modules: Iterable[str], environment: Mapping[str, str]) -> None:
         """Start it. It imports `modules` at once, in the environment that all programs have."""
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
+        template = self.template
+        fits = template is not None and template.environment == environment
+        if template is not None and fits and (forked := template.fork(modules)) is not None:
+            self._channel, self._end = forked.channel, forked.end
+            return
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._popen = subprocess.Popen(
+            popen = subprocess.Popen(
                 program(PROGRAM, str(theirs.fileno()), *modules, ROOM),
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
+
+        def end() -> None:
+            popen.kill()
+            popen.wait()
+
+        self._end = end
 
     def start(
         self, node: int, argv: Sequence[str], environment: Mapping[str, str], folder: str
@@ -83,8 +100,7 @@ class Nursery:
     def close(self) -> None:
         """End the process."""
         self._channel.close()
-        self._popen.kill()
-        self._popen.wait()
+        self._end()
 
 
 def _status(descriptor: int) -> int:

@@ -106,7 +106,12 @@ def main(descriptor: int, modules: Sequence[str]) -> None:
     for module in modules:
         importlib.import_module(module)
     gc.freeze()  # what is imported stays shared
-    become(**next_program(socket.socket(fileno=descriptor)))
+    serve(socket.socket(fileno=descriptor))
+
+
+def serve(channel: socket.socket) -> None:
+    """Fork for each request; in a child, be the program."""
+    become(**next_program(channel))
 
 
 if __name__ == "__main__":

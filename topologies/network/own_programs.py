@@ -16,6 +16,10 @@ from napt_lab.topologies.sandbox.sandbox import RUN_DIRECTORY
 
 FOLDER = RUN_DIRECTORY / ".programs"  # no node can have this name
 
+ROOM = (
+    " " * 8192
+)  # in the command line of a process that is forked: its children write theirs there
+
 COMMANDS = {  # name: module
     "napt": "napt_lab.nat_node",
     "web-server": "napt_lab.servers.web",

@@ -71,6 +71,8 @@ def common_modules(topology: Topology) -> set[str]:
     modules = {"napt_lab.nat_node.startup"} if any(g.napt for g in gateways) else set()
     if any(host.runs for host in topology.hosts()) or any(not g.napt for g in gateways):
         modules.add("asyncio")
+    if any(service.name == "file-server" for host in topology.hosts() for service in host.runs):
+        modules.add("napt_lab.servers.files.application")  # with aiohttp
     return modules
 
 
