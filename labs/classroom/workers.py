@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from napt_lab.topologies.network.nursery import from_template
 from napt_lab.topologies.sandbox import sandbox
 
 _READ = 1 << 16
@@ -66,12 +67,13 @@ def side_by_side(
     `is_error`: whether a text says that the machine failed; then it is tried once more as well.
     """
     again: list[Piece] = []
-    for piece, text, problem in _round(pieces, at_a_time):
-        if problem or is_error(text):
-            again.append(piece)
-        else:
-            yield piece, text, ""
-    yield from _round(again, 1)
+    with from_template():
+        for piece, text, problem in _round(pieces, at_a_time):
+            if problem or is_error(text):
+                again.append(piece)
+            else:
+                yield piece, text, ""
+        yield from _round(again, 1)
 
 
 def _round(pieces: Sequence[Piece], at_a_time: int) -> Iterator[tuple[Piece, str, str]]:

@@ -6,6 +6,7 @@ of these fails, the program says why and ends: status 2 for a file, 3 for the ma
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -144,6 +145,7 @@ def enter_sandbox() -> None:
     from napt_lab.topologies.sandbox.refusal import explain_refusal
 
     stop_unless_ready()
+    gc.freeze()  # what was imported stays: nothing of it need be looked at again
     machine = Machine()  # as seen from here: in the sandbox everyone is root
     try:
         sandbox.enter()

@@ -25,6 +25,7 @@ from napt_lab.labs.verdict.exit_status import FAILED, PASSED
 from napt_lab.labs.verdict.run_errors import NETWORK_ERRORS, tell_network_error
 from napt_lab.labs.verdict.verdicts import Verdict, verdict_of
 from napt_lab.topologies.network.builder import Network
+from napt_lab.topologies.network.nursery import from_template
 from napt_lab.topologies.network.processes import Process
 from napt_lab.topologies.spec.errors import Problems
 
@@ -172,6 +173,7 @@ def rehearse_variants(exercise: Exercise) -> Iterator[Rehearsed]:
             yield Rehearsed("another variant's solution", marks, "" if fair else problem)
 
 
+@from_template()
 def run_rehearsal(exercises: Sequence[Exercise]) -> int:
     """Rehearse exercises and tell about it; returns the exit status.
 

@@ -19,6 +19,7 @@ import re
 import signal
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,7 @@ import pytest
 from napt_lab.labs.pytest_plugin import one_network  # noqa: F401  once here, not in each child
 from napt_lab.labs.pytest_plugin.receiver import Receiver
 from napt_lab.labs.pytest_plugin.sender import Following, Request, Sender
-from napt_lab.topologies.network import own_programs
-from napt_lab.topologies.network.nursery import Nursery
-from napt_lab.topologies.network.nursery_template import Template
+from napt_lab.topologies.network.nursery import Nursery, from_template
 from napt_lab.topologies.sandbox import sandbox
 
 DEADLINE = 60.0  # seconds
@@ -38,6 +37,9 @@ MOST_STACKS = 1 << 20  # bytes
 FRAME = re.compile(r'  File "(.*)", line (\d+) in (.*)')
 KEYS = {"timeout", "capture"}  # of the marker
 OURS = str(Path(sandbox.__file__).parents[2])  # the threads of a network stand in files there
+
+SHARED = ExitStack()
+"""What all children of this process use; to be closed at its end."""
 
 
 class Child:
@@ -49,7 +51,7 @@ class Child:
         if (temporary := getattr(item.config, "_tmp_path_factory", None)) is not None:
             temporary.getbasetemp()
         if Nursery.template is None:
-            Nursery.template = Template(own_programs.environment())
+            SHARED.enter_context(from_template())
         self._terminal = sandbox.foreground_terminal()
         self._stacks = os.memfd_create("stacks")
         self._channel, there = Pipe()
@@ -132,13 +134,6 @@ class Child:
         if self._terminal is not None:
             os.close(self._terminal)
         return status
-
-
-def forget() -> None:
-    """End what this process has started for its children."""
-    if Nursery.template is not None:
-        Nursery.template.close()
-        Nursery.template = None
 
 
 def _how(status: int) -> str:

@@ -158,9 +158,9 @@ class _First:
         for child in self._children.values():  # after Ctrl-C
             child.kill()
         if self._had_children:
-            from napt_lab.labs.pytest_plugin.child import forget
+            from napt_lab.labs.pytest_plugin.child import SHARED
 
-            forget()
+            SHARED.close()
 
 
 @pytest.hookimpl(tryfirst=True)

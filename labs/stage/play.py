@@ -31,6 +31,7 @@ from napt_lab.labs.stage.steps import Lab, Part, emit_check, why_broken
 from napt_lab.topologies.network.build_error import BuildError, ProgramLost
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.napt_control import ControlError
+from napt_lab.topologies.network.nursery import from_template
 from napt_lab.topologies.network.processes import Event
 from napt_lab.topologies.sandbox import sandbox
 from napt_lab.topologies.spec.loader import load
@@ -110,9 +111,11 @@ class Play:
                 told = outcome(number, step.ask, step.predict, said, *found)
                 self._stream.emit("remembered", **told)
         go = Go(self._at, at_once=self._pause is None)
+        several = len(self._parts) > 1
         try:
-            while go.step <= len(self._steps):
-                go = self._play_part(go)
+            with from_template() if several else contextlib.nullcontext():
+                while go.step <= len(self._steps):
+                    go = self._play_part(go)
         except Quit:
             self._stop()
         except Exception as error:  # noqa: BLE001  # a lab's step raises anything; reported

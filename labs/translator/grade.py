@@ -34,6 +34,7 @@ from napt_lab.labs.verdict.exit_status import CANNOT_RUN, WRONG_USAGE, exit_stat
 from napt_lab.labs.verdict.junit import write_junit
 from napt_lab.labs.verdict.run_errors import tell_unwritten
 from napt_lab.labs.verdict.verdicts import verdict_of
+from napt_lab.topologies.network.nursery import from_template
 from napt_lab.topologies.network.own_programs import program
 from napt_lab.topologies.sandbox import sandbox
 from napt_lab.topologies.spec.checkout import DOCTOR
@@ -118,6 +119,7 @@ def load(translator: Path) -> tuple[int, str]:
         return code if code in (0, WRONG_USAGE) else CANNOT_RUN, words.read().strip()
 
 
+@from_template()
 def try_all(
     translator: Path, wanted: Sequence[Earned], folder: Path, tell: Callable[[str], None]
 ) -> tuple[list[Mark], list[Trial]]:

@@ -16,15 +16,17 @@ Where many networks are built one after another, the nursery itself is forked (n
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import socket
 import subprocess
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
+from napt_lab.topologies.network import own_programs
 from napt_lab.topologies.network.nursery_template import Template
 from napt_lab.topologies.network.own_programs import ROOM, program
 from napt_lab.topologies.network.processes import Started
@@ -101,6 +103,20 @@ class Nursery:
         """End the process."""
         self._channel.close()
         self._end()
+
+
+@contextlib.contextmanager
+def from_template() -> Iterator[None]:
+    """Until its end, one template is for all networks of this process and of its forks."""
+    if Nursery.template is not None:
+        yield
+        return
+    Nursery.template = Template(own_programs.environment())
+    try:
+        yield
+    finally:
+        Nursery.template.close()
+        Nursery.template = None
 
 
 def _status(descriptor: int) -> int:

@@ -278,21 +278,29 @@ def _die_with_outer(outer_lives: int) -> None:
 
 
 def _supervise(child: int, signals: set[signal.Signals], *, also_from_terminal: bool) -> int:
-    """Wait for `child`, reap orphans, forward signals; returns the exit status of `child`."""
+    """Wait for `child`, reap orphans, forward signals; returns the exit status of `child`.
+
+    If it does not end in time after a signal, it is killed, and the status is that of the signal.
+    """
     kill_at: float | None = None
+    first = killed_for = 0
     while True:
         wait = 3600.0 if kill_at is None else max(0.0, kill_at - time.monotonic())
         received = signal.sigtimedwait(signals, wait)
         if received is None:
             if kill_at is not None:
                 os.kill(child, signal.SIGKILL)
+                killed_for = first
         elif received.si_signo != signal.SIGCHLD and (also_from_terminal or received.si_code <= 0):
             os.kill(child, received.si_signo)
+            first = first or received.si_signo
             kill_at = kill_at or time.monotonic() + GRACE
         while True:
             ended, status = os.waitpid(-1, os.WNOHANG)
             if ended == child:
                 code = os.waitstatus_to_exitcode(status)
+                if code == -signal.SIGKILL:
+                    code = -(killed_for or signal.SIGKILL)
                 return code if code >= 0 else 128 - code
             if not ended:
                 break
