@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from napt_lab.labs.conformance.chapters import CHAPTERS
 from napt_lab.labs.conformance.requirement import WORDS
 from napt_lab.labs.conformance.side_by_side import Examination
-from napt_lab.labs.report.page import policy, visible
+from napt_lab.labs.report.page import policy
 from napt_lab.labs.report.page import style as house_style
+from napt_lab.labs.report.templates import templates
 from napt_lab.labs.verdict.verdicts import verdict_of
 
 _HERE = Path(__file__).parent
@@ -32,14 +32,7 @@ def write_page(examinations: Sequence[Examination], folder: Path) -> Path:
 
 def render(examinations: Sequence[Examination]) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(_HERE)
     style = house_style() + (_HERE / "table_page.css").read_text(encoding="utf-8")
     rows = list(zip(*(examination.outcomes for examination in examinations), strict=True))
     return environment.get_template("table_page.html").render(

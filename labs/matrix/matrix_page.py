@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from napt_lab.labs.matrix.cell import Result
@@ -24,8 +23,9 @@ from napt_lab.labs.matrix.field import Field
 from napt_lab.labs.matrix.grid import ORDER, SIGNS, TITLES, conclusion, counted, marked
 from napt_lab.labs.report.ladder import Flow
 from napt_lab.labs.report.ladder_drawing import draw_flow
-from napt_lab.labs.report.page import policy, visible
+from napt_lab.labs.report.page import policy
 from napt_lab.labs.report.page import style as house_style
+from napt_lab.labs.report.templates import templates
 from napt_lab.labs.verdict.verdicts import worst
 
 _HERE = Path(__file__).parent
@@ -41,14 +41,7 @@ def write_page(results: Sequence[Result], field: Field, folder: Path) -> Path:
 
 def render(results: Sequence[Result], field: Field) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=FileSystemLoader([_HERE, _HERE.parent / "report"]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(_HERE, _HERE.parent / "report")
     style = house_style() + (_HERE / "matrix_page.css").read_text(encoding="utf-8")
     script = (_HERE / "matrix_page.js").read_text(encoding="utf-8")
     draw: Any = environment.get_template("ladder.html").module

@@ -10,16 +10,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from napt_lab.labs.report.capture import pick
@@ -27,6 +23,7 @@ from napt_lab.labs.report.ladder import Ladder, make_ladder
 from napt_lab.labs.report.ladder_drawing import Picture, draw_flow
 from napt_lab.labs.report.story import PartStory, StepStory, Story
 from napt_lab.labs.report.tables import Comparison, compare
+from napt_lab.labs.report.templates import templates, visible
 from napt_lab.labs.report.topology_drawing import draw_topology, kind_of
 from napt_lab.labs.stage.code_in_text import pieces
 from napt_lab.labs.stage.prediction import exercise_command
@@ -38,11 +35,7 @@ from napt_lab.topologies.spec.model import Site, Topology
 from napt_lab.topologies.spec.scalars import ROUTER_NAME
 
 NAME = "report.html"
-TEXT_SHOWN = 3000  # characters of one text
 _HERE = Path(__file__).parent
-_INVISIBLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +100,7 @@ def policy(styles: list[str], scripts: list[str]) -> str:
 
 def render(story: Story, folder: Path, inset: Inset = _NO_INSET) -> str:
     """The page as text."""
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        bytecode_cache=_bytecode_cache(),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(_HERE)
     environment.filters["with_code"] = with_code
     both = style() + inset.style
     script = (_HERE / "page.js").read_text(encoding="utf-8")
@@ -138,22 +123,6 @@ def render(story: Story, folder: Path, inset: Inset = _NO_INSET) -> str:
         module=Markup(inset.script),
         policy=policy([both], [script, inset.script]),
     )
-
-
-def _bytecode_cache() -> FileSystemBytecodeCache | None:
-    """Where Python keeps its own: compiling the template takes longer than all the rest."""
-    folder = _HERE / "__pycache__"
-    may = os.access(folder, os.W_OK) and not sys.dont_write_bytecode  # root in someone's clone
-    return FileSystemBytecodeCache(str(folder)) if may else None
-
-
-def visible(value: object) -> object:
-    """Text without characters that are not seen; of a very long one the beginning."""
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    if len(value) > TEXT_SHOWN:
-        value = f"{value[:TEXT_SHOWN]} … ({len(value) - TEXT_SHOWN:,} characters more)"
-    return _INVISIBLE.sub(lambda found: f"⟨{ord(found[0]):04X}⟩", value)
 
 
 def with_code(text: str) -> Markup:

@@ -14,12 +14,13 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Template
 from markupsafe import Markup
 
 from napt_lab.labs.records.stream import Record
 from napt_lab.labs.report import page as report_page
 from napt_lab.labs.report.page import Inset
+from napt_lab.labs.report.templates import templates
 from napt_lab.labs.view.recording import Recording
 from napt_lab.labs.view.run_data import run_records
 
@@ -85,12 +86,5 @@ def _elements(*, live: bool) -> Markup:
 
 
 @functools.cache
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-
-
 def _template(name: str) -> Template:
-    return _environment().get_template(name)
+    return templates(HERE).get_template(name)

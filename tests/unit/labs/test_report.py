@@ -12,9 +12,10 @@ from rich.console import Console
 
 from napt_lab.labs.records.stream import Stream
 from napt_lab.labs.report import page
-from napt_lab.labs.report.page import render, visible, write_report
+from napt_lab.labs.report.page import render, write_report
 from napt_lab.labs.report.story import DEEDS_KEPT, REPORTS_KEPT, Story
 from napt_lab.labs.report.tables import ROWS_SHOWN, compare
+from napt_lab.labs.report.templates import templates, visible
 from napt_lab.labs.report.topology_drawing import draw_topology
 from napt_lab.labs.running import runner
 from napt_lab.labs.stage.narration import Narration
@@ -199,11 +200,12 @@ def test_a_story_is_bounded(tmp_path):
 
 
 def test_where_python_writes_no_bytecode_the_page_writes_none_either(monkeypatch, tmp_path):
-    (tmp_path / "__pycache__").mkdir()
-    monkeypatch.setattr(page, "_HERE", tmp_path)
-    for off in (False, True):
+    (cache := tmp_path / "__pycache__").mkdir()
+    (tmp_path / "page.html").write_text("{{ 1 }}")
+    for off in (True, False):
         monkeypatch.setattr(sys, "dont_write_bytecode", off)
-        assert (page._bytecode_cache() is None) is off
+        assert templates(tmp_path).get_template("page.html").render() == "1"
+        assert (not list(cache.iterdir())) is off
 
 
 def test_a_page_that_fails_costs_only_the_page(tmp_path, monkeypatch):
