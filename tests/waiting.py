@@ -15,22 +15,25 @@ from typing import TypeVar
 T = TypeVar("T")
 
 SECONDS = 30.0  # far more than it takes: a busy machine must not fail a test
-AGAIN = 0.01  # seconds between two looks
+AGAIN = 0.01  # seconds
 
 
 def wait_until(
-    condition: Callable[[], T], what: str | Callable[[], str], seconds: float = SECONDS
+    condition: Callable[[], T],
+    what: str | Callable[[], str],
+    seconds: float = SECONDS,
+    again: float = AGAIN,
 ) -> T:
     """Look until `condition()` is true; return what it gave. AssertionError after `seconds`.
 
-    `what` ends the sentence "timed out after 30 s waiting for …".
+    `again`: seconds between two looks. `what` ends "timed out after 30 s waiting for …".
     """
     end = time.monotonic() + seconds
     while not (found := condition()):
         if time.monotonic() >= end:
             awaited = what if isinstance(what, str) else what()
             raise AssertionError(f"timed out after {seconds:g} s waiting for {awaited}")
-        time.sleep(AGAIN)  # the one place where a test polls
+        time.sleep(again)  # the one place where a test polls
     return found
 
 

@@ -23,6 +23,7 @@ from tests.waiting import wait_until
 
 DEADLINE = 30.0  # seconds
 PROGRAMS = ("chromium-headless-shell", "chromium", "google-chrome")
+LOOK_SECONDS = 0.05  # each look is work for the browser, more so if it shows another moment
 FLAGS = (
     "--headless",
     "--no-sandbox",  # it refuses to have one as root
@@ -177,7 +178,9 @@ class Page:
         """Await that an expression becomes true; returns its value."""
         text = "document.body.innerText"
         return wait_until(
-            lambda: self.evaluate(expression), lambda: f"{expression}; {self.evaluate(text)}"
+            lambda: self.evaluate(expression),
+            lambda: f"{expression}; {self.evaluate(text)}",
+            again=LOOK_SECONDS,
         )
 
     def _node(self, selector: str) -> int:

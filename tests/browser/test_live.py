@@ -139,6 +139,31 @@ def test_what_is_typed_on_the_page_is_done_and_shown(chromium, running):
         assert page.complaints() == []
 
 
+#: How many frames the page asks for while ten are drawn.
+FRAMES = """(() => { const real = window.requestAnimationFrame;
+    let asked = 0, left = 10;
+    window.requestAnimationFrame = draw => { asked += 1; return real(draw); };
+    return new Promise(done => {
+        const drawn = () => {
+            if (--left) return real(drawn);
+            window.requestAnimationFrame = real;
+            done(asked);
+        };
+        real(drawn);
+    }); })()"""
+
+
+def test_a_page_that_waits_for_news_draws_nothing(chromium, running):
+    _, url = running
+    with chromium.page(1280, 900) as page:
+        page.open(url)
+        page.until(OPEN)
+        page.until(f"{FRAMES}.then(asked => asked === 0)")
+        type_line(page, "alice ping -c 2 10.0.0.1")
+        page.until(f"{FRAMES}.then(asked => asked >= 9)")
+        page.until(f"{FRAMES}.then(asked => asked === 0)")
+
+
 def test_a_line_typed_on_the_page_is_shown_while_it_runs(chromium, running):
     _, url = running
     with chromium.page(1280, 900) as page:

@@ -41,7 +41,7 @@ class View {
     /** @type {Picture | undefined} */
     this._measured = undefined;
     this._overflows = false;
-    window.addEventListener('resize', () => { this._measured = undefined; });
+    window.addEventListener('resize', () => { this._measured = undefined; this.show(); });
     byId('unfollow').addEventListener('click', () => this._choose(undefined));
     byId('flow-of').addEventListener('click', () => this._chosen && this.filter.chooseFlow(this._chosen));
   }
@@ -57,6 +57,7 @@ class View {
     this._history.forget(before);
     this._count = -1;
     this.player.mark();
+    this.player.wake();
     this.show();
   }
 
@@ -225,6 +226,7 @@ function start() {
   listen(entries => view.add(entries), () => view.begin(), words => {
     say(words);
     view.player.live = false;
+    view.player.wake(); // to see that it is over
     allow(CLOSED, []);
   });
 }

@@ -24,6 +24,7 @@ export class Player {
     this.playing = false;
     /** Whether it waits at the end for what is still to come. */
     this.live = false;
+    this._rests = false; // it does: no frame need be drawn
     this._speed = SPEEDS.indexOf(1);
     this._frame = 0; // time of the last frame
     this._slider = inputOf('slider');
@@ -61,13 +62,23 @@ export class Player {
   toggle() {
     if (!this.playing && this.now >= this._timeline.end && !this.live) this.now = 0;
     this.playing = !this.playing;
-    if (this.playing) {
-      this._frame = performance.now();
-      requestAnimationFrame(time => this._tick(time));
-    }
+    this._rests = false;
+    if (this.playing) this._begin();
     this._tell();
     this._tellButtons();
     this._changed();
+  }
+
+  _begin() {
+    this._frame = performance.now();
+    requestAnimationFrame(time => this._tick(time));
+  }
+
+  /** There may be more to show. */
+  wake() {
+    if (!this._rests) return;
+    this._rests = false;
+    this._begin();
   }
 
   pause() {
@@ -116,6 +127,7 @@ export class Player {
     this._frame = time;
     if (this.now >= this._timeline.end) {
       this.now = this._timeline.end;
+      this._rests = this.live;
       if (!this.live) {
         this.playing = false;
         this._tellButtons();
@@ -123,7 +135,7 @@ export class Player {
     }
     this._tell();
     this._changed();
-    requestAnimationFrame(next => this._tick(next));
+    if (!this._rests) requestAnimationFrame(next => this._tick(next));
   }
 
   _tell() {
