@@ -17,7 +17,7 @@ FAST = ("tests/unit", "tests/loopback")
 CORE = "nat_node/core/*"
 TYPESCRIPT = "typescript@5.9.3"
 PROCESSORS = len(os.sched_getaffinity(0))
-WORKERS = min(6 * PROCESSORS, 24)  # a test often waits for a packet; each worker takes 200 MB
+WORKERS = min(5 * PROCESSORS, 20)  # a test often waits for a packet; each worker takes 200 MB
 
 
 @click.command()

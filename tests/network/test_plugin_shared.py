@@ -147,7 +147,9 @@ def test_passes(napt_lab):
 @pytest.mark.napt_lab(capture=False)
 def test_loses_its_napt(napt_lab):
     net = napt_lab("two-sites")
-    os.killpg(net["napt_a"].processes[0].pid, 9)
+    napt = net["napt_a"].processes[0]
+    os.killpg(napt.pid, 9)
+    napt.ends_within(20)
 """
 
 
