@@ -151,7 +151,8 @@ def judge(
         return outcome(Verdict.ERROR, "the test ended without an observation")
     if declared is not None:
         return outcome(
-            Verdict.FAILED, f"declared as a deviation, but not observed: {declared.reason}"
+            Verdict.ERROR if (fault := _fault(exam)) else Verdict.FAILED,
+            f"declared as a deviation, but not observed: {declared.reason}{fault}",
         )
     return outcome(Verdict.PASSED, "")
 

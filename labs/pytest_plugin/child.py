@@ -19,7 +19,6 @@ import re
 import signal
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ import pytest
 from napt_lab.labs.pytest_plugin import one_network  # noqa: F401  once here, not in each child
 from napt_lab.labs.pytest_plugin.receiver import Receiver
 from napt_lab.labs.pytest_plugin.sender import Following, Request, Sender
-from napt_lab.topologies.network.nursery import Nursery, from_template
 from napt_lab.topologies.sandbox import sandbox
 
 DEADLINE = 60.0  # seconds
@@ -37,9 +35,6 @@ MOST_STACKS = 1 << 20  # bytes
 FRAME = re.compile(r'  File "(.*)", line (\d+) in (.*)')
 KEYS = {"timeout", "capture"}  # of the marker
 OURS = str(Path(sandbox.__file__).parents[2])  # the threads of a network stand in files there
-
-SHARED = ExitStack()
-"""What all children of this process use; to be closed at its end."""
 
 
 class Child:
@@ -50,8 +45,6 @@ class Child:
         # Made here once: otherwise each child would make its own and remove the others'.
         if (temporary := getattr(item.config, "_tmp_path_factory", None)) is not None:
             temporary.getbasetemp()
-        if Nursery.template is None:
-            SHARED.enter_context(from_template())
         self._terminal = sandbox.foreground_terminal()
         self._stacks = os.memfd_create("stacks")
         self._channel, there = Pipe()

@@ -23,6 +23,7 @@ child, which lives until the last of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +110,8 @@ class _First:
     def __init__(self) -> None:
         self._set_up: set[pytest.FixtureDef[Any]] = set()  # fixtures, in pytest's process
         self._children: dict[str, Child] = {}  # those that several tests share, by sandbox_of
-        self._had_children = False
+        self._shared = ExitStack()  # what all children use
+        self._has_template = False
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> None:
@@ -131,8 +133,11 @@ class _First:
 
     def _run(self, item: pytest.Item, nextitem: pytest.Item | None, where: str) -> None:
         from napt_lab.labs.pytest_plugin.child import Child
+        from napt_lab.topologies.network.nursery import from_template
 
-        self._had_children = True
+        if not self._has_template:
+            self._has_template = True
+            self._shared.enter_context(from_template())
         child = self._children.get(where) or Child(item, self._set_up)
         following: Following = None
         if where and is_in(where, nextitem):
@@ -157,10 +162,7 @@ class _First:
     def pytest_unconfigure(self) -> None:
         for child in self._children.values():  # after Ctrl-C
             child.kill()
-        if self._had_children:
-            from napt_lab.labs.pytest_plugin.child import SHARED
-
-            SHARED.close()
+        self._shared.close()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -120,16 +120,51 @@ def nursery_of(net):
 
 
 def test_pytests_template_forks_it_into_the_sandbox():
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (1234, hard))
     with Network(load(TOPOLOGIES / "two-sites.yaml")) as net:
         nursery, words = nursery_of(net)
         assert nursery_template.PROGRAM in words
         for kind in nursery_template.NAMESPACES:
             theirs, ours = (Path(f"/proc/{who}/ns/{kind}").readlink() for who in (nursery, "self"))
             assert theirs == ours
-        assert resource.prlimit(nursery, resource.RLIMIT_NOFILE) == (1234, hard)
     wait_until(lambda: not Path(f"/proc/{nursery}").exists(), "its parent to hear of its end")
+
+
+def inherited(pid):
+    """What a process has from its parent, as the kernel shows it."""
+    status = dict(
+        line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
+    ignored = int(status["SigIgn"], 16) & ~(1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1)
+    names = ("Umask", "SigBlk", "Cpus_allowed_list")
+    return [
+        *(status[name] for name in names), ignored,
+        os.getpriority(os.PRIO_PROCESS, pid), resource.prlimit(pid, resource.RLIMIT_NOFILE),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("forked", [True, False])
+def test_it_inherits_as_from_its_builder(monkeypatch, forked):
+    if not forked:
+        monkeypatch.setattr(Nursery, "template", None)
+    os.umask(0o027)
+    os.nice(3)
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1234, hard))
+    with Network(load(TOPOLOGIES / "two-sites.yaml")) as net:
+        nursery, words = nursery_of(net)
+        assert (nursery_template.PROGRAM in words) is forked
+        assert inherited(nursery) == inherited(os.getpid())
+
+
+def test_it_ends_however_many_files_are_open():
+    many = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
+    with Network(load(TOPOLOGIES / "two-sites.yaml")):
+        pass
+    for each in many:
+        os.close(each)
 
 
 def test_in_another_environment_it_is_a_process_of_its_own(monkeypatch):
@@ -144,8 +179,7 @@ def test_in_another_environment_it_is_a_process_of_its_own(monkeypatch):
 def test_without_a_template_it_is_a_process_of_its_own(monkeypatch, dead):
     template = Template(own_programs.environment())
     if dead:
-        template._popen.kill()
-        template._popen.wait()
+        template.close()
     else:  # it may not enter
         monkeypatch.setattr(nursery_template, "NAMESPACES", ("net",))
     monkeypatch.setattr(Nursery, "template", template)

@@ -160,3 +160,53 @@ class TestTheirs(unittest.TestCase):
     assert done.returncode == 1, done.stdout + done.stderr
     test = "test_theirs.py::TestTheirs::test_reaches"
     assert their_project.failed_subtests(done) == {(test, "10.0.0.99")}
+
+
+CHILDREN = """
+import multiprocessing, os, pytest, time
+
+def serve(): time.sleep(1000)
+
+@pytest.fixture(scope="session")
+def server():
+    process = multiprocessing.Process(target=serve, daemon=True)  # ends with pytest's process
+    process.start()
+    yield process
+
+def test_net(napt_lab): napt_lab("two-sites")
+
+def test_has_no_children_but_its_own():
+    if not os.fork(): os._exit(0)
+    os.wait()
+    with pytest.raises(ChildProcessError): os.wait()
+
+def test_one_that_lives_longer_than_its_tests(server): assert server.is_alive()
+"""
+
+
+def test_pytest_has_no_children_of_ours_and_waits_for_none(tmp_path):
+    done = run(tmp_path, {"test_theirs.py": CHILDREN})
+    assert their_project.counts(done) == "3 passed", done.stdout + done.stderr
+
+
+NESTED = f"""
+import pytest
+
+@pytest.fixture(scope="module")
+def net(napt_lab_module): return napt_lab_module("two-sites")
+
+def test_before(net): assert net["alice"].run(["true"]).status == 0
+
+def test_one_pytest_in_another(pytester):
+    pytester.makepyfile("def test_net(napt_lab): napt_lab('two-sites')")
+    pytester.makeini("[pytest]\\nasyncio_default_fixture_loop_scope = function")
+    done = pytester.runpytest_inprocess("-p", "no:cacheprovider", *{their_project.LOADED})
+    done.assert_outcomes(passed=1)
+
+def test_after(net): assert net["alice"].run(["true"]).status == 0
+"""
+
+
+def test_a_pytest_within_takes_nothing_from_the_one_outside(tmp_path):
+    done = run(tmp_path, {"test_theirs.py": NESTED}, "-p", "pytester")
+    assert their_project.counts(done) == "3 passed", done.stdout + done.stderr

@@ -3,12 +3,14 @@
 Theory of operation. A nursery (nursery.py) imports what programs need, which takes a processor
 80 to 150 ms, and a run of tests may have a thousand networks. So pytest's process starts a
 template, which stays outside the sandboxes. When a network is built in one, the template imports
-what it has not yet, and forks; the child enters the sandbox's namespaces, and is the network's
-nursery.
+what it has not yet, and forks; the child enters the sandbox's namespaces, takes what a process
+inherits from its parent as if its parent were the builder, and is the network's nursery.
 
-    builder -> template   the modules, and the limits of a process in the sandbox (JSON); the
-                          nursery's end of its channel, and the sandbox's namespaces
+    builder -> template   the modules, and what is inherited (JSON); the nursery's end of its
+                          channel, the builder's stderr, and the sandbox's namespaces
     builder <- nursery    its process number in the sandbox, by that channel
+
+The template is no child of pytest's, which may wait for all of its own. It ends with it.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from napt_lab.topologies.network.own_programs import ROOM, program
 
@@ -30,6 +33,7 @@ PROGRAM = "napt_lab.topologies.network.nursery_template_program"
 NAMESPACES = ("user", "uts", "ipc", "pid", "net", "mnt")
 LIMITS = {n for name, n in vars(resource).items() if name.startswith("RLIMIT_")}
 NUMBER_BYTES = 12
+ANSWER_SECONDS = 10.0
 
 
 class Template:
@@ -39,38 +43,59 @@ class Template:
         """Start it, in the environment that all programs have."""
         self.environment = dict(environment)
         self._asking, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        owner = os.pidfd_open(os.getpid())
         with theirs:
-            self._popen = subprocess.Popen(
-                program(PROGRAM, str(theirs.fileno()), ROOM),
+            between = subprocess.Popen(
+                program(PROGRAM, str(theirs.fileno()), str(owner), ROOM),
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), owner],
                 start_new_session=True,
             )
+        os.close(owner)
+        between.wait()
 
     def fork(self, modules: Iterable[str]) -> Forked | None:
         """Have it fork a nursery for the sandbox of this process; None if it cannot."""
-        limits = {number: resource.getrlimit(number) for number in LIMITS}
-        wanted = json.dumps({"modules": sorted(modules), "limits": limits}).encode()
+        wanted = json.dumps({"modules": sorted(modules), "inherited": _inherited()}).encode()
         channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        entries = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in NAMESPACES]
-        try:
-            with theirs:
-                socket.send_fds(self._asking, [wanted], [theirs.fileno(), *entries])
-            if number := int(channel.recv(NUMBER_BYTES) or 0):
-                return Forked(channel, os.pidfd_open(number))
-        except OSError:  # it has been killed, or the nursery has
-            pass
-        finally:
-            for each in entries:
-                os.close(each)
+        channel.settimeout(ANSWER_SECONDS)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(theirs)
+            given = [theirs.fileno(), 2]
+            try:
+                for kind in NAMESPACES:
+                    given.append(os.open(f"/proc/self/ns/{kind}", os.O_RDONLY))
+                    stack.callback(os.close, given[-1])
+                socket.send_fds(self._asking, [wanted], given)
+                theirs.close()  # so that its end would be seen
+                if number := int(channel.recv(NUMBER_BYTES) or 0):
+                    channel.settimeout(None)
+                    return Forked(channel, os.pidfd_open(number))
+            except OSError:  # it has been killed, or the nursery has, or they do not answer
+                pass
         channel.close()
         return None
 
     def close(self) -> None:
-        """End it. Nurseries that it has forked go on."""
+        """End it, also if forks of this process could still ask it. Its nurseries go on."""
+        with contextlib.suppress(OSError):  # it has ended already
+            self._asking.shutdown(socket.SHUT_RDWR)
         self._asking.close()
-        self._popen.wait()
+
+
+def _inherited() -> dict[str, Any]:
+    """What a process that this one starts would inherit."""
+    ignored = [n for n in signal.valid_signals() if signal.getsignal(n) == signal.SIG_IGN]
+    os.umask(mask := os.umask(0))
+    return {
+        "limits": {number: resource.getrlimit(number) for number in LIMITS},
+        "ignored": ignored,
+        "blocked": list(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+        "umask": mask,
+        "nice": os.nice(0),
+        "processors": list(os.sched_getaffinity(0)),
+    }
 
 
 class Forked:
@@ -82,7 +107,9 @@ class Forked:
 
     def end(self) -> None:
         """Kill it, and wait until it has ended."""
+        ended = select.poll()
+        ended.register(self._pidfd, select.POLLIN)
         with contextlib.suppress(ProcessLookupError):  # it has ended already
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        select.select([self._pidfd], [], [])
+        ended.poll()
         os.close(self._pidfd)

@@ -108,9 +108,10 @@ class Watch:
                     "run it again; if it happens again, check the machine's time service",
                 )
             )
-        if more := _killed_for_memory() - self._killed:
+        if (more := _killed_for_memory() - self._killed) > 0:
             self._note(_exhausted("memory", f"the kernel killed {more} processes during the run"))
-        if more := _packets_without_queue() - self._unqueued:
+        # Less than before: a processor was taken away, with its counter.
+        if (more := _packets_without_queue() - self._unqueued) > 0:
             self._note(_full_queue(more))
 
     def _note(self, finding: Finding) -> None:

@@ -108,6 +108,8 @@ def test_what_the_machine_may_have_lost_is_no_failure(setup):
     assert outcome.why == f"it was let in; error of this machine: {fault}"
     assert verdict_of(violates, setup, deviation(True), fault=fault).verdict is Verdict.DEVIATION
     assert verdict_of(meets, setup, fault=fault).verdict is Verdict.PASSED
+    unobserved = verdict_of(meets, setup, deviation(True), fault=fault)
+    assert unobserved.verdict is Verdict.ERROR
 
 
 def test_a_deviation_is_of_the_python_translator_unless_the_kernel_has_the_setting_too():

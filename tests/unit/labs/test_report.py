@@ -208,6 +208,14 @@ def test_where_python_writes_no_bytecode_the_page_writes_none_either(monkeypatch
         assert (not list(cache.iterdir())) is off
 
 
+def test_a_template_that_cannot_be_kept_is_used_all_the_same(tmp_path):
+    (cache := tmp_path / "__pycache__").mkdir()
+    (tmp_path / "page.html").write_text("{{ 1 }}")
+    made = templates(tmp_path)
+    cache.rmdir()  # as `make clean` does
+    assert made.get_template("page.html").render() == "1"
+
+
 def test_a_page_that_fails_costs_only_the_page(tmp_path, monkeypatch):
     def broken(*_):
         raise ValueError("out of ink")

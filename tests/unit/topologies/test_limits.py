@@ -74,6 +74,12 @@ def test_what_most_runs_survive_counts_where_something_failed(machine):
     assert names(watch.reached(failed=False)) == causes
 
 
+def test_a_processor_that_was_taken_away_takes_its_counters_along(machine):
+    watch = limits.Watch()
+    machine.unqueued -= 60
+    assert watch.reached(failed=True) == []
+
+
 def test_a_clock_that_is_corrected_slowly_is_not_set(machine, monkeypatch):
     watch = limits.Watch()
     began = time.monotonic()
