@@ -33,8 +33,8 @@ class TcpFlow:
         external: Endpoint = ("", 0),
     ) -> None:
         self._exam = exam
-        self.inside, self.port = inside, port or exam.testbed.port()
-        self.outside, self.remote_port = outside, remote_port or exam.testbed.port()
+        self.inside, self.port = inside, port or exam.port()
+        self.outside, self.remote_port = outside, remote_port or exam.port()
         self.external = external
         self._out, self._back = _initial(), _initial()  # the next sequence number of each end
 
@@ -135,7 +135,7 @@ class Query:
     ) -> None:
         self._exam = exam
         self.inside, self.outside = inside, outside
-        self.identifier = identifier or exam.testbed.port()
+        self.identifier = identifier or exam.port()
         self.external = 0
 
     def request(self, fields: IpFields = USUAL) -> Probe:

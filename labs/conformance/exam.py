@@ -14,7 +14,7 @@ from napt_lab.labs.capture.packets import Endpoint, Packet, decode_ipv4, show
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.conformance.headers import USUAL, IpFields, Probe, udp
 from napt_lab.labs.conformance.testbed import Host, Napt, Testbed
-from napt_lab.labs.conformance.violation import NotProbed, Violation
+from napt_lab.labs.conformance.violation import Coincidence, NotProbed, Violation
 from napt_lab.topologies.network.processes import DeadlinePassed
 
 WAIT = 6.0  # seconds until a packet that must come has come
@@ -29,6 +29,7 @@ class Exam:
     def __init__(self, testbed: Testbed) -> None:
         self.testbed = testbed
         self._notes: list[str] = []
+        self._ports = set[int]()
         self.observations = 0
 
     def host(self, name: str) -> Host:
@@ -36,6 +37,11 @@ class Exam:
 
     def napt(self, site: str) -> Napt:
         return self.testbed.napts[site]
+
+    def port(self) -> int:
+        """A port (or identifier) that no other test uses, for either end."""
+        self._ports.add(port := self.testbed.port())
+        return port
 
     @property
     def mapping_setting(self) -> str:
@@ -128,17 +134,22 @@ class Exam:
         """Send it, then the control (`by` another host). Violation unless the NAPT drops the first.
 
         What leaves the NAPT may be stopped by a router behind it; that is no refusal. Returns where
-        and why it died.
+        and why it died. Coincidence if it came in by what another test has opened meanwhile.
         """
         since, told = self.testbed.wire.mark(), self.testbed.net.log.mark()
         came = self.let_in(sender, probe, receiver, control, by)
         if came is not None:
-            raise Violation(f"{probe.what} was let through to {receiver.name}: {came}")
+            found = f"{probe.what} was let through to {receiver.name}: {came}"
+            raise Violation(found) if self._is_ours(came) else Coincidence(found)
         died = self.fate(sender, probe, since, told)
         if self._departure(self._on_the_way(sender, probe), probe, since) is not None:
             raise Violation(died)
         self.observe(f"{died}; the control sent after it passed")
         return died
+
+    def _is_ours(self, came: Packet) -> bool:
+        """Whether it came by a mapping of this test, as far as its port tells."""
+        return came.destination_port is None or came.destination_port in self._ports
 
     def let_in(
         self, sender: Host, probe: Probe, receiver: Host, control: Probe, by: Host | None = None
@@ -266,9 +277,7 @@ class Exam:
         remote_port: int | None = None,
     ) -> UdpFlow:
         """The first datagram of a session. NotProbed if it does not pass."""
-        flow = UdpFlow(
-            self, inside, port or self.testbed.port(), outside, remote_port or self.testbed.port()
-        )
+        flow = UdpFlow(self, inside, port or self.port(), outside, remote_port or self.port())
         packet = self.given(inside, flow.outward(), outside)
         flow.external = packet.sender
         ends = f"{inside.name}:{flow.port} → {outside.name}:{flow.remote_port}"

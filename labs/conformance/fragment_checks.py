@@ -127,7 +127,7 @@ def cut_for_narrow_link(t: Exam) -> list[Packet]:
     inside, outside = t.host("n1"), t.host("y1")
     data = fresh(1400)
     since = t.testbed.wire.mark()
-    source, destination = (inside.address, t.testbed.port()), (outside.address, t.testbed.port())
+    source, destination = (inside.address, t.port()), (outside.address, t.port())
     inside.send(udp(source, destination, data, MAY_BE_CUT))
     pieces = gather(t, outside, [data[:MARK]], since, _UDP_HEADER + len(data))
     for piece in pieces:  # of a long one, the capture has the beginning
@@ -140,8 +140,8 @@ def cut_for_narrow_link(t: Exam) -> list[Packet]:
 
 def flood(t: Exam, attacker: Host, external: str) -> None:
     """Later fragments of as many datagrams, whose first ones never come."""
-    remote = (attacker.address, t.testbed.port())
-    segment = udp_segment(remote, (external, t.testbed.port()), fresh(64))
+    remote = (attacker.address, t.port())
+    segment = udp_segment(remote, (external, t.port()), fresh(64))
     for _ in range(FLOOD):
         fields = IpFields(dont_fragment=False, more_fragments=False, offset=32)
         packet = ipv4(attacker.address, external, UDP, segment[32:], fields)
@@ -151,7 +151,7 @@ def flood(t: Exam, attacker: Host, external: str) -> None:
 def too_big_is_told(t: Exam) -> None:
     """1400 bytes with DF towards a link of 1280: the sender is told, with the link's MTU."""
     inside, outside = t.host("n1"), t.host("y1")
-    source, destination = (inside.address, t.testbed.port()), (outside.address, t.testbed.port())
+    source, destination = (inside.address, t.port()), (outside.address, t.port())
     fits = udp(source, destination, fresh(NARROW_MTU - 28))
     t.passes(inside, fits, outside)
     probe = udp(source, destination, fresh(1400))
@@ -182,7 +182,7 @@ def identifications_differ(t: Exam) -> None:
     """
     server = t.host("y1")
     flows = [t.open_udp(t.host(name), server) for name in ("x1", "x2")]
-    identification = t.testbed.port()
+    identification = t.port()
     fields = IpFields(identification=identification, dont_fragment=False)
     seen = []
     for flow in flows:
@@ -211,7 +211,7 @@ def identifications_differ(t: Exam) -> None:
 def own_errors_come_from_inside(t: Exam) -> None:
     """To an inside host the NAPT speaks from its inside address (RFC 1812, section 4.3.2.4)."""
     inside, outside = t.host("n1"), t.host("y1")
-    source, destination = (inside.address, t.testbed.port()), (outside.address, t.testbed.port())
+    source, destination = (inside.address, t.port()), (outside.address, t.port())
     too_long = udp(source, destination, fresh(1400))
     dies = udp(source, destination, fields=IpFields(ttl=1))
     for probe, kind, code in ((too_long, UNREACHABLE, 4), (dies, TIME_EXCEEDED, 0)):

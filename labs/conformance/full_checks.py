@@ -45,17 +45,17 @@ def full(t: Exam) -> Full:
 
 def _fill(t: Exam) -> Full:
     one, two, server = t.host("s1"), t.host("s2"), t.host("y1")
-    remote_port = t.testbed.port()
+    remote_port = t.port()
     flows = []
     for _ in SMALL_POOL:
-        flow = UdpFlow(t, one, t.testbed.port(), server, remote_port)
+        flow = UdpFlow(t, one, t.port(), server, remote_port)
         try:
             flow.external = flow.send().sender
         except Violation:
             break  # it is full before all of its ports are in use
         flows.append(flow)
     filled = time.monotonic()
-    ninth = UdpFlow(t, two, t.testbed.port(), server, remote_port)
+    ninth = UdpFlow(t, two, t.port(), server, remote_port)
     probe = ninth.outward(fields=IpFields(tos=EXPEDITED))
     since, log = t.testbed.wire.mark(), t.testbed.net.log.mark()
     behind = Query(t, two, server).request()
@@ -141,7 +141,7 @@ def ports_are_held(t: Exam) -> None:
     seen = refused(t)
     time.sleep(max(0.0, seen.last_used + SMALL_UDP + MARGIN - time.monotonic()))
     two, server = t.host("s2"), t.host("y1")
-    flow = UdpFlow(t, two, t.testbed.port(), server, t.testbed.port())
+    flow = UdpFlow(t, two, t.port(), server, t.port())
     control = Query(t, two, server).request()
     t.refused(two, flow.outward(), server, control)
     t.note(f"{SMALL_UDP + MARGIN:g} s after the last use; the sessions lasted {SMALL_UDP:g} s")
@@ -179,7 +179,7 @@ def use_up(t: Exam, greedy: str, limit: int) -> tuple[int, str]:
     def open_all() -> tuple[int, str]:
         host, server = t.host(greedy), t.host("y2")
         for number in range(2 * limit):
-            flow = UdpFlow(t, host, t.testbed.port(), server, t.testbed.port())
+            flow = UdpFlow(t, host, t.port(), server, t.port())
             since, log = t.testbed.wire.mark(), t.testbed.net.log.mark()
             probe = flow.outward()
             host.send(probe)
@@ -194,10 +194,7 @@ def rate_is_limited(t: Exam) -> None:
     """Of many new sessions of one host, which no other row uses, not all leave at once."""
     greedy, server = t.host("b2"), t.host("y2")
     since = t.testbed.wire.mark()
-    probes = [
-        UdpFlow(t, greedy, t.testbed.port(), server, t.testbed.port()).outward()
-        for _ in range(BURST)
-    ]
+    probes = [UdpFlow(t, greedy, t.port(), server, t.port()).outward() for _ in range(BURST)]
     for probe in probes:
         greedy.send(probe)
     tests = [carries(probe) for probe in probes]

@@ -32,7 +32,7 @@ SETTLED = 0.5  # seconds in which the rest of a burst's errors come
 
 def some_datagram(t: Exam, inside: Host, outside: Host, fields: IpFields) -> Probe:
     """A datagram of a session of its own."""
-    source, destination = (inside.address, t.testbed.port()), (outside.address, t.testbed.port())
+    source, destination = (inside.address, t.port()), (outside.address, t.port())
     return udp(source, destination, fields=fields)
 
 
@@ -60,7 +60,7 @@ def time_exceeded(t: Exam) -> None:
 def path_mtu(t: Exam) -> None:
     """A router on the way cannot send it on: its word, with the MTU, reaches the sender."""
     inside, far = t.host("x1"), t.host("far")
-    source, destination = (inside.address, t.testbed.port()), (far.address, t.testbed.port())
+    source, destination = (inside.address, t.port()), (far.address, t.port())
     error = must_be_told(t, inside, udp(source, destination, fresh(1400)), UNREACHABLE, 4)
     t.require(
         error.rest & 0xFFFF == FAR_MTU,
@@ -75,7 +75,7 @@ def answers_pings(t: Exam) -> None:
     napt = t.napt("main")
     for name, address in (("x1", napt.internal), ("x1", napt.external), ("y1", napt.external)):
         sender = t.host(name)
-        probe = echo(sender.address, address, t.testbed.port())
+        probe = echo(sender.address, address, t.port())
         since = t.testbed.wire.mark()
         sender.send(probe)
         came = t.await_at(sender.where, lambda c, p=probe: p.mark in c.data, since)  # type: ignore[misc]
@@ -126,7 +126,7 @@ def knows_when_to_be_silent(t: Exam) -> None:
 def errors_are_limited(t: Exam) -> None:
     """A burst of packets that die is not answered one for one."""
     inside, outside = t.host("x3"), t.host("y1")
-    source, destination = (inside.address, t.testbed.port()), (outside.address, t.testbed.port())
+    source, destination = (inside.address, t.port()), (outside.address, t.port())
     since = t.testbed.wire.mark()
     for _ in range(BURST):
         inside.send(udp(source, destination, fields=LAST_HOP))
@@ -152,7 +152,7 @@ def no_source_route(t: Exam) -> None:
     """An ICMP message with a source route, in which private addresses may be, does not get out."""
     inside, outside = t.host("x1"), t.host("y1")
     route = bytes([131, 7, 4]) + bytes(map(int, t.napt("main").internal.split("."))) + b"\0"
-    identifier = t.testbed.port()
+    identifier = t.port()
     probe = echo(inside.address, outside.address, identifier, IpFields(options=route))
     t.refused(inside, probe, outside, Query(t, inside, outside).request())
 
@@ -164,8 +164,8 @@ def no_information_reply(t: Exam) -> None:
     """
     inside, napt = t.host("x1"), t.napt("main")
     for address in (napt.internal, napt.external):
-        data, control = fresh(), echo(inside.address, address, t.testbed.port())
-        rest = t.testbed.port() << 16
+        data, control = fresh(), echo(inside.address, address, t.port())
+        rest = t.port() << 16
         request = icmp(inside.address, address, INFORMATION_REQUEST, 0, rest, data)
         since = t.testbed.wire.mark()
         inside.send(Probe(request, data[:8], "information request"))

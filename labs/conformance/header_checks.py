@@ -185,7 +185,7 @@ def nothing_private_gets_out(t: Exam) -> None:
     """SCTP, an ICMP time-stamp request, a segment of no connection: none gets out as it is."""
     inside, outside, napt = t.host("x2"), t.host("y1"), t.napt("main")
     since = t.testbed.wire.mark()
-    source, destination = (inside.address, t.testbed.port()), (outside.address, t.testbed.port())
+    source, destination = (inside.address, t.port()), (outside.address, t.port())
     data = fresh(16)
     for packet in (
         ipv4(inside.address, outside.address, SCTP, struct.pack("!HH", 1, 2) + data),

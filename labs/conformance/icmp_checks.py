@@ -148,7 +148,7 @@ def query(t: Exam, inside: str, outside: str) -> Query:
 def timestamp(t: Exam, inside: str, outside: str) -> None:
     """A timestamp query that has been answered (RFC 792)."""
     asking, asked = t.host(inside), t.host(outside)
-    napt, identifier = t.napt(asking.site or "main"), t.testbed.port()
+    napt, identifier = t.napt(asking.site or "main"), t.port()
 
     def message(source: str, destination: str, kind: int, identifier: int) -> Probe:
         data = fresh(TIMES)

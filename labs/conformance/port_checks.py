@@ -23,7 +23,7 @@ def are_unguessable(t: Exam) -> None:
 
     A NAPT that keeps port numbers where it can is asked for ports that are taken already.
     """
-    server, remote_port = t.host("y1"), t.testbed.port()
+    server, remote_port = t.host("y1"), t.port()
     first = [t.open_udp(t.host("x1"), server, remote_port=remote_port) for _ in range(SAMPLE)]
     given = [flow.external[1] for flow in first]
     if all(flow.port == flow.external[1] for flow in first):
@@ -66,7 +66,7 @@ def tcp_admits_no_udp(t: Exam) -> None:
 def can_be_asked_for(t: Exam) -> None:
     """A host asks its NAPT for a port by PCP (RFC 6887, section 11), and is then called there."""
     inside, caller, napt = t.host("n1"), t.host("y2"), t.napt("narrow")
-    port, wanted = t.testbed.port(), t.testbed.port()
+    port, wanted = t.port(), t.port()
     nonce = fresh(12)
     own = bytes(10) + b"\xff\xff" + socket.inet_aton(inside.address)
     anyone = bytes(10) + b"\xff\xff" + bytes(4)
@@ -88,7 +88,7 @@ def can_be_asked_for(t: Exam) -> None:
         f"version {version}, opcode {opcode}, result {result}",
     )
     (external_port,) = struct.unpack_from("!H", answer, 42)
-    probe = udp((caller.address, t.testbed.port()), (napt.external, external_port))
+    probe = udp((caller.address, t.port()), (napt.external, external_port))
     packet = t.passes(caller, probe, inside)
     t.require(
         packet.receiver == (inside.address, wanted),

@@ -43,7 +43,7 @@ def pooling(t: Exam) -> None:
 
 @test("REQ-3", "MUST NOT", "one external port for two internal endpoints (port overloading)")
 def overloading(t: Exam) -> None:
-    port, remote_port = t.testbed.port(), t.testbed.port()
+    port, remote_port = t.port(), t.port()
     one = t.open_udp(t.host("x1"), t.host("y1"), port=port, remote_port=remote_port)
     two = t.open_udp(t.host("x2"), t.host("y1"), port=port, remote_port=remote_port)
     t.require(
@@ -66,7 +66,7 @@ def overloading(t: Exam) -> None:
     ),
 )  # fmt: skip
 def port_range(t: Exam) -> None:
-    for port in (t.testbed.port(), 123, 500, 1023):
+    for port in (t.port(), 123, 500, 1023):
         flow = t.open_udp(t.host("x1"), t.host("y1"), port=port)
         t.require(
             (port < 1024) == (flow.external[1] < 1024),
@@ -193,7 +193,7 @@ inapplicable(
 def deterministic(t: Exam) -> None:
     alone = t.open_udp(t.host("x1"), t.host("y1"))
     usual = udp_checks.behavior(t, alone, t.open_udp(alone.inside, t.host("y2"), port=alone.port))
-    port, remote_port = t.testbed.port(), t.testbed.port()
+    port, remote_port = t.port(), t.port()
     pairs = (("x1", "y1", "y2"), ("x2", "y2", "y1"), ("x3", "y1", "y2"))
     # Each dials one remote endpoint before any of them dials the other's.
     one, two = (

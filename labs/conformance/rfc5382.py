@@ -240,7 +240,7 @@ def no_alg(t: Exam) -> None:
 
 @test("REQ-7", "MUST NOT", "one external port for two internal endpoints (port overloading)")
 def overloading(t: Exam) -> None:
-    port, remote_port = t.testbed.port(), t.testbed.port()
+    port, remote_port = t.port(), t.port()
     one = open_tcp(t, t.host("x1"), t.host("y1"), port=port, remote_port=remote_port)
     two = open_tcp(t, t.host("x2"), t.host("y1"), port=port, remote_port=remote_port)
     t.require(

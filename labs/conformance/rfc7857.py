@@ -93,7 +93,7 @@ def refused_do_not_refresh(t: Exam) -> None:
         raise NotApplicable("the filter is endpoint-independent: to a mapping nothing is refused")
     flow, _, _ = timer_checks.udp_pair(t)
     stranger = t.host("far")
-    source = stranger.address, t.testbed.port()
+    source = stranger.address, t.port()
     timer_checks.udp_not_refreshed_by(
         t, flow, lambda: stranger.send(udp(source, flow.external)), "a refused packet every 0.4 s"
     )

@@ -34,10 +34,10 @@ CLOCKS_APART = 0.05  # seconds: two interfaces, two time-stamps
 
 def mapping_is_endpoint_independent(t: Exam) -> None:
     """As for UDP: one internal endpoint, three remote ones, and another host with the same port."""
-    port, remote_port = t.testbed.port(), t.testbed.port()
+    port, remote_port = t.port(), t.port()
     one = open_tcp(t, t.host("x1"), t.host("y1"), port=port, remote_port=remote_port)
     open_tcp(t, t.host("x3"), t.host("y2"), port=port, remote_port=remote_port)
-    for outside, other_port in ((t.host("y1"), t.testbed.port()), (t.host("y2"), remote_port)):
+    for outside, other_port in ((t.host("y1"), t.port()), (t.host("y2"), remote_port)):
         other = open_tcp(t, t.host("x1"), outside, port=port, remote_port=other_port)
         same_external(t, one.external, other.external, other.remote)
 
@@ -46,15 +46,15 @@ def filtering(t: Exam, inside: Host) -> str:
     """Which of the three filtering behaviors is seen, by SYNs to an endpoint in use."""
     flow = open_tcp(t, inside, t.host("y1"))
     control = open_tcp(t, inside, t.host("far"))
-    if _syn_let_in(t, flow, (control.outside.address, t.testbed.port()), control):
+    if _syn_let_in(t, flow, (control.outside.address, t.port()), control):
         return ENDPOINT_INDEPENDENT
-    if _syn_let_in(t, flow, (flow.outside.address, t.testbed.port()), flow):
+    if _syn_let_in(t, flow, (flow.outside.address, t.port()), flow):
         return ADDRESS_DEPENDENT
     return PORT_DEPENDENT
 
 
 def _syn_let_in(t: Exam, flow: TcpFlow, caller: Endpoint, control: TcpFlow) -> bool:
-    syn = tcp(caller, flow.external, SYN, 1 + t.testbed.port())
+    syn = tcp(caller, flow.external, SYN, 1 + t.port())
     came = t.let_in(control.outside, syn, flow.inside, control.inward(ACK))
     return came is not None
 
@@ -65,7 +65,7 @@ def hairpin(t: Exam, one: Host, two: Host) -> tuple[Endpoint, Packet]:
     Both dial, so that no filter stands in the way: a simultaneous open.
     """
     first, second = open_tcp(t, one, t.host("y1")), open_tcp(t, two, t.host("y2"))
-    numbers = 1 + t.testbed.port(), 1 + t.testbed.port()
+    numbers = 1 + t.port(), 1 + t.port()
     two.send(tcp(second.internal, first.external, SYN, numbers[1]))
     arrived = t.passes(one, tcp(first.internal, second.external, SYN, numbers[0]), two)
     if arrived.receiver != second.internal:
@@ -209,12 +209,12 @@ def unsolicited(t: Exam) -> Unsolicited:
 
 def _unsolicited(t: Exam) -> Unsolicited:
     y1, y2, napt, wire = t.host("y1"), t.host("y2"), t.napt("small"), t.testbed.wire
-    since, remote_port = wire.mark(), t.testbed.port()
+    since, remote_port = wire.mark(), t.port()
     calls = [Call(y1.name, port) for port in SMALL_POOL]
     for call in calls:
         _dial(t, call, napt.external, remote_port)
     # When the ping that was sent behind them is answered, they have been decided about.
-    behind = echo(y1.address, napt.external, t.testbed.port())
+    behind = echo(y1.address, napt.external, t.port())
     y1.send(behind)
     t.await_at(y1.where, carries(behind), since, wait=DECIDED_WITHIN)
     inside, dialed = _dialed_from(t, "s1", remote_port)
@@ -249,7 +249,7 @@ def _dialed_from(t: Exam, inside: str, remote_port: int) -> tuple[Host, int]:
 def _dial(t: Exam, call: Call, external: str, remote_port: int) -> None:
     caller = t.host(call.caller)
     source = caller.address, remote_port
-    caller.send(tcp(source, (external, call.port), SYN, 1 + t.testbed.port()))
+    caller.send(tcp(source, (external, call.port), SYN, 1 + t.port()))
 
 
 def _arrival(t: Exam, call: Call, source: str, remote_port: int, since: int) -> float:

@@ -132,9 +132,9 @@ def not_refreshed_by_strays(t: Exam) -> None:
     """Segments from elsewhere to a connection's external endpoint do not make it last."""
     flow = connection(t)
     stranger = t.host("far")
-    source = stranger.address, t.testbed.port()
+    source = stranger.address, t.port()
     since = t.testbed.wire.mark()
-    stray = tcp(source, flow.external, PSH | ACK, 1 + t.testbed.port(), 1, fresh())
+    stray = tcp(source, flow.external, PSH | ACK, 1 + t.port(), 1, fresh())
     keep_busy(lambda: stranger.send(stray), ESTABLISHED + MARGIN, ESTABLISHED)
     t.fate(stranger, stray, since, t.testbed.net.log.mark())  # they did reach the NAPT
     what = f"gone after {ESTABLISHED + MARGIN:g} s, with a stray segment every {EVERY:g} s"

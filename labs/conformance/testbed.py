@@ -29,7 +29,7 @@ from napt_lab.labs.conformance.topology import (
     RULE_PORT,
     Setup,
 )
-from napt_lab.labs.conformance.violation import NotApplicable, NotProbed
+from napt_lab.labs.conformance.violation import Coincidence, NotApplicable, NotProbed
 from napt_lab.topologies.network import namespaces
 from napt_lab.topologies.network.builder import Network
 from napt_lab.topologies.network.napt_control import ControlError
@@ -162,6 +162,8 @@ class Testbed:
             if story.result is None and story.error is None:
                 try:
                     story.result = tell()
+                except Coincidence:  # who has asked tries again
+                    raise
                 except Exception as error:  # noqa: BLE001  # raised to each who asks
                     story.error = error
         if story.error is not None:

@@ -23,11 +23,11 @@ def mapping_is_endpoint_independent(t: Exam) -> None:
     Meanwhile another host, with the same port, has dialed one of them: a NAT that merely keeps
     port numbers looks endpoint-independent as long as none of them collide.
     """
-    port, remote_port = t.testbed.port(), t.testbed.port()
+    port, remote_port = t.port(), t.port()
     one = t.open_udp(t.host("x1"), t.host("y1"), port=port, remote_port=remote_port)
     t.open_udp(t.host("x3"), t.host("y2"), port=port, remote_port=remote_port)
     for outside, other_port in (
-        (t.host("y1"), t.testbed.port()),
+        (t.host("y1"), t.port()),
         (t.host("y2"), remote_port),
     ):
         other = t.open_udp(t.host("x1"), outside, port=port, remote_port=other_port)
@@ -45,7 +45,7 @@ def measured_mapping(open_: Callable[..., UdpFlow | TcpFlow], t: Exam) -> str:
 
 def _mapping(open_: Callable[..., UdpFlow | TcpFlow], t: Exam, late: bool) -> str:
     y1, y2 = t.host("y1"), t.host("y2")
-    port, same, other = (t.testbed.port() for _ in range(3))
+    port, same, other = (t.port() for _ in range(3))
     asked = ("x3", y2, same), ("x1", y1, same), ("x1", y2, other), ("x1", y2, same)
     seen = {}
     for name, outside, remote_port in (*asked[1:3], asked[0], asked[3]) if late else asked:
@@ -84,10 +84,10 @@ def filtering_of(t: Exam, flow: UdpFlow) -> str:
     flow.answer()
     stranger = t.host("far")
     control = t.open_udp(inside, stranger)
-    from_stranger = udp((stranger.address, t.testbed.port()), flow.external)
+    from_stranger = udp((stranger.address, t.port()), flow.external)
     if t.let_in(stranger, from_stranger, inside, control.inward()) is not None:
         return ENDPOINT_INDEPENDENT
-    other_port = udp((flow.outside.address, t.testbed.port()), flow.external)
+    other_port = udp((flow.outside.address, t.port()), flow.external)
     if t.let_in(flow.outside, other_port, inside, flow.inward()) is not None:
         return ADDRESS_DEPENDENT
     return PORT_DEPENDENT

@@ -7,6 +7,10 @@ class Violation(Exception):
     """The NAPT did not do what the requirement asks; the message says what it did."""
 
 
+class Coincidence(Exception):
+    """A packet came in by another test's mapping, which by chance has the port."""
+
+
 class NotApplicable(Exception):
     """The requirement does not apply to this NAPT; the message says why."""
 

@@ -14,11 +14,17 @@ from napt_lab.labs.capture.packets import SYN, UDP, Sum, checksum, decode_ipv4
 from napt_lab.labs.conformance import headers, tcp_checks, written
 from napt_lab.labs.conformance.chapters import CHAPTERS, REQUIREMENTS, named
 from napt_lab.labs.conformance.conformance_command import Unusable, candidates, setups
+from napt_lab.labs.conformance.exam import Exam
 from napt_lab.labs.conformance.requirement import Chapter, Deviation, Outcome, judge
 from napt_lab.labs.conformance.result_files import results
 from napt_lab.labs.conformance.side_by_side import Examination, as_json, from_json
 from napt_lab.labs.conformance.topology import Candidate, read_setup
-from napt_lab.labs.conformance.violation import NotApplicable, NotProbed, Violation
+from napt_lab.labs.conformance.violation import (
+    Coincidence,
+    NotApplicable,
+    NotProbed,
+    Violation,
+)
 from napt_lab.labs.verdict.verdicts import Verdict
 
 INSIDE, OUTSIDE = ("10.0.0.7", 4711), ("151.101.1.69", 80)
@@ -101,6 +107,36 @@ def test_what_cannot_be_tried_is_no_pass(error, verdict, setup):
     assert (outcome.verdict, outcome.why) == (verdict, str(error))
 
 
+def test_a_port_that_another_test_has_by_chance_costs_another_try(setup):
+    def unlucky(times):
+        left = iter(range(times))
+
+        def check(exam):
+            if next(left, None) is not None:
+                raise Coincidence("it was let in")
+            exam.observe("a packet")
+
+        return check
+
+    assert verdict_of(unlucky(2), setup).verdict is Verdict.PASSED
+    thrice = verdict_of(unlucky(3), setup)
+    assert (thrice.verdict, thrice.why) == (Verdict.FAILED, "it was let in")
+
+
+@pytest.mark.parametrize(("port", "raised"), [(10_000, Violation), (10_001, Coincidence)])
+def test_whose_mapping_has_let_it_in(monkeypatch, port, raised):
+    marks = SimpleNamespace(mark=lambda: 0)
+    testbed: Any = SimpleNamespace(port=lambda: 10_000, wire=marks, net=SimpleNamespace(log=marks))
+    exam = Exam(testbed)
+    probe = headers.udp(OUTSIDE, ("24.9.3.7", 7782))
+    came = decode_ipv4(headers.udp(OUTSIDE, ("10.0.0.7", port)).data)
+    monkeypatch.setattr(Exam, "let_in", lambda *_: came)
+    exam.port()
+    host: Any = SimpleNamespace(name="x1", site="main")
+    with pytest.raises(raised):
+        exam.refused(host, probe, host, probe)
+
+
 def test_what_the_machine_may_have_lost_is_no_failure(setup):
     fault = "queue of packets: 40 packets dropped during the run"
     outcome = verdict_of(violates, setup, fault=fault)
@@ -125,7 +161,9 @@ class Napt:
     def __init__(self, wrong=0, end=""):
         self.passed, self._wrong, self._end = 0, wrong, end
         self._ports = itertools.count(1024)
-        self.testbed = SimpleNamespace(port=lambda: next(self._ports))
+
+    def port(self):
+        return next(self._ports)
 
     def host(self, name):
         return SimpleNamespace(name=name, address={"x1": "10.0.0.7", "y1": "151.101.1.69"}[name])
