@@ -22,17 +22,14 @@ _HERE = Path(__file__).parent
 
 def write_mark_page(path: Path, title: str, marked: Sequence[Marked]) -> None:
     """Raises OSError."""
-    text = (
-        templates(_HERE)
-        .get_template("mark_page.html")
-        .render(
-            title=title,
-            marked=marked,
-            failed=[one for one in marked if one.error],
-            verdicts={verdict.value: verdict for verdict in Verdict},
-            when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            style=Markup(style()),
-            policy=policy([style()], []),
-        )
+    page = templates(_HERE).get_template("mark_page.html")
+    text = page.render(
+        title=title,
+        marked=marked,
+        failed=[one for one in marked if one.error],
+        verdicts={verdict.value: verdict for verdict in Verdict},
+        when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        style=Markup(style()),
+        policy=policy([style()], []),
     )
     path.write_text(text, encoding="utf-8")

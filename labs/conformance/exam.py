@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from napt_lab.labs.capture.packets import Endpoint, Packet, decode_ipv4, show
+from napt_lab.labs.capture.packets import ECHO, ECHO_REPLY, Endpoint, Packet, decode_ipv4, show
 from napt_lab.labs.capture.wire import Captured
 from napt_lab.labs.conformance.headers import USUAL, IpFields, Probe, udp
 from napt_lab.labs.conformance.testbed import Host, Napt, Testbed
@@ -148,7 +148,9 @@ class Exam:
         return died
 
     def _is_ours(self, came: Packet) -> bool:
-        """Whether it came by a mapping of this test, as far as its port tells."""
+        """Whether it came by a mapping of this test, as far as its port or identifier tells."""
+        if came.icmp is not None and came.icmp[0] in (ECHO, ECHO_REPLY):
+            return came.identifier in self._ports
         return came.destination_port is None or came.destination_port in self._ports
 
     def let_in(

@@ -133,7 +133,8 @@ def play(
             narration.console.print(f"Only these parts of lab {lab.id} ran: {only}.", style="dim")
         if kept and run.stopped:
             narration.console.print(
-                f"The results of the last run of lab {lab.id} that went to its end are kept.\n"
+                f"The results of the last run of lab {lab.id} that went to its end, if any, "
+                "are kept.\n"
                 f"A run that was stopped counts as failed (exit status {FAILED}; "
                 f"{INTERRUPTED} after Ctrl-C). `{resume_command(lab.id)}` goes on there.",
                 style="dim",

@@ -46,7 +46,8 @@ class Nursery:
         self._lock = threading.Lock()
         template = self.template
         fits = template is not None and template.environment == environment
-        if template is not None and fits and (forked := template.fork(modules)) is not None:
+        forked = template.fork(modules) if template is not None and fits else None
+        if forked is not None:
             self._channel, self._end = forked.channel, forked.end
             return
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -111,12 +112,14 @@ def from_template() -> Iterator[None]:
     if Nursery.template is not None:
         yield
         return
-    Nursery.template = Template(own_programs.environment())
+    with contextlib.suppress(OSError):  # the machine is at a limit: the next network will say so
+        Nursery.template = Template(own_programs.environment())
     try:
         yield
     finally:
-        Nursery.template.close()
-        Nursery.template = None
+        if Nursery.template is not None:
+            Nursery.template.close()
+            Nursery.template = None
 
 
 def _status(descriptor: int) -> int:

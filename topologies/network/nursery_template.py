@@ -24,6 +24,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from napt_lab.topologies.network.own_programs import ROOM, program
@@ -43,8 +44,9 @@ class Template:
         """Start it, in the environment that all programs have."""
         self.environment = dict(environment)
         self._asking, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        owner = os.pidfd_open(os.getpid())
-        with theirs:
+        with theirs, contextlib.ExitStack() as stack:
+            owner = os.pidfd_open(os.getpid())
+            stack.callback(os.close, owner)
             between = subprocess.Popen(
                 program(PROGRAM, str(theirs.fileno()), str(owner), ROOM),
                 env=self.environment,
@@ -52,7 +54,6 @@ class Template:
                 pass_fds=[theirs.fileno(), owner],
                 start_new_session=True,
             )
-        os.close(owner)
         between.wait()
 
     def fork(self, modules: Iterable[str]) -> Forked | None:
@@ -87,12 +88,13 @@ class Template:
 def _inherited() -> dict[str, Any]:
     """What a process that this one starts would inherit."""
     ignored = [n for n in signal.valid_signals() if signal.getsignal(n) == signal.SIG_IGN]
-    os.umask(mask := os.umask(0))
+    # umask(2) tells it only by setting another one, which other threads would have meanwhile.
+    status = Path("/proc/self/status").read_text("ascii", errors="replace")
     return {
         "limits": {number: resource.getrlimit(number) for number in LIMITS},
         "ignored": ignored,
         "blocked": list(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
-        "umask": mask,
+        "umask": int(status.partition("Umask:")[2].split()[0], 8),
         "nice": os.nice(0),
         "processors": list(os.sched_getaffinity(0)),
     }

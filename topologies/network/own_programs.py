@@ -16,9 +16,7 @@ from napt_lab.topologies.sandbox.sandbox import RUN_DIRECTORY
 
 FOLDER = RUN_DIRECTORY / ".programs"  # no node can have this name
 
-ROOM = (
-    " " * 8192
-)  # in the command line of a process that is forked: its children write theirs there
+ROOM = " " * 8192  # in a nursery's command line, where its children write theirs
 
 COMMANDS = {  # name: module
     "napt": "napt_lab.nat_node",

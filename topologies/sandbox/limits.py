@@ -108,7 +108,7 @@ class Watch:
                     "run it again; if it happens again, check the machine's time service",
                 )
             )
-        if (more := _killed_for_memory() - self._killed) > 0:
+        if more := _killed_for_memory() - self._killed:
             self._note(_exhausted("memory", f"the kernel killed {more} processes during the run"))
         # Less than before: a processor was taken away, with its counter.
         if (more := _packets_without_queue() - self._unqueued) > 0:

@@ -124,12 +124,17 @@ def test_a_port_that_another_test_has_by_chance_costs_another_try(setup):
 
 
 @pytest.mark.parametrize(("port", "raised"), [(10_000, Violation), (10_001, Coincidence)])
-def test_whose_mapping_has_let_it_in(monkeypatch, port, raised):
+@pytest.mark.parametrize("kind", ["udp", "echo"])
+def test_whose_mapping_has_let_it_in(monkeypatch, kind, port, raised):
     marks = SimpleNamespace(mark=lambda: 0)
     testbed: Any = SimpleNamespace(port=lambda: 10_000, wire=marks, net=SimpleNamespace(log=marks))
     exam = Exam(testbed)
     probe = headers.udp(OUTSIDE, ("24.9.3.7", 7782))
-    came = decode_ipv4(headers.udp(OUTSIDE, ("10.0.0.7", port)).data)
+    arrived = {
+        "udp": headers.udp(OUTSIDE, ("10.0.0.7", port)),
+        "echo": headers.echo(OUTSIDE[0], "10.0.0.7", port, reply=True),
+    }
+    came = decode_ipv4(arrived[kind].data)
     monkeypatch.setattr(Exam, "let_in", lambda *_: came)
     exam.port()
     host: Any = SimpleNamespace(name="x1", site="main")
